@@ -1,0 +1,105 @@
+"""What a task hands to a model, and the losses and scores over it."""
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
+
+
+class Batch(NamedTuple):
+    """`B` sequences padded to `T` steps.
+
+    `inputs` are token ids `[B, T]` or real vectors `[B, T, C]`; `targets` hold one entry a step (`[B, T]`) or one a
+    sequence (`[B]`, or `[B, O]` for real targets) and `weights` say how much each entry counts, 0 for not at all.
+    `positions` count from 0 within a segment. `segments` number the sequences packed in a row from 1; 0 is padding.
+    """
+
+    inputs: Shaped[Array, "B T *C"]
+    targets: Shaped[Array, "B ..."]
+    weights: Float[Array, "B *T"]
+    positions: Int[Array, "B T"]
+    segments: Int[Array, "B T"]
+
+
+class Split(NamedTuple):
+    """One evaluation set of a task: `examples` sequences of `length` steps, drawn from `subset` with a fixed key."""
+
+    length: int
+    examples: int
+    subset: str = "test"
+
+
+class Task(Protocol):
+    """What every task states about itself. A task is a pytree: its arrays, if any, are its leaves.
+
+    `vocabulary` is the number of input tokens, or 0 where inputs are `channels` real numbers. `outputs` is the number
+    of classes, or of real numbers to predict; `per` says whether there is one target a "token" or one a "sequence".
+    `metric` names what `score` returns and `best` whether "max" or "min" of it is wanted; `chance` is its value for a
+    uniform guess and `baseline` its value, with words, for the best rule that learns nothing about order. `VERSION` is
+    raised by hand when the numbers drawn change.
+    """
+
+    VERSION: int
+
+    @property
+    def vocabulary(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def outputs(self) -> int: ...
+    @property
+    def per(self) -> str: ...
+    @property
+    def metric(self) -> str: ...
+    @property
+    def best(self) -> str: ...
+    @property
+    def chance(self) -> float: ...
+    @property
+    def baseline(self) -> tuple[str, float]: ...
+    @property
+    def max_length(self) -> int: ...
+    @property
+    def splits(self) -> Mapping[str, Split]: ...
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """`batch` sequences of `length` steps, padded to `max_length`; pure, and jitted into the training step."""
+        ...
+
+    def loss(self, outputs: Float[Array, "B *T O"], batch: Batch) -> Float[Array, ""]: ...
+    def score(self, outputs: Float[Array, "B *T O"], batch: Batch) -> Float[Array, ""]: ...
+
+
+def unpacked(batch: int, max_length: int, length: Int[Array, ""] | int) -> tuple[Int[Array, "B T"], Int[Array, "B T"]]:
+    """Positions and segments of rows that hold one sequence each, the first `length` of `max_length` steps."""
+    step = jnp.broadcast_to(jnp.arange(max_length), (batch, max_length))
+    return step, (step < length).astype(jnp.int32)
+
+
+def cross_entropy(outputs: Float[Array, "B *T O"], batch: Batch) -> Float[Array, ""]:
+    """Weighted mean of −log p(target), in nats."""
+    nats = optax.softmax_cross_entropy_with_integer_labels(outputs.astype(jnp.float32), batch.targets)
+    return weighted_mean(nats, batch.weights)
+
+
+def squared_error(outputs: Float[Array, "B *T O"], batch: Batch) -> Float[Array, ""]:
+    """Weighted mean of (output − target)², summed over the `O` outputs."""
+    error = jnp.square(outputs.astype(jnp.float32) - batch.targets).sum(axis=-1)
+    return weighted_mean(error, batch.weights)
+
+
+def accuracy(
+    outputs: Float[Array, "B *T O"], batch: Batch, weights: Float[Array, "B *T"] | None = None
+) -> Float[Array, ""]:
+    """Share of the weighted targets that the largest output names. `weights` replaces the batch's own."""
+    hit = (outputs.argmax(axis=-1) == batch.targets).astype(jnp.float32)
+    return weighted_mean(hit, batch.weights if weights is None else weights)
+
+
+def weighted_mean(values: Float[Array, "B *T"], weights: Float[Array, "B *T"]) -> Float[Array, ""]:
+    """Σ w·v / Σ w, and 0 where every weight is 0."""
+    return (values * weights).sum() / jnp.maximum(weights.sum(), 1e-9)
