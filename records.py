@@ -1,0 +1,121 @@
+"""The files that a run leaves: what it was, where it ran, and its metrics by step."""
+
+import hashlib
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+class Metrics:
+    """Appends one JSON object a line. A line that a killed process left unfinished is cut off first."""
+
+    def __init__(self, path: Path):
+        if path.exists():
+            whole = path.read_bytes()
+            kept = whole[: whole.rfind(b"\n") + 1]
+            if len(kept) < len(whole):
+                with path.open("r+b") as file:
+                    file.truncate(len(kept))
+        self.file = path.open("a")
+
+    def write(self, **row: Any) -> None:
+        self.file.write(json.dumps(plain(row)) + "\n")
+        self.file.flush()
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows in order of step. Of rows with the same step and split the last counts: a resumed run repeats some."""
+    rows = {}
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the line that a kill cut off
+            rows[row["step"], row["split"]] = row
+    return [rows[at] for at in sorted(rows, key=lambda at: at[0])]
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it: arrays as lists, nan and infinity as null."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if hasattr(value, "tolist"):
+        return plain(np.asarray(value).tolist())
+    if isinstance(value, float):
+        # nine digits tell any two float32 apart
+        return float(f"{value:.9g}") if math.isfinite(value) else None
+    return value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Written whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(plain(value), indent=1, sort_keys=True) + "\n")
+    os.replace(part, path)
+
+
+def read_json(path: Path) -> Any:
+    """Raises ValueError, in one line, where the file holds no JSON."""
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}); move it away to start anew") from None
+
+
+def key(config: Mapping[str, Any]) -> str:
+    """What a result is found again by: a hash of its resolved config, which holds the VERSIONs that made it."""
+    return hashlib.sha256(json.dumps(plain(config), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"model": {"depth": 2}} as {"model.depth": 2}."""
+    rows = {}
+    for name, value in tree.items():
+        rows |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return rows
+
+
+def environment() -> dict[str, Any]:
+    """The machine, the versions and the state of the source that a result was made with."""
+    import jax
+
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        try:
+            return subprocess.run(
+                ["git", *words], cwd=here, capture_output=True, text=True, timeout=5, check=True
+            ).stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            return ""
+
+    device = jax.devices()[0]
+    return {
+        "revision": git("rev-parse", "HEAD") or "unknown",
+        "source_changed": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "cores": os.cpu_count(),
+        "matmul_precision": str(jax.config.jax_default_matmul_precision),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "command": " ".join(sys.argv),
+    }

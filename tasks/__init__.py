@@ -1,0 +1,13 @@
+"""Tasks: what a model is asked. Each is a pure function of a key; see `tasks.batch.Task`."""
+
+from tasks.adding import Adding
+from tasks.batch import Batch, Split, Task
+from tasks.characters import Characters
+from tasks.copying import CopyMemory
+from tasks.pixels import Pixels
+from tasks.recall import Recall
+
+__all__ = ["TASKS", "Adding", "Batch", "Characters", "CopyMemory", "Pixels", "Recall", "Split", "Task"]
+
+# Name: class, called with the fields of a config and, for real data, with what `datasets.load` returns.
+TASKS = {"recall": Recall, "copy_memory": CopyMemory, "adding": Adding, "pixels": Pixels, "characters": Characters}

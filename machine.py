@@ -1,0 +1,58 @@
+"""How this process uses its machine: devices, memory and compiled programs. Called before the first array is made."""
+
+import ctypes
+import hashlib
+import os
+import platform
+import sys
+from pathlib import Path
+
+import jax
+
+
+def prepare(replicas: int = 1) -> None:
+    """Give a CPU one device a replica, up to one a core; keep freed memory; keep compiled programs on disk."""
+    reuse_memory()
+    cache_compiled()
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        try:
+            jax.config.update("jax_num_cpu_devices", max(1, min(replicas, cores())))
+        except RuntimeError:
+            pass  # the devices were made already, by whoever imported this
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def reuse_memory() -> None:
+    """Tell glibc to keep freed memory: XLA asks for each array anew, and fresh pages cost more than small sums do."""
+    if platform.libc_ver()[0] != "glibc" or not sys.platform.startswith("linux"):
+        return
+    trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8  # M_* in malloc.h
+    libc = ctypes.CDLL("libc.so.6")
+    for option, value in ((arena_max, 1), (mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 64 * 2**20)):
+        libc.mallopt(option, value)
+
+
+def cache_compiled() -> None:
+    """Keep compiled programs between runs, in $JAX_COMPILATION_CACHE_DIR or the user's cache directory.
+
+    One directory a kind of processor: a program compiled for another one may use instructions that this one lacks.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        jax.config.update("jax_compilation_cache_dir", str(home / "recur-or-attend" / processor()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def processor() -> str:
+    """A short name for this kind of processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        told = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
+    except OSError:
+        told = [platform.machine(), platform.processor()]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:12]

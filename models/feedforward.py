@@ -1,0 +1,28 @@
+"""The feed-forward layer of a block, and the activations to choose from."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def identity(x: Array) -> Array:
+    return x
+
+
+ACTIVATIONS = {"gelu": nn.gelu, "relu": nn.relu, "tanh": nn.tanh, "silu": nn.silu, "identity": identity}
+
+
+class FeedForward(nn.Module):
+    """width → `hidden` → activation → width, for each token alone (Vaswani et al. 2017, §3.3)."""
+
+    width: int
+    hidden: int
+    activation: str = "gelu"
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        y = nn.Dense(self.hidden, dtype=self.dtype, name="up")(x)
+        return nn.Dense(self.width, dtype=self.dtype, name="down")(ACTIVATIONS[self.activation](y))

@@ -1,0 +1,116 @@
+"""Recurrent networks: Elman's, the LSTM and the GRU.
+
+Each is a `step` over one sequence, with its input product already formed for all steps at once, and one module that
+holds the parameters. Gate order and formulas are those of `flax.linen`'s cells, so that weights can be copied over.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from models.scan import boundaries, sequential
+
+
+def product(h: Float[Array, "N"], kernel: Float[Array, "N M"]) -> Float[Array, "M"]:
+    """h·U in the kernel's type, returned as float32: what is carried must not lose precision with every step."""
+    return (h.astype(kernel.dtype) @ kernel).astype(jnp.float32)
+
+
+def rnn_step(weights: dict[str, Array], carry: dict[str, Array], drive: Float[Array, "N"]):
+    """h' = tanh(drive + h·U)   (Elman 1990)."""
+    h = jnp.tanh(drive + product(carry["h"], weights["recurrent"]))
+    return {"h": h}, h
+
+
+def lstm_step(weights: dict[str, Array], carry: dict[str, Array], drive: Float[Array, "4N"]):
+    """c' = σ(f)·c + σ(i)·tanh(g), h' = σ(o)·tanh(c')   (Hochreiter and Schmidhuber 1997; Gers et al. 2000)."""
+    i, f, g, o = jnp.split(drive + product(carry["h"], weights["recurrent"]), 4)
+    c = nn.sigmoid(f) * carry["c"] + nn.sigmoid(i) * jnp.tanh(g)
+    h = nn.sigmoid(o) * jnp.tanh(c)
+    return {"c": c, "h": h}, h
+
+
+def gru_step(weights: dict[str, Array], carry: dict[str, Array], drive: Float[Array, "3N"]):
+    """n = tanh(drive_n + σ(r)·(h·U_n + b)), h' = (1 − σ(z))·n + σ(z)·h   (Cho et al. 2014, reset after the product)."""
+    h = carry["h"]
+    r, z, n = jnp.split(drive, 3)
+    r_h, z_h, n_h = jnp.split(product(h, weights["recurrent"]), 3)
+    update = nn.sigmoid(z + z_h)
+    new = jnp.tanh(n + nn.sigmoid(r + r_h) * (n_h + weights["candidate_bias"]))
+    h = (1 - update) * new + update * h
+    return {"h": h}, h
+
+
+class Cell(NamedTuple):
+    """A step, the number of gates that its input product feeds, and the names of its carried vectors."""
+
+    step: Callable
+    gates: int
+    carried: tuple[str, ...]
+
+
+CELLS = {
+    "rnn": Cell(rnn_step, 1, ("h",)),
+    "lstm": Cell(lstm_step, 4, ("c", "h")),
+    "gru": Cell(gru_step, 3, ("h",)),
+}
+
+
+class Recurrence(nn.Module):
+    """`width` → gates → a state of `inner` units → `width`; causal, and streaming at a cost that never grows."""
+
+    cell: str
+    width: int
+    inner: int
+    max_length: int = 0  # a recurrence has no window; taken so that every mixer is built alike
+    forget_bias: float = 1.0
+    dtype: Any = jnp.float32
+
+    VERSION = 1
+    causal = True
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        *,
+        state: Any = None,
+        positions: Int[Array, "B T"],
+        segments: Int[Array, "B T"],
+        rng: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, "B T D"], Any]:
+        """The state is `{"carry": {name: [B, N]}, "segment": [B]}`."""
+        cell = CELLS[self.cell]
+        drive = nn.Dense(cell.gates * self.inner, dtype=self.dtype, bias_init=self.bias, name="input")(x).astype(
+            jnp.float32
+        )
+        weights = {"recurrent": self.param("recurrent", orthogonal, (self.inner, cell.gates * self.inner))}
+        if self.cell == "gru":
+            weights["candidate_bias"] = self.param("candidate_bias", nn.initializers.zeros, (self.inner,))
+        weights["recurrent"] = weights["recurrent"].astype(self.dtype)
+        if state is None:
+            carry = {name: jnp.zeros((len(x), self.inner)) for name in cell.carried}
+            state = {"carry": carry, "segment": jnp.zeros(len(x), jnp.int32)}
+
+        start, valid, last = jax.vmap(boundaries)(segments, state["segment"])
+        run = partial(sequential, partial(cell.step, weights))
+        carry, y = jax.vmap(run)(state["carry"], drive, start, valid)
+        y = nn.Dense(self.width, dtype=self.dtype, name="output")(y)
+        return y, {"carry": carry, "segment": last}
+
+    def bias(self, key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+        """Zeros, and `forget_bias` for the LSTM's forget gate (Gers et al. 2000; Jozefowicz et al. 2015)."""
+        zeros = jnp.zeros(shape, dtype)
+        return zeros.at[self.inner : 2 * self.inner].set(self.forget_bias) if self.cell == "lstm" else zeros
+
+
+def orthogonal(key: PRNGKeyArray, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:
+    """One orthogonal [N, N] matrix a gate, side by side."""
+    n, columns = shape
+    keys = jax.random.split(key, columns // n)
+    return jnp.concatenate([nn.initializers.orthogonal()(k, (n, n), dtype) for k in keys], axis=1)

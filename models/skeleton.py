@@ -1,0 +1,138 @@
+"""The one skeleton: embed → [norm → mixer → add → norm → feed-forward → add] × depth → norm → head."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
+
+from models.feedforward import FeedForward
+from models.positions import learned, sinusoidal
+
+
+class Skeleton(nn.Module):
+    """A network over sequences in which `mixer`, called once a block, is the one part that differs between models.
+
+    `vocabulary` tokens are embedded, or `channels` real numbers projected, to `width`. Per "token" there are `outputs`
+    numbers at each step; per "sequence" there are `outputs` numbers from the last step that is no padding (`pool`
+    "last") or from the mean over those (`pool` "mean", not streamed). `norm` is "pre", "post" or "none".
+    """
+
+    mixer: Callable[..., nn.Module]
+    depth: int
+    width: int
+    vocabulary: int
+    channels: int
+    outputs: int
+    max_length: int
+    per: str = "token"
+    pool: str = "last"
+    hidden: int = 256
+    activation: str = "gelu"
+    norm: str = "pre"
+    residual: bool = True
+    final_norm: bool = True
+    positions: str = "none"
+    tied: bool = False
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Shaped[Array, "B T *C"],
+        *,
+        state: Any = None,
+        positions: Int[Array, "B T"] | None = None,
+        segments: Int[Array, "B T"] | None = None,
+        rng: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, "B *T O"], Any]:
+        """Outputs in float32, and the state to pass with the next steps: a tuple with one mixer's state a block.
+
+        `positions` and `segments` default to one sequence a row from its start, which only a first call may assume.
+        `rng` turns dropout on.
+        """
+        batch, steps = inputs.shape[:2]
+        if positions is None or segments is None:
+            if state is not None:
+                raise ValueError("a call that goes on from a state must say its positions and segments")
+            positions = jnp.broadcast_to(jnp.arange(steps), (batch, steps))
+            segments = jnp.ones((batch, steps), jnp.int32)
+        if state is None:
+            state = (None,) * self.depth
+        elif self.pool == "mean" and self.per == "sequence":
+            raise ValueError("model.pool=mean needs the whole sequence: use pool=last to stream")
+        embedding = None
+        if self.vocabulary:
+            embedding = nn.Embed(self.vocabulary, self.width, dtype=self.dtype, name="embed")
+            x = embedding(inputs)
+        else:
+            x = nn.Dense(self.width, dtype=self.dtype, name="embed")(inputs)
+        if self.positions == "sinusoidal":
+            x = x + jax.vmap(lambda p: sinusoidal(p, self.width))(positions).astype(self.dtype)
+        elif self.positions == "learned":
+            table = self.param("positions", nn.initializers.normal(0.02), (self.max_length, self.width))
+            x = x + learned(positions, table).astype(self.dtype)
+        x = dropout(x, self.dropout, folded(rng, 0))
+
+        states = []
+        for block in range(self.depth):
+            mixer = self.mixer(width=self.width, dtype=self.dtype, name=f"mixer_{block}")
+            feedforward = FeedForward(self.width, self.hidden, self.activation, self.dtype, name=f"feedforward_{block}")
+            for_mixer, for_sum, for_feedforward = (folded(rng, 3 * block + i) for i in (1, 2, 3))
+
+            y, new = mixer(
+                self.before(x, f"mixer_norm_{block}"),
+                state=state[block],
+                positions=positions,
+                segments=segments,
+                rng=for_mixer,
+            )
+            states.append(new)
+            x = self.after(x, dropout(y, self.dropout, for_sum), f"mixer_norm_{block}")
+            if self.hidden:
+                y = feedforward(self.before(x, f"feedforward_norm_{block}"))
+                x = self.after(x, dropout(y, self.dropout, for_feedforward), f"feedforward_norm_{block}")
+        if self.final_norm:
+            x = self.layer_norm("final_norm")(x)
+        if self.per == "sequence":
+            x = pooled(x, segments, self.pool)
+        if self.tied and embedding is not None:
+            return embedding.attend(x).astype(jnp.float32), tuple(states)
+        return nn.Dense(self.outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32), tuple(states)
+
+    def before(self, x: Array, name: str) -> Array:
+        """What a sublayer reads: norm(x), or x itself where the norm comes after or not at all."""
+        return self.layer_norm(name)(x) if self.norm == "pre" else x
+
+    def after(self, x: Array, y: Array, name: str) -> Array:
+        """What follows a sublayer that read x and gave y: x + y, or y where `residual` is off; then a post-norm."""
+        y = x + y if self.residual else y
+        return self.layer_norm(name)(y) if self.norm == "post" else y
+
+    def layer_norm(self, name: str) -> nn.LayerNorm:
+        return nn.LayerNorm(dtype=self.dtype, name=name)
+
+
+def pooled(x: Float[Array, "B T D"], segments: Int[Array, "B T"], how: str) -> Float[Array, "B D"]:
+    """The last step that is no padding, or the mean over such steps."""
+    valid = segments != 0
+    if how == "mean":
+        return (x * valid[..., None]).sum(axis=1) / jnp.maximum(valid.sum(axis=1), 1)[:, None].astype(x.dtype)
+    steps = jnp.arange(segments.shape[1])
+    last = jnp.where(valid, steps, 0).max(axis=1)
+    return jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
+
+
+def folded(rng: PRNGKeyArray | None, index: int) -> PRNGKeyArray | None:
+    """The key for one of several uses, or None where there is none."""
+    return None if rng is None else jax.random.fold_in(rng, index)
+
+
+def dropout(x: Array, rate: float, rng: PRNGKeyArray | None) -> Array:
+    """Each element zeroed with probability `rate`, the rest scaled by 1/(1 − rate); nothing without an `rng`."""
+    if rng is None or not rate:
+        return x
+    return jnp.where(jax.random.bernoulli(rng, 1 - rate, x.shape), x / (1 - rate), 0)

@@ -1,0 +1,89 @@
+"""Images as sequences of pixels, row by row: which class is it?
+
+Le, Jaitly and Hinton 2015 (arXiv 1504.00941), §4.3, set it for MNIST; `datasets.digits` gives a small one of 64 steps.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tasks.batch import Batch, Split, accuracy, cross_entropy, unpacked
+
+
+@flax.struct.dataclass
+class Pixels:
+    """`inputs` are images `[N, max_length, channels]` by subset, "train", "validation" and "test"; `labels` `[N]`.
+
+    A batch is distinct images of its subset, drawn uniformly, so that one of all `N` is the whole subset. Of each image
+    the model sees the first `length` pixels.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    inputs: Any
+    labels: Any
+    classes: int = flax.struct.field(default=10, pytree_node=False)
+
+    def __post_init__(self):
+        if self.classes < 2:
+            raise ValueError(f"task.classes={self.classes}: must be 2 or more")
+
+    @property
+    def max_length(self) -> int:
+        return self.inputs["train"].shape[1]
+
+    vocabulary = 0
+
+    @property
+    def channels(self) -> int:
+        return self.inputs["train"].shape[2]
+
+    @property
+    def outputs(self) -> int:
+        return self.classes
+
+    per = "sequence"
+    metric = "accuracy"
+    best = "max"
+
+    @property
+    def chance(self) -> float:
+        return 1 / self.classes
+
+    @property
+    def baseline(self) -> tuple[str, float]:
+        """The class most frequent in training, and its share of the test images."""
+        most = np.bincount(np.asarray(self.labels["train"])).argmax()
+        return "the most frequent class", float(np.mean(np.asarray(self.labels["test"]) == most))
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        return {
+            subset: Split(length=self.max_length, examples=len(self.labels[subset]), subset=subset)
+            for subset in ("validation", "test")
+        }
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """See `Task.sample`. Raises ValueError where the subset holds fewer images, or an image fewer pixels."""
+        images, labels = self.inputs[subset], self.labels[subset]
+        if batch > images.shape[0]:
+            raise ValueError(f"batch={batch}: the {subset} images are {images.shape[0]}, so give that many or fewer")
+        if max_length > self.max_length:
+            raise ValueError(f"max_length={max_length}: an image has {self.max_length} pixels, so give that or fewer")
+        rows = jax.random.permutation(key, images.shape[0])[:batch]
+        positions, segments = unpacked(batch, max_length, length)
+        seen = jnp.asarray(images)[rows, :max_length] * segments[:, :, None]
+        return Batch(seen, jnp.asarray(labels)[rows], jnp.ones(batch), positions, segments)
+
+    def loss(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
+        return cross_entropy(outputs, batch)
+
+    def score(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
+        return accuracy(outputs, batch)

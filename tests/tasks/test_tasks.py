@@ -1,0 +1,89 @@
+"""What every task promises."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tasks import TASKS, Batch
+
+RANDOM = np.random.default_rng(0)
+SUBSETS = {"train": 40, "validation": 10, "test": 20}
+DATA = {
+    "pixels": {
+        "inputs": {name: RANDOM.random((n, 16, 1), np.float32) for name, n in SUBSETS.items()},
+        "labels": {name: RANDOM.integers(0, 10, n, np.int32) for name, n in SUBSETS.items()},
+    },
+    "characters": {
+        "text": {name: RANDOM.integers(0, 5, 20 * n).astype(np.uint8) for name, n in SUBSETS.items()},
+        "alphabet": "abcde",
+        "max_length": 16,
+    },
+}
+SHORTER = {"recall": 17, "copy_memory": 60, "adding": 30, "pixels": 7, "characters": 5}
+
+
+def same(one: Batch, other: Batch) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_every_task_is_in_the_table_with_its_version():
+    assert list(TASKS) == ["recall", "copy_memory", "adding", "pixels", "characters"]
+    assert all(isinstance(TASKS[name].VERSION, int) for name in TASKS)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_protocol(name: str):
+    task = TASKS[name](**DATA.get(name, {}))
+    sample = jax.jit(
+        lambda task, key, length, subset: task.sample(key, 4, task.max_length, length, subset), static_argnums=3
+    )
+    key, full, part = jax.random.key(1), jnp.int32(task.max_length), jnp.int32(SHORTER[name])
+    whole, shorter = sample(task, key, full, "train"), sample(task, key, part, "train")
+    assert sample._cache_size() == 1, "one compilation for every length"
+
+    # The key alone decides, whether the length is traced or not and the task an argument or not.
+    assert same(whole, sample(task, key, full, "train"))
+    assert not same(whole, sample(task, jax.random.key(2), full, "train"))
+    assert same(shorter, task.sample(key, 4, task.max_length, SHORTER[name]))
+    assert same(whole, jax.jit(lambda task: task.sample(key, 4, task.max_length, task.max_length))(task))
+
+    for batch, length in (whole, task.max_length), (shorter, SHORTER[name]):
+        assert batch.inputs.shape == (4, task.max_length, *([] if task.vocabulary else [task.channels]))
+        assert batch.inputs.dtype == (jnp.int32 if task.vocabulary else jnp.float32)
+        np.testing.assert_array_equal(batch.positions, np.tile(np.arange(task.max_length), (4, 1)))
+        np.testing.assert_array_equal(batch.segments, np.tile(np.arange(task.max_length) < length, (4, 1)))
+        assert not batch.inputs[:, length:].any(), "padding is blank"
+        if task.per == "token":
+            assert batch.targets.shape == batch.weights.shape == (4, task.max_length)
+            assert not batch.targets[:, length:].any()
+            assert not batch.weights[:, length:].any()
+        else:
+            np.testing.assert_array_equal(batch.weights, np.ones(4))
+        if task.vocabulary:
+            assert 0 <= batch.inputs.min() <= batch.inputs.max() < task.vocabulary
+
+    for split in task.splits.values():
+        assert split.length == task.max_length
+        drawn = task.sample(key, split.examples, split.length, split.length, split.subset)
+        assert len(drawn.targets) == split.examples
+
+    steps = (4, task.max_length) if task.per == "token" else (4,)
+    outputs = jnp.zeros((*steps, task.outputs))
+    assert jnp.isfinite(task.loss(outputs, whole))
+    assert jnp.isfinite(task.score(outputs, whole))
+    assert task.best in ("min", "max")
+    assert task.baseline[1] >= 0
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_is_a_pytree(name: str):
+    task = TASKS[name](**DATA.get(name, {}))
+    hash(jax.tree.structure(task))
+    assert jax.tree.structure(jax.tree.map(jnp.asarray, task)) == jax.tree.structure(task)
+    jax.tree.map(lambda leaf: None, task)
+    jax.tree.map(lambda leaf: jax.sharding.PartitionSpec("x"), task)
+    jax.eval_shape(lambda task: task, task)
+    jax.vmap(lambda task, key: task.sample(key, 2, task.max_length, task.max_length), in_axes=(None, 0))(
+        task, jax.random.split(jax.random.key(0), 3)
+    )
