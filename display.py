@@ -1,0 +1,59 @@
+"""Progress that a person can follow: a live bar on a terminal, a plain line every few seconds elsewhere."""
+
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+EVERY = 5.0  # seconds between plain lines
+
+
+class Display:
+    """`with Display(name, steps) as display: display.step(done, loss=0.3)`; on standard error, never on output."""
+
+    def __init__(self, name: str, steps: int, done: int = 0):
+        self.name, self.steps, self.first = name, steps, done
+        self.console = Console(stderr=True)
+        self.begun = self.printed = time.monotonic()
+        self.bar = None
+
+    def __enter__(self) -> "Display":
+        if self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(None), TextColumn("{task.fields[told]}"))
+            self.bar = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
+            self.bar.start()
+            self.bar.add_task(self.name, total=self.steps, completed=self.first, told="compiling")
+        else:
+            print(f"{self.name}: compiling", file=sys.stderr, flush=True)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def started(self) -> None:
+        """The first call has compiled: rates count from here."""
+        self.begun = time.monotonic()
+
+    def step(self, done: int, **values: float) -> None:
+        """Say how far the run is, `values` by name, its steps a second and the time left."""
+        now = time.monotonic()
+        rate = (done - self.first) / max(now - self.begun, 1e-9)
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        told = f"{done}/{self.steps}  {numbers}"
+        if done > self.first and now > self.begun:
+            told += f"  {rate:.3g} steps/s  {clock((self.steps - done) / rate)} left"
+        if self.bar:
+            self.bar.update(self.bar.task_ids[0], completed=done, told=told)
+        elif now - self.printed >= EVERY or done >= self.steps:
+            self.printed = now
+            print(f"{self.name}: {told}", file=sys.stderr, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """75 as "1:15", 4000 as "1:06:40"."""
+    minutes, seconds = divmod(round(max(seconds, 0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

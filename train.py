@@ -1,0 +1,583 @@
+"""Train one model on one task, as one replica or as many at once.
+
+  python train.py --config=configs/recall.py:lstm --workdir=runs/recall-lstm
+  python train.py --config=configs/recall.py:attention --config.model.depth=4 --workdir=runs/deep
+  python train.py --config=configs/digits.py:gru --config.replicas.seeds=0,1,2 \\
+      --config.replicas.learning_rates=1e-3,3e-3 --workdir=runs/digits-gru      (six replicas, one program)
+  python train.py --workdir=runs/digits-gru --export=best-gru --replica=2       (one of them, to keep)
+
+A config is a file and, after the colon, a mixer: dense, rnn, lstm, gru or attention.
+Files: adding, copy_memory, digits, recall, shakespeare (in configs/).
+Any field can be set from here, as --config.GROUP.FIELD=VALUE; configs/__init__.py says what each one is:
+
+  task       name, and what that task takes: recall has pairs, symbols, max_length
+  model      mixer depth width inner feedforward activation norm residual final_norm positions tied dropout pool
+             max_length causal dtype attention.heads attention.bias
+  optimizer  learning_rate warmup weight_decay clip b1 b2
+  training   steps batch shortest steps_per_call eval_every
+  replicas   seeds learning_rates how
+
+The workdir then holds config.json (every field as it was used), environment.json (versions, device, revision),
+group.json (who trains together, and how), metrics.jsonl, checkpoints/, tensorboard/ and, once finished, result.json.
+Stop it any way you like, kill -9 included: the same command goes on where it was, to the same bits.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import flags
+from jaxtyping import Array
+from ml_collections import ConfigDict, config_flags
+
+import checkpoint
+import command
+import datasets
+import machine
+import models
+import records
+import tasks
+from display import Display
+from models import cost
+
+VERSION = 1  # of this loop: raised by hand whenever the numbers that it makes change
+EVALUATED = 512  # the most sequences in one evaluation batch
+
+
+class Replica(NamedTuple):
+    """One model in training. A run's state is a Replica whose every leaf has a leading axis, one entry a replica."""
+
+    step: Array
+    seed: Array
+    learning_rate: Array
+    params: Any
+    optimizer: Any
+    best_params: Any  # those with the best validation score
+    best_score: Array
+    best_step: Array
+    alive: Array  # False once a loss or gradient was not finite; it is not updated any more
+    died_at: Array  # the step whose update was refused, or −1
+
+
+class Group(NamedTuple):
+    """Who trains together, and how: "map" (one after another on each device) or "vmap" (side by side)."""
+
+    how: str
+    devices: int
+    seeds: tuple[int, ...]
+    learning_rates: tuple[float, ...]
+
+
+class Run(NamedTuple):
+    """What a config describes. `config` is the resolved one: every field as it is used, and the VERSIONs behind it."""
+
+    config: dict[str, Any]
+    task: Any
+    model: models.Skeleton
+    optimizer: optax.GradientTransformation
+
+
+# ---- build ----------------------------------------------------------------------------------------------------------
+
+
+def build(config: Mapping[str, Any], data_dir: str | Path = "data") -> Run:
+    """The task, the model and the optimizer of `config`. Raises ValueError, in one line, where it can't be."""
+    config = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
+    check(config)
+    task = build_task(config["task"], data_dir)
+    model = models.resolve(config["model"], task.max_length)
+    versions = {"mixer": models.version(model["mixer"]), "task": task.VERSION, "loop": VERSION}
+    sizes = {"vocabulary": task.vocabulary, "channels": task.channels, "outputs": task.outputs, "per": task.per}
+    optimizer = config["optimizer"]
+    return Run(
+        config={**config, "model": model, "versions": versions},
+        task=task,
+        model=models.build(model, **sizes),
+        optimizer=optax.chain(
+            optax.clip_by_global_norm(optimizer["clip"]),
+            optax.scale_by_adam(b1=optimizer["b1"], b2=optimizer["b2"]),
+            optax.add_decayed_weights(optimizer["weight_decay"], mask=matrices),
+        ),
+    )
+
+
+def build_task(config: Mapping[str, Any], data_dir: str | Path = "data") -> Any:
+    """The task that `config.task` names, with its data where it has a `dataset`."""
+    fields = dict(config)
+    name, dataset = fields.pop("name"), fields.pop("dataset", "")
+    models.one_of("task.name", name, tasks.TASKS)
+    data = datasets.load(dataset, data_dir) if dataset else {}
+    try:
+        return tasks.TASKS[name](**data, **fields)
+    except TypeError as error:  # a field that this task does not have
+        raise ValueError(f"task: {error}") from None
+
+
+def matrices(params: Any) -> Any:
+    """Weight decay is for products, not for biases and norms."""
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Refuse, with ValueError, numbers that can't be trained with."""
+    training, optimizer, replicas = config["training"], config["optimizer"], config["replicas"]
+    for name in ("steps", "batch", "steps_per_call", "eval_every"):
+        if training[name] < 1:
+            raise ValueError(f"training.{name}={training[name]}: must be 1 or more")
+    for name in ("steps", "eval_every"):
+        if training[name] % training["steps_per_call"]:
+            raise ValueError(
+                f"training.{name}={training[name]}: must be a multiple of training.steps_per_call="
+                f"{training['steps_per_call']}"
+            )
+    if training["shortest"] < 0:
+        raise ValueError(f"training.shortest={training['shortest']}: must be 0 or more")
+    for rate in (optimizer["learning_rate"], *replicas["learning_rates"]):
+        if not isinstance(rate, (int, float)) or not 0 < rate < float("inf"):
+            raise ValueError(f"learning_rate={rate}: must be above 0")
+    for name, low, high in (("warmup", 0, None), ("weight_decay", 0, None), ("b1", 0, 1), ("b2", 0, 1)):
+        if optimizer[name] < low or (high is not None and optimizer[name] >= high):
+            raise ValueError(
+                f"optimizer.{name}={optimizer[name]}: must be at least {low}" + (f" and below {high}" if high else "")
+            )
+    if optimizer["clip"] <= 0:
+        raise ValueError(f"optimizer.clip={optimizer['clip']}: must be above 0")
+    seeds = replicas["seeds"]
+    if not seeds or any(not isinstance(seed, int) or not 0 <= seed < 2**31 for seed in seeds):
+        raise ValueError(f"replicas.seeds={seeds}: give one or more whole numbers from 0 to 2147483647")
+    models.one_of("replicas.how", replicas["how"], ("auto", "map", "vmap"))
+
+
+def form_group(config: Mapping[str, Any]) -> Group:
+    """Every seed with every learning rate, spread evenly over as many devices as divide them."""
+    rates = config["replicas"]["learning_rates"] or (config["optimizer"]["learning_rate"],)
+    pairs = [(seed, rate) for rate in rates for seed in config["replicas"]["seeds"]]
+    how = config["replicas"]["how"]
+    if how == "auto":  # a processor is busy with one small model; an accelerator wants them side by side
+        how = "map" if jax.default_backend() == "cpu" else "vmap"
+    devices = max(n for n in range(1, len(jax.devices()) + 1) if len(pairs) % n == 0)
+    return Group(how, devices, tuple(s for s, _ in pairs), tuple(float(r) for _, r in pairs))
+
+
+# ---- step and evaluate: pure functions of one replica ---------------------------------------------------------------
+
+
+def init(run: Run, seed: int, learning_rate: float) -> Replica:
+    """A replica before its first step."""
+    params = init_params(run, jnp.uint32(seed))
+    worst = -jnp.inf if run.task.best == "max" else jnp.inf
+    return Replica(
+        step=jnp.int32(0),
+        seed=jnp.uint32(seed),
+        learning_rate=jnp.float32(learning_rate),
+        params=params,
+        optimizer=run.optimizer.init(params),
+        best_params=jax.tree.map(jnp.copy, params),  # a copy: a donated buffer can't be in the state twice
+        best_score=jnp.float32(worst),
+        best_step=jnp.int32(0),
+        alive=jnp.bool_(True),
+        died_at=jnp.int32(-1),
+    )
+
+
+def init_params(run: Run, seed: Array) -> Any:
+    inputs = jax.eval_shape(lambda: run.task.sample(jax.random.key(0), 1, run.task.max_length, run.task.max_length))
+    inputs = jnp.zeros(inputs.inputs.shape, inputs.inputs.dtype)
+    return run.model.init(jax.random.fold_in(jax.random.key(seed), 0), inputs)["params"]
+
+
+def train_step(run: Run, task: Any, replica: Replica) -> tuple[Replica, dict[str, Array]]:
+    """One step of AdamW on a batch that depends on the seed and the step alone; its loss, score and gradient norm."""
+    training = run.config["training"]
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(replica.seed), 1), replica.step)
+    for_length, for_batch, for_dropout = jax.random.split(key, 3)
+    length = jnp.int32(task.max_length)
+    if training["shortest"]:
+        length = jax.random.randint(for_length, (), training["shortest"], task.max_length + 1)
+    batch = task.sample(for_batch, training["batch"], task.max_length, length)
+
+    def objective(params):
+        outputs = apply(run, params, batch, for_dropout if run.config["model"]["dropout"] else None)
+        return task.loss(outputs, batch), outputs
+
+    (loss, outputs), gradient = jax.value_and_grad(objective, has_aux=True)(replica.params)
+    norm = optax.global_norm(gradient)
+    direction, optimizer = run.optimizer.update(gradient, replica.optimizer, replica.params)
+    rate = replica.learning_rate * schedule(run.config, replica.step)
+    params = jax.tree.map(lambda p, d: p - rate * d, replica.params, direction)
+
+    alive = replica.alive & jnp.isfinite(loss) & jnp.isfinite(norm)
+    params, optimizer = jax.tree.map(
+        lambda new, old: jnp.where(alive, new, old), (params, optimizer), (replica.params, replica.optimizer)
+    )
+    died_at = jnp.where(replica.alive & ~alive, replica.step, replica.died_at)
+    after = replica._replace(step=replica.step + 1, params=params, optimizer=optimizer, alive=alive, died_at=died_at)
+    return after, {"loss": loss, "score": task.score(outputs, batch), "gradient_norm": norm}
+
+
+def train_steps(run: Run, replica: Replica, task: Any) -> tuple[Replica, dict[str, Array]]:
+    """`steps_per_call` steps, and the means of what they measured."""
+    step = lambda replica, _: train_step(run, task, replica)  # noqa: E731
+    replica, measured = jax.lax.scan(step, replica, length=run.config["training"]["steps_per_call"])
+    return replica, jax.tree.map(jnp.mean, measured)
+
+
+def evaluate(run: Run, name: str, replica: Replica, task: Any) -> dict[str, Array]:
+    """Loss and score of a replica on the split `name`, whose sequences are the same for every model and seed."""
+    split = task.splits[name]
+    batches = -(-split.examples // EVALUATED)
+    size = -(-split.examples // batches)
+
+    def one(index):
+        key = jax.random.fold_in(jax.random.key(sorted(task.splits).index(name)), 1_000_000_007 + index)
+        batch = task.sample(key, size, max(task.max_length, split.length), split.length, split.subset)
+        outputs = apply(run, replica.params, batch)
+        return {"loss": task.loss(outputs, batch), "score": task.score(outputs, batch)}
+
+    return jax.tree.map(jnp.mean, jax.lax.map(one, jnp.arange(batches)))
+
+
+def keep_best(run: Run, replica: Replica, score: Array) -> Replica:
+    """Remember the parameters if `score`, on the validation split, is their best so far."""
+    better = score > replica.best_score if run.task.best == "max" else score < replica.best_score
+    new, old = (replica.params, score, replica.step), (replica.best_params, replica.best_score, replica.best_step)
+    params, score, step = jax.tree.map(lambda n, o: jnp.where(better, n, o), new, old)
+    return replica._replace(best_params=params, best_score=score, best_step=step)
+
+
+def apply(run: Run, params: Any, batch: tasks.Batch, rng: Array | None = None) -> Array:
+    outputs, _ = run.model.apply(
+        {"params": params}, batch.inputs, positions=batch.positions, segments=batch.segments, rng=rng
+    )
+    return outputs
+
+
+def schedule(config: Mapping[str, Any], step: Array) -> Array:
+    """1 at the end of a linear warm-up, then a half cosine that would reach 0 with one step more than there are."""
+    warmup, steps = config["optimizer"]["warmup"], config["training"]["steps"]
+    rising = (step + 1) / max(warmup, 1)
+    falling = 0.5 * (1 + jnp.cos(jnp.pi * (step - warmup) / max(steps - warmup, 1)))
+    return jnp.where(step < warmup, jnp.minimum(rising, 1.0), falling)
+
+
+# ---- the replica axis -----------------------------------------------------------------------------------------------
+
+
+def over_replicas(function: Callable, group: Group, mesh: jax.sharding.Mesh) -> Callable:
+    """`function(replica, *shared)` lifted over the leading axis of its first argument, as the group is run."""
+
+    def lifted(replicas, *shared):
+        if group.how == "vmap":
+            return jax.vmap(lambda replica: function(replica, *shared))(replicas)
+        return jax.lax.map(lambda replica: function(replica, *shared), replicas)
+
+    if group.devices == 1:
+        return lifted
+    along, whole = jax.P("replica"), jax.P()
+
+    def sharded(replicas, *shared):
+        specs = (along, *(whole for _ in shared))
+        return jax.shard_map(lifted, mesh=mesh, in_specs=specs, out_specs=along, check_vma=False)(replicas, *shared)
+
+    return sharded
+
+
+def init_group(run: Run, group: Group, mesh: jax.sharding.Mesh) -> Replica:
+    """All replicas before their first step.
+
+    Made one by one: on a CPU of jax 0.10, a vmapped orthogonal initialiser hangs for ever about one time in four.
+    """
+    made = jax.jit(partial(init, run))
+    replicas = [made(seed, rate) for seed, rate in zip(group.seeds, group.learning_rates, strict=True)]
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(replicas))
+    return jax.device_put(stacked, jax.NamedSharding(mesh, jax.P("replica")))
+
+
+# ---- the loop -------------------------------------------------------------------------------------------------------
+
+
+def train(
+    config: Mapping[str, Any],
+    workdir: str | Path,
+    *,
+    data_dir: str | Path = "data",
+    name: str = "train",
+    save_seconds: float = 20.0,
+    tensorboard: bool = True,
+    regroup: bool = False,
+) -> dict[str, Any]:
+    """Train `config` in `workdir`, going on from what is there; the result, as result.json has it.
+
+    Raises ValueError where the workdir holds another config's run or a checkpoint can't be read, OSError where files
+    can't be written, and command.Stopped after saving, where SIGTERM or Ctrl-C came.
+    """
+    workdir = Path(workdir)
+    run = build(config, data_dir)
+    claim(workdir, run.config)
+    if (workdir / "result.json").exists():
+        return records.read_json(workdir / "result.json")
+
+    group = recorded_group(workdir, run.config, regroup)
+    mesh = jax.make_mesh((group.devices,), ("replica",), devices=jax.devices()[: group.devices])
+    replicas = init_group(run, group, mesh)
+    task = jax.device_put(run.task, jax.NamedSharding(mesh, jax.P()))
+    records.write_json(workdir / "environment.json", records.environment())
+
+    call = jax.jit(over_replicas(partial(train_steps, run), group, mesh), donate_argnums=0)
+    scores = {split: jax.jit(over_replicas(partial(evaluate, run, split), group, mesh)) for split in task.splits}
+    keep = jax.jit(jax.vmap(partial(keep_best, run)), donate_argnums=0)
+
+    checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
+    step = checkpoints.latest() or 0
+    if step:
+        replicas = checkpoints.restore(step, replicas)
+    log = records.Metrics(workdir / "metrics.jsonl")
+    board = Board(workdir / "tensorboard", group, step) if tensorboard else None
+    training = run.config["training"]
+    saved = begun = time.monotonic()
+
+    with command.Signals() as signals, Display(name, training["steps"], step) as display:
+        while step < training["steps"]:
+            replicas, measured = call(replicas, task)
+            step += training["steps_per_call"]
+            measured, alive = jax.device_get((measured, replicas.alive))
+            now = time.monotonic()
+            row = {
+                "loss": measured["loss"],
+                run.task.metric: measured["score"],
+                "gradient_norm": measured["gradient_norm"],
+            }
+            log.write(step=step, split="train", **row, seconds=now - begun)
+            if board:
+                board.write(step, "train", row)
+            begun = now
+
+            if step % training["eval_every"] == 0 or step == training["steps"]:
+                for split, score in scores.items():
+                    result = score(replicas, task)
+                    if split == "validation":
+                        replicas = keep(replicas, result["score"])
+                    row = {"loss": result["loss"], run.task.metric: result["score"]}
+                    log.write(step=step, split=split, **row, seconds=time.monotonic() - begun)
+                    if board:
+                        board.write(step, split, row)
+                    begun = time.monotonic()
+            display.step(step, **display_values(run, measured, alive))
+
+            over = step == training["steps"] or not alive.any()
+            if over or signals.caught or now - saved >= save_seconds:
+                checkpoints.save(step, replicas)
+                saved = time.monotonic()
+            if over:
+                break
+            if signals.caught:
+                checkpoints.wait()
+                raise command.Stopped(
+                    f"{command.INTERRUPTED[signals.caught]}: saved step {step} of {training['steps']} in {workdir}; "
+                    f"the same command goes on from there",
+                    128 + signals.caught,
+                )
+    checkpoints.wait()
+    checkpoints.close()
+    log.close()
+    result = summary(run, group, jax.device_get(replicas), records.read_metrics(workdir / "metrics.jsonl"))
+    records.write_json(workdir / "result.json", result)
+    return result
+
+
+def claim(workdir: Path, config: Mapping[str, Any]) -> None:
+    """Make `workdir` this config's, or raise ValueError if it is another's."""
+    path = workdir / "config.json"
+    if not path.exists():
+        workdir.mkdir(parents=True, exist_ok=True)
+        records.write_json(path, config)
+        return
+    theirs, ours = records.flat(records.read_json(path)), records.flat(records.plain(config))
+    other = [
+        f"{k} is {theirs.get(k)}, not {ours.get(k)}" for k in sorted(theirs | ours) if theirs.get(k) != ours.get(k)
+    ]
+    if other:
+        more = f" and {len(other) - 3} more" if len(other) > 3 else ""
+        raise ValueError(
+            f"{workdir} holds another config's run ({'; '.join(other[:3])}{more}); give another --workdir, "
+            f"or that run's own values to go on with it"
+        )
+
+
+def recorded_group(workdir: Path, config: Mapping[str, Any], regroup: bool) -> Group:
+    """How this run's replicas were first grouped, which a resumed one keeps: another way gives other last bits."""
+    path = workdir / "group.json"
+    now = form_group(config)
+    if path.exists() and not regroup:
+        read = records.read_json(path)
+        group = Group(read["how"], read["devices"], tuple(read["seeds"]), tuple(read["learning_rates"]))
+        if group.devices > len(jax.devices()):
+            raise ValueError(
+                f"{workdir} was begun on {group.devices} devices and {len(jax.devices())} are here; "
+                f"--regroup goes on all the same, with other last bits"
+            )
+        return group
+    records.write_json(path, now._asdict())
+    return now
+
+
+def display_values(run: Run, measured: Mapping[str, np.ndarray], alive: np.ndarray) -> dict[str, float]:
+    """Means over the replicas that are alive, and how many are not."""
+    values = {"loss": measured["loss"], run.task.metric: measured["score"]}
+    shown = {key: float(value[alive].mean()) if alive.any() else float("nan") for key, value in values.items()}
+    return shown if alive.all() else {**shown, "diverged": int((~alive).sum())}
+
+
+def summary(run: Run, group: Group, replicas: Replica, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is kept of a finished run: a row a replica, its test score at its best validation step; cost; time."""
+    metric = run.task.metric
+    tests = {row["step"]: row[metric] for row in rows if row["split"] == "test"}
+    members = []
+    for index, (seed, rate) in enumerate(zip(group.seeds, group.learning_rates, strict=True)):
+        best = int(replicas.best_step[index])
+        members.append(
+            {
+                "seed": seed,
+                "learning_rate": rate,
+                "best_step": best,
+                "validation": float(replicas.best_score[index]),
+                "test": tests[best][index] if best in tests else None,
+                "died_at": int(replicas.died_at[index]) if not replicas.alive[index] else None,
+            }
+        )
+    return {
+        "key": records.key(run.config),
+        "status": "finished" if replicas.alive.any() else "diverged",
+        "metric": metric,
+        "best": run.task.best,
+        "chance": run.task.chance,
+        "baseline": run.task.baseline,
+        "replicas": members,
+        "cost": costs(run),
+        "seconds": sum(row["seconds"] for row in rows),
+        "steps": int(replicas.step.max()),
+    }
+
+
+def costs(run: Run) -> dict[str, int]:
+    """Parameters, floats of state, and FLOPs of the products in one training step of one replica."""
+    batch = jax.eval_shape(
+        lambda: run.task.sample(
+            jax.random.key(0), run.config["training"]["batch"], run.task.max_length, run.task.max_length
+        )
+    )
+    params = jax.eval_shape(lambda: init_params(run, jnp.uint32(0)))
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), batch)
+    _, state = jax.eval_shape(
+        lambda p, b: run.model.apply({"params": p}, b.inputs, positions=b.positions, segments=b.segments), params, one
+    )
+    return {
+        "parameters": cost.parameters(params),
+        "mixer_parameters": cost.mixer_parameters(params),
+        "state_floats": cost.state_floats(state),
+        "step_flops": cost.flops(jax.grad(lambda p, b: run.task.loss(apply(run, p, b), b)), params, batch),
+    }
+
+
+class Board:
+    """TensorBoard files, one curve a replica."""
+
+    def __init__(self, directory: Path, group: Group, step: int):
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError as error:
+            raise ValueError(f"TensorBoard files need {error.name}; install it, or give --notensorboard") from None
+        self.names = [f"seed{s}-rate{r:g}" for s, r in zip(group.seeds, group.learning_rates, strict=True)]
+        self.writer = SummaryWriter(str(directory), purge_step=step)
+
+    def write(self, step: int, split: str, row: Mapping[str, np.ndarray]) -> None:
+        for value, numbers in row.items():
+            for name, number in zip(self.names, np.asarray(numbers), strict=True):
+                self.writer.add_scalar(f"{split}/{value}/{name}", float(number), step)
+
+
+# ---- the command ----------------------------------------------------------------------------------------------------
+
+
+def export(workdir: Path, to: Path, index: int, which: str) -> None:
+    """One replica of a run as an ordinary checkpoint: `to`/params, beside the config.json that builds its model.
+
+    Raises ValueError where there is no such run, replica or checkpoint, and FileExistsError where `to` exists.
+    """
+    if not (workdir / "group.json").exists():
+        raise ValueError(f"{workdir} holds no run; --workdir names the one to export from")
+    config, group = records.read_json(workdir / "config.json"), records.read_json(workdir / "group.json")
+    if not 0 <= index < len(group["seeds"]):
+        raise ValueError(f"--replica={index}: {workdir} has replicas 0 to {len(group['seeds']) - 1}")
+    if to.exists():
+        raise FileExistsError(f"{to} exists already; --export needs a new directory")
+    state = checkpoint.Checkpoints(workdir / "checkpoints").raw()
+    chosen = checkpoint.replica(state["best_params" if which == "best" else "params"], index)
+    to.mkdir(parents=True)
+    checkpoint.save_params(to / "params", chosen)
+    config["replicas"] = {"seeds": [group["seeds"][index]], "learning_rates": [group["learning_rates"][index]]}
+    config["replicas"]["how"] = group["how"]
+    records.write_json(to / "config.json", config)
+
+
+def load_exported(directory: str | Path, data_dir: str | Path = "data") -> tuple[Run, Any]:
+    """The run and the parameters of what `--export` wrote: `run.model.apply({"params": params}, inputs)`."""
+    return build(records.read_json(Path(directory) / "config.json"), data_dir), checkpoint.load_params(
+        Path(directory) / "params"
+    )
+
+
+def define_flags() -> None:
+    """Called where this file is the program: experiments import it and have flags of their own."""
+    config_flags.DEFINE_config_file("config", None, "A config file and, after a colon, its mixer; see above.")
+    flags.DEFINE_string("workdir", None, "Where the run's files go, and where it goes on from.", required=True)
+    flags.DEFINE_string("data_dir", "data", "Where real data are prepared, once, and read from.")
+    flags.DEFINE_float("save_seconds", 20.0, "The longest time between checkpoints.", lower_bound=0)
+    flags.DEFINE_bool("tensorboard", True, "Write TensorBoard files too.")
+    flags.DEFINE_bool("regroup", False, "Go on with a run on fewer devices than it was begun on.")
+    flags.DEFINE_string("export", None, "Write one replica of the finished or stopped run to this new directory.")
+    flags.DEFINE_integer("replica", 0, "Which one --export takes.")
+    flags.DEFINE_enum("which", "best", ["best", "last"], "Which of its parameters --export takes.")
+
+
+def main() -> None:
+    args: Any = flags.FLAGS
+    if args.export:
+        export(Path(args.workdir), Path(args.export), args.replica, args.which)
+        print(f"replica {args.replica} of {args.workdir} is in {args.export}")
+        return
+    if args.config is None:
+        known = sorted(path.stem for path in (Path(__file__).parent / "configs").glob("[a-z]*.py"))
+        raise ValueError(f"give --config=configs/NAME.py:MIXER, with NAME one of {', '.join(known)}")
+    replicas = args.config.replicas
+    machine.prepare(len(replicas.seeds) * max(1, len(replicas.learning_rates)))
+    result = train(
+        args.config,
+        args.workdir,
+        data_dir=args.data_dir,
+        name=args.config.model.mixer,
+        save_seconds=args.save_seconds,
+        tensorboard=args.tensorboard,
+        regroup=args.regroup,
+    )
+    rule, score = result["baseline"]
+    print(f"{result['status']}: {result['steps']} steps in {result['seconds']:.0f} s; {result['metric']}:")
+    for index, member in enumerate(result["replicas"]):
+        told = "diverged before its first evaluation" if member["test"] is None else f"test {member['test']:.4f}"
+        died = "" if member["died_at"] is None else f", diverged at step {member['died_at']}"
+        print(
+            f"  replica {index}  seed {member['seed']}  rate {member['learning_rate']:g}  {told} "
+            f"at step {member['best_step']}{died}"
+        )
+    print(f"  chance {result['chance']:.4f}; {rule} {score:.4f}; files in {args.workdir}")
+
+
+if __name__ == "__main__":
+    define_flags()
+    command.run(main)

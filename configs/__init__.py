@@ -1,0 +1,61 @@
+"""What to train: one ml_collections file a task or data set, with the mixer as its argument.
+
+`--config=configs/recall.py:lstm` calls `get_config("lstm")` of `configs/recall.py`. A new config starts from `base`.
+"""
+
+from ml_collections import ConfigDict
+
+import models
+
+
+def base(mixer: str) -> ConfigDict:
+    """The fields of every config, with the values that a config need not mention.
+
+    Raises ValueError for a mixer that does not exist.
+    """
+    models.one_of("--config=FILE:MIXER, MIXER", mixer, models.MIXERS)
+    return ConfigDict(
+        {
+            # A name in tasks.TASKS; the other fields are its own. `dataset` names real data in datasets.DATASETS.
+            "task": {"name": ""},
+            "model": {
+                "mixer": mixer,  # rnn, lstm, gru, attention, dense
+                "depth": 2,  # blocks
+                "width": 64,  # features of a token
+                "inner": 0,  # of the mixer: state size, or features of all heads; 0: as many parameters as attention
+                "feedforward": 2.0,  # its hidden width as a multiple of width; 0: no feed-forward layers
+                "activation": "gelu",  # gelu, relu, tanh, silu, identity
+                "norm": "pre",  # pre, post, none
+                "residual": True,
+                "final_norm": True,
+                "positions": "none",  # added: sinusoidal, learned; in attention: rope, alibi
+                "tied": False,  # the head shares the embedding
+                "dropout": 0.0,
+                "pool": "last",  # last, mean: what a label for a whole sequence is read from
+                "max_length": 0,  # of learned positions, dense's window and attention's cache; 0: the task's
+                "causal": True,  # attention alone may look ahead
+                "dtype": "float32",  # of the products; bfloat16 on accelerators
+                "attention": {"heads": 4, "bias": True},
+            },
+            "optimizer": {  # AdamW, with a linear warm-up and a cosine down to 0
+                "learning_rate": 3e-3,
+                "warmup": 100,  # steps
+                "weight_decay": 0.01,
+                "clip": 1.0,  # largest norm of the gradient
+                "b1": 0.9,
+                "b2": 0.98,
+            },
+            "training": {
+                "steps": 2000,
+                "batch": 32,
+                "shortest": 0,  # lengths are drawn from shortest … the task's, evenly; 0: all are the task's
+                "steps_per_call": 50,  # compiled together; loss is logged, and a run can stop, once a call
+                "eval_every": 500,  # steps, a multiple of steps_per_call
+            },
+            "replicas": {  # seeds × learning rates are trained together, in one program
+                "seeds": (0,),
+                "learning_rates": (),  # empty: optimizer.learning_rate alone
+                "how": "auto",  # map: one after another on a device; vmap: side by side; auto: whichever suits it
+            },
+        }
+    )

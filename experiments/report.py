@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from experiments.statistics import format_interval, interval
+from experiments.statistics import Values, format_interval, interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,10 +65,10 @@ class Series(NamedTuple):
     """
 
     name: str
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] | None = None
-    high: Sequence[float] | None = None
+    x: Values
+    y: Values
+    low: Values | None = None
+    high: Values | None = None
     dashed: bool = False
 
 
@@ -96,7 +96,7 @@ class Dots(NamedTuple):
     name: str
     title: str
     y: str
-    groups: Sequence[tuple[str, Sequence[float]]]
+    groups: Sequence[tuple[str, Values]]
     lines: Sequence[tuple[str, float]] = ()
     bounds: tuple[float, float] = (-math.inf, math.inf)
     digits: int = 3
@@ -165,7 +165,7 @@ def write(report: Report, path: str | Path) -> Path:
         figures=[[(chart, Markup(next(drawn))) for chart in s.charts] for s in report.sections],
         numeric=_numeric,
         paragraphs=lambda text: [part for part in re.split(r"\n\s*\n", text.strip()) if part],
-        looks=looks,
+        looks=MODELS | looks,
         signs=VERDICTS,
         colours=DARK,
     )
@@ -219,30 +219,30 @@ def _names(chart: Chart | Dots) -> list[str]:
     return [name for name, _ in chart.groups] if isinstance(chart, Dots) else [_model(one) for one in chart.series]
 
 
-def _settings(salt: str) -> dict[str, Any]:
+def _settings(salt: str) -> Any:
     """matplotlib's settings for every chart; sizes in points, and a chart of 324 points is about a phone's width."""
     return {
-        "font.size": 9.5,
+        "font.size": 10.5,
         "font.family": "DejaVu Sans",  # comes with matplotlib: the same layout everywhere
         "text.color": INK,
         "text.parse_math": False,  # a "$" in a name is a dollar
         "axes.edgecolor": MUTED,
         "axes.labelcolor": MUTED,
-        "axes.labelsize": 9.5,
+        "axes.labelsize": 10,
         "axes.linewidth": 0.8,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
         "axes.axisbelow": True,
-        "axes.titlesize": 11,
+        "axes.titlesize": 11.5,
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",
         "grid.color": RULE,
         "grid.linewidth": 0.6,
         "xtick.color": MUTED,
         "ytick.color": MUTED,
-        "xtick.labelsize": 9,
-        "ytick.labelsize": 9,
+        "xtick.labelsize": 10,
+        "ytick.labelsize": 10,
         "xtick.major.size": 3,
         "ytick.major.size": 0,
         "xtick.minor.size": 0,
@@ -265,11 +265,12 @@ def _draw(charts: Sequence[Chart | Dots], looks: Styles, columns: int, *, titles
     grid = drawing.subplots(rows, columns, squeeze=False, height_ratios=height).ravel()
     for axes in grid[len(charts) :]:
         axes.set_axis_off()
+    pad = max([22, *(10 + 12 * len(chart.lines) for chart in charts if isinstance(chart, Dots))])  # titles stand level
     later = []
     for axes, chart in zip(grid, charts, strict=False):
         marks = _dots(axes, chart, looks) if isinstance(chart, Dots) else _lines(axes, chart, looks)
         if titles:
-            axes.set_title(chart.title, pad=22)
+            axes.set_title(chart.title, pad=pad)
         later.append((axes, marks))
     # Labels at the line ends are set apart by their height in points, known only after the layout.
     drawing.draw_without_rendering()
@@ -281,8 +282,8 @@ def _draw(charts: Sequence[Chart | Dots], looks: Styles, columns: int, *, titles
 def _height(chart: Chart | Dots) -> float:
     """Height of a chart in inches, without a title."""
     if isinstance(chart, Dots):
-        return 0.9 + 0.36 * max(1, len(chart.groups))
-    return max(3.0, 0.8 + 0.19 * (len(chart.series) + len(chart.lines)))
+        return 0.75 + 0.16 * len(chart.lines) + 0.42 * max(1, len(chart.groups))
+    return max(3.0, 0.8 + 0.2 * (len(chart.series) + len(chart.lines)))
 
 
 class Mark(NamedTuple):
@@ -308,7 +309,8 @@ def _lines(axes: "Axes", chart: Chart, looks: Styles) -> list[Mark]:
         look = looks[_model(series)]
         every = max(1, len(x) // 7)
         axes.plot(
-            x, y, color=look.colour, marker=look.marker, markersize=4.2, linewidth=1.7, markeredgewidth=0,
+            x, y, color=look.colour, marker=look.marker, markersize=4.2 if len(x) > 1 else 6, linewidth=1.7,
+            markeredgewidth=0,
             linestyle=(0, (4, 2)) if series.dashed else "-", markevery=(turn * every // max(1, len(kept)), every),
             zorder=3 + (turn == 0),
         )  # fmt: skip
@@ -319,8 +321,8 @@ def _lines(axes: "Axes", chart: Chart, looks: Styles) -> list[Mark]:
 
     every_x = np.unique(np.concatenate([x for _, x, *_ in kept])) if kept else np.array([])
     _limit_y(axes, kept, [value for _, value in lines], log=chart.log_y)
-    _ticks(axes.xaxis, every_x, log=chart.log_x)
-    _ticks(axes.yaxis, np.array([]), log=chart.log_y)
+    _ticks(axes.xaxis, every_x, log=chart.log_x and len(every_x) > 0)
+    _ticks(axes.yaxis, np.array([]), log=chart.log_y and len(every_x) + len(lines) > 0)
     axes.set_xlabel(chart.x)
     _name_y(axes, chart.y)
     if not len(every_x):
@@ -340,9 +342,10 @@ def _mark(axes: "Axes", label: str, y: float, colour: str, marker: str, *, dashe
     at = min(max(at, 0.0), 1.0)
     (leader,) = axes.plot([1.0, 1.03], [at, at], color=colour, linewidth=0.7, alpha=0.7, transform=axes.transAxes,
                           clip_on=False)  # fmt: skip
+    line = (0, (2, 1) if marker else (1, 2)) if dashed else "-"
     (sample,) = axes.plot([1.035, 1.085], [at, at], color=colour, marker=marker, markersize=4.2, markeredgewidth=0,
-                          linewidth=1.7 if marker else 1, linestyle=(0, (2, 1)) if dashed else "-", markevery=[0, 1],
-                          transform=axes.transAxes, clip_on=False)  # fmt: skip
+                          linewidth=1.7 if marker else 1, linestyle=line, transform=axes.transAxes,
+                          clip_on=False)  # fmt: skip
     text = axes.text(1.11, at, label, color=INK if marker else MUTED, va="center", transform=axes.transAxes)
     return Mark(at, text, sample, leader)
 
@@ -351,8 +354,8 @@ def _spread(axes: "Axes", marks: Sequence[Mark]) -> None:
     """Move the labels apart so that none covers another, and each as little as possible (least squares)."""
     if not marks:
         return
-    tall = axes.get_window_extent().height * 72 / axes.get_figure().dpi  # points
-    gap = min(12.5 / tall, 1.04 / max(1, len(marks) - 1))
+    tall = axes.get_window_extent().height * 72 / axes.figure.dpi  # points
+    gap = min(13.5 / tall, 1.04 / max(1, len(marks) - 1))
     order = sorted(range(len(marks)), key=lambda i: marks[i].at)
     steps = gap * np.arange(len(marks))
     moved = isotonic_regression(np.array([marks[i].at for i in order]) - steps).x
@@ -365,47 +368,49 @@ def _spread(axes: "Axes", marks: Sequence[Mark]) -> None:
 
 def _dots(axes: "Axes", chart: Dots, looks: Styles) -> list[Mark]:
     """Draw groups as rows, the first on top: dots, a tick at the mean, a bar for the interval, the figure beside it."""
-    shown = []
+    shown, edges = [], []
     for row, (name, values) in enumerate(chart.groups):
         values = np.asarray(values, float)
         good = values[np.isfinite(values)]
-        lost = f", {len(values) - len(good)} diverged" if len(good) < len(values) else ""
+        lost = f"\n{len(values) - len(good)} diverged" if len(good) < len(values) else ""
         look = looks[name]
         if not len(good):
             text = "diverged" if len(values) else "not run"
         else:
             found = interval(good, bounds=chart.bounds)
-            shown += [*good, found.mean]
+            shown += list(good)
+            edges += [edge for edge in found[1:3] if math.isfinite(edge)]
             text = format_interval(found, chart.digits) + lost
-            # Side by side in the order of the seeds: identical values stay visible as several dots.
-            lift = np.linspace(-0.16, 0.16, len(good)) if len(good) > 1 else np.zeros(1)
-            axes.plot(good, row + lift, look.marker, color=look.colour, markersize=4.2, alpha=0.65, markeredgewidth=0)
+            # Dots above, the mean and its interval below; in the order of the seeds, so that equal values stay visible.
+            lift = np.linspace(-0.3, -0.1, len(good)) if len(good) > 1 else np.array([-0.2])
+            axes.plot(good, row + lift, look.marker, color=look.colour, markersize=4.6, alpha=0.7, markeredgewidth=0)
             if math.isfinite(found.low):
-                axes.plot([found.low, found.high], [row, row], color=look.colour, linewidth=2.2, solid_capstyle="butt")
-            axes.plot([found.mean] * 2, [row - 0.3, row + 0.3], color=look.colour, linewidth=2.2)
-        axes.text(1.03, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
-    for label, value in chart.lines:
+                axes.plot([found.low, found.high], [row + 0.2] * 2, color=look.colour, linewidth=2)
+            axes.plot([found.mean] * 2, [row + 0.07, row + 0.33], color=look.colour, linewidth=2)
+        axes.text(1.03, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9.5)
+    for floor, (label, value) in enumerate(chart.lines):  # one label above the other: they may be close
         if math.isfinite(value):
             shown.append(value)
             axes.axvline(value, color=MUTED, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
-            axes.annotate(label, (value, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
-                          color=MUTED, fontsize=9, ha="center", va="bottom")  # fmt: skip
+            axes.annotate(label, (value, 1), (0, 3 + 12 * floor), xycoords=("data", "axes fraction"),
+                          textcoords="offset points", color=MUTED, fontsize=9.5, ha="center",
+                          va="bottom")  # fmt: skip
     if shown:
-        low, high = min(shown), max(shown)
+        low, high = _reach(np.array(shown), np.array(edges))
         room = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
         axes.set_xlim(low - room, high + room)
     else:
         _nothing(axes)
     _ticks(axes.xaxis, np.array([]), log=False)
     axes.set_ylim(max(1, len(chart.groups)) - 0.5, -0.5)
-    axes.set_yticks(range(len(chart.groups)), [name for name, _ in chart.groups], color=INK, fontsize=9.5)
+    axes.set_yticks(range(len(chart.groups)), [name for name, _ in chart.groups], color=INK, fontsize=10.5)
     axes.set_xlabel(chart.y)
     axes.grid(False, axis="y")
     return []
 
 
 def _limit_y(axes: "Axes", kept: Sequence[tuple], lines: Sequence[float], *, log: bool) -> None:
-    """Limits that show every point; a band wider than half the points' range runs out of the picture."""
+    """Limits that show every point, and zero where the points come near it: heights are then read as amounts."""
     points = np.concatenate([*(y for _, _, y, _, _ in kept), lines])
     if not len(points):
         return
@@ -413,16 +418,21 @@ def _limit_y(axes: "Axes", kept: Sequence[tuple], lines: Sequence[float], *, log
         axes.set_yscale("log")
         axes.set_ylim(points.min() / 1.4, points.max() * 1.4)
         return
-    low, high = points.min(), points.max()
-    reach = 0.5 * (high - low)
-    edges = np.concatenate([*chain.from_iterable((a, b) for _, _, _, a, b in kept), points])
-    edges = edges[np.isfinite(edges)]
-    low, high = max(edges.min(), low - reach), min(edges.max(), high + reach)
+    edges = np.concatenate([np.array([]), *chain.from_iterable((low, high) for *_, low, high in kept)])
+    low, high = _reach(points, edges)
     room = 0.04 * (high - low) or 0.1 * abs(high) or 0.5
     bottom = low - room
-    if 0 <= low < 0.5 * high:  # near zero: show zero, since heights are then read as amounts
+    if 0 <= low < 0.25 * high:
         bottom = -0.25 * room if low < room else 0.0
     axes.set_ylim(bottom, high + room)
+
+
+def _reach(points: np.ndarray, edges: np.ndarray) -> tuple[float, float]:
+    """The range of the points and of their intervals' edges; an edge beyond half the points' range runs out of it."""
+    low, high = float(points.min()), float(points.max())
+    room = 0.5 * (high - low) or math.inf
+    edges = np.append(edges[np.isfinite(edges)], points)
+    return max(float(edges.min()), low - room), min(float(edges.max()), high + room)
 
 
 def _ticks(axis: Any, values: np.ndarray, *, log: bool) -> None:
@@ -433,12 +443,12 @@ def _ticks(axis: Any, values: np.ndarray, *, log: bool) -> None:
         axis.axes.set(**{f"{axis.axis_name}scale": "log"})
         low, high = sorted(axis.get_view_interval())
         if 0 < len(values) <= 12:
-            axis.set_major_locator(FixedLocator(values[:: -max(1, math.ceil(len(values) / 6))][::-1]))
+            axis.set_major_locator(FixedLocator(values[:: -max(1, math.ceil(len(values) / 6))].tolist()))
         else:
             axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 200 else (1,), numticks=8))
         axis.set_minor_locator(NullLocator())
     else:
-        axis.set_major_locator(MaxNLocator(5))
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
 
 
@@ -468,7 +478,7 @@ def _inline(chart: Chart | Dots, looks: Styles, prefix: str) -> str:
         drawing.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     svg, xlink = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
     root = ET.fromstring(_plain_fonts(file.getvalue()))
-    used = set(re.findall(r"#([mp][0-9a-f]{10,})", file.getvalue()))  # by a marker's <use> or a clip-path
+    used = set(re.findall(r"(?:url\(|href=\")#([^\")]+)", file.getvalue()))  # by a clip-path or a marker's <use>
     for parent in list(root.iter()):
         for child in list(parent):
             # The style sheet inside would reach the whole page; its one rule is in the page's own.
@@ -497,7 +507,7 @@ def _inline(chart: Chart | Dots, looks: Styles, prefix: str) -> str:
             values["style"] = re.sub(r"#[0-9a-f]{6}", lambda m: f"var(--{m[0][1:]}, {m[0]})", values["style"])
     for key in ("width", "height", "version"):
         root.attrib.pop(key, None)
-    root.attrib |= {"role": "img", "aria-label": f"{chart.title}. {chart.note}".strip()}
+    root.attrib |= {"role": "img", "aria-label": ": ".join(filter(None, (chart.title, chart.note)))}
     title = ET.Element("title")
     title.text = chart.title
     root.insert(0, title)

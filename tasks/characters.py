@@ -37,7 +37,9 @@ class Characters:
         shapes = [shape for leaf in jax.tree.leaves(self.text) if (shape := getattr(leaf, "shape", ()))]
         most = min((shape[-1] for shape in shapes), default=2**31) - 1
         if not 1 <= self.max_length <= most:
-            raise ValueError(f"task.max_length={self.max_length}: must be 1 to {most}, one less than the shortest text has")
+            raise ValueError(
+                f"task.max_length={self.max_length}: must be 1 to {most}, one less than the shortest text has"
+            )
 
     @property
     def vocabulary(self) -> int:
@@ -95,9 +97,9 @@ def trigram_bits(train: bytes, test: bytes, symbols: int) -> float:
 def ngram_bits(train: np.ndarray, test: np.ndarray, symbols: int, order: int) -> float:
     """Bits per character of `test` (from its character number `order` on) under counts of `order`-grams in `train`.
 
-    Witten and Bell 1991, interpolated: p(c | h) = (n(h c) + d(h) p(c | h′)) / (n(h) + d(h)), where n counts, d(h) is how
-    many different characters followed h, h′ is h without its first character, and p of nothing known is uniform.
-    Its tables have `symbols ** order` entries.
+    Witten and Bell 1991, interpolated: p(c | h) = (n(h c) + d(h) p(c | h′)) / (n(h) + d(h)), where n counts, d(h) is
+    how many different characters followed h, and h′ is h without its first character; where nothing followed h it is
+    p(c | h′), and p without any h′ is uniform. The tables have `symbols ** order` entries.
     """
     p = np.full((1, symbols), 1 / symbols)
     for n in range(1, order + 1):

@@ -9,7 +9,9 @@ from tasks.pixels import Pixels
 def pixels(classes: int = 3, **sizes: int) -> Pixels:
     """Images that say which they are: image i of a subset is i + 1 everywhere, its label i mod `classes`."""
     sizes = {"train": 50, "validation": 6, "test": 20} | sizes
-    inputs = {name: np.tile(np.arange(1, n + 1, dtype=np.float32)[:, None, None], (1, 9, 1)) for name, n in sizes.items()}
+    inputs = {
+        name: np.tile(np.arange(1, n + 1, dtype=np.float32)[:, None, None], (1, 9, 1)) for name, n in sizes.items()
+    }
     return Pixels(inputs, {name: np.arange(n, dtype=np.int32) % classes for name, n in sizes.items()}, classes)
 
 
@@ -55,7 +57,11 @@ def test_scores_of_a_solver_the_baseline_and_a_guess():
 
 
 def test_the_baseline_learns_from_training_and_is_scored_on_the_test():
-    labels = {"train": np.int32([1, 1, 0]), "validation": np.int32([0]), "test": np.int32([0, 0, 0, 1])}
+    labels = {
+        "train": np.array([1, 1, 0], np.int32),
+        "validation": np.array([0], np.int32),
+        "test": np.array([0, 0, 0, 1], np.int32),
+    }
     inputs = {name: np.zeros((len(label), 4, 1), np.float32) for name, label in labels.items()}
     assert Pixels(inputs, labels, 2).baseline[1] == 0.25
 

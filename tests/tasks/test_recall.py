@@ -1,22 +1,29 @@
-from functools import cache
+from functools import partial
 from itertools import permutations
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from tasks.batch import Batch
 from tasks.recall import Recall
 
-TASKS = [Recall(1, 4, 4), Recall(3, 8, 13), Recall(8, 64, 32), Recall(), Recall(5, 64, 41, power=1.0)]
+TASKS = [Recall(1, 4, 4), Recall(3, 8, 13, power=1.0), Recall()]
 
 
-@cache
-def sampler(task: Recall, batch: int = 8):
-    return jax.jit(lambda seed, length: task.sample(jax.random.key(seed), batch, task.max_length, length))
+@partial(jax.jit, static_argnames="batch")
+def sample(task: Recall, seed: int, length: int, batch: int = 8) -> Batch:
+    return task.sample(jax.random.key(seed), batch, task.max_length, length)
+
+
+@jax.jit
+def grade(task: Recall, answers: jax.Array, batch: Batch):
+    """The score and the loss of a model that is sure of `answers`, and the score of one sure of anything else."""
+    outputs = 99.0 * jax.nn.one_hot(answers, task.outputs)
+    return task.score(outputs, batch), task.loss(outputs, batch), task.score(-outputs, batch)
 
 
 def solve(task: Recall, row: np.ndarray, length: int) -> np.ndarray:
@@ -39,20 +46,19 @@ def solve(task: Recall, row: np.ndarray, length: int) -> np.ndarray:
 @given(st.sampled_from(TASKS), st.integers(0, 2**31 - 1), st.data())
 def test_every_sequence_obeys_the_definition(task: Recall, seed: int, data: st.DataObject):
     length = data.draw(st.integers(4, task.max_length))
-    batch = sampler(task)(seed, length)
+    batch = sample(task, seed, length)
     answers = np.stack([solve(task, row, length) for row in np.asarray(batch.inputs)])
     np.testing.assert_array_equal(batch.targets, answers)
     np.testing.assert_array_equal(batch.weights, answers > 0)
-    outputs = 99.0 * jax.nn.one_hot(answers, task.outputs)
-    assert task.score(outputs, batch) == 1
-    assert task.loss(outputs, batch) < 1e-5
-    assert task.score(-outputs, batch) == 0
+    right, loss, wrong = grade(task, answers, batch)
+    assert (right, wrong) == (1, 0)
+    assert loss < 1e-5
 
 
-@pytest.mark.parametrize("power", [0.01, 0.5, 1.0])
+@pytest.mark.parametrize("power", [0.01, 1.0])
 def test_slots_are_drawn_without_replacement_by_a_power_law(power: float):
     task = Recall(pairs=2, symbols=8, max_length=12, power=power)  # 4 slots
-    batch = sampler(task, 20_000)(7, task.max_length)
+    batch = sample(task, 7, task.max_length, 20_000)
     inputs = np.asarray(batch.inputs)
     slots = np.array([[(row[4::2] == row[at]).argmax() for at in (0, 2)] for row in inputs])
     outcomes = list(permutations(range(4), 2))
@@ -64,14 +70,14 @@ def test_slots_are_drawn_without_replacement_by_a_power_law(power: float):
 
 
 def test_keys_and_values_are_uniform():
-    inputs = np.asarray(sampler(Recall(pairs=2, symbols=8, max_length=12), 20_000)(3, 12).inputs)
+    inputs = np.asarray(sample(Recall(pairs=2, symbols=8, max_length=12), 3, 12, 20_000).inputs)
     assert stats.chisquare(np.bincount(inputs[:, 0], minlength=4)[1:4]).pvalue > 1e-3
     assert stats.chisquare(np.bincount(inputs[:, 3], minlength=8)[4:]).pvalue > 1e-3
 
 
 def test_baseline_and_chance_are_what_the_rules_score():
     task = Recall()
-    batch = sampler(task, 2_000)(0, task.max_length)
+    batch = sample(task, 0, task.max_length, 2_000)
     random = np.random.default_rng(0)
     shape = (*batch.targets.shape, 1)
 
@@ -103,6 +109,9 @@ def test_bad_fields(fields: dict, message: str):
 
 def test_longer_padding_changes_no_label():
     """Sequences padded past `max_length` of the task, as a curve over lengths has them, obey the definition too."""
-    batch = Recall(3, 8, 40).sample(jax.random.key(0), 8, 40, jnp.int32(13))
-    for row, targets in zip(np.asarray(batch.inputs), batch.targets, strict=True):
-        np.testing.assert_array_equal(targets, solve(Recall(3, 8, 40), row, 13))
+    task = Recall(3, 8, 13)
+    batch = jax.jit(lambda length: task.sample(jax.random.key(0), 8, 40, length))(13)
+    for row, targets in zip(np.asarray(batch.inputs), np.asarray(batch.targets), strict=True):
+        np.testing.assert_array_equal(targets[:13], solve(task, row[:13], 13))
+        assert not row[13:].any()
+        assert not targets[13:].any()

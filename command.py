@@ -1,0 +1,116 @@
+"""What every command of this project shares: flags, errors in one line, and signals that wait for a good moment."""
+
+import difflib
+import re
+import runpy
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags, logging
+
+INTERRUPTED = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+
+
+class Stopped(Exception):
+    """A run ended early because it was asked to; `code` is the exit status that says so (128 + the signal)."""
+
+    def __init__(self, message: str, code: int):
+        super().__init__(message)
+        self.code = code
+
+
+class Signals:
+    """Inside `with Signals() as signals`, Ctrl-C and SIGTERM only set `signals.caught`; a second Ctrl-C interrupts."""
+
+    caught: signal.Signals | None = None
+
+    def __enter__(self) -> "Signals":
+        self.before = {number: signal.signal(number, self.catch) for number in INTERRUPTED}
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def catch(self, number: int, _: Any) -> None:
+        if self.caught is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.caught = signal.Signals(number)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parse the flags and call `main`; what the user can mend is told in one line, with exit status 1."""
+    flags.DEFINE_bool("traceback", False, "Show where in the program an error came from.")
+    logging.set_verbosity(logging.ERROR)  # Orbax reports every step of a save; --verbosity=0 shows it
+    app.run(lambda _: told(main), flags_parser=lambda argv: told(lambda: parse(argv)))
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+    """absl's parsing, whose errors come as ValueErrors of one line, and where a word that is no flag is one too."""
+    for word in argv[1:]:
+        name, _, value = word.lstrip("-").partition("=")
+        if name == "config" and not (path := Path(value.split(":")[0])).is_file():
+            known = ", ".join(sorted(str(file) for file in path.parent.glob("[a-z]*.py"))) or "none there"
+            raise ValueError(f"--config={value}: no such file; there are {known}")
+    try:
+        rest = flags.FLAGS(list(argv))
+    except (flags.Error, AttributeError, KeyError, TypeError) as error:
+        raise ValueError(unknown_field(argv) or one_line(error)) from error
+    if len(rest) > 1:
+        raise ValueError(f"{rest[1]!r} is no flag; flags look like --name=value, and --help lists them")
+    return rest
+
+
+def unknown_field(argv: Sequence[str]) -> str | None:
+    """What to say of the first --config.FIELD that the config does not have; None where all exist."""
+    words = [word.lstrip("-").partition("=") for word in argv[1:]]
+    files = [value for name, _, value in words if name == "config"]
+    names = [name for name, _, _ in words if name.startswith("config.")]
+    if not files:
+        return f"--{names[0]}: give --config=FILE too; --help shows how" if names else None
+    file, *mixer = files[-1].split(":")
+    try:
+        config = runpy.run_path(file)["get_config"](*mixer)
+    except Exception:  # then it is the file that absl complained of, not a field
+        return None
+    for name in names:
+        tree, path = config, "config"
+        for part in name.split(".")[1:]:
+            known = list(getattr(tree, "keys", list)())
+            if part not in known:
+                near = difflib.get_close_matches(part, known, n=1)
+                hint = f"did you mean {near[0]}? " if near else ""
+                return f"--{name}: {path} has no field {part}; {hint}it has {', '.join(known) or 'none'}"
+            tree, path = tree[part], f"{path}.{part}"
+    return None
+
+
+def told(what: Callable[[], Any]) -> Any:
+    """`what()`, with the errors that a user can mend as one line on standard error."""
+    try:
+        return what()
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except (ValueError, OSError) as error:
+        if "--traceback" in sys.argv:
+            raise
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def one_line(error: BaseException) -> str:
+    """The message of `error` in one line: of an OSError with its file, of a nested traceback the last message."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, flags.IllegalFlagValueError) and "Non-boolean" in str(error):
+        return str(error).split(": (")[0] + ": must be True or False"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    nested = [line for line in lines if re.match(r"\w+Error: ", line)]
+    return nested[-1].split(": ", 1)[1] if nested else " ".join(lines)[:600] or type(error).__name__
