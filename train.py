@@ -277,8 +277,6 @@ def over_replicas(function: Callable, group: Group, mesh: jax.sharding.Mesh) -> 
             return jax.vmap(lambda replica: function(replica, *shared))(replicas)
         return jax.lax.map(lambda replica: function(replica, *shared), replicas)
 
-    if group.devices == 1:
-        return lifted
     along, whole = jax.P("replica"), jax.P()
 
     def sharded(replicas, *shared):
@@ -286,6 +284,12 @@ def over_replicas(function: Callable, group: Group, mesh: jax.sharding.Mesh) -> 
         return jax.shard_map(lifted, mesh=mesh, in_specs=specs, out_specs=along, check_vma=False)(replicas, *shared)
 
     return sharded
+
+
+def make_mesh(group: Group) -> jax.sharding.Mesh:
+    """The devices that the group is spread over. Where the compiler may choose a sharding it does: it is one axis."""
+    auto = (jax.sharding.AxisType.Auto,)
+    return jax.make_mesh((group.devices,), ("replica",), auto, devices=jax.devices()[: group.devices])
 
 
 def init_group(run: Run, group: Group, mesh: jax.sharding.Mesh) -> Replica:
@@ -324,7 +328,7 @@ def train(
         return records.read_json(workdir / "result.json")
 
     group = recorded_group(workdir, run.config, regroup)
-    mesh = jax.make_mesh((group.devices,), ("replica",), devices=jax.devices()[: group.devices])
+    mesh = jax.sharding.Mesh(jax.devices()[: group.devices], ("replica",))
     replicas = init_group(run, group, mesh)
     task = jax.device_put(run.task, jax.NamedSharding(mesh, jax.P()))
     records.write_json(workdir / "environment.json", records.environment())

@@ -12,5 +12,6 @@ def get_config(mixer: str = "attention") -> ConfigDict:
     config.task = {"name": "recall", "pairs": 8, "symbols": 32, "max_length": 32}
     config.model.width = 32
     config.training.steps = 3000
+    config.training.eval_every = 250
     config.model.positions = "alibi" if mixer == "attention" else "none"
     return config

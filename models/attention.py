@@ -109,7 +109,7 @@ class Attention(nn.Module):
             seen = jax.tree.map(lambda a: pad_to(a, capacity, axis=a.ndim - 2 if a.ndim == 4 else 1), seen)
         return y, {**seen, "count": jnp.asarray(count + steps, jnp.int32)}
 
-    def projections(self, x: Float[Array, "B T D"]) -> Float[Array, "B T 3N"]:
+    def projections(self, x: Float[Array, "B T D"]) -> Float[Array, "B T {3*self.inner}"]:
         """Query, key and value side by side, in one product."""
         initial = nn.initializers.lecun_normal()
         names = ("query", "key", "value")

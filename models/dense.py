@@ -11,17 +11,17 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from models.scan import boundaries, sequential
 
 
-def window_product(x: Float[Array, "T N"], blocks: Float[Array, "W W N N"]) -> Float[Array, "T N"]:
+def window_product(x: Float[Array, "T M"], blocks: Float[Array, "W W M N"]) -> Float[Array, "T N"]:
     """y_t = Σ_{s ≤ t} x_s·blocks[t, s] for a sequence that starts at place 0."""
     steps = len(x)
-    return jnp.einsum("tsnm,sn->tm", blocks[:steps, :steps], x)
+    return jnp.einsum("tsmn,sm->tn", blocks[:steps, :steps], x)
 
 
-def window_step(blocks: Float[Array, "W W N N"], window: Float[Array, "W N"], token: tuple[Array, Array]):
-    """The same for one token `(x [N], place [])`, given the window of the tokens before it in its segment."""
+def window_step(blocks: Float[Array, "W W M N"], window: Float[Array, "W M"], token: tuple[Array, Array]):
+    """The same for one token `(x [M], place [])`, given the window of the tokens before it in its segment."""
     x, place = token
     window = window.at[place].set(x, mode="drop")
-    return window, jnp.einsum("snm,sn->m", blocks.at[place].get(mode="fill", fill_value=jnp.nan), window)
+    return window, jnp.einsum("smn,sm->n", blocks.at[place].get(mode="fill", fill_value=jnp.nan), window)
 
 
 @custom_vmap
@@ -46,8 +46,9 @@ class Dense(nn.Module):
 
     Block (t, s) maps the token at place s to the output at place t ≥ s, so the next token can be predicted at every
     place. Its parameters grow with the square of the window and it refuses to go past it: ValueError where the length
-    is known, nan where the place is traced. With `inner` = `width` the blocks act on the tokens themselves; a
-    smaller `inner` is a bottleneck before and after them.
+    is known, nan where the place is traced. With `inner` = `width` the blocks act on the tokens themselves. Any other
+    `inner` is a bottleneck: each place gives ⌈inner/2⌉ numbers and gets `inner`, which lets the parameters be matched
+    more finely than square blocks would.
     """
 
     width: int
@@ -68,7 +69,7 @@ class Dense(nn.Module):
         segments: Int[Array, "B T"],
         rng: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "B T D"], Any]:
-        """The state is `{"window": [B, W, N], "segment": [B]}`: what the current segment fed in so far."""
+        """The state is `{"window": [B, W, M], "segment": [B]}`: what the current segment fed in so far."""
         window = self.max_length
         if x.shape[1] > window:
             raise ValueError(
@@ -76,18 +77,19 @@ class Dense(nn.Module):
                 f"{x.shape[1]} (its parameters grow with the square)"
             )
         narrow = self.inner != self.width
-        u = nn.Dense(self.inner, dtype=self.dtype, name="input")(x) if narrow else x
+        given = (self.inner + 1) // 2 if narrow else self.width
+        u = nn.Dense(given, dtype=self.dtype, name="input")(x) if narrow else x
         rows, columns = jnp.tril_indices(window)
-        initial = nn.initializers.normal((window * self.inner) ** -0.5)
-        stored = self.param("blocks", initial, (len(rows), self.inner, self.inner)).astype(self.dtype)
-        blocks = jnp.zeros((window, window, self.inner, self.inner), self.dtype).at[rows, columns].set(stored)
+        initial = nn.initializers.normal((window * given) ** -0.5)
+        stored = self.param("blocks", initial, (len(rows), given, self.inner)).astype(self.dtype)
+        blocks = jnp.zeros((window, window, *stored.shape[1:]), self.dtype).at[rows, columns].set(stored)
         biases = self.param("bias", nn.initializers.zeros, (window, self.inner)).astype(self.dtype)
 
         valid = segments != 0
         u = jnp.where(valid[..., None], u, 0)
         place = jnp.where(valid, positions, 0)
         if state is None:
-            empty = jnp.zeros((len(x), window, self.inner), self.dtype)
+            empty = jnp.zeros((len(x), window, given), self.dtype)
             begun = {"window": empty, "segment": jnp.zeros(len(x), jnp.int32)}
             y, state = jax.lax.cond(
                 in_order(positions, segments),

@@ -21,13 +21,13 @@ def product(h: Float[Array, "N"], kernel: Float[Array, "N M"]) -> Float[Array, "
     return (h.astype(kernel.dtype) @ kernel).astype(jnp.float32)
 
 
-def rnn_step(weights: dict[str, Array], carry: dict[str, Array], drive: Float[Array, "N"]):
+def rnn_step(weights: dict[str, Array], carry: dict[str, Float[Array, "N"]], drive: Float[Array, "N"]):
     """h' = tanh(drive + h·U)   (Elman 1990)."""
     h = jnp.tanh(drive + product(carry["h"], weights["recurrent"]))
     return {"h": h}, h
 
 
-def lstm_step(weights: dict[str, Array], carry: dict[str, Array], drive: Float[Array, "4N"]):
+def lstm_step(weights: dict[str, Array], carry: dict[str, Float[Array, "N"]], drive: Float[Array, "4*N"]):
     """c' = σ(f)·c + σ(i)·tanh(g), h' = σ(o)·tanh(c')   (Hochreiter and Schmidhuber 1997; Gers et al. 2000)."""
     i, f, g, o = jnp.split(drive + product(carry["h"], weights["recurrent"]), 4)
     c = nn.sigmoid(f) * carry["c"] + nn.sigmoid(i) * jnp.tanh(g)
@@ -35,7 +35,7 @@ def lstm_step(weights: dict[str, Array], carry: dict[str, Array], drive: Float[A
     return {"c": c, "h": h}, h
 
 
-def gru_step(weights: dict[str, Array], carry: dict[str, Array], drive: Float[Array, "3N"]):
+def gru_step(weights: dict[str, Array], carry: dict[str, Float[Array, "N"]], drive: Float[Array, "3*N"]):
     """n = tanh(drive_n + σ(r)·(h·U_n + b)), h' = (1 − σ(z))·n + σ(z)·h   (Cho et al. 2014, reset after the product)."""
     h = carry["h"]
     r, z, n = jnp.split(drive, 3)

@@ -1,0 +1,243 @@
+"""RNNs against attention: same skeleton, same parameters, same budget, several seeds; a table and a page of curves.
+
+  make compare                                              ten minutes on two cores
+  python -m experiments.compare --workdir=runs/mine         the same, elsewhere
+  python -m experiments.compare --scale=full                hours: more tasks, more seeds, rates chosen anew
+  python -m experiments.compare --only=recall,digits        some of its rows
+
+Five mixers (attention, lstm, gru, rnn, dense) differ in nothing but how they mix a sequence. Each row of the table is
+one mixer on one task, printed as it finishes: test score at the best validation step, mean and 95 % interval over
+seeds. Learning rates were chosen among 1e-3, 3e-3 and 1e-2 for every mixer alike, on seeds that are not reported;
+experiments/records/rates.csv is the record. Then: time of a training step against length, time of a streamed token.
+
+Stop it any way you like: the same command goes on where it was. It ends by naming the files that it wrote.
+"""
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+import command
+import machine
+import records
+from experiments import page, timing
+from experiments.report import Verdict
+from experiments.statistics import Interval, difference, format_interval, slope
+from experiments.study import (
+    MIXERS,
+    RECORDS,
+    RECURRENT,
+    Results,
+    Row,
+    Scale,
+    Study,
+    estimate,
+    scores,
+    settings_key,
+    told,
+)
+
+# The claims, written before the runs that decide them.
+RECALLS, FORGETS = 0.99, 0.60  # at equal parameters, attention's accuracy at least, every recurrent mixer's at most
+NEAR = 0.10  # bits per character by which the best recurrent mixer may trail attention and still count as near
+
+
+def recall(pairs: int, name: str, steps: int) -> Row:
+    changes = {"task.pairs": pairs, "task.max_length": 4 * pairs, "training.steps": steps}
+    return Row(name, "recall", changes)
+
+
+SCALES = {
+    "smoke": Scale(
+        rows=(
+            recall(2, "recall", 100),
+            Row("digits", "digits", {"training.steps": 100}),
+        ),
+        seeds=(0, 1),
+        choosing=(100,),
+        lengths=(16, 32, 64),
+        context=32,
+    ),
+    "quick": Scale(
+        rows=(
+            recall(8, "recall", 3000),
+            Row("digits", "digits", {"training.steps": 800}),
+            Row("shakespeare", "shakespeare", {"training.steps": 800}),
+        ),
+        seeds=(0, 1, 2, 3),
+        choosing=(100, 101),
+        lengths=(64, 128, 256, 512),
+        context=512,
+    ),
+    "full": Scale(
+        rows=(
+            *(recall(pairs, f"recall {pairs}", 6000) for pairs in (2, 4, 8, 16)),
+            Row("digits", "digits", {"training.steps": 3000}),
+            Row("shakespeare", "shakespeare", {"training.steps": 6000}),
+            Row("copy memory", "copy_memory", {"training.steps": 4000}),
+            Row("adding", "adding", {"training.steps": 4000}),
+        ),
+        seeds=tuple(range(10)),
+        choosing=(100, 101),
+        lengths=(64, 128, 256, 512, 1024),
+        context=2048,
+    ),
+}
+
+
+# ---- what was claimed, and what came out ----------------------------------------------------------------------------
+
+
+def verdict_on_recall(results: Results, row: str, scale: str) -> Verdict:
+    """Whether attention recalls where every recurrent mixer forgets."""
+    claim = (
+        f"At equal parameters attention recalls ≥ {RECALLS} of 8 pairs where every recurrent mixer stays ≤ {FORGETS}"
+    )
+    found = {mixer: estimate(results[row, mixer]) for mixer in ("attention", *RECURRENT) if (row, mixer) in results}
+    if len(found) < 4 or not all(value.n for value in found.values()):
+        return Verdict(claim, "not run", "a mixer is missing or diverged in every seed", scale)
+    attention, others = found["attention"], [found[mixer] for mixer in RECURRENT]
+    if attention.mean >= RECALLS and all(other.mean <= FORGETS for other in others):
+        verdict = "reproduced"
+    elif all(attention.low > other.high for other in others):
+        verdict = "trend only"
+    else:
+        verdict = "not reproduced"
+    evidence = ", ".join(f"{mixer} {format_interval(value)}" for mixer, value in found.items())
+    return Verdict(claim, verdict, evidence, scale)
+
+
+def verdict_on_shakespeare(results: Results, row: str, scale: str) -> Verdict:
+    """Whether the best recurrent mixer is near attention where the text is short and the budget small."""
+    claim = (
+        f"On Shakespeare the best recurrent mixer comes within {NEAR:.2f} bits per character of attention, or beats it"
+    )
+    values = {mixer: scores(results[row, mixer]) for mixer in ("attention", *RECURRENT) if (row, mixer) in results}
+    if len(values) < 4 or not values["attention"] or not any(values[mixer] for mixer in RECURRENT):
+        return Verdict(claim, "not run", "a mixer is missing or diverged in every seed", scale)
+    best = min((m for m in RECURRENT if values[m]), key=lambda mixer: sum(values[mixer]) / len(values[mixer]))
+    paired = len(values[best]) == len(values["attention"])
+    gap = difference(values[best], values["attention"], paired=paired)
+    verdict = "reproduced" if gap.mean <= NEAR else "not reproduced"
+    return Verdict(claim, verdict, f"{best} − attention: {format_interval(gap)} bits per character", scale)
+
+
+def verdict_on_time(exponents: dict[str, Interval], scale: str) -> Verdict:
+    """Whether a training step of attention grows faster with length than that of any recurrent mixer."""
+    claim = "The time of attention's training step grows with a higher power of length than any recurrent mixer's"
+    others = [exponents[mixer] for mixer in RECURRENT]
+    attention = exponents["attention"]
+    if all(attention.low > other.high for other in others):
+        verdict = "reproduced"
+    else:
+        verdict = "trend only" if all(attention.mean > other.mean for other in others) else "not reproduced"
+    evidence = ", ".join(f"{m} {format_interval(exponents[m], 2)}" for m in ("attention", *RECURRENT))
+    return Verdict(claim, verdict, f"exponents: {evidence}", scale)
+
+
+# ---- the records that the quick scale rests on ----------------------------------------------------------------------
+
+
+def record_rates(study: Study) -> None:
+    """Run the whole grid for every cell and write experiments/records/rates.csv."""
+    lines = []
+    for row in study.rows:
+        for mixer in MIXERS:
+            for m in study.grid(row, mixer)["replicas"]:
+                died = "" if m["died_at"] is None else m["died_at"]
+                validation = "" if m["died_at"] is not None else f"{m['validation']:.6g}"
+                where = [study.name, row.name, mixer, settings_key(row, mixer)]
+                lines.append([*where, m["learning_rate"], m["seed"], validation, m["best_step"], died])
+            study.done += 1
+    header = ["scale", "row", "mixer", "settings", "learning_rate", "seed", "validation", "best_step", "died_at"]
+    with (RECORDS / "rates.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([header, *lines])
+    print(f"wrote {RECORDS / 'rates.csv'}")
+
+
+def record_plateau(study: Study) -> None:
+    """Train attention on the first row with twenty seeds, and write when each left its plateau."""
+    row = study.rows[0]
+    rate = study.rate(row, "attention")
+    result = study.train(row, "attention", tuple(range(200, 220)), (rate,), " plateau")
+    path = study.directory(row, "attention", " plateau") / "metrics.jsonl"
+    tests = [line for line in records.read_metrics(path) if line["split"] == "test"]
+    lines = []
+    for index, member in enumerate(result["replicas"]):
+        curve = [(line["step"], line[result["metric"]][index]) for line in tests]
+        first = next((step for step, value in curve if value is not None and value >= RECALLS), "")
+        lines.append([member["seed"], f"{rate:g}", first, f"{member['test']:.6g}"])
+    with (RECORDS / "plateau.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["seed", "learning_rate", f"first_step_at_{RECALLS}", "test"], *lines])
+    inside = sum(line[2] != "" for line in lines)
+    print(f"{inside} of {len(lines)} seeds reach {RECALLS}; wrote {RECORDS / 'plateau.csv'}")
+
+
+# ---- the command ----------------------------------------------------------------------------------------------------
+
+
+def run(study: Study) -> list[Path]:
+    """Everything: cells, timing, page. Returns the files written."""
+    begun, results, chosen = time.monotonic(), {}, {}
+    print(
+        f"{'task':<12} {'mixer':<10} {'score':<26} {'metric':<20} {'rate':>6} {'params':>8} {'state':>7} {'seconds':>8}"
+    )
+    for row, mixer, rate, result in study.cells():
+        results[row.name, mixer], chosen[row.name, mixer] = result, rate
+        cost = result["cost"]
+        print(
+            f"{row.name:<12} {mixer:<10} {told(result):<26} {result['metric']:<20} {rate:>6g} {cost['parameters']:>8,} "
+            f"{cost['state_floats']:>7,} {result['seconds']:>8.0f}",
+            flush=True,
+        )
+    timings, streams = [], []
+    print(f"\n{'mixer':<10} {'length':>7} {'ms a training step':>20}")
+    for one in timing.training_steps(MIXERS, study.scale.lengths, width=64, batch=8):
+        timings.append(one)
+        print(f"{one.mixer:<10} {one.length:>7} {1e3 * one.seconds:>20.1f}", flush=True)
+    print(f"\n{'mixer':<10} {'context':>7} {'µs a streamed token':>20}")
+    for one in timing.streamed_tokens(MIXERS, study.scale.context, width=64):
+        streams.append(one)
+        print(f"{one.mixer:<10} {one.length:>7} {1e6 * one.seconds:>20.0f}", flush=True)
+    exponents = {}
+    for mixer in MIXERS:
+        mine = [t for t in timings if t.mixer == mixer]
+        exponents[mixer] = slope([t.length for t in mine], [t.seconds for t in mine])
+
+    scale = f"{study.name} scale, {len(study.scale.seeds)} seeds"
+    verdicts = [verdict_on_time(exponents, f"{study.name} scale, lengths {study.scale.lengths}, this machine")]
+    for row in reversed(study.rows):
+        if row.config == "recall" and row.changes["task.pairs"] == 8:
+            verdicts.insert(0, verdict_on_recall(results, row.name, scale))
+        elif row.config == "shakespeare":
+            verdicts.insert(0, verdict_on_shakespeare(results, row.name, scale))
+    print()
+    for one in verdicts:
+        print(f"{one.verdict}: {one.claim} ({one.evidence}; {one.scale})")
+    return page.write(study, results, chosen, timings, streams, exponents, verdicts, time.monotonic() - begun)
+
+
+def main() -> None:
+    args: Any = flags.FLAGS
+    seeds = len(SCALES[args.scale].seeds) if args.record is None else 20 if args.record == "plateau" else 6
+    machine.prepare(seeds)
+    workdir = Path(args.workdir or f"runs/compare-{args.scale}")
+    study = Study(args.scale, SCALES[args.scale], workdir, args.data_dir, args.only)
+    if args.record == "rates":
+        return record_rates(study)
+    if args.record == "plateau":
+        return record_plateau(study)
+    print("wrote " + ", ".join(str(path) for path in run(study)))
+    return None
+
+
+if __name__ == "__main__":
+    flags.DEFINE_enum("scale", "quick", list(SCALES), "How much: a minute, ten minutes, or hours.")
+    flags.DEFINE_string("workdir", None, "Where runs and report go; runs/compare-SCALE unless given.")
+    flags.DEFINE_string("data_dir", "data", "Where real data are prepared, once, and read from.")
+    flags.DEFINE_list("only", [], "Rows to run, by name; all unless given.")
+    flags.DEFINE_enum("record", None, ["rates", "plateau"], "Write a record that the quick scale rests on, instead.")
+    command.run(main)

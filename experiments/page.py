@@ -1,0 +1,184 @@
+"""The page, the picture and the table of a comparison, from its finished runs."""
+
+import csv
+import importlib
+import time
+from pathlib import Path
+
+import records
+from experiments import report
+from experiments.report import Chart, Dots, Report, Section, Series, Table, Verdict
+from experiments.statistics import Interval, format_interval, interval
+from experiments.study import MIXERS, Results, Row, Study, bounds, scores, told
+from experiments.timing import Timing
+
+
+def learning_curves(study: Study, results: Results, row: Row) -> Chart:
+    """Test score against step, mean and interval over the seeds that live."""
+    series, some = [], next(results[row.name, mixer] for mixer in MIXERS if (row.name, mixer) in results)
+    for mixer in MIXERS:
+        if (row.name, mixer) not in results:
+            continue
+        rows = records.read_metrics(study.directory(row, mixer) / "metrics.jsonl")
+        points = []
+        for line in (line for line in rows if line["split"] == "test"):
+            values = [value for value in line[some["metric"]] if value is not None]
+            if values:
+                points.append((line["step"], interval(values, bounds=bounds(some))))
+        steps, found = [step for step, _ in points], [value for _, value in points]
+        series.append(Series(mixer, steps, [v.mean for v in found], [v.low for v in found], [v.high for v in found]))
+    lines = [("chance", some["chance"]), some["baseline"]]
+    return Chart(
+        row.name, row.name.capitalize(), "training step", some["metric"], series, lines=[tuple(line) for line in lines]
+    )
+
+
+def seed_dots(results: Results, row: Row) -> Dots:
+    some = next(results[row.name, mixer] for mixer in MIXERS if (row.name, mixer) in results)
+    groups = [(mixer, scores(results[row.name, mixer])) for mixer in MIXERS if (row.name, mixer) in results]
+    return Dots(
+        f"{row.name} seeds", f"{row.name.capitalize()}, seed by seed", some["metric"], groups, bounds=bounds(some)
+    )
+
+
+def time_chart(timings: list[Timing]) -> Chart:
+    series = []
+    for mixer in MIXERS:
+        mine = [t for t in timings if t.mixer == mixer]
+        middle, low, high = ([1e3 * getattr(t, part) for t in mine] for part in ("seconds", "low", "high"))
+        series.append(Series(mixer, [t.length for t in mine], middle, low, high))
+    return Chart(
+        "time", "Time of a training step", "length", "milliseconds", series, log_x=True, log_y=True,
+        note="Median and quartiles; batch 8, width 64, two blocks, on this machine.",
+    )  # fmt: skip
+
+
+def size_chart(lengths: tuple[int, ...]) -> Chart:
+    """Idea I as it is, a block of width × width for every pair of places, beside what attention needs."""
+    width = 64
+    dense = [width**2 * length * (length + 1) / 2 + width * length for length in lengths]
+    attention = [4 * width**2 + 4 * width for _ in lengths]
+    return Chart(
+        "size", "Parameters of one mixer", "length", "parameters",
+        [Series("dense", lengths, dense), Series("attention", lengths, attention)], log_x=True, log_y=True,
+        note="Idea I without a bottleneck, width 64. The recurrent mixers are matched to attention at every length.",
+    )  # fmt: skip
+
+
+def write(
+    study: Study,
+    results: Results,
+    chosen: dict[tuple[str, str], float],
+    timings: list[Timing],
+    streams: list[Timing],
+    exponents: dict[str, Interval],
+    verdicts: list[Verdict],
+    seconds: float,
+) -> list[Path]:
+    """report.html, picture.svg and results.csv in the study's directory."""
+    header = ["mixer", *(f"{row.name} ({results[row.name, MIXERS[0]]['metric']})" for row in study.rows)]
+    header += [
+        "parameters",
+        "of them in mixers",
+        "state, floats",
+        "step time ∝ length^",
+        f"µs a token at {study.scale.context}",
+    ]
+    body = []
+    for mixer in MIXERS:
+        cost = results[study.rows[0].name, mixer]["cost"]
+        stream = next(t for t in streams if t.mixer == mixer)
+        body.append(
+            [
+                mixer,
+                *(told(results[row.name, mixer]) for row in study.rows),
+                f"{cost['parameters']:,}",
+                f"{cost['mixer_parameters']:,}",
+                f"{cost['state_floats']:,}",
+                format_interval(exponents[mixer], 2),
+                f"{1e6 * stream.seconds:.0f}",
+            ]
+        )
+    seeds = len(study.scale.seeds)
+    summary = Table(
+        "Five mixers, one skeleton", header, body,
+        note=f"Mean and 95 % interval over {seeds} seeds. Parameters and state are those of the {study.rows[0].name} "
+        f"network; attention's state is its cache of keys and values.",
+    )  # fmt: skip
+    sections = [
+        Section(
+            row.name.capitalize(),
+            explain(results, row),
+            [learning_curves(study, results, row), seed_dots(results, row)],
+        )
+        for row in study.rows
+    ]
+    sections.append(
+        Section(
+            "What it costs",
+            "A training step holds data, forward, backward and update. Streaming feeds one token at a time, given the "
+            "state of those before it.",
+            [time_chart(timings), size_chart(study.scale.lengths)],
+            [time_table(timings, streams)],
+        )
+    )
+    where = study.directory(study.rows[0], MIXERS[0])
+    page = Report(
+        title="Recur or attend?",
+        question="At equal parameters and equal budget, what does attention do that a recurrent network can't, "
+        "and what does it cost?",
+        summary=summary,
+        verdicts=verdicts,
+        sections=sections,
+        settings={
+            "Learning rates chosen": {f"{row} {mixer}": f"{rate:g}" for (row, mixer), rate in chosen.items()},
+            **{
+                f"Config: {row.name}": records.flat(records.read_json(study.directory(row, MIXERS[0]) / "config.json"))
+                for row in study.rows
+            },
+            "Machine and versions": records.flat(records.read_json(where / "environment.json")),
+        },
+        command=f"python -m experiments.compare --scale={study.name}",
+        made=f"{time.strftime('%Y-%m-%d')}, in {seconds:.0f} s of training and timing",
+    )
+    charts = [learning_curves(study, results, row) for row in study.rows[:3]] + [time_chart(timings)]
+    return [
+        report.write(page, study.workdir / "report.html"),
+        report.save(charts, study.workdir / "picture.svg", columns=2),
+        write_csv(study, results, chosen),
+    ]
+
+
+def explain(results: Results, row: Row) -> str:
+    """What the row's task is and what is no achievement in it."""
+    some = results[row.name, MIXERS[0]]
+    document = (importlib.import_module(f"configs.{row.config}").__doc__ or "").strip()
+    rule, score = some["baseline"]
+    return f"{document} Chance gives {some['chance']:.3g}; {rule}: {score:.3g}. {some['steps']:,} steps."
+
+
+def time_table(timings: list[Timing], streams: list[Timing]) -> Table:
+    lengths = sorted({t.length for t in timings})
+    rows = []
+    for mixer in MIXERS:
+        mine = {t.length: t for t in timings if t.mixer == mixer}
+        stream = next(t for t in streams if t.mixer == mixer)
+        steps = [f"{1e3 * mine[n].seconds:.1f}" for n in lengths]
+        rows.append([mixer, *steps, f"{1e6 * stream.seconds:.0f}", f"{mine[lengths[-1]].parameters:,}"])
+    header = ["mixer", *(f"ms a step at {n}" for n in lengths), f"µs a token at {streams[0].length}"]
+    return Table("Time", [*header, f"parameters at {lengths[-1]}"], rows)
+
+
+def write_csv(study: Study, results: Results, chosen: dict[tuple[str, str], float]) -> Path:
+    """One line a seed: everything that the tables are made from."""
+    path = study.workdir / "results.csv"
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(
+            ["row", "mixer", "key", "seed", "learning_rate", "metric", "validation", "test", "best_step", "died_at"]
+        )
+        for (row, mixer), result in results.items():
+            for m in result["replicas"]:
+                values = [m["seed"], chosen[row, mixer], result["metric"], m["validation"], m["test"], m["best_step"]]
+                out.writerow([row, mixer, result["key"], *values, m["died_at"]])
+    return path

@@ -1,0 +1,99 @@
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import models
+from models import cost
+
+D, N, W = 8, 6, 10
+
+
+def shapes(name: str, batch: int = 1, steps: int = 3, **fields: int):
+    """The shapes of a mixer's parameters, and of the state after a call; nothing is computed."""
+    module = models.MIXERS[name](width=D, inner=N, max_length=W, **fields)
+    x, places = jnp.zeros((batch, steps, D)), jnp.zeros((batch, steps), jnp.int32)
+    params = jax.eval_shape(lambda: module.init(jax.random.key(0), x, positions=places, segments=places))
+    return params, jax.eval_shape(lambda p: module.apply(p, x, positions=places, segments=places)[1], params)
+
+
+M = N // 2  # what a place of dense's bottleneck gives; it gets N
+IN_OUT = D * N + N * D + D  # the weights of a product in and one out, and the bias of the latter
+COUNTS = {
+    "rnn": (IN_OUT + N * N + N, N),
+    "lstm": (IN_OUT + 3 * D * N + 4 * (N * N + N), 2 * N),
+    "gru": (IN_OUT + 2 * D * N + 3 * (N * N + N) + N, N),
+    "attention": (4 * D * N + 3 * N + D, 2 * N * W),
+    "dense": (D * M + M + W * (W + 1) // 2 * M * N + W * N + N * D + D, W * M),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_parameters_and_state_are_the_hand_count(name: str):
+    """State floats: N for an RNN, 2N for an LSTM, keys and values for the whole window, W inputs for dense."""
+    fields = {"heads": 2} if name == "attention" else {}
+    params, state = shapes(name, **fields)
+    assert (cost.parameters(params), cost.state_floats(state)) == COUNTS[name]
+    assert cost.state_floats(shapes(name, batch=3, **fields)[1]) == 3 * COUNTS[name][1]
+
+
+def test_state_counts_what_is_carried_not_what_keeps_count():
+    state = {"h": jnp.zeros((2, 3), jnp.bfloat16), "count": jnp.zeros(5, jnp.int32), "on": jnp.zeros(4, bool)}
+    assert cost.state_floats(state) == 6
+    assert cost.state_floats((None, None)) == 0
+
+
+def test_mixer_parameters_leave_the_rest_out():
+    params = {
+        name: {"kernel": jnp.zeros(size)}
+        for name, size in {"mixer_0": 3, "mixer_1": 5, "mixer_norm_0": 100, "head": 1000, "embed": 10_000}.items()
+    }
+    assert cost.mixer_parameters(params) == 8
+    assert cost.parameters(params) == 11_108
+
+
+def test_flops_of_an_lstm_over_256_steps():
+    """Per token: D·4N into the gates, N·4N from the state and N·D out, two operations each."""
+    module, T = models.MIXERS["lstm"](width=D, inner=N, max_length=0), 256
+    x, places = jnp.zeros((2, T, D)), jnp.zeros((2, T), jnp.int32)
+    params, _ = shapes("lstm")
+    call = lambda p, x: module.apply(p, x, positions=places, segments=places)[0]  # noqa: E731
+    assert cost.flops(call, params, x) == 2 * T * 2 * (D * 4 * N + N * 4 * N + N * D)
+
+
+def test_flops_of_a_scan_are_those_of_its_body_as_often_as_it_runs():
+    square = jax.ShapeDtypeStruct((64, 64), jnp.float32)
+    scanned = lambda x: jax.lax.scan(lambda c, _: (c @ x, None), x, length=10)[0]  # noqa: E731
+    assert cost.flops(scanned, square) == 10 * 2 * 64**3
+    assert cost.flops(jax.jit(jax.remat(scanned)), square) == 10 * 2 * 64**3
+    assert cost.flops(jax.vmap(scanned), jax.ShapeDtypeStruct((3, 64, 64), jnp.float32)) == 3 * 10 * 2 * 64**3
+    assert cost.flops(lambda x: x + jnp.sin(x), square) == 0
+
+
+def test_flops_of_a_condition_are_those_of_its_dearest_branch():
+    square = jax.ShapeDtypeStruct((8, 8), jnp.float32)
+    branches = [lambda x: x @ x, lambda x: x @ x @ x @ x, lambda x: x]
+    assert cost.flops(lambda x: jax.lax.switch(2, branches, x), square) == 3 * 2 * 8**3
+    assert cost.flops(lambda x: jax.lax.cond(x[0, 0] > 0, branches[2], branches[0], x), square) == 2 * 8**3
+
+
+def test_flops_of_products_with_batches_and_several_contractions():
+    a, b = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((5, 2, 3, 4), (5, 4, 3, 7)))
+    assert cost.flops(partial(jnp.einsum, "bmij,bjin->bmn"), a, b) == 2 * 5 * 2 * 3 * 4 * 7
+    dense = nn.Dense(7)
+    params = jax.eval_shape(dense.init, jax.random.key(0), jnp.zeros((1, 3)))
+    assert cost.flops(dense.apply, params, jnp.zeros((11, 3))) == 2 * 11 * 3 * 7
+
+
+@given(st.integers(1, 40), st.integers(0, 5000), st.integers(1, 5), st.integers(0, 30))
+def test_closest_is_the_nearest_of_all(largest: int, target: int, square: int, linear: int):
+    def count(n: int) -> int:
+        return square * n * n + linear * n
+
+    found = cost.closest(count, target, largest)
+    assert 1 <= found <= largest
+    assert abs(count(found) - target) == min(abs(count(n) - target) for n in range(1, largest + 1))
