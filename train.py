@@ -286,12 +286,6 @@ def over_replicas(function: Callable, group: Group, mesh: jax.sharding.Mesh) -> 
     return sharded
 
 
-def make_mesh(group: Group) -> jax.sharding.Mesh:
-    """The devices that the group is spread over. Where the compiler may choose a sharding it does: it is one axis."""
-    auto = (jax.sharding.AxisType.Auto,)
-    return jax.make_mesh((group.devices,), ("replica",), auto, devices=jax.devices()[: group.devices])
-
-
 def init_group(run: Run, group: Group, mesh: jax.sharding.Mesh) -> Replica:
     """All replicas before their first step.
 

@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 import records
-from experiments import report
-from experiments.report import Chart, Dots, Report, Section, Series, Table, Verdict
+from experiments import charts, report
+from experiments.charts import Chart, Dots, Series
+from experiments.report import Report, Section, Table, Verdict
 from experiments.statistics import Interval, format_interval, interval
 from experiments.study import MIXERS, Results, Row, Study, bounds, scores, told
 from experiments.timing import Timing
@@ -141,10 +142,10 @@ def write(
         command=f"python -m experiments.compare --scale={study.name}",
         made=f"{time.strftime('%Y-%m-%d')}, in {seconds:.0f} s of training and timing",
     )
-    charts = [learning_curves(study, results, row) for row in study.rows[:3]] + [time_chart(timings)]
+    shown = [learning_curves(study, results, row) for row in study.rows[:3]] + [time_chart(timings)]
     return [
         report.write(page, study.workdir / "report.html"),
-        report.save(charts, study.workdir / "picture.svg", columns=2),
+        charts.save(shown, study.workdir / "picture.svg", columns=2),
         write_csv(study, results, chosen),
     ]
 

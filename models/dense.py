@@ -94,7 +94,8 @@ class Dense(nn.Module):
             y, state = jax.lax.cond(
                 in_order(positions, segments),
                 lambda: self.at_once(u, blocks, begun, segments),
-                lambda: self.one_by_one(u, blocks, begun, place, segments),
+                # Without the checkpoint, the branch not taken would fill its residuals, W times the input, with zeros.
+                jax.checkpoint(lambda: self.one_by_one(u, blocks, begun, place, segments)),
             )
         else:
             y, state = self.one_by_one(u, blocks, state, place, segments)

@@ -56,8 +56,8 @@ class Skeleton(nn.Module):
         """
         batch, steps = inputs.shape[:2]
         if positions is None or segments is None:
-            if state is not None:
-                raise ValueError("a call that goes on from a state must say its positions and segments")
+            if state is not None or positions is not segments:
+                raise ValueError("a call must say its positions and segments: both, or neither if it is the first")
             positions = jnp.broadcast_to(jnp.arange(steps), (batch, steps))
             segments = jnp.ones((batch, steps), jnp.int32)
         if state is None:
@@ -74,7 +74,7 @@ class Skeleton(nn.Module):
             x = x + jax.vmap(lambda p: sinusoidal(p, self.width))(positions).astype(self.dtype)
         elif self.positions == "learned":
             table = self.param("positions", nn.initializers.normal(0.02), (self.max_length, self.width))
-            x = x + learned(positions, table).astype(self.dtype)
+            x = x + jax.vmap(learned, (0, None))(positions, table).astype(self.dtype)
         x = dropout(x, self.dropout, folded(rng, 0))
 
         states = []

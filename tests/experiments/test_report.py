@@ -9,22 +9,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from experiments.report import (
-    DARK,
-    MODELS,
-    OTHERS,
-    Chart,
-    Dots,
-    Report,
-    Section,
-    Series,
-    Table,
-    Verdict,
-    figure,
-    save,
-    styles,
-    write,
-)
+from experiments.charts import DARK, MODELS, OTHERS, Chart, Dots, Series, figure, save, styles
+from experiments.report import Report, Section, Table, Verdict, write
 
 INJECTED = "<script>alert(1)</script> & \"$x_1\" 'µ'"
 NAMES = [*MODELS, "mamba"]

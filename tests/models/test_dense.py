@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,9 +16,15 @@ WIDE, NARROW = Dense(WIDTH, WIDTH, WINDOW), Dense(WIDTH, 3, WINDOW)
 
 
 def initial(module: Dense) -> Any:
-    """What it starts from, its biases drawn as well."""
-    params = module.init(jax.random.key(0), X[:, :1], positions=PLACES[:, :1], segments=PLACES[:, :1])["params"]
-    return {"params": params | {"bias": jax.random.normal(jax.random.key(1), params["bias"].shape)}}
+    """Parameters drawn so that no bias is zero."""
+    shapes = jax.eval_shape(partial(module.init, positions=PLACES, segments=PLACES), jax.random.key(0), X)
+    random = np.random.default_rng(1)
+    return jax.tree.map(lambda p: jnp.asarray(random.normal(0, 0.3, p.shape), p.dtype), shapes)
+
+
+@partial(jax.jit, static_argnums=0)
+def call(module: Dense, params: Any, x: Any, positions: Any, segments: Any, state: Any = None):
+    return module.apply(params, x, positions=positions, segments=segments, state=state)
 
 
 @pytest.mark.parametrize("module", [WIDE, NARROW], ids=["wide", "bottleneck"])
@@ -28,7 +35,7 @@ def test_it_is_one_block_lower_triangular_matrix(module: Dense, steps: int):
     own = jax.tree.map(np.asarray, params["params"])
     given, got = own["blocks"].shape[1:]
     matrix = np.zeros((WINDOW * given, WINDOW * got))
-    for number, (t, s) in enumerate((t, s) for t in range(WINDOW) for s in range(t + 1)):
+    for number, (t, s) in enumerate(zip(*np.tril_indices(WINDOW), strict=True)):
         matrix[s * given : (s + 1) * given, t * got : (t + 1) * got] = own["blocks"][number]
     u = np.asarray(X[:, :steps])
     if module is NARROW:
@@ -38,7 +45,7 @@ def test_it_is_one_block_lower_triangular_matrix(module: Dense, steps: int):
     expected = (flat @ matrix + own["bias"].reshape(-1)).reshape(2, WINDOW, got)[:, :steps]
     if module is NARROW:
         expected = expected @ own["output"]["kernel"] + own["output"]["bias"]
-    y, _ = module.apply(params, X[:, :steps], positions=PLACES[:, :steps], segments=jnp.ones((2, steps), jnp.int32))
+    y, _ = call(module, params, X[:, :steps], PLACES[:, :steps], jnp.ones((2, steps), jnp.int32))
     np.testing.assert_allclose(y, expected, atol=1e-5)
 
 
@@ -52,14 +59,13 @@ def test_it_refuses_what_is_longer_than_its_window():
 def test_a_place_past_the_window_is_nan():
     """Where the place is traced it can't be refused; it must not pass for a known one, nor spoil what is known."""
     params, ones = initial(WIDE), jnp.ones((2, WINDOW), jnp.int32)
-    call = jax.jit(lambda **more: WIDE.apply(params, X, segments=ones, **more))
-    y, state = call(positions=PLACES)
+    y, state = call(WIDE, params, X, PLACES, ones)
     assert np.isfinite(y).all()
-    y, after = call(positions=PLACES + WINDOW - 2, state=state)
+    y, after = call(WIDE, params, X, PLACES + WINDOW - 2, ones, state)
     assert np.isfinite(y[:, :2]).all()
     assert np.isnan(y[:, 2:]).all()
     np.testing.assert_array_equal(after["window"][:, : WINDOW - 2], state["window"][:, : WINDOW - 2])
-    y, _ = call(positions=PLACES + 2)
+    y, _ = call(WIDE, params, X, PLACES + 2, ones)
     assert np.isnan(y[:, -2:]).all()
 
 
@@ -83,7 +89,7 @@ def test_order_matters_to_it():
     """Each place has weights of its own: permuted tokens do not give permuted outputs, nor the same last one."""
     params, ones = initial(WIDE), jnp.ones((2, WINDOW), jnp.int32)
     order = jnp.array([2, 0, 1, 3, 4, 5])
-    y, permuted = (WIDE.apply(params, x, positions=PLACES, segments=ones)[0] for x in (X, X[:, order]))
+    y, permuted = (call(WIDE, params, x, PLACES, ones)[0] for x in (X, X[:, order]))
     assert np.abs(permuted - y[:, order]).max() > 0.1
     assert (np.abs(permuted[:, -1] - y[:, -1]).max(axis=-1) > 0.01).all()
 
@@ -109,7 +115,6 @@ def test_only_rows_in_order_take_the_one_product(positions: list[int], segments:
     p, s = jnp.array([positions]), jnp.array([segments])
     assert bool(in_order(p, s)) is answer
     good_p, good_s = jnp.arange(4)[None], jnp.ones((1, 4), jnp.int32)
-    both = jax.vmap(in_order)(jnp.stack([good_p, p]), jnp.stack([good_s, s]))
-    assert both.tolist() == answer if both.ndim == 0 else both.tolist() == [answer, answer]
+    assert jax.vmap(in_order)(jnp.stack([good_p, p]), jnp.stack([good_s, s])).tolist() == [answer] * 2
     assert jax.vmap(in_order, (None, 0))(p, jnp.stack([s, s])).tolist() == [answer] * 2
     assert jax.vmap(in_order, (0, None))(jnp.stack([p, p]), s).tolist() == [answer] * 2

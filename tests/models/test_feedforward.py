@@ -19,16 +19,16 @@ FORMULAS = {
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_it_is_two_products_with_the_activation_between(activation: str):
     layer = FeedForward(width=4, hidden=6, activation=activation)
-    params = layer.init(jax.random.key(0), jnp.asarray(X))
+    params = jax.jit(layer.init)(jax.random.key(0), jnp.asarray(X))
     up, down = params["params"]["up"], params["params"]["down"]
     up["bias"], down["bias"] = jnp.linspace(-1, 1, 6), jnp.linspace(-1, 1, 4)
     expected = FORMULAS[activation](X @ up["kernel"] + up["bias"]) @ down["kernel"] + down["bias"]
-    np.testing.assert_allclose(layer.apply(params, jnp.asarray(X)), expected, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(layer.apply)(params, jnp.asarray(X)), expected, atol=1e-5)
 
 
 def test_each_token_stands_alone():
     layer = FeedForward(width=4, hidden=6)
-    params = layer.init(jax.random.key(0), jnp.asarray(X))
+    params = jax.jit(layer.init)(jax.random.key(0), jnp.asarray(X))
     order = np.array([3, 1, 4, 0, 2])
-    before, after = (np.asarray(layer.apply(params, jnp.asarray(x))) for x in (X, X[:, order]))
+    before, after = (np.asarray(jax.jit(layer.apply)(params, jnp.asarray(x))) for x in (X, X[:, order]))
     np.testing.assert_allclose(after, before[:, order], atol=1e-6)

@@ -1,4 +1,4 @@
-"""What every mixer keeps to, over all that are registered: streaming, causality, padding, packing, batches, replicas."""
+"""What every registered mixer keeps to: streaming, causality, padding, packing, batches, replicas."""
 
 from functools import cache, partial
 from typing import Any
@@ -253,7 +253,7 @@ def test_replicas_are_one_by_one(mixer: nn.Module):
         side = jax.tree.map(np.asarray, together(params, x, positions, np.stack(segments), direction))
         for i in range(3):
             alone = run(mixer, x[i], segments[i], direction=direction, seed=i)
-            same(jax.tree.map(lambda leaf: leaf[i], side), alone)
+            same(jax.tree.map(lambda leaf, i=i: leaf[i], side), alone)
 
 
 def test_gradients_over_64_steps_are_finite(variant: tuple[str, dict[str, Any]]):

@@ -34,7 +34,7 @@ def by_hand(x: np.ndarray, segments: list[int]):
 
 
 @partial(jax.jit, static_argnames="width")
-def padded_call(carry: Any, x: Any, segments: Any, last: Any, *, width: int):
+def part_of(carry: Any, x: Any, segments: Any, last: Any, *, width: int):
     start, valid, after = boundaries(segments[:width], last)
     carry, y = sequential(step, carry, x[:width], start, valid)
     return carry, y, start, valid, after
@@ -44,12 +44,12 @@ def padded_call(carry: Any, x: Any, segments: Any, last: Any, *, width: int):
 @given(segmented, st.data())
 def test_boundaries_and_scan_are_the_plain_loop(segments: list[int], data: st.DataObject):
     """Also when the sequence is cut in two anywhere, the second part beginning with what the first left."""
-    cut = data.draw(st.integers(0, STEPS - 1))
-    x = np.random.default_rng(len(segments)).normal(size=STEPS).astype(np.float32)
+    cut = data.draw(st.sampled_from([0, 3, 6]))
+    x = np.random.default_rng(0).normal(size=STEPS).astype(np.float32)
     carry, last, ys, starts = {"a": jnp.float32(7), "n": jnp.int32(7)}, jnp.int32(0), [], []
     for part in (slice(0, cut), slice(cut, STEPS)) if cut else (slice(0, STEPS),):
         size = part.stop - part.start
-        carry, y, start, valid, last = padded_call(carry, x[part], np.array(segments[part], np.int32), last, width=size)
+        carry, y, start, valid, last = part_of(carry, x[part], np.array(segments[part], np.int32), last, width=size)
         np.testing.assert_array_equal(valid, np.array(segments[part]) != 0)
         ys.append(y), starts.append(start)
 
@@ -60,14 +60,14 @@ def test_boundaries_and_scan_are_the_plain_loop(segments: list[int], data: st.Da
     first = [bool(s) and s not in segments[:t] for t, s in enumerate(segments)]
     np.testing.assert_array_equal(np.concatenate(starts), first)
     if real.any():
-        assert float(carry["a"]) == np.float32(a) or abs(float(carry["a"]) - a) < 1e-5
+        np.testing.assert_allclose(carry["a"], a, atol=1e-5)
         assert int(carry["n"]) == n
     else:
         assert (float(carry["a"]), int(carry["n"])) == (7, 7), "padding alone leaves what was carried"
 
 
 def test_a_segment_goes_on_over_a_gap_and_a_chunk():
-    start, valid, last = boundaries(jnp.array([0, 4, 4, 0, 5, 0]), jnp.array(4))
+    start, valid, last = jax.jit(boundaries)(jnp.array([0, 4, 4, 0, 5, 0]), jnp.array(4))
     assert start.tolist() == [False, False, False, False, True, False]
     assert valid.tolist() == [False, True, True, False, True, False]
     assert int(last) == 5
@@ -76,9 +76,9 @@ def test_a_segment_goes_on_over_a_gap_and_a_chunk():
 
 def test_a_start_cuts_the_gradient():
     """No step of a segment is a function of the one before it, and padding has no influence at all."""
-    start, valid, _ = boundaries(jnp.array([1, 1, 2, 0, 2]), jnp.array(0))
 
     def final(x: Any):
+        start, valid, _ = boundaries(jnp.array([1, 1, 2, 0, 2]), jnp.array(0))
         return sequential(step, {"a": jnp.float32(0), "n": jnp.int32(0)}, x, start, valid)[0]["a"]
 
-    np.testing.assert_allclose(jax.grad(final)(jnp.ones(5)), [0, 0, 0.5, 0, 1])
+    np.testing.assert_allclose(jax.jit(jax.grad(final))(jnp.ones(5)), [0, 0, 0.5, 0, 1])

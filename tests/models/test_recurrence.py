@@ -1,0 +1,114 @@
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from models.recurrence import CELLS, Recurrence, orthogonal
+from models.scan import sequential
+
+D, N, STEPS = 4, 5, 7
+random = np.random.default_rng(0)
+X = jnp.asarray(random.normal(size=(2, STEPS, D)), jnp.float32)
+DIRECTION = jnp.asarray(random.normal(size=(2, STEPS, N)), jnp.float32)
+PLACES = jnp.broadcast_to(jnp.arange(STEPS), (2, STEPS))
+FLAX = {"rnn": nn.SimpleCell, "lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell}
+
+
+def apply(module: Recurrence, params: Any, x: Any):
+    return module.apply(params, x, positions=PLACES, segments=jnp.ones_like(PLACES))
+
+
+def shapes(module: Recurrence) -> Any:
+    return jax.eval_shape(partial(module.init, positions=PLACES, segments=PLACES), jax.random.key(0), X)
+
+
+def flaxen(cell: str, own: Any) -> Any:
+    """The same weights as flax's cell names and splits them."""
+    gates = {"rnn": [""], "lstm": list("ifgo"), "gru": list("rzn")}[cell]
+    kernels, biases, recurrent = (
+        dict(zip(gates, jnp.split(array, len(gates), axis=-1), strict=True))
+        for array in (own["input"]["kernel"], own["input"]["bias"], own["recurrent"])
+    )
+    made = {f"i{gate}": {"kernel": kernels[gate]} for gate in gates}
+    made |= {f"h{gate}": {"kernel": recurrent[gate]} for gate in gates}
+    for gate in gates:
+        made["hi"[cell != "lstm"] + gate]["bias"] = biases[gate]
+    if cell == "gru":
+        made["hn"]["bias"] = own["candidate_bias"]
+    return {"params": {"cell": made}}
+
+
+@pytest.mark.parametrize("cell", FLAX)
+def test_it_agrees_with_flax(cell: str):
+    """Outputs, final state and gradients of what is inside, the product out being the identity."""
+    module = Recurrence(cell, width=N, inner=N)
+    params = jax.tree.map(lambda p: jnp.asarray(random.normal(0, 0.5, p.shape), p.dtype), shapes(module))["params"]
+    identity = {"kernel": jnp.eye(N), "bias": jnp.zeros(N)}
+
+    def our(params: Any, x: Any):
+        y, state = apply(module, {"params": params | {"output": identity}}, x)
+        return (y * DIRECTION).sum(), (y, state["carry"])
+
+    def their(params: Any, x: Any):
+        layer = nn.RNN(FLAX[cell](N), return_carry=True)
+        carry, y = layer.apply(flaxen(cell, params), x)
+        return (y * DIRECTION).sum(), (y, dict(zip(CELLS[cell].carried, jax.tree.leaves(carry), strict=True)))
+
+    found, expected = (jax.jit(jax.value_and_grad(f, (0, 1), has_aux=True))(params, X) for f in (our, their))
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_only_forget_gates_start_open(cell: str):
+    """Every bias starts at 0 but the LSTM's forget gates, at 1; recurrent weights are one rotation a gate."""
+    module = Recurrence(cell, width=D, inner=N)
+    init = jax.jit(partial(module.init, positions=PLACES, segments=PLACES))
+    params = init(jax.random.key(0), X)["params"]
+    expected = np.zeros(CELLS[cell].gates * N)
+    if cell == "lstm":
+        expected[N : 2 * N] = 1
+    np.testing.assert_array_equal(params["input"]["bias"], expected)
+    np.testing.assert_array_equal(params["output"]["bias"], 0)
+    if cell == "gru":
+        np.testing.assert_array_equal(params["candidate_bias"], 0)
+    blocks = np.split(np.asarray(params["recurrent"]), CELLS[cell].gates, axis=1)
+    for block in blocks:
+        np.testing.assert_allclose(block @ block.T, np.eye(N), atol=1e-5)
+    assert all(np.abs(block - blocks[0]).max() > 0.1 for block in blocks[1:]), "each drawn anew"
+
+
+def test_the_forget_bias_can_be_set():
+    bias = Recurrence("lstm", width=D, inner=2, forget_bias=3.0).bias(jax.random.key(0), (8,))
+    np.testing.assert_array_equal(bias, [0, 0, 3, 3, 0, 0, 0, 0])
+
+
+def test_orthogonal_follows_its_key():
+    one, same, other = (orthogonal(jax.random.key(seed), (3, 6)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).max() > 0.1
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_are_those_of_finite_differences(cell: str):
+    """Of four plain steps, forward and backward mode, with respect to weights, first state and inputs."""
+    step, gates, carried = CELLS[cell]
+    with jax.enable_x64(True):
+        draw = lambda *shape: jnp.asarray(np.random.default_rng(sum(shape)).normal(0, 0.5, shape))  # noqa: E731
+        weights = {"recurrent": draw(3, gates * 3)} | ({"candidate_bias": draw(3)} if cell == "gru" else {})
+        carry, drives, steady = {name: draw(3) for name in carried}, draw(4, gates * 3), jnp.ones(4, bool)
+        assert drives.dtype == jnp.float64
+
+        @jax.jit
+        def run(weights: Any, carry: Any, drives: Any):
+            return sequential(partial(step, weights), carry, drives, ~steady, steady)
+
+        # product() returns float32, so the differences are taken over a step that its rounding does not drown in.
+        check_grads(run, (weights, carry, drives), order=1, atol=1e-3, rtol=1e-3, eps=1e-2)
+    assert jnp.zeros(1).dtype == jnp.float32, "64 bits stay in here"

@@ -1,0 +1,217 @@
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from models.attention import Attention
+from models.dense import Dense
+from models.recurrence import Recurrence
+from models.skeleton import Skeleton, dropout, folded, pooled
+
+D, STEPS = 4, 6
+
+
+class Twice(nn.Module):
+    """A mixer whose answer is known: 2x, and as state the sum of all that it was given."""
+
+    width: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Any, *, state: Any, positions: Any, segments: Any, rng: Any = None):
+        return 2 * x, x.sum() + (0 if state is None else state)
+
+
+PLAIN: dict[str, Any] = {
+    "mixer": Twice,
+    "depth": 1,
+    "width": D,
+    "vocabulary": 0,
+    "channels": D,
+    "outputs": D,
+    "max_length": STEPS,
+    "hidden": 0,
+    "norm": "none",
+    "final_norm": False,
+}
+X = jnp.asarray(np.random.default_rng(0).normal(size=(4, STEPS, D)), jnp.float32)
+TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, 5, (2, STEPS)), jnp.int32)
+
+
+def drawn(network: Skeleton, inputs: Any = X) -> Any:
+    """Parameters drawn so that no bias is zero and the outputs stay near 1."""
+    random = np.random.default_rng(1)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), inputs)
+    return jax.tree.map(lambda p: jnp.asarray(random.normal(0, 0.4, p.shape), p.dtype), shapes)
+
+
+def transparent(network: Skeleton, **also: Any) -> Any:
+    """Parameters with which embedding and head pass on what they get, and a feed-forward layer gives 3x."""
+    identity = {"kernel": jnp.eye(D), "bias": jnp.zeros(D)}
+    params = {"embed": identity, "head": identity} | also
+    for block in range(network.depth if network.hidden else 0):
+        params[f"feedforward_{block}"] = {"up": identity, "down": {"kernel": 3 * jnp.eye(D), "bias": jnp.zeros(D)}}
+    wanted = jax.eval_shape(network.init, jax.random.key(0), X)["params"]
+    params |= {name: {"scale": jnp.ones(D), "bias": jnp.zeros(D)} for name in wanted if "norm" in name}
+    return {"params": params}
+
+
+def run(network: Skeleton, params: Any, inputs: Any = X, **more: Any) -> np.ndarray:
+    return np.asarray(jax.jit(network.apply)(params, inputs, **more)[0])
+
+
+def normed(x: np.ndarray) -> np.ndarray:
+    return (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(x.var(axis=-1, keepdims=True) + 1e-6)
+
+
+@pytest.mark.parametrize("final_norm", [True, False])
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("norm", ["pre", "post", "none"])
+def test_norm_and_residual_stand_where_they_say(norm: str, residual: bool, final_norm: bool):
+    """A case worked out by hand: the mixer gives 2x, the feed-forward layer 3x."""
+    fields = {"hidden": D, "activation": "identity", "norm": norm, "residual": residual, "final_norm": final_norm}
+    network = Skeleton(**PLAIN | fields)
+    x = np.asarray(X, np.float64)
+    for factor in (2, 3):
+        y = factor * (normed(x) if norm == "pre" else x) + residual * x
+        x = normed(y) if norm == "post" else y
+    expected = normed(x) if final_norm else x
+    np.testing.assert_allclose(run(network, transparent(network)), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("activation", ["identity", "gelu"])
+def test_straight_lines_stay_a_straight_line(depth: int, activation: str):
+    """Without activation any depth is affine, f(ax + by) = a·f(x) + b·f(y) + (1 − a − b)·f(0); with one it is not."""
+    mixer = partial(Dense, inner=D, max_length=STEPS)
+    network = Skeleton(
+        **PLAIN | {"mixer": mixer, "depth": depth, "hidden": 8, "activation": activation, "residual": False}
+    )
+    a, b, (x, y) = 0.7, -1.6, X[:2]
+    params = drawn(network)
+    fx, fy, both, zero = run(network, params, jnp.stack([x, y, a * x + b * y, jnp.zeros_like(x)]))
+    error = np.abs(both - (a * fx + b * fy + (1 - a - b) * zero)).max() / np.abs(both - zero).max()
+    assert np.abs(both - zero).max() > 1e-3
+    assert error < 1e-4 if activation == "identity" else error > 0.02
+
+
+def test_tokens_are_embedded_and_a_tied_head_reads_by_the_same_table():
+    """With a mixer of 2x and a residual, logits are 3·E[token]·Eᵀ."""
+    network = Skeleton(**PLAIN | {"vocabulary": 5, "outputs": 5, "tied": True})
+    params = drawn(network, TOKENS)
+    assert set(params["params"]) == {"embed"}
+    table = np.asarray(params["params"]["embed"]["embedding"])
+    np.testing.assert_allclose(run(network, params, TOKENS), 3 * table[TOKENS] @ table.T, atol=1e-5)
+
+    untied = Skeleton(**PLAIN | {"vocabulary": 5, "outputs": 7})
+    params = drawn(untied, TOKENS)
+    table, head = np.asarray(params["params"]["embed"]["embedding"]), params["params"]["head"]
+    expected = 3 * table[TOKENS] @ head["kernel"] + head["bias"]
+    np.testing.assert_allclose(run(untied, params, TOKENS), expected, atol=1e-5)
+
+
+SEGMENTS = jnp.array([[1] * STEPS, [1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 1, 0, 0, 1, 0]])
+
+
+@pytest.mark.parametrize("pool", ["last", "mean"])
+def test_one_answer_a_sequence(pool: str):
+    """From the last step that is no padding, or from the mean over such steps."""
+    network = Skeleton(**PLAIN | {"per": "sequence", "pool": pool})
+    places = jnp.broadcast_to(jnp.arange(STEPS), SEGMENTS.shape)
+    y = run(network, transparent(network), positions=places, segments=SEGMENTS)
+    x = np.asarray(X)
+    if pool == "last":
+        expected = 3 * np.stack([x[0, 5], x[1, 2], x[2, 3], x[3, 4]])
+    else:
+        expected = 3 * np.stack([x[0].mean(0), x[1, :3].mean(0), x[2, 2:4].mean(0), (x[3, 1] + x[3, 4]) / 2])
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    assert np.isfinite(pooled(X, jnp.zeros_like(SEGMENTS), pool)).all()
+
+
+def test_dropout_needs_an_rng_and_keeps_the_mean():
+    ones, key = jnp.ones((500, 200)), jax.random.key(0)
+    assert dropout(ones, 0.3, None) is ones
+    assert dropout(ones, 0.0, key) is ones
+    dropped = np.asarray(dropout(ones, 0.3, key))
+    assert np.unique(dropped).tolist() == [0, np.float32(1 / 0.7)]
+    assert (dropped == 0).mean() == pytest.approx(0.3, abs=0.01)
+    assert dropped.mean() == pytest.approx(1, abs=0.01)
+    assert folded(None, 3) is None
+
+
+def test_dropout_in_a_network():
+    """Off without an rng, on with one and by it alone; no two places drop the same features."""
+    network = Skeleton(**PLAIN | {"dropout": 0.5, "depth": 2, "hidden": D, "activation": "identity"})
+    params, ones = transparent(network), jnp.ones_like(X)
+    np.testing.assert_allclose(run(network, params, ones), 3.0**2 * 4**2, rtol=1e-6)
+    one, same, other = (run(network, params, ones, rng=jax.random.key(seed)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).mean() > 0.3
+    # x starts as 0 or 2; four times it is multiplied by 1 (dropped) or 1 + 2f (kept), each place drawn by itself.
+    values = {2 * a * b * c * d for a in (1, 5) for b in (1, 7) for c in (1, 5) for d in (1, 7)} | {0}
+    assert set(np.unique(np.round(one)).tolist()) <= values
+    assert {2 * 5, 2 * 7, 2 * 5 * 7} & set(np.unique(np.round(one)).tolist())
+    assert len(np.unique(np.round(one))) > 5
+
+
+MIXERS = {
+    "sinusoidal": partial(Recurrence, cell="rnn", inner=3),
+    "learned": partial(Attention, inner=D, max_length=STEPS, heads=2),
+}
+
+
+@pytest.mark.parametrize("positions", MIXERS)
+def test_it_streams(positions: str):
+    """Whole = in chunks, told the positions and segments, of rows that are packed and padded."""
+    network = Skeleton(
+        **PLAIN
+        | {"mixer": MIXERS[positions], "depth": 2, "hidden": 6, "norm": "pre", "final_norm": True}
+        | {"positions": positions}
+    )
+    segments = jnp.array([[1, 1, 2, 2, 2, 2], [1, 0, 1, 1, 0, 0]])
+    places = jnp.array([[0, 1, 0, 1, 2, 3], [0, 0, 1, 2, 0, 0]])
+    params, call = drawn(network), jax.jit(network.apply)
+    whole, last = call(params, X[:2], positions=places, segments=segments)
+    assert len(last) == network.depth
+    ys, state = [], None
+    for at in (slice(0, 3), slice(3, 4), slice(4, 6)):
+        y, state = call(params, X[:2, at], positions=places[:, at], segments=segments[:, at], state=state)
+        ys.append(y)
+    real = np.asarray(segments) != 0
+    np.testing.assert_allclose(np.concatenate(ys, axis=1)[real], np.asarray(whole)[real], atol=1e-5)
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(last), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    default, _ = call(params, X[:2])
+    moved, _ = call(params, X[:2], positions=jnp.arange(STEPS)[None, ::-1].repeat(2, 0), segments=jnp.ones((2, 6), int))
+    assert np.abs(default - moved).max() > 0.01, "positions are read"
+
+
+@pytest.mark.parametrize("given", [(), ("positions",), ("segments",)])
+def test_going_on_needs_positions_and_segments(given: tuple[str, ...]):
+    """Only a first call may take them for granted, and then both: one alone would be dropped in silence."""
+    network = Skeleton(**PLAIN)
+    params, more = transparent(network), {name: jnp.ones((4, STEPS), jnp.int32) for name in given}
+    _, state = jax.eval_shape(network.apply, params, X)
+    with pytest.raises(ValueError, match="positions and segments"):
+        jax.eval_shape(partial(network.apply, params), X, state=state, **more)
+    if given:
+        with pytest.raises(ValueError, match="positions and segments"):
+            jax.eval_shape(partial(network.apply, params), X, **more)
+
+
+def test_a_mean_over_the_sequence_can_not_be_streamed():
+    network = Skeleton(**PLAIN | {"per": "sequence", "pool": "mean"})
+    params, ones = transparent(network), jnp.ones((4, STEPS), jnp.int32)
+    _, state = jax.eval_shape(network.apply, params, X)
+    with pytest.raises(ValueError, match=r"model\.pool=mean needs the whole sequence: use pool=last to stream"):
+        jax.eval_shape(partial(network.apply, params, positions=ones, segments=ones), X, state=state)
+
+
+def test_outputs_are_float32_whatever_the_type_inside():
+    network = Skeleton(**PLAIN | {"dtype": jnp.bfloat16})
+    y, state = jax.eval_shape(network.apply, transparent(network), X)
+    assert (y.dtype, state[0].dtype) == (jnp.float32, jnp.bfloat16)
