@@ -16,7 +16,7 @@ class Display:
     def __init__(self, name: str, steps: int, done: int = 0):
         self.name, self.steps, self.first = name, steps, done
         self.console = Console(stderr=True)
-        self.begun = self.printed = time.monotonic()
+        self.begun, self.printed = None, time.monotonic()
         self.bar = None
 
     def __enter__(self) -> "Display":
@@ -33,17 +33,15 @@ class Display:
         if self.bar:
             self.bar.stop()
 
-    def started(self) -> None:
-        """The first call has compiled: rates count from here."""
-        self.begun = time.monotonic()
-
     def step(self, done: int, **values: float) -> None:
         """Say how far the run is, `values` by name, its steps a second and the time left."""
         now = time.monotonic()
+        if self.begun is None:  # the first call compiled: rates count from its end
+            self.begun, self.first = now, done
         rate = (done - self.first) / max(now - self.begun, 1e-9)
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         told = f"{done}/{self.steps}  {numbers}"
-        if done > self.first and now > self.begun:
+        if rate:
             told += f"  {rate:.3g} steps/s  {clock((self.steps - done) / rate)} left"
         if self.bar:
             self.bar.update(self.bar.task_ids[0], completed=done, told=told)

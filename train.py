@@ -386,7 +386,7 @@ def train(
     log.close()
     result = summary(run, group, jax.device_get(replicas), records.read_metrics(workdir / "metrics.jsonl"))
     records.write_json(workdir / "result.json", result)
-    return result
+    return records.read_json(workdir / "result.json")  # so that a run just finished and one found again read alike
 
 
 def claim(workdir: Path, config: Mapping[str, Any]) -> None:

@@ -17,8 +17,8 @@ from models.scan import boundaries, sequential
 
 
 def product(h: Float[Array, "N"], kernel: Float[Array, "N M"]) -> Float[Array, "M"]:
-    """h·U in the kernel's type, returned as float32: what is carried must not lose precision with every step."""
-    return (h.astype(kernel.dtype) @ kernel).astype(jnp.float32)
+    """h·U in the kernel's type, returned as float32 at least: what is carried must not lose precision with every step."""
+    return (h.astype(kernel.dtype) @ kernel).astype(jnp.promote_types(kernel.dtype, jnp.float32))
 
 
 def rnn_step(weights: dict[str, Array], carry: dict[str, Float[Array, "N"]], drive: Float[Array, "N"]):

@@ -113,7 +113,7 @@ def test_without_positions_it_does_not_know_order(positions: str, equivariant: b
     order = np.array([3, 0, 4, 1, 2])
     module = CAUSAL.clone(causal=False, positions=positions)
     y, permuted = (np.asarray(call(module, drawn(CAUSAL), x)[0]) for x in (X, X[:, order]))
-    assert (np.abs(permuted - y[:, order]).max() < 1e-5) is equivariant
+    assert bool(np.abs(permuted - y[:, order]).max() < 1e-5) is equivariant
     causal, permuted = (np.asarray(call(CAUSAL, drawn(CAUSAL), x)[0]) for x in (X, X[:, order]))
     assert np.abs(permuted - causal[:, order]).max() > 0.01
 

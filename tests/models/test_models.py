@@ -31,3 +31,76 @@ def size(mixer: str, width: int, window: int) -> int:
 @pytest.mark.parametrize("mixer", models.MIXERS)
 def test_parameters_are_matched_within_5_percent(mixer: str, width: int, window: int):
     assert size(mixer, width, window) / size("attention", width, window) == pytest.approx(1, abs=0.05)
+
+
+def test_attention_itself_is_left_at_its_width():
+    assert models.resolve(model("attention", width=48), 32)["inner"] == 48
+    assert models.matched_inner("attention", 20, 7) == 20
+
+
+def test_resolve_fills_in_only_what_is_zero():
+    """`max_length` with the task's and `inner` with what matches; what is given stays, and so does the caller's dict."""
+    given = model("lstm", inner=5, max_length=40)
+    assert models.resolve(given, 32) == given
+    zeros = model("lstm")
+    made = models.resolve(zeros, 32)
+    assert {name for name in made if made[name] != zeros[name]} == {"inner", "max_length"}
+    assert made["max_length"] == 32
+    assert zeros["inner"] == zeros["max_length"] == 0
+    assert models.resolve(made, 32) == made
+
+
+def test_build_makes_what_the_fields_say():
+    fields = {"depth": 3, "width": 8, "feedforward": 1.5, "positions": "rope", "dtype": "bfloat16", "causal": False}
+    made = models.resolve(model("attention", **fields, attention={"heads": 2, "bias": False}), 16)
+    network = models.build(made, vocabulary=5, channels=0, outputs=7, per="sequence")
+    assert (network.depth, network.width, network.hidden, network.outputs, network.per) == (3, 8, 12, 7, "sequence")
+    mixer: Any = network.mixer(width=8, dtype=network.dtype)
+    assert (mixer.heads, mixer.bias, mixer.causal, mixer.positions, mixer.max_length) == (2, False, False, "rope", 16)
+    assert mixer.dtype == jnp.bfloat16
+    added = models.build(model("attention", positions="learned"), vocabulary=5, channels=0, outputs=5, per="token")
+    other: Any = added.mixer(width=8)
+    assert (added.positions, other.positions) == ("learned", "none")
+
+
+BAD: list[tuple[str, dict[str, Any], str]] = [
+    ("lstm", {"mixer": "lsmt"}, r"model\.mixer=lsmt: must be one of dense, .*attention; did you mean lstm\?"),
+    ("lstm", {"mixer": "zzz"}, r"model\.mixer=zzz: must be one of [a-z, ]+$"),
+    ("attention", {"attention": {"heads": 0}}, r"model\.attention\.heads=0: must be 1 or more"),
+    ("attention", {"attention": {"heads": -2}}, r"model\.attention\.heads=-2: must be 1 or more"),
+    ("attention", {"attention": {"heads": 3}}, r"heads=3: must divide the inner width 64; 2 and 4 do"),
+    ("attention", {"inner": 9, "attention": {"heads": 2}}, r"heads=2: must divide the inner width 9; 1 and 3 do"),
+    ("attention", {"positions": "rope", "width": 12}, r"model\.positions=rope: the head size 3 must be even; change"),
+    ("lstm", {"positions": "rope"}, r"model\.positions=rope: acts on .* lstm has none of; use none, sinusoidal or le"),
+    ("dense", {"positions": "alibi"}, r"model\.positions=alibi: .* dense has none of; use none"),
+    ("gru", {"positions": "rotary"}, r"model\.positions=rotary: must be one of none, sinusoidal, learned, rope, alibi"),
+    ("lstm", {"width": 0}, r"model\.width=0: must be 1 or more"),
+    ("lstm", {"depth": -1}, r"model\.depth=-1: must be 1 or more"),
+    ("lstm", {"depth": 0}, r"model\.depth=0: must be 1 or more"),
+    ("lstm", {"inner": -4}, r"model\.inner=-4: must be 0 or more"),
+    ("lstm", {"feedforward": -0.5}, r"model\.feedforward=-0\.5: must be 0 or more"),
+    ("lstm", {"max_length": -1}, r"model\.max_length=-1: must be 0 or more"),
+    ("lstm", {"max_length": 31}, r"model\.max_length=31: the task has sequences of 32; give 32 or more"),
+    ("lstm", {"dropout": 1}, r"model\.dropout=1: must be at least 0 and below 1"),
+    ("lstm", {"dropout": -0.1}, r"model\.dropout=-0\.1: must be at least 0"),
+    ("lstm", {"activation": "rellu"}, r"model\.activation=rellu: must be one of gelu, .*; did you mean relu\?"),
+    ("lstm", {"norm": "prenorm"}, r"model\.norm=prenorm: must be one of pre, post, none"),
+    ("lstm", {"pool": "max"}, r"model\.pool=max: must be one of last, mean"),
+    ("lstm", {"dtype": "float16"}, r"model\.dtype=float16: must be one of float32, bfloat16; did you mean \w+\?"),
+    ("lstm", {"causal": False}, r"model\.causal=False: lstm is causal by construction; only attention can look ahead"),
+    ("lstm", {"tied": True}, r"model\.tied: .* not with 8 tokens in and 9 outputs"),
+]
+
+
+@pytest.mark.parametrize(("mixer", "fields", "message"), BAD, ids=[f"{m}-{f}" for m, f, _ in BAD])
+def test_what_can_not_be_a_model_is_refused(mixer: str, fields: dict[str, Any], message: str):
+    """In one line that names the field and says what would be right."""
+    with pytest.raises(ValueError, match=message) as caught:
+        models.build(models.resolve(model(mixer, **fields), 32), vocabulary=8, channels=0, outputs=9, per="token")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mixer", models.MIXERS)
+def test_real_inputs_have_no_table_to_tie(mixer: str):
+    with pytest.raises(ValueError, match=r"model\.tied: .* not with 0 tokens in and 1 outputs"):
+        models.build(models.resolve(model(mixer, tied=True), 8), vocabulary=0, channels=2, outputs=1, per="sequence")

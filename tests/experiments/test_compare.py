@@ -1,0 +1,146 @@
+import csv
+
+import pytest
+
+from experiments.compare import SCALES, verdict_on_recall, verdict_on_shakespeare, verdict_on_time
+from experiments.statistics import Interval
+from experiments.study import (
+    MIXERS,
+    RATES,
+    RECORDS,
+    Row,
+    Scale,
+    Study,
+    choose,
+    configure,
+    estimate,
+    recorded_rates,
+    scores,
+    settings_key,
+    told,
+)
+from train import check
+
+
+def result(values, metric="accuracy", dead=0):
+    members = [{"test": v, "died_at": None, "validation": v} for v in values]
+    members += [{"test": None, "died_at": 7, "validation": None}] * dead
+    return {"replicas": members, "metric": metric}
+
+
+def results(attention, others, row="recall", metric="accuracy"):
+    found = {(row, "attention"): result(attention, metric)}
+    return found | {(row, mixer): result(others, metric) for mixer in ("lstm", "gru", "rnn")}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_cell_of_every_scale_is_a_valid_config(scale):
+    for row in SCALES[scale].rows:
+        for mixer in MIXERS:
+            check(configure(row, mixer, SCALES[scale].seeds, RATES).to_dict())
+
+
+def test_reported_seeds_are_never_those_that_rates_were_chosen_with():
+    for scale in SCALES.values():
+        assert not set(scale.seeds) & set(scale.choosing)
+        assert len(set(scale.seeds)) == len(scale.seeds) >= 2
+    assert len(SCALES["quick"].seeds) >= 3
+
+
+def test_the_recorded_rates_are_of_the_quick_scale_as_it_is_now():
+    """A changed quick setting needs `--record=rates` anew, or `make compare` would choose rates inside its budget."""
+    recorded = recorded_rates()
+    for row in SCALES["quick"].rows:
+        for mixer in MIXERS:
+            assert set(recorded[settings_key(row, mixer)]) == set(RATES), (row.name, mixer)
+            for values in recorded[settings_key(row, mixer)].values():
+                assert len(values) == len(SCALES["quick"].choosing)
+
+
+def test_attention_leaves_its_plateau_in_every_one_of_the_twenty_recorded_seeds():
+    with (RECORDS / "plateau.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["seed"] for row in rows}) == 20
+    assert all(0 < int(row["first_step_at_0.99"]) <= 3000 for row in rows)
+    assert not {int(row["seed"]) for row in rows} & set(SCALES["quick"].seeds)
+
+
+def test_the_best_rate_is_chosen_by_mean_and_a_diverged_one_never():
+    nan = float("nan")
+    assert choose({1e-3: [0.5, 0.7], 1e-2: [0.9, 0.2]}, "max") == 1e-3
+    assert choose({1e-3: [0.5, 0.7], 1e-2: [0.9, 0.2]}, "min") == 1e-2
+    assert choose({1e-3: [0.1, 0.1], 1e-2: [0.9, nan]}, "max") == 1e-3
+    with pytest.raises(ValueError, match="diverged"):
+        choose({1e-3: [nan], 1e-2: [nan]}, "max")
+
+
+def test_settings_key_ignores_rate_and_seeds_and_nothing_else():
+    row = SCALES["quick"].rows[0]
+    longer = row._replace(changes={**row.changes, "training.steps": 6000})
+    assert settings_key(row, "lstm") != settings_key(longer, "lstm")
+    assert settings_key(row, "lstm") != settings_key(row, "gru")
+    assert settings_key(row, "lstm") == settings_key(row._replace(name="another name"), "lstm")
+
+
+def test_diverged_seeds_are_left_out_and_named():
+    found = result([0.5, 0.7], dead=1)
+    assert scores(found) == [0.5, 0.7]
+    assert estimate(found).mean == pytest.approx(0.6)
+    assert "(1 of 3 diverged)" in told(found)
+    assert told(result([], dead=2)) == "all diverged"
+
+
+def test_the_verdict_on_recall_follows_its_inequality():
+    def verdict(attention, others):
+        return verdict_on_recall(results(attention, others), "recall", "").verdict
+
+    assert verdict([1.0, 0.995, 1.0], [0.2, 0.21, 0.22]) == "reproduced"
+    assert verdict([0.97, 0.96, 0.97], [0.2, 0.21, 0.22]) == "trend only"
+    assert verdict([1.0, 1.0, 1.0], [0.61, 0.62, 0.63]) == "trend only"
+    assert verdict([0.3, 0.2, 0.25], [0.2, 0.21, 0.25]) == "not reproduced"
+    assert verdict([1.0, 1.0], []) == "not run"
+
+
+def test_the_verdict_on_shakespeare_follows_its_inequality():
+    def verdict(attention, others):
+        return verdict_on_shakespeare(results(attention, others, "s", "bits per character"), "s", "").verdict
+
+    assert verdict([2.5, 2.6], [2.55, 2.66]) == "reproduced"
+    assert verdict([2.5, 2.6], [2.4, 2.3]) == "reproduced"
+    assert verdict([2.5, 2.6], [2.8, 2.81]) == "not reproduced"
+
+
+def test_the_verdict_on_time_needs_intervals_apart():
+    def verdict(low, high):
+        exponents = {mixer: Interval(1.0, 0.9, 1.1, 4, "") for mixer in MIXERS}
+        exponents["attention"] = Interval((low + high) / 2, low, high, 4, "")
+        return verdict_on_time(exponents, "").verdict
+
+    assert verdict(1.2, 1.6) == "reproduced"
+    assert verdict(1.0, 1.4) == "trend only"
+    assert verdict(0.7, 1.0) == "not reproduced"
+
+
+def test_an_unknown_row_is_refused_in_one_line(tmp_path):
+    with pytest.raises(ValueError, match=r"recal is none of recall, digits") as error:
+        Study("smoke", SCALES["smoke"], tmp_path, "data", ["recal"])
+    assert "\n" not in str(error.value)
+
+
+def test_a_study_trains_chooses_and_goes_on_where_it_was(tmp_path):
+    """A tiny one for real: rates from the grid where no record fits, and a second call that trains nothing."""
+    row = Row(
+        "recall",
+        "recall",
+        {"task.pairs": 1, "task.max_length": 4, "training.steps": 10, "training.steps_per_call": 5,
+         "training.eval_every": 5, "model.width": 4, "model.depth": 1, "training.batch": 4},
+    )  # fmt: skip
+    scale = Scale(rows=(row,), seeds=(0, 1), choosing=(100,), lengths=(8,), context=8)
+    study = Study("tiny", scale, tmp_path, "data", [])
+    rate = study.rate(row, "gru")
+    assert rate in RATES
+    first = study.train(row, "gru", scale.seeds, (rate,))
+    assert [member["seed"] for member in first["replicas"]] == [0, 1]
+    before = (study.directory(row, "gru") / "metrics.jsonl").read_bytes()
+    assert study.train(row, "gru", scale.seeds, (rate,)) == first
+    assert (study.directory(row, "gru") / "metrics.jsonl").read_bytes() == before
