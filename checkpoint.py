@@ -1,5 +1,9 @@
 """Save and restore a run, and hand out one of its replicas. All of Orbax that this project uses is in this file."""
 
+import contextlib
+import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +34,13 @@ class Checkpoints:
         return self.manager.latest_step()
 
     def save(self, step: int, state: Any) -> None:
-        """Copy `state` from the devices now and write it while the caller goes on."""
+        """Copy `state` from the devices now and write it while the caller goes on.
+
+        Raises OSError, in one line, where it or the one before it could not be written.
+        """
         if step not in self.manager.all_steps():
-            self.manager.save(step, args=self.ocp.args.StandardSave(state), force=True)
+            with self.writing():
+                self.manager.save(step, args=self.ocp.args.StandardSave(state), force=True)
 
     def restore(self, step: int, like: Any) -> Any:
         """The state saved at `step`, with the shapes, types and shardings of `like`.
@@ -40,9 +48,37 @@ class Checkpoints:
         Raises ValueError, in one line, where it can't be read.
         """
         abstract = jax.tree.map(self.ocp.tree.to_shape_dtype_struct, like)
-        try:
+        with self.reading(step):
             return self.manager.restore(step, args=self.ocp.args.StandardRestore(abstract))
-        except Exception as error:  # Orbax and TensorStore raise many kinds for one and the same: bytes are missing
+
+    def raw(self, step: int | None = None) -> Any:
+        """The newest state, or that of `step`, as nested dicts of numpy arrays, on however many devices it was made.
+
+        Raises ValueError, in one line, where there is none or it can't be read.
+        """
+        step = self.latest() if step is None else step
+        if step is None:
+            raise ValueError(f"{self.directory} holds no checkpoint yet")
+        saved = self.directory / str(step) / "default"
+        with self.reading(step), self.ocp.PyTreeCheckpointer() as checkpointer:
+            shapes = checkpointer.metadata(saved).item_metadata.tree
+            arrays = jax.tree.map(lambda _: self.ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+            return checkpointer.restore(saved, restore_args=arrays)
+
+    def wait(self) -> None:
+        """Until what was saved is on disk. Raises OSError, in one line, where it could not be written."""
+        with self.writing():
+            self.manager.wait_until_finished()
+
+    def close(self) -> None:
+        self.manager.close()
+
+    @contextlib.contextmanager
+    def reading(self, step: int) -> Iterator[None]:
+        """Orbax and TensorStore raise many kinds of error for one and the same: bytes are missing."""
+        try:
+            yield
+        except Exception as error:
             others = [s for s in self.manager.all_steps() if s != step]
             rest = f"to go on from step {max(others)}" if others else "to start anew"
             why = " ".join(str(error).split())[:160]
@@ -50,22 +86,19 @@ class Checkpoints:
                 f"checkpoint {self.directory / str(step)} can't be read ({why}); delete that directory {rest}"
             ) from error
 
-    def raw(self) -> Any:
-        """The newest state as nested dicts of numpy arrays, for whoever has no model at hand to say its shapes.
-
-        Raises ValueError where there is none.
-        """
-        step = self.latest()
-        if step is None:
-            raise ValueError(f"{self.directory} holds no checkpoint yet")
-        return jax.tree.map(np.asarray, self.manager.restore(step, args=self.ocp.args.StandardRestore()))
-
-    def wait(self) -> None:
-        """Until what was saved is on disk. Raises OSError where it could not be written."""
-        self.manager.wait_until_finished()
-
-    def close(self) -> None:
-        self.manager.close()
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Nor is a full disk an OSError to TensorStore, which names the system's reason at the end of a long line."""
+        try:
+            yield
+        except Exception as error:
+            code = re.search(r"os_error_code='(\d+)'", str(error))
+            why = getattr(error, "strerror", None) or (os.strerror(int(code[1])) if code else str(error))
+            done = self.manager.all_steps()
+            rest = f"the same command goes on from step {max(done)}" if done else "nothing was saved before"
+            raise OSError(
+                f"no checkpoint could be written to {self.directory} ({' '.join(why.split())}); {rest}"
+            ) from error
 
 
 def replica(state: Any, index: int) -> Any:

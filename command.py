@@ -44,7 +44,7 @@ class Signals:
 def run(main: Callable[[], None]) -> None:
     """Parse the flags and call `main`; what the user can mend is told in one line, with exit status 1."""
     flags.DEFINE_bool("traceback", False, "Show where in the program an error came from.")
-    logging.set_verbosity(logging.ERROR)  # Orbax reports every step of a save; --verbosity=0 shows it
+    logging.set_verbosity(logging.FATAL)  # Orbax reports every step of a save, and errors that it raises too
     app.run(lambda _: told(main), flags_parser=lambda argv: told(lambda: parse(argv)))
 
 

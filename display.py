@@ -36,18 +36,21 @@ class Display:
     def step(self, done: int, **values: float) -> None:
         """Say how far the run is, `values` by name, its steps a second and the time left."""
         now = time.monotonic()
-        if self.begun is None:  # the first call compiled: rates count from its end
-            self.begun, self.first = now, done
-        rate = (done - self.first) / max(now - self.begun, 1e-9)
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         told = f"{done}/{self.steps}  {numbers}"
-        if rate:
+        if self.begun is None:
+            self.begun, self.first = now, done
+        elif done > self.first and now > self.begun:
+            rate = (done - self.first) / (now - self.begun)
             told += f"  {rate:.3g} steps/s  {clock((self.steps - done) / rate)} left"
         if self.bar:
             self.bar.update(self.bar.task_ids[0], completed=done, told=told)
-        elif now - self.printed >= EVERY or done >= self.steps:
+            return
+        self.last = f"{self.name}: {told}"
+        if now - self.printed >= EVERY:
             self.printed = now
-            print(f"{self.name}: {told}", file=sys.stderr, flush=True)
+            print(self.last, file=sys.stderr, flush=True)
+            self.last = ""
 
 
 def clock(seconds: float) -> str:

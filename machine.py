@@ -1,11 +1,9 @@
-"""How this process uses its machine: devices, memory and compiled programs. Called before the first array is made."""
+"""How this process uses its machine: devices and compiled programs. Called before the first array is made."""
 
 import contextlib
-import ctypes
 import hashlib
 import os
 import platform
-import sys
 from pathlib import Path
 
 import jax
@@ -30,16 +28,6 @@ def cpu_devices(replicas: int, cores: int) -> int:
 def cores() -> int:
     """The processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def reuse_memory() -> None:
-    """Tell glibc to keep freed memory: XLA asks for each array anew, and fresh pages cost more than small sums do."""
-    if platform.libc_ver()[0] != "glibc" or not sys.platform.startswith("linux"):
-        return
-    trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8  # M_* in malloc.h
-    libc = ctypes.CDLL("libc.so.6")
-    for option, value in ((arena_max, 1), (mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 64 * 2**20)):
-        libc.mallopt(option, value)
 
 
 def cache_compiled() -> None:

@@ -1,5 +1,6 @@
 """The files that a run leaves: what it was, where it ran, and its metrics by step."""
 
+import contextlib
 import hashlib
 import json
 import math
@@ -7,7 +8,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,12 @@ class Metrics:
             if len(kept) < len(whole):
                 with path.open("r+b") as file:
                     file.truncate(len(kept))
-        self.file = path.open("a")
+        self.path, self.file = path, path.open("a")
 
     def write(self, **row: Any) -> None:
-        self.file.write(json.dumps(plain(row)) + "\n")
-        self.file.flush()
+        with named(self.path):
+            self.file.write(json.dumps(plain(row)) + "\n")
+            self.file.flush()
 
     def close(self) -> None:
         self.file.close()
@@ -64,19 +66,30 @@ def plain(value: Any) -> Any:
     return value
 
 
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """An OSError from inside names `path`: a write that finds the disk full does not say of which file."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def write_json(path: Path, value: Any) -> None:
     """Written whole or not at all."""
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(plain(value), indent=1, sort_keys=True) + "\n")
-    os.replace(part, path)
+    with named(path):
+        part.write_text(json.dumps(plain(value), indent=1, sort_keys=True) + "\n")
+        os.replace(part, path)
 
 
 def read_json(path: Path) -> Any:
     """Raises ValueError, in one line, where the file holds no JSON."""
     try:
         return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged ({error}); move it away to start anew") from None
+    except ValueError as error:  # no JSON, or not even text
+        raise ValueError(f"{path} is damaged ({error}); delete it and the same command writes it anew") from None
 
 
 def key(config: Mapping[str, Any]) -> str:

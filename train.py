@@ -341,7 +341,8 @@ def train(
     saved = begun = time.monotonic()
 
     with command.Signals() as signals, Display(name, training["steps"], step) as display:
-        while step < training["steps"]:
+        alive = jax.device_get(replicas.alive)
+        while step < training["steps"] and alive.any():
             replicas, measured = call(replicas, task)
             step += training["steps_per_call"]
             measured, alive = jax.device_get((measured, replicas.alive))
@@ -372,9 +373,7 @@ def train(
             if over or signals.caught or now - saved >= save_seconds:
                 checkpoints.save(step, replicas)
                 saved = time.monotonic()
-            if over:
-                break
-            if signals.caught:
+            if signals.caught and not over:
                 checkpoints.wait()
                 raise command.Stopped(
                     f"{command.INTERRUPTED[signals.caught]}: saved step {step} of {training['steps']} in {workdir}; "
@@ -384,6 +383,8 @@ def train(
     checkpoints.wait()
     checkpoints.close()
     log.close()
+    if board:
+        board.close()
     result = summary(run, group, jax.device_get(replicas), records.read_metrics(workdir / "metrics.jsonl"))
     records.write_json(workdir / "result.json", result)
     return records.read_json(workdir / "result.json")  # so that a run just finished and one found again read alike
@@ -484,20 +485,39 @@ def costs(run: Run) -> dict[str, int]:
 
 
 class Board:
-    """TensorBoard files, one curve a replica."""
+    """TensorBoard files, one curve a replica.
+
+    Not by tensorboardX's SummaryWriter: it writes in a thread, which a full disk ends, and then it blocks for ever.
+    """
 
     def __init__(self, directory: Path, group: Group, step: int):
         try:
-            from tensorboardX import SummaryWriter
+            from tensorboardX.event_file_writer import EventsWriter
+            from tensorboardX.proto import event_pb2 as events
+            from tensorboardX.summary import scalar
         except ImportError as error:
             raise ValueError(f"TensorBoard files need {error.name}; install it, or give --notensorboard") from None
         self.names = [f"seed{s}-rate{r:g}" for s, r in zip(group.seeds, group.learning_rates, strict=True)]
-        self.writer = SummaryWriter(str(directory), purge_step=step)
+        self.path, self.event, self.scalar = directory, events.Event, scalar
+        with records.named(directory):
+            directory.mkdir(exist_ok=True)
+            self.file = EventsWriter(str(directory / "events"), f".{step}")
+            restart = events.SessionLog(status=events.SessionLog.START)  # hides what was logged after the checkpoint
+            self.file.write_event(self.event(wall_time=time.time(), step=step + 1, session_log=restart))
+            self.file.flush()
 
     def write(self, step: int, split: str, row: Mapping[str, np.ndarray]) -> None:
-        for value, numbers in row.items():
-            for name, number in zip(self.names, np.asarray(numbers), strict=True):
-                self.writer.add_scalar(f"{split}/{value}/{name}", float(number), step)
+        with records.named(self.path):
+            for value, numbers in row.items():
+                for name, number in zip(self.names, np.asarray(numbers), strict=True):
+                    told = self.scalar(f"{split}/{value}/{name}", float(number))
+                    self.file.write_event(self.event(wall_time=time.time(), step=step, summary=told))
+            if split != "train":
+                self.file.flush()
+
+    def close(self) -> None:
+        with records.named(self.path):
+            self.file.close()
 
 
 # ---- the command ----------------------------------------------------------------------------------------------------

@@ -45,8 +45,8 @@ RECALLS, FORGETS = 0.99, 0.60  # at equal parameters, attention's accuracy at le
 NEAR = 0.10  # bits per character by which the best recurrent mixer may trail attention and still count as near
 
 
-def recall(pairs: int, name: str, steps: int) -> Row:
-    changes = {"task.pairs": pairs, "task.max_length": 4 * pairs, "training.steps": steps}
+def recall(pairs: int, name: str, steps: int, symbols: int = 32) -> Row:
+    changes = {"task.pairs": pairs, "task.symbols": symbols, "task.max_length": 4 * pairs, "training.steps": steps}
     return Row(name, "recall", changes)
 
 
@@ -74,13 +74,13 @@ SCALES = {
     ),
     "full": Scale(
         rows=(
-            *(recall(pairs, f"recall {pairs}", 6000) for pairs in (2, 4, 8, 16)),
+            *(recall(pairs, f"recall {pairs}", 3000, symbols=40) for pairs in (2, 4, 8, 16)),
             Row("digits", "digits", {"training.steps": 3000}),
             Row("shakespeare", "shakespeare", {"training.steps": 6000}),
             Row("copy memory", "copy_memory", {"training.steps": 4000}),
             Row("adding", "adding", {"training.steps": 4000}),
         ),
-        seeds=tuple(range(10)),
+        seeds=tuple(range(6)),
         choosing=(100, 101),
         lengths=(64, 128, 256, 512, 1024),
         context=2048,

@@ -17,7 +17,7 @@ from models.scan import boundaries, sequential
 
 
 def product(h: Float[Array, "N"], kernel: Float[Array, "N M"]) -> Float[Array, "M"]:
-    """h·U in the kernel's type, returned as float32 at least: what is carried must not lose precision with every step."""
+    """h·U in the kernel's type, returned as float32 or finer: what is carried must not get coarser with every step."""
     return (h.astype(kernel.dtype) @ kernel).astype(jnp.promote_types(kernel.dtype, jnp.float32))
 
 

@@ -2,6 +2,7 @@ import csv
 
 import pytest
 
+import models
 from experiments.compare import SCALES, verdict_on_recall, verdict_on_shakespeare, verdict_on_time
 from experiments.statistics import Interval
 from experiments.study import (
@@ -19,7 +20,7 @@ from experiments.study import (
     settings_key,
     told,
 )
-from train import check
+from train import build_task, check
 
 
 def result(values, metric="accuracy", dead=0):
@@ -37,7 +38,10 @@ def results(attention, others, row="recall", metric="accuracy"):
 def test_every_cell_of_every_scale_is_a_valid_config(scale):
     for row in SCALES[scale].rows:
         for mixer in MIXERS:
-            check(configure(row, mixer, SCALES[scale].seeds, RATES).to_dict())
+            config = configure(row, mixer, SCALES[scale].seeds, RATES).to_dict()
+            check(config)
+            if "dataset" not in config["task"]:
+                models.resolve(config["model"], build_task(config["task"]).max_length)
 
 
 def test_reported_seeds_are_never_those_that_rates_were_chosen_with():

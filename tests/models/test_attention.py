@@ -56,7 +56,7 @@ def test_it_agrees_with_flax(causal: bool):
         return (y * DIRECTION).sum(), y
 
     def their(params: Any, x: Any):
-        y = theirs.apply(flaxen(params), x, mask=mask)
+        y: Any = theirs.apply(flaxen(params), x, mask=mask)
         return (y * DIRECTION).sum(), y
 
     found, expected = (jax.jit(jax.value_and_grad(f, (0, 1), has_aux=True))(drawn(CAUSAL), X) for f in (our, their))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import models
 
-ROWS, STEPS, WIDTH, INNER = 3, 12, 8, 4
+ROWS, STEPS, LONGEST, WIDTH, INNER = 3, 12, 64, 8, 4
 FIELDS: dict[str, list[dict[str, Any]]] = {
     "attention": [{"heads": 2, "positions": positions} for positions in ("none", "rope", "alibi")]
     + [{"heads": 2, "causal": False}],
@@ -23,8 +23,8 @@ VARIANTS = [(name, fields) for name in models.MIXERS for fields in FIELDS.get(na
 WHOLE, STREAMED = (STEPS,), (1, 0)  # lengths of chunks; 0: the rest token by token
 
 
-def make(name: str, max_length: int = STEPS, **fields: Any) -> nn.Module:
-    return models.MIXERS[name](**{"width": WIDTH, "inner": INNER, "max_length": max_length, **fields})
+def make(name: str, **fields: Any) -> nn.Module:
+    return models.MIXERS[name](**{"width": WIDTH, "inner": INNER, "max_length": LONGEST, **fields})
 
 
 @pytest.fixture(scope="module", params=VARIANTS, ids=lambda v: "-".join([v[0], *map(str, v[1].values())]))
@@ -256,12 +256,12 @@ def test_replicas_are_one_by_one(mixer: nn.Module):
             same(jax.tree.map(lambda leaf, i=i: leaf[i], side), alone)
 
 
-def test_gradients_over_64_steps_are_finite(variant: tuple[str, dict[str, Any]]):
+def test_gradients_over_64_steps_are_finite(mixer: nn.Module):
     """From what it starts from; and some gradient reaches every parameter and every step."""
-    module, steps = make(variant[0], 64, **variant[1]), np.arange(64, dtype=np.int32)[None]
-    x, direction = normal(6, 1, 64, WIDTH), normal(7, 1, 64, WIDTH)
+    steps = np.arange(LONGEST, dtype=np.int32)[None]
+    x, direction = normal(6, 1, LONGEST, WIDTH), normal(7, 1, LONGEST, WIDTH)
     for segments in (np.ones_like(steps), 1 + steps // 32):
-        found = compiled(module, (64,), initial(module), x, counted(segments), segments, direction)
+        found = compiled(mixer, (LONGEST,), initial(mixer), x, counted(segments), segments, direction)
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
         assert all(np.any(leaf) for leaf in jax.tree.leaves(found["params"]))
         assert np.any(found["x"], axis=-1).all()

@@ -10,8 +10,9 @@ from configs import base
 from models.cost import parameters
 
 
-def model(mixer: str, **fields: Any) -> dict[str, Any]:
-    made = base(mixer).model.to_dict()
+def model(mixer: str, /, **fields: Any) -> dict[str, Any]:
+    config: Any = base(mixer)
+    made = config.model.to_dict()
     made["attention"] |= fields.pop("attention", {})
     assert set(fields) <= set(made)
     return made | fields
@@ -39,7 +40,7 @@ def test_attention_itself_is_left_at_its_width():
 
 
 def test_resolve_fills_in_only_what_is_zero():
-    """`max_length` with the task's and `inner` with what matches; what is given stays, and so does the caller's dict."""
+    """`max_length` with the task's, `inner` with what matches; what is given stays, and so does the caller's dict."""
     given = model("lstm", inner=5, max_length=40)
     assert models.resolve(given, 32) == given
     zeros = model("lstm")

@@ -55,7 +55,7 @@ def test_it_agrees_with_flax(cell: str):
         return (y * DIRECTION).sum(), (y, state["carry"])
 
     def their(params: Any, x: Any):
-        layer = nn.RNN(FLAX[cell](N), return_carry=True)
+        layer: Any = nn.RNN(FLAX[cell](N), return_carry=True)
         carry, y = layer.apply(flaxen(cell, params), x)
         return (y * DIRECTION).sum(), (y, dict(zip(CELLS[cell].carried, jax.tree.leaves(carry), strict=True)))
 

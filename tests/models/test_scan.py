@@ -51,7 +51,8 @@ def test_boundaries_and_scan_are_the_plain_loop(segments: list[int], data: st.Da
         size = part.stop - part.start
         carry, y, start, valid, last = part_of(carry, x[part], np.array(segments[part], np.int32), last, width=size)
         np.testing.assert_array_equal(valid, np.array(segments[part]) != 0)
-        ys.append(y), starts.append(start)
+        ys.append(y)
+        starts.append(start)
 
     a, n, current, expected = by_hand(x, segments)
     real = np.array(segments) != 0

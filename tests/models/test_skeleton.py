@@ -38,6 +38,13 @@ PLAIN: dict[str, Any] = {
     "norm": "none",
     "final_norm": False,
 }
+
+
+def make(**fields: Any) -> Skeleton:
+    """That, but for these fields."""
+    return Skeleton(**{**PLAIN, **fields})
+
+
 X = jnp.asarray(np.random.default_rng(0).normal(size=(4, STEPS, D)), jnp.float32)
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, 5, (2, STEPS)), jnp.int32)
 
@@ -73,8 +80,7 @@ def normed(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("norm", ["pre", "post", "none"])
 def test_norm_and_residual_stand_where_they_say(norm: str, residual: bool, final_norm: bool):
     """A case worked out by hand: the mixer gives 2x, the feed-forward layer 3x."""
-    fields = {"hidden": D, "activation": "identity", "norm": norm, "residual": residual, "final_norm": final_norm}
-    network = Skeleton(**PLAIN | fields)
+    network = make(hidden=D, activation="identity", norm=norm, residual=residual, final_norm=final_norm)
     x = np.asarray(X, np.float64)
     for factor in (2, 3):
         y = factor * (normed(x) if norm == "pre" else x) + residual * x
@@ -88,9 +94,7 @@ def test_norm_and_residual_stand_where_they_say(norm: str, residual: bool, final
 def test_straight_lines_stay_a_straight_line(depth: int, activation: str):
     """Without activation any depth is affine, f(ax + by) = a·f(x) + b·f(y) + (1 − a − b)·f(0); with one it is not."""
     mixer = partial(Dense, inner=D, max_length=STEPS)
-    network = Skeleton(
-        **PLAIN | {"mixer": mixer, "depth": depth, "hidden": 8, "activation": activation, "residual": False}
-    )
+    network = make(mixer=mixer, depth=depth, hidden=8, activation=activation, residual=False)
     a, b, (x, y) = 0.7, -1.6, X[:2]
     params = drawn(network)
     fx, fy, both, zero = run(network, params, jnp.stack([x, y, a * x + b * y, jnp.zeros_like(x)]))
@@ -101,13 +105,13 @@ def test_straight_lines_stay_a_straight_line(depth: int, activation: str):
 
 def test_tokens_are_embedded_and_a_tied_head_reads_by_the_same_table():
     """With a mixer of 2x and a residual, logits are 3·E[token]·Eᵀ."""
-    network = Skeleton(**PLAIN | {"vocabulary": 5, "outputs": 5, "tied": True})
+    network = make(vocabulary=5, outputs=5, tied=True)
     params = drawn(network, TOKENS)
     assert set(params["params"]) == {"embed"}
     table = np.asarray(params["params"]["embed"]["embedding"])
     np.testing.assert_allclose(run(network, params, TOKENS), 3 * table[TOKENS] @ table.T, atol=1e-5)
 
-    untied = Skeleton(**PLAIN | {"vocabulary": 5, "outputs": 7})
+    untied = make(vocabulary=5, outputs=7)
     params = drawn(untied, TOKENS)
     table, head = np.asarray(params["params"]["embed"]["embedding"]), params["params"]["head"]
     expected = 3 * table[TOKENS] @ head["kernel"] + head["bias"]
@@ -120,7 +124,7 @@ SEGMENTS = jnp.array([[1] * STEPS, [1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 1
 @pytest.mark.parametrize("pool", ["last", "mean"])
 def test_one_answer_a_sequence(pool: str):
     """From the last step that is no padding, or from the mean over such steps."""
-    network = Skeleton(**PLAIN | {"per": "sequence", "pool": pool})
+    network = make(per="sequence", pool=pool)
     places = jnp.broadcast_to(jnp.arange(STEPS), SEGMENTS.shape)
     y = run(network, transparent(network), positions=places, segments=SEGMENTS)
     x = np.asarray(X)
@@ -145,7 +149,7 @@ def test_dropout_needs_an_rng_and_keeps_the_mean():
 
 def test_dropout_in_a_network():
     """Off without an rng, on with one and by it alone; no two places drop the same features."""
-    network = Skeleton(**PLAIN | {"dropout": 0.5, "depth": 2, "hidden": D, "activation": "identity"})
+    network = make(dropout=0.5, depth=2, hidden=D, activation="identity")
     params, ones = transparent(network), jnp.ones_like(X)
     np.testing.assert_allclose(run(network, params, ones), 3.0**2 * 4**2, rtol=1e-6)
     one, same, other = (run(network, params, ones, rng=jax.random.key(seed)) for seed in (0, 0, 1))
@@ -167,11 +171,7 @@ MIXERS = {
 @pytest.mark.parametrize("positions", MIXERS)
 def test_it_streams(positions: str):
     """Whole = in chunks, told the positions and segments, of rows that are packed and padded."""
-    network = Skeleton(
-        **PLAIN
-        | {"mixer": MIXERS[positions], "depth": 2, "hidden": 6, "norm": "pre", "final_norm": True}
-        | {"positions": positions}
-    )
+    network = make(mixer=MIXERS[positions], depth=2, hidden=6, norm="pre", final_norm=True, positions=positions)
     segments = jnp.array([[1, 1, 2, 2, 2, 2], [1, 0, 1, 1, 0, 0]])
     places = jnp.array([[0, 1, 0, 1, 2, 3], [0, 0, 1, 2, 0, 0]])
     params, call = drawn(network), jax.jit(network.apply)
@@ -193,7 +193,7 @@ def test_it_streams(positions: str):
 @pytest.mark.parametrize("given", [(), ("positions",), ("segments",)])
 def test_going_on_needs_positions_and_segments(given: tuple[str, ...]):
     """Only a first call may take them for granted, and then both: one alone would be dropped in silence."""
-    network = Skeleton(**PLAIN)
+    network = make()
     params, more = transparent(network), {name: jnp.ones((4, STEPS), jnp.int32) for name in given}
     _, state = jax.eval_shape(network.apply, params, X)
     with pytest.raises(ValueError, match="positions and segments"):
@@ -204,7 +204,7 @@ def test_going_on_needs_positions_and_segments(given: tuple[str, ...]):
 
 
 def test_a_mean_over_the_sequence_can_not_be_streamed():
-    network = Skeleton(**PLAIN | {"per": "sequence", "pool": "mean"})
+    network = make(per="sequence", pool="mean")
     params, ones = transparent(network), jnp.ones((4, STEPS), jnp.int32)
     _, state = jax.eval_shape(network.apply, params, X)
     with pytest.raises(ValueError, match=r"model\.pool=mean needs the whole sequence: use pool=last to stream"):
@@ -212,6 +212,6 @@ def test_a_mean_over_the_sequence_can_not_be_streamed():
 
 
 def test_outputs_are_float32_whatever_the_type_inside():
-    network = Skeleton(**PLAIN | {"dtype": jnp.bfloat16})
+    network = make(dtype=jnp.bfloat16)
     y, state = jax.eval_shape(network.apply, transparent(network), X)
     assert (y.dtype, state[0].dtype) == (jnp.float32, jnp.bfloat16)

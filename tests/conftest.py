@@ -1,0 +1,18 @@
+"""Compiled programs are kept between tests and between runs of the suite, in .pytest_cache."""
+
+import os
+
+import jax
+import pytest
+
+import machine
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # a worker finds what the first process has set
+        kept = config.cache.mkdir(f"compiled-{machine.processor()}") if config.cache else None
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(kept or "")
+    if kept := os.environ["JAX_COMPILATION_CACHE_DIR"]:
+        jax.config.update("jax_compilation_cache_dir", kept)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
