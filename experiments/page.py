@@ -10,7 +10,7 @@ from experiments import charts, report
 from experiments.charts import Chart, Dots, Series
 from experiments.report import Report, Section, Table, Verdict
 from experiments.statistics import Interval, format_interval, interval
-from experiments.study import MIXERS, Results, Row, Study, bounds, scores, told
+from experiments.study import MIXERS, Results, Row, Study, bounds, estimate, scores, told
 from experiments.timing import Timing
 
 
@@ -28,10 +28,20 @@ def learning_curves(study: Study, results: Results, row: Row) -> Chart:
                 points.append((line["step"], interval(values, bounds=bounds(some))))
         steps, found = [step for step, _ in points], [value for _, value in points]
         series.append(Series(mixer, steps, [v.mean for v in found], [v.low for v in found], [v.high for v in found]))
-    lines = [("chance", some["chance"]), some["baseline"]]
-    return Chart(
-        row.name, row.name.capitalize(), "training step", some["metric"], series, lines=[tuple(line) for line in lines]
-    )
+    # Where less is better, chance lies so far above the curves that it would flatten them.
+    lines = [("chance", some["chance"])] * (some["best"] == "max") + [tuple(some["baseline"])]
+    return Chart(row.name, row.name.capitalize(), "training step", some["metric"], series, lines=lines)
+
+
+def pairs_curve(results: Results, rows: list[Row]) -> Chart:
+    """Recall against the number of pairs to be remembered; length is four times that."""
+    pairs = [row.changes["task.pairs"] for row in rows]
+    series = []
+    for mixer in MIXERS:
+        found = [estimate(results[row.name, mixer]) for row in rows]
+        series.append(Series(mixer, pairs, [v.mean for v in found], [v.low for v in found], [v.high for v in found]))
+    chance = [("chance", results[rows[0].name, MIXERS[0]]["chance"])]
+    return Chart("pairs", "Recall against pairs", "pairs", "accuracy", series, lines=chance, log_x=True)
 
 
 def seed_dots(results: Results, row: Row) -> Dots:
@@ -123,6 +133,12 @@ def write(
             [time_table(timings, streams)],
         )
     )
+    of_recall = [row for row in study.rows if row.config == "recall"]
+    if len(of_recall) > 1:
+        text = (
+            "How many key–value pairs each mixer can hold: sequences of four tokens a pair, the same model throughout."
+        )
+        sections.insert(0, Section("Recall against pairs", text, [pairs_curve(results, of_recall)]))
     where = study.directory(study.rows[0], MIXERS[0])
     page = Report(
         title="Recur or attend?",
@@ -143,6 +159,8 @@ def write(
         made=f"{time.strftime('%Y-%m-%d')}, in {seconds:.0f} s of training and timing",
     )
     shown = [learning_curves(study, results, row) for row in study.rows[:3]] + [time_chart(timings)]
+    if len(of_recall) > 1:
+        shown[0] = pairs_curve(results, of_recall)
     return [
         report.write(page, study.workdir / "report.html"),
         charts.save(shown, study.workdir / "picture.svg", columns=2),
