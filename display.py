@@ -18,6 +18,7 @@ class Display:
         self.console = Console(stderr=True)
         self.begun, self.printed = None, time.monotonic()
         self.bar = None
+        self.last = ""  # the newest line, if it is not printed yet
 
     def __enter__(self) -> "Display":
         if self.console.is_terminal:
@@ -32,6 +33,8 @@ class Display:
     def __exit__(self, *_: Any) -> None:
         if self.bar:
             self.bar.stop()
+        elif self.last:
+            print(self.last, file=sys.stderr, flush=True)
 
     def step(self, done: int, **values: float) -> None:
         """Say how far the run is, `values` by name, its steps a second and the time left."""

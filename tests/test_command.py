@@ -1,0 +1,50 @@
+import errno
+import os
+import signal
+
+import pytest
+
+import command
+
+
+def test_an_error_that_a_user_can_mend_is_one_line_and_status_1(capsys):
+    def fails():
+        raise ValueError("first\n  second")
+
+    with pytest.raises(SystemExit) as stop:
+        command.told(fails)
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == "error: first second\n"
+
+
+def test_an_os_error_names_its_file(capsys):
+    def fails():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/somewhere/x")
+
+    with pytest.raises(SystemExit):
+        command.told(fails)
+    assert capsys.readouterr().err == "error: /somewhere/x: No space left on device\n"
+
+
+def test_a_mistake_of_ours_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        command.told(lambda: 1 / 0)
+
+
+def test_a_stopped_run_leaves_with_the_status_of_its_signal(capsys):
+    def stops():
+        raise command.Stopped("saved", 143)
+
+    with pytest.raises(SystemExit) as stop:
+        command.told(stops)
+    assert stop.value.code == 143
+    assert capsys.readouterr().err == "saved\n"
+
+
+def test_a_signal_waits_to_be_asked_about_and_a_second_ctrl_c_interrupts():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), command.Signals() as signals:  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signals.caught == signal.SIGINT
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before

@@ -1,0 +1,74 @@
+import json
+
+import numpy as np
+import pytest
+
+import records
+
+
+def test_rows_are_read_back_in_order_of_step_and_the_last_of_a_kind_counts(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = records.Metrics(path)
+    log.write(step=10, split="train", loss=np.float32([1.0, 2.0]))
+    log.write(step=5, split="train", loss=[3.0, 4.0])
+    log.write(step=10, split="train", loss=[0.5, 0.25])
+    log.write(step=10, split="test", loss=[7.0, 8.0])
+    log.close()
+    assert [(row["step"], row["split"], row["loss"]) for row in records.read_metrics(path)] == [
+        (5, "train", [3.0, 4.0]),
+        (10, "train", [0.5, 0.25]),
+        (10, "test", [7.0, 8.0]),
+    ]
+
+
+def test_a_line_that_a_kill_cut_off_is_passed_over_and_then_removed(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "split": "train"}\n{"step": 2, "spl')
+    assert [row["step"] for row in records.read_metrics(path)] == [1]
+    log = records.Metrics(path)
+    log.write(step=2, split="train")
+    log.close()
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
+
+
+def test_what_json_can_not_hold_becomes_null_and_arrays_become_lists():
+    value = {"a": np.float32([1, np.nan]), "b": float("inf"), "c": (1, True), "d": np.int32(3)}
+    assert records.plain(value) == {"a": [1.0, None], "b": None, "c": [1, True], "d": 3}
+
+
+def test_nine_digits_give_a_float32_back_exactly():
+    values = np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    assert np.array_equal(np.float32(records.plain(values)), values)
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.json"
+    records.write_json(path, {"b": 1})
+    with pytest.raises(TypeError):
+        records.write_json(path, {"b": object()})
+    assert records.read_json(path) == {"b": 1}
+
+
+def test_damaged_json_is_named_in_one_line(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"b": ')
+    with pytest.raises(ValueError, match=r"a\.json is damaged") as error:
+        records.read_json(path)
+    assert "\n" not in str(error.value)
+
+
+def test_the_key_depends_on_every_value_and_on_no_order():
+    config = {"model": {"depth": 2, "width": 64}, "seeds": (0, 1)}
+    assert records.key(config) == records.key({"seeds": [0, 1], "model": {"width": 64, "depth": 2}})
+    assert records.key(config) != records.key({**config, "seeds": (0, 2)})
+
+
+def test_flat_names_every_leaf_by_its_path():
+    assert records.flat({"a": {"b": {"c": 1}}, "d": []}) == {"a.b.c": 1, "d": []}
+
+
+def test_the_environment_says_what_a_result_depends_on():
+    found = records.environment()
+    assert {"revision", "packages", "device", "python", "xla_flags"} <= set(found)
+    assert found["packages"]["jax"]
+    assert found["device"]["count"] >= 1
