@@ -115,8 +115,8 @@ def save_params(directory: Path, params: Any) -> None:
 
 
 def load_params(directory: Path) -> Any:
-    """The parameters that `save_params` wrote."""
+    """The parameters that `save_params` wrote, on the default device."""
     import orbax.checkpoint as ocp
 
     with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(Path(directory).absolute())
+        return jax.device_put(checkpointer.restore(Path(directory).absolute()))

@@ -52,8 +52,9 @@ def parse(argv: Sequence[str]) -> list[str]:
     """absl's parsing, whose errors come as ValueErrors of one line, and where a word that is no flag is one too."""
     for word in argv[1:]:
         name, _, value = word.lstrip("-").partition("=")
-        if name == "config" and not (path := Path(value.split(":")[0])).is_file():
-            known = ", ".join(sorted(str(file) for file in path.parent.glob("[a-z]*.py"))) or "none there"
+        if name == "config" and not (path := Path(value.split(":")[0] or "configs")).is_file():
+            folder = path if path.is_dir() else path.parent
+            known = ", ".join(sorted(str(file) for file in folder.glob("[a-z]*.py"))) or "none there"
             raise ValueError(f"--config={value}: no such file; there are {known}")
     try:
         rest = flags.FLAGS(list(argv))

@@ -91,6 +91,8 @@ def build(config: Mapping[str, Any], data_dir: str | Path = "data") -> Run:
     config = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
     check(config)
     task = build_task(config["task"], data_dir)
+    if (shortest := config["training"]["shortest"]) > task.max_length:
+        raise ValueError(f"training.shortest={shortest}: the task's sequences have {task.max_length} steps at most")
     model = models.resolve(config["model"], task.max_length)
     versions = {"mixer": models.version(model["mixer"]), "task": task.VERSION, "loop": VERSION}
     sizes = {"vocabulary": task.vocabulary, "channels": task.channels, "outputs": task.outputs, "per": task.per}
@@ -140,17 +142,19 @@ def check(config: Mapping[str, Any]) -> None:
         raise ValueError(f"training.shortest={training['shortest']}: must be 0 or more")
     for rate in (optimizer["learning_rate"], *replicas["learning_rates"]):
         if not isinstance(rate, (int, float)) or not 0 < rate < float("inf"):
-            raise ValueError(f"learning_rate={rate}: must be above 0")
-    for name, low, high in (("warmup", 0, None), ("weight_decay", 0, None), ("b1", 0, 1), ("b2", 0, 1)):
-        if optimizer[name] < low or (high is not None and optimizer[name] >= high):
-            raise ValueError(
-                f"optimizer.{name}={optimizer[name]}: must be at least {low}" + (f" and below {high}" if high else "")
-            )
-    if optimizer["clip"] <= 0:
+            raise ValueError(f"learning_rate={rate}: must be a number above 0")
+    for name, least, below in (("warmup", 0, None), ("weight_decay", 0, None), ("b1", 0, 1), ("b2", 0, 1)):
+        if not least <= optimizer[name] < (below or float("inf")):  # nan is neither
+            more = f" and below {below}" if below else ""
+            raise ValueError(f"optimizer.{name}={optimizer[name]}: must be at least {least}{more}")
+    if not optimizer["clip"] > 0:
         raise ValueError(f"optimizer.clip={optimizer['clip']}: must be above 0")
     seeds = replicas["seeds"]
     if not seeds or any(not isinstance(seed, int) or not 0 <= seed < 2**31 for seed in seeds):
         raise ValueError(f"replicas.seeds={seeds}: give one or more whole numbers from 0 to 2147483647")
+    for name in ("seeds", "learning_rates"):
+        if len(set(replicas[name])) < len(replicas[name]):
+            raise ValueError(f"replicas.{name}={replicas[name]}: each may be given once")
     models.one_of("replicas.how", replicas["how"], ("auto", "map", "vmap"))
 
 
@@ -566,6 +570,8 @@ def define_flags() -> None:
 
 def main() -> None:
     args: Any = flags.FLAGS
+    if not args.workdir:
+        raise ValueError("--workdir= names no directory")
     if args.export:
         export(Path(args.workdir), Path(args.export), args.replica, args.which)
         print(f"replica {args.replica} of {args.workdir} is in {args.export}")

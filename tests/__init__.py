@@ -1,5 +1,6 @@
 """What several of the tests above the models and tasks share: a run that takes seconds, and ways to look at it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import checkpoint
-from configs.recall import get_config
 
 ROOT = Path(__file__).parent.parent
 FIELDS = {
@@ -31,6 +31,8 @@ FIELDS = {
 
 def tiny(mixer: str = "rnn", fields: dict[str, Any] | None = None) -> ConfigDict:
     """Recall at its smallest: 40 steps in 8 calls. `fields` are set by their dotted names."""
+    from configs.recall import get_config  # not above: pytest's import hook for models has to come first
+
     config = get_config(mixer)
     config.update_from_flattened_dict({**FIELDS, **(fields or {})})
     return config
@@ -39,6 +41,7 @@ def tiny(mixer: str = "rnn", fields: dict[str, Any] | None = None) -> ConfigDict
 def words(mixer: str = "rnn", fields: dict[str, Any] | None = None) -> list[str]:
     """`tiny`, as flags of train.py."""
     changed = {**FIELDS, **(fields or {})}
+    changed = {name: ",".join(map(str, v)) if isinstance(v, tuple) else v for name, v in changed.items()}
     return [f"--config=configs/recall.py:{mixer}", *(f"--config.{name}={value}" for name, value in changed.items())]
 
 
@@ -74,3 +77,43 @@ def assert_close(ours: Any, theirs: Any, within: float = 1e-5) -> None:
     for (path, a), b in zip(jax.tree.leaves_with_path(ours), jax.tree.leaves(theirs), strict=True):
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
         np.testing.assert_allclose(a, b, rtol=0, atol=within * (np.abs(b).max() + 1e-30), err_msg=str(path))
+
+
+SERVER = """
+import json, os, resource, runpy, sys
+sys.path.insert(0, os.getcwd())
+import train, orbax.checkpoint, tensorboardX
+for line in sys.stdin:
+    job = json.loads(line)
+    if not (child := os.fork()):
+        for number, path in enumerate(("/dev/null", job["out"], job["err"])):
+            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
+        if job["largest"]:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (job["largest"],) * 2)
+        sys.argv = ["train.py", *job["flags"]]
+        runpy.run_path("train.py", run_name="__main__")
+        sys.exit()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Program:
+    """`program(*flags)` is `python train.py *flags`, forked from a process that has all its imports behind it."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.server = subprocess.Popen(
+            [sys.executable, "-c", SERVER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+
+    def __call__(self, *flags: str | Path, largest: int = 0) -> tuple[int, str, str]:
+        """Exit status, output and errors. No file may grow past `largest` bytes."""
+        assert self.server.stdin
+        assert self.server.stdout
+        out, err = self.directory / "out", self.directory / "err"
+        out.write_text("")
+        err.write_text("")
+        job = {"flags": list(map(str, flags)), "out": str(out), "err": str(err), "largest": largest}
+        print(json.dumps(job), file=self.server.stdin, flush=True)
+        return int(self.server.stdout.readline()), out.read_text(), err.read_text()

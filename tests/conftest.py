@@ -1,11 +1,13 @@
 """Compiled programs are kept between tests and between runs of the suite, in .pytest_cache."""
 
 import os
+from collections.abc import Iterator
 
 import jax
 import pytest
 
 import machine
+from tests import Program
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -16,3 +18,10 @@ def pytest_configure(config: pytest.Config) -> None:
         jax.config.update("jax_compilation_cache_dir", kept)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    made = Program(tmp_path_factory.mktemp("program"))
+    yield made
+    made.server.kill()

@@ -118,6 +118,15 @@ def test_without_positions_it_does_not_know_order(positions: str, equivariant: b
     assert np.abs(permuted - causal[:, order]).max() > 0.01
 
 
+@pytest.mark.parametrize("positions", ["rope", "alibi"])
+def test_only_distances_matter_to_it(positions: str):
+    """Every token moved by as much changes nothing, also by places that leave gaps; tokens moved apart change it."""
+    module, params = CAUSAL.clone(positions=positions), drawn(CAUSAL)
+    y, moved, apart = (np.asarray(call(module, params, X, at)[0]) for at in (PLACES, PLACES + 17, PLACES * 3))
+    np.testing.assert_allclose(moved, y, atol=1e-5)
+    assert np.abs(apart - y)[:, 1:].max() > 0.01
+
+
 def test_a_full_cache_refuses_more():
     """ValueError where the count is known, nan where it is traced: never a wrong answer. Filling it is fine."""
     params = drawn(CAUSAL)

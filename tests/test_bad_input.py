@@ -1,0 +1,322 @@
+"""What a user can do wrong, and what can go wrong around a run: one line that says what to do, and nothing lost."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import command
+import records
+import train
+from tests import Program, assert_same, start, state, tiny, words
+
+
+def told(outcome: tuple[int, str, str]) -> str:
+    """What a process said that failed as it should: status 1, and after its progress one line on standard error."""
+    code, out, err = outcome
+    lines = [line for line in err.splitlines() if not line.startswith("rnn: ")]
+    assert (code, out, len(lines)) == (1, "", 1), err
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def refused(config: Any, workdir: Path, capsys: pytest.CaptureFixture[str], **options: Any) -> str:
+    """`told`, of a run in this process."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        command.told(lambda: train.train(config, workdir, tensorboard=False, **options))
+    captured = capsys.readouterr()
+    return told((stop.value.code, captured.out, captured.err.replace("train: ", "rnn: ")))
+
+
+def files(directory: Path) -> dict[Path, bytes]:
+    return {path.relative_to(directory): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def halfway(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A run stopped at step 20, with checkpoints at 15 and 20, to be copied; and how it ends when nobody stops it."""
+    root = tmp_path_factory.mktemp("halfway")
+    train.train(tiny(), root / "whole", tensorboard=False)
+
+    class Display(train.Display):
+        def step(self, done: int, **values: float) -> None:
+            super().step(done, **values)
+            if done == 20:
+                os.kill(os.getpid(), 15)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(command.Stopped):
+        patch.setattr(train, "Display", Display)
+        train.train(tiny(), root / "run", tensorboard=False, save_seconds=0)
+    assert sorted(path.name for path in (root / "run" / "checkpoints").iterdir()) == ["15", "20"]
+    return root / "run", state(root / "whole")
+
+
+@pytest.fixture
+def workdir(halfway: tuple[Path, Any], tmp_path: Path) -> Path:
+    return shutil.copytree(halfway[0], tmp_path / "run")
+
+
+# ---- the command line -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--config.model.dept=3"], "--config.model.dept: config.model has no field dept; did you mean depth? it has "),
+        (["--config.modle.depth=3"], "config has no field modle; did you mean model? it has model, optimizer"),
+        (["--config.model.heads=2"], "config.model has no field heads; "),
+        (["--config.task.pears=2"], "config.task has no field pears; did you mean pairs?"),
+        (["--workdri=x"], "Unknown command line flag 'workdri'. Did you mean: workdir ?"),
+        (["recall"], "'recall' is no flag; flags look like --name=value, and --help lists them"),
+        (["--config=configs/recal.py"], "--config=configs/recal.py: no such file; there are configs/adding.py, "),
+        (["--config="], "--config=: no such file; there are configs/adding.py, "),
+        (["--config=configs/recall.py:lsmt"], "=lsmt: must be one of dense, rnn, lstm, gru, attention"),
+        (["--config=configs/recall.py:lsmt"], "; did you mean lstm?"),
+        (["--config.training.steps=1e3"], "--config.training.steps=1e3: invalid literal for int()"),
+        (["--config.optimizer.learning_rate=fast"], "could not convert string to float: 'fast'"),
+        (["--config.model.residual=maybe"], "--config.model.residual=maybe: must be True or False"),
+        (["--config.replicas.seeds=a,b"], "replicas.seeds=('a,b',): give one or more whole numbers from 0 to "),
+        (["--config.replicas.seeds=-1"], "replicas.seeds=(-1,): give one or more whole numbers from 0 to "),
+        (["--config.optimizer.learning_rate=nan"], "learning_rate=nan: must be a number above 0"),
+        (["--config.model.mixer=lsmt"], "model.mixer=lsmt: must be one of "),
+        (["--save_seconds=-1"], "-1.0 is not a non-negative number"),
+        (["--workdir="], "--workdir= names no directory"),
+        (["--export=nowhere"], "holds no run; --workdir names the one to export from"),
+    ],
+)
+def test_a_mistyped_command(program: Program, tmp_path: Path, flags: list[str], says: str):
+    assert says in told(program(*words(), f"--workdir={tmp_path / 'run'}", *flags))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_command_without_config_or_workdir(program: Program, tmp_path: Path):
+    assert "with NAME one of adding, copy_memory, digits" in told(program(f"--workdir={tmp_path}"))
+    assert "--config.model.depth: give --config=FILE too" in told(program("--config.model.depth=2"))
+    assert "--workdir must have a value" in told(program(*words()))
+
+
+def test_the_traceback_is_there_for_whoever_asks(program: Program, tmp_path: Path):
+    code, _, err = program(*words(), f"--workdir={tmp_path}", "--config.model.depth=0", "--traceback")
+    assert code == 1
+    assert "Traceback (most recent call last)" in err
+    assert "ValueError: model.depth=0" in err
+
+
+def test_a_process_of_its_own_says_the_same(tmp_path: Path):
+    process = start(*words(), f"--workdir={tmp_path / 'run'}", "--config.model.depth=0")
+    out, err = process.communicate()
+    assert told((process.returncode, out, err)) == "error: model.depth=0: must be 1 or more"
+
+
+# ---- numbers and names that can't be trained with -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mixer", "fields", "says"),
+    [
+        ("attention", {"model.attention.heads": 0}, "model.attention.heads=0: must be 1 or more"),
+        ("attention", {"model.attention.heads": 3}, "heads=3: must divide the inner width 8; 2 and 4 do"),
+        ("rnn", {"model.mixer": "lsmt"}, "model.mixer=lsmt: must be one of .*; did you mean lstm?"),
+        ("rnn", {"model.depth": 0}, "model.depth=0: must be 1 or more"),
+        ("rnn", {"model.width": -8}, "model.width=-8: must be 1 or more"),
+        ("rnn", {"model.dropout": float("nan")}, "model.dropout=nan: must be at least 0 and below 1"),
+        ("rnn", {"model.positions": "learned", "model.max_length": 4}, "model.max_length=4: the task has .* of 8"),
+        ("rnn", {"training.steps": 42}, "training.steps=42: must be a multiple of training.steps_per_call=5"),
+        ("rnn", {"training.eval_every": 7}, "training.eval_every=7: must be a multiple of"),
+        ("rnn", {"training.steps": 0}, "training.steps=0: must be 1 or more"),
+        ("rnn", {"training.batch": -4}, "training.batch=-4: must be 1 or more"),
+        ("rnn", {"training.shortest": -1}, "training.shortest=-1: must be 0 or more"),
+        ("rnn", {"training.shortest": 9}, "training.shortest=9: the task's sequences have 8 steps at most"),
+        ("rnn", {"optimizer.learning_rate": -1.0}, "learning_rate=-1.0: must be a number above 0"),
+        ("rnn", {"optimizer.learning_rate": 0.0}, "learning_rate=0.0: must be a number above 0"),
+        ("rnn", {"optimizer.learning_rate": float("inf")}, "learning_rate=inf: must be a number above 0"),
+        ("rnn", {"replicas.learning_rates": (1e-3, "x")}, "learning_rate=x: must be a number above 0"),
+        ("rnn", {"replicas.learning_rates": (1e-3, 1e-3)}, "learning_rates=.*: each may be given once"),
+        ("rnn", {"replicas.seeds": ()}, "seeds=.*: give one or more whole numbers"),
+        ("rnn", {"replicas.seeds": (0, 1, 0)}, "seeds=.*: each may be given once"),
+        ("rnn", {"replicas.seeds": (2**31,)}, "seeds=.*: give one or more whole numbers from 0 to 2147483647"),
+        ("rnn", {"replicas.how": "both"}, "replicas.how=both: must be one of auto, map, vmap"),
+        ("rnn", {"optimizer.b1": 1.0}, "optimizer.b1=1.0: must be at least 0 and below 1"),
+        ("rnn", {"optimizer.warmup": -1}, "optimizer.warmup=-1: must be at least 0"),
+        ("rnn", {"optimizer.weight_decay": float("nan")}, "optimizer.weight_decay=nan: must be at least 0"),
+        ("rnn", {"optimizer.clip": float("nan")}, "optimizer.clip=nan: must be above 0"),
+        ("rnn", {"task.name": "recal"}, "task.name=recal: must be one of .*; did you mean recall?"),
+        ("rnn", {"task.pairs": 9}, "task.pairs=9: 16 symbols hold 7 distinct keys"),
+        ("rnn", {"task.pears": 2}, "task: .*pears"),
+        ("rnn", {"task.dataset": "digit"}, "no data set is called 'digit': did you mean digits?"),
+    ],
+)
+def test_a_config_that_cannot_be_trained(
+    mixer: str, fields: dict, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "claim", None)  # it is refused before anything is written
+        line = refused(changed(mixer, fields), tmp_path / "run", capsys)
+
+    assert re.search(says.replace("?", r"\?"), line), line
+    assert not list(tmp_path.iterdir())
+
+
+def changed(mixer: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """`tiny` as plain dicts, in which any value may be put."""
+    config = tiny(mixer).to_dict()
+    for name, value in fields.items():
+        *parents, last = name.split(".")
+        group = config
+        for parent in parents:
+            group = group[parent]
+        group[last] = value
+    return config
+
+
+# ---- a workdir that holds something else, or something damaged ------------------------------------------------------
+
+
+def test_a_workdir_with_another_configs_run(workdir: Path, capsys: pytest.CaptureFixture[str]):
+    before = files(workdir)
+    line = refused(tiny("lstm", {"optimizer.clip": 2.0}), workdir, capsys)
+    assert "holds another config's run (model.inner is 10, not " in line
+    assert "model.mixer is rnn, not lstm; optimizer.clip is 1.0, not 2.0" in line
+    assert line.endswith("give another --workdir, or that run's own values to go on with it")
+    assert files(workdir) == before
+
+
+@pytest.mark.parametrize("name", ["config.json", "group.json"])
+@pytest.mark.parametrize("damage", [b"", b"\0" * 100, b"\xff\xfe", None])
+def test_a_damaged_json_file(
+    workdir: Path, halfway: tuple[Path, Any], name: str, damage: bytes | None, capsys: pytest.CaptureFixture[str]
+):
+    path = workdir / name
+    path.write_bytes(path.read_bytes()[:30] if damage is None else damage)
+    before = files(workdir)
+    line = refused(tiny(), workdir, capsys)
+    assert f"{path} is damaged" in line
+    assert "delete it" in line
+    assert files(workdir) == before
+    path.unlink()
+    if damage is None:
+        train.train(tiny(), workdir, tensorboard=False)
+        assert_same(state(workdir), halfway[1])
+
+
+def halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("cut", [halve, empty, Path.unlink])
+@pytest.mark.parametrize("pattern", ["_METADATA", "manifest.ocdbt", "d/*"])
+def test_a_truncated_checkpoint(
+    workdir: Path,
+    halfway: tuple[Path, Any],
+    cut: Callable[[Path], None],
+    pattern: str,
+    capsys: pytest.CaptureFixture[str],
+):
+    newest = workdir / "checkpoints" / "20"
+    for path in (newest / "default").glob(pattern):
+        cut(path)
+    before = files(workdir / "checkpoints")
+    line = refused(tiny(), workdir, capsys)
+    assert f"checkpoint {newest} can't be read (" in line
+    assert line.endswith("delete that directory to go on from step 15")
+    assert files(workdir / "checkpoints") == before
+    if (cut, pattern) == (halve, "d/*"):
+        shutil.rmtree(newest)
+        train.train(tiny(), workdir, tensorboard=False)
+        assert_same(state(workdir), halfway[1])
+
+
+def test_the_only_checkpoint_truncated(workdir: Path, capsys: pytest.CaptureFixture[str]):
+    shutil.rmtree(workdir / "checkpoints" / "15")
+    empty(workdir / "checkpoints" / "20" / "default" / "_METADATA")
+    assert refused(tiny(), workdir, capsys).endswith("delete that directory to start anew")
+
+
+# ---- places that can't be written -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 240 kB of its own."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=240k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def remount(disk: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", disk], check=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
+def test_a_full_disk_loses_nothing_that_was_saved(disk: Path, program: Program, halfway: tuple[Path, Any]):
+    run = disk / "run"
+    flags = [*words(), f"--workdir={run}", "--save_seconds=0"]
+    line = told(program(*flags))
+    assert "No space left on device" in line
+    assert str(run) in line
+    saved = [int(path.name) for path in (run / "checkpoints").iterdir() if path.name.isdigit()]
+    assert saved, "the disk is to be full in mid-run: give it another size"
+    assert max(saved) < 40
+    assert "No space left on device" in told(program(*flags)), "again, while it is still full"
+    remount(disk, "size=20m")
+    code, out, err = program(*flags)
+    assert code == 0, err
+    assert out.startswith("finished: 40 steps")
+    assert_same(state(run), halfway[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
+def test_a_read_only_disk(disk: Path, program: Program, workdir: Path, halfway: tuple[Path, Any]):
+    remount(disk, "size=20m")
+    shutil.copytree(workdir, disk / "run")
+    remount(disk, "ro")
+    before = files(disk)
+    for run in (disk / "run", disk / "new"):
+        line = told(program(*words(), f"--workdir={run}"))
+        assert f"error: {run}" in line
+        assert line.endswith("Read-only file system")
+    assert files(disk) == before
+    remount(disk, "rw")
+    assert program(*words(), f"--workdir={disk / 'run'}")[0] == 0
+    assert_same(state(disk / "run"), halfway[1])
+
+
+def test_a_workdir_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "file").write_text("mine")
+    assert refused(tiny(), tmp_path / "file" / "run", capsys) == f"error: {tmp_path}/file/run: Not a directory"
+    assert f"{tmp_path}/file" in refused(tiny(), tmp_path / "file", capsys)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_checkpoint_that_fails_in_the_background(program: Program, workdir: Path, halfway: tuple[Path, Any]):
+    """No file may grow past 8 kB, which a checkpoint's does. It is written in a thread, and read about at the end."""
+    line = told(program(*words(), f"--workdir={workdir}", "--notensorboard", largest=8_000))
+    assert f"no checkpoint could be written to {workdir / 'checkpoints'} (File too large); " in line
+    assert line.endswith("the same command goes on from step 20")
+    assert not (workdir / "result.json").exists()
+    assert program(*words(), f"--workdir={workdir}", "--notensorboard")[0] == 0
+    assert_same(state(workdir), halfway[1])
+    assert len(records.read_metrics(workdir / "metrics.jsonl")) == 8 + 2 * 4
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full")
+def test_metrics_that_cannot_be_written_name_their_file(tmp_path: Path):
+    log = records.Metrics(tmp_path / "metrics.jsonl")
+    log.file = open("/dev/full", "w")  # noqa: SIM115
+    with pytest.raises(OSError, match="No space left") as caught:
+        log.write(step=1, split="train")
+    assert command.one_line(caught.value) == f"{tmp_path}/metrics.jsonl: No space left on device"

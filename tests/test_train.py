@@ -1,0 +1,388 @@
+import json
+import struct
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+import records
+import tasks
+import train
+from tests import assert_close, assert_same, start, state, tiny, words
+
+SEEDS, RATES = (0, 1), (1e-2, 3e-3)
+FOUR: dict[str, Any] = {"replicas.seeds": SEEDS, "replicas.learning_rates": RATES, "replicas.how": "map"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """Four replicas, one after another on one device: the workdir, which is not to be written to, and the result."""
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    return workdir, train.train(tiny(fields=FOUR), workdir)
+
+
+def rows(workdir: Path, split: str) -> list[dict]:
+    return [row for row in records.read_metrics(workdir / "metrics.jsonl") if row["split"] == split]
+
+
+def begin(run: train.Run, seed: int = 0, rate: float = 1e-2) -> train.Replica:
+    return jax.jit(partial(train.init, run))(seed, rate)
+
+
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[tasks.Batch]:
+    """From here on no model is asked, outputs are zeros, and the batches that it would have seen are put here."""
+    seen: list[tasks.Batch] = []
+
+    def apply(run: train.Run, params: Any, batch: tasks.Batch, rng: Any = None) -> jax.Array:
+        jax.debug.callback(seen.append, batch, ordered=True)
+        return jnp.zeros((*batch.targets.shape, run.task.outputs))
+
+    monkeypatch.setattr(train, "apply", apply)
+    return seen
+
+
+# ---- what a run leaves ----------------------------------------------------------------------------------------------
+
+
+def test_the_files_say_what_ran_and_where(finished: tuple[Path, dict]):
+    workdir, _ = finished
+    config = records.read_json(workdir / "config.json")
+    assert config["model"]["inner"] == 10  # was 0: as many parameters as attention
+    assert config["model"]["max_length"] == 8  # was 0: the task's
+    assert config["versions"] == {"mixer": 1, "task": tasks.TASKS["recall"].VERSION, "loop": train.VERSION}
+    assert config["task"] == {"name": "recall", "pairs": 2, "symbols": 16, "max_length": 8}
+    assert config["replicas"] == {"seeds": [0, 1], "learning_rates": [1e-2, 3e-3], "how": "map"}
+
+    environment = records.read_json(workdir / "environment.json")
+    assert environment["packages"]["jax"] == jax.__version__
+    assert environment["device"] == {"platform": "cpu", "kind": "cpu", "count": 1}
+    assert len(environment["revision"]) == 40 or environment["revision"] == "unknown"
+
+    group = records.read_json(workdir / "group.json")
+    pairs = list(zip(group["seeds"], group["learning_rates"], strict=True))
+    assert pairs == [(0, 1e-2), (1, 1e-2), (0, 3e-3), (1, 3e-3)]
+    assert (group["how"], group["devices"]) == ("map", 1)
+
+
+def test_the_metrics_have_a_row_a_call_and_a_row_a_split_and_the_loss_falls(finished: tuple[Path, dict]):
+    workdir, _ = finished
+    written = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in written if row["split"] == "train"] == [5, 10, 15, 20, 25, 30, 35, 40]
+    for split in ("validation", "test"):
+        assert [row["step"] for row in written if row["split"] == split] == [10, 20, 30, 40]
+    for row in written:
+        assert len(row["loss"]) == len(row["accuracy"]) == 4
+        assert row["seconds"] > 0
+        assert ("gradient_norm" in row) == (row["split"] == "train")
+    first, last = (np.array(rows(workdir, "validation")[at]["loss"][:2]) for at in (0, -1))
+    assert (last < first - 0.1).all()
+    assert (first < np.log(16) + 1).all()
+
+
+def test_the_result_has_a_row_a_replica_in_order(finished: tuple[Path, dict]):
+    workdir, result = finished
+    assert result == records.read_json(workdir / "result.json")
+    assert (result["status"], result["steps"], result["metric"], result["best"]) == ("finished", 40, "accuracy", "max")
+    assert (result["chance"], result["baseline"]) == (1 / 8, ["any value seen in the sequence", 0.5])
+    assert result["key"] == records.key(records.read_json(workdir / "config.json"))
+    assert result["seconds"] == pytest.approx(
+        sum(r["seconds"] for r in records.read_metrics(workdir / "metrics.jsonl"))
+    )
+    assert [(m["seed"], m["learning_rate"]) for m in result["replicas"]] == [(s, r) for r in RATES for s in SEEDS]
+    params = jax.tree.leaves(state(workdir)["params"])
+    assert result["cost"]["parameters"] == sum(leaf[0].size for leaf in params)
+    assert all(result["cost"][name] > 0 for name in ("mixer_parameters", "state_floats", "step_flops"))
+
+    validation, test = rows(workdir, "validation"), rows(workdir, "test")
+    for index, member in enumerate(result["replicas"]):
+        scores = [row["accuracy"][index] for row in validation]
+        at = int(np.argmax(scores))  # the first of the best
+        assert member["best_step"] == validation[at]["step"]
+        assert member["validation"] == pytest.approx(scores[at])
+        assert member["test"] == pytest.approx(test[at]["accuracy"][index])
+        assert member["died_at"] is None
+
+
+def test_tensorboard_files_hold_the_metrics(finished: tuple[Path, dict]):
+    workdir, _ = finished
+    (file,) = (workdir / "tensorboard").iterdir()
+    data, events = file.read_bytes(), []
+    while data:  # length, its checksum, the event, its checksum
+        (length,) = struct.unpack("<Q", data[:8])
+        events.append(Event.FromString(data[12 : 12 + length]))
+        data = data[16 + length :]
+    curves = {(v.tag, event.step): v.simple_value for event in events for v in event.summary.value}
+    names = ["seed0-rate0.01", "seed1-rate0.01", "seed0-rate0.003", "seed1-rate0.003"]
+    for row in records.read_metrics(workdir / "metrics.jsonl"):
+        for value in ("loss", "accuracy"):
+            shown = [curves[f"{row['split']}/{value}/{name}", row["step"]] for name in names]
+            np.testing.assert_allclose(shown, row[value], rtol=1e-6)
+
+
+def test_the_same_command_again_returns_the_result_and_trains_nothing(
+    finished: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch
+):
+    workdir, result = finished
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+    monkeypatch.delattr(train, "init_group")
+    assert train.train(tiny(fields=FOUR), workdir) == result
+    assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
+
+
+# ---- replicas -------------------------------------------------------------------------------------------------------
+
+
+def test_a_replica_of_a_group_is_the_one_trained_alone(finished: tuple[Path, dict], tmp_path: Path):
+    workdir, result = finished
+    alone = train.train(
+        tiny(fields={"replicas.seeds": (1,), "optimizer.learning_rate": 3e-3}), tmp_path, tensorboard=False
+    )
+    assert alone["replicas"] == result["replicas"][3:]
+    assert_close(state(tmp_path), jax.tree.map(lambda leaf: leaf[3:], state(workdir)))
+
+
+def test_side_by_side_is_one_after_another(finished: tuple[Path, dict], tmp_path: Path):
+    workdir, result = finished
+    vmapped = train.train(tiny(fields={**FOUR, "replicas.how": "vmap"}), tmp_path, tensorboard=False)
+    assert records.read_json(tmp_path / "group.json")["how"] == "vmap"
+    assert vmapped["replicas"] == result["replicas"]
+    assert_close(state(tmp_path)["params"], state(workdir)["params"])
+
+
+def test_four_devices_are_one_device(finished: tuple[Path, dict], tmp_path: Path):
+    workdir, result = finished
+    flags = [*words(fields=FOUR), f"--workdir={tmp_path}", "--notensorboard"]
+    process = start(*flags, devices=4)
+    _, told = process.communicate()
+    assert process.returncode == 0, told
+    assert records.read_json(tmp_path / "group.json")["devices"] == 4
+    assert records.read_json(tmp_path / "result.json")["replicas"] == result["replicas"]
+    assert_close(state(tmp_path)["params"], state(workdir)["params"])
+
+
+def test_seeds_differ_and_what_is_varied_beside_them_shares_their_start(finished: tuple[Path, dict], tmp_path: Path):
+    run = train.build(tiny(fields=FOUR))
+    group = train.form_group(run.config)
+    begun = train.init_group(run, group, jax.sharding.Mesh(jax.devices()[:1], ("replica",)))
+    embedding = np.asarray(begun.params["embed"]["embedding"])
+    assert np.abs(embedding[0] - embedding[1]).max() > 0.1
+    np.testing.assert_array_equal(embedding[:2], embedding[2:])  # the same seeds at the other learning rate
+    np.testing.assert_array_equal(begun.seed, [0, 1, 0, 1])
+    np.testing.assert_array_equal(begun.learning_rate, np.float32([1e-2, 1e-2, 3e-3, 3e-3]))
+    for index in range(4):
+        one = jax.jit(partial(train.init, run))(group.seeds[index], group.learning_rates[index])
+        assert_same(jax.tree.map(lambda leaf, i=index: leaf[i], jax.device_get(begun)), jax.device_get(one))
+
+
+def test_a_replica_that_diverges_stops_alone(finished: tuple[Path, dict], tmp_path: Path):
+    workdir, whole = finished
+    fields = {"replicas.seeds": (0,), "replicas.learning_rates": (1e-2, 1e30)}
+    result = train.train(tiny(fields=fields), tmp_path, tensorboard=False, save_seconds=0)
+    assert result["status"] == "finished"
+    sane, dead = result["replicas"]
+    assert sane == whole["replicas"][0]
+    assert 0 <= dead["died_at"] < 5
+    before, after = state(tmp_path, 35), state(tmp_path, 40)
+    assert after["alive"].tolist() == [True, False]
+    assert after["died_at"].tolist() == [-1, dead["died_at"]]
+    assert after["step"].tolist() == [40, 40]
+    for part in ("params", "optimizer", "best_params"):
+        frozen = jax.tree.map(lambda leaf: leaf[1], after[part])
+        assert_same(frozen, jax.tree.map(lambda leaf: leaf[1], before[part]))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(frozen))
+    assert_close(*(jax.tree.map(lambda leaf: leaf[0], state(at)["params"]) for at in (tmp_path, workdir)))
+    # Its rows go on, and say what its frozen parameters measure; null where that is not finite.
+    assert all(len(row["loss"]) == 2 for row in records.read_metrics(tmp_path / "metrics.jsonl"))
+    assert rows(tmp_path, "train")[0]["loss"][1] is None
+
+
+def test_a_run_whose_replicas_all_diverge_ends_early(tmp_path: Path):
+    fields = {"replicas.seeds": (0, 1), "optimizer.learning_rate": 1e30}
+    config = tiny(fields=fields)
+    result = train.train(config, tmp_path, tensorboard=False)
+    assert (result["status"], result["steps"]) == ("diverged", 5)
+    assert all(0 <= member["died_at"] < 5 and member["test"] is None for member in result["replicas"])
+    # Killed after its last checkpoint, it takes no further step either.
+    (tmp_path / "result.json").unlink()
+    assert train.train(config, tmp_path, tensorboard=False) == result
+
+
+# ---- steps, batches, schedule ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("best", ["max", "min"])
+def test_the_best_parameters_are_those_of_the_best_validation_score(best: str):
+    run: Any = type("Run", (), {"task": type("Task", (), {"best": best})})
+    scores = [0.3, 0.7, float("nan"), 0.7, 0.1, 0.2]
+    worst = jnp.float32(-np.inf if best == "max" else np.inf)
+    nothing = train.Replica(*[jnp.zeros(())] * len(train.Replica._fields))
+    replica = nothing._replace(best_score=worst, best_step=jnp.int32(0))
+    for index, score in enumerate(scores):
+        now = replica._replace(params=jnp.float32(index), step=jnp.int32(10 * index))
+        replica = train.keep_best(run, now, jnp.float32(score))
+    expected = 1 if best == "max" else 4
+    assert (replica.best_params, replica.best_step, replica.best_score) == (
+        expected,
+        10 * expected,
+        np.float32(scores[expected]),
+    )
+
+
+def test_the_batch_depends_on_seed_and_step_alone(monkeypatch: pytest.MonkeyPatch):
+    seen = batches(monkeypatch)
+    for mixer, seed, rate, step in [
+        ("rnn", 3, 1e-2, 7),
+        ("attention", 3, 1e-3, 7),
+        ("rnn", 3, 1e-2, 8),
+        ("rnn", 4, 1e-2, 7),
+    ]:
+        run = train.build(tiny(mixer))
+        replica = begin(run, seed, rate)._replace(step=jnp.int32(step))
+        jax.jit(partial(train.train_step, run))(run.task, replica)
+        jax.effects_barrier()
+    first, other_mixer, other_step, other_seed = (np.asarray(batch.inputs) for batch in seen)
+    np.testing.assert_array_equal(first, other_mixer)
+    assert (first != other_step).any()
+    assert (first != other_seed).any()
+
+
+def test_lengths_are_drawn_from_shortest_to_the_tasks(monkeypatch: pytest.MonkeyPatch):
+    seen = batches(monkeypatch)
+    run = train.build(
+        tiny(
+            fields={
+                "training.shortest": 4,
+                "training.steps_per_call": 200,
+                "training.steps": 200,
+                "training.eval_every": 200,
+            }
+        )
+    )
+    jax.jit(partial(train.train_steps, run))(begin(run), run.task)
+    jax.effects_barrier()
+    lengths = Counter(int(np.asarray(batch.segments).sum(axis=1).max()) for batch in seen)
+    assert set(lengths) == {4, 5, 6, 7, 8}
+    assert min(lengths.values()) > 20
+    assert all(len(set(np.asarray(batch.segments).sum(axis=1))) == 1 for batch in seen)
+
+
+def test_evaluation_sees_the_same_sequences_whatever_the_model_and_seed(monkeypatch: pytest.MonkeyPatch):
+    seen = batches(monkeypatch)
+    for mixer, seed, split in [("rnn", 0, "test"), ("attention", 5, "test"), ("rnn", 0, "validation")]:
+        run = train.build(tiny(mixer))
+        jax.jit(partial(train.evaluate, run, split))(begin(run, seed), run.task)
+        jax.effects_barrier()
+    first, again, other = (np.asarray(batch.inputs) for batch in seen)
+    assert first.shape == (512, 8)
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_evaluation_in_several_batches_covers_the_split(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(train, "EVALUATED", 200)  # 512 sequences are then 3 batches of 171
+    seen = batches(monkeypatch)
+    run = train.build(tiny())
+    jax.jit(partial(train.evaluate, run, "test"))(begin(run), run.task)
+    jax.effects_barrier()
+    assert [batch.inputs.shape[0] for batch in seen] == [171, 171, 171]
+    assert len({np.asarray(batch.inputs).tobytes() for batch in seen}) == 3
+
+
+def test_the_schedule_rises_to_one_and_falls_to_nothing():
+    config = tiny(fields={"optimizer.warmup": 10, "training.steps": 40})
+    rates = np.array([train.schedule(config, step) for step in range(40)])
+    np.testing.assert_allclose(rates[:10], np.arange(1, 11) / 10, rtol=1e-6)
+    assert rates[10] == 1
+    assert (np.diff(rates[10:]) < 0).all()
+    assert 0 < rates[39] < 0.01
+    assert train.schedule(tiny(fields={"optimizer.warmup": 0}), 0) == 1
+
+
+def test_weight_decay_is_for_matrices_alone(monkeypatch: pytest.MonkeyPatch):
+    batches(monkeypatch)  # no gradient: whatever moves is moved by the decay
+    run = train.build(tiny(fields={"optimizer.weight_decay": 0.5, "optimizer.warmup": 0}))
+    before = begin(run, rate=0.1)
+    before = before._replace(params=jax.tree.map(lambda leaf: leaf + 1, before.params))
+    after, _ = jax.jit(partial(train.train_step, run))(run.task, before)
+    shrunk = jax.tree.map(lambda leaf: leaf * (1 - 0.1 * 0.5) if leaf.ndim > 1 else leaf, before.params)
+    assert {leaf.ndim for leaf in jax.tree.leaves(shrunk)} == {1, 2}
+    assert_close(after.params, shrunk, within=1e-6)
+
+
+# ---- export, real data ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_an_exported_replica_scores_what_was_logged(finished: tuple[Path, dict], tmp_path: Path, index: int):
+    workdir, result = finished
+    member = result["replicas"][index]
+    train.export(workdir, tmp_path / "best", index, "best")
+    run, params = train.load_exported(tmp_path / "best")
+    replica = train.init(run, member["seed"], member["learning_rate"])._replace(params=params)
+    for split in ("validation", "test"):
+        scored = jax.jit(partial(train.evaluate, run, split))(replica, run.task)
+        assert float(scored["score"]) == pytest.approx(member[split], abs=1e-6)
+    assert run.config["replicas"]["seeds"] == [member["seed"]]
+    assert run.config["replicas"]["learning_rates"] == [member["learning_rate"]]
+
+
+def test_an_export_of_the_last_parameters_is_read_by_orbax_itself(finished: tuple[Path, dict], tmp_path: Path):
+    workdir, _ = finished
+    train.export(workdir, tmp_path / "last", 2, "last")
+    with ocp.StandardCheckpointer() as checkpointer:
+        params = checkpointer.restore((tmp_path / "last" / "params").absolute())
+    assert_same(params, jax.tree.map(lambda leaf: leaf[2], state(workdir)["params"]))
+
+
+def test_what_is_exported_from_two_devices_is_read_on_one(tmp_path: Path):
+    fields = {"replicas.seeds": (0, 1), "training.steps": 10}
+    process = start(*words(fields=fields), f"--workdir={tmp_path / 'run'}", "--notensorboard", devices=2)
+    _, told = process.communicate()
+    assert process.returncode == 0, told
+    assert records.read_json(tmp_path / "run" / "group.json")["devices"] == 2
+    train.export(tmp_path / "run", tmp_path / "best", 1, "best")
+    run, params = train.load_exported(tmp_path / "best")
+    outputs, _ = run.model.apply({"params": params}, jnp.zeros((1, 8), jnp.int32))
+    assert np.isfinite(outputs).all()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"workdir": "nowhere"}, "nowhere holds no run"),
+        ({"index": 4}, "--replica=4: .* has replicas 0 to 3"),
+        ({"index": -1}, "--replica=-1: .* has replicas 0 to 3"),
+    ],
+)
+def test_an_export_that_cannot_be(finished: tuple[Path, dict], tmp_path: Path, flags: dict, message: str):
+    workdir = tmp_path / flags["workdir"] if "workdir" in flags else finished[0]
+    with pytest.raises(ValueError, match=message):
+        train.export(workdir, tmp_path / "to", flags.get("index", 0), "best")
+    assert not (tmp_path / "to").exists()
+
+
+def test_an_export_never_overwrites(finished: tuple[Path, dict], tmp_path: Path):
+    (tmp_path / "mine").write_text("precious")
+    with pytest.raises(FileExistsError, match="exists already"):
+        train.export(finished[0], tmp_path, 0, "best")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_real_images_train(tmp_path: Path):
+    from configs.digits import get_config
+
+    config = get_config("rnn")
+    shrink = {"model.width": 8, "model.depth": 1, "training.steps": 4, "training.batch": 8}
+    config.update_from_flattened_dict({**shrink, "training.steps_per_call": 2, "training.eval_every": 2})
+    result = train.train(config, tmp_path / "run", data_dir=tmp_path / "data", tensorboard=False)
+    assert (result["status"], result["steps"], result["metric"]) == ("finished", 4, "accuracy")
+    assert result["baseline"] == ["the most frequent class", pytest.approx(0.0802, abs=1e-4)]
+    assert 0 <= result["replicas"][0]["test"] <= 1
+    assert [row["step"] for row in rows(tmp_path / "run", "validation")] == [2, 4]
