@@ -45,7 +45,14 @@ def run(main: Callable[[], None]) -> None:
     """Parse the flags and call `main`; what the user can mend is told in one line, with exit status 1."""
     flags.DEFINE_bool("traceback", False, "Show where in the program an error came from.")
     logging.set_verbosity(logging.FATAL)  # Orbax reports every step of a save, and errors that it raises too
+    sys.unraisablehook = unless_late
     app.run(lambda _: told(main), flags_parser=lambda argv: told(lambda: parse(argv)))
+
+
+def unless_late(unraisable: Any) -> None:
+    """Python's own hook, but for what TensorStore tells an event loop that Orbax closed on its first error."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def parse(argv: Sequence[str]) -> list[str]:

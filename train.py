@@ -497,11 +497,12 @@ class Board:
     def __init__(self, directory: Path, group: Group, step: int):
         try:
             from tensorboardX.event_file_writer import EventsWriter
-            from tensorboardX.proto import event_pb2 as events
+            from tensorboardX.proto import event_pb2
             from tensorboardX.summary import scalar
         except ImportError as error:
             raise ValueError(f"TensorBoard files need {error.name}; install it, or give --notensorboard") from None
         self.names = [f"seed{s}-rate{r:g}" for s, r in zip(group.seeds, group.learning_rates, strict=True)]
+        events: Any = event_pb2  # its names are made when it is imported
         self.path, self.event, self.scalar = directory, events.Event, scalar
         with records.named(directory):
             directory.mkdir(exist_ok=True)

@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 import checkpoint
 
@@ -29,7 +28,7 @@ FIELDS = {
 }
 
 
-def tiny(mixer: str = "rnn", fields: dict[str, Any] | None = None) -> ConfigDict:
+def tiny(mixer: str = "rnn", fields: dict[str, Any] | None = None) -> Any:
     """Recall at its smallest: 40 steps in 8 calls. `fields` are set by their dotted names."""
     from configs.recall import get_config  # not above: pytest's import hook for models has to come first
 

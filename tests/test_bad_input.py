@@ -1,8 +1,8 @@
 """What a user can do wrong, and what can go wrong around a run: one line that says what to do, and nothing lost."""
 
-import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -32,6 +32,7 @@ def refused(config: Any, workdir: Path, capsys: pytest.CaptureFixture[str], **op
     with pytest.raises(SystemExit) as stop:
         command.told(lambda: train.train(config, workdir, tensorboard=False, **options))
     captured = capsys.readouterr()
+    assert isinstance(stop.value.code, int)
     return told((stop.value.code, captured.out, captured.err.replace("train: ", "rnn: ")))
 
 
@@ -49,11 +50,12 @@ def halfway(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
         def step(self, done: int, **values: float) -> None:
             super().step(done, **values)
             if done == 20:
-                os.kill(os.getpid(), 15)
+                signal.raise_signal(signal.SIGTERM)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(command.Stopped):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "Display", Display)
-        train.train(tiny(), root / "run", tensorboard=False, save_seconds=0)
+        with pytest.raises(command.Stopped):
+            train.train(tiny(), root / "run", tensorboard=False, save_seconds=0)
     assert sorted(path.name for path in (root / "run" / "checkpoints").iterdir()) == ["15", "20"]
     return root / "run", state(root / "whole")
 
@@ -214,8 +216,12 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
+LATE = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see command.unless_late
+
+
 @pytest.mark.parametrize("cut", [halve, empty, Path.unlink])
 @pytest.mark.parametrize("pattern", ["_METADATA", "manifest.ocdbt", "d/*"])
+@LATE
 def test_a_truncated_checkpoint(
     workdir: Path,
     halfway: tuple[Path, Any],
@@ -237,6 +243,7 @@ def test_a_truncated_checkpoint(
         assert_same(state(workdir), halfway[1])
 
 
+@LATE
 def test_the_only_checkpoint_truncated(workdir: Path, capsys: pytest.CaptureFixture[str]):
     shutil.rmtree(workdir / "checkpoints" / "15")
     empty(workdir / "checkpoints" / "20" / "default" / "_METADATA")

@@ -45,5 +45,6 @@ def test_on_a_terminal_there_is_a_bar(monkeypatch):
     monkeypatch.setattr(display, "Console", lambda **_: Console(file=screen, force_terminal=True, width=120))
     with Display("recall", 10) as shown:
         shown.step(5, loss=0.5)
+        assert shown.bar
         shown.bar.refresh()
     assert "5/10  loss 0.5" in screen.getvalue()

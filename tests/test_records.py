@@ -9,7 +9,7 @@ import records
 def test_rows_are_read_back_in_order_of_step_and_the_last_of_a_kind_counts(tmp_path):
     path = tmp_path / "metrics.jsonl"
     log = records.Metrics(path)
-    log.write(step=10, split="train", loss=np.float32([1.0, 2.0]))
+    log.write(step=10, split="train", loss=np.array([1.0, 2.0], np.float32))
     log.write(step=5, split="train", loss=[3.0, 4.0])
     log.write(step=10, split="train", loss=[0.5, 0.25])
     log.write(step=10, split="test", loss=[7.0, 8.0])
@@ -32,7 +32,7 @@ def test_a_line_that_a_kill_cut_off_is_passed_over_and_then_removed(tmp_path):
 
 
 def test_what_json_can_not_hold_becomes_null_and_arrays_become_lists():
-    value = {"a": np.float32([1, np.nan]), "b": float("inf"), "c": (1, True), "d": np.int32(3)}
+    value = {"a": np.array([1, np.nan], np.float32), "b": float("inf"), "c": (1, True), "d": np.int32(3)}
     assert records.plain(value) == {"a": [1.0, None], "b": None, "c": [1, True], "d": 3}
 
 
