@@ -12,7 +12,8 @@ from tests import Program
 
 def pytest_configure(config: pytest.Config) -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # a worker finds what the first process has set
-        kept = config.cache.mkdir(f"compiled-{machine.processor()}") if config.cache else None
+        cache = getattr(config, "cache", None)  # there is none under -p no:cacheprovider
+        kept = cache.mkdir(f"compiled-{machine.processor()}") if cache else None
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(kept or "")
     if kept := os.environ["JAX_COMPILATION_CACHE_DIR"]:
         jax.config.update("jax_compilation_cache_dir", kept)
