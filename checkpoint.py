@@ -16,7 +16,7 @@ KEPT = 2  # the newest checkpoints, so that one lost to a bad disk does not lose
 class Checkpoints:
     """The checkpoints of one run, in `directory`/STEP; written in the background, each whole or not at all."""
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, *, read_only: bool = False):
         import orbax.checkpoint as ocp  # takes a second or two, which `--help` need not wait for
         from orbax.checkpoint import checkpoint_managers as policies
 
@@ -25,7 +25,7 @@ class Checkpoints:
         self.manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=policies.LatestN(KEPT), cleanup_tmp_directories=True
+                preservation_policy=policies.LatestN(KEPT), cleanup_tmp_directories=not read_only, read_only=read_only
             ),
         )
 

@@ -57,8 +57,9 @@ def unless_late(unraisable: Any) -> None:
 
 def parse(argv: Sequence[str]) -> list[str]:
     """absl's parsing, whose errors come as ValueErrors of one line, and where a word that is no flag is one too."""
-    for word in argv[1:]:
-        name, _, value = word.lstrip("-").partition("=")
+    for word, after in zip(argv[1:], [*argv[2:], ""], strict=True):
+        name, given, value = word.lstrip("-").partition("=")
+        value = value if given else after
         if name == "config" and not (path := Path(value.split(":")[0] or "configs")).is_file():
             folder = path if path.is_dir() else path.parent
             known = ", ".join(sorted(str(file) for file in folder.glob("[a-z]*.py"))) or "none there"
@@ -110,6 +111,11 @@ def told(what: Callable[[], Any]) -> Any:
         if "--traceback" in sys.argv:
             raise
         print(f"error: {one_line(error)}", file=sys.stderr)
+        sys.exit(1)
+    except RuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error) or "--traceback" in sys.argv:
+            raise
+        print(f"error: out of memory: {one_line(error)}; try fewer replicas, a smaller batch or width", file=sys.stderr)
         sys.exit(1)
 
 

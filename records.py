@@ -1,14 +1,17 @@
 """The files that a run leaves: what it was, where it ran, and its metrics by step."""
 
 import contextlib
+import csv
+import fcntl
 import hashlib
+import io
 import json
 import math
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -76,12 +79,33 @@ def named(path: Path) -> Iterator[None]:
         raise
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Written whole or not at all."""
-    part = path.with_name(path.name + ".part")
+def write_whole(path: Path, data: bytes) -> None:
+    """Put `data` at `path` in one step, so that a reader or a crash never sees half of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with named(path):
-        part.write_text(json.dumps(plain(value), indent=1, sort_keys=True) + "\n")
-        os.replace(part, path)
+        try:
+            part.write_bytes(data)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_whole(path, (json.dumps(plain(value), indent=1, sort_keys=True) + "\n").encode())
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    write_whole(path, text.getvalue().encode())
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows, none where there is no file yet."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def read_json(path: Path) -> Any:
@@ -92,9 +116,28 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is damaged ({error}); delete it and the same command writes it anew") from None
 
 
-def key(config: Mapping[str, Any]) -> str:
-    """What a result is found again by: a hash of its resolved config, which holds the VERSIONs that made it."""
-    return hashlib.sha256(json.dumps(plain(config), sort_keys=True).encode()).hexdigest()[:16]
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold `directory` against other processes; the system lets go of it when this one ends, however it ends.
+
+    Raises ValueError, in one line, where another process holds it.
+    """
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{directory} is in use by another process; wait for it or give another") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+def key(identity: Mapping[str, Any]) -> str:
+    """What a result is found again by: a hash of what makes it this one (`train.identity`)."""
+    return hashlib.sha256(json.dumps(plain(identity), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -103,6 +146,13 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in tree.items():
         rows |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
     return rows
+
+
+def add_environment(path: Path) -> None:
+    """Append to a list of environments, one for each start of a run that found something changed."""
+    known = read_json(path) if path.exists() else []
+    if (now := plain(environment())) not in known[-1:]:
+        write_json(path, [*known, now])
 
 
 def environment() -> dict[str, Any]:

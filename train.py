@@ -22,8 +22,10 @@ group.json (who trains together, and how), metrics.jsonl, checkpoints/, tensorbo
 Stop it any way you like, kill -9 included: the same command goes on where it was, to the same bits.
 """
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +40,7 @@ from ml_collections import ConfigDict, config_flags
 
 import checkpoint
 import command
+import configs
 import datasets
 import machine
 import models
@@ -46,8 +49,9 @@ import tasks
 from display import Display
 from models import cost
 
-VERSION = 1  # of this loop: raised by hand whenever the numbers that it makes change
-EVALUATED = 512  # the most sequences in one evaluation batch
+VERSION = 2  # of this loop and of the defaults in configs.base: raised by hand whenever the numbers they make change
+EVALUATED = 512  # the most sequences that go through the model at once in an evaluation
+NO_SEED = np.uint32(2**31)  # seeds are below it, so no run trains on what it is evaluated on
 
 
 class Replica(NamedTuple):
@@ -93,20 +97,41 @@ def build(config: Mapping[str, Any], data_dir: str | Path = "data") -> Run:
     task = build_task(config["task"], data_dir)
     if (shortest := config["training"]["shortest"]) > task.max_length:
         raise ValueError(f"training.shortest={shortest}: the task's sequences have {task.max_length} steps at most")
+    if 0 < shortest < task.min_length:
+        raise ValueError(f"training.shortest={shortest}: the task's sequences have {task.min_length} steps at least")
     model = models.resolve(config["model"], task.max_length)
-    versions = {"mixer": models.version(model["mixer"]), "task": task.VERSION, "loop": VERSION}
     sizes = {"vocabulary": task.vocabulary, "channels": task.channels, "outputs": task.outputs, "per": task.per}
     optimizer = config["optimizer"]
     return Run(
-        config={**config, "model": model, "versions": versions},
+        config={**config, "model": model, "versions": versions(config)},
         task=task,
         model=models.build(model, **sizes),
         optimizer=optax.chain(
             optax.clip_by_global_norm(optimizer["clip"]),
             optax.scale_by_adam(b1=optimizer["b1"], b2=optimizer["b2"]),
-            optax.add_decayed_weights(optimizer["weight_decay"], mask=matrices),
+            optax.add_decayed_weights(optimizer["weight_decay"], mask=decayed),
         ),
     )
+
+
+def versions(config: Mapping[str, Any]) -> dict[str, int]:
+    """The VERSIONs behind a result: of its mixer, of its task, and of this loop."""
+    mixer, task = models.version(config["model"]["mixer"]), tasks.TASKS[config["task"]["name"]].VERSION
+    return {"mixer": mixer, "task": task, "loop": VERSION}
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a run this one and no other: every field that `configs.base` does not have, or has otherwise.
+
+    A field that is added to `base` later, with a default that keeps the old behaviour, so leaves old keys as they are.
+    """
+    default = records.flat(records.plain(configs.base(config["model"]["mixer"]).to_dict()))
+    del default["model.mixer"]
+    return {name: value for name, value in flattened(config).items() if name not in default or value != default[name]}
+
+
+def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
+    return records.flat(records.plain(config.to_dict() if isinstance(config, ConfigDict) else config))
 
 
 def build_task(config: Mapping[str, Any], data_dir: str | Path = "data") -> Any:
@@ -121,9 +146,9 @@ def build_task(config: Mapping[str, Any], data_dir: str | Path = "data") -> Any:
         raise ValueError(f"task: {error}") from None
 
 
-def matrices(params: Any) -> Any:
+def decayed(params: Any) -> Any:
     """Weight decay is for products, not for biases and norms."""
-    return jax.tree.map(lambda p: p.ndim > 1, params)
+    return jax.tree.map_with_path(lambda path, leaf: leaf.ndim > 1 and "bias" not in path[-1].key, params)
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -147,8 +172,8 @@ def check(config: Mapping[str, Any]) -> None:
         if not least <= optimizer[name] < (below or float("inf")):  # nan is neither
             more = f" and below {below}" if below else ""
             raise ValueError(f"optimizer.{name}={optimizer[name]}: must be at least {least}{more}")
-    if not optimizer["clip"] > 0:
-        raise ValueError(f"optimizer.clip={optimizer['clip']}: must be above 0")
+    if not 0 < optimizer["clip"] < float("inf"):
+        raise ValueError(f"optimizer.clip={optimizer['clip']}: must be a number above 0")
     seeds = replicas["seeds"]
     if not seeds or any(not isinstance(seed, int) or not 0 <= seed < 2**31 for seed in seeds):
         raise ValueError(f"replicas.seeds={seeds}: give one or more whole numbers from 0 to 2147483647")
@@ -232,19 +257,29 @@ def train_steps(run: Run, replica: Replica, task: Any) -> tuple[Replica, dict[st
     return replica, jax.tree.map(jnp.mean, measured)
 
 
-def evaluate(run: Run, name: str, replica: Replica, task: Any) -> dict[str, Array]:
-    """Loss and score of a replica on the split `name`, whose sequences are the same for every model and seed."""
-    split = task.splits[name]
-    batches = -(-split.examples // EVALUATED)
-    size = -(-split.examples // batches)
+def evaluate(run: Run, split: tasks.Split, replica: Replica, task: Any, stream: Array) -> dict[str, Array]:
+    """Loss and score of a replica on a split, whose sequences are the same for every model and seed.
 
-    def one(index):
-        key = jax.random.fold_in(jax.random.key(sorted(task.splits).index(name)), 1_000_000_007 + index)
-        batch = task.sample(key, size, max(task.max_length, split.length), split.length, split.subset)
-        outputs = apply(run, replica.params, batch)
-        return {"loss": task.loss(outputs, batch), "score": task.score(outputs, batch)}
+    `stream` tells apart splits that are otherwise alike, which then share one program.
+    """
+    key = jax.random.fold_in(jax.random.key(NO_SEED), stream)
+    whole = task.sample(key, split.examples, max(task.max_length, split.length), split.length, split.subset)
+    calls = -(-split.examples // EVALUATED)
+    size = -(-split.examples // calls)
+    over = calls * size - split.examples
 
-    return jax.tree.map(jnp.mean, jax.lax.map(one, jnp.arange(batches)))
+    def cut(leaf):
+        padded = jnp.pad(leaf, [(0, over), *[(0, 0)] * (leaf.ndim - 1)])
+        return padded.reshape(calls, size, *leaf.shape[1:])
+
+    outputs = jax.lax.map(lambda batch: apply(run, replica.params, batch), jax.tree.map(cut, whole))
+    outputs = outputs.reshape(calls * size, *outputs.shape[2:])[: split.examples]
+    return {"loss": task.loss(outputs, whole), "score": task.score(outputs, whole)}
+
+
+def stream(split: str) -> np.uint32:
+    """A number for the name of a split, which adding another split does not change."""
+    return np.uint32(zlib.crc32(split.encode()))
 
 
 def keep_best(run: Run, replica: Replica, score: Array) -> Replica:
@@ -316,23 +351,30 @@ def train(
 ) -> dict[str, Any]:
     """Train `config` in `workdir`, going on from what is there; the result, as result.json has it.
 
-    Raises ValueError where the workdir holds another config's run or a checkpoint can't be read, OSError where files
-    can't be written, and command.Stopped after saving, where SIGTERM or Ctrl-C came.
+    Raises ValueError where the workdir holds another config's run, is in use by another process, or has a checkpoint
+    that can't be read, OSError where files can't be written, and command.Stopped after saving, where SIGTERM or
+    Ctrl-C came.
     """
     workdir = Path(workdir)
     run = build(config, data_dir)
-    claim(workdir, run.config)
-    if (workdir / "result.json").exists():
-        return records.read_json(workdir / "result.json")
+    with claim(workdir, run.config):
+        if not (workdir / "result.json").exists():
+            result = fit(run, workdir, name, save_seconds, tensorboard, regroup)
+            records.write_json(workdir / "result.json", result)
+        return records.read_json(workdir / "result.json")  # a run just finished and one found again read alike
 
+
+def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bool, regroup: bool) -> dict[str, Any]:
+    """The loop itself, from the newest checkpoint in `workdir` to the last step."""
     group = recorded_group(workdir, run.config, regroup)
     mesh = jax.sharding.Mesh(jax.devices()[: group.devices], ("replica",))
     replicas = init_group(run, group, mesh)
     task = jax.device_put(run.task, jax.NamedSharding(mesh, jax.P()))
-    records.write_json(workdir / "environment.json", records.environment())
+    records.add_environment(workdir / "environment.json")
 
     call = jax.jit(over_replicas(partial(train_steps, run), group, mesh), donate_argnums=0)
-    scores = {split: jax.jit(over_replicas(partial(evaluate, run, split), group, mesh)) for split in task.splits}
+    splits = run.task.splits
+    score = {split: jax.jit(over_replicas(partial(evaluate, run, split), group, mesh)) for split in splits.values()}
     keep = jax.jit(jax.vmap(partial(keep_best, run)), donate_argnums=0)
 
     checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
@@ -362,8 +404,8 @@ def train(
             begun = now
 
             if step % training["eval_every"] == 0 or step == training["steps"]:
-                for split, score in scores.items():
-                    result = score(replicas, task)
+                for split in splits:
+                    result = score[splits[split]](replicas, task, stream(split))
                     if split == "validation":
                         replicas = keep(replicas, result["score"])
                     row = {"loss": result["loss"], run.task.metric: result["score"]}
@@ -389,28 +431,29 @@ def train(
     log.close()
     if board:
         board.close()
-    result = summary(run, group, jax.device_get(replicas), records.read_metrics(workdir / "metrics.jsonl"))
-    records.write_json(workdir / "result.json", result)
-    return records.read_json(workdir / "result.json")  # so that a run just finished and one found again read alike
+    return summary(run, group, jax.device_get(replicas), records.read_metrics(workdir / "metrics.jsonl"))
 
 
-def claim(workdir: Path, config: Mapping[str, Any]) -> None:
-    """Make `workdir` this config's, or raise ValueError if it is another's."""
+@contextlib.contextmanager
+def claim(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
+    """Make `workdir` this config's, and this process's while it lasts; ValueError if it is another's."""
     path = workdir / "config.json"
-    if not path.exists():
-        workdir.mkdir(parents=True, exist_ok=True)
-        records.write_json(path, config)
-        return
-    theirs, ours = records.flat(records.read_json(path)), records.flat(records.plain(config))
-    other = [
-        f"{k} is {theirs.get(k)}, not {ours.get(k)}" for k in sorted(theirs | ours) if theirs.get(k) != ours.get(k)
-    ]
-    if other:
-        more = f" and {len(other) - 3} more" if len(other) > 3 else ""
-        raise ValueError(
-            f"{workdir} holds another config's run ({'; '.join(other[:3])}{more}); give another --workdir, "
-            f"or that run's own values to go on with it"
-        )
+    workdir.mkdir(parents=True, exist_ok=True)
+    with records.locked(workdir):
+        if not path.exists():
+            records.write_json(path, config)
+        theirs, ours = records.read_json(path), config
+        theirs_at, ours_at = identity(theirs), identity(ours)
+        other = sorted(k for k in theirs_at | ours_at if theirs_at.get(k) != ours_at.get(k))
+        if other:
+            was, wanted = flattened(theirs), flattened(ours)
+            told = [f"{name} is {was.get(name)}, not {wanted.get(name)}" for name in other[:3]]
+            more = f" and {len(other) - 3} more" if len(other) > 3 else ""
+            raise ValueError(
+                f"{workdir} holds another config's run ({'; '.join(told)}{more}); give another --workdir, "
+                f"or that run's own values to go on with it"
+            )
+        yield
 
 
 def recorded_group(workdir: Path, config: Mapping[str, Any], regroup: bool) -> Group:
@@ -455,7 +498,7 @@ def summary(run: Run, group: Group, replicas: Replica, rows: list[dict[str, Any]
             }
         )
     return {
-        "key": records.key(run.config),
+        "key": records.key(identity(run.config)),
         "status": "finished" if replicas.alive.any() else "diverged",
         "metric": metric,
         "best": run.task.best,
@@ -540,7 +583,7 @@ def export(workdir: Path, to: Path, index: int, which: str) -> None:
         raise ValueError(f"--replica={index}: {workdir} has replicas 0 to {len(group['seeds']) - 1}")
     if to.exists():
         raise FileExistsError(f"{to} exists already; --export needs a new directory")
-    state = checkpoint.Checkpoints(workdir / "checkpoints").raw()
+    state = checkpoint.Checkpoints(workdir / "checkpoints", read_only=True).raw()
     chosen = checkpoint.replica(state["best_params" if which == "best" else "params"], index)
     to.mkdir(parents=True)
     checkpoint.save_params(to / "params", chosen)
@@ -550,10 +593,18 @@ def export(workdir: Path, to: Path, index: int, which: str) -> None:
 
 
 def load_exported(directory: str | Path, data_dir: str | Path = "data") -> tuple[Run, Any]:
-    """The run and the parameters of what `--export` wrote: `run.model.apply({"params": params}, inputs)`."""
-    return build(records.read_json(Path(directory) / "config.json"), data_dir), checkpoint.load_params(
-        Path(directory) / "params"
-    )
+    """The run and the parameters of what `--export` wrote: `run.model.apply({"params": params}, inputs)`.
+
+    Raises ValueError where mixer, task or loop have changed since: the parameters would mean something else now.
+    """
+    config = records.read_json(Path(directory) / "config.json")
+    run = build(config, data_dir)
+    if run.config["versions"] != config["versions"]:
+        raise ValueError(
+            f"{directory} was made by versions {config['versions']} and this is {run.config['versions']}; "
+            f"check out the revision in the run's environment.json"
+        )
+    return run, checkpoint.load_params(Path(directory) / "params")
 
 
 def define_flags() -> None:

@@ -6,7 +6,6 @@ colour-blind readers), the rest in order of appearance. The same data give the s
 
 import io
 import math
-import os
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.optimize import isotonic_regression
 
+import records
 from experiments.statistics import Values, format_interval, interval
 
 if TYPE_CHECKING:
@@ -112,7 +112,9 @@ def save(charts: Chart | Dots | Sequence[Chart | Dots], path: str | Path, *, col
         drawing = _draw(charts, looks, columns, titles=True)
         drawing.savefig(file, format=kind, dpi=200, metadata=undated)
     data = file.getvalue()
-    return replace_file(path, _plain_fonts(data.decode()).encode() if kind == "svg" else data)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    records.write_whole(Path(path), _plain_fonts(data.decode()).encode() if kind == "svg" else data)
+    return Path(path)
 
 
 def figure(chart: Chart | Dots, looks: Styles | None = None) -> "Figure":
@@ -445,16 +447,3 @@ def _plain_fonts(svg: str) -> str:
     """Text in the reader's own font: the layout is made with one that is wider than most."""
     svg = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", svg)
     return re.sub(r' transform="rotate\(-0 [^)]*\)"', "", svg)
-
-
-def replace_file(path: str | Path, data: bytes) -> Path:
-    """Put `data` at `path` in one step, so that a reader or a crash never sees half of it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path

@@ -1,6 +1,5 @@
 """The page, the picture and the table of a comparison, from its finished runs."""
 
-import csv
 import importlib
 import time
 from pathlib import Path
@@ -10,7 +9,7 @@ from experiments import charts, report
 from experiments.charts import Chart, Dots, Series
 from experiments.report import Report, Section, Table, Verdict
 from experiments.statistics import Interval, format_interval, interval
-from experiments.study import MIXERS, Results, Row, Study, bounds, estimate, scores, told
+from experiments.study import MIXERS, Results, Row, Study, bounds, estimate, scores, told, told_rate, unmatched
 from experiments.timing import Timing
 
 
@@ -21,9 +20,10 @@ def learning_curves(study: Study, results: Results, row: Row) -> Chart:
         if (row.name, mixer) not in results:
             continue
         rows = records.read_metrics(study.directory(row, mixer) / "metrics.jsonl")
+        died = [member["died_at"] for member in results[row.name, mixer]["replicas"]]
         points = []
         for line in (line for line in rows if line["split"] == "test"):
-            values = [value for value in line[some["metric"]] if value is not None]
+            values = [value for value, at in zip(line[some["metric"]], died, strict=True) if at is None]
             if values:
                 points.append((line["step"], interval(values, bounds=bounds(some))))
         steps, found = [step for step, _ in points], [value for _, value in points]
@@ -46,7 +46,9 @@ def pairs_curve(results: Results, rows: list[Row]) -> Chart:
 
 def seed_dots(results: Results, row: Row) -> Dots:
     some = next(results[row.name, mixer] for mixer in MIXERS if (row.name, mixer) in results)
-    groups = [(mixer, scores(results[row.name, mixer])) for mixer in MIXERS if (row.name, mixer) in results]
+    groups = [
+        (mixer, list(scores(results[row.name, mixer]).values())) for mixer in MIXERS if (row.name, mixer) in results
+    ]
     return Dots(
         f"{row.name} seeds", f"{row.name.capitalize()}, seed by seed", some["metric"], groups, bounds=bounds(some)
     )
@@ -60,7 +62,7 @@ def time_chart(timings: list[Timing]) -> Chart:
         series.append(Series(mixer, [t.length for t in mine], middle, low, high))
     return Chart(
         "time", "Time of a training step", "length", "milliseconds", series, log_x=True, log_y=True,
-        note="Median and quartiles; batch 8, width 64, two blocks, on this machine.",
+        note="Median and quartiles; batch 8, width 64, one block, on this machine.",
     )  # fmt: skip
 
 
@@ -84,9 +86,9 @@ def write(
     streams: list[Timing],
     exponents: dict[str, Interval],
     verdicts: list[Verdict],
-    seconds: float,
+    used: list[str],
 ) -> list[Path]:
-    """report.html, picture.svg and results.csv in the study's directory."""
+    """report.html, picture.svg, results.csv and timing.csv in the study's directory."""
     header = ["mixer", *(f"{row.name} ({results[row.name, MIXERS[0]]['metric']})" for row in study.rows)]
     header += [
         "parameters",
@@ -139,7 +141,7 @@ def write(
             "How many key–value pairs each mixer can hold: sequences of four tokens a pair, the same model throughout."
         )
         sections.insert(0, Section("Recall against pairs", text, [pairs_curve(results, of_recall)]))
-    where = study.directory(study.rows[0], MIXERS[0])
+    environment = records.read_json(study.directory(study.rows[0], MIXERS[0]) / "environment.json")[-1]
     page = Report(
         title="Recur or attend?",
         question="At equal parameters and equal budget, what does attention do that a recurrent network can't, "
@@ -148,15 +150,18 @@ def write(
         verdicts=verdicts,
         sections=sections,
         settings={
-            "Learning rates chosen": {f"{row} {mixer}": f"{rate:g}" for (row, mixer), rate in chosen.items()},
+            "Learning rates chosen (* at the end of the grid)": {
+                f"{row} {mixer}": told_rate(rate) for (row, mixer), rate in chosen.items()
+            },
             **{
                 f"Config: {row.name}": records.flat(records.read_json(study.directory(row, MIXERS[0]) / "config.json"))
                 for row in study.rows
             },
-            "Machine and versions": records.flat(records.read_json(where / "environment.json")),
+            "Machine and versions": records.flat(environment),
         },
         command=f"python -m experiments.compare --scale={study.name}",
-        made=f"{time.strftime('%Y-%m-%d')}, in {seconds:.0f} s of training and timing",
+        made=f"{time.strftime('%Y-%m-%d')}, at revision {environment['revision'][:12]}"
+        f"{' with changes' * environment['source_changed']}; seconds used: {', '.join(used)}",
     )
     shown = [learning_curves(study, results, row) for row in study.rows[:3]] + [time_chart(timings)]
     if len(of_recall) > 1:
@@ -164,7 +169,8 @@ def write(
     return [
         report.write(page, study.workdir / "report.html"),
         charts.save(shown, study.workdir / "picture.svg", columns=2),
-        write_csv(study, results, chosen),
+        write_results(study, results, chosen),
+        write_timing(study, timings, streams),
     ]
 
 
@@ -173,7 +179,9 @@ def explain(results: Results, row: Row) -> str:
     some = results[row.name, MIXERS[0]]
     document = (importlib.import_module(f"configs.{row.config}").__doc__ or "").strip()
     rule, score = some["baseline"]
-    return f"{document} Chance gives {some['chance']:.3g}; {rule}: {score:.3g}. {some['steps']:,} steps."
+    text = f"{document} Chance gives {some['chance']:.3g}; {rule}: {score:.3g}. {some['steps']:,} steps."
+    off = unmatched(results, row)
+    return f"{text} Parameters not matched: {', '.join(off)} of attention's." if off else text
 
 
 def time_table(timings: list[Timing], streams: list[Timing]) -> Table:
@@ -188,16 +196,27 @@ def time_table(timings: list[Timing], streams: list[Timing]) -> Table:
     return Table("Time", [*header, f"parameters at {lengths[-1]}"], rows)
 
 
-def write_csv(study: Study, results: Results, chosen: dict[tuple[str, str], float]) -> Path:
+def write_results(study: Study, results: Results, chosen: dict[tuple[str, str], float]) -> Path:
     """One line a seed: everything that the tables are made from."""
     path = study.workdir / "results.csv"
-    with path.open("w", newline="") as file:
-        out = csv.writer(file)
-        out.writerow(
-            ["row", "mixer", "key", "seed", "learning_rate", "metric", "validation", "test", "best_step", "died_at"]
-        )
-        for (row, mixer), result in results.items():
+    header = ["row", "mixer", "key", "steps", "parameters", "seed", "learning_rate"]
+    header += ["metric", "validation", "test", "best_step", "died_at", "revision"]
+    lines = []
+    for row in study.rows:
+        for mixer in MIXERS:
+            result = results[row.name, mixer]
+            revision = records.read_json(study.directory(row, mixer) / "environment.json")[-1]["revision"][:12]
+            cell = [row.name, mixer, result["key"], result["steps"], result["cost"]["parameters"]]
             for m in result["replicas"]:
-                values = [m["seed"], chosen[row, mixer], result["metric"], m["validation"], m["test"], m["best_step"]]
-                out.writerow([row, mixer, result["key"], *values, m["died_at"]])
+                values = [result["metric"], m["validation"], m["test"], m["best_step"], m["died_at"]]
+                lines.append([*cell, m["seed"], chosen[row.name, mixer], *values, revision])
+    records.write_csv(path, header, lines)
+    return path
+
+
+def write_timing(study: Study, timings: list[Timing], streams: list[Timing]) -> Path:
+    """One line a program that was timed, in seconds."""
+    path = study.workdir / "timing.csv"
+    lines = [[kind, *one] for kind, some in (("step", timings), ("token", streams)) for one in some]
+    records.write_csv(path, ["what", *Timing._fields], lines)
     return path

@@ -10,7 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.charts import DARK, MODELS, Chart, Dots, inline, names, replace_file, styles
+import records
+from experiments.charts import DARK, MODELS, Chart, Dots, inline, names, styles
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 VERDICTS = {"reproduced": "✓", "trend only": "≈", "not reproduced": "✗", "proxy": "◇", "not run": "–"}
@@ -82,7 +83,10 @@ def write(report: Report, path: str | Path) -> Path:
         signs=VERDICTS,
         colours=DARK,
     )
-    return replace_file(path, page.encode("utf-8", "replace"))
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    records.write_whole(path, page.encode("utf-8", "replace"))
+    return path
 
 
 NUMBER = re.compile(r"[<>≈~+−-]?\d[\d ,. ]*(e[+-]?\d+)?\s?[%×kMGx]?(\s?±.*|\s?\[.*\]|\s?\(.*\))?|[–—-]?|n/?a|nan", re.I)

@@ -1,39 +1,44 @@
 """The cells of a comparison: which mixer on which task, with which learning rate, trained once and found again."""
 
-import csv
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import records
+import tasks
 import train
 from experiments.statistics import Interval, format_interval, interval
 
 MIXERS = ("attention", "lstm", "gru", "rnn", "dense")
 RECURRENT = ("lstm", "gru", "rnn")
-RATES = (1e-3, 3e-3, 1e-2)
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 RECORDS = Path(__file__).parent / "records"
 
 Results = dict[tuple[str, str], dict[str, Any]]  # (row, mixer): what train.train returned
 
 
 class Row(NamedTuple):
-    """One column of the comparison: a task under the name it is shown by, and what it changes in that task's config."""
+    """One column of the comparison: a task under the name it is shown by, and what it changes in that task's config.
+
+    `seconds` is how long all of its cells together may train on two cores; 0 where nobody waits for it.
+    """
 
     name: str
     config: str
     changes: dict[str, Any]
+    seconds: int = 0
 
 
 class Scale(NamedTuple):
-    """How much of everything. `choosing` are the seeds that learning rates are chosen with."""
+    """How much of everything. Learning rates are chosen with the seeds `choosing`; timing may take `seconds`."""
 
     rows: tuple[Row, ...]
     seeds: tuple[int, ...]
     choosing: tuple[int, ...]
     lengths: tuple[int, ...]
     context: int
+    seconds: int = 0
 
 
 def configure(row: Row, mixer: str, seeds: tuple[int, ...], rates: tuple[float, ...]) -> Any:
@@ -45,38 +50,37 @@ def configure(row: Row, mixer: str, seeds: tuple[int, ...], rates: tuple[float, 
 
 
 def settings_key(row: Row, mixer: str) -> str:
-    """What a choice of learning rate holds for: everything in the config but the rate and the seeds."""
+    """What a choice of learning rate holds for: everything that makes a run itself but its rates and seeds."""
     config = configure(row, mixer, (), ()).to_dict()
-    del config["replicas"], config["optimizer"]["learning_rate"]
-    return records.key(config)
+    identity = train.identity({**config, "versions": train.versions(config)})
+    return records.key({k: v for k, v in identity.items() if not k.startswith("replicas.")})
 
 
 def recorded_rates() -> dict[str, dict[float, list[float]]]:
     """Settings → rate → validation scores, from the record in the repository."""
     found: dict[str, dict[float, list[float]]] = {}
-    path = RECORDS / "rates.csv"
-    if path.exists():
-        with path.open(newline="") as file:
-            for line in csv.DictReader(file):
-                score = float(line["validation"] or "nan")
-                found.setdefault(line["settings"], {}).setdefault(float(line["learning_rate"]), []).append(score)
+    for line in records.read_csv(RECORDS / "rates.csv"):
+        score = float(line["validation"] or "nan")
+        found.setdefault(line["settings"], {}).setdefault(float(line["learning_rate"]), []).append(score)
     return found
 
 
 def choose(scores: dict[float, list[float]], best: str) -> float:
-    """The rate with the best mean score; one at which any seed diverged can't win against one at which none did."""
+    """The rate with the fewest diverged seeds (nan) and, among those, the best mean score of the others."""
     sign = 1 if best == "max" else -1
-    means = {rate: sign * sum(values) / len(values) for rate, values in scores.items()}
-    alive = {rate: mean for rate, mean in means.items() if mean == mean}
-    if not alive:
-        raise ValueError(f"every learning rate of {sorted(scores)} diverged")
-    return max(alive, key=alive.__getitem__)
+
+    def rank(rate: float) -> tuple[int, float]:
+        alive = [value for value in scores[rate] if value == value]
+        return len(alive) - len(scores[rate]), sign * sum(alive) / len(alive) if alive else float("-inf")
+
+    return max(scores, key=rank)
 
 
 class Study:
     """The cells of one scale, in one directory; each is a run of train.py and resumes like one."""
 
-    def __init__(self, name: str, scale: Scale, workdir: Path, data_dir: str, only: list[str]):
+    def __init__(self, name: str, scale: Scale, workdir: Path, data_dir: str, only: list[str], regroup: bool = False):
+        self.regroup = regroup
         self.name, self.scale, self.workdir, self.data_dir = name, scale, workdir, data_dir
         known = [row.name for row in self.scale.rows]
         unknown = [name for name in only if name not in known]
@@ -99,6 +103,7 @@ class Study:
             name=f"{self.done + 1}/{self.total} {row.name} {mixer}{part}",
             save_seconds=10,
             tensorboard=False,
+            regroup=self.regroup,
         )
 
     def grid(self, row: Row, mixer: str) -> dict[str, Any]:
@@ -108,13 +113,12 @@ class Study:
     def rate(self, row: Row, mixer: str) -> float:
         """The recorded choice for these settings, or one made now."""
         scores = self.rates.get(settings_key(row, mixer), {})
-        config = train.build(configure(row, mixer, (0,), ()), self.data_dir)
         if set(scores) != set(RATES):
             scores = {}
             for member in self.grid(row, mixer)["replicas"]:
                 score = float("nan") if member["died_at"] is not None else member["validation"]
                 scores.setdefault(member["learning_rate"], []).append(score)
-        return choose(scores, config.task.best)
+        return choose(scores, tasks.TASKS[configure(row, mixer, (), ()).task.name].best)
 
     def cells(self) -> Iterator[tuple[Row, str, float, dict[str, Any]]]:
         for row in self.rows:
@@ -124,9 +128,17 @@ class Study:
                 self.done += 1
 
 
-def scores(result: dict[str, Any]) -> list[float]:
-    """The test scores of the replicas that lived."""
-    return [member["test"] for member in result["replicas"] if member["died_at"] is None and member["test"] is not None]
+def scores(result: dict[str, Any], split: str = "test") -> dict[int, float]:
+    """The scores of the replicas that lived, by seed."""
+    lived = [member for member in result["replicas"] if member["died_at"] is None and member[split] is not None]
+    return {member["seed"]: member[split] for member in lived}
+
+
+def unmatched(results: Results, row: Row) -> list[str]:
+    """The mixers whose networks are not within 5 % of attention's, and how far they are off."""
+    count = {mixer: results[row.name, mixer]["cost"]["parameters"] for mixer in MIXERS if (row.name, mixer) in results}
+    off = {mixer: n / count["attention"] - 1 for mixer, n in count.items() if "attention" in count}
+    return [f"{mixer} {share:+.0%}" for mixer, share in off.items() if abs(share) > 0.05]
 
 
 def bounds(result: dict[str, Any]) -> tuple[float, float]:
@@ -136,7 +148,13 @@ def bounds(result: dict[str, Any]) -> tuple[float, float]:
 def estimate(result: dict[str, Any]) -> Interval:
     """Mean and interval over the seeds that lived; nan where none did."""
     nan = float("nan")
-    return interval(scores(result), bounds=bounds(result)) if scores(result) else Interval(nan, nan, nan, 0, "none")
+    found = list(scores(result).values())
+    return interval(found, bounds=bounds(result)) if found else Interval(nan, nan, nan, 0, "none")
+
+
+def told_rate(rate: float) -> str:
+    """With a star where it is the smallest or largest on offer."""
+    return f"{rate:g}" + "*" * (rate in (min(RATES), max(RATES)))
 
 
 def told(result: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ class Adding:
         if self.max_length < 2:
             raise ValueError(f"task.max_length={self.max_length}: two marks need 2 steps or more")
 
+    min_length = 2
     vocabulary = 0
     channels = 2
     outputs = 1

@@ -37,8 +37,8 @@ class Task(Protocol):
     `vocabulary` is the number of input tokens, or 0 where inputs are `channels` real numbers. `outputs` is the number
     of classes, or of real numbers to predict; `per` says whether there is one target a "token" or one a "sequence".
     `metric` names what `score` returns and `best` whether "max" or "min" of it is wanted; `chance` is its value for a
-    uniform guess and `baseline` its value, with words, for the best rule that learns nothing about order. `VERSION` is
-    raised by hand when the numbers drawn change.
+    uniform guess and `baseline` its value, with words, for a simple rule. It can be sampled at `min_length` to
+    `max_length` steps. `VERSION` is raised by hand when the numbers drawn change.
     """
 
     VERSION: int
@@ -61,6 +61,8 @@ class Task(Protocol):
     def baseline(self) -> tuple[str, float]: ...
     @property
     def max_length(self) -> int: ...
+    @property
+    def min_length(self) -> int: ...
     @property
     def splits(self) -> Mapping[str, Split]: ...
 

@@ -49,6 +49,7 @@ class Characters:
     def outputs(self) -> int:
         return len(self.alphabet)
 
+    min_length = 1
     channels = 0
     per = "token"
     metric = "bits per character"

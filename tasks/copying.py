@@ -38,6 +38,7 @@ class CopyMemory:
     def max_length(self) -> int:
         return self.delay + 2 * SYMBOLS
 
+    min_length = 2 * SYMBOLS + 1
     vocabulary = 10
     channels = 0
     outputs = 10

@@ -37,6 +37,7 @@ class Pixels:
     def max_length(self) -> int:
         return self.inputs["train"].shape[1]
 
+    min_length = 1
     vocabulary = 0
 
     @property

@@ -54,6 +54,7 @@ class Recall:
     def outputs(self) -> int:
         return self.symbols
 
+    min_length = 4  # a pair and its query
     channels = 0
     per = "token"
     metric = "accuracy"

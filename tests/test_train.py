@@ -15,6 +15,8 @@ from tensorboardX.proto import event_pb2
 import records
 import tasks
 import train
+from datasets import SPLITS
+from tasks import Pixels
 from tests import assert_close, assert_same, start, state, tiny, words
 
 SEEDS, RATES = (0, 1), (1e-2, 3e-3)
@@ -54,6 +56,11 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[tasks.Batch]:
     return seen
 
 
+def score(run: train.Run, replica: train.Replica, split: str) -> dict[str, jax.Array]:
+    program = jax.jit(partial(train.evaluate, run, run.task.splits[split]))
+    return program(replica, run.task, train.stream(split))
+
+
 # ---- what a run leaves ----------------------------------------------------------------------------------------------
 
 
@@ -66,7 +73,7 @@ def test_the_files_say_what_ran_and_where(finished: tuple[Path, dict]):
     assert config["task"] == {"name": "recall", "pairs": 2, "symbols": 16, "max_length": 8}
     assert config["replicas"] == {"seeds": [0, 1], "learning_rates": [1e-2, 3e-3], "how": "map"}
 
-    environment = records.read_json(workdir / "environment.json")
+    (environment,) = records.read_json(workdir / "environment.json")
     assert environment["packages"]["jax"] == jax.__version__
     assert environment["device"] == {"platform": "cpu", "kind": "cpu", "count": 1}
     assert len(environment["revision"]) == 40 or environment["revision"] == "unknown"
@@ -280,7 +287,7 @@ def test_evaluation_sees_the_same_sequences_whatever_the_model_and_seed(monkeypa
     seen = batches(monkeypatch)
     for mixer, seed, split in [("rnn", 0, "test"), ("attention", 5, "test"), ("rnn", 0, "validation")]:
         run = train.build(tiny(mixer))
-        jax.jit(partial(train.evaluate, run, split))(bare(run, seed), run.task)
+        score(run, bare(run, seed), split)
         jax.effects_barrier()
     first, again, other = (np.asarray(batch.inputs) for batch in seen)
     assert first.shape == (512, 8)
@@ -288,14 +295,31 @@ def test_evaluation_sees_the_same_sequences_whatever_the_model_and_seed(monkeypa
     assert (first != other).any()
 
 
-def test_evaluation_in_several_batches_covers_the_split(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(train, "EVALUATED", 200)  # 512 sequences are then 3 batches of 171
-    seen = batches(monkeypatch)
-    run = train.build(tiny())
-    jax.jit(partial(train.evaluate, run, "test"))(bare(run), run.task)
+def test_evaluation_in_several_calls_is_one_of_the_whole_split(monkeypatch: pytest.MonkeyPatch):
+    run = train.build(tiny("attention"))
+    whole = score(run, bare(run), "test")
+    monkeypatch.setattr(train, "EVALUATED", 200)  # 512 sequences are then 3 calls of 171, the last with one to spare
+    assert_close(score(run, bare(run), "test"), whole, within=1e-6)
+
+
+def test_every_image_of_a_finite_split_is_evaluated_once(monkeypatch: pytest.MonkeyPatch):
+    labels = np.arange(50, dtype=np.int32)
+    images = {split: np.broadcast_to(labels[:, None, None], (50, 4, 1)).astype(np.float32) for split in SPLITS}
+    task = Pixels(images, dict.fromkeys(SPLITS, labels), classes=50)
+    run = train.build(tiny())._replace(task=task)
+    monkeypatch.setattr(train, "EVALUATED", 16)
+    seen = []
+
+    def outputs(run, params, batch, rng=None):
+        jax.debug.callback(
+            lambda inputs, segments: seen.append(inputs[segments[:, 0] > 0]), batch.inputs, batch.segments
+        )
+        return jax.nn.one_hot(batch.inputs[:, 0, 0], 50)  # an image says what it is: all are right
+
+    monkeypatch.setattr(train, "apply", outputs)
+    assert float(score(run, bare(train.build(tiny())), "test")["score"]) == 1
     jax.effects_barrier()
-    assert [batch.inputs.shape[0] for batch in seen] == [171, 171, 171]
-    assert len({np.asarray(batch.inputs).tobytes() for batch in seen}) == 3
+    assert sorted(np.concatenate(seen)[:, 0, 0]) == labels.tolist()
 
 
 def test_the_schedule_rises_to_one_and_falls_to_nothing():
@@ -329,7 +353,7 @@ def test_an_exported_replica_scores_what_was_logged(finished: tuple[Path, dict],
     run, params = train.load_exported(tmp_path / "best")
     replica = train.init(run, member["seed"], member["learning_rate"])._replace(params=params)
     for split in ("validation", "test"):
-        scored = jax.jit(partial(train.evaluate, run, split))(replica, run.task)
+        scored = score(run, replica, split)
         assert float(scored["score"]) == pytest.approx(member[split], abs=1e-6)
     assert run.config["replicas"]["seeds"] == [member["seed"]]
     assert run.config["replicas"]["learning_rates"] == [member["learning_rate"]]
