@@ -76,7 +76,7 @@ SCALES = {
     ),
     "full": Scale(
         rows=(
-            *(recall(pairs, f"recall {pairs}", 4000, symbols=40) for pairs in (2, 4, 8, 16)),
+            *(recall(pairs, f"recall {pairs}", 3000, symbols=40) for pairs in (2, 4, 8, 16)),
             Row("digits", "digits", {"training.steps": 3000}),
             Row("shakespeare", "shakespeare", {"training.steps": 6000}),
             Row("copy memory", "copy_memory", {"training.steps": 4000}),

@@ -1,4 +1,4 @@
-"""Compiled programs are kept between tests and between runs of the suite, in .pytest_cache."""
+"""How the suite compiles: quickly, and keeping what it compiled between tests and between runs in .pytest_cache."""
 
 import os
 from collections.abc import Iterator
@@ -11,6 +11,9 @@ from tests import Program
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # The suite spends its time compiling small programs. LLVM's optimisations, which this leaves out, would double that;
+    # XLA's own, which rearrange the program, stay in. Processes that the tests start compile as they do for a user.
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # a worker finds what the first process has set
         cache = getattr(config, "cache", None)  # there is none under -p no:cacheprovider
         kept = cache.mkdir(f"compiled-{machine.processor()}") if cache else None
@@ -19,6 +22,11 @@ def pytest_configure(config: pytest.Config) -> None:
         jax.config.update("jax_compilation_cache_dir", kept)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session")

@@ -26,9 +26,24 @@ def test_an_os_error_names_its_file(capsys):
     assert capsys.readouterr().err == "error: /somewhere/x: No space left on device\n"
 
 
+def test_too_little_memory_is_one_line_too(capsys):
+    def fails():
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 10 bytes.")
+
+    with pytest.raises(SystemExit):
+        command.told(fails)
+    assert capsys.readouterr().err.startswith("error: out of memory: RESOURCE_EXHAUSTED: Out of memory allocating")
+
+
+def broken():
+    raise RuntimeError("a bug")
+
+
 def test_a_mistake_of_ours_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
         command.told(lambda: 1 / 0)
+    with pytest.raises(RuntimeError, match="a bug"):
+        command.told(broken)
 
 
 def test_a_stopped_run_leaves_with_the_status_of_its_signal(capsys):

@@ -72,3 +72,28 @@ def test_the_environment_says_what_a_result_depends_on():
     assert {"revision", "packages", "device", "python", "xla_flags"} <= set(found)
     assert found["packages"]["jax"]
     assert found["device"]["count"] >= 1
+
+
+def test_a_directory_is_held_by_one_at_a_time(tmp_path):
+    with records.locked(tmp_path):
+        with pytest.raises(ValueError, match="is in use by another process") as error, records.locked(tmp_path):
+            pass
+        assert "\n" not in str(error.value)
+    with records.locked(tmp_path):
+        pass
+
+
+def test_a_table_is_read_back_as_text(tmp_path):
+    path = tmp_path / "a.csv"
+    assert records.read_csv(path) == []
+    records.write_csv(path, ["x", "y"], [[1, "a,b"], [2.5, None]])
+    assert records.read_csv(path) == [{"x": "1", "y": "a,b"}, {"x": "2.5", "y": ""}]
+    assert [file.name for file in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_an_environment_is_added_where_something_changed(tmp_path, monkeypatch):
+    path = tmp_path / "environment.json"
+    for cores in (2, 2, 4):
+        monkeypatch.setattr(records, "environment", lambda cores=cores: {"cores": cores})
+        records.add_environment(path)
+    assert records.read_json(path) == [{"cores": 2}, {"cores": 4}]

@@ -47,6 +47,7 @@ def stop(monkeypatch: pytest.MonkeyPatch):
     return at
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120 + 30 * KILLS)
 def test_stopped_and_killed_it_ends_with_the_same_bits(tmp_path: Path):
     seed = random.randrange(10**6)

@@ -1,4 +1,5 @@
 import json
+import shutil
 import struct
 from collections import Counter
 from functools import partial
@@ -12,6 +13,7 @@ import orbax.checkpoint as ocp
 import pytest
 from tensorboardX.proto import event_pb2
 
+import configs
 import records
 import tasks
 import train
@@ -342,6 +344,26 @@ def test_weight_decay_is_for_matrices_alone(monkeypatch: pytest.MonkeyPatch):
     assert_close(after.params, shrunk, within=1e-6)
 
 
+def test_a_field_added_later_leaves_keys_as_they_are_and_a_changed_one_does_not(monkeypatch: pytest.MonkeyPatch):
+    config = train.build(tiny()).config
+    before = train.identity(config)
+    base = configs.base
+
+    def later(mixer: str) -> Any:
+        made = base(mixer)
+        made.model.invented = 7
+        return made
+
+    monkeypatch.setattr(configs, "base", later)
+    assert train.identity(config) == before  # one that was recorded before the field was there
+    extended = {**config, "model": {**config["model"], "invented": 7}}
+    assert train.identity(extended) == before
+    assert train.identity({**config, "model": {**config["model"], "invented": 8}}) != before
+    assert train.identity(train.build(tiny("gru")).config) != before
+    assert before["model.mixer"] == "rnn"
+    assert before["versions.loop"] == train.VERSION
+
+
 # ---- export, real data ----------------------------------------------------------------------------------------------
 
 
@@ -357,6 +379,21 @@ def test_an_exported_replica_scores_what_was_logged(finished: tuple[Path, dict],
         assert float(scored["score"]) == pytest.approx(member[split], abs=1e-6)
     assert run.config["replicas"]["seeds"] == [member["seed"]]
     assert run.config["replicas"]["learning_rates"] == [member["learning_rate"]]
+
+
+def test_an_export_leaves_a_half_written_checkpoint_alone(finished: tuple[Path, dict], tmp_path: Path):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    half = workdir / "checkpoints" / "99.orbax-checkpoint-tmp"
+    half.mkdir()
+    train.export(workdir, tmp_path / "best", 0, "best")
+    assert half.exists()
+
+
+def test_an_export_of_another_version_is_refused(finished: tuple[Path, dict], tmp_path: Path, monkeypatch: Any):
+    train.export(finished[0], tmp_path / "best", 0, "best")
+    monkeypatch.setattr(train, "VERSION", train.VERSION + 1)
+    with pytest.raises(ValueError, match=r"was made by versions .*; check out the revision"):
+        train.load_exported(tmp_path / "best")
 
 
 def test_an_export_of_the_last_parameters_is_read_by_orbax_itself(finished: tuple[Path, dict], tmp_path: Path):
