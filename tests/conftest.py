@@ -11,7 +11,7 @@ from tests import Program
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # The suite spends its time compiling small programs. LLVM's optimisations, which this leaves out, would double that;
+    # The suite spends its time compiling small programs. LLVM's optimisations, which this leaves out, double that;
     # XLA's own, which rearrange the program, stay in. Processes that the tests start compile as they do for a user.
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # a worker finds what the first process has set

@@ -129,10 +129,22 @@ def test_the_verdict_on_shakespeare_follows_its_inequality():
     def verdict(attention, others):
         return verdict_on_shakespeare(results(attention, others, "s", "bits per character"), "s", "").verdict
 
-    assert verdict([2.5, 2.6], [2.55, 2.66]) == "reproduced"
-    assert verdict([2.5, 2.6], [2.4, 2.3]) == "reproduced"
-    assert verdict([2.5, 2.6], [2.8, 2.81]) == "not reproduced"
+    assert verdict([2.5, 2.6, 2.7], [2.55, 2.66, 2.75]) == "reproduced"
+    assert verdict([2.5, 2.6, 2.7], [2.4, 2.5, 2.6]) == "reproduced"
+    assert verdict([2.5, 2.6, 2.7], [2.8, 2.81, 2.8]) == "not reproduced"
     assert verdict([2.5, 2.6, 2.7], [2.5, 2.75, 2.7]) == "trend only"  # on average near, but not surely
+
+
+def test_the_verdict_on_shakespeare_pairs_seeds_and_chooses_by_validation():
+    found = results([2.5, 2.6, 2.7], [2.9, 3.0, 3.1], "s", "bits per character")
+    better = result([2.3, 2.4, 2.5], "bits per character")
+    for member in better["replicas"]:
+        member["validation"] = 4.0  # the best on the test split, but nobody could know
+    found["s", "gru"] = better
+    found["s", "lstm"]["replicas"].reverse()  # seeds are matched by number
+    verdict = verdict_on_shakespeare(found, "s", "")
+    assert verdict.verdict == "not reproduced"
+    assert verdict.evidence == "lstm − attention: 0.400 (no spread seen) bits per character over 3 seeds"
 
 
 def test_the_verdict_on_time_needs_intervals_apart():
