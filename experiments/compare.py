@@ -193,9 +193,11 @@ def record_plateau(study: Study) -> None:
         test = "" if member["test"] is None else f"{member['test']:.6g}"
         lines.append([settings_key(row, "attention"), member["seed"], f"{rate:g}", first, result["steps"], test])
     header = ["settings", "seed", "learning_rate", f"first_step_at_{RECALLS}", "steps", "test"]
-    records.write_csv(RECORDS / "plateau.csv", header, lines)
+    path, same = RECORDS / "plateau.csv", lines[0][:3:2]
+    kept = [list(line.values()) for line in records.read_csv(path)]  # of other settings and rates
+    records.write_csv(path, header, [*(line for line in kept if line[:3:2] != same), *lines])
     inside = sum(line[3] != "" for line in lines)
-    print(f"{inside} of {len(lines)} seeds reach {RECALLS}; wrote {RECORDS / 'plateau.csv'}")
+    print(f"{inside} of {len(lines)} seeds reach {RECALLS}; wrote {path}")
 
 
 # ---- the command ----------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from experiments.statistics import Interval, format_interval, interval
 MIXERS = ("attention", "lstm", "gru", "rnn", "dense")
 RECURRENT = ("lstm", "gru", "rnn")
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+TIE = 1e-3  # relative difference of two mean scores below which neither rate is called better
 RECORDS = Path(__file__).parent / "records"
 
 Results = dict[tuple[str, str], dict[str, Any]]  # (row, mixer): what train.train returned
@@ -66,14 +67,20 @@ def recorded_rates() -> dict[str, dict[float, list[float]]]:
 
 
 def choose(scores: dict[float, list[float]], best: str) -> float:
-    """The rate with the fewest diverged seeds (nan) and, among those, the best mean score of the others."""
+    """The rate with the fewest diverged seeds (nan) and, among those, the best mean score of the others.
+
+    Means within `TIE` of the best are no evidence of a difference: of those the smallest rate is taken.
+    """
     sign = 1 if best == "max" else -1
-
-    def rank(rate: float) -> tuple[int, float]:
-        alive = [value for value in scores[rate] if value == value]
-        return len(alive) - len(scores[rate]), sign * sum(alive) / len(alive) if alive else float("-inf")
-
-    return max(scores, key=rank)
+    alive = {rate: [value for value in values if value == value] for rate, values in scores.items()}
+    fewest = min(len(scores[rate]) - len(alive[rate]) for rate in scores)
+    means = {
+        rate: sign * sum(values) / max(len(values), 1)
+        for rate, values in alive.items()
+        if len(scores[rate]) - len(values) == fewest
+    }
+    top = max(means.values())
+    return min(rate for rate, mean in means.items() if mean >= top - TIE * abs(top))
 
 
 class Study:
