@@ -1,6 +1,7 @@
 """What every command of this project shares: flags, errors in one line, and signals that wait for a good moment."""
 
 import difflib
+import itertools
 import re
 import runpy
 import signal
@@ -57,7 +58,7 @@ def unless_late(unraisable: Any) -> None:
 
 def parse(argv: Sequence[str]) -> list[str]:
     """absl's parsing, whose errors come as ValueErrors of one line, and where a word that is no flag is one too."""
-    for word, after in zip(argv[1:], [*argv[2:], ""], strict=True):
+    for word, after in itertools.pairwise([*argv[1:], ""]):
         name, given, value = word.lstrip("-").partition("=")
         value = value if given else after
         if name == "config" and not (path := Path(value.split(":")[0] or "configs")).is_file():

@@ -3,6 +3,7 @@ import os
 import signal
 
 import pytest
+from absl.testing import flagsaver
 
 import command
 
@@ -63,3 +64,8 @@ def test_a_signal_waits_to_be_asked_about_and_a_second_ctrl_c_interrupts():
         assert signals.caught == signal.SIGINT
         os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_command_may_have_no_flags_at_all():
+    with flagsaver.as_parsed():
+        assert command.parse(["program"]) == ["program"]
