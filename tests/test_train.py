@@ -351,7 +351,7 @@ def test_a_field_added_later_leaves_keys_as_they_are_and_a_changed_one_does_not(
     base = configs.base
 
     def later(mixer: str) -> Any:
-        made = base(mixer)
+        made: Any = base(mixer)
         made.model.invented = 7
         return made
 
