@@ -151,7 +151,7 @@ def test_a_process_of_its_own_says_the_same(tmp_path: Path):
         ("rnn", {"optimizer.b1": 1.0}, "optimizer.b1=1.0: must be at least 0 and below 1"),
         ("rnn", {"optimizer.warmup": -1}, "optimizer.warmup=-1: must be at least 0"),
         ("rnn", {"optimizer.weight_decay": float("nan")}, "optimizer.weight_decay=nan: must be at least 0"),
-        ("rnn", {"optimizer.clip": float("nan")}, "optimizer.clip=nan: must be above 0"),
+        ("rnn", {"optimizer.clip": float("nan")}, "optimizer.clip=nan: must be a number above 0"),
         ("rnn", {"task.name": "recal"}, "task.name=recal: must be one of .*; did you mean recall?"),
         ("rnn", {"task.pairs": 9}, "task.pairs=9: 16 symbols hold 7 distinct keys"),
         ("rnn", {"task.pears": 2}, "task: .*pears"),
