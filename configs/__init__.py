@@ -11,15 +11,18 @@ import models
 def base(mixer: str) -> ConfigDict:
     """The fields of every config, with the values that a config need not mention.
 
-    Raises ValueError for a mixer that does not exist.
+    A default that changes needs train.VERSION raised: what equals its default is in no run's key. Raises ValueError for
+    a mixer that does not exist.
     """
-    models.one_of("--config=FILE:MIXER, MIXER", mixer, models.MIXERS)
+    names = list(dict.fromkeys(models.pattern(mixer)))
+    for name in names:
+        models.one_of("--config=FILE:MIXER, MIXER", name, models.MIXERS)
     return ConfigDict(
         {
             # A name in tasks.TASKS; the other fields are its own. `dataset` names real data in datasets.DATASETS.
             "task": {"name": ""},
             "model": {
-                "mixer": mixer,  # rnn, lstm, gru, attention, dense
+                "mixer": mixer,  # a name in models.MIXERS, or several with commas between: block by block, over again
                 "depth": 2,  # blocks
                 "width": 64,  # features of a token
                 "inner": 0,  # of the mixer: state size, or features of all heads; 0: as many parameters as attention
@@ -33,9 +36,9 @@ def base(mixer: str) -> ConfigDict:
                 "dropout": 0.0,
                 "pool": "last",  # last, mean: what a label for a whole sequence is read from
                 "max_length": 0,  # of learned positions, dense's window and attention's cache; 0: the task's
-                "causal": True,  # attention alone may look ahead
+                "causal": True,  # False: attention sees the whole sequence, other mixers read it both ways
                 "dtype": "float32",  # of the products; bfloat16 on accelerators
-                "attention": {"heads": 4, "bias": True},
+                **{name: models.options(name) for name in names},  # what only this mixer has, as attention.heads
             },
             "optimizer": {  # AdamW, with a linear warm-up and a cosine down to 0
                 "learning_rate": 3e-3,

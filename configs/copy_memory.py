@@ -11,5 +11,5 @@ def get_config(mixer: str = "attention") -> ConfigDict:
     config: Any = base(mixer)
     config.task = {"name": "copy_memory", "delay": 40}
     config.model.width = 32
-    config.model.positions = "sinusoidal" if mixer == "attention" else "none"
+    config.model.positions = "sinusoidal" if "attention" in mixer else "none"
     return config

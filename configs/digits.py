@@ -11,7 +11,7 @@ def get_config(mixer: str = "attention") -> ConfigDict:
     config: Any = base(mixer)
     config.task = {"name": "pixels", "dataset": "digits"}
     config.model.width = 32
-    config.model.positions = "sinusoidal" if mixer == "attention" else "none"
+    config.model.positions = "sinusoidal" if "attention" in mixer else "none"
     config.training.steps = 1000
     config.training.eval_every = 100
     return config

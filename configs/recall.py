@@ -13,5 +13,5 @@ def get_config(mixer: str = "attention") -> ConfigDict:
     config.model.width = 32
     config.training.steps = 3000
     config.training.eval_every = 250
-    config.model.positions = "alibi" if mixer == "attention" else "none"
+    config.model.positions = "alibi" if "attention" in mixer else "none"
     return config

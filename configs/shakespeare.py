@@ -10,7 +10,7 @@ from configs import base
 def get_config(mixer: str = "attention") -> ConfigDict:
     config: Any = base(mixer)
     config.task = {"name": "characters", "dataset": "shakespeare", "max_length": 64}
-    config.model.positions = "alibi" if mixer == "attention" else "none"
+    config.model.positions = "alibi" if "attention" in mixer else "none"
     config.training.steps = 1200
     config.training.batch = 16
     config.training.eval_every = 200

@@ -9,7 +9,19 @@ from experiments import charts, report
 from experiments.charts import Chart, Dots, Series
 from experiments.report import Report, Section, Table, Verdict
 from experiments.statistics import Interval, format_interval, interval
-from experiments.study import MIXERS, Results, Row, Study, bounds, estimate, scores, told, told_rate, unmatched
+from experiments.study import (
+    MIXERS,
+    Results,
+    Row,
+    Study,
+    bounds,
+    estimate,
+    scores,
+    told,
+    told_rate,
+    unmatched,
+    write_results,
+)
 from experiments.timing import Timing
 
 
@@ -194,24 +206,6 @@ def time_table(timings: list[Timing], streams: list[Timing]) -> Table:
         rows.append([mixer, *steps, f"{1e6 * stream.seconds:.0f}", f"{mine[lengths[-1]].parameters:,}"])
     header = ["mixer", *(f"ms a step at {n}" for n in lengths), f"µs a token at {streams[0].length}"]
     return Table("Time", [*header, f"parameters at {lengths[-1]}"], rows)
-
-
-def write_results(study: Study, results: Results, chosen: dict[tuple[str, str], float]) -> Path:
-    """One line a seed: everything that the tables are made from."""
-    path = study.workdir / "results.csv"
-    header = ["row", "mixer", "key", "steps", "parameters", "seed", "learning_rate"]
-    header += ["metric", "validation", "test", "best_step", "died_at", "revision"]
-    lines = []
-    for row in study.rows:
-        for mixer in MIXERS:
-            result = results[row.name, mixer]
-            revision = records.read_json(study.directory(row, mixer) / "environment.json")[-1]["revision"][:12]
-            cell = [row.name, mixer, result["key"], result["steps"], result["cost"]["parameters"]]
-            for m in result["replicas"]:
-                values = [result["metric"], m["validation"], m["test"], m["best_step"], m["died_at"]]
-                lines.append([*cell, m["seed"], chosen[row.name, mixer], *values, revision])
-    records.write_csv(path, header, lines)
-    return path
 
 
 def write_timing(study: Study, timings: list[Timing], streams: list[Timing]) -> Path:

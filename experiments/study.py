@@ -40,6 +40,7 @@ class Scale(NamedTuple):
     lengths: tuple[int, ...]
     context: int
     seconds: int = 0
+    mixers: tuple[str, ...] = MIXERS
 
 
 def configure(row: Row, mixer: str, seeds: tuple[int, ...], rates: tuple[float, ...]) -> Any:
@@ -95,7 +96,7 @@ class Study:
             raise ValueError(f"--only={','.join(only)}: {unknown[0]} is none of {', '.join(known)}")
         self.rows = [row for row in self.scale.rows if not only or row.name in only]
         self.rates = recorded_rates()
-        self.total, self.done = len(self.rows) * len(MIXERS), 0
+        self.total, self.done = len(self.rows) * len(scale.mixers), 0
 
     def directory(self, row: Row, mixer: str, part: str = "") -> Path:
         return self.workdir / f"{row.name} {mixer}{part}".replace(" ", "-")
@@ -129,10 +130,35 @@ class Study:
 
     def cells(self) -> Iterator[tuple[Row, str, float, dict[str, Any]]]:
         for row in self.rows:
-            for mixer in MIXERS:
+            for mixer in self.scale.mixers:
                 rate = self.rate(row, mixer)
                 yield row, mixer, rate, self.train(row, mixer, self.scale.seeds, (rate,))
                 self.done += 1
+
+
+def write_results(study: Study, results: Results, chosen: dict[tuple[str, str], float]) -> Path:
+    """One line a seed: everything that the tables are made from."""
+    path = study.workdir / "results.csv"
+    header = ["row", "mixer", "key", "steps", "parameters", "seed", "learning_rate"]
+    header += ["state_floats", "metric", "validation", "test", "best_step", "died_at", "revision"]
+    lines = []
+    for row in study.rows:
+        for mixer in study.scale.mixers:
+            result = results[row.name, mixer]
+            revision = records.read_json(study.directory(row, mixer) / "environment.json")[-1]["revision"][:12]
+            cell = [row.name, mixer, result["key"], result["steps"], result["cost"]["parameters"]]
+            for m in result["replicas"]:
+                values = [
+                    result["cost"]["state_floats"],
+                    result["metric"],
+                    m["validation"],
+                    m["test"],
+                    m["best_step"],
+                    m["died_at"],
+                ]
+                lines.append([*cell, m["seed"], chosen[row.name, mixer], *values, revision])
+    records.write_csv(path, header, lines)
+    return path
 
 
 def scores(result: dict[str, Any], split: str = "test") -> dict[int, float]:

@@ -2,9 +2,11 @@
 
 A mixer is called as `mixer(x[B, T, D], state=None, positions[B, T], segments[B, T], rng=None) -> (y[B, T, D], state)`.
 To add one: write a module with that call, the fields `width`, `inner`, `max_length` and `dtype`, and the class
-variables `VERSION` and `causal`; name it in `MIXERS`. The shared tests then cover it.
+variables `VERSION` and `causal`; name it in `MIXERS`, and where it comes from in `SOURCES`. Its other fields are its
+options, `config.model.NAME.OPTION`. The shared tests then cover it, and `python -m models` shows what it costs.
 """
 
+import dataclasses
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
@@ -16,29 +18,102 @@ import jax.numpy as jnp
 
 from models import cost
 from models.attention import Attention
+from models.bidirectional import Bidirectional
+from models.convolution import TemporalConvolution
 from models.dense import Dense
 from models.feedforward import ACTIVATIONS
-from models.positions import POSITIONS, SCORED
+from models.linear_attention import FEATURES, LinearAttention
+from models.linear_recurrence import LRU, RGLRU, Minimal
+from models.normalisers import NORMALISERS
+from models.positions import ADDED, DRAWN_FROM, POSITIONS, SCORED
 from models.recurrence import Recurrence
+from models.similarity import SIMILARITIES
 from models.skeleton import Skeleton
+from models.state_space import S4D, S6
+from models.xlstm import MLSTM, SLSTM
 
 # The fields of `config.model` that go to the skeleton as they are.
 SKELETON = ["depth", "width", "max_length", "pool", "activation", "norm", "residual", "final_norm", "positions"]
 SKELETON += ["tied", "dropout"]
+# The fields of a mixer that are no options of its own: what every mixer has, and what makes it this one.
+COMMON = {"width", "inner", "max_length", "dtype", "causal", "positions", "cell", "rule", "name", "parent"}
+
+# Where attention adds positions that are added: to the embedding, or to what these of query, key and value come from.
+PLACES = ("embedding", "q", "k", "v", "qk", "qv", "kv", "qkv")
 
 MIXERS: dict[str, Callable[..., nn.Module]] = {
     "dense": Dense,
     "rnn": partial(Recurrence, cell="rnn"),
+    "irnn": partial(Recurrence, cell="irnn"),
     "lstm": partial(Recurrence, cell="lstm"),
     "gru": partial(Recurrence, cell="gru"),
+    "slstm": SLSTM,
+    "mlstm": MLSTM,
+    "mingru": partial(Minimal, cell="mingru"),
+    "minlstm": partial(Minimal, cell="minlstm"),
+    "lru": LRU,
+    "rglru": RGLRU,
+    "s4d": S4D,
+    "s6": S6,
+    "linear": partial(LinearAttention, rule="sum", feature="elu"),
+    "gla": partial(LinearAttention, rule="gated"),
+    "delta": partial(LinearAttention, rule="delta"),
+    "gated_delta": partial(LinearAttention, rule="gated_delta"),
+    "tcn": TemporalConvolution,
     "attention": Attention,
 }
 
+SOURCES = {
+    "dense": "the notes' Idea I: the whole window into one network",
+    "rnn": "Elman 1990, Finding structure in time",
+    "irnn": "Le, Jaitly and Hinton 2015, arXiv 1504.00941",
+    "lstm": "Hochreiter and Schmidhuber 1997; Gers et al. 2000",
+    "gru": "Cho et al. 2014, arXiv 1406.1078",
+    "slstm": "Beck et al. 2024 (xLSTM), arXiv 2405.04517",
+    "mlstm": "Beck et al. 2024 (xLSTM), arXiv 2405.04517",
+    "mingru": "Feng et al. 2024, arXiv 2410.01201",
+    "minlstm": "Feng et al. 2024, arXiv 2410.01201",
+    "lru": "Orvieto et al. 2023, arXiv 2303.06349",
+    "rglru": "De et al. 2024 (Griffin), arXiv 2402.19427",
+    "s4d": "Gu et al. 2022, arXiv 2206.11893",
+    "s6": "Gu and Dao 2023 (Mamba), arXiv 2312.00752",
+    "linear": "Katharopoulos et al. 2020, arXiv 2006.16236",
+    "gla": "Yang et al. 2023, arXiv 2312.06635",
+    "delta": "Schlag et al. 2021, arXiv 2102.11174",
+    "gated_delta": "Yang et al. 2024, arXiv 2412.06464",
+    "tcn": "Bai, Kolter and Koltun 2018, arXiv 1803.01271",
+    "attention": "Vaswani et al. 2017, arXiv 1706.03762",
+}
+
+
+def pattern(mixer: str) -> list[str]:
+    """The mixers of a stack, block by block and over again: "rglru,rglru,attention" is Griffin's; most have one."""
+    return mixer.split(",")
+
+
+def options(mixer: str) -> dict[str, Any]:
+    """The fields that are a mixer's own, with their defaults."""
+    made = MIXERS[mixer]
+    bound = made.keywords if isinstance(made, partial) else {}
+    fields: Any = dataclasses.fields(module(mixer))  # pyright: ignore[reportArgumentType]
+    return {f.name: bound.get(f.name, f.default) for f in fields if f.name not in COMMON and applies(mixer, f.name)}
+
+
+def module(mixer: str) -> type[nn.Module]:
+    """The class that makes it."""
+    made: Any = MIXERS[mixer]
+    return getattr(made, "func", made)
+
+
+def applies(mixer: str, option: str) -> bool:
+    """Whether an option of a module that several mixers share does anything in this one."""
+    only = getattr(module(mixer), "ONLY", {})
+    return option not in only or mixer in only[option]
+
 
 def version(mixer: str) -> int:
-    """The mixer's VERSION, raised by hand whenever its numbers change."""
-    made = MIXERS[mixer]
-    return getattr(made.func if isinstance(made, partial) else made, "VERSION")  # noqa: B009
+    """The mixer's VERSION, raised by hand whenever its numbers change; of a pattern, those of its mixers added up."""
+    return sum(getattr(module(name), "VERSION") for name in dict.fromkeys(pattern(mixer)))  # noqa: B009
 
 
 def build(model: Mapping[str, Any], *, vocabulary: int, channels: int, outputs: int, per: str) -> Skeleton:
@@ -47,25 +122,49 @@ def build(model: Mapping[str, Any], *, vocabulary: int, channels: int, outputs: 
     Raises ValueError, in one line, for a name or number that can't be built.
     """
     check(model)
-    own = dict(model["attention"]) if model["mixer"] == "attention" else {}
-    if model["mixer"] == "attention":
-        own |= {"causal": model["causal"], "positions": model["positions"] if model["positions"] in SCORED else "none"}
-    mixer = partial(MIXERS[model["mixer"]], inner=model["inner"], max_length=model["max_length"], **own)
     if model["tied"] and not vocabulary == outputs:
         raise ValueError(
             f"model.tied: the head can share the embedding only where inputs and outputs are the same tokens, "
             f"not with {vocabulary} tokens in and {outputs} outputs"
         )
+    names = pattern(model["mixer"])
     return Skeleton(
-        mixer=mixer,
+        mixers=tuple(bound(model, name, inner) for name, inner in zip(names, inners(model), strict=True)),
         vocabulary=vocabulary,
         channels=channels,
         outputs=outputs,
         per=per,
         hidden=round(model["feedforward"] * model["width"]),
         dtype=jnp.dtype(model["dtype"]),
-        **{name: model[name] for name in SKELETON},
+        **{name: model[name] for name in SKELETON} | ({"positions": "none"} if inside(model) else {}),
     )
+
+
+def bound(model: Mapping[str, Any], name: str, inner: int) -> Callable[..., nn.Module]:
+    """The mixer `name` with everything that `model` says of it; the skeleton adds width and dtype."""
+    own = dict(model.get(name, {}))
+    if module(name) is Attention:
+        own["positions"] = model["positions"] if inside(model) else "none"
+    return partial(one_way_or_both(name, model["causal"], **own), inner=inner, max_length=model["max_length"])
+
+
+def inside(model: Mapping[str, Any]) -> bool:
+    """Whether attention sees to the positions, and not the skeleton."""
+    return model["positions"] in SCORED or model.get("attention", {}).get("placed", "embedding") != "embedding"
+
+
+def one_way_or_both(name: str, causal: bool, **own: Any) -> Callable[..., nn.Module]:
+    """The mixer `name`, which sees what came before; or, if not `causal`, all of the sequence, itself or twice."""
+    if module(name) is Attention:
+        return partial(MIXERS[name], causal=causal, **own)
+    made = partial(MIXERS[name], **own)
+    return made if causal else partial(Bidirectional, made)
+
+
+def inners(model: Mapping[str, Any]) -> list[int]:
+    """The inner width of each mixer in the pattern: `model.inner` is one for all, or a list of one each."""
+    given = model["inner"]
+    return list(given) if isinstance(given, (list, tuple)) else [given] * len(pattern(model["mixer"]))
 
 
 def resolve(model: Mapping[str, Any], max_length: int) -> dict[str, Any]:
@@ -80,62 +179,124 @@ def resolve(model: Mapping[str, Any], max_length: int) -> dict[str, Any]:
         raise ValueError(
             f"model.max_length={model['max_length']}: the task has sequences of {max_length}; give {max_length} or more"
         )
-    model["inner"] = model["inner"] or matched_inner(model["mixer"], model["width"], model["max_length"])
+    found = [
+        inner or matched_inner(name, model["width"], model["max_length"], model["causal"], **model.get(name, {}))
+        for name, inner in zip(pattern(model["mixer"]), inners(model), strict=True)
+    ]
+    model["inner"] = found if len(set(found)) > 1 else found[0]
+    check(model)
     return model
 
 
 @lru_cache
-def matched_inner(mixer: str, width: int, max_length: int) -> int:
+def matched_inner(mixer: str, width: int, max_length: int, causal: bool = True, **own: Any) -> int:
     """The inner width at which `mixer` has as many parameters as attention with its usual `inner` = `width`."""
     if mixer == "attention":
         return width
+    unit = own.get("heads", 1) * (1 if causal else 2)
 
-    def count(inner: int) -> int:
-        module = MIXERS[mixer](width=width, inner=inner, max_length=max_length)
+    def count(units: int) -> int:
+        module = one_way_or_both(mixer, causal, **own)(width=width, inner=units * unit, max_length=max_length)
         x, steps = jnp.zeros((1, 1, width)), jnp.zeros((1, 1), jnp.int32)
         shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), x, positions=steps, segments=steps))
         return cost.parameters(shapes)
 
     attention = 4 * width * width + 4 * width
-    return cost.closest(count, attention, largest=max(8, 4 * width))
+    return unit * cost.closest(count, attention, largest=max(8, 4 * width // unit))
 
 
 def check(model: Mapping[str, Any]) -> None:
     """Refuse, with ValueError, what can't be a model."""
-    one_of("model.mixer", model["mixer"], MIXERS)
+    names = pattern(model["mixer"])
+    for name in names:
+        one_of("model.mixer", name, MIXERS)
     one_of("model.positions", model["positions"], POSITIONS)
     one_of("model.activation", model["activation"], ACTIVATIONS)
     one_of("model.norm", model["norm"], ("pre", "post", "none"))
     one_of("model.pool", model["pool"], ("last", "mean"))
     one_of("model.dtype", model["dtype"], ("float32", "bfloat16"))
-    for name, least in (("depth", 1), ("width", 1), ("inner", 0), ("max_length", 0), ("feedforward", 0)):
+    for name, least in (("depth", 1), ("width", 1), ("max_length", 0), ("feedforward", 0)):
         if model[name] < least:
             raise ValueError(f"model.{name}={model[name]}: must be {least} or more")
+    if min(inners(model)) < 0 or len(inners(model)) != len(names):
+        raise ValueError(f"model.inner={model['inner']}: must be 0 or more, one number for all mixers or one for each")
     if not 0 <= model["dropout"] < 1:
         raise ValueError(f"model.dropout={model['dropout']}: must be at least 0 and below 1")
-    if model["mixer"] == "attention":
-        heads, inner = model["attention"]["heads"], model["inner"] or model["width"]
-        if heads < 1:
-            raise ValueError(f"model.attention.heads={heads}: must be 1 or more")
-        if inner % heads:
-            near = [n for n in range(1, inner + 1) if inner % n == 0]
-            raise ValueError(
-                f"model.attention.heads={heads}: must divide the inner width {inner}; "
-                f"{' and '.join(map(str, sorted(near, key=lambda n: abs(n - heads))[:2]))} do"
-            )
-        if model["positions"] == "rope" and inner // heads % 2:
-            raise ValueError(
-                f"model.positions=rope: the head size {inner // heads} must be even; change heads or width"
-            )
-    elif model["positions"] in SCORED:
+    if model["positions"] in SCORED and "attention" not in names:
         raise ValueError(
             f"model.positions={model['positions']}: acts on attention's scores, which {model['mixer']} has none of; "
             f"use none, sinusoidal or learned"
         )
-    if not model["causal"] and model["mixer"] != "attention":
+    if model["positions"] == "randomised" and model["max_length"] > DRAWN_FROM:
         raise ValueError(
-            f"model.causal=False: {model['mixer']} is causal by construction; only attention can look ahead"
+            f"model.positions=randomised: are drawn from {DRAWN_FROM}, so model.max_length={model['max_length']} is "
+            f"too long; use sinusoidal, or sequences of {DRAWN_FROM} at most"
         )
+    for name, inner in zip(names, inners(model), strict=True):
+        check_options(name, inner or (model["width"] if name == "attention" else 0), model)
+
+
+def check_options(name: str, inner: int, model: Mapping[str, Any]) -> None:
+    """Refuse options of one mixer that can't be, or not with this `inner` (0: not known yet)."""
+    own = model.get(name, {})
+    if not model["causal"] and name != "attention":
+        if inner % 2:
+            raise ValueError(f"model.inner={inner}: {name} reads both ways, each with half of it; use {inner + 1}")
+        inner //= 2
+    least = {"heads": 1, "layers": 1, "size": 1, "nu": 1, "kernel": 0 if module(name) is LinearAttention else 1}
+    for option, lowest in least.items():
+        if own.get(option, lowest) < lowest:
+            raise ValueError(f"model.{name}.{option}={own[option]}: must be {lowest} or more")
+    if "feature" in own:
+        one_of(f"model.{name}.feature", own["feature"], FEATURES)
+    if unknown := sorted(set(own.get("open", "")) - set("ifo")):
+        raise ValueError(f"model.{name}.open={own['open']}: {unknown[0]} is none of the gates i, f and o")
+    if name == "lru" and not 0 <= own["smallest"] < own["largest"] < 1:
+        raise ValueError(
+            f"model.lru.smallest={own['smallest']}, largest={own['largest']}: must be two radii from 0 to below 1, "
+            f"the smaller first"
+        )
+    heads = own.get("heads", 1)
+    if inner % heads:
+        raise ValueError(f"model.{name}.heads={heads}: must divide the inner width {inner}; {divisors(inner, heads)}")
+    if name == "attention":
+        check_attention(dict(own), inner // heads, model["positions"])
+
+
+def check_attention(own: dict[str, Any], size: int, positions: str) -> None:
+    """Refuse options of attention, with heads of this size, that can't be or don't go together."""
+    own = options("attention") | own  # an older record does not have them all
+    heads, groups = own["heads"], own["groups"]
+    one_of("model.attention.similarity", own["similarity"], SIMILARITIES)
+    one_of("model.attention.normaliser", own["normaliser"], NORMALISERS)
+    one_of("model.attention.placed", own["placed"], PLACES)
+    for option in ("groups", "window"):
+        if own[option] < 0:
+            raise ValueError(f"model.attention.{option}={own[option]}: must be 0 or more")
+    if groups and heads % groups:
+        raise ValueError(f"model.attention.groups={groups}: must divide the {heads} heads; {divisors(heads, groups)}")
+    if own["placed"] != "embedding" and positions not in ADDED:
+        raise ValueError(
+            f"model.attention.placed={own['placed']}: says where positions are added, and model.positions={positions} "
+            f"adds none; use one of {', '.join(ADDED)}"
+        )
+    if positions == "rope" and size % 2:
+        raise ValueError(f"model.positions=rope: the head size {size} must be even; change heads or width")
+    if positions == "hard_alibi" and heads < 2:
+        raise ValueError(
+            "model.positions=hard_alibi: limits half of the heads, so model.attention.heads must be 2 or more"
+        )
+    if positions == "transformer_xl" and own["similarity"] not in ("dot", "scaled"):
+        raise ValueError(
+            f"model.positions=transformer_xl: is made of dot products; with it, model.attention.similarity must be dot "
+            f"or scaled, not {own['similarity']}"
+        )
+
+
+def divisors(number: int, wanted: int) -> str:
+    """The two divisors of `number` that are nearest to `wanted`, in words."""
+    near = sorted((n for n in range(1, number + 1) if number % n == 0), key=lambda n: abs(n - wanted))[:2]
+    return f"{' and '.join(map(str, near))} do"
 
 
 def one_of(field: str, value: str, known: Iterable[str]) -> None:

@@ -1,10 +1,11 @@
-"""What a model costs, read off the model itself: parameters, floats of state, floating-point operations."""
+"""What a model costs, read off the model itself: parameters, floats of state, floating-point operations, depth."""
 
 import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.extend.core
 import jax.numpy as jnp
 
 
@@ -19,34 +20,129 @@ def mixer_parameters(params: dict) -> int:
 
 
 def state_floats(state: Any) -> int:
-    """How many real numbers a model carries from one token to the next; integers that only keep count don't."""
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating))
+    """How many real numbers a model carries from one token to the next; integers that only keep count don't, and a
+    complex number is two."""
+    sizes = {jnp.floating: 1, jnp.complexfloating: 2}
+    return sum(
+        math.prod(leaf.shape) * size
+        for leaf in jax.tree.leaves(state)
+        for kind, size in sizes.items()
+        if jnp.issubdtype(leaf.dtype, kind)
+    )
+
+
+# What moves numbers and computes none. Beside these, every operation with a floating result is arithmetic.
+MOVES = {
+    *("broadcast_in_dim", "reshape", "transpose", "squeeze", "slice", "concatenate", "pad", "rev", "split", "copy"),
+    *("gather", "scatter", "dynamic_slice", "dynamic_update_slice", "convert_element_type", "select_n", "iota"),
+    *("real", "imag", "complex", "stop_gradient", "optimization_barrier"),
+}
 
 
 def flops(function: Callable, *args: Any) -> int:
-    """Floating-point operations of the matrix products in `function(*args)`; args may be ShapeDtypeStructs.
+    """Floating-point operations in `function(*args)`; args may be ShapeDtypeStructs.
 
-    Counted in the jaxpr, with a scan's body as often as it runs, which XLA's own counter does not do. A while loop,
-    whose length is not known, counts once; of a condition's branches the first in the program counts that costs most.
+    Counted in the jaxpr, with a scan's body as often as it runs, which XLA's own counter does not do. A product of
+    matrices counts two for each term, anything else that computes (exp as well as +) one for each number it reads or
+    makes, whichever are more. A complex number counts as two, a complex product as six, a term of one as eight. A while
+    loop, whose length is not known, counts once; of a condition's branches the one that costs most.
     """
-    return _flops(jax.make_jaxpr(function)(*args).jaxpr)
+    return sum(work(function, *args))
 
 
-def _flops(jaxpr: Any) -> int:
-    total = 0
+def work(function: Callable, *args: Any) -> tuple[int, int]:
+    """The `flops` of matrix products, and those of everything else."""
+    return _work(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def depth(function: Callable, *args: Any) -> int:
+    """The longest chain of operations of which each needs the one before: what no number of cores can shorten.
+
+    Counted as `flops` are; a product or a sum over any number of terms is one operation of the chain, and what moves
+    numbers is none. A scan's body is followed through its carry, as often as it runs.
+    """
+    jaxpr = jax.make_jaxpr(function)(*args).jaxpr
+    return max(_depths(jaxpr, [0] * len(jaxpr.invars)), default=0)
+
+
+def _work(jaxpr: Any) -> tuple[int, int]:
+    products = others = 0
     for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
+        name, inner = equation.primitive.name, [_work(j) for j in _within(equation)]
+        if inner:
+            times = equation.params["length"] if name == "scan" else 1
+            found = [max(inner, key=sum)] if name == "cond" else inner
+            products += times * sum(one[0] for one in found)
+            others += times * sum(one[1] for one in found)
+        elif name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
             left = equation.invars[0].aval.shape
-            depth = math.prod(left[axis] for axis in contracted)
-            total += 2 * depth * math.prod(equation.outvars[0].aval.shape)
-            continue
-        inner = [_flops(j) for value in equation.params.values() for j in _jaxprs(value)]
-        if equation.primitive.name == "cond":
-            total += max(inner, default=0)
+            terms = math.prod(left[axis] for axis in contracted)
+            products += 2 * terms * math.prod(equation.outvars[0].aval.shape) * _parts(equation, 4)
+        elif name == "triangular_solve":
+            products += math.prod(equation.outvars[0].aval.shape) * equation.invars[0].aval.shape[-1]
+        elif _computes(equation):
+            sizes = [math.prod(v.aval.shape) for v in (*equation.outvars, *equation.invars)]
+            others += max(sizes) * _parts(equation, 6 if name == "mul" else 2)
+    return products, others
+
+
+def _depths(jaxpr: Any, given: list[int]) -> list[int]:
+    """How long the chain behind each output is, if those behind the inputs are `given`."""
+    at: dict[Any, int] = dict(zip(jaxpr.invars, given, strict=True))
+    for equation in jaxpr.eqns:
+        name, inner = equation.primitive.name, _within(equation)
+        before = [0 if isinstance(v, jax.extend.core.Literal) else at.get(v, 0) for v in equation.invars]
+        if name == "scan":
+            after = _depths_of_scan(equation, inner[0], before)
+        elif name == "cond":
+            after = [max(column) for column in zip(*(_depths(j, before[1:]) for j in inner), strict=True)]
+            after = [max(one, before[0]) for one in after]
+        elif name == "while":
+            after = _depths(equation.params["body_jaxpr"].jaxpr, before[equation.params["cond_nconsts"] :])
+        elif inner and len(inner[0].invars) == len(before):
+            after = _depths(inner[0], before)
         else:
-            total += sum(inner) * (equation.params["length"] if equation.primitive.name == "scan" else 1)
-    return total
+            after = [max(before, default=0) + _links(equation)] * len(equation.outvars)
+        at.update(zip(equation.outvars, after, strict=True))
+    return [0 if isinstance(v, jax.extend.core.Literal) else at.get(v, 0) for v in jaxpr.outvars]
+
+
+def _links(equation: Any) -> int:
+    """How many operations one after another this one is."""
+    if not _computes(equation):
+        return 0
+    shape = equation.invars[0].aval.shape if equation.invars else ()
+    if equation.primitive.name == "triangular_solve":
+        return shape[-1]
+    if equation.primitive.name.startswith("cum"):  # a scan of sums, by halves
+        return math.ceil(math.log2(max(2, shape[equation.params["axis"]])))
+    return 1
+
+
+def _depths_of_scan(equation: Any, body: Any, before: list[int]) -> list[int]:
+    constants, carried = equation.params["num_consts"], equation.params["num_carry"]
+    fixed, carry, xs = before[:constants], before[constants : constants + carried], before[constants + carried :]
+    ys: list[int] = [0] * (len(body.outvars) - carried)
+    for _ in range(equation.params["length"]):
+        after = _depths(body, [*fixed, *carry, *xs])
+        carry, ys = after[:carried], [max(pair) for pair in zip(ys, after[carried:], strict=True)]
+    return [*carry, *ys]
+
+
+def _computes(equation: Any) -> bool:
+    floating = any(jnp.issubdtype(v.aval.dtype, jnp.inexact) for v in equation.outvars if hasattr(v.aval, "dtype"))
+    return floating and equation.primitive.name not in MOVES
+
+
+def _parts(equation: Any, of_complex: int) -> int:
+    """How many operations on real numbers one of these is: `of_complex` where its result is complex."""
+    return of_complex if any(jnp.issubdtype(v.aval.dtype, jnp.complexfloating) for v in equation.outvars) else 1
+
+
+def _within(equation: Any) -> list[Any]:
+    """The jaxprs that an equation runs."""
+    return [j for value in equation.params.values() for j in _jaxprs(value)]
 
 
 def _jaxprs(value: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Recurrent networks: Elman's, the LSTM and the GRU.
+"""Recurrent networks: Elman's, the IRNN, the LSTM and the GRU.
 
 Each is a `step` over one sequence, with its input product already formed for all steps at once, and one module that
 holds the parameters. Gate order and formulas are those of `flax.linen`'s cells, so that weights can be copied over.
@@ -6,14 +6,14 @@ holds the parameters. Gate order and formulas are those of `flax.linen`'s cells,
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from models.scan import boundaries, sequential
+from models.scan import boundaries, resumed, sequential
 
 
 def product(h: Float[Array, "N"], kernel: Float[Array, "N M"]) -> Float[Array, "M"]:
@@ -21,25 +21,67 @@ def product(h: Float[Array, "N"], kernel: Float[Array, "N M"]) -> Float[Array, "
     return (h.astype(kernel.dtype) @ kernel).astype(jnp.promote_types(kernel.dtype, jnp.float32))
 
 
-def rnn_step(weights: dict[str, Array], carry: dict[str, Float[Array, "N"]], drive: Float[Array, "N"]):
+@jax.custom_jvp
+def unitwise(h: Float[Array, "N"], kernel: Float[Array, "N M"]) -> Float[Array, "M"]:
+    """h·U, but each unit's derivative is that of its own gates alone: what a quasi-Newton solver goes by.
+
+    Nothing else in a step mixes units, so that with this product a step's Jacobian costs no more than the step.
+    """
+    return product(h, kernel)
+
+
+@unitwise.defjvp
+def unitwise_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
+    (h, kernel), (change, _) = primals, tangents
+    own = jnp.diagonal(kernel.reshape(len(h), -1, len(h)), axis1=0, axis2=2)  # [gates, N]: what a unit gives its own
+    value = product(h, kernel)
+    return value, (own * change).reshape(-1).astype(value.dtype)
+
+
+def rnn_step(
+    weights: dict[str, Array], carry: dict[str, Float[Array, "N"]], drive: Float[Array, "N"], times: Callable = product
+):
     """h' = tanh(drive + h·U)   (Elman 1990)."""
-    h = jnp.tanh(drive + product(carry["h"], weights["recurrent"]))
+    h = jnp.tanh(drive + times(carry["h"], weights["recurrent"]))
     return {"h": h}, h
 
 
-def lstm_step(weights: dict[str, Array], carry: dict[str, Float[Array, "N"]], drive: Float[Array, "4*N"]):
-    """c' = σ(f)·c + σ(i)·tanh(g), h' = σ(o)·tanh(c')   (Hochreiter and Schmidhuber 1997; Gers et al. 2000)."""
-    i, f, g, o = jnp.split(drive + product(carry["h"], weights["recurrent"]), 4)
-    c = nn.sigmoid(f) * carry["c"] + nn.sigmoid(i) * jnp.tanh(g)
-    h = nn.sigmoid(o) * jnp.tanh(c)
+def irnn_step(
+    weights: dict[str, Array], carry: dict[str, Float[Array, "N"]], drive: Float[Array, "N"], times: Callable = product
+):
+    """h' = relu(drive + h·U), with U = 1 to begin with   (Le, Jaitly and Hinton 2015)."""
+    h = nn.relu(drive + times(carry["h"], weights["recurrent"]))
+    return {"h": h}, h
+
+
+def lstm_step(
+    weights: dict[str, Array],
+    carry: dict[str, Float[Array, "N"]],
+    drive: Float[Array, "4*N"],
+    times: Callable = product,
+    open: str = "",
+):
+    """c' = σ(f)·c + σ(i)·tanh(g), h' = σ(o)·tanh(c')   (Hochreiter and Schmidhuber 1997; Gers et al. 2000).
+
+    The gates named in `open`, of "i", "f" and "o", are held at 1 (Greff et al. 2017: NIG, NFG, NOG).
+    """
+    i, f, g, o = jnp.split(drive + times(carry["h"], weights["recurrent"]), 4)
+    i, f, o = (1.0 if name in open else nn.sigmoid(gate) for name, gate in (("i", i), ("f", f), ("o", o)))
+    c = f * carry["c"] + i * jnp.tanh(g)
+    h = o * jnp.tanh(c)
     return {"c": c, "h": h}, h
 
 
-def gru_step(weights: dict[str, Array], carry: dict[str, Float[Array, "N"]], drive: Float[Array, "3*N"]):
+def gru_step(
+    weights: dict[str, Array],
+    carry: dict[str, Float[Array, "N"]],
+    drive: Float[Array, "3*N"],
+    times: Callable = product,
+):
     """n = tanh(drive_n + σ(r)·(h·U_n + b)), h' = (1 − σ(z))·n + σ(z)·h   (Cho et al. 2014, reset after the product)."""
     h = carry["h"]
     r, z, n = jnp.split(drive, 3)
-    r_h, z_h, n_h = jnp.split(product(h, weights["recurrent"]), 3)
+    r_h, z_h, n_h = jnp.split(times(h, weights["recurrent"]), 3)
     update = nn.sigmoid(z + z_h)
     new = jnp.tanh(n + nn.sigmoid(r + r_h) * (n_h + weights["candidate_bias"]))
     h = (1 - update) * new + update * h
@@ -56,6 +98,7 @@ class Cell(NamedTuple):
 
 CELLS = {
     "rnn": Cell(rnn_step, 1, ("h",)),
+    "irnn": Cell(irnn_step, 1, ("h",)),
     "lstm": Cell(lstm_step, 4, ("c", "h")),
     "gru": Cell(gru_step, 3, ("h",)),
 }
@@ -69,9 +112,11 @@ class Recurrence(nn.Module):
     inner: int
     max_length: int = 0  # a recurrence has no window; taken so that every mixer is built alike
     forget_bias: float = 1.0
+    open: str = ""
     dtype: Any = jnp.float32
 
     VERSION = 1
+    ONLY: ClassVar = {"forget_bias": ("lstm",), "open": ("lstm",)}
     causal = True
 
     @nn.compact
@@ -89,16 +134,17 @@ class Recurrence(nn.Module):
         drive = nn.Dense(cell.gates * self.inner, dtype=self.dtype, bias_init=self.bias, name="input")(x).astype(
             jnp.float32
         )
-        weights = {"recurrent": self.param("recurrent", orthogonal, (self.inner, cell.gates * self.inner))}
+        initial = identity if self.cell == "irnn" else orthogonal
+        weights = {"recurrent": self.param("recurrent", initial, (self.inner, cell.gates * self.inner))}
         if self.cell == "gru":
             weights["candidate_bias"] = self.param("candidate_bias", nn.initializers.zeros, (self.inner,))
         weights["recurrent"] = weights["recurrent"].astype(self.dtype)
-        if state is None:
-            carry = {name: jnp.zeros((len(x), self.inner)) for name in cell.carried}
-            state = {"carry": carry, "segment": jnp.zeros(len(x), jnp.int32)}
+        carry = {name: jnp.zeros((len(x), self.inner)) for name in cell.carried}
+        state = resumed(state, {"carry": carry, "segment": jnp.zeros(len(x), jnp.int32)})
 
         start, valid, last = jax.vmap(boundaries)(segments, state["segment"])
-        run = partial(sequential, partial(cell.step, weights))
+        step = partial(cell.step, open=self.open) if self.cell == "lstm" else cell.step
+        run = partial(sequential, partial(step, weights))
         carry, y = jax.vmap(run)(state["carry"], drive, start, valid)
         y = nn.Dense(self.width, dtype=self.dtype, name="output")(y)
         return y, {"carry": carry, "segment": last}
@@ -107,6 +153,10 @@ class Recurrence(nn.Module):
         """Zeros, and `forget_bias` for the LSTM's forget gate (Gers et al. 2000; Jozefowicz et al. 2015)."""
         zeros = jnp.zeros(shape, dtype)
         return zeros.at[self.inner : 2 * self.inner].set(self.forget_bias) if self.cell == "lstm" else zeros
+
+
+def identity(key: PRNGKeyArray, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:
+    return jnp.eye(*shape, dtype=dtype)
 
 
 def orthogonal(key: PRNGKeyArray, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 Carry = Any  # a pytree of arrays
 
@@ -40,3 +40,91 @@ def sequential(
         return jax.tree.map(lambda new, old: jnp.where(valid, new, old), after, before), y
 
     return jax.lax.scan(masked, carry, (xs, start, valid))
+
+
+def compose(first: tuple[Array, Array], then: tuple[Array, Array]) -> tuple[Array, Array]:
+    """h → a·h + b twice, as one: associative, though not commutative."""
+    return then[0] * first[0], then[0] * first[1] + then[1]
+
+
+def affine(
+    a: Shaped[Array, "T *#S"],
+    b: Shaped[Array, "T *S"],
+    before: Shaped[Array, "*S"],
+    start: Bool[Array, "T"],
+    valid: Bool[Array, "T"],
+    *,
+    how: str = "associative",
+    chunk: int = 64,
+) -> Shaped[Array, "T *S"]:
+    """h_t = a_t·h_{t−1} + b_t, element by element, for all t; `before` is forgotten at a `start`, h held where not
+    `valid`.
+
+    `how` says in which order: "sequential" takes T steps, "associative" about 2·log₂T (Blelloch 1990: the pairs
+    (a, b) compose), "chunked" T/`chunk` steps of an associative scan each, which never holds more than a chunk's pairs.
+    """
+    shape = (-1,) + (1,) * (b.ndim - 1)
+    start, valid = start.reshape(shape), valid.reshape(shape)
+    a = jnp.broadcast_to(jnp.where(valid, jnp.where(start, 0, a), 1), b.shape)
+    b = jnp.where(valid, b, 0)
+    if how == "sequential":
+
+        def step(h, ab):
+            h = ab[0] * h + ab[1]
+            return h, h
+
+        return jax.lax.scan(step, before, (a, b))[1]
+    if how == "associative":
+        a, b = jax.lax.associative_scan(compose, (a, b))
+        return a * before + b
+    if how != "chunked":
+        raise ValueError(f"how={how}: must be one of sequential, associative, chunked")
+
+    def one(h, a, b, valid):
+        a = jnp.where(valid, a, 1)  # where the last chunk was filled up, which leaves h as it is
+        a, b = jax.lax.associative_scan(compose, (a, b))
+        h = a * h + b
+        return h[-1], h
+
+    return in_chunks(one, before, (a, b, jnp.ones_like(valid)), chunk)[1]
+
+
+def within(start: Bool[Array, "T"]) -> tuple[Bool[Array, "T T"], Bool[Array, "T"]]:
+    """Which step s ≤ t belongs to the same segment as t, and which steps come before the first `start`."""
+    begun, steps = jnp.cumsum(start), jnp.arange(len(start))
+    return (steps[:, None] >= steps) & (begun[:, None] == begun), begun == 0
+
+
+def running(x: Float[Array, "T *G"], past: Bool[Array, "T T"]) -> Float[Array, "T *G"]:
+    """Σ_{s in past(t)} x_s for every t; unlike a difference of running sums, not one bit comes from elsewhere."""
+    return jnp.tensordot(past.astype(x.dtype), x, 1, precision="highest")
+
+
+def in_chunks(function: Callable, carry: Carry, xs: Any, chunk: int) -> tuple[Carry, Any]:
+    """`carry, y = function(carry, *xs)`, which takes any number of steps, over a sequence `chunk` steps at a time.
+
+    The last chunk is filled up with zeros: steps that are not `valid`, for a function that is told so.
+    """
+    steps = len(jax.tree.leaves(xs)[0])
+    chunk = min(chunk, steps)
+    chunks = -(-steps // chunk)
+
+    def cut(leaf: Array) -> Array:
+        padded = jnp.pad(leaf, [(0, chunks * chunk - steps)] + [(0, 0)] * (leaf.ndim - 1))
+        return padded.reshape(chunks, chunk, *leaf.shape[1:])
+
+    carry, y = jax.lax.scan(lambda carry, x: function(carry, *x), carry, jax.tree.map(cut, xs))
+    return carry, jax.tree.map(lambda leaf: leaf.reshape(chunks * chunk, *leaf.shape[2:])[:steps], y)
+
+
+def resumed(state: Any, empty: Any) -> Any:
+    """`state`, or `empty` where there is none yet.
+
+    Raises ValueError where `state` is not one of this mixer at this size: it would be broadcast, or mean nothing.
+    """
+    if state is None:
+        return empty
+    told = [jax.tree.map(lambda leaf: tuple(leaf.shape), tree) for tree in (state, empty)]
+    if jax.tree.structure(state) != jax.tree.structure(empty) or told[0] != told[1]:
+        raise ValueError(f"a state of shapes {told[0]} can't be gone on from here; this mixer and batch have {told[1]}")
+    return state

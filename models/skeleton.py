@@ -1,6 +1,6 @@
 """The one skeleton: embed → [norm → mixer → add → norm → feed-forward → add] × depth → norm → head."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -9,18 +9,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from models.feedforward import FeedForward
-from models.positions import learned, sinusoidal
+from models.positions import ADDED, added
 
 
 class Skeleton(nn.Module):
-    """A network over sequences in which `mixer`, called once a block, is the one part that differs between models.
+    """A network over sequences in which the `mixers`, one a block and over again, are all that differs between models.
 
     `vocabulary` tokens are embedded, or `channels` real numbers projected, to `width`. Per "token" there are `outputs`
     numbers at each step; per "sequence" there are `outputs` numbers from the last step that is no padding (`pool`
-    "last") or from the mean over those (`pool` "mean", not streamed). `norm` is "pre", "post" or "none".
+    "last") or from the mean over those (`pool` "mean", not streamed). Without `outputs` there is no head, and the
+    features themselves are returned. `norm` is "pre", "post" or "none".
     """
 
-    mixer: Callable[..., nn.Module]
+    mixers: Sequence[Callable[..., nn.Module]]
     depth: int
     width: int
     vocabulary: int
@@ -48,11 +49,14 @@ class Skeleton(nn.Module):
         positions: Int[Array, "B T"] | None = None,
         segments: Int[Array, "B T"] | None = None,
         rng: PRNGKeyArray | None = None,
+        context: Float[Array, "B 1 D"] | None = None,
+        bridges: Sequence[Callable[[Array], Array]] = (),
     ) -> tuple[Float[Array, "B *T O"], Any]:
         """Outputs in float32, and the state to pass with the next steps: a tuple with one mixer's state a block.
 
         `positions` and `segments` default to one sequence a row from its start, which only a first call may assume.
-        `rng` turns dropout on.
+        `rng` turns dropout on and draws randomised positions. What else a network knows comes as `context`, added to
+        every input, or through `bridges`: a function a block, a sublayer of its own between mixer and feed-forward.
         """
         batch, steps = inputs.shape[:2]
         if positions is None or segments is None:
@@ -70,16 +74,17 @@ class Skeleton(nn.Module):
             x = embedding(inputs)
         else:
             x = nn.Dense(self.width, dtype=self.dtype, name="embed")(inputs)
-        if self.positions == "sinusoidal":
-            x = x + jax.vmap(lambda p: sinusoidal(p, self.width))(positions).astype(self.dtype)
-        elif self.positions == "learned":
-            table = self.param("positions", nn.initializers.normal(0.02), (self.max_length, self.width))
-            x = x + jax.vmap(learned, (0, None))(positions, table).astype(self.dtype)
+        if self.positions in ADDED:
+            for_positions = folded(rng, 4 * self.depth + 1)
+            vectors = added(self, self.positions, positions, segments, self.width, self.max_length, for_positions)
+            x = x + vectors.astype(self.dtype)
+        if context is not None:
+            x = x + context
         x = dropout(x, self.dropout, folded(rng, 0))
 
         states = []
         for block in range(self.depth):
-            mixer = self.mixer(width=self.width, dtype=self.dtype, name=f"mixer_{block}")
+            mixer = self.mixers[block % len(self.mixers)](width=self.width, dtype=self.dtype, name=f"mixer_{block}")
             feedforward = FeedForward(self.width, self.hidden, self.activation, self.dtype, name=f"feedforward_{block}")
             for_mixer, for_sum, for_feedforward = (folded(rng, 3 * block + i) for i in (1, 2, 3))
 
@@ -92,6 +97,10 @@ class Skeleton(nn.Module):
             )
             states.append(new)
             x = self.after(x, dropout(y, self.dropout, for_sum), f"mixer_norm_{block}")
+            if bridges:
+                y = bridges[block](self.before(x, f"bridge_norm_{block}"))
+                for_bridge = folded(rng, 3 * self.depth + 1 + block)
+                x = self.after(x, dropout(y, self.dropout, for_bridge), f"bridge_norm_{block}")
             if self.hidden:
                 y = feedforward(self.before(x, f"feedforward_norm_{block}"))
                 x = self.after(x, dropout(y, self.dropout, for_feedforward), f"feedforward_norm_{block}")
@@ -99,6 +108,8 @@ class Skeleton(nn.Module):
             x = self.layer_norm("final_norm")(x)
         if self.per == "sequence":
             x = pooled(x, segments, self.pool)
+        if not self.outputs:
+            return x.astype(jnp.float32), tuple(states)
         if self.tied and embedding is not None:
             return embedding.attend(x).astype(jnp.float32), tuple(states)
         return nn.Dense(self.outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32), tuple(states)

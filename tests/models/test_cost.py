@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import models
 from models import cost
+from models.scan import affine
 
 D, N, W = 8, 6, 10
 
@@ -62,16 +63,69 @@ def test_flops_of_an_lstm_over_256_steps():
     x, places = jnp.zeros((2, T, D)), jnp.zeros((2, T), jnp.int32)
     params, _ = shapes("lstm")
     call = lambda p, x: module.apply(p, x, positions=places, segments=places)[0]  # noqa: E731
-    assert cost.flops(call, params, x) == 2 * T * 2 * (D * 4 * N + N * 4 * N + N * D)
+    products, others = cost.work(call, params, x)
+    assert products == 2 * T * 2 * (D * 4 * N + N * 4 * N + N * D)
+    assert cost.flops(call, params, x) == products + others
+    assert 2 * T * 17 * N < others < 2 * T * 40 * N  # 4·N sums and 5 gates, 4 products, tanh: by hand about 20·N
 
 
 def test_flops_of_a_scan_are_those_of_its_body_as_often_as_it_runs():
     square = jax.ShapeDtypeStruct((64, 64), jnp.float32)
     scanned = lambda x: jax.lax.scan(lambda c, _: (c @ x, None), x, length=10)[0]  # noqa: E731
-    assert cost.flops(scanned, square) == 10 * 2 * 64**3
+    assert cost.work(scanned, square) == (10 * 2 * 64**3, 0)
     assert cost.flops(jax.jit(jax.remat(scanned)), square) == 10 * 2 * 64**3
     assert cost.flops(jax.vmap(scanned), jax.ShapeDtypeStruct((3, 64, 64), jnp.float32)) == 3 * 10 * 2 * 64**3
-    assert cost.flops(lambda x: x + jnp.sin(x), square) == 0
+
+
+def test_flops_of_what_is_no_product():
+    """One for each number made, or read where that is more; what moves numbers and counts with integers is free."""
+    square, turns = jax.ShapeDtypeStruct((8, 8), jnp.float32), jax.ShapeDtypeStruct((8, 8), jnp.complex64)
+    assert cost.work(lambda x: x + jnp.sin(x), square) == (0, 2 * 64)
+    assert cost.work(jnp.sum, square) == (0, 64)
+    assert cost.work(lambda x: jnp.where(jnp.arange(8) > 3, x.T.reshape(8, 8), 0)[2:, :4], square) == (0, 0)
+    assert cost.work(lambda x: x * x, turns) == (0, 6 * 64)
+    assert cost.work(lambda x: x + x, turns) == (0, 2 * 64)
+    assert cost.work(lambda x: x @ x, turns) == (8 * 8**3, 0)
+    solve = partial(jax.scipy.linalg.solve_triangular, lower=True)
+    assert cost.work(lambda x: solve(x, x), square)[0] == 8**3
+
+
+def test_depth_is_the_longest_chain():
+    """Side by side counts once; a scan as often as it runs along its carry, and once along what it only maps."""
+    square, vector = jax.ShapeDtypeStruct((8, 8), jnp.float32), jax.ShapeDtypeStruct((64,), jnp.float32)
+    assert cost.depth(lambda x: x, square) == 0
+    assert cost.depth(lambda x: jnp.sin(x) + jnp.cos(x), square) == 2
+    assert cost.depth(lambda x: jnp.sin(jnp.sin(x)).T[0] * x[1], square) == 3
+    assert cost.depth(lambda x: jax.lax.scan(lambda c, _: (jnp.tanh(c @ x), None), x, length=10)[0], square) == 20
+    assert cost.depth(lambda x: jax.lax.map(jnp.exp, x), vector) == 1
+    assert cost.depth(jax.jit(lambda x: jax.lax.scan(lambda c, y: (c + jnp.exp(y), c), 0.0, x)), vector) == 65
+    assert cost.depth(lambda x: jax.lax.cond(x[0] > 0, jnp.sin, lambda x: jnp.sin(jnp.sin(x)), x), vector) == 2
+
+
+@pytest.mark.parametrize(("how", "most"), [("sequential", 2 * 64), ("associative", 4 * 6 + 2), ("chunked", 8 * 14)])
+def test_depth_of_a_linear_recurrence(how: str, most: int):
+    """T steps, about 2·log₂T, or T/chunk scans of a chunk each; a step is a product and a sum."""
+    steps, real = jax.ShapeDtypeStruct((64, 3), jnp.float32), jnp.ones(64, bool)
+    run = lambda a, b: affine(a, b, jnp.zeros(3), ~real, real, how=how, chunk=8)  # noqa: E731
+    found = cost.depth(run, steps, steps)
+    assert most / 2 < found <= most
+
+
+@pytest.mark.parametrize("name", models.MIXERS)
+def test_only_what_must_be_sequential_grows_with_length(name: str):
+    """Twice the length doubles the chain of the cells that feed back; that of the others grows by a level at most."""
+    short, long = (depth_of(name, steps) for steps in (64, 128))
+    if name in ("rnn", "irnn", "lstm", "gru", "slstm"):
+        assert long / short == pytest.approx(2, abs=0.1)
+    elif name not in ("mlstm", "gla", "linear", "delta", "gated_delta", "s4d", "s6"):  # these go in chunks
+        assert long <= short + 8
+
+
+def depth_of(name: str, steps: int) -> int:
+    module = models.MIXERS[name](width=D, inner=8, max_length=128)
+    x, places = jnp.zeros((1, steps, D)), jnp.zeros((1, steps), jnp.int32)
+    params = jax.eval_shape(lambda: module.init(jax.random.key(0), x, positions=places, segments=places))
+    return cost.depth(lambda p, x: module.apply(p, x, positions=places, segments=places)[0], params, x)
 
 
 def test_flops_of_a_condition_are_those_of_its_dearest_branch():
@@ -86,7 +140,7 @@ def test_flops_of_products_with_batches_and_several_contractions():
     assert cost.flops(partial(jnp.einsum, "bmij,bjin->bmn"), a, b) == 2 * 5 * 2 * 3 * 4 * 7
     dense = nn.Dense(7)
     params = jax.eval_shape(dense.init, jax.random.key(0), jnp.zeros((1, 3)))
-    assert cost.flops(dense.apply, params, jnp.zeros((11, 3))) == 2 * 11 * 3 * 7
+    assert cost.work(dense.apply, params, jnp.zeros((11, 3))) == (2 * 11 * 3 * 7, 11 * 7)  # and the bias
 
 
 @given(st.integers(1, 40), st.integers(0, 5000), st.integers(1, 5), st.integers(0, 30))

@@ -13,7 +13,8 @@ from models.cost import parameters
 def model(mixer: str, /, **fields: Any) -> dict[str, Any]:
     config: Any = base(mixer)
     made = config.model.to_dict()
-    made["attention"] |= fields.pop("attention", {})
+    for name in models.pattern(mixer):
+        made[name] |= fields.pop(name, {})
     assert set(fields) <= set(made)
     return made | fields
 
@@ -56,12 +57,46 @@ def test_build_makes_what_the_fields_say():
     made = models.resolve(model("attention", **fields, attention={"heads": 2, "bias": False}), 16)
     network = models.build(made, vocabulary=5, channels=0, outputs=7, per="sequence")
     assert (network.depth, network.width, network.hidden, network.outputs, network.per) == (3, 8, 12, 7, "sequence")
-    mixer: Any = network.mixer(width=8, dtype=network.dtype)
+    mixer: Any = network.mixers[0](width=8, dtype=network.dtype)
     assert (mixer.heads, mixer.bias, mixer.causal, mixer.positions, mixer.max_length) == (2, False, False, "rope", 16)
     assert mixer.dtype == jnp.bfloat16
     added = models.build(model("attention", positions="learned"), vocabulary=5, channels=0, outputs=5, per="token")
-    other: Any = added.mixer(width=8)
+    other: Any = added.mixers[0](width=8)
     assert (added.positions, other.positions) == ("learned", "none")
+
+
+def test_a_pattern_is_a_stack_block_by_block_and_over_again():
+    """As Griffin's two recurrences and one attention; each mixer with its own options and its own inner width."""
+    fields: dict[str, Any] = {"depth": 5, "width": 32, "attention": {"heads": 2}, "rglru": {"kernel": 3}}
+    made = models.resolve(model("rglru,rglru,attention", **fields), 16)
+    recurrent = models.matched_inner("rglru", 32, 16, kernel=3)
+    assert made["inner"] == [recurrent, recurrent, 32]
+    network = models.build(made, vocabulary=5, channels=0, outputs=5, per="token")
+    params = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
+    which = ["rglru" if "decay" in params[f"mixer_{block}"] else "attention" for block in range(5)]
+    assert which == ["rglru", "rglru", "attention", "rglru", "rglru"]
+    assert params["mixer_0"]["kernel"].shape == (3, recurrent)
+    assert models.version("rglru,attention") == models.version("rglru") + models.version("attention")
+    assert models.version("rglru,rglru,attention") == models.version("rglru,attention")
+    one = models.resolve(model("attention,attention", width=32), 16)
+    assert one["inner"] == 32
+    assert models.resolve(model("attention", causal=False, width=32), 16)["inner"] == 32
+
+
+def test_what_is_not_causal_reads_both_ways():
+    made = models.resolve(model("gru", width=32, causal=False), 16)
+    assert made["inner"] % 2 == 0
+    network = models.build(made, vocabulary=5, channels=0, outputs=5, per="token")
+    params = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
+    assert set(params["mixer_0"]) == {"forward", "backward"}
+
+
+def test_a_mixer_s_own_fields_are_its_options():
+    assert models.options("lstm")["open"] == ""
+    assert "open" not in models.options("gru")
+    assert models.options("linear") != models.options("gla")
+    for name in models.MIXERS:
+        assert not models.options(name).keys() & models.COMMON
 
 
 BAD: list[tuple[str, dict[str, Any], str]] = [
@@ -88,7 +123,17 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("lstm", {"norm": "prenorm"}, r"model\.norm=prenorm: must be one of pre, post, none"),
     ("lstm", {"pool": "max"}, r"model\.pool=max: must be one of last, mean"),
     ("lstm", {"dtype": "float16"}, r"model\.dtype=float16: must be one of float32, bfloat16; did you mean \w+\?"),
-    ("lstm", {"causal": False}, r"model\.causal=False: lstm is causal by construction; only attention can look ahead"),
+    ("lstm", {"causal": False, "inner": 7}, r"model\.inner=7: lstm reads both ways, each with half of it; use 8"),
+    ("lstm", {"inner": [4, 4]}, r"model\.inner=\[4, 4\]: must be 0 or more, one number for all mixers or one for each"),
+    ("lstm", {"mixer": "lstm,gur"}, r"model\.mixer=gur: must be one of .*; did you mean gru\?"),
+    ("gla", {"inner": 6}, r"model\.gla\.heads=4: must divide the inner width 6; 3 and 6 do"),
+    ("mlstm", {"inner": 12, "causal": False}, r"model\.mlstm\.heads=4: must divide the inner width 6; 3 and 6 do"),
+    ("lstm", {"lstm": {"open": "ig"}}, r"model\.lstm\.open=ig: g is none of the gates i, f and o"),
+    ("lru", {"lru": {"smallest": 0.9, "largest": 0.5}}, r"model\.lru\.smallest=0\.9, largest=0\.5: must be two radii"),
+    ("s6", {"s6": {"size": 0}}, r"model\.s6\.size=0: must be 1 or more"),
+    ("tcn", {"tcn": {"kernel": 0}}, r"model\.tcn\.kernel=0: must be 1 or more"),
+    ("delta", {"delta": {"kernel": -1}}, r"model\.delta\.kernel=-1: must be 0 or more"),
+    ("linear", {"linear": {"feature": "relu"}}, r"model\.linear\.feature=relu: must be one of identity, elu, dpfp"),
     ("lstm", {"tied": True}, r"model\.tied: .* not with 8 tokens in and 9 outputs"),
 ]
 

@@ -111,3 +111,35 @@ def test_gradients_are_those_of_finite_differences(cell: str):
 
         check_grads(run, (weights, carry, drives), order=1, atol=1e-7, rtol=1e-7, eps=1e-5)
     assert jnp.zeros(1).dtype == jnp.float32, "64 bits stay in here"
+
+
+def test_the_irnn_is_its_definition():
+    """relu(W·x + U·h + b), and U starts at the identity, so that with no input a state is kept for ever."""
+    module: Any = Recurrence("irnn", width=N, inner=N)
+    params = module.init(jax.random.key(0), X, positions=PLACES, segments=PLACES)["params"]
+    np.testing.assert_array_equal(params["recurrent"], np.eye(N))
+    params = jax.tree.map(lambda p: jnp.asarray(random.normal(0, 0.5, p.shape), p.dtype), params)
+    _, state = apply(module, {"params": params}, X)
+    h = np.zeros((2, N))
+    for t in range(STEPS):
+        h = np.maximum(X[:, t] @ params["input"]["kernel"] + params["input"]["bias"] + h @ params["recurrent"], 0)
+    np.testing.assert_allclose(state["carry"]["h"], h, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("gate", ["i", "f", "o"])
+def test_an_open_gate_is_one_that_is_always_at_one(gate: str):
+    """The same as a gate whose bias is so large that the sigmoid is 1 (Greff et al. 2017: NIG, NFG, NOG)."""
+    module = Recurrence("lstm", width=N, inner=N)
+    params = jax.tree.map(lambda p: jnp.asarray(random.normal(0, 0.5, p.shape), p.dtype), shapes(module))["params"]
+    place = "ifgo".index(gate) * N
+    wide = params["input"]["bias"].at[place : place + N].set(100.0)
+    expected = apply(module, {"params": params | {"input": params["input"] | {"bias": wide}}}, X)
+    found = apply(module.clone(open=gate), {"params": params}, X)
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
+    assert np.abs(found[0] - apply(module, {"params": params}, X)[0]).max() > 0.01
+
+
+def test_the_forget_bias_is_a_choice():
+    module = Recurrence("lstm", width=N, inner=3, forget_bias=-2.0)
+    params: Any = jax.jit(partial(module.init, positions=PLACES, segments=PLACES))(jax.random.key(0), X)["params"]
+    np.testing.assert_array_equal(params["input"]["bias"], [0] * 3 + [-2] * 3 + [0] * 6)

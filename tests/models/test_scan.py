@@ -4,10 +4,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.scan import boundaries, sequential
+from models.scan import affine, boundaries, in_chunks, resumed, sequential
 
 STEPS = 9
 segmented = st.lists(st.integers(0, 3), min_size=STEPS, max_size=STEPS).map(
@@ -83,3 +84,64 @@ def test_a_start_cuts_the_gradient():
         return sequential(step, {"a": jnp.float32(0), "n": jnp.int32(0)}, x, start, valid)[0]["a"]
 
     np.testing.assert_allclose(jax.jit(jax.grad(final))(jnp.ones(5)), [0, 0, 0.5, 0, 1])
+
+
+@partial(jax.jit, static_argnames=("how", "chunk"))
+def run_affine(a: Any, b: Any, before: Any, segments: Any, last: Any, *, how: str, chunk: int = 4):
+    start, valid, _ = boundaries(segments, last)
+    return affine(a, b, before, start, valid, how=how, chunk=chunk)
+
+
+@settings(deadline=None, max_examples=30, derandomize=True)
+@given(segmented, st.integers(0, 2), st.integers(0, 99))
+def test_the_three_ways_through_a_linear_recurrence_agree(segments: list[int], last: int, seed: int):
+    """With each other and with the plain loop, wherever segments start, padding lies and the sequence was cut."""
+    random = np.random.default_rng(seed)
+    a, b = random.uniform(-1, 1, (2, STEPS, 2, 3)).astype(np.float32)
+    h = before = random.normal(size=(2, 3)).astype(np.float32)
+    current, expected = last, []
+    for t, segment in enumerate(segments):
+        if segment:
+            h = (a[t] * h if segment == current else 0) + b[t]
+            current = segment
+        expected.append(h)
+    for how, chunk in (("sequential", 4), ("associative", 4), ("chunked", 4), ("chunked", 1), ("chunked", 64)):
+        found = run_affine(a, b, before, np.array(segments, np.int32), np.int32(last), how=how, chunk=chunk)
+        np.testing.assert_allclose(found, expected, atol=1e-6, err_msg=how)
+
+
+def test_a_gate_may_be_one_for_all_features():
+    b, real = jnp.ones((3, 4)), jnp.ones(3, bool)
+    found = affine(jnp.array([[0.5], [0.5], [0.0]]), b, jnp.ones(4), ~real, real)
+    np.testing.assert_allclose(found, [[1.5] * 4, [1.75] * 4, [1.0] * 4])
+
+
+def test_another_way_is_refused():
+    with pytest.raises(ValueError, match="how=newton: must be one of sequential, associative, chunked"):
+        affine(jnp.ones((2, 1)), jnp.ones((2, 1)), jnp.ones(1), jnp.zeros(2, bool), jnp.ones(2, bool), how="newton")
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 5, 99])
+def test_chunks_are_the_whole(chunk: int):
+    """Any length, a last chunk that is not full included; what fills it up is zero."""
+
+    def total(carry: Any, x: Any, valid: Any):
+        running = carry + jnp.cumsum(jnp.where(valid, x, 1000), axis=0)  # a wrong mask would show
+        return carry + jnp.where(valid, x, 0).sum(axis=0), running
+
+    x = jnp.arange(1.0, 6.0)
+    after, y = in_chunks(total, jnp.float32(10), (x, jnp.ones(5, bool)), chunk)
+    assert float(after) == 25
+    np.testing.assert_allclose(y, 10 + np.cumsum(x))
+
+
+def test_a_state_of_another_shape_or_kind_is_refused():
+    """One of another batch size would be broadcast, one of another mixer would mean nothing."""
+    empty = {"h": jnp.zeros((2, 3)), "segment": jnp.zeros(2, jnp.int32)}
+    given = {"h": jnp.ones((2, 3)), "segment": jnp.ones(2, jnp.int32)}
+    assert resumed(None, empty) is empty
+    assert resumed(given, empty) is given
+    for wrong in ({**given, "h": jnp.ones((1, 3))}, {"h": given["h"]}, {**given, "c": given["h"]}, (given["h"],)):
+        with pytest.raises(ValueError, match="can't be gone on from here; this mixer and batch have") as caught:
+            resumed(wrong, empty)
+        assert "\n" not in str(caught.value)

@@ -27,7 +27,7 @@ class Twice(nn.Module):
 
 
 PLAIN: dict[str, Any] = {
-    "mixer": Twice,
+    "mixers": (Twice,),
     "depth": 1,
     "width": D,
     "vocabulary": 0,
@@ -94,7 +94,7 @@ def test_norm_and_residual_stand_where_they_say(norm: str, residual: bool, final
 def test_straight_lines_stay_a_straight_line(depth: int, activation: str):
     """Without activation any depth is affine, f(ax + by) = a·f(x) + b·f(y) + (1 − a − b)·f(0); with one it is not."""
     mixer = partial(Dense, inner=D, max_length=STEPS)
-    network = make(mixer=mixer, depth=depth, hidden=8, activation=activation, residual=False)
+    network = make(mixers=(mixer,), depth=depth, hidden=8, activation=activation, residual=False)
     a, b, (x, y) = 0.7, -1.6, X[:2]
     params = drawn(network)
     fx, fy, both, zero = run(network, params, jnp.stack([x, y, a * x + b * y, jnp.zeros_like(x)]))
@@ -116,6 +116,31 @@ def test_tokens_are_embedded_and_a_tied_head_reads_by_the_same_table():
     table, head = np.asarray(params["params"]["embed"]["embedding"]), params["params"]["head"]
     expected = 3 * table[TOKENS] @ head["kernel"] + head["bias"]
     np.testing.assert_allclose(run(untied, params, TOKENS), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["pre", "post", "none"])
+def test_what_else_is_known_comes_as_context_or_through_bridges(norm: str):
+    """By hand: context joins the input, and a bridge, here 5x, stands between mixer (2x) and feed-forward (3x)."""
+    network = make(hidden=D, activation="identity", norm=norm)
+    params = transparent(network)
+    params["params"] |= {"bridge_norm_0": {"scale": jnp.ones(D), "bias": jnp.zeros(D)}}
+    context = X[:, :1]
+    y = run(network, params, context=context)
+    np.testing.assert_allclose(y, run(network, params, X + context), atol=1e-5)
+
+    bridged = jax.jit(lambda params: network.apply(params, X, bridges=[lambda x: 5 * x])[0])(params)
+    x = np.asarray(X, np.float64)
+    for factor in (2, 5, 3):
+        x = factor * (normed(x) if norm == "pre" else x) + x
+        x = normed(x) if norm == "post" else x
+    np.testing.assert_allclose(bridged, x, rtol=1e-4, atol=1e-4)
+
+
+def test_without_outputs_there_is_no_head():
+    network = make(outputs=0)
+    params = transparent(network)
+    assert "head" not in jax.eval_shape(network.init, jax.random.key(0), X)["params"]
+    np.testing.assert_allclose(run(network, params), 3 * X, rtol=1e-6)
 
 
 SEGMENTS = jnp.array([[1] * STEPS, [1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 1, 0, 0, 1, 0]])
@@ -171,7 +196,7 @@ MIXERS = {
 @pytest.mark.parametrize("positions", MIXERS)
 def test_it_streams(positions: str):
     """Whole = in chunks, told the positions and segments, of rows that are packed and padded."""
-    network = make(mixer=MIXERS[positions], depth=2, hidden=6, norm="pre", final_norm=True, positions=positions)
+    network = make(mixers=(MIXERS[positions],), depth=2, hidden=6, norm="pre", final_norm=True, positions=positions)
     segments = jnp.array([[1, 1, 2, 2, 2, 2], [1, 0, 1, 1, 0, 0]])
     places = jnp.array([[0, 1, 0, 1, 2, 3], [0, 0, 1, 2, 0, 0]])
     params, call = drawn(network), jax.jit(network.apply)

@@ -1,0 +1,78 @@
+"""Every mixer on two tasks that ask for memory, at equal parameters and budget: a table, for the README.
+
+  python -m experiments.mixers                          all of them: an hour on two cores
+  python -m experiments.mixers --mixers=lstm,s6         some of them; the record keeps the others' lines
+  python -m experiments.mixers --table                  the table from the record, nothing trained
+
+The tasks are recall of 8 pairs, as in `make compare`, and copy memory over a silence of 20 steps. Learning rates are
+chosen among 1e-3, 3e-3, 1e-2 and 3e-2, on a seed that is not reported; then three seeds are trained. The record is
+experiments/records/mixers.csv. Stop it any way you like: the same command goes on where it was.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+import command
+import machine
+import models
+import records
+from experiments.compare import recall
+from experiments.statistics import format_interval, interval
+from experiments.study import RECORDS, Row, Scale, Study, told, told_rate, write_results
+
+ROWS = (recall(8, "recall", 3000), Row("copy memory", "copy_memory", {"task.delay": 20, "training.steps": 2000}))
+HYBRID = "rglru,attention"
+ORDER = ["attention", *(name for name in models.MIXERS if name != "attention"), HYBRID]
+RECORD = RECORDS / "mixers.csv"
+
+
+def table(lines: list[dict[str, str]]) -> str:
+    """The record as a table in Markdown: mean and 95 % interval over seeds of the test score."""
+    names = [name for name in ORDER if any(line["mixer"] == name for line in lines)]
+    told = {name: [name.replace(",", " + ")] for name in names}
+    for name in names:
+        for row in ROWS:
+            mine = [line for line in lines if (line["mixer"], line["row"]) == (name, row.name)]
+            found = [float(line["test"]) for line in mine if not line["died_at"]]
+            dead = f" ({len(mine) - len(found)} of {len(mine)} diverged)" if len(found) < len(mine) else ""
+            told[name].append((format_interval(interval(found, bounds=(0, 1))) if found else "") + dead or "not run")
+        one = next(line for line in lines if line["mixer"] == name)
+        told[name] += [f"{int(one['parameters']):,}", f"{int(one['state_floats']):,}"]
+    header = ["mixer", "recall of 8 pairs", "copy memory, 20 steps", "parameters", "state, floats"]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *told.values()))
+
+
+def main() -> None:
+    args: Any = flags.FLAGS
+    if args.table:
+        return print(table(records.read_csv(RECORD)))
+    names = [name.replace("+", ",") for name in args.mixers] or ORDER
+    for name in names:
+        for one in models.pattern(name):
+            models.one_of("--mixers", one, models.MIXERS)
+    scale = Scale(ROWS, seeds=(0, 1, 2), choosing=(100,), lengths=(), context=0, mixers=tuple(names))
+    machine.prepare(len(scale.seeds))
+    study = Study("mixers", scale, Path(args.workdir), "data", [])
+    results, chosen = {}, {}
+    for row, mixer, rate, result in study.cells():
+        results[row.name, mixer], chosen[row.name, mixer] = result, rate
+        print(
+            f"{row.name:<12} {mixer:<16} {told(result):<26} rate {told_rate(rate):<6} {result['seconds']:>6.0f} s",
+            flush=True,
+        )
+    fresh = records.read_csv(write_results(study, results, chosen))
+    done = {(line["row"], line["mixer"]) for line in fresh}
+    lines = [line for line in records.read_csv(RECORD) if (line["row"], line["mixer"]) not in done] + fresh
+    lines.sort(key=lambda line: (line["row"], ORDER.index(line["mixer"]), int(line["seed"])))
+    records.write_csv(RECORD, list(fresh[0]), [list(line.values()) for line in lines])
+    print(f"\n{table(lines)}\n\nwrote {RECORD}")
+    return None
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("workdir", "runs/mixers", "Where the runs go.")
+    flags.DEFINE_list("mixers", [], "Mixers to train, or patterns joined by +; all unless given.")
+    flags.DEFINE_bool("table", False, "Print the table from the record, and train nothing.")
+    command.run(main)

@@ -1,0 +1,106 @@
+"""What every mixer costs at a given width, read off the models themselves; nothing is trained or timed.
+
+  python -m models                             all mixers, each with as many parameters as attention at width 64
+  python -m models --width=128 --length=1024
+  python -m models --only=lstm,mingru,attention
+
+One line a mixer: parameters; floats of state that it carries from token to token; the longest chain of operations over
+a sequence of --length, each of which waits for the one before; floating-point operations for each token of a training
+step (forward and backward) and for one streamed token, whose cache or window holds --length; the platforms for which
+its forward pass, its gradient and a streamed step lower ("run" is the one that this machine has); where it comes from.
+"""
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import models
+from models import cost
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+WIDTHS = (12, 11, 8, 8, 12, 13, 19, 0)
+COLUMNS = ("mixer", "parameters", "state", "depth", "train/token", "stream/token", "lowers for", "source")
+
+
+def programs(name: str, width: int, length: int, inner: int = 0) -> dict[str, tuple[Any, tuple]]:
+    """A mixer's forward pass, the gradient of it and one streamed step, with the shapes of their arguments.
+
+    `inner` 0 is what matches attention's parameters.
+    """
+    own = models.options(name)
+    inner = inner or models.matched_inner(name, width, length, **own)
+    module: Any = models.MIXERS[name](width=width, inner=inner, max_length=length, **own)
+
+    def forward(params: Any, x: jax.Array, state: Any = None, place: jax.Array | None = None) -> Any:
+        steps = jnp.broadcast_to(jnp.arange(x.shape[1]) if place is None else place, x.shape[:2])
+        return module.apply(params, x, state=state, positions=steps, segments=jnp.ones_like(steps))
+
+    def gradient(params: Any, x: jax.Array) -> Any:
+        return jax.grad(lambda params, x: forward(params, x)[0].sum(), (0, 1))(params, x)
+
+    x, token = (jax.ShapeDtypeStruct((1, steps, width), jnp.float32) for steps in (length, 1))
+    steps = jnp.zeros((1, 1), jnp.int32)
+    params = jax.eval_shape(
+        lambda: module.init(jax.random.key(0), jnp.zeros((1, 1, width)), positions=steps, segments=steps)
+    )
+    state = jax.eval_shape(lambda params, x: forward(params, x)[1], params, token)
+    place = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+    return {
+        "forward": (forward, (params, x)),
+        "gradient": (gradient, (params, x)),
+        "step": (forward, (params, token, state, place)),
+    }
+
+
+def lowers(function: Any, shapes: tuple) -> tuple[str, ...]:
+    """The platforms that jax can lower it for; whether it runs there is another matter."""
+    return jax.export.export(jax.jit(function), platforms=PLATFORMS)(*shapes).platforms
+
+
+def rows(names: list[str], width: int, length: int) -> Iterator[tuple[str, ...]]:
+    here = {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
+    for name in names:
+        made = programs(name, width, length)
+        (forward, shapes), (gradient, _), (step, (params, token, state, place)) = made.values()
+        found = set.intersection(*(set(lowers(*one)) for one in made.values()))
+        yield (
+            name,
+            f"{cost.parameters(params):,}",
+            f"{cost.state_floats(state):,}",
+            f"{cost.depth(forward, *shapes):,}",
+            f"{cost.flops(gradient, *shapes) // length:,}",
+            f"{cost.flops(step, params, token, state, place):,}",
+            " ".join(platform + " (run)" * (platform == here) for platform in PLATFORMS if platform in found),
+            models.SOURCES[name],
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m models", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--width", type=int, default=64, help="features of a token; 64 unless given")
+    parser.add_argument("--length", type=int, default=256, help="tokens in a sequence; 256 unless given")
+    parser.add_argument("--only", default=",".join(models.MIXERS), help="mixers, with commas between")
+    args = parser.parse_args()
+    try:
+        names = args.only.split(",")
+        for name in names:
+            models.one_of("--only", name, models.MIXERS)
+        for option in ("width", "length"):
+            if getattr(args, option) < 1:
+                raise ValueError(f"--{option}={getattr(args, option)}: must be 1 or more")
+        print(f"width {args.width}, length {args.length}; each as near to attention's parameters as its units allow\n")
+        for row in ((*COLUMNS,), *rows(names, args.width, args.length)):
+            cells = [f"{cell:{side}{n}}" for cell, side, n in zip(row, "<>>>>><<", WIDTHS, strict=True)]
+            print("  ".join(cells).rstrip(), flush=True)
+        print("\nlowered for a platform is not run there: only (run) is the one that this machine has")
+    except ValueError as error:
+        parser.exit(1, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()

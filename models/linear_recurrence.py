@@ -1,0 +1,181 @@
+"""Recurrences that are linear in their state, so that all steps can be taken at once:
+
+    h_t = a_t ⊙ h_{t−1} + b_t
+
+minGRU and minLSTM (Feng et al. 2024, arXiv 2410.01201), whose gates see the input alone; the LRU (Orvieto et al. 2023,
+arXiv 2303.06349), whose a is complex and the same at every step; the RG-LRU (De et al. 2024, Griffin, arXiv
+2402.19427), whose a the input moves. Each is a function of one sequence to a and b; `scan.affine` does the rest.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Complex, Float, Int, PRNGKeyArray
+
+from models.convolution import causal_convolution
+from models.scan import affine, boundaries, resumed
+
+
+def mingru(drive: Float[Array, "T M"]) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
+    """h = (1 − z)·h + z·c with z = σ(drive_z), c = drive_c   (Feng et al., §3.1)."""
+    z, candidate = jnp.split(drive, 2, axis=-1)
+    return nn.sigmoid(-z), nn.sigmoid(z) * candidate
+
+
+def minlstm(drive: Float[Array, "T M"]) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
+    """h = f′·h + i′·c with f′ = f/(f + i), i′ = i/(f + i), f = σ(drive_f), i = σ(drive_i)   (Feng et al., §3.2)."""
+    f, i, candidate = jnp.split(drive, 3, axis=-1)
+    odds = nn.log_sigmoid(f) - nn.log_sigmoid(i)  # f′ = σ(log f − log i), which never divides by nothing
+    return nn.sigmoid(odds), nn.sigmoid(-odds) * candidate
+
+
+MINIMAL = {"mingru": (mingru, 2), "minlstm": (minlstm, 3)}  # the function, and how many vectors drive it
+
+
+def lru(
+    drive: Complex[Array, "T N"], decay: Float[Array, "N"], phase: Float[Array, "N"]
+) -> tuple[Complex[Array, "N"], Complex[Array, "T N"]]:
+    """a = exp(−e^decay + i·e^phase), inside the unit circle; b = √(1 − |a|²)·drive   (Orvieto et al., §3.3, §3.4)."""
+    a = jnp.exp(jax.lax.complex(-jnp.exp(decay), jnp.exp(phase)))
+    return a, jnp.sqrt(-jnp.expm1(-2 * jnp.exp(decay))) * drive
+
+
+def rg_lru(
+    x: Float[Array, "T N"], r: Float[Array, "T N"], i: Float[Array, "T N"], decay: Float[Array, "N"]
+) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
+    """a = exp(−8·softplus(decay)·σ(r)), b = √(1 − a²)·σ(i)·x   (De et al., eq. 1–4, c = 8)."""
+    log_a = -8 * nn.softplus(decay) * nn.sigmoid(r)
+    return jnp.exp(log_a), jnp.sqrt(-jnp.expm1(2 * log_a)) * nn.sigmoid(i) * x
+
+
+class Minimal(nn.Module):
+    """minGRU and minLSTM: width → gates and candidate → a state of `inner` units → width."""
+
+    cell: str
+    width: int
+    inner: int
+    max_length: int = 0
+    dtype: Any = jnp.float32
+
+    VERSION = 1
+    causal = True
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        *,
+        state: Any = None,
+        positions: Int[Array, "B T"],
+        segments: Int[Array, "B T"],
+        rng: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, "B T D"], Any]:
+        """The state is `{"h": [B, N], "segment": [B]}`, in float32."""
+        gates, vectors = MINIMAL[self.cell]
+        drive = nn.Dense(vectors * self.inner, dtype=self.dtype, name="input")(x).astype(jnp.float32)
+        state = resumed(state, empty(len(x), (self.inner,)))
+        h, state = scanned(*jax.vmap(gates)(drive), state, segments)
+        return nn.Dense(self.width, dtype=self.dtype, name="output")(h), state
+
+
+class LRU(nn.Module):
+    """width → `inner` complex units, each turning and fading at a rate of its own → width."""
+
+    width: int
+    inner: int
+    max_length: int = 0
+    dtype: Any = jnp.float32
+    smallest: float = 0.5  # |a| starts evenly over the ring between these two radii,
+    largest: float = 0.99
+    phase: float = 3.1416  # and its angle between 0 and this
+
+    VERSION = 1
+    causal = True
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        *,
+        state: Any = None,
+        positions: Int[Array, "B T"],
+        segments: Int[Array, "B T"],
+        rng: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, "B T D"], Any]:
+        """The state is `{"h": complex [B, N], "segment": [B]}`: 2·N floats."""
+        n = self.inner
+
+        def ring(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
+            u = jax.random.uniform(key, shape)
+            return jnp.log(-0.5 * jnp.log(u * (self.largest**2 - self.smallest**2) + self.smallest**2))
+
+        decay = self.param("decay", ring, (n,))
+        phase = self.param("phase", lambda key, shape: jnp.log(self.phase * jax.random.uniform(key, shape)), (n,))
+        parts = nn.Dense(2 * n, use_bias=False, dtype=self.dtype, name="input")(x).astype(jnp.float32)
+        drive = jax.lax.complex(*jnp.split(parts, 2, axis=-1))
+        state = resumed(state, empty(len(x), (n,), jnp.complex64))
+        a, b = jax.vmap(lambda d: lru(d, decay, phase), out_axes=(None, 0))(drive)
+        h, state = scanned(jnp.broadcast_to(a, b.shape), b, state, segments)
+        seen = jnp.concatenate([h.real, h.imag], axis=-1)
+        y = nn.Dense(self.width, dtype=self.dtype, name="output")(seen)  # Re(C·h), C complex
+        skip = self.param("skip", nn.initializers.normal(1.0), (self.width,))
+        return y + skip.astype(self.dtype) * x.astype(self.dtype), state
+
+
+class RGLRU(nn.Module):
+    """Griffin's recurrent block: width → `inner`, twice; one through a short convolution and the RG-LRU, the other
+    through a gelu; their product → width."""
+
+    width: int
+    inner: int
+    max_length: int = 0
+    dtype: Any = jnp.float32
+    kernel: int = 4
+
+    VERSION = 1
+    causal = True
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        *,
+        state: Any = None,
+        positions: Int[Array, "B T"],
+        segments: Int[Array, "B T"],
+        rng: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, "B T D"], Any]:
+        """The state is `{"h": [B, N], "past": [B, K−1, N], "segment": [B]}`."""
+        n = self.inner
+        fresh = empty(len(x), (n,)) | {"past": jnp.zeros((len(x), self.kernel - 1, n), self.dtype)}
+        state = resumed(state, fresh)
+        gate = nn.gelu(nn.Dense(n, dtype=self.dtype, name="gate")(x))
+        u = nn.Dense(n, dtype=self.dtype, name="input")(x)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, n)).astype(self.dtype)
+        convolve = jax.vmap(causal_convolution, in_axes=(0, None, 0, 0, 0))
+        u, past = convolve(u, kernel, state["past"], segments, state["segment"])
+        r, i = jnp.split(nn.Dense(2 * n, dtype=self.dtype, name="gates")(u).astype(jnp.float32), 2, axis=-1)
+
+        def slow(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:  # a^8 starts evenly in 0.9 … 0.999 (§2.4)
+            a = jax.random.uniform(key, shape, minval=0.9, maxval=0.999)
+            return jnp.log(jnp.expm1(-jnp.log(a) / 8))
+
+        a, b = jax.vmap(rg_lru, (0, 0, 0, None))(u.astype(jnp.float32), r, i, self.param("decay", slow, (n,)))
+        h, after = scanned(a, b, {name: state[name] for name in ("h", "segment")}, segments)
+        y = nn.Dense(self.width, dtype=self.dtype, name="output")(h.astype(self.dtype) * gate)
+        return y, after | {"past": past}
+
+
+def empty(batch: int, shape: tuple[int, ...], dtype: Any = jnp.float32) -> dict[str, Array]:
+    return {"h": jnp.zeros((batch, *shape), dtype), "segment": jnp.zeros(batch, jnp.int32)}
+
+
+def scanned(
+    a: Array, b: Array, state: dict[str, Array], segments: Int[Array, "B T"], how: str = "associative"
+) -> tuple[Array, dict[str, Array]]:
+    """`scan.affine` over a batch: all states [B, T, …], and the last to go on from."""
+    start, valid, last = jax.vmap(boundaries)(segments, state["segment"])
+    h = jax.vmap(lambda *one: affine(*one, how=how))(a, b, state["h"], start, valid)
+    return h, {"h": h[:, -1], "segment": last}

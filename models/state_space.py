@@ -1,0 +1,136 @@
+"""Diagonal state spaces: every feature drives a small linear system of its own.
+
+    h_t = exp(Δ·A) ⊙ h_{t−1} + B̄·u_t,   y_t = Re(C·h_t) + D·u_t
+
+S4D (Gu et al. 2022, arXiv 2206.11893): A complex, Δ, A, B, C the same at every step. S6 (Gu and Dao 2023, Mamba, arXiv
+2312.00752): A real, Δ, B and C from the input at each step, behind a short convolution and beside a gate.
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Complex, Float, Int, PRNGKeyArray
+
+from models.convolution import causal_convolution
+from models.linear_recurrence import empty, scanned
+from models.scan import resumed
+
+
+def s4d(
+    log_step: Float[Array, "N"], log_real: Float[Array, "N S"], imaginary: Float[Array, "N S"]
+) -> tuple[Complex[Array, "N S"], Complex[Array, "N S"]]:
+    """exp(Δ·A), and B̄ = (exp(Δ·A) − 1)/A for B = 1 (zero-order hold; Gu et al., eq. 6)."""
+    rates = jax.lax.complex(-jnp.exp(log_real), imaginary)
+    a = jnp.exp(jnp.exp(log_step)[:, None] * rates)
+    return a, (a - 1) / rates
+
+
+def s6(
+    u: Float[Array, "T N"], step: Float[Array, "T N"], b: Float[Array, "T S"], log_rates: Float[Array, "N S"]
+) -> tuple[Float[Array, "T N S"], Float[Array, "T N S"]]:
+    """exp(Δ_t·A) and Δ_t·B_t·u_t with A = −exp(log_rates)   (Gu and Dao, eq. 4, B̄ as in their code)."""
+    return jnp.exp(-step[..., None] * jnp.exp(log_rates)), (step * u)[..., None] * b[:, None, :]
+
+
+def log_uniform(low: float, high: float) -> Any:
+    def initial(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, math.log(low), math.log(high))
+
+    return initial
+
+
+class S4D(nn.Module):
+    """width → `inner` features, each through `size` complex states, a gelu, → width gated by itself (GLU)."""
+
+    width: int
+    inner: int
+    max_length: int = 0
+    dtype: Any = jnp.float32
+    size: int = 8
+
+    VERSION = 1
+    causal = True
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        *,
+        state: Any = None,
+        positions: Int[Array, "B T"],
+        segments: Int[Array, "B T"],
+        rng: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, "B T D"], Any]:
+        """The state is `{"h": complex [B, N, S], "segment": [B]}`: 2·N·S floats."""
+        n, s = self.inner, self.size
+        u = nn.Dense(n, dtype=self.dtype, name="input")(x).astype(jnp.float32)
+        state = resumed(state, empty(len(x), (n, s), jnp.complex64))
+        a, b = s4d(
+            self.param("log_step", log_uniform(1e-3, 1e-1), (n,)),
+            self.param("log_real", nn.initializers.constant(math.log(0.5)), (n, s)),
+            self.param("imaginary", lambda _, shape: jnp.broadcast_to(jnp.pi * jnp.arange(s), shape), (n, s)),
+        )
+        drive = u[..., None] * b
+        h, state = scanned(jnp.broadcast_to(a, drive.shape), drive, state, segments, how="chunked")
+        read = jax.lax.complex(*(self.param(f"read_{part}", nn.initializers.normal(0.5**0.5), (n, s)) for part in "ri"))
+        y = 2 * (h * read).real.sum(axis=-1) + self.param("skip", nn.initializers.normal(1.0), (n,)) * u
+        y, gate = jnp.split(nn.Dense(2 * self.width, dtype=self.dtype, name="output")(nn.gelu(y)), 2, axis=-1)
+        return y * nn.sigmoid(gate), state
+
+
+class S6(nn.Module):
+    """Mamba's block: width → `inner` features, twice; one through a short convolution, a silu and the selective state
+    space with `size` states a feature, the other through a silu; their product → width."""
+
+    width: int
+    inner: int
+    max_length: int = 0
+    dtype: Any = jnp.float32
+    size: int = 8
+    kernel: int = 4
+
+    VERSION = 1
+    causal = True
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        *,
+        state: Any = None,
+        positions: Int[Array, "B T"],
+        segments: Int[Array, "B T"],
+        rng: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, "B T D"], Any]:
+        """The state is `{"h": [B, N, S], "past": [B, K−1, N], "segment": [B]}`."""
+        n, s = self.inner, self.size
+        fresh = empty(len(x), (n, s)) | {"past": jnp.zeros((len(x), self.kernel - 1, n), self.dtype)}
+        state = resumed(state, fresh)
+        u, gate = jnp.split(nn.Dense(2 * n, use_bias=False, dtype=self.dtype, name="input")(x), 2, axis=-1)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, n)).astype(self.dtype)
+        convolve = jax.vmap(causal_convolution, in_axes=(0, None, 0, 0, 0))
+        u, past = convolve(u, kernel, state["past"], segments, state["segment"])
+        u = nn.silu(u + self.param("kernel_bias", nn.initializers.zeros, (n,)).astype(self.dtype))
+
+        rank = max(1, self.width // 16)
+        low, b, c = jnp.split(
+            nn.Dense(rank + 2 * s, use_bias=False, dtype=self.dtype, name="select")(u), [rank, rank + s], axis=-1
+        )
+        steps = log_uniform(1e-3, 1e-1)
+
+        def inverse_softplus(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+            return jnp.log(jnp.expm1(jnp.exp(steps(key, shape, dtype))))
+
+        step = nn.softplus(
+            nn.Dense(n, dtype=self.dtype, bias_init=inverse_softplus, name="step")(low).astype(jnp.float32)
+        )
+        rates = self.param("log_rates", lambda _, shape: jnp.broadcast_to(jnp.log(1.0 + jnp.arange(s)), shape), (n, s))
+        u = u.astype(jnp.float32)
+        a, drive = jax.vmap(s6, in_axes=(0, 0, 0, None))(u, step, b.astype(jnp.float32), rates)
+        h, after = scanned(a, drive, {name: state[name] for name in ("h", "segment")}, segments, how="chunked")
+        y = jnp.einsum("btns,bts->btn", h, c.astype(jnp.float32)) + self.param("skip", nn.initializers.ones, (n,)) * u
+        y = nn.Dense(self.width, use_bias=False, dtype=self.dtype, name="output")(y.astype(self.dtype) * nn.silu(gate))
+        return y, after | {"past": past}

@@ -1,0 +1,136 @@
+"""The xLSTM's two cells, whose gates are exponentials (Beck et al. 2024, arXiv 2405.04517).
+
+    sLSTM:  c = f·c + i·tanh(g),  n = f·n + i,  h = σ(o)·c/n             with recurrent weights, one step at a time
+    mLSTM:  C = f·C + i·v⊗k,  n = f·n + i·k,  h = σ(o)·C·q / max(|n·q|, 1)  without, so that all steps go at once
+
+i = exp(ĩ), f = σ(f̃). Both carry what they hold divided by exp(m), m = max(log f + m, ĩ), which changes no output and
+keeps every number small (eq. 15 and 26).
+"""
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from models.recurrence import orthogonal, product
+from models.scan import boundaries, in_chunks, resumed, running, sequential, within
+
+CHUNK = 32  # steps of the mLSTM taken at once
+NEVER = -1e30  # the m of a memory in which nothing was written
+
+
+def slstm_step(weights: dict[str, Array], carry: dict[str, Float[Array, "N"]], drive: Float[Array, "4*N"]):
+    """One step; at a segment's start all of `carry` is zero, and n = 0 there makes m's value irrelevant."""
+    i, f, g, o = jnp.split(drive + product(carry["h"], weights["recurrent"]), 4)
+    held = jnp.where(carry["n"] > 0, nn.log_sigmoid(f) + carry["m"], -jnp.inf)
+    m = jnp.maximum(held, i)
+    kept, new = jnp.exp(held - m), jnp.exp(i - m)
+    c, n = kept * carry["c"] + new * jnp.tanh(g), kept * carry["n"] + new
+    h = nn.sigmoid(o) * c / n
+    return {"c": c, "n": n, "m": m, "h": h}, h
+
+
+def mlstm(
+    memory: dict[str, Array],
+    query: Float[Array, "C K"],
+    key: Float[Array, "C K"],
+    value: Float[Array, "C V"],
+    i: Float[Array, "C"],
+    f: Float[Array, "C"],
+    start: Bool[Array, "C"],
+    valid: Bool[Array, "C"],
+) -> tuple[dict[str, Array], Float[Array, "C V"]]:
+    """`C` steps at once. The memory is `{"c": [K, V+1], "m": []}`, with n as c's last column."""
+    steps = len(query)
+    value = jnp.where(valid[:, None], jnp.concatenate([value, jnp.ones((steps, 1))], axis=1), 0)
+    key, i = jnp.where(valid[:, None], key, 0), jnp.where(valid, i, NEVER)
+    past, before = within(start)
+    faded = running(jnp.where(valid, nn.log_sigmoid(f), 0), past)
+    written = jnp.where(past, faded[:, None] - faded + i, NEVER)  # log of what step s weighs at step t
+    held = jnp.where(before, faded + memory["m"], NEVER)  # and of what the memory held before
+    m = jnp.maximum(jnp.maximum(written.max(axis=1), held), NEVER)
+    weights, since = jnp.exp(written - m[:, None]), jnp.exp(held - m)
+    weights = jnp.where(past & valid, weights, 0)
+    since = jnp.where(before & (memory["m"] > NEVER), since, 0)
+    y = since[:, None] * (query @ memory["c"]) + (weights * (query @ key.T)) @ value
+    c = since[-1] * memory["c"] + (key * weights[-1][:, None]).T @ value
+    floor = jnp.exp(-jnp.maximum(m, -80))[:, None]
+    return {"c": c, "m": m[-1]}, y[:, :-1] / jnp.maximum(jnp.abs(y[:, -1:]), floor)
+
+
+class SLSTM(nn.Module):
+    """width → gates → a state of `inner` units → width."""
+
+    width: int
+    inner: int
+    max_length: int = 0
+    dtype: Any = jnp.float32
+
+    VERSION = 1
+    causal = True
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        *,
+        state: Any = None,
+        positions: Int[Array, "B T"],
+        segments: Int[Array, "B T"],
+        rng: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, "B T D"], Any]:
+        """The state is `{"carry": {c, n, m, h: [B, N]}, "segment": [B]}`."""
+        n = self.inner
+        drive = nn.Dense(4 * n, dtype=self.dtype, name="input")(x).astype(jnp.float32)
+        weights = {"recurrent": self.param("recurrent", orthogonal, (n, 4 * n)).astype(self.dtype)}
+        carry = {name: jnp.zeros((len(x), n)) for name in "cnmh"}
+        state = resumed(state, {"carry": carry, "segment": jnp.zeros(len(x), jnp.int32)})
+        start, valid, last = jax.vmap(boundaries)(segments, state["segment"])
+        run = partial(sequential, partial(slstm_step, weights))
+        carry, y = jax.vmap(run)(state["carry"], drive, start, valid)
+        return nn.Dense(self.width, dtype=self.dtype, name="output")(y), {"carry": carry, "segment": last}
+
+
+class MLSTM(nn.Module):
+    """`heads` matrix memories that share `inner` features of queries, keys and values."""
+
+    width: int
+    inner: int
+    max_length: int = 0
+    dtype: Any = jnp.float32
+    heads: int = 4
+
+    VERSION = 1
+    causal = True
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        *,
+        state: Any = None,
+        positions: Int[Array, "B T"],
+        segments: Int[Array, "B T"],
+        rng: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, "B T D"], Any]:
+        """The state is `{"c": [B, H, K, V+1], "m": [B, H], "segment": [B]}`."""
+        batch, steps, _ = x.shape
+        size = self.inner // self.heads
+        memory = {"c": jnp.zeros((batch, self.heads, size, size + 1)), "m": jnp.full((batch, self.heads), NEVER)}
+        state = resumed(state, memory | {"segment": jnp.zeros(batch, jnp.int32)})
+        start, valid, last = jax.vmap(boundaries)(segments, state["segment"])
+        mixed = nn.Dense(3 * self.inner, dtype=self.dtype, name="input")(x).astype(jnp.float32)
+        query, key, value = mixed.reshape(batch, steps, 3, self.heads, size).transpose(2, 0, 3, 1, 4)
+        forget = lambda _, shape, dtype=jnp.float32: jnp.repeat(jnp.array([0.0, 3.0]), self.heads)  # noqa: E731
+        gates = nn.Dense(2 * self.heads, dtype=self.dtype, bias_init=forget, name="gates")(x).astype(jnp.float32)
+        i, f = gates.reshape(batch, steps, 2, self.heads).transpose(2, 0, 3, 1)
+        run = lambda memory, *sequence: in_chunks(mlstm, memory, sequence, CHUNK)  # noqa: E731
+        heads = jax.vmap(run, in_axes=(0, 0, 0, 0, 0, 0, None, None))
+        memory = {name: state[name] for name in "cm"}
+        memory, y = jax.vmap(heads)(memory, query, key * size**-0.5, value, i, f, start, valid)
+        y = nn.RMSNorm(epsilon=1e-5, name="norm")(y).transpose(0, 2, 1, 3).reshape(batch, steps, self.inner)
+        y = nn.sigmoid(nn.Dense(self.inner, dtype=self.dtype, name="gate")(x)) * y.astype(self.dtype)
+        return nn.Dense(self.width, dtype=self.dtype, name="output")(y), memory | {"segment": last}

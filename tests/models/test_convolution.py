@@ -1,0 +1,71 @@
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from models.convolution import TemporalConvolution, causal_convolution
+
+M, N, STEPS = 3, 5, 10
+random = np.random.default_rng(0)
+X = jnp.asarray(random.normal(size=(STEPS, M)), jnp.float32)
+ONES, FIRST = jnp.ones(STEPS, jnp.int32), jnp.zeros((), jnp.int32)
+
+
+def library(x: Any, kernel: Any, dilation: int) -> Any:
+    """XLA's own convolution over the whole, padded in front alone; its kernels are not flipped, ours count back."""
+    taps, groups = len(kernel), 1
+    if kernel.ndim == 2:
+        kernel, groups = kernel[:, None], M
+    return jax.lax.conv_general_dilated(
+        x[None],
+        kernel[::-1],
+        (1,),
+        [((taps - 1) * dilation, 0)],
+        rhs_dilation=(dilation,),
+        dimension_numbers=("NWC", "WIO", "NWC"),
+        feature_group_count=groups,
+    )[0]
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 4])
+@pytest.mark.parametrize(("taps", "shape"), [(1, (M,)), (4, (M,)), (3, (M, N))])
+def test_it_is_the_library_s_convolution(taps: int, shape: tuple[int, ...], dilation: int):
+    kernel = jnp.asarray(random.normal(size=(taps, *shape)), jnp.float32)
+    past = jnp.zeros(((taps - 1) * dilation, M))
+    y, kept = causal_convolution(X, kernel, past, ONES, FIRST, dilation)
+    np.testing.assert_allclose(y, library(X, kernel, dilation), atol=1e-5)
+    np.testing.assert_array_equal(kept, jnp.concatenate([past, X])[STEPS:])
+
+
+def test_it_counts_tokens_and_stays_in_its_segment():
+    """Rows among padding, and packed ones, are convolved as if alone."""
+    kernel, past = jnp.asarray(random.normal(size=(3, M)), jnp.float32), jnp.zeros((2, M))
+    segments = jnp.array([0, 1, 0, 0, 1, 1, 2, 0, 2, 2], jnp.int32)
+    y, kept = causal_convolution(X, kernel, past, segments, FIRST)
+    for segment in (1, 2):
+        mine = np.flatnonzero(segments == segment)
+        np.testing.assert_allclose(y[mine], library(X[mine], kernel, 1), atol=1e-5)
+    np.testing.assert_array_equal(kept, X[np.array([8, 9])])
+
+
+def test_layers_see_as_far_as_their_dilations_add_up():
+    """1 + (K − 1)·(1 + 2 + 4) steps (Bai et al., §3): an impulse is felt that long, and not a step longer."""
+    module, steps = TemporalConvolution(width=M, inner=M, layers=3, kernel=3), 20
+    places, ones = jnp.arange(steps)[None], jnp.ones((1, steps), jnp.int32)
+    params = module.init(jax.random.key(0), jnp.zeros((1, steps, M)), positions=places, segments=ones)
+    params = jax.tree.map(jnp.abs, params)  # so that no relu hides the way
+    call = jax.jit(lambda x: module.apply(params, x, positions=places, segments=ones)[0])
+    felt = (call(jnp.zeros((1, steps, M)).at[:, 2].set(1.0)) != call(jnp.zeros((1, steps, M))))[0].any(axis=-1)
+    np.testing.assert_array_equal(np.flatnonzero(felt), np.arange(2, 2 + 1 + 2 * 7))
+
+
+def test_gradients_are_finite_differences():
+    with jax.enable_x64(True):
+        x, past = jnp.asarray(random.normal(size=(STEPS, M))), jnp.asarray(random.normal(size=(4, M)))
+        kernel = jnp.asarray(random.normal(size=(3, M, N)))
+        segments = jnp.array([1, 1, 0, 1, 2, 2, 2, 2, 0, 0], jnp.int32)
+        run = jax.jit(lambda x, kernel, past: causal_convolution(x, kernel, past, segments, jnp.int32(1), 2))
+        check_grads(run, (x, kernel, past), order=1, modes=["rev"])

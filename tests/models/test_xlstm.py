@@ -1,0 +1,100 @@
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from models.scan import in_chunks, sequential
+from models.xlstm import NEVER, mlstm, slstm_step
+
+N, K, V, STEPS = 4, 3, 5, 11
+random = np.random.default_rng(0)
+START, VALID = jnp.arange(STEPS) == 6, jnp.arange(STEPS) != 3
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def test_slstm_is_its_definition_without_the_stabiliser():
+    """c = f·c + i·tanh(g), n = f·n + i, h = σ(o)·c/n with i = exp(ĩ): no m anywhere (Beck et al., eq. 8–14)."""
+    drive, recurrent = random.normal(size=(STEPS, 4 * N)), random.normal(0, 0.3, (N, 4 * N))
+    zero = {name: jnp.zeros(N) for name in "cnmh"}
+    weights = {"recurrent": jnp.asarray(recurrent, jnp.float32)}
+    _, found = sequential(
+        lambda c, x: slstm_step(weights, c, x), zero, jnp.asarray(drive, jnp.float32), jnp.asarray(START), VALID
+    )
+    c = n = h = np.zeros(N)
+    for t in range(STEPS):
+        if not VALID[t]:
+            continue
+        if START[t]:
+            c = n = h = np.zeros(N)
+        i, f, g, o = np.split(drive[t] + h @ recurrent, 4)
+        c, n = sigmoid(f) * c + np.exp(i) * np.tanh(g), sigmoid(f) * n + np.exp(i)
+        h = sigmoid(o) * c / n
+        np.testing.assert_allclose(found[t], h, atol=1e-5)
+
+
+def memories(scale: float) -> tuple[Any, ...]:
+    query, key, value = (random.normal(size=(STEPS, n)) for n in (K, K, V))
+    i, f = random.normal(size=(2, STEPS)) * scale
+    return query, key, value, i, f
+
+
+def by_hand(query: Any, key: Any, value: Any, i: Any, f: Any) -> np.ndarray:
+    """C = f·C + i·v⊗k, n = f·n + i·k, C·q / max(|n·q|, 1), in float64 and without m (Beck et al., eq. 19–27)."""
+    c, n, ys = np.zeros((K, V)), np.zeros(K), np.zeros((STEPS, V))
+    for t in range(STEPS):
+        if not VALID[t]:
+            continue
+        if START[t]:
+            c, n = np.zeros((K, V)), np.zeros(K)
+        c = sigmoid(f[t]) * c + np.exp(i[t]) * np.outer(key[t], value[t])
+        n = sigmoid(f[t]) * n + np.exp(i[t]) * key[t]
+        ys[t] = c.T @ query[t] / max(abs(n @ query[t]), 1)
+    return ys
+
+
+@pytest.mark.parametrize("chunk", [1, 4, STEPS])
+@pytest.mark.parametrize("scale", [1, 8])
+def test_mlstm_in_chunks_is_its_definition_without_the_stabiliser(chunk: int, scale: int):
+    """Also with input gates of exp(±16), over a new segment and over padding."""
+    sequence = memories(scale)
+    memory = {"c": jnp.zeros((K, V + 1)), "m": jnp.asarray(NEVER)}
+    told = [jnp.asarray(a, jnp.float32) for a in sequence]
+    _, y = in_chunks(mlstm, memory, (*told, jnp.asarray(START), jnp.asarray(VALID)), chunk)
+    expected = by_hand(*sequence)
+    np.testing.assert_allclose(np.where(VALID[:, None], y, 0), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_gates_too_large_for_float32_do_no_harm():
+    """exp(200) is infinite in float32; what is carried is divided by it, so that outputs and gradients are finite."""
+    query, key, value, i, f = (jnp.asarray(a, jnp.float32) for a in memories(1))
+
+    def total(i: Any) -> Any:
+        memory = {"c": jnp.zeros((K, V + 1)), "m": jnp.asarray(NEVER)}
+        return mlstm(memory, query, key, value, i, f, START, VALID)[1].sum()
+
+    value_and_gradient = jax.jit(jax.value_and_grad(total))(200 * i)
+    assert all(np.isfinite(a).all() for a in value_and_gradient)
+
+
+def test_gradients_are_finite_differences():
+    with jax.enable_x64(True):
+        sequence = [jnp.asarray(a) for a in memories(1)]
+
+        def run(*sequence: Any) -> Any:
+            memory = {"c": jnp.zeros((K, V + 1)), "m": jnp.asarray(NEVER)}
+            return mlstm(memory, *sequence, START, VALID)[1]
+
+        check_grads(jax.jit(run), sequence, order=1, modes=["rev"])
+        weights = {"recurrent": jnp.asarray(random.normal(0, 0.3, (N, 4 * N)))}
+        zero, drive = {name: jnp.zeros(N) for name in "cnmh"}, jnp.asarray(random.normal(size=(STEPS, 4 * N)))
+
+        def hidden(weights: Any, drive: Any) -> Any:
+            return sequential(lambda c, x: slstm_step(weights, c, x), zero, drive, START, VALID)[1]
+
+        check_grads(jax.jit(hidden), (weights, drive), order=1, modes=["rev"])
