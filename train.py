@@ -6,13 +6,19 @@
       --config.replicas.learning_rates=1e-3,3e-3 --workdir=runs/digits-gru      (six replicas, one program)
   python train.py --workdir=runs/digits-gru --export=best-gru --replica=2       (one of them, to keep)
 
-A config is a file and, after the colon, a mixer: dense, rnn, lstm, gru or attention.
-Files: adding, copy_memory, digits, recall, shakespeare (in configs/).
+A config is a file and, after the colon, a mixer, or several with commas between that take turns block by block.
+Mixers: dense, rnn, irnn, lstm, gru, slstm, mlstm, mingru, minlstm, lru, rglru, s4d, s6, linear, gla, delta,
+gated_delta, tcn, attention (python -m models says where each is from and what it costs).
+Files: adding, copy_memory, digits, recall, shakespeare, translation (in configs/).
 Any field can be set from here, as --config.GROUP.FIELD=VALUE; configs/__init__.py says what each one is:
 
   task       name, and what that task takes: recall has pairs, symbols, max_length
   model      mixer depth width inner feedforward activation norm residual final_norm positions tied dropout pool
-             max_length causal dtype attention.heads attention.bias
+             max_length causal bridge bridge_heads dtype; and what one mixer has of its own, as model.lstm.open:
+             attention(heads bias groups window similarity normaliser placed) rnn(solver) irnn(solver)
+             lstm(forget_bias open solver) gru(solver) mlstm(heads) lru(smallest largest phase) rglru(kernel)
+             s4d(size) s6(size kernel) linear(heads feature nu kernel) gla(heads feature nu kernel)
+             delta(heads feature nu kernel negative) gated_delta(heads feature nu kernel negative) tcn(layers kernel)
   optimizer  learning_rate warmup weight_decay clip b1 b2
   training   steps batch shortest steps_per_call eval_every
   replicas   seeds learning_rates how
@@ -83,7 +89,7 @@ class Run(NamedTuple):
 
     config: dict[str, Any]
     task: Any
-    model: models.Skeleton
+    model: models.Skeleton | models.Seq2Seq
     optimizer: optax.GradientTransformation
 
 
@@ -101,6 +107,7 @@ def build(config: Mapping[str, Any], data_dir: str | Path = "data") -> Run:
         raise ValueError(f"training.shortest={shortest}: the task's sequences have {task.min_length} steps at least")
     model = models.resolve(config["model"], task.max_length)
     sizes = {"vocabulary": task.vocabulary, "channels": task.channels, "outputs": task.outputs, "per": task.per}
+    sizes["separator"] = getattr(task, "separator", None)
     optimizer = config["optimizer"]
     return Run(
         config={**config, "model": model, "versions": versions(config)},
@@ -117,7 +124,8 @@ def build(config: Mapping[str, Any], data_dir: str | Path = "data") -> Run:
 def versions(config: Mapping[str, Any]) -> dict[str, int]:
     """The VERSIONs behind a result: of its mixer, of its task, and of this loop."""
     mixer, task = models.version(config["model"]["mixer"]), tasks.TASKS[config["task"]["name"]].VERSION
-    return {"mixer": mixer, "task": task, "loop": VERSION}
+    bridge = {"bridge": models.Seq2Seq.VERSION} if config["model"].get("bridge") else {}
+    return {"mixer": mixer, "task": task, "loop": VERSION, **bridge}
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,7 +240,9 @@ def train_step(run: Run, task: Any, replica: Replica) -> tuple[Replica, dict[str
     batch = task.sample(for_batch, training["batch"], task.max_length, length)
 
     def objective(params):
-        outputs = apply(run, params, batch, for_dropout if run.config["model"]["dropout"] else None)
+        model = run.config["model"]
+        draws = model["dropout"] or model["positions"] == "randomised"
+        outputs = apply(run, params, batch, for_dropout if draws else None)
         return task.loss(outputs, batch), outputs
 
     (loss, outputs), gradient = jax.value_and_grad(objective, has_aux=True)(replica.params)

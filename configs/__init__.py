@@ -31,11 +31,14 @@ def base(mixer: str) -> ConfigDict:
                 "norm": "pre",  # pre, post, none
                 "residual": True,
                 "final_norm": True,
-                "positions": "none",  # added: sinusoidal, learned; in attention: rope, alibi
+                # added: sinusoidal, learned, randomised; in attention: rope, alibi, hard_alibi, t5, transformer_xl
+                "positions": "none",
                 "tied": False,  # the head shares the embedding
                 "dropout": 0.0,
                 "pool": "last",  # last, mean: what a label for a whole sequence is read from
                 "max_length": 0,  # of learned positions, dense's window and attention's cache; 0: the task's
+                "bridge": "",  # from encoder to decoder: vector, dot, scaled, cosine, additive, general; "": one stack
+                "bridge_heads": 1,  # of the bridge's attention
                 "causal": True,  # False: attention sees the whole sequence, other mixers read it both ways
                 "dtype": "float32",  # of the products; bfloat16 on accelerators
                 **{name: models.options(name) for name in names},  # what only this mixer has, as attention.heads

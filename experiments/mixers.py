@@ -22,7 +22,10 @@ from experiments.compare import recall
 from experiments.statistics import format_interval, interval
 from experiments.study import RECORDS, Row, Scale, Study, told, told_rate, write_results
 
-ROWS = (recall(8, "recall", 3000), Row("copy memory", "copy_memory", {"task.delay": 20, "training.steps": 2000}))
+ROWS = (
+    recall(8, "recall", 3000),
+    Row("copy memory", "copy_memory", {"task.delay": 20, "training.steps": 1000, "training.eval_every": 100}),
+)
 HYBRID = "rglru,attention"
 ORDER = ["attention", *(name for name in models.MIXERS if name != "attention"), HYBRID]
 RECORD = RECORDS / "mixers.csv"

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from models import cost
-from models.attention import Attention
+from models.attention import PLACED, Attention
 from models.bidirectional import Bidirectional
 from models.convolution import TemporalConvolution
 from models.dense import Dense
@@ -27,6 +27,7 @@ from models.linear_recurrence import LRU, RGLRU, Minimal
 from models.normalisers import NORMALISERS
 from models.positions import ADDED, DRAWN_FROM, POSITIONS, SCORED
 from models.recurrence import Recurrence
+from models.seq2seq import BRIDGES, Seq2Seq
 from models.similarity import SIMILARITIES
 from models.skeleton import Skeleton
 from models.state_space import S4D, S6
@@ -37,9 +38,6 @@ SKELETON = ["depth", "width", "max_length", "pool", "activation", "norm", "resid
 SKELETON += ["tied", "dropout"]
 # The fields of a mixer that are no options of its own: what every mixer has, and what makes it this one.
 COMMON = {"width", "inner", "max_length", "dtype", "causal", "positions", "cell", "rule", "name", "parent"}
-
-# Where attention adds positions that are added: to the embedding, or to what these of query, key and value come from.
-PLACES = ("embedding", "q", "k", "v", "qk", "qv", "kv", "qkv")
 
 MIXERS: dict[str, Callable[..., nn.Module]] = {
     "dense": Dense,
@@ -57,8 +55,8 @@ MIXERS: dict[str, Callable[..., nn.Module]] = {
     "s6": S6,
     "linear": partial(LinearAttention, rule="sum", feature="elu"),
     "gla": partial(LinearAttention, rule="gated"),
-    "delta": partial(LinearAttention, rule="delta"),
-    "gated_delta": partial(LinearAttention, rule="gated_delta"),
+    "delta": partial(LinearAttention, rule="delta", kernel=4),
+    "gated_delta": partial(LinearAttention, rule="gated_delta", kernel=4),
     "tcn": TemporalConvolution,
     "attention": Attention,
 }
@@ -79,7 +77,7 @@ SOURCES = {
     "s6": "Gu and Dao 2023 (Mamba), arXiv 2312.00752",
     "linear": "Katharopoulos et al. 2020, arXiv 2006.16236",
     "gla": "Yang et al. 2023, arXiv 2312.06635",
-    "delta": "Schlag et al. 2021, arXiv 2102.11174",
+    "delta": "Schlag et al. 2021, arXiv 2102.11174; Yang et al. 2024, arXiv 2406.06484",
     "gated_delta": "Yang et al. 2024, arXiv 2412.06464",
     "tcn": "Bai, Kolter and Koltun 2018, arXiv 1803.01271",
     "attention": "Vaswani et al. 2017, arXiv 1706.03762",
@@ -116,9 +114,12 @@ def version(mixer: str) -> int:
     return sum(getattr(module(name), "VERSION") for name in dict.fromkeys(pattern(mixer)))  # noqa: B009
 
 
-def build(model: Mapping[str, Any], *, vocabulary: int, channels: int, outputs: int, per: str) -> Skeleton:
+def build(
+    model: Mapping[str, Any], *, vocabulary: int, channels: int, outputs: int, per: str, separator: int | None = None
+) -> Skeleton | Seq2Seq:
     """The network that a resolved `config.model` describes, for inputs and outputs of these sizes.
 
+    With a `bridge` it is an encoder–decoder, which tells source and target apart by the token `separator`.
     Raises ValueError, in one line, for a name or number that can't be built.
     """
     check(model)
@@ -127,16 +128,36 @@ def build(model: Mapping[str, Any], *, vocabulary: int, channels: int, outputs: 
             f"model.tied: the head can share the embedding only where inputs and outputs are the same tokens, "
             f"not with {vocabulary} tokens in and {outputs} outputs"
         )
+    sizes: dict[str, Any] = {"vocabulary": vocabulary, "channels": channels, "per": per}
+    decoder = skeleton(model, outputs=outputs, **sizes)
+    if not model.get("bridge"):  # an older record does not have it
+        return decoder
+    if separator is None:
+        raise ValueError(f"model.bridge={model['bridge']}: this task has no source and target; translation has")
+    # Each direction of the encoder is as large as the decoder, as in Bahdanau et al. 2015.
+    both = [n if name == "attention" else 2 * n for name, n in zip(pattern(model["mixer"]), inners(model), strict=True)]
+    return Seq2Seq(
+        encoder=skeleton({**model, "causal": False, "inner": both}, outputs=0, **sizes),
+        decoder=decoder,
+        bridge=model["bridge"],
+        separator=separator,
+        heads=model["bridge_heads"],
+        halves=True,
+    )
+
+
+def skeleton(model: Mapping[str, Any], **sizes: Any) -> Skeleton:
+    """A skeleton of the mixers that `model` names."""
     names = pattern(model["mixer"])
+    fields = {name: model[name] for name in SKELETON}
+    if inside(model):
+        fields["positions"] = "none"
     return Skeleton(
         mixers=tuple(bound(model, name, inner) for name, inner in zip(names, inners(model), strict=True)),
-        vocabulary=vocabulary,
-        channels=channels,
-        outputs=outputs,
-        per=per,
         hidden=round(model["feedforward"] * model["width"]),
         dtype=jnp.dtype(model["dtype"]),
-        **{name: model[name] for name in SKELETON} | ({"positions": "none"} if inside(model) else {}),
+        **fields,
+        **sizes,
     )
 
 
@@ -220,12 +241,14 @@ def check(model: Mapping[str, Any]) -> None:
             raise ValueError(f"model.{name}={model[name]}: must be {least} or more")
     if min(inners(model)) < 0 or len(inners(model)) != len(names):
         raise ValueError(f"model.inner={model['inner']}: must be 0 or more, one number for all mixers or one for each")
+    if model.get("bridge"):
+        check_bridge(model)
     if not 0 <= model["dropout"] < 1:
         raise ValueError(f"model.dropout={model['dropout']}: must be at least 0 and below 1")
     if model["positions"] in SCORED and "attention" not in names:
         raise ValueError(
             f"model.positions={model['positions']}: acts on attention's scores, which {model['mixer']} has none of; "
-            f"use none, sinusoidal or learned"
+            f"use none, {', '.join(ADDED)}"
         )
     if model["positions"] == "randomised" and model["max_length"] > DRAWN_FROM:
         raise ValueError(
@@ -234,6 +257,17 @@ def check(model: Mapping[str, Any]) -> None:
         )
     for name, inner in zip(names, inners(model), strict=True):
         check_options(name, inner or (model["width"] if name == "attention" else 0), model)
+
+
+def check_bridge(model: Mapping[str, Any]) -> None:
+    """Refuse what can't be an encoder–decoder."""
+    one_of("model.bridge", model["bridge"], BRIDGES)
+    if model["bridge_heads"] < 1 or model["width"] % model["bridge_heads"]:
+        raise ValueError(
+            f"model.bridge_heads={model['bridge_heads']}: must be 1 or more and divide model.width={model['width']}"
+        )
+    if not model["causal"]:
+        raise ValueError("model.causal=False: a decoder is causal; an encoder (model.bridge) looks both ways anyway")
 
 
 def check_options(name: str, inner: int, model: Mapping[str, Any]) -> None:
@@ -269,7 +303,7 @@ def check_attention(own: dict[str, Any], size: int, positions: str) -> None:
     heads, groups = own["heads"], own["groups"]
     one_of("model.attention.similarity", own["similarity"], SIMILARITIES)
     one_of("model.attention.normaliser", own["normaliser"], NORMALISERS)
-    one_of("model.attention.placed", own["placed"], PLACES)
+    one_of("model.attention.placed", own["placed"], PLACED)
     for option in ("groups", "window"):
         if own[option] < 0:
             raise ValueError(f"model.attention.{option}={own[option]}: must be 0 or more")
@@ -294,9 +328,10 @@ def check_attention(own: dict[str, Any], size: int, positions: str) -> None:
 
 
 def divisors(number: int, wanted: int) -> str:
-    """The two divisors of `number` that are nearest to `wanted`, in words."""
-    near = sorted((n for n in range(1, number + 1) if number % n == 0), key=lambda n: abs(n - wanted))[:2]
-    return f"{' and '.join(map(str, near))} do"
+    """The divisors of `number` that are nearest to `wanted`, which is none, on either side: "2 and 4 do"."""
+    all_of_them = [n for n in range(1, number + 1) if number % n == 0]
+    near = [n for n in all_of_them if n < wanted][-1:] + [n for n in all_of_them if n > wanted][:1]
+    return f"{' and '.join(map(str, near))} {'do' if len(near) > 1 else 'does'}"
 
 
 def one_of(field: str, value: str, known: Iterable[str]) -> None:

@@ -1,33 +1,60 @@
-"""Multi-head attention (Bahdanau et al. 2015; Vaswani et al. 2017, §3.2)."""
+"""Multi-head attention: a weighted mean of values, the weights being how like each key is to the query.
 
+    y_t = Σ_h W_h·Σ_s normalise_s(similarity(q_ht, k_hs) + bias_h(t, s))·v_hs
+
+With similarity q·k/√K, softmax and no bias it is that of Vaswani et al. 2017 (arXiv 1706.03762), §3.2; for what else
+may stand there, and from where, see models.similarity, models.normalisers and models.positions. Heads may share keys
+and values in groups (Ainslie et al. 2023, arXiv 2305.13245; all of them: Shazeer 2019, arXiv 1911.02150) and see only a
+window (Beltagy et al. 2020, arXiv 2004.05150, §3.1).
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.core
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
+from models import normalisers, similarity
 from models import positions as position
+from models.scan import resumed
+
+PLACED = ("embedding", "q", "k", "v", "qk", "qv", "kv", "qkv")
 
 
 def attend(
     query: Float[Array, "H T K"],
-    key: Float[Array, "H S K"],
-    value: Float[Array, "H S K"],
-    mask: Bool[Array, "T S"],
+    key: Float[Array, "G S K"],
+    value: Float[Array, "G S V"],
+    mask: Bool[Array, "*#H T S"],
     bias: Float[Array, "H T S"] | None = None,
-) -> Float[Array, "H T K"]:
-    """softmax(q·kᵀ/√K + bias)·v over the keys that `mask` lets through; scores and softmax in float32.
+    *,
+    score: Callable[[Array, Array, similarity.Weights], Array] = similarity.scaled,
+    normalise: Callable[[Array, Array], Array] = normalisers.softmax,
+    learnt: similarity.Weights | None = None,
+) -> tuple[Float[Array, "H T V"], Float[Array, "H T S"]]:
+    """What each head reads, and its weights: normalise(score(q, k) + bias) over the keys that `mask` lets through.
 
-    A query that may see nothing gets zeros.
+    Scores and weights are in float32 at least. A query that may see nothing gets zeros. H/G heads share each key and
+    value. `learnt` is what `score` has of its own, `[H, …]`.
     """
-    scores = jnp.einsum("htk,hsk->hts", query * query.shape[-1] ** -0.5, key).astype(jnp.float32)
-    if bias is not None:
-        scores = scores + bias
-    scores = jnp.where(mask, scores, -1e30)  # finite, so that a row with no key gives no nan
-    weights = jax.nn.softmax(scores, axis=-1) * mask.any(axis=-1)[:, None]
-    return jnp.einsum("hts,hsk->htk", weights.astype(value.dtype), value)
+    scores = over_heads(score, query, key, learnt or {})
+    scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
+    weights = normalise(scores if bias is None else scores + bias, mask)
+    return over_heads(jnp.matmul, weights.astype(value.dtype), value), weights
+
+
+def over_heads(function: Callable, each: Shaped[Array, "H *X"], shared: Shaped[Array, "G *Y"], *own: Any) -> Array:
+    """`function(each[h], shared[h's group], *own[h])` for all heads h, without copies of what a group shares."""
+    heads, groups = len(each), len(shared)
+    if heads == groups:
+        return jax.vmap(function)(each, shared, *own)
+    apart = jax.tree.map(lambda x: x.reshape(groups, heads // groups, *x.shape[1:]), (each, own))
+    y = jax.vmap(jax.vmap(function, (0, None, *[0] * len(own))))(apart[0], shared, *apart[1])
+    return y.reshape(heads, *y.shape[2:])
 
 
 def visible(
@@ -46,9 +73,18 @@ def visible(
 class Attention(nn.Module):
     """`heads` heads that share `inner` features; query, key and value each with weights and bias of their own.
 
+    `groups` of heads have a key and a value in common (0: as many as heads, so that each has its own). With a `window`,
+    a query sees the last so many tokens of its segment, itself among them, by their positions (0: all of them).
+    Positions that are added (positions.ADDED) are `placed`, one of PLACED: by the skeleton in the embedding, and so in
+    everything; or here, in every layer, in what these of query, key and value are made from and in nothing else.
+
     Causal attention streams with a cache of keys and values for `max_length` tokens, or for the first call's if that
     has more. Calls that would overflow it raise ValueError where the number of tokens is known, and give nan where
-    it is traced.
+    it is traced. With a window the cache holds the `window` − 1 tokens before the next, padding left out, and the
+    stream may go on for ever.
+
+    On request, `apply(…, mutable="intermediates")` also gives the attention "weights" `[B, H, T, S]` and what each of
+    the "heads" read, `[B, H, T, K]`.
     """
 
     width: int
@@ -59,6 +95,11 @@ class Attention(nn.Module):
     causal: bool = True
     positions: str = "none"
     dtype: Any = jnp.float32
+    groups: int = 0
+    window: int = 0
+    similarity: str = "scaled"
+    normaliser: str = "softmax"
+    placed: str = "embedding"
 
     VERSION = 1
 
@@ -72,73 +113,159 @@ class Attention(nn.Module):
         segments: Int[Array, "B T"],
         rng: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "B T D"], Any]:
-        """The state is `{"key", "value": [B, H, L, K], "positions", "segments": [B, L], "count": []}`, or None where
-        attention is not causal."""
-        if self.inner % self.heads:
+        """The state is `{"key", "value": [B, G, L, K], "positions", "segments": [B, L], "count": []}`, with a window
+        `count` is missing; or None where attention is not causal."""
+        heads, groups = self.heads, self.groups or self.heads
+        if self.inner % heads:
             raise ValueError(
-                f"model.attention.heads={self.heads}: attention's inner width {self.inner} must be divisible by it"
+                f"model.attention.heads={heads}: attention's inner width {self.inner} must be divisible by it"
             )
+        if heads % groups:
+            raise ValueError(f"model.attention.groups={groups}: must divide the {heads} heads")
         if state is not None and not self.causal:
             raise ValueError("attention that is not causal sees the whole sequence at once and can't be streamed")
         batch, steps, _ = x.shape
-        size = self.inner // self.heads
-        query, key, value = self.projections(x).reshape(batch, steps, 3, self.heads, size).transpose(2, 0, 3, 1, 4)
+        size = self.inner // heads
+        vectors = None
+        if self.positions in position.ADDED and self.placed != "embedding":
+            vectors = position.added(self, self.positions, positions, segments, self.width, self.max_length, rng)
+        qkv = self.projections(x, vectors, groups * size).reshape(batch, steps, heads + 2 * groups, size)
+        query, key, value = jnp.split(qkv.transpose(0, 2, 1, 3), [heads, heads + groups], axis=1)
         if self.positions == "rope":
             if size % 2:
                 raise ValueError(f"model.positions=rope: the head size {size} must be even")
             query, key = jax.vmap(position.rope)(query, positions), jax.vmap(position.rope)(key, positions)
 
-        if state is None:
-            seen, count = {"key": key, "value": value, "positions": positions, "segments": segments}, 0
-        else:
-            seen, count = remember(state, key, value, positions, segments), state["count"]
-        mask = jax.vmap(lambda q, k: visible(q, k, count, self.causal))(segments, seen["segments"])
-        bias = None
-        if self.positions == "alibi":
-            bias = jax.vmap(lambda q, k: position.alibi(q, k, self.heads))(positions, seen["positions"])
-        y = jax.vmap(attend)(query, seen["key"], seen["value"], mask, bias)
+        seen, offset, after = self.recall(
+            state, {"key": key, "value": value, "positions": positions, "segments": segments}
+        )
+        initial = similarity.initial(self.similarity, heads, size)
+        read = partial(
+            attend,
+            score=similarity.SIMILARITIES[self.similarity],
+            normalise=normalisers.NORMALISERS[self.normaliser],
+            learnt={name: self.param(name, make) for name, make in initial.items()},
+        )
+        of_distances = self.of_distances(size)
+
+        def one(query: Array, positions: Array, segments: Array, seen: dict[str, Array]) -> tuple[Array, Array]:
+            """One sequence of the batch."""
+            mask = visible(segments, seen["segments"], offset, self.causal)
+            if self.window:
+                mask = mask & position.near(positions, seen["positions"], self.window)
+            if self.positions == "hard_alibi":
+                mask = mask & position.hard_alibi(positions, seen["positions"], heads)
+            query, bias = of_distances(query, positions, seen["positions"])
+            return read(query, seen["key"], seen["value"], mask, bias)
+
+        y, weights = jax.vmap(one)(query, positions, segments, seen)
+        self.sow("intermediates", "weights", weights)
+        self.sow("intermediates", "heads", y)
         if state is not None:
-            y = jnp.where(count + steps <= seen["key"].shape[2], y, jnp.nan)
+            y = jnp.where(offset + steps <= seen["key"].shape[2], y, jnp.nan)
         y = nn.Dense(self.width, use_bias=self.bias, dtype=self.dtype, name="output")(
             y.transpose(0, 2, 1, 3).reshape(batch, steps, self.inner)
         )
-        if not self.causal:
-            return y, None
-        if state is None:
-            capacity = max(self.max_length, steps)
-            seen = jax.tree.map(lambda a: pad_to(a, capacity, axis=a.ndim - 2 if a.ndim == 4 else 1), seen)
-        return y, {**seen, "count": jnp.asarray(count + steps, jnp.int32)}
+        return y, after
 
-    def projections(self, x: Float[Array, "B T D"]) -> Float[Array, "B T {3*self.inner}"]:
-        """Query, key and value side by side, in one product."""
+    def projections(
+        self, x: Float[Array, "B T D"], vectors: Float[Array, "B T D"] | None, shared: int
+    ) -> Float[Array, "B T {self.inner+2*shared}"]:
+        """Query, key and value side by side, `shared` being the width of the latter two: in one product, unless the
+        positions' `vectors` are added to some of their inputs only."""
         initial = nn.initializers.lecun_normal()
-        names = ("query", "key", "value")
-        kernels = [self.param(f"{name}_kernel", initial, (self.width, self.inner)) for name in names]
-        y = x.astype(self.dtype) @ jnp.concatenate(kernels, axis=1).astype(self.dtype)
+        widths = {"query": self.inner, "key": shared, "value": shared}
+        kernels = [self.param(f"{name}_kernel", initial, (self.width, n)) for name, n in widths.items()]
+        x = x.astype(self.dtype)
+        if vectors is None:
+            y = x @ jnp.concatenate(kernels, axis=1).astype(self.dtype)
+        else:
+            moved = x + vectors.astype(self.dtype)
+            inputs = [moved if name[0] in self.placed else x for name in widths]
+            y = jnp.concatenate([a @ k.astype(self.dtype) for a, k in zip(inputs, kernels, strict=True)], axis=-1)
         if self.bias:
-            biases = [self.param(f"{name}_bias", nn.initializers.zeros, (self.inner,)) for name in names]
+            biases = [self.param(f"{name}_bias", nn.initializers.zeros, (n,)) for name, n in widths.items()]
             y = y + jnp.concatenate(biases).astype(self.dtype)
         return y
 
+    def of_distances(self, size: int) -> Callable[[Array, Array, Array], tuple[Array, Array | None]]:
+        """How positions act on the scores of one sequence: (query, its positions, the keys') → (query, bias)."""
+        if self.positions == "alibi":
+            return lambda query, at, keys: (query, position.alibi(at, keys, self.heads))
+        if self.positions == "t5":
+            initial = nn.initializers.normal(self.width**-0.5)
+            table = self.param("distance_bias", initial, (self.heads, position.BUCKETS))
+            return lambda query, at, keys: (query, position.t5(at, keys, table, self.causal))
+        if self.positions == "transformer_xl":
+            features = 2 * ((self.width + 1) // 2)
+            initial = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2))
+            kernel = self.param("distance_kernel", initial, (features, self.heads, size)).astype(self.dtype)
+            u, v = (
+                self.param(f"distance_{name}", nn.initializers.normal(0.02), (self.heads, 1, size)).astype(self.dtype)
+                for name in "uv"
+            )
+            scale = size**-0.5 if self.similarity == "scaled" else 1
+            return lambda query, at, keys: (query + u, scale * position.transformer_xl(query + v, at, keys, kernel))
+        return lambda query, at, keys: (query, None)
 
-def remember(state: Any, key: Array, value: Array, positions: Array, segments: Array) -> dict[str, Array]:
+    def recall(self, state: Any, new: dict[str, Array]) -> tuple[dict[str, Array], Array | int, Any]:
+        """What the queries look at, the place of the first of them in it, and the state to go on from."""
+        if not self.causal:
+            return new, 0, None
+        steps = new["segments"].shape[1]
+        if self.window:
+            places = self.window - 1
+            past = resumed(state, jax.tree.map(lambda a: jnp.zeros(shape_with(a, places), a.dtype), new))
+            both = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=tokens_axis(b)), past, new)
+            after = jax.vmap(partial(latest, count=places))(both)
+            return (new, 0, after) if state is None else (both, places, after)
+        if state is None:
+            capacity = max(self.max_length, steps)
+            after = jax.tree.map(lambda a: pad_to(a, capacity, tokens_axis(a)), new)
+            return new, 0, {**after, "count": jnp.asarray(steps, jnp.int32)}
+        capacity = (
+            state["segments"].shape[-1] if isinstance(state, Mapping) and "segments" in state else self.max_length
+        )
+        empty = jax.tree.map(lambda a: jax.ShapeDtypeStruct(shape_with(a, capacity), a.dtype), new)
+        state = resumed(state, {**empty, "count": jax.ShapeDtypeStruct((), jnp.int32)})
+        seen = remember(state, new)
+        return seen, state["count"], {**seen, "count": jnp.asarray(state["count"] + steps, jnp.int32)}
+
+
+def remember(state: Any, new: dict[str, Array]) -> dict[str, Array]:
     """The cache with these tokens written behind the `count` that it holds."""
-    capacity, count, steps = state["key"].shape[2], state["count"], key.shape[2]
+    capacity, count, steps = state["segments"].shape[1], state["count"], new["segments"].shape[1]
     if not isinstance(count, jax.core.Tracer) and int(count) + steps > capacity:
         raise ValueError(
             f"attention's cache holds {capacity} tokens, of which {int(count)} are used: {steps} more don't fit; "
             f"raise model.max_length"
         )
-
-    def write(name: str, new: Array, axis: int) -> Array:
-        return jax.lax.dynamic_update_slice_in_dim(state[name], new.astype(state[name].dtype), count, axis)
-
     return {
-        "key": write("key", key, 2),
-        "value": write("value", value, 2),
-        "positions": write("positions", positions, 1),
-        "segments": write("segments", segments, 1),
+        name: jax.lax.dynamic_update_slice_in_dim(state[name], a.astype(state[name].dtype), count, tokens_axis(a))
+        for name, a in new.items()
     }
+
+
+def latest(tokens: dict[str, Array], count: int) -> dict[str, Array]:
+    """The last `count` tokens of one sequence that are no padding, in order; behind zeros where there are fewer."""
+    real = tokens["segments"] != 0
+    order = jnp.argsort(real, stable=True)[len(real) - count :]
+
+    def pick(a: Array) -> Array:
+        there = real[order][:, None] if a.ndim == 3 else real[order]
+        return jnp.where(there, jnp.take(a, order, axis=tokens_axis(a), mode="clip"), 0)
+
+    return jax.tree.map(pick, tokens)
+
+
+def tokens_axis(array: Array) -> int:
+    """Which axis of `[B, G, L, K]` or `[B, L]`, or of these without the batch, is the one over tokens."""
+    return array.ndim // 2
+
+
+def shape_with(array: Array, tokens: int) -> tuple[int, ...]:
+    """Its shape, but for so many tokens."""
+    return tuple(tokens if axis == tokens_axis(array) else n for axis, n in enumerate(array.shape))
 
 
 def pad_to(array: Array, size: int, axis: int) -> Array:

@@ -16,7 +16,9 @@ def parameters(tree: Any) -> int:
 
 def mixer_parameters(params: dict) -> int:
     """Those of the mixers alone."""
-    return sum(parameters(part) for name, part in params.items() if name.startswith("mixer_") and "norm" not in name)
+    stacks = [params[name] for name in ("encoder", "decoder") if name in params] or [params]
+    mixers = [part for s in stacks for name, part in s.items() if name.startswith("mixer_") and "norm" not in name]
+    return sum(map(parameters, mixers))
 
 
 def state_floats(state: Any) -> int:
@@ -45,7 +47,8 @@ def flops(function: Callable, *args: Any) -> int:
     Counted in the jaxpr, with a scan's body as often as it runs, which XLA's own counter does not do. A product of
     matrices counts two for each term, anything else that computes (exp as well as +) one for each number it reads or
     makes, whichever are more. A complex number counts as two, a complex product as six, a term of one as eight. A while
-    loop, whose length is not known, counts once; of a condition's branches the one that costs most.
+    loop, whose length is not known, counts once; of a condition's branches the one that costs most, and of forms for
+    several platforms the last, which is for accelerators.
     """
     return sum(work(function, *args))
 
@@ -72,6 +75,7 @@ def _work(jaxpr: Any) -> tuple[int, int]:
         if inner:
             times = equation.params["length"] if name == "scan" else 1
             found = [max(inner, key=sum)] if name == "cond" else inner
+            found = inner[-1:] if equation.params.get("branches_platforms") else found
             products += times * sum(one[0] for one in found)
             others += times * sum(one[1] for one in found)
         elif name == "dot_general":
@@ -96,6 +100,7 @@ def _depths(jaxpr: Any, given: list[int]) -> list[int]:
         if name == "scan":
             after = _depths_of_scan(equation, inner[0], before)
         elif name == "cond":
+            inner = inner[-1:] if equation.params.get("branches_platforms") else inner
             after = [max(column) for column in zip(*(_depths(j, before[1:]) for j in inner), strict=True)]
             after = [max(one, before[0]) for one in after]
         elif name == "while":

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from models.scan import boundaries, sequential
+from models.scan import boundaries, resumed, sequential
 
 
 def window_product(x: Float[Array, "T M"], blocks: Float[Array, "W W M N"]) -> Float[Array, "T N"]:
@@ -88,9 +88,9 @@ class Dense(nn.Module):
         valid = segments != 0
         u = jnp.where(valid[..., None], u, 0)
         place = jnp.where(valid, positions, 0)
+        empty = jnp.zeros((len(x), window, given), self.dtype)
+        begun = {"window": empty, "segment": jnp.zeros(len(x), jnp.int32)}
         if state is None:
-            empty = jnp.zeros((len(x), window, given), self.dtype)
-            begun = {"window": empty, "segment": jnp.zeros(len(x), jnp.int32)}
             y, state = jax.lax.cond(
                 in_order(positions, segments),
                 lambda: self.at_once(u, blocks, begun, segments),
@@ -98,7 +98,7 @@ class Dense(nn.Module):
                 jax.checkpoint(lambda: self.one_by_one(u, blocks, begun, place, segments)),
             )
         else:
-            y, state = self.one_by_one(u, blocks, state, place, segments)
+            y, state = self.one_by_one(u, blocks, resumed(state, begun), place, segments)
         y = y + biases.at[place].get(mode="fill", fill_value=jnp.nan)
         return nn.Dense(self.width, dtype=self.dtype, name="output")(y) if narrow else y, state
 

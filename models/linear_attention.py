@@ -10,7 +10,7 @@ one a feature); Yang et al. 2024 (arXiv 2406.06484 and 2412.06464; the delta rul
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -99,6 +99,7 @@ class LinearAttention(nn.Module):
     negative: bool = False
 
     VERSION = 1
+    ONLY: ClassVar = {"negative": ("delta", "gated_delta")}
     causal = True
 
     @nn.compact

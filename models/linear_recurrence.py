@@ -172,10 +172,8 @@ def empty(batch: int, shape: tuple[int, ...], dtype: Any = jnp.float32) -> dict[
     return {"h": jnp.zeros((batch, *shape), dtype), "segment": jnp.zeros(batch, jnp.int32)}
 
 
-def scanned(
-    a: Array, b: Array, state: dict[str, Array], segments: Int[Array, "B T"], how: str = "associative"
-) -> tuple[Array, dict[str, Array]]:
+def scanned(a: Array, b: Array, state: dict[str, Array], segments: Int[Array, "B T"]) -> tuple[Array, dict[str, Array]]:
     """`scan.affine` over a batch: all states [B, T, …], and the last to go on from."""
     start, valid, last = jax.vmap(boundaries)(segments, state["segment"])
-    h = jax.vmap(lambda *one: affine(*one, how=how))(a, b, state["h"], start, valid)
+    h = jax.vmap(affine)(a, b, state["h"], start, valid)
     return h, {"h": h[:, -1], "segment": last}

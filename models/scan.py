@@ -1,6 +1,7 @@
 """One recurrence over a sequence whose state starts anew with each segment and stands still over padding."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -54,39 +55,47 @@ def affine(
     start: Bool[Array, "T"],
     valid: Bool[Array, "T"],
     *,
-    how: str = "associative",
-    chunk: int = 64,
+    how: str = "auto",
+    chunk: int = 256,
 ) -> Shaped[Array, "T *S"]:
     """h_t = a_t·h_{t−1} + b_t, element by element, for all t; `before` is forgotten at a `start`, h held where not
     `valid`.
 
     `how` says in which order: "sequential" takes T steps, "associative" about 2·log₂T (Blelloch 1990: the pairs
-    (a, b) compose), "chunked" T/`chunk` steps of an associative scan each, which never holds more than a chunk's pairs.
+    (a, b) compose), "chunked" T/`chunk` steps and an associative scan within each, which holds a chunk's pairs and no
+    more. "auto" is sequential on a CPU, where few cores make the fewest operations the fastest, and else chunked.
     """
     shape = (-1,) + (1,) * (b.ndim - 1)
     start, valid = start.reshape(shape), valid.reshape(shape)
     a = jnp.broadcast_to(jnp.where(valid, jnp.where(start, 0, a), 1), b.shape)
     b = jnp.where(valid, b, 0)
-    if how == "sequential":
+    ways = {"sequential": one_by_one, "associative": by_halves, "chunked": partial(by_chunks, chunk=chunk)}
+    if how == "auto":
+        return jax.lax.platform_dependent(a, b, before, cpu=ways["sequential"], default=ways["chunked"])
+    if how not in ways:
+        raise ValueError(f"how={how}: must be one of auto, {', '.join(ways)}")
+    return ways[how](a, b, before)
 
-        def step(h, ab):
-            h = ab[0] * h + ab[1]
-            return h, h
 
-        return jax.lax.scan(step, before, (a, b))[1]
-    if how == "associative":
-        a, b = jax.lax.associative_scan(compose, (a, b))
-        return a * before + b
-    if how != "chunked":
-        raise ValueError(f"how={how}: must be one of sequential, associative, chunked")
+def one_by_one(a: Shaped[Array, "T *S"], b: Shaped[Array, "T *S"], before: Shaped[Array, "*S"]) -> Array:
+    def step(h: Array, ab: tuple[Array, Array]) -> tuple[Array, Array]:
+        h = ab[0] * h + ab[1]
+        return h, h
 
-    def one(h, a, b, valid):
-        a = jnp.where(valid, a, 1)  # where the last chunk was filled up, which leaves h as it is
-        a, b = jax.lax.associative_scan(compose, (a, b))
-        h = a * h + b
+    return jax.lax.scan(step, before, (a, b))[1]
+
+
+def by_halves(a: Shaped[Array, "T *S"], b: Shaped[Array, "T *S"], before: Shaped[Array, "*S"]) -> Array:
+    a, b = jax.lax.associative_scan(compose, (a, b))
+    return a * before + b
+
+
+def by_chunks(a: Shaped[Array, "T *S"], b: Shaped[Array, "T *S"], before: Shaped[Array, "*S"], chunk: int) -> Array:
+    def one(h: Array, a: Array, b: Array) -> tuple[Array, Array]:
+        h = by_halves(a, b, h)
         return h[-1], h
 
-    return in_chunks(one, before, (a, b, jnp.ones_like(valid)), chunk)[1]
+    return in_chunks(one, before, (a, b), chunk)[1]
 
 
 def within(start: Bool[Array, "T"]) -> tuple[Bool[Array, "T T"], Bool[Array, "T"]]:

@@ -74,7 +74,7 @@ class S4D(nn.Module):
             self.param("imaginary", lambda _, shape: jnp.broadcast_to(jnp.pi * jnp.arange(s), shape), (n, s)),
         )
         drive = u[..., None] * b
-        h, state = scanned(jnp.broadcast_to(a, drive.shape), drive, state, segments, how="chunked")
+        h, state = scanned(jnp.broadcast_to(a, drive.shape), drive, state, segments)
         read = jax.lax.complex(*(self.param(f"read_{part}", nn.initializers.normal(0.5**0.5), (n, s)) for part in "ri"))
         y = 2 * (h * read).real.sum(axis=-1) + self.param("skip", nn.initializers.normal(1.0), (n,)) * u
         y, gate = jnp.split(nn.Dense(2 * self.width, dtype=self.dtype, name="output")(nn.gelu(y)), 2, axis=-1)
@@ -130,7 +130,7 @@ class S6(nn.Module):
         rates = self.param("log_rates", lambda _, shape: jnp.broadcast_to(jnp.log(1.0 + jnp.arange(s)), shape), (n, s))
         u = u.astype(jnp.float32)
         a, drive = jax.vmap(s6, in_axes=(0, 0, 0, None))(u, step, b.astype(jnp.float32), rates)
-        h, after = scanned(a, drive, {name: state[name] for name in ("h", "segment")}, segments, how="chunked")
+        h, after = scanned(a, drive, {name: state[name] for name in ("h", "segment")}, segments)
         y = jnp.einsum("btns,bts->btn", h, c.astype(jnp.float32)) + self.param("skip", nn.initializers.ones, (n,)) * u
         y = nn.Dense(self.width, use_bias=False, dtype=self.dtype, name="output")(y.astype(self.dtype) * nn.silu(gate))
         return y, after | {"past": past}

@@ -6,8 +6,16 @@ from tasks.characters import Characters
 from tasks.copying import CopyMemory
 from tasks.pixels import Pixels
 from tasks.recall import Recall
+from tasks.translation import Translation
 
-__all__ = ["TASKS", "Adding", "Batch", "Characters", "CopyMemory", "Pixels", "Recall", "Split", "Task"]
+__all__ = ["TASKS", "Adding", "Batch", "Characters", "CopyMemory", "Pixels", "Recall", "Split", "Task", "Translation"]
 
 # Name: class, called with the fields of a config and, for real data, with what `datasets.load` returns.
-TASKS = {"recall": Recall, "copy_memory": CopyMemory, "adding": Adding, "pixels": Pixels, "characters": Characters}
+TASKS = {
+    "recall": Recall,
+    "copy_memory": CopyMemory,
+    "adding": Adding,
+    "pixels": Pixels,
+    "characters": Characters,
+    "translation": Translation,
+}

@@ -31,9 +31,15 @@ def test_a_config_for_an_unknown_mixer_names_the_nearest():
 
 def test_help_alone_names_every_field_and_every_config_file():
     told = train.__doc__ or ""
-    words = set(told.replace(",", " ").replace(":", " ").split())
-    for field in records.flat(configs.base("attention").to_dict()):
+    words = set(told.replace(",", " ").replace(":", " ").replace(";", " ").split())
+    fields = configs.base("attention").to_dict()
+    del fields["model"]["attention"]
+    for field in records.flat(fields):
         short = field.split(".", 1)[1]
         assert short in words, field
+    for mixer in models.MIXERS:
+        own = models.options(mixer)
+        assert not own or f"{mixer}({' '.join(own)})" in " ".join(told.split())
+    assert " ".join(told.split()).split("Mixers: ")[1].split(" (")[0] == ", ".join(models.MIXERS)
     listed = told.split("Files: ")[1].split(" (in configs/)")[0]
     assert listed.split(", ") == FILES

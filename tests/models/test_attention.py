@@ -7,7 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.attention import Attention, attend, visible
+import models
+from configs import base
+from models import normalisers, similarity
+from models.attention import PLACED, Attention, attend, visible
+from models.positions import sinusoidal
 
 D, N, HEADS, STEPS = 6, 8, 2, 5
 random = np.random.default_rng(0)
@@ -77,13 +81,11 @@ def test_attend_is_the_written_loop():
             e = np.exp([q[h, t] @ k[h, s] / 2 + bias[h, t, s] for s in seen])
             expected[h, t] = sum(w * v[h, s] for w, s in zip(e / e.sum(), seen, strict=True))
     arrays = list(map(jnp.asarray, (q, k, v, mask, bias)))
-    np.testing.assert_allclose(jax.jit(attend)(*arrays), expected, atol=1e-5)
-
-    basis = jnp.broadcast_to(jnp.eye(STEPS)[:, :4], (HEADS, STEPS, 4))  # what returns are the weights of keys 0 … 3
-    weights = np.asarray(jax.jit(attend)(*arrays[:2], basis, *arrays[3:]))
+    y, weights = map(np.asarray, jax.jit(attend)(*arrays))
+    np.testing.assert_allclose(y, expected, atol=1e-5)
     assert (weights >= 0).all()
-    np.testing.assert_allclose(weights[:, 0].sum(axis=-1), 1, atol=1e-6)
-    np.testing.assert_array_equal(weights[:, ~mask[:, :4]], 0)
+    np.testing.assert_allclose(weights[:, :2].sum(axis=-1), 1, atol=1e-6)
+    np.testing.assert_array_equal(weights[:, ~mask], 0)
 
 
 def test_a_query_that_sees_nothing_gets_zeros():
@@ -91,7 +93,7 @@ def test_a_query_that_sees_nothing_gets_zeros():
     q, k, v = (jnp.asarray(random.normal(size=(1, 3, 4)), jnp.float32) for _ in range(3))
 
     def total(q: Any, k: Any, v: Any):
-        y = attend(q, k, v, jnp.zeros((3, 3), bool))
+        y, _ = attend(q, k, v, jnp.zeros((3, 3), bool))
         return y.sum(), y
 
     (_, y), gradients = jax.jit(jax.value_and_grad(total, (0, 1, 2), has_aux=True))(q, k, v)
@@ -118,10 +120,11 @@ def test_without_positions_it_does_not_know_order(positions: str, equivariant: b
     assert np.abs(permuted - causal[:, order]).max() > 0.01
 
 
-@pytest.mark.parametrize("positions", ["rope", "alibi"])
+@pytest.mark.parametrize("positions", ["rope", "alibi", "hard_alibi", "t5", "transformer_xl"])
 def test_only_distances_matter_to_it(positions: str):
     """Every token moved by as much changes nothing, also by places that leave gaps; tokens moved apart change it."""
-    module, params = CAUSAL.clone(positions=positions), drawn(CAUSAL)
+    module = CAUSAL.clone(positions=positions, heads=4, window=4 if positions == "hard_alibi" else 0)
+    params = drawn(module)
     y, moved, apart = (np.asarray(call(module, params, X, at)[0]) for at in (PLACES, PLACES + 17, PLACES * 3))
     np.testing.assert_allclose(moved, y, atol=1e-5)
     assert np.abs(apart - y)[:, 1:].max() > 0.01
@@ -162,6 +165,7 @@ def test_looking_ahead_can_not_be_streamed():
     ("fields", "message"),
     [
         ({"heads": 3}, r"model\.attention\.heads=3: attention's inner width 8 must be divisible by it"),
+        ({"heads": 4, "groups": 3}, r"model\.attention\.groups=3: must divide the 4 heads"),
         ({"heads": 8, "positions": "rope"}, r"model\.positions=rope: the head size 1 must be even"),
     ],
 )
@@ -175,3 +179,256 @@ def test_bias_can_be_left_out():
     bare = {"/".join(p.key for p in path[1:]) for path, _ in jax.tree.leaves_with_path(drawn(CAUSAL.clone(bias=False)))}
     assert bare == {"query_kernel", "key_kernel", "value_kernel", "output/kernel"}
     assert names - bare == {"query_bias", "key_bias", "value_bias", "output/bias"}
+
+
+# ---- heads, groups and windows --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", similarity.SIMILARITIES)
+def test_a_group_of_heads_shares_a_key_and_a_value(name: str):
+    """As if each head had a copy of it; what a similarity learns is still each head's own."""
+    q, k, v = (jnp.asarray(random.normal(size=(n, STEPS, 4)), jnp.float32) for n in (6, 2, 2))
+    learnt = {what: make(jax.random.key(1)) for what, make in similarity.initial(name, 6, 4).items()}
+    learnt = jax.tree.map(lambda p: p + jnp.asarray(random.normal(size=p.shape), jnp.float32), learnt)
+    mask = jnp.tril(jnp.ones((STEPS, STEPS), bool))
+    call = jax.jit(partial(attend, score=similarity.SIMILARITIES[name]))
+    shared = call(q, k, v, mask, learnt=learnt)
+    copied = call(q, jnp.repeat(k, 3, axis=0), jnp.repeat(v, 3, axis=0), mask, learnt=learnt)
+    for a, b in zip(shared, copied, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_groups_are_heads_with_the_same_kernels(groups: int):
+    """One group, multi-query, to as many as heads, which is what there is without groups: down to the names."""
+    grouped = CAUSAL.clone(heads=4, groups=groups)
+    params = drawn(grouped)
+    size = N // 4
+    full = jax.tree.map(lambda p: p, params)
+    for name in ("key_kernel", "value_kernel", "key_bias", "value_bias"):
+        own = params["params"][name]
+        assert own.shape[-1] == groups * size
+        repeated = jnp.repeat(own.reshape(*own.shape[:-1], groups, size), 4 // groups, axis=-2)
+        full["params"][name] = repeated.reshape(*own.shape[:-1], N)
+    plain = CAUSAL.clone(heads=4)
+    assert jax.tree.structure(drawn(plain)) == jax.tree.structure(full)
+    (y, state), (expected, _) = call(grouped, params, X), call(plain, full, X)
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    assert state["key"].shape[1] == state["value"].shape[1] == groups
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, STEPS, 99])
+def test_a_window_is_attention_over_the_last_tokens(window: int):
+    """The query's own among them; by position, so that tokens farther apart are fewer."""
+    module, params = CAUSAL.clone(window=window), drawn(CAUSAL)
+    y, _ = call(module, params, X)
+    for t in range(STEPS):
+        last = slice(max(0, t + 1 - window), t + 1)
+        alone, _ = call(CAUSAL, params, X[:, last], PLACES[:, last], ONES[:, last])
+        np.testing.assert_allclose(y[:, t], alone[:, -1], atol=1e-5)
+    apart, _ = call(module, params, X, 50 * PLACES)
+    np.testing.assert_allclose(apart, call(CAUSAL.clone(window=1 if window < 50 else 2), params, X)[0], atol=1e-5)
+
+
+def test_a_window_looks_ahead_as_far_as_back():
+    module, params = CAUSAL.clone(causal=False, window=2), drawn(CAUSAL)
+    y, _ = call(module, params, X)
+    for t in range(STEPS):
+        around = slice(max(0, t - 1), t + 2)
+        whole, _ = call(module.clone(window=0), params, X[:, around], PLACES[:, around], ONES[:, around])
+        np.testing.assert_allclose(y[:, t], whole[:, min(t, 1)], atol=1e-5)
+
+
+def test_a_window_streams_for_ever_from_a_small_cache():
+    """`window` − 1 tokens, whatever `max_length` or the first call; padding takes none of their places."""
+    module, steps = CAUSAL.clone(window=3), 40
+    params, x = drawn(CAUSAL), jnp.asarray(random.normal(size=(2, steps, D)), jnp.float32)
+    places = jnp.broadcast_to(jnp.arange(steps), (2, steps))
+    whole, last = call(module, params, x, places, jnp.ones_like(places))
+    padding, zeros = jnp.full((2, 1, D), 7.0), jnp.zeros((2, 1), jnp.int32)
+    ys: list[Any] = []
+    state: Any = None
+    for t in range(steps):
+        y, state = call(module, params, x[:, [t]], places[:, [t]], zeros + 1, state)
+        _, state = call(module, params, padding, zeros, zeros, state)
+        ys.append(y)
+    np.testing.assert_allclose(jnp.concatenate(ys, axis=1), whole, atol=1e-5)
+    assert state["key"].shape == (2, HEADS, 2, N // HEADS)
+    np.testing.assert_array_equal(state["positions"], places[:, -2:])
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(last), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+# ---- where positions are added --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("placed", PLACED)
+def test_positions_are_added_where_they_are_placed(placed: str):
+    """To what query, key or value is made from, before its weights; elsewhere nothing is."""
+    module, params = CAUSAL.clone(positions="sinusoidal", placed=placed), drawn(CAUSAL)
+    y, _ = call(module, params, X)
+    own = params["params"]
+    vectors = sinusoidal(jnp.arange(STEPS), D)
+    made = [
+        ((X + vectors if name[0] in placed else X) @ own[f"{name}_kernel"] + own[f"{name}_bias"])
+        .reshape(2, STEPS, HEADS, -1)
+        .swapaxes(1, 2)
+        for name in ("query", "key", "value")
+    ]
+    mask = jnp.tril(jnp.ones((STEPS, STEPS), bool))
+    heads, _ = jax.vmap(lambda q, k, v: attend(q, k, v, mask))(*made)
+    expected = heads.swapaxes(1, 2).reshape(2, STEPS, N) @ own["output"]["kernel"] + own["output"]["bias"]
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    if placed == "qkv":
+        np.testing.assert_allclose(y, call(CAUSAL, params, X + vectors)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("positions", ["learned", "randomised"])
+def test_placed_positions_are_attention_s_and_not_the_embedding_s(positions: str):
+    """A table in each layer, or draws by its own rng; at "embedding" the skeleton has them."""
+    for placed, inside in (("embedding", False), ("qk", True)):
+        network = models.build(
+            resolved(positions=positions, attention={"placed": placed}),
+            vocabulary=5,
+            channels=0,
+            outputs=5,
+            per="token",
+        )
+        mixer: Any = network.mixers[0](width=64)
+        assert (network.positions, mixer.positions) == (("none", positions) if inside else (positions, "none"))
+        params = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
+        if positions == "learned":
+            assert ("positions" in params["mixer_0"], "positions" in params) == (inside, not inside)
+    module = CAUSAL.clone(positions=positions, placed="qk")
+    params = drawn(module)
+    ys = [module.apply(params, X, positions=PLACES, segments=ONES, rng=rng)[0] for rng in (None, jax.random.key(0))]
+    assert bool(np.abs(ys[0] - ys[1]).max() > 1e-3) is (positions == "randomised")
+
+
+@pytest.mark.parametrize("name", ["dot", "scaled"])
+def test_transformer_xl_adds_what_each_head_wants_of_content_and_of_distance(name: str):
+    """Weights are softmax((q + u)·k + (q + v)·W·φ(t − s)), all of it scaled or not (Dai et al. 2019, §3.3)."""
+    module = CAUSAL.clone(positions="transformer_xl", similarity=name)
+    params = drawn(module)
+    _, extra = module.apply(params, X, positions=PLACES, segments=ONES, mutable="intermediates")
+    own = jax.tree.map(np.asarray, params["params"])
+    q, k = (
+        (X @ own[f"{name}_kernel"] + own[f"{name}_bias"]).reshape(2, STEPS, HEADS, -1).swapaxes(1, 2)
+        for name in ("query", "key")
+    )
+    angles = (np.arange(STEPS)[:, None] - np.arange(STEPS))[..., None] / 10000 ** (np.arange(3) * 2 / D)
+    feature = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
+    scores = np.einsum("bhtk,bhsk->bhts", q + own["distance_u"], k)
+    scores += np.einsum("bhtk,fhk,tsf->bhts", q + own["distance_v"], own["distance_kernel"], feature)
+    scores = scores / (np.sqrt(N // HEADS) if name == "scaled" else 1) - 1e9 * np.triu(np.ones((STEPS, STEPS)), 1)
+    weights: Any = extra["intermediates"]["weights"][0]
+    np.testing.assert_allclose(weights, jax.nn.softmax(scores), atol=1e-5)
+
+
+# ---- what can be looked at ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fields", [{}, {"groups": 1}, {"normaliser": "sigmoid"}, {"window": 2, "positions": "t5"}])
+def test_weights_and_heads_are_there_on_request(fields: dict[str, Any]):
+    """A row of softmax weights sums to 1, hidden keys have none, and what the heads read makes the output."""
+    module = CAUSAL.clone(**fields)
+    params = drawn(module)
+    (y, _), extra = module.apply(params, X, positions=PLACES, segments=ONES, mutable="intermediates")
+    weights, heads = (np.asarray(extra["intermediates"][name][0]) for name in ("weights", "heads"))
+    assert weights.shape == (2, HEADS, STEPS, STEPS)
+    assert heads.shape == (2, HEADS, STEPS, N // HEADS)
+    np.testing.assert_array_equal(np.triu(weights, 1), 0)
+    if "normaliser" not in fields:
+        np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-6)
+    output = params["params"]["output"]
+    kernel = output["kernel"].reshape(HEADS, -1, D)
+    np.testing.assert_allclose(np.einsum("bhtk,hkd->btd", heads, kernel) + output["bias"], y, atol=1e-5)
+
+
+def test_what_nobody_asked_for_costs_nothing(monkeypatch: pytest.MonkeyPatch):
+    """The program is the same, operation by operation, as if weights and heads could not be had."""
+
+    def program() -> str:
+        call = lambda params, x: CAUSAL.apply(params, x, positions=PLACES, segments=ONES)  # noqa: E731
+        return str(jax.make_jaxpr(call)(drawn(CAUSAL), X))
+
+    before = program()
+    monkeypatch.setattr(Attention, "sow", lambda *_: False)
+    assert program() == before
+
+
+# ---- what is refused ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("window", [0, 3])
+def test_a_state_of_something_else_is_refused(window: int):
+    """Another batch size, other heads, another mixer, or a cache where a window belongs: never broadcast."""
+    module = CAUSAL.clone(window=window)
+    params = drawn(module)
+    token = partial(call, module, params, X[:, :1], PLACES[:, :1], ONES[:, :1])
+    _, right = jax.eval_shape(token)
+    jax.eval_shape(token, right)
+    _, single = jax.eval_shape(partial(call, module, params, X[:1], PLACES[:1], ONES[:1]))
+    _, shared = jax.eval_shape(partial(call, module.clone(groups=1)), drawn(module.clone(groups=1)), X)
+    _, other = jax.eval_shape(partial(call, module.clone(window=3 - window)), params, X)
+    for state in (single, shared, other, {"carry": right["key"], "segment": right["segments"]}, (right,), right["key"]):
+        with pytest.raises(ValueError, match="can't be gone on from here; this mixer and batch have"):
+            jax.eval_shape(token, state)
+
+
+def resolved(**fields: Any) -> dict[str, Any]:
+    config: Any = base("attention")
+    made = config.model.to_dict()
+    made["attention"] |= fields.pop("attention", {})
+    return models.resolve(made | fields, 32)
+
+
+BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({}, {"groups": 3}, r"model\.attention\.groups=3: must divide the 4 heads; 2 and 4 do"),
+    ({}, {"groups": 8}, r"model\.attention\.groups=8: must divide the 4 heads; 4 does"),
+    ({}, {"groups": -1}, r"model\.attention\.groups=-1: must be 0 or more"),
+    ({}, {"window": -2}, r"model\.attention\.window=-2: must be 0 or more"),
+    ({}, {"similarity": "cosin"}, r"model\.attention\.similarity=cosin: must be one of dot, .*; did you mean cosine\?"),
+    ({}, {"normaliser": "soft"}, r"model\.attention\.normaliser=soft: must be one of softmax, linear, sigmoid, none"),
+    ({"positions": "learned"}, {"placed": "kq"}, r"model\.attention\.placed=kq: must be one of embedding, q, .*qk"),
+    (
+        {"positions": "rope"},
+        {"placed": "qk"},
+        r"placed=qk: says where .* model\.positions=rope adds none; use one of s",
+    ),
+    ({}, {"placed": "v"}, r"placed=v: says where positions are added, and model\.positions=none adds none"),
+    (
+        {"positions": "hard_alibi"},
+        {"heads": 1},
+        r"model\.positions=hard_alibi: .* model\.attention\.heads must be 2 or",
+    ),
+    (
+        {"positions": "transformer_xl"},
+        {"similarity": "cosine"},
+        r"=transformer_xl: .* must be dot or scaled, not cosine",
+    ),
+    ({"positions": "randomised", "max_length": 4096}, {}, r"=randomised: are drawn from 2048, so .*4096 is too long"),
+    ({"positions": "hardalibi"}, {}, r"model\.positions=hardalibi: must be one of .*; did you mean hard_alibi\?"),
+]
+
+
+@pytest.mark.parametrize(("fields", "own", "message"), BAD, ids=[f"{f}-{o}" for f, o, _ in BAD])
+def test_what_can_not_be_attention_is_refused(fields: dict[str, Any], own: dict[str, Any], message: str):
+    """In one line that names the field and says what would be right."""
+    with pytest.raises(ValueError, match=message) as caught:
+        resolved(**fields, attention=own)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_older_record_is_still_a_model():
+    """One written before there were groups, windows and the rest, which mean what they then were."""
+    model = resolved()
+    model["attention"] = {"heads": 4, "bias": True}
+    old, new = (models.build(m, vocabulary=5, channels=0, outputs=5, per="token") for m in (model, resolved()))
+    assert old.mixers[0](width=64) == new.mixers[0](width=64)
+
+
+def test_every_normaliser_and_similarity_can_be_built():
+    for name in similarity.SIMILARITIES:
+        for normaliser in normalisers.NORMALISERS:
+            resolved(attention={"similarity": name, "normaliser": normaliser})

@@ -16,7 +16,13 @@ import models
 ROWS, STEPS, LONGEST, WIDTH, INNER = 3, 12, 64, 8, 4
 FIELDS: dict[str, list[dict[str, Any]]] = {
     "attention": [{"heads": 2, "positions": positions} for positions in ("none", "rope", "alibi")]
-    + [{"heads": 2, "causal": False}],
+    + [
+        {"heads": 2, "causal": False},
+        {"heads": 4, "inner": 8, "groups": 2, "window": 4, "similarity": "cosine", "positions": "t5"},
+        {"heads": 2, "window": 3, "similarity": "dot", "positions": "transformer_xl"},
+        {"heads": 2, "groups": 1, "similarity": "additive", "normaliser": "sigmoid", "positions": "hard_alibi"},
+        {"heads": 2, "similarity": "general", "normaliser": "none", "positions": "learned", "placed": "qk"},
+    ],
     "dense": [{}, {"inner": WIDTH}],
     "lstm": [{}, {"open": "if"}],
     "gru": [{}, {"causal": False}],
@@ -250,6 +256,19 @@ def test_a_single_step(causal: nn.Module):
     one = run(causal, X[:, :1], ONES[:, :1])
     same(one["y"], run(causal, X, ONES)["y"][:, :1])
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(one))
+
+
+def test_a_foreign_state_is_refused(causal: nn.Module):
+    """One of another batch size or of another mixer; it would be broadcast, or mean nothing."""
+    params = weights(causal)
+    x, ones = jnp.asarray(X), jnp.asarray(ONES)
+    call = jax.jit(
+        lambda x, state=None: causal.apply(params, x, state=state, positions=ones[: len(x)], segments=ones[: len(x)])
+    )
+    state: Any = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(call, x)[1])
+    for now, wrong in ((x[:1], state), (x, {"other": state}), (x, (jnp.zeros(3),))):
+        with pytest.raises(ValueError, match="can't be gone on from here; this mixer and batch have"):
+            jax.eval_shape(call, now, wrong)
 
 
 def test_a_batch_is_its_rows(mixer: nn.Module):

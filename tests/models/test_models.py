@@ -101,13 +101,13 @@ def test_a_mixer_s_own_fields_are_its_options():
 
 BAD: list[tuple[str, dict[str, Any], str]] = [
     ("lstm", {"mixer": "lsmt"}, r"model\.mixer=lsmt: must be one of dense, .*attention; did you mean lstm\?"),
-    ("lstm", {"mixer": "zzz"}, r"model\.mixer=zzz: must be one of [a-z, ]+$"),
+    ("lstm", {"mixer": "zzz"}, r"model\.mixer=zzz: must be one of [a-z0-9_, ]+$"),
     ("attention", {"attention": {"heads": 0}}, r"model\.attention\.heads=0: must be 1 or more"),
     ("attention", {"attention": {"heads": -2}}, r"model\.attention\.heads=-2: must be 1 or more"),
     ("attention", {"attention": {"heads": 3}}, r"heads=3: must divide the inner width 64; 2 and 4 do"),
     ("attention", {"inner": 9, "attention": {"heads": 2}}, r"heads=2: must divide the inner width 9; 1 and 3 do"),
     ("attention", {"positions": "rope", "width": 12}, r"model\.positions=rope: the head size 3 must be even; change"),
-    ("lstm", {"positions": "rope"}, r"model\.positions=rope: acts on .* lstm has none of; use none, sinusoidal or le"),
+    ("lstm", {"positions": "rope"}, r"model\.positions=rope: acts on .* lstm has none of; use none, sinusoidal, le"),
     ("dense", {"positions": "alibi"}, r"model\.positions=alibi: .* dense has none of; use none"),
     ("gru", {"positions": "rotary"}, r"model\.positions=rotary: must be one of none, sinusoidal, learned, rope, alibi"),
     ("lstm", {"width": 0}, r"model\.width=0: must be 1 or more"),

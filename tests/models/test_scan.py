@@ -105,7 +105,14 @@ def test_the_three_ways_through_a_linear_recurrence_agree(segments: list[int], l
             h = (a[t] * h if segment == current else 0) + b[t]
             current = segment
         expected.append(h)
-    for how, chunk in (("sequential", 4), ("associative", 4), ("chunked", 4), ("chunked", 1), ("chunked", 64)):
+    for how, chunk in (
+        ("auto", 4),
+        ("sequential", 4),
+        ("associative", 4),
+        ("chunked", 4),
+        ("chunked", 1),
+        ("chunked", 64),
+    ):
         found = run_affine(a, b, before, np.array(segments, np.int32), np.int32(last), how=how, chunk=chunk)
         np.testing.assert_allclose(found, expected, atol=1e-6, err_msg=how)
 
@@ -117,7 +124,7 @@ def test_a_gate_may_be_one_for_all_features():
 
 
 def test_another_way_is_refused():
-    with pytest.raises(ValueError, match="how=newton: must be one of sequential, associative, chunked"):
+    with pytest.raises(ValueError, match="how=newton: must be one of auto, sequential, associative, chunked"):
         affine(jnp.ones((2, 1)), jnp.ones((2, 1)), jnp.ones(1), jnp.zeros(2, bool), jnp.ones(2, bool), how="newton")
 
 

@@ -1,0 +1,269 @@
+"""Encoder–decoder: one skeleton reads a source, another writes a target, and a bridge is all that lies between them.
+
+    h_1 … h_n = encoder(source)                 every h_j from the whole source
+    s_1 … s_t = decoder(target so far)          s_t from what was written before it
+
+    vector      c = tanh(V·[h_1; h_n]), added to every input of the decoder    Cho et al. 2014 (arXiv 1406.1078), §2.2
+    otherwise   α_tj = softmax_j similarity(Q·s_t, K·h_j), and Σ_j α_tj·V·h_j is added to s_t within each block:
+        additive                                                               Bahdanau et al. 2015 (arXiv 1409.0473)
+        dot, general                                                           Luong et al. 2015 (arXiv 1508.04025)
+        scaled, and attention as the mixer: the Transformer                    Vaswani et al. 2017 (arXiv 1706.03762)
+        cosine                                                                 see models.similarity
+
+The vector is `width` numbers however long the source was: the bottleneck. Any causal mixer can be the decoder, so what
+these papers do inside a recurrent step is done around it: Bahdanau asks with the state before the step and feeds the
+answer into it; here, as in Luong and in the Transformer, the state after the step asks. Cho starts the decoder from c
+too; here it starts empty.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from models.normalisers import NORMALISERS
+from models.similarity import SIMILARITIES, initial
+from models.skeleton import Skeleton, folded, pooled
+
+BRIDGES = ("vector", *SIMILARITIES)
+
+
+class Pair(NamedTuple):
+    """The two sequences of a row; 0 in `source_segments` and `target_segments` is padding.
+
+    The target begins with the separator, which was at place `start`; `fits` is False where a token was left out.
+    """
+
+    source: Int[Array, "S"]
+    source_segments: Int[Array, "S"]
+    target: Int[Array, "W"]
+    target_segments: Int[Array, "W"]
+    start: Int[Array, ""]
+    fits: Bool[Array, ""]
+
+
+def split(row: Int[Array, "T"], segments: Int[Array, "T"], separator: int, halves: bool) -> Pair:
+    """Source and target of a row: what is before its first `separator`, and the rest.
+
+    Each gets as many places as the row has, or half of them where `halves` promises that this is enough.
+    """
+    steps = len(row)
+    sources, targets = (steps // 2, steps - steps // 2) if halves else (steps, steps)
+    place, separates = jnp.arange(steps), (row == separator) & (segments != 0)
+    start = jnp.where(separates.any(), separates.argmax(), steps)
+    before = place < start
+    from_start = start + jnp.arange(targets)
+    outside = jnp.where(before, place >= sources, place - start >= targets)
+    return Pair(
+        source=jnp.where(before, row, 0)[:sources],
+        source_segments=jnp.where(before, segments, 0)[:sources],
+        target=row.at[from_start].get(mode="fill", fill_value=0),
+        target_segments=segments.at[from_start].get(mode="fill", fill_value=0),
+        start=start,
+        fits=~(outside & (segments != 0)).any(),
+    )
+
+
+def joined(logits: Float[Array, "W O"], pair: Pair, steps: int) -> Float[Array, "{steps} O"]:
+    """The outputs of a target at its places in the row, and zeros before them; nan in a row that did not fit."""
+    place = jnp.arange(steps)
+    back = jnp.where(place < pair.start, len(logits), place - pair.start)
+    return jnp.where(pair.fits, logits.at[back].get(mode="fill", fill_value=0.0), jnp.nan)
+
+
+class CrossAttention(nn.Module):
+    """Attention whose queries come from one sequence and whose keys and values come from another."""
+
+    width: int
+    heads: int = 1
+    similarity: str = "scaled"
+    normaliser: str = "softmax"
+    dtype: Any = jnp.float32
+
+    def setup(self):
+        dense = partial(nn.Dense, self.width, dtype=self.dtype)
+        self.query, self.key, self.value, self.output = dense(), dense(), dense(), dense()
+        learnt = initial(self.similarity, self.heads, self.width // self.heads)
+        self.own = {name: self.param(name, make) for name, make in learnt.items()}
+
+    def remember(self, x: Float[Array, "B S D"]) -> tuple[Float[Array, "B H S K"], Float[Array, "B H S K"]]:
+        """Keys and values: once for a source, however often it is asked."""
+        return self.apart(self.key(x)), self.apart(self.value(x))
+
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        key: Float[Array, "B H S K"],
+        value: Float[Array, "B H S K"],
+        segments: Int[Array, "B S"],
+    ) -> Float[Array, "B T D"]:
+        """The weights are there on request: `apply(…, mutable="intermediates")`, under "weights", `[B, H, T, S]`."""
+        real = jnp.broadcast_to((segments != 0)[:, None], (*x.shape[:2], segments.shape[1]))
+        similarity = jax.vmap(jax.vmap(SIMILARITIES[self.similarity]), (0, 0, None))  # over heads, then over the batch
+        scores = similarity(self.apart(self.query(x)), key, dict(self.own))
+        weights = jax.vmap(NORMALISERS[self.normaliser])(scores.astype(jnp.float32), real)
+        self.sow("intermediates", "weights", weights)
+        y = jnp.einsum("bhts,bhsk->bthk", weights.astype(value.dtype), value)
+        return self.output(y.reshape(x.shape))
+
+    def apart(self, x: Float[Array, "B T D"]) -> Float[Array, "B H T K"]:
+        return x.reshape(*x.shape[:2], self.heads, -1).swapaxes(1, 2)
+
+
+class Seq2Seq(nn.Module):
+    """Two skeletons and a `bridge`, one of BRIDGES, whose cross-attention has `heads` heads.
+
+    The `encoder` gives features (`outputs` 0) and may look both ways; the `decoder`, of the same width, is causal and
+    streams. As any network it takes rows, which hold a source, the token `separator`, and the target: one such pair a
+    row. `halves` promises that source and target each fit in half of a row, and spares reading the other half.
+    """
+
+    encoder: Skeleton
+    decoder: Skeleton
+    bridge: str
+    separator: int
+    heads: int = 1
+    halves: bool = False
+
+    VERSION = 1
+
+    def setup(self):
+        width, dtype = self.decoder.width, self.decoder.dtype
+        check(self.bridge, self.heads, width)
+        if self.bridge == "vector":
+            self.summary = nn.Dense(width, dtype=dtype)
+        else:
+            cross = partial(CrossAttention, width, self.heads, self.bridge, dtype=dtype)
+            self.bridges = [cross() for _ in range(self.decoder.depth)]
+
+    def __call__(
+        self,
+        inputs: Int[Array, "B T"],
+        *,
+        state: Any = None,
+        positions: Int[Array, "B T"] | None = None,
+        segments: Int[Array, "B T"] | None = None,
+        rng: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, "B T O"], Any]:
+        """Outputs at every step, which before the separator are 0, and the state to pass with more of the target.
+
+        The state is `{"memory", "mixers", "sources": [B]}`, `sources` counting the tokens of each source. The first
+        call is given the whole source, and may end anywhere from there on; with `halves` it is given whole rows.
+        """
+        batch, steps = inputs.shape
+        if positions is None or segments is None:
+            if state is not None or positions is not segments:
+                raise ValueError("a call must say its positions and segments: both, or neither if it is the first")
+            positions = jnp.broadcast_to(jnp.arange(steps), (batch, steps))
+            segments = jnp.ones((batch, steps), jnp.int32)
+        for_encoder, for_decoder = folded(rng, 0), folded(rng, 1)
+        if state is not None:
+            logits, mixers = self.decode(
+                state["memory"],
+                inputs,
+                state=state["mixers"],
+                positions=positions - state["sources"][:, None],
+                segments=segments,
+                rng=for_decoder,
+            )
+            return logits, {**state, "mixers": mixers}
+
+        pair = jax.vmap(partial(split, separator=self.separator, halves=self.halves))(inputs, segments)
+        memory = self.encode(
+            pair.source,
+            positions=positions[:, : pair.source.shape[1]],
+            segments=pair.source_segments,
+            rng=for_encoder,
+        )
+        target_positions = jnp.broadcast_to(jnp.arange(pair.target.shape[1]), pair.target.shape)
+        logits, mixers = self.decode(
+            memory, pair.target, positions=target_positions, segments=pair.target_segments, rng=for_decoder
+        )
+        sources = (pair.source_segments != 0).sum(axis=1)
+        logits = jax.vmap(partial(joined, steps=steps))(logits, pair)
+        return logits, {"memory": memory, "mixers": mixers, "sources": sources}
+
+    def encode(
+        self,
+        source: Int[Array, "B S"],
+        *,
+        positions: Int[Array, "B S"] | None = None,
+        segments: Int[Array, "B S"] | None = None,
+        rng: PRNGKeyArray | None = None,
+    ) -> Any:
+        """What the decoder may know of the source: `{"summary": [B, D]}`, or `{"read": ((key, value), …), "segments"}`
+        with keys and values `[B, H, S, K]` for each block of the decoder."""
+        if segments is None:
+            segments = jnp.ones(source.shape, jnp.int32)
+        if positions is None:
+            positions = jnp.broadcast_to(jnp.arange(source.shape[1]), source.shape)
+        x, _ = self.encoder(source, positions=positions, segments=segments, rng=rng)
+        if self.bridge == "vector":
+            return {"summary": nn.tanh(self.summary(ends(x, segments)))}
+        return {"read": tuple(bridge.remember(x) for bridge in self.bridges), "segments": segments}
+
+    def decode(
+        self,
+        memory: Any,
+        target: Int[Array, "B T"],
+        *,
+        state: Any = None,
+        positions: Int[Array, "B T"] | None = None,
+        segments: Int[Array, "B T"] | None = None,
+        rng: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, "B T O"], Any]:
+        """Logits of the next token after each of `target`, and the decoder's state: streams as a skeleton does."""
+        context, bridges = None, []
+        if self.bridge == "vector":
+            context = memory["summary"][:, None]
+        else:
+            for bridge, (key, value) in zip(self.bridges, memory["read"], strict=True):
+                bridges.append(partial(bridge, key=key, value=value, segments=memory["segments"]))
+        return self.decoder(
+            target, state=state, positions=positions, segments=segments, rng=rng, context=context, bridges=bridges
+        )
+
+
+def ends(x: Float[Array, "B T D"], segments: Int[Array, "B T"]) -> Float[Array, "B {2*x.shape[2]}"]:
+    """First and last step that is no padding, side by side: where a network that reads both ways has read everything.
+
+    Zeros where there is no such step.
+    """
+    first, last = pooled(x[:, ::-1], segments[:, ::-1], "last"), pooled(x, segments, "last")
+    return jnp.where((segments != 0).any(axis=1)[:, None], jnp.concatenate([first, last], axis=-1), 0)
+
+
+def writer(network: Seq2Seq, params: Any, memory: Any) -> Callable[[Any, Array], tuple[Array, Any]]:
+    """`step(state, token) → (logits, state)` for one sequence, from the `memory` of one source (no batch axis).
+
+    What `models.decoding` asks for; `state` is None before the first token, which is the separator.
+    """
+    batched = jax.tree.map(lambda leaf: leaf[None], memory)
+
+    def step(state: Any, token: Array) -> tuple[Array, Any]:
+        count, mixers = (jnp.int32(0), None) if state is None else state
+        place = jnp.reshape(count, (1, 1))
+        logits, mixers = network.apply(
+            {"params": params},
+            batched,
+            jnp.reshape(token, (1, 1)),
+            state=mixers,
+            positions=place,
+            segments=jnp.ones_like(place),
+            method="decode",
+        )
+        return logits[0, 0], (count + 1, mixers)
+
+    return step
+
+
+def check(bridge: str, heads: int, width: int) -> None:
+    """Refuse, with ValueError, what can't be a bridge between skeletons of this width."""
+    if bridge not in BRIDGES:
+        raise ValueError(f"model.bridge={bridge}: must be one of {', '.join(BRIDGES)}")
+    if heads < 1 or width % heads:
+        raise ValueError(f"model.bridge_heads={heads}: must be 1 or more and divide model.width={width}")

@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+
+import models
+import records
+from experiments import mixers
+
+
+def line(mixer: str, row: str, seed: int, test: str, died_at: str = "") -> dict[str, str]:
+    cost = {"parameters": "1234", "state_floats": "56"}
+    return {"mixer": mixer, "row": row, "seed": str(seed), "test": test, "died_at": died_at, **cost}
+
+
+def test_the_table_is_made_from_the_record():
+    """Mean and interval over the seeds that lived, those that diverged named, what was not run said so."""
+    lines = [line("lstm", "recall", seed, test) for seed, test in enumerate(("0.2", "0.4", "0.3"))]
+    lines += [line("lstm", "copy memory", 0, "0.5"), line("lstm", "copy memory", 1, "", died_at="7")]
+    header, rule, row = mixers.table(lines).splitlines()
+    assert header.count("|") == rule.count("|") == row.count("|") == 6
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[0] == "lstm"
+    assert cells[1].startswith("0.30 ± 0.2")
+    assert "1 of 2 diverged" in cells[2]
+    assert cells[3:] == ["1,234", "56"]
+    assert "not run" in mixers.table(lines[:3])
+
+
+def test_the_record_has_every_mixer_and_the_readme_has_its_table():
+    lines = records.read_csv(mixers.RECORD)
+    cells = {(line["mixer"], line["row"]) for line in lines}
+    assert cells == {(name, row.name) for name in (*models.MIXERS, mixers.HYBRID) for row in mixers.ROWS}
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text()
+    assert mixers.table(lines) in readme
+
+
+@pytest.mark.parametrize("row", mixers.ROWS, ids=lambda row: row.name)
+def test_what_was_recorded_is_what_would_be_run(row):
+    """The number of steps and, but for a change of a mixer's VERSION, the settings behind a chosen rate."""
+    steps = {line["steps"] for line in records.read_csv(mixers.RECORD) if line["row"] == row.name}
+    assert steps == {str(row.changes["training.steps"])}
