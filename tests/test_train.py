@@ -265,6 +265,22 @@ def test_the_batch_depends_on_seed_and_step_alone(monkeypatch: pytest.MonkeyPatc
     assert (first != other_seed).any()
 
 
+@pytest.mark.parametrize(
+    ("fields", "draws"), [({}, False), ({"model.dropout": 0.1}, True), ({"model.positions": "randomised"}, True)]
+)
+def test_what_is_drawn_in_training_gets_a_key(monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], draws: bool):
+    told = []
+
+    def apply(run: train.Run, params: Any, batch: tasks.Batch, rng: Any = None) -> jax.Array:
+        told.append(rng is not None)
+        return jnp.zeros((*batch.targets.shape, run.task.outputs))
+
+    monkeypatch.setattr(train, "apply", apply)
+    run = train.build(tiny("attention", fields=fields))
+    jax.eval_shape(partial(train.train_step, run), run.task, bare(run))
+    assert set(told) == {draws}
+
+
 def test_lengths_are_drawn_from_shortest_to_the_tasks(monkeypatch: pytest.MonkeyPatch):
     seen = batches(monkeypatch)
     run = train.build(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from models.linear_attention import LinearAttention, dpfp, features, write_and_read
+from models.linear_attention import LinearAttention, dpfp, features, inverse, write_and_read
 from models.scan import in_chunks
 
 K, V, STEPS = 4, 3, 11
@@ -50,6 +50,14 @@ def test_chunks_are_the_recurrence(rule: str, chunk: int):
     expected = by_hand(memory, log_gate, strength)
     np.testing.assert_allclose(after, expected[0], atol=1e-5)
     np.testing.assert_allclose(np.where(VALID[:, None], y, 0), expected[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 32])
+def test_the_inverse_of_a_triangle(rows: int):
+    """Also where every key is the same, when a series of powers would lose all digits."""
+    for lower in (np.tril(random.normal(size=(rows, rows)), -1) / 2, np.tril(np.ones((rows, rows)), -1)):
+        expected = np.linalg.inv(np.eye(rows) + lower)
+        np.testing.assert_allclose(inverse(jnp.asarray(lower, jnp.float32)), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_strength_of_one_replaces_what_the_key_recalled():
