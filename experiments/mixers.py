@@ -57,7 +57,7 @@ def main() -> None:
             models.one_of("--mixers", one, models.MIXERS)
     scale = Scale(ROWS, seeds=(0, 1, 2), choosing=(100,), lengths=(), context=0, mixers=tuple(names))
     machine.prepare(len(scale.seeds))
-    study = Study("mixers", scale, Path(args.workdir), "data", [])
+    study = Study("mixers", scale, Path(args.workdir), "data", args.only)
     results, chosen = {}, {}
     for row, mixer, rate, result in study.cells():
         results[row.name, mixer], chosen[row.name, mixer] = result, rate
@@ -77,5 +77,6 @@ def main() -> None:
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", "runs/mixers", "Where the runs go.")
     flags.DEFINE_list("mixers", [], "Mixers to train, or patterns joined by +; all unless given.")
+    flags.DEFINE_list("only", [], "Rows to train: recall, copy memory; both unless given.")
     flags.DEFINE_bool("table", False, "Print the table from the record, and train nothing.")
     command.run(main)

@@ -26,7 +26,7 @@ from models.linear_attention import FEATURES, LinearAttention
 from models.linear_recurrence import LRU, RGLRU, Minimal
 from models.normalisers import NORMALISERS
 from models.positions import ADDED, DRAWN_FROM, POSITIONS, SCORED
-from models.recurrence import Recurrence
+from models.recurrence import SOLVERS, Recurrence
 from models.seq2seq import BRIDGES, Seq2Seq
 from models.similarity import SIMILARITIES
 from models.skeleton import Skeleton
@@ -283,6 +283,8 @@ def check_options(name: str, inner: int, model: Mapping[str, Any]) -> None:
             raise ValueError(f"model.{name}.{option}={own[option]}: must be {lowest} or more")
     if "feature" in own:
         one_of(f"model.{name}.feature", own["feature"], FEATURES)
+    if "solver" in own:
+        one_of(f"model.{name}.solver", own["solver"], SOLVERS)
     if unknown := sorted(set(own.get("open", "")) - set("ifo")):
         raise ValueError(f"model.{name}.open={own['open']}: {unknown[0]} is none of the gates i, f and o")
     if name == "lru" and not 0 <= own["smallest"] < own["largest"] < 1:

@@ -117,7 +117,7 @@ def _links(equation: Any) -> int:
     """How many operations one after another this one is."""
     if not _computes(equation):
         return 0
-    shape = equation.invars[0].aval.shape if equation.invars else ()
+    shape: tuple[int, ...] = equation.invars[0].aval.shape if equation.invars else (1,)
     if equation.primitive.name == "triangular_solve":
         return shape[-1]
     if equation.primitive.name.startswith("cum"):  # a scan of sums, by halves

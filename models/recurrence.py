@@ -13,7 +13,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from models.newton import newton
 from models.scan import boundaries, resumed, sequential
+
+SOLVERS = ("sequential", "newton", "quasi")
 
 
 def product(h: Float[Array, "N"], kernel: Float[Array, "N M"]) -> Float[Array, "M"]:
@@ -105,7 +108,11 @@ CELLS = {
 
 
 class Recurrence(nn.Module):
-    """`width` → gates → a state of `inner` units → `width`; causal, and streaming at a cost that never grows."""
+    """`width` → gates → a state of `inner` units → `width`; causal, and streaming at a cost that never grows.
+
+    `solver` runs the steps one by one, or solves for all at once: "newton" with whole Jacobians, "quasi" with each
+    unit's own part of them. How that went is sown as "newton" among the "intermediates", one `Report` a row.
+    """
 
     cell: str
     width: int
@@ -113,6 +120,7 @@ class Recurrence(nn.Module):
     max_length: int = 0  # a recurrence has no window; taken so that every mixer is built alike
     forget_bias: float = 1.0
     open: str = ""
+    solver: str = "sequential"
     dtype: Any = jnp.float32
 
     VERSION = 1
@@ -144,8 +152,13 @@ class Recurrence(nn.Module):
 
         start, valid, last = jax.vmap(boundaries)(segments, state["segment"])
         step = partial(cell.step, open=self.open) if self.cell == "lstm" else cell.step
-        run = partial(sequential, partial(step, weights))
-        carry, y = jax.vmap(run)(state["carry"], drive, start, valid)
+        arrays = state["carry"], drive, start, valid
+        if self.solver == "sequential" or x.shape[1] == 1:
+            carry, y = jax.vmap(partial(sequential, partial(step, weights)))(*arrays)
+        else:
+            quasi = {"how": "quasi", "near": partial(step, weights, times=unitwise)} if self.solver == "quasi" else {}
+            carry, y, report = jax.vmap(partial(newton, partial(step, weights), **quasi))(*arrays)
+            self.sow("intermediates", "newton", report)
         y = nn.Dense(self.width, dtype=self.dtype, name="output")(y)
         return y, {"carry": carry, "segment": last}
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,7 +91,7 @@ def test_the_lru_starts_on_its_ring():
     """|a| between `smallest` and `largest`, the angle within `phase`, and evenly over the ring's area."""
     places = jnp.zeros((1, 1), jnp.int32)
     module = LRU(width=2, inner=4000, smallest=0.6, largest=0.9, phase=1.5)
-    params = module.init(jax.random.key(0), jnp.zeros((1, 1, 2)), positions=places, segments=places)["params"]
+    params: Any = module.init(jax.random.key(0), jnp.zeros((1, 1, 2)), positions=places, segments=places)["params"]
     a, _ = lru(jnp.zeros((1, 4000), jnp.complex64), params["decay"], params["phase"])
     radius, angle = np.abs(a), np.angle(a)
     assert 0.6 <= radius.min() <= 0.61
@@ -102,7 +104,7 @@ def test_the_lru_starts_on_its_ring():
 def test_the_rg_lru_starts_slow():
     places = jnp.zeros((1, 1), jnp.int32)
     module = RGLRU(width=2, inner=500)
-    params = module.init(jax.random.key(0), jnp.zeros((1, 1, 2)), positions=places, segments=places)["params"]
+    params: Any = module.init(jax.random.key(0), jnp.zeros((1, 1, 2)), positions=places, segments=places)["params"]
     a = np.exp(-8 * np.log1p(np.exp(params["decay"])))  # with r wide open
     assert (a >= 0.899).all()
     assert (a <= 0.9991).all()
@@ -114,7 +116,7 @@ def test_gradients_are_finite_differences():
         for run in (
             lambda d, v: scanned(*mingru(d[:, : 2 * N])) * v,
             lambda d, v: scanned(*minlstm(d)) * v,
-            lambda d, v: scanned(*rg_lru(*jnp.split(d, 3, axis=1), v)),
+            lambda d, v: scanned(*rg_lru(d[:, :N], d[:, N : 2 * N], d[:, 2 * N :], v)),
         ):
             check_grads(jax.jit(run), (drive, vector), order=1, modes=["rev"])
 

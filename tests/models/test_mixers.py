@@ -36,6 +36,8 @@ FIELDS: dict[str, list[dict[str, Any]]] = {
 # How far bfloat16 may be from float32, root mean square over root mean square. A norm of each head's output divides by
 # what may be small, and so does the sum rule.
 COARSE = dict.fromkeys(["linear", "gla", "delta", "gated_delta", "mlstm"], 0.05)
+# How far float32 may be from itself in another order. With β up to 2 the delta rule reflects instead of forgetting.
+FINE = {"delta": 3e-5}
 VARIANTS = [(name, fields) for name in models.MIXERS for fields in FIELDS.get(name, [{}])]
 WHOLE = (STEPS,)  # lengths of chunks; 0: the rest token by token
 
@@ -177,11 +179,11 @@ MIXED = np.array([[1] * 5 + [2] * 4 + [3] * 3, [0, 0, 1, 1, 1, 0, 0, 1, 1, 1, 1,
 @example(ONES, 0)
 @example(BEHIND, 1)
 @given(packings, st.integers(0, 99))
-def test_whole_is_chunked_is_streamed(causal: nn.Module, segments: Any, seed: int):
+def test_whole_is_chunked_is_streamed(variant: tuple[str, dict[str, Any]], causal: nn.Module, segments: Any, seed: int):
     """Outputs, all of the final state and gradients, wherever segments start and padding lies."""
     x = normal(seed, ROWS, STEPS, WIDTH)
     whole = run(causal, x, segments)
-    same(run(causal, x, segments, cut(causal)), whole)
+    same(run(causal, x, segments, cut(causal)), whole, FINE.get(variant[0], 1e-5))
 
 
 @pytest.mark.parametrize("segments", [ONES, MIXED], ids=["alone", "packed"])

@@ -129,6 +129,11 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("gla", {"inner": 6}, r"model\.gla\.heads=4: must divide the inner width 6; 3 and 6 do"),
     ("mlstm", {"inner": 12, "causal": False}, r"model\.mlstm\.heads=4: must divide the inner width 6; 3 and 6 do"),
     ("lstm", {"lstm": {"open": "ig"}}, r"model\.lstm\.open=ig: g is none of the gates i, f and o"),
+    (
+        "gru",
+        {"gru": {"solver": "newtn"}},
+        r"model\.gru\.solver=newtn: must be one of sequential, newton, quasi; did you",
+    ),
     ("lru", {"lru": {"smallest": 0.9, "largest": 0.5}}, r"model\.lru\.smallest=0\.9, largest=0\.5: must be two radii"),
     ("s6", {"s6": {"size": 0}}, r"model\.s6\.size=0: must be 1 or more"),
     ("tcn", {"tcn": {"kernel": 0}}, r"model\.tcn\.kernel=0: must be 1 or more"),

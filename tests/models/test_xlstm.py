@@ -86,9 +86,9 @@ def test_gradients_are_finite_differences():
     with jax.enable_x64(True):
         sequence = [jnp.asarray(a) for a in memories(1)]
 
-        def run(*sequence: Any) -> Any:
+        def run(query: Any, key: Any, value: Any, i: Any, f: Any) -> Any:
             memory = {"c": jnp.zeros((K, V + 1)), "m": jnp.asarray(NEVER)}
-            return mlstm(memory, *sequence, START, VALID)[1]
+            return mlstm(memory, query, key, value, i, f, START, VALID)[1]
 
         check_grads(jax.jit(run), sequence, order=1, modes=["rev"])
         weights = {"recurrent": jnp.asarray(random.normal(0, 0.3, (N, 4 * N)))}

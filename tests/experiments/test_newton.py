@@ -1,0 +1,46 @@
+import pytest
+
+import records
+from experiments import newton
+
+
+def test_the_record_holds_the_claim():
+    """Both cells, both widths, at initial and trained weights: in chunks all converge, and outputs are the same."""
+    lines = records.read_csv(newton.RECORD)
+    cells = {(line["cell"], int(line["width"]), line["solver"], line["weights"], line["chunk"]) for line in lines}
+    assert cells == {
+        (cell, width, solver, weights, str(chunk or newton.LENGTH))
+        for cell in ("lstm", "gru")
+        for solver, width in newton.WIDTHS.items()
+        for weights in ("initial", f"after {newton.STEPS} steps")
+        for chunk, _ in newton.WAYS
+    }
+    assert {(int(line["length"]), int(line["of"])) for line in lines} == {(newton.LENGTH, newton.BATCH)}
+    for line in lines:
+        if int(line["chunk"]) < newton.LENGTH:
+            assert line["converged"] == line["of"]
+        assert float(line["difference"]) <= newton.ALLOWED, "where it did not converge the scan ran, to the same"
+    assert newton.verdict(lines).startswith("reproduced")
+
+
+def test_what_did_not_converge_or_is_too_far_is_told():
+    line = {"converged": "4", "of": "4", "difference": "1e-6"}
+    assert newton.verdict([line]).startswith("reproduced")
+    assert newton.verdict([line, line | {"difference": "1e-4"}]).startswith("not reproduced")
+    told = newton.verdict([line, line | {"converged": "3", "difference": "1e-4"}])
+    assert told.startswith("reproduced")
+    assert "1 of 2 lines converged" in told
+
+
+def test_a_small_one_runs(monkeypatch: pytest.MonkeyPatch):
+    """Trained, solved and timed; its lines are those of the record."""
+    monkeypatch.setattr(newton, "WIDTHS", {"quasi": 4})
+    monkeypatch.setattr(newton, "WAYS", ((8, "sequential"),))
+    lines = list(newton.lines(["gru"], length=20, steps=2))
+    assert [line["weights"] for line in lines] == ["initial", "after 2 steps"]
+    assert list(lines[0]) == list(records.read_csv(newton.RECORD)[0])
+    for line in lines:
+        assert line["converged"] == line["of"] == newton.BATCH
+        assert float(line["difference"]) < 1e-5
+        assert 0 < float(line["rounding"]) < 1e-5
+        assert len(newton.told(line).split()) >= len(newton.COLUMNS)
