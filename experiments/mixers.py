@@ -41,7 +41,7 @@ def table(lines: list[dict[str, str]]) -> str:
             found = [float(line["test"]) for line in mine if not line["died_at"]]
             dead = f" ({len(mine) - len(found)} of {len(mine)} diverged)" if len(found) < len(mine) else ""
             told[name].append((format_interval(interval(found, bounds=(0, 1))) if found else "") + dead or "not run")
-        one = next(line for line in lines if line["mixer"] == name)
+        one = max((line for line in lines if line["mixer"] == name), key=lambda line: line["row"])  # recall's
         told[name] += [f"{int(one['parameters']):,}", f"{int(one['state_floats']):,}"]
     header = ["mixer", "recall of 8 pairs", "copy memory, 20 steps", "parameters", "state, floats"]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *told.values()))

@@ -126,7 +126,10 @@ def _links(equation: Any) -> int:
 
 
 def _depths_of_scan(equation: Any, body: Any, before: list[int]) -> list[int]:
-    constants, carried = equation.params["num_consts"], equation.params["num_carry"]
+    # Told apart by shape, since jax 0.12 names them otherwise: what a scan walks along has an axis more outside.
+    along = sum(a.aval.ndim != b.aval.ndim for a, b in zip(equation.invars, body.invars, strict=True))
+    carried = sum(a.aval.ndim == b.aval.ndim for a, b in zip(equation.outvars, body.outvars, strict=True))
+    constants = len(body.invars) - carried - along
     fixed, carry, xs = before[:constants], before[constants : constants + carried], before[constants + carried :]
     ys: list[int] = [0] * (len(body.outvars) - carried)
     for _ in range(equation.params["length"]):

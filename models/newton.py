@@ -79,11 +79,12 @@ def newton(
     """What `scan.sequential(step, carry, xs, start, valid)` returns, with its gradients, and a report.
 
     Each `chunk` starts where the one before ended and takes at most so many `iterations`, until no element changes by
-    more than `tolerance`, relative to those above 1. The carry is a tree of real arrays. For "quasi" these are all [N],
-    one number a unit, and `near` is a step with the values of `step` in whose derivative a unit acts on itself alone;
-    without one, whole Jacobians are formed and most of them thrown away. `scan` says how linear recurrences are solved:
-    "associative", "sequential", or "auto", which is sequential on a CPU, as in `scan.affine`. Gradients are those of
-    reverse mode, once.
+    more than `tolerance`, relative to those above 1. (A trained LSTM converged in chunks where 4096 steps at once did
+    not, and on two cores chunks took less time; the whole, where it converges, has far fewer iterations to take one
+    after another.) The carry is a tree of real arrays. For "quasi" these are all [N], one number a unit, and `near` is
+    a step with the values of `step` in whose derivative a unit acts on itself alone; without one, whole Jacobians are
+    formed and most of them thrown away. `scan` says how linear recurrences are solved: "associative", "sequential", or
+    "auto", which is sequential on a CPU, as in `scan.affine`. Gradients are those of reverse mode, once.
     """
     if how not in TOLERANCES:
         raise ValueError(f"how={how}: must be one of {', '.join(TOLERANCES)}")

@@ -111,7 +111,8 @@ class Recurrence(nn.Module):
     """`width` → gates → a state of `inner` units → `width`; causal, and streaming at a cost that never grows.
 
     `solver` runs the steps one by one, or solves for all at once: "newton" with whole Jacobians, "quasi" with each
-    unit's own part of them. How that went is sown as "newton" among the "intermediates", one `Report` a row.
+    unit's own part of them. How that went is sown as "newton" among the "intermediates", one `Report` a row. Products
+    in bfloat16 are too coarse for either to converge: then the steps are run one by one after all.
     """
 
     cell: str
