@@ -20,7 +20,7 @@ def test_the_table_is_made_from_the_record():
     assert header.count("|") == rule.count("|") == row.count("|") == 6
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[0] == "lstm"
-    assert cells[1].startswith("0.30 ± 0.2")
+    assert cells[1].startswith("0.300 ± 0.24")
     assert "1 of 2 diverged" in cells[2]
     assert cells[3:] == ["1,234", "56"]
     assert "not run" in mixers.table(lines[:3])
