@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models import cost
+from models import cost, seq2seq
 from models.attention import PLACED, Attention
 from models.bidirectional import Bidirectional
 from models.convolution import TemporalConvolution
@@ -262,10 +262,7 @@ def check(model: Mapping[str, Any]) -> None:
 def check_bridge(model: Mapping[str, Any]) -> None:
     """Refuse what can't be an encoder–decoder."""
     one_of("model.bridge", model["bridge"], BRIDGES)
-    if model["bridge_heads"] < 1 or model["width"] % model["bridge_heads"]:
-        raise ValueError(
-            f"model.bridge_heads={model['bridge_heads']}: must be 1 or more and divide model.width={model['width']}"
-        )
+    seq2seq.check(model["bridge"], model["bridge_heads"], model["width"])
     if not model["causal"]:
         raise ValueError("model.causal=False: a decoder is causal; an encoder (model.bridge) looks both ways anyway")
 

@@ -50,6 +50,9 @@ def causal_convolution(
     return y[jnp.maximum(place, 0)], jnp.where((of == now)[:, None], kept, 0)
 
 
+convolve = jax.vmap(causal_convolution, in_axes=(0, None, 0, 0, 0))  # over a batch, with one kernel
+
+
 class TemporalConvolution(nn.Module):
     """width → `inner` → `layers` residual layers relu(convolution) with dilations 1, 2, 4, … → width."""
 

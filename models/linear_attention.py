@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from models.convolution import causal_convolution
+from models.convolution import convolve
 from models.scan import boundaries, in_chunks, resumed, running, within
+from models.similarity import unit
 
 CHUNK = 32  # steps taken at once
 RULES = ("sum", "gated", "delta", "gated_delta")
@@ -148,7 +149,6 @@ class LinearAttention(nn.Module):
         mixed = nn.Dense(3 * self.inner, dtype=self.dtype, name="input")(x)
         if self.kernel:
             kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, 3 * self.inner))
-            convolve = jax.vmap(causal_convolution, in_axes=(0, None, 0, 0, 0))
             mixed, after["past"] = convolve(mixed, kernel.astype(self.dtype), state["past"], segments, state["segment"])
             mixed = nn.silu(mixed)
         mixed = mixed.astype(jnp.float32).reshape(batch, steps, 3, self.heads, size).transpose(2, 0, 3, 1, 4)
@@ -157,7 +157,7 @@ class LinearAttention(nn.Module):
         if summed:
             value = jnp.concatenate([value, jnp.ones_like(value[..., :1])], axis=-1)
         if delta:
-            query, key = (a * jax.lax.rsqrt((a * a).sum(axis=-1, keepdims=True) + 1e-6) for a in (query, key))
+            query, key = unit(query), unit(key)
             strength = nn.sigmoid(self.per_head("strength", x, 1)[..., 0]) * (2 if self.negative else 1)
         if self.rule == "gated":
             log_gate = nn.log_sigmoid(self.per_head("gate", x, wide)) / 16

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float, Int, PRNGKeyArray
 
-from models.convolution import causal_convolution
+from models.convolution import convolve
 from models.scan import affine, boundaries, resumed
 
 
@@ -154,7 +154,6 @@ class RGLRU(nn.Module):
         gate = nn.gelu(nn.Dense(n, dtype=self.dtype, name="gate")(x))
         u = nn.Dense(n, dtype=self.dtype, name="input")(x)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, n)).astype(self.dtype)
-        convolve = jax.vmap(causal_convolution, in_axes=(0, None, 0, 0, 0))
         u, past = convolve(u, kernel, state["past"], segments, state["segment"])
         r, i = jnp.split(nn.Dense(2 * n, dtype=self.dtype, name="gates")(u).astype(jnp.float32), 2, axis=-1)
 

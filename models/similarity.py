@@ -40,7 +40,7 @@ def general(query: Float[Array, "T K"], key: Float[Array, "S K"], weights: Weigh
     return query @ weights["between"].astype(query.dtype) @ key.T
 
 
-def unit(x: Float[Array, "T K"]) -> Float[Array, "T K"]:
+def unit(x: Float[Array, "*T K"]) -> Float[Array, "*T K"]:
     """Each row at length 1; a row of zeros stays, with a finite gradient."""
     return x * jax.lax.rsqrt((x * x).sum(axis=-1, keepdims=True) + 1e-6)
 

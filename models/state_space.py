@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float, Int, PRNGKeyArray
 
-from models.convolution import causal_convolution
+from models.convolution import convolve
 from models.linear_recurrence import empty, scanned
 from models.scan import resumed
 
@@ -111,7 +111,6 @@ class S6(nn.Module):
         state = resumed(state, fresh)
         u, gate = jnp.split(nn.Dense(2 * n, use_bias=False, dtype=self.dtype, name="input")(x), 2, axis=-1)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, n)).astype(self.dtype)
-        convolve = jax.vmap(causal_convolution, in_axes=(0, None, 0, 0, 0))
         u, past = convolve(u, kernel, state["past"], segments, state["segment"])
         u = nn.silu(u + self.param("kernel_bias", nn.initializers.zeros, (n,)).astype(self.dtype))
 
