@@ -31,13 +31,13 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
+import checkpoint
 import command
 import configs.adding
 import machine
 import models
 import records
 import train
-from display import Display
 from experiments.study import RECORDS
 from models.newton import newton
 from models.recurrence import CELLS, unitwise
@@ -62,25 +62,22 @@ class Problem(NamedTuple):
     valid: jax.Array
 
 
-def build(cell: str, width: int, steps: int = STEPS) -> train.Run:
+def configure(cell: str, width: int, steps: int = STEPS) -> Any:
     """The adding model with one block, its mixer as wide as the model."""
     config: Any = configs.adding.get_config(cell)
     config.model.update(width=width, inner=width, depth=1)
     config.training.update(steps=steps, eval_every=steps, steps_per_call=min(50, steps))
-    return train.build(config)
+    return config
 
 
-def trained(run: train.Run) -> tuple[Any, Any, float]:
-    """Parameters at the first and after the last step, and the last training loss."""
-    replica = train.init(run, 0, run.config["optimizer"]["learning_rate"])
-    first, steps, done, loss = replica.params, run.config["training"]["steps"], 0, np.nan
-    call = jax.jit(partial(train.train_steps, run))
-    with Display(f"training {run.config['model']['mixer']} {run.config['model']['width']}", steps) as display:
-        while done < steps:
-            replica, measured = call(replica, run.task)
-            done, loss = done + run.config["training"]["steps_per_call"], float(measured["loss"])
-            display.step(done, loss=loss)
-    return first, replica.params, loss
+def trained(config: Any, workdir: Path) -> tuple[train.Run, Any, Any, float]:
+    """The run, its parameters at the first and after the last step, and the last training loss."""
+    train.train(config, workdir, name=f"training {config.model.mixer} {config.model.width}", tensorboard=False)
+    run = train.build(config)
+    first = train.init(run, 0, config.optimizer.learning_rate).params
+    last = checkpoint.replica(checkpoint.Checkpoints(workdir / "checkpoints", read_only=True).raw()["params"], 0)
+    loss = [row["loss"][0] for row in records.read_metrics(workdir / "metrics.jsonl") if row["split"] == "train"][-1]
+    return run, first, jax.tree.map(jnp.asarray, last), loss
 
 
 def problem(run: train.Run, params: Any, length: int, batch: int) -> Problem:
@@ -166,12 +163,11 @@ def measure(of: Problem, solver: str, chunk: int, linear: str, repeats: int = RE
     }
 
 
-def lines(cells: Sequence[str], length: int = LENGTH, steps: int = STEPS) -> Iterator[dict[str, Any]]:
+def lines(cells: Sequence[str], workdir: Path, length: int = LENGTH, steps: int = STEPS) -> Iterator[dict[str, Any]]:
     """Every line of these cells' table, as it is measured."""
     for cell in cells:
         for solver, width in WIDTHS.items():
-            run = build(cell, width, steps)
-            first, last, loss = trained(run)
+            run, first, last, loss = trained(configure(cell, width, steps), workdir / f"{cell}-{width}")
             for weights, params in (("initial", first), (f"after {steps} steps", last)):
                 of = problem(run, params, length, BATCH)
                 exact = f"{rounding(of):.1e}"
@@ -237,7 +233,7 @@ def main() -> None:
         machine.prepare()
         print(told(None), flush=True)
         fresh = []
-        for line in lines(args.cells):
+        for line in lines(args.cells, Path(args.workdir)):
             fresh.append(line)
             print(told(line), flush=True)
         table = [line for line in table if line["cell"] not in args.cells] + fresh
@@ -250,6 +246,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    flags.DEFINE_string("workdir", "runs/newton", "Where the models are trained.")
     flags.DEFINE_list("cells", ["lstm", "gru"], "Which cells to run.")
     flags.DEFINE_bool("table", False, "Print the table from the record, and run nothing.")
     command.run(main)

@@ -282,6 +282,11 @@ def check_options(name: str, inner: int, model: Mapping[str, Any]) -> None:
         one_of(f"model.{name}.feature", own["feature"], FEATURES)
     if "solver" in own:
         one_of(f"model.{name}.solver", own["solver"], SOLVERS)
+        if own["solver"] != "sequential" and model["dtype"] != "float32":
+            raise ValueError(
+                f"model.{name}.solver={own['solver']}: does not converge with products in {model['dtype']}; use "
+                f"sequential, or model.dtype=float32"
+            )
     if unknown := sorted(set(own.get("open", "")) - set("ifo")):
         raise ValueError(f"model.{name}.open={own['open']}: {unknown[0]} is none of the gates i, f and o")
     if name == "lru" and not 0 <= own["smallest"] < own["largest"] < 1:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 import records
@@ -32,11 +34,11 @@ def test_what_did_not_converge_or_is_too_far_is_told():
     assert "1 of 2 lines converged" in told
 
 
-def test_a_small_one_runs(monkeypatch: pytest.MonkeyPatch):
+def test_a_small_one_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Trained, solved and timed; its lines are those of the record."""
     monkeypatch.setattr(newton, "WIDTHS", {"quasi": 4})
     monkeypatch.setattr(newton, "WAYS", ((8, "sequential"),))
-    lines = list(newton.lines(["gru"], length=20, steps=2))
+    lines = list(newton.lines(["gru"], tmp_path, length=20, steps=2))
     assert [line["weights"] for line in lines] == ["initial", "after 2 steps"]
     assert list(lines[0]) == list(records.read_csv(newton.RECORD)[0])
     for line in lines:

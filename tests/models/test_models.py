@@ -134,6 +134,11 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
         {"gru": {"solver": "newtn"}},
         r"model\.gru\.solver=newtn: must be one of sequential, newton, quasi; did you",
     ),
+    (
+        "gru",
+        {"gru": {"solver": "quasi"}, "dtype": "bfloat16"},
+        r"model\.gru\.solver=quasi: does not converge with products in bfloat16; use sequential, or .*float32",
+    ),
     ("lru", {"lru": {"smallest": 0.9, "largest": 0.5}}, r"model\.lru\.smallest=0\.9, largest=0\.5: must be two radii"),
     ("s6", {"s6": {"size": 0}}, r"model\.s6\.size=0: must be 1 or more"),
     ("tcn", {"tcn": {"kernel": 0}}, r"model\.tcn\.kernel=0: must be 1 or more"),
