@@ -9,13 +9,13 @@
 A config is a file and, after the colon, a mixer, or several with commas between that take turns block by block.
 Mixers: dense, rnn, irnn, lstm, gru, slstm, mlstm, mingru, minlstm, lru, rglru, s4d, s6, linear, gla, delta,
 gated_delta, tcn, attention (python -m models says where each is from and what it costs).
-Files: adding, copy_memory, digits, recall, shakespeare, translation (in configs/).
+Files: adding, copy_memory, curve, digits, permuted_digits, recall, shakespeare, translation (in configs/).
 Any field can be set from here, as --config.GROUP.FIELD=VALUE; configs/__init__.py says what each one is:
 
   task       name, and what that task takes: recall has pairs, symbols, max_length
   model      mixer depth width inner feedforward activation norm residual final_norm positions tied dropout pool
              max_length causal bridge bridge_heads dtype; and what one mixer has of its own, as model.lstm.open:
-             attention(heads bias groups window similarity normaliser placed) rnn(solver) irnn(solver)
+             attention(heads bias groups window similarity normaliser placed shared) rnn(solver) irnn(solver)
              lstm(forget_bias open solver) gru(solver) mlstm(heads) lru(smallest largest phase) rglru(kernel)
              s4d(size) s6(size kernel) linear(heads feature nu kernel) gla(heads feature nu kernel)
              delta(heads feature nu kernel negative) gated_delta(heads feature nu kernel negative) tcn(layers kernel)
@@ -398,6 +398,8 @@ def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bo
 
     with command.Signals() as signals, Display(name, training["steps"], step) as display:
         alive = jax.device_get(replicas.alive)
+        call = call.lower(replicas, task).compile()
+        compiling, begun = {"compile_seconds": time.monotonic() - begun}, time.monotonic()
         while step < training["steps"] and alive.any():
             replicas, measured = call(replicas, task)
             step += training["steps_per_call"]
@@ -408,7 +410,8 @@ def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bo
                 run.task.metric: measured["score"],
                 "gradient_norm": measured["gradient_norm"],
             }
-            log.write(step=step, split="train", **row, seconds=now - begun)
+            log.write(step=step, split="train", **row, seconds=now - begun, **compiling)
+            compiling = {}  # said once, of the first call
             if board:
                 board.write(step, "train", row)
             begun = now
@@ -491,19 +494,24 @@ def display_values(run: Run, measured: Mapping[str, np.ndarray], alive: np.ndarr
 
 
 def summary(run: Run, group: Group, replicas: Replica, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What is kept of a finished run: a row a replica, its test score at its best validation step; cost; time."""
+    """What is kept of a finished run: a row a replica, its scores at its best validation step; cost; time.
+
+    `seconds` are those of everything, `training_seconds` of training steps alone, without compiling and evaluating.
+    """
     metric = run.task.metric
-    tests = {row["step"]: row[metric] for row in rows if row["split"] == "test"}
+    at = {(row["step"], row["split"]): row[metric] for row in rows if row["split"] in run.task.splits}
     members = []
     for index, (seed, rate) in enumerate(zip(group.seeds, group.learning_rates, strict=True)):
         best = int(replicas.best_step[index])
+        scores = {split: at[best, split][index] for split in run.task.splits if (best, split) in at}
         members.append(
             {
                 "seed": seed,
                 "learning_rate": rate,
                 "best_step": best,
                 "validation": float(replicas.best_score[index]),
-                "test": tests[best][index] if best in tests else None,
+                "test": scores.get("test"),
+                "scores": scores,
                 "died_at": int(replicas.died_at[index]) if not replicas.alive[index] else None,
             }
         )
@@ -516,7 +524,8 @@ def summary(run: Run, group: Group, replicas: Replica, rows: list[dict[str, Any]
         "baseline": run.task.baseline,
         "replicas": members,
         "cost": costs(run),
-        "seconds": sum(row["seconds"] for row in rows),
+        "seconds": sum(row["seconds"] + row.get("compile_seconds", 0) for row in rows),
+        "training_seconds": sum(row["seconds"] for row in rows if row["split"] == "train"),
         "steps": int(replicas.step.max()),
     }
 

@@ -23,9 +23,7 @@ import command
 import machine
 import records
 from experiments import page, timing
-from experiments.report import Verdict
-from experiments.statistics import Interval, difference, format_interval, slope
-from experiments.study import (
+from experiments.comparison import (
     MIXERS,
     RATES,
     RECORDS,
@@ -40,6 +38,8 @@ from experiments.study import (
     told,
     told_rate,
 )
+from experiments.report import Verdict
+from experiments.statistics import Interval, difference, format_interval, slope
 
 # The claims, written before the runs that decide them.
 RECALLS, FORGETS = 0.99, 0.60  # at equal parameters, attention's accuracy at least, every recurrent mixer's at most

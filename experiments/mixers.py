@@ -19,8 +19,8 @@ import machine
 import models
 import records
 from experiments.compare import recall
+from experiments.comparison import RECORDS, Row, Scale, Study, told, told_rate, write_results
 from experiments.statistics import format_interval, interval
-from experiments.study import RECORDS, Row, Scale, Study, told, told_rate, write_results
 
 ROWS = (
     recall(8, "recall", 3000),

@@ -38,7 +38,7 @@ import machine
 import models
 import records
 import train
-from experiments.study import RECORDS
+from experiments.comparison import RECORDS
 from models.newton import newton
 from models.recurrence import CELLS, unitwise
 from models.scan import boundaries, sequential

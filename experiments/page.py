@@ -7,9 +7,7 @@ from pathlib import Path
 import records
 from experiments import charts, report
 from experiments.charts import Chart, Dots, Series
-from experiments.report import Report, Section, Table, Verdict
-from experiments.statistics import Interval, format_interval, interval
-from experiments.study import (
+from experiments.comparison import (
     MIXERS,
     Results,
     Row,
@@ -22,6 +20,8 @@ from experiments.study import (
     unmatched,
     write_results,
 )
+from experiments.report import Report, Section, Table, Verdict
+from experiments.statistics import Interval, format_interval, interval
 from experiments.timing import Timing
 
 

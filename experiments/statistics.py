@@ -90,6 +90,82 @@ def difference(
     return _clipped(mean, found, n, method, bounds)
 
 
+def p_value(a: Values, b: Values | float, *, paired: bool = False) -> float:
+    """How often a difference this large comes about where there is none, on either side.
+
+    Of a sample against a number or of pairs Student's t, of two samples Welch's, which ask for normal values; with one
+    value, nan. Values without any spread differ for certain (0) or not at all (1).
+    """
+    a, b = _finite(a, [b] if isinstance(b, int | float) else b)
+    alone = len(b) == 1 and len(a) > 1 and not paired
+    if paired and len(a) != len(b):
+        raise ValueError(f"paired values must come in pairs: {len(a)} against {len(b)}")
+    if min(len(a), 2 if alone else len(b)) < 2:
+        return math.nan
+    gaps = a - b if paired or alone else None
+    scale = max(np.abs(a).max(), np.abs(b).max())
+    if _identical(gaps, scale) if gaps is not None else _identical(a) and _identical(b):
+        return float(abs(a.mean() - b.mean()) <= 1e-12 * scale)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        result: Any = stats.ttest_1samp(gaps, 0.0) if gaps is not None else stats.ttest_ind(a, b, equal_var=False)
+    return float(result.pvalue)
+
+
+def holm(p_values: Values) -> list[float]:
+    """The same p-values, each made so much larger that below 5 % of studies call anything different that is not,
+    however many questions they ask (Holm 1979). nan stays, and counts as a question."""
+    p = np.nan_to_num(np.asarray(p_values, float), nan=1.0)
+    order = np.argsort(p)
+    raised = np.empty(len(p))
+    raised[order] = np.minimum(1, np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p)))))
+    return [float(r) if given == given else math.nan for r, given in zip(raised, p_values, strict=True)]
+
+
+def effect(a: Values, b: Values) -> float:
+    """Hedges' g (1981): the difference of means in pooled standard deviations, without the bias of few values.
+
+    Infinite where there is no spread to measure it by, nan with fewer than two values on a side.
+    """
+    a, b = _finite(a, b)
+    if min(len(a), len(b)) < 2:
+        return math.nan
+    freedom = len(a) + len(b) - 2
+    spread = math.sqrt(((len(a) - 1) * a.var(ddof=1) + (len(b) - 1) * b.var(ddof=1)) / freedom)
+    gap = float(a.mean() - b.mean())
+    if spread <= 1e-12 * max(np.abs(a).max(), np.abs(b).max()):
+        return math.copysign(math.inf, gap) if gap else 0.0
+    return gap / spread * (1 - 3 / (4 * freedom - 1))
+
+
+def seeds_needed(spread: float, margin: float, *, level: float = 0.95, power: float = 0.8, most: int = 10_000) -> int:
+    """How many seeds a side tell means `margin` apart, of values with standard deviation `spread`, `power` of the time.
+
+    From the noncentral t of a two-sample test; `most` where even those would not do. Raises ValueError for a margin or
+    a spread that is no positive number.
+    """
+    if not (0 < margin < math.inf and 0 < spread < math.inf):
+        raise ValueError(f"margin={margin}, spread={spread}: must be positive numbers")
+
+    def found(n: int) -> float:
+        beyond = stats.t.ppf((1 + level) / 2, 2 * n - 2)
+        return float(stats.nct.sf(beyond, 2 * n - 2, margin / spread * math.sqrt(n / 2)))
+
+    low, high = 2, most  # powers grow with n: halve
+    if found(high) < power:
+        return most
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if found(middle) >= power else (middle + 1, high)
+    return low
+
+
+def interquartile_mean(values: Values) -> float:
+    """The mean of the middle half (Agarwal et al. 2021, arXiv 2108.13264): one seed that fails does not move it."""
+    (values,) = _finite(values)
+    return float(stats.trim_mean(values, 0.25))
+
+
 def slope(x: Values, y: Values, *, level: float = 0.95) -> Interval:
     """The exponent s of a power law y ∝ x^s: least squares on the logarithms, with its t interval (n − 2 degrees).
 

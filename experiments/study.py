@@ -1,198 +1,255 @@
-"""The cells of a comparison: which mixer on which task, with which learning rate, trained once and found again."""
+"""An ablation study: what varies, what is held fixed, what is expected; and the cells that follow from it.
+
+A study is a file in experiments/studies/ with a docstring and a `STUDY`. Its settings are all combinations of what it
+varies. A setting is the config file and the mixer that it names, as "config" and "mixer", and fields of that config,
+as "model.attention.heads". Each is trained with every learning rate on seeds for choosing, and then, with the rate that
+did best, on seeds that are reported. Each seed of each rate is a cell.
+"""
 
 import importlib
-from collections.abc import Iterator
+import itertools
+import pkgutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import records
+import models
 import tasks
 import train
-from experiments.statistics import Interval, format_interval, interval
+from experiments import measures, studies
 
-MIXERS = ("attention", "lstm", "gru", "rnn", "dense")
-RECURRENT = ("lstm", "gru", "rnn")
-RATES = (1e-3, 3e-3, 1e-2, 3e-2)
-TIE = 1e-3  # relative difference of two mean scores below which neither rate is called better
-RECORDS = Path(__file__).parent / "records"
+RECORDS = Path(__file__).parent / "records" / "studies"
+TRAINED = ("test", "validation")  # the scores that training itself gives; "test@16" is that of a split "test_16"
+SLOPE = "slope of "  # before the name of a curve: its exponent, fitted to a power law
 
-Results = dict[tuple[str, str], dict[str, Any]]  # (row, mixer): what train.train returned
+Labels = dict[str, Any]  # axis → label: which setting
+Changes = Mapping[str, Any]  # field of a config → value
 
 
-class Row(NamedTuple):
-    """One column of the comparison: a task under the name it is shown by, and what it changes in that task's config.
+class Claim(NamedTuple):
+    """`left` − `right` ≥ `margin`, of the mean of `metric`; or, with `within`, |left − right| ≤ `within`.
 
-    `seconds` is how long all of its cells together may train on two cores; 0 where nobody waits for it.
+    `left` says which settings, as {axis: label} or {axis: (labels)}: all that match, and the claim is made for each.
+    `right` says in the same way what each is compared with, being like it in every axis that `right` does not name; or
+    it is a number.
     """
 
-    name: str
-    config: str
-    changes: dict[str, Any]
-    seconds: int = 0
+    text: str
+    left: Mapping[str, Any]
+    right: Mapping[str, Any] | float
+    margin: float = 0.0
+    metric: str = "test"
+    at_most: bool = False  # the other way round: right − left ≥ margin
+    within: float | None = None
+
+
+def above(text: str, left: Mapping[str, Any], right: Mapping[str, Any] | float, by: float = 0.0, **more: Any) -> Claim:
+    """`left` is higher than `right` by at least `by`."""
+    return Claim(text, left, right, by, **more)
+
+
+def below(text: str, left: Mapping[str, Any], right: Mapping[str, Any] | float, by: float = 0.0, **more: Any) -> Claim:
+    """`left` is lower than `right` by at least `by`."""
+    return Claim(text, left, right, by, at_most=True, **more)
+
+
+def near(text: str, left: Mapping[str, Any], right: Mapping[str, Any] | float, within: float, **more: Any) -> Claim:
+    """`left` and `right` are no further than `within` apart."""
+    return Claim(text, left, right, within=within, **more)
 
 
 class Scale(NamedTuple):
-    """How much of everything. Learning rates are chosen with the seeds `choosing`; timing may take `seconds`."""
+    """How much of a study: the seeds that are reported, the learning rates to choose from (none: the config's own) on
+    the seeds `choosing`, changes to every setting, and axes with other labels than the study's."""
 
-    rows: tuple[Row, ...]
     seeds: tuple[int, ...]
-    choosing: tuple[int, ...]
-    lengths: tuple[int, ...]
-    context: int
-    seconds: int = 0
-    mixers: tuple[str, ...] = MIXERS
+    rates: tuple[float, ...] = ()
+    choosing: tuple[int, ...] = (100,)
+    changes: Changes = {}
+    vary: Mapping[str, Any] = {}
 
 
-def configure(row: Row, mixer: str, seeds: tuple[int, ...], rates: tuple[float, ...]) -> Any:
-    """The config of one cell, its replicas being every seed with every rate."""
-    config: Any = importlib.import_module(f"configs.{row.config}").get_config(mixer)
-    config.update_from_flattened_dict(row.changes)
-    config.replicas.seeds, config.replicas.learning_rates = seeds, rates
-    return config
+class Study(NamedTuple):
+    """`vary` maps each axis to its labels: the values of the field that the axis is named by, or a mapping from labels
+    to the changes that each stands for. `without` lists combinations that are left out, as {axis: label}.
+
+    `measured` names what is measured in the trained models (measures.MEASURES) beside their scores; an untrained study
+    measures in models as they begin. `show` is the metric that its picture shows and `row` the row of the notes' claims
+    that it answers. `proxy` says, where it stands in for something larger, for what.
+    """
+
+    question: str
+    fixed: Changes
+    vary: Mapping[str, Any]
+    scales: Mapping[str, Scale]
+    claims: Sequence[Claim]
+    measured: Sequence[str] = ()
+    without: Sequence[Labels] = ()
+    trained: bool = True
+    show: str = "test"
+    row: int = 0
+    proxy: str = ""
 
 
-def settings_key(row: Row, mixer: str) -> str:
-    """What a choice of learning rate holds for: everything that makes a run itself but its rates and seeds."""
-    config = configure(row, mixer, (), ()).to_dict()
-    identity = train.identity({**config, "versions": train.versions(config)})
-    return records.key({k: v for k, v in identity.items() if not k.startswith("replicas.")})
+class Setting(NamedTuple):
+    """One combination of labels, and the resolved config that it stands for (with the rates and seeds of no cell)."""
+
+    labels: Labels
+    config: dict[str, Any]
 
 
-def recorded_rates() -> dict[str, dict[float, list[float]]]:
-    """Settings → rate → validation scores, from the record in the repository."""
-    found: dict[str, dict[float, list[float]]] = {}
-    for line in records.read_csv(RECORDS / "rates.csv"):
-        score = float(line["validation"] or "nan")
-        found.setdefault(line["settings"], {}).setdefault(float(line["learning_rate"]), []).append(score)
+def names() -> list[str]:
+    """The studies that there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(studies.__path__))
+
+
+def load(name: str) -> Study:
+    """Raises ValueError for a study that there is not, or that has no STUDY."""
+    models.one_of("--study", name, names())
+    module = importlib.import_module(f"experiments.studies.{name}")
+    found = getattr(module, "STUDY", None)
+    if not isinstance(found, Study):
+        raise ValueError(f"experiments/studies/{name}.py: has no STUDY, which every study names its Study by")
     return found
 
 
-def choose(scores: dict[float, list[float]], best: str) -> float:
-    """The rate with the fewest diverged seeds (nan) and, among those, the best mean score of the others.
-
-    Means within `TIE` of the best are no evidence of a difference: of those the smallest rate is taken.
-    """
-    sign = 1 if best == "max" else -1
-    alive = {rate: [value for value in values if value == value] for rate, values in scores.items()}
-    fewest = min(len(scores[rate]) - len(alive[rate]) for rate in scores)
-    means = {
-        rate: sign * sum(values) / max(len(values), 1)
-        for rate, values in alive.items()
-        if len(scores[rate]) - len(values) == fewest
+def axes(study: Study, scale: Scale) -> dict[str, dict[Any, Changes]]:
+    """Axis → label → changes. Raises ValueError for an axis without labels, or one that the study does not have."""
+    for axis in scale.vary:
+        models.one_of("Scale.vary", axis, study.vary)
+    given = {axis: scale.vary.get(axis, labels) for axis, labels in study.vary.items()}
+    if not given:
+        raise ValueError("vary: a study varies something, as {'mixer': ('lstm', 'attention')}")
+    for axis, labels in given.items():
+        if not labels:
+            raise ValueError(f"vary: {axis} has no labels, so the grid is empty")
+        if isinstance(labels, str) or len(set(labels)) < len(labels):
+            raise ValueError(f"vary: {axis}={labels!r} must be a tuple of different labels, or a mapping from them")
+    return {
+        axis: dict(labels) if isinstance(labels, Mapping) else {label: {axis: label} for label in labels}
+        for axis, labels in given.items()
     }
-    top = max(means.values())
-    return min(rate for rate, mean in means.items() if mean >= top - TIE * abs(top))
 
 
-class Study:
-    """The cells of one scale, in one directory; each is a run of train.py and resumes like one."""
+def settings(study: Study, scale: Scale, chosen: Mapping[str, Sequence[str]] | None = None) -> list[Setting]:
+    """Every setting of the grid, or those with a `chosen` label on each axis that `chosen` has.
 
-    def __init__(self, name: str, scale: Scale, workdir: Path, data_dir: str, only: list[str], regroup: bool = False):
-        self.regroup = regroup
-        self.name, self.scale, self.workdir, self.data_dir = name, scale, workdir, data_dir
-        known = [row.name for row in self.scale.rows]
-        unknown = [name for name in only if name not in known]
-        if unknown:
-            raise ValueError(f"--only={','.join(only)}: {unknown[0]} is none of {', '.join(known)}")
-        self.rows = [row for row in self.scale.rows if not only or row.name in only]
-        self.rates = recorded_rates()
-        self.total, self.done = len(self.rows) * len(scale.mixers), 0
+    Raises ValueError, naming the setting, for one that can't be built, and for a study without any.
+    """
+    grid, found = axes(study, scale), []
+    for axis, labels in (chosen or {}).items():
+        models.one_of("--filter", axis, grid)
+        for label in labels:
+            models.one_of(f"--filter: {axis}", label, map(str, grid[axis]))
+    for labels in itertools.product(*grid.values()):
+        one = dict(zip(grid, labels, strict=True))
+        left_out = any(matches(one, where) for where in study.without)
+        if left_out or any(str(one[axis]) not in wanted for axis, wanted in (chosen or {}).items()):
+            continue
+        changes = {**study.fixed, **scale.changes}
+        for axis, label in one.items():
+            changes |= grid[axis][label]
+        try:
+            found.append(Setting(one, configure(changes)))
+        except ValueError as error:
+            raise ValueError(f"{told(one)}: {error}") from None
+    if not found:
+        raise ValueError("the grid is empty: everything is filtered out or without")
+    same: dict[str, Labels] = {}
+    for one in found:
+        other = same.setdefault(repr(sorted(train.identity(one.config).items())), one.labels)
+        if other is not one.labels:
+            raise ValueError(
+                f"{told(one.labels)} and {told(other)}: are the same config, so nothing varies between them"
+            )
+    return found
 
-    def directory(self, row: Row, mixer: str, part: str = "") -> Path:
-        return self.workdir / f"{row.name} {mixer}{part}".replace(" ", "-")
 
-    def train(
-        self, row: Row, mixer: str, seeds: tuple[int, ...], rates: tuple[float, ...], part: str = ""
-    ) -> dict[str, Any]:
-        return train.train(
-            configure(row, mixer, seeds, rates),
-            self.directory(row, mixer, part),
-            data_dir=self.data_dir,
-            name=f"{self.done + 1}/{self.total} {row.name} {mixer}{part}",
-            save_seconds=10,
-            tensorboard=False,
-            regroup=self.regroup,
+def configure(changes: Changes) -> dict[str, Any]:
+    """The resolved config that "config", "mixer" and fields say. Raises ValueError where there is no such thing."""
+    changes = dict(changes)
+    file, mixer = changes.pop("config", None), changes.pop("mixer", "attention")
+    folder = Path(__file__).parents[1] / "configs"
+    models.one_of("config", str(file), sorted(path.stem for path in folder.glob("[a-z]*.py")))
+    config: Any = importlib.import_module(f"configs.{file}").get_config(mixer)
+    known = list(train.flattened(config))
+    if "task.name" in changes:
+        models.one_of("task.name", changes["task.name"], tasks.TASKS)
+    for field, value in changes.items():
+        models.one_of("field", field, known)
+        try:
+            config.update_from_flattened_dict({field: value})
+        except TypeError:
+            is_now = config
+            for part in field.split("."):
+                is_now = is_now[part]
+            raise ValueError(f"{field}={value!r}: must be of the type of {is_now!r}") from None
+    if config.task.get("dataset"):
+        return config.to_dict()  # its data may have to be prepared: built when it is its turn
+    return {name: value for name, value in train.build(config).config.items() if name != "versions"}
+
+
+def check(study: Study, scale_name: str) -> None:
+    """Refuse, with ValueError in one line, a study that can't be run or claims what it does not have."""
+    models.one_of("--scale", scale_name, study.scales)
+    scale = study.scales[scale_name]
+    if not scale.seeds or len(set(scale.seeds)) < len(scale.seeds):
+        raise ValueError(f"seeds={scale.seeds}: must be one or more different seeds")
+    if shared := set(scale.seeds) & set(scale.choosing) if len(scale.rates) > 1 else ():
+        raise ValueError(
+            f"choosing={scale.choosing}: seed {min(shared)} is reported too, so it may not choose the rate"
         )
-
-    def grid(self, row: Row, mixer: str) -> dict[str, Any]:
-        """Every rate with the seeds kept for choosing."""
-        return self.train(row, mixer, self.scale.choosing, RATES, " rates")
-
-    def rate(self, row: Row, mixer: str) -> float:
-        """The recorded choice for these settings, or one made now."""
-        scores = self.rates.get(settings_key(row, mixer), {})
-        if set(scores) != set(RATES):
-            scores = {}
-            for member in self.grid(row, mixer)["replicas"]:
-                score = float("nan") if member["died_at"] is not None else member["validation"]
-                scores.setdefault(member["learning_rate"], []).append(score)
-        return choose(scores, tasks.TASKS[configure(row, mixer, (), ()).task.name].best)
-
-    def cells(self) -> Iterator[tuple[Row, str, float, dict[str, Any]]]:
-        for row in self.rows:
-            for mixer in self.scale.mixers:
-                rate = self.rate(row, mixer)
-                yield row, mixer, rate, self.train(row, mixer, self.scale.seeds, (rate,))
-                self.done += 1
+    for name in study.measured:
+        models.one_of("measured", name, measures.MEASURES)
+    if not study.trained and not study.measured:
+        raise ValueError("trained=False: then something must be measured")
+    grid = axes(study, scale)
+    all_of_them = settings(study, scale)
+    for claim in study.claims:
+        check_metric(study, claim.metric)
+        for side in (claim.left, claim.right):
+            if isinstance(side, Mapping):
+                for axis, wanted in side.items():
+                    models.one_of(f"claim {claim.text!r}", axis, grid)
+                    for label in wanted if isinstance(wanted, tuple) else (wanted,):
+                        if label not in grid[axis]:
+                            known = ", ".join(map(str, grid[axis]))
+                            raise ValueError(f"claim {claim.text!r}: {axis} has no {label!r}; it has {known}")
+        if not list(pairs(claim, [one.labels for one in all_of_them])):
+            raise ValueError(f"claim {claim.text!r}: the grid has no setting that it speaks of")
+    check_metric(study, study.show)
 
 
-def write_results(study: Study, results: Results, chosen: dict[tuple[str, str], float]) -> Path:
-    """One line a seed: everything that the tables are made from."""
-    path = study.workdir / "results.csv"
-    header = ["row", "mixer", "key", "steps", "parameters", "seed", "learning_rate"]
-    header += ["state_floats", "metric", "validation", "test", "best_step", "died_at", "revision"]
-    lines = []
-    for row in study.rows:
-        for mixer in study.scale.mixers:
-            result = results[row.name, mixer]
-            revision = records.read_json(study.directory(row, mixer) / "environment.json")[-1]["revision"][:12]
-            cell = [row.name, mixer, result["key"], result["steps"], result["cost"]["parameters"]]
-            for m in result["replicas"]:
-                values = [
-                    result["cost"]["state_floats"],
-                    result["metric"],
-                    m["validation"],
-                    m["test"],
-                    m["best_step"],
-                    m["died_at"],
-                ]
-                lines.append([*cell, m["seed"], chosen[row.name, mixer], *values, revision])
-    records.write_csv(path, header, lines)
-    return path
+def check_metric(study: Study, metric: str) -> None:
+    """Refuse a metric that no cell of the study will have."""
+    known = [*(TRAINED if study.trained else ()), *study.measured]
+    models.one_of("metric", metric.removeprefix(SLOPE).split("@")[0], known)
 
 
-def scores(result: dict[str, Any], split: str = "test") -> dict[int, float]:
-    """The scores of the replicas that lived, by seed."""
-    lived = [member for member in result["replicas"] if member["died_at"] is None and member[split] is not None]
-    return {member["seed"]: member[split] for member in lived}
+def matches(labels: Labels, where: Mapping[str, Any]) -> bool:
+    """Whether a setting is one of those that `where` names."""
+    return all(
+        labels[axis] in wanted if isinstance(wanted, tuple) else labels[axis] == wanted
+        for axis, wanted in where.items()
+    )
 
 
-def unmatched(results: Results, row: Row) -> list[str]:
-    """The mixers whose networks are not within 5 % of attention's, and how far they are off."""
-    count = {mixer: results[row.name, mixer]["cost"]["parameters"] for mixer in MIXERS if (row.name, mixer) in results}
-    off = {mixer: n / count["attention"] - 1 for mixer, n in count.items() if "attention" in count}
-    return [f"{mixer} {share:+.0%}" for mixer, share in off.items() if abs(share) > 0.05]
+def pairs(claim: Claim, settings: Sequence[Labels]) -> Iterator[tuple[Labels, Labels | float]]:
+    """The settings that a claim compares: every left one with itself, but for what the right side names."""
+    for one in settings:
+        if not matches(one, claim.left):
+            continue
+        if not isinstance(claim.right, Mapping):
+            yield one, claim.right
+            continue
+        for other in settings:
+            if matches(other, claim.right) and all(
+                one[axis] == other[axis] for axis in one.keys() - claim.right.keys()
+            ):
+                yield one, other
 
 
-def bounds(result: dict[str, Any]) -> tuple[float, float]:
-    return (0.0, 1.0) if result["metric"] == "accuracy" else (0.0, float("inf"))
-
-
-def estimate(result: dict[str, Any]) -> Interval:
-    """Mean and interval over the seeds that lived; nan where none did."""
-    nan = float("nan")
-    found = list(scores(result).values())
-    return interval(found, bounds=bounds(result)) if found else Interval(nan, nan, nan, 0, "none")
-
-
-def told_rate(rate: float) -> str:
-    """With a star where it is the smallest or largest on offer."""
-    return f"{rate:g}" + "*" * (rate in (min(RATES), max(RATES)))
-
-
-def told(result: dict[str, Any]) -> str:
-    """Mean and interval, and how many seeds diverged, if any."""
-    dead = len(result["replicas"]) - len(scores(result))
-    if not scores(result):
-        return "all diverged"
-    return format_interval(estimate(result)) + (f" ({dead} of {len(result['replicas'])} diverged)" if dead else "")
+def told(labels: Labels) -> str:
+    """A setting in words: "lstm, delay 40". The name of a field is its last part, and that of a mixer goes without."""
+    parts = [f"{axis.split('.')[-1]} {label}" if axis != "mixer" else str(label) for axis, label in labels.items()]
+    return ", ".join(parts)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from models import cost, seq2seq
-from models.attention import PLACED, Attention
+from models.attention import PLACED, SHARED, Attention
 from models.bidirectional import Bidirectional
 from models.convolution import TemporalConvolution
 from models.dense import Dense
@@ -308,11 +308,18 @@ def check_attention(own: dict[str, Any], size: int, positions: str) -> None:
     one_of("model.attention.similarity", own["similarity"], SIMILARITIES)
     one_of("model.attention.normaliser", own["normaliser"], NORMALISERS)
     one_of("model.attention.placed", own["placed"], PLACED)
+    if own["shared"] not in SHARED:
+        raise ValueError(f"model.attention.shared={own['shared']}: must be empty or one of {', '.join(SHARED[1:])}")
     for option in ("groups", "window"):
         if own[option] < 0:
             raise ValueError(f"model.attention.{option}={own[option]}: must be 0 or more")
     if groups and heads % groups:
         raise ValueError(f"model.attention.groups={groups}: must divide the {heads} heads; {divisors(heads, groups)}")
+    if own["shared"] and groups not in (0, heads):
+        raise ValueError(
+            f"model.attention.shared={own['shared']}: keys and values must be as wide as queries; "
+            f"use groups=0, not {groups}"
+        )
     if own["placed"] != "embedding" and positions not in ADDED:
         raise ValueError(
             f"model.attention.placed={own['placed']}: says where positions are added, and model.positions={positions} "

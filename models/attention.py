@@ -23,6 +23,7 @@ from models import positions as position
 from models.scan import resumed
 
 PLACED = ("embedding", "q", "k", "v", "qk", "qv", "kv", "qkv")
+SHARED = ("", "qk", "qv", "kv", "qkv")
 
 
 def attend(
@@ -78,6 +79,9 @@ class Attention(nn.Module):
     Positions that are added (positions.ADDED) are `placed`, one of PLACED: by the skeleton in the embedding, and so in
     everything; or here, in every layer, in what these of query, key and value are made from and in nothing else.
 
+    Those of query, key and value that `shared` names have weights and bias in common, and so are one and the same where
+    they read the same (one of SHARED; not with groups, whose keys and values are narrower).
+
     Causal attention streams with a cache of keys and values for `max_length` tokens, or for the first call's if that
     has more. Calls that would overflow it raise ValueError where the number of tokens is known, and give nan where
     it is traced. With a window the cache holds the `window` − 1 tokens before the next, padding left out, and the
@@ -100,6 +104,7 @@ class Attention(nn.Module):
     similarity: str = "scaled"
     normaliser: str = "softmax"
     placed: str = "embedding"
+    shared: str = ""
 
     VERSION = 1
 
@@ -175,7 +180,15 @@ class Attention(nn.Module):
         positions' `vectors` are added to some of their inputs only."""
         initial = nn.initializers.lecun_normal()
         widths = {"query": self.inner, "key": shared, "value": shared}
-        kernels = [self.param(f"{name}_kernel", initial, (self.width, n)) for name, n in widths.items()]
+        # Of those that share, the first in this order has what they share.
+        whose = {name: self.shared if name[0] in self.shared else name[0] for name in widths}
+        owner = {name: next(other for other in widths if other[0] in whose[name]) for name in widths}
+
+        def of_each(what: str, initial: Callable, before: tuple[int, ...]) -> list[Array]:
+            made = {n: self.param(f"{n}_{what}", initial, (*before, widths[n])) for n in dict.fromkeys(owner.values())}
+            return [made[owner[name]] for name in widths]
+
+        kernels = of_each("kernel", initial, (self.width,))
         x = x.astype(self.dtype)
         if vectors is None:
             y = x @ jnp.concatenate(kernels, axis=1).astype(self.dtype)
@@ -184,8 +197,7 @@ class Attention(nn.Module):
             inputs = [moved if name[0] in self.placed else x for name in widths]
             y = jnp.concatenate([a @ k.astype(self.dtype) for a, k in zip(inputs, kernels, strict=True)], axis=-1)
         if self.bias:
-            biases = [self.param(f"{name}_bias", nn.initializers.zeros, (n,)) for name, n in widths.items()]
-            y = y + jnp.concatenate(biases).astype(self.dtype)
+            y = y + jnp.concatenate(of_each("bias", nn.initializers.zeros, ())).astype(self.dtype)
         return y
 
     def of_distances(self, size: int) -> Callable[[Array, Array, Array], tuple[Array, Array | None]]:

@@ -4,11 +4,24 @@ from tasks.adding import Adding
 from tasks.batch import Batch, Split, Task
 from tasks.characters import Characters
 from tasks.copying import CopyMemory
+from tasks.curve import Curve
 from tasks.pixels import Pixels
 from tasks.recall import Recall
 from tasks.translation import Translation
 
-__all__ = ["TASKS", "Adding", "Batch", "Characters", "CopyMemory", "Pixels", "Recall", "Split", "Task", "Translation"]
+__all__ = [
+    "TASKS",
+    "Adding",
+    "Batch",
+    "Characters",
+    "CopyMemory",
+    "Curve",
+    "Pixels",
+    "Recall",
+    "Split",
+    "Task",
+    "Translation",
+]
 
 # Name: class, called with the fields of a config and, for real data, with what `datasets.load` returns.
 TASKS = {
@@ -18,4 +31,5 @@ TASKS = {
     "pixels": Pixels,
     "characters": Characters,
     "translation": Translation,
+    "curve": Curve,
 }

@@ -20,7 +20,8 @@ class Pixels:
     """`inputs` are images `[N, max_length, channels]` by subset, "train", "validation" and "test"; `labels` `[N]`.
 
     A batch is distinct images of its subset, drawn uniformly, so that one of all `N` is the whole subset. Of each image
-    the model sees the first `length` pixels.
+    the model sees the first `length` pixels; `permuted`, in one fixed random order, the same for all images (Le, Jaitly
+    and Hinton 2015, §4.3), which takes from neighbours that they come one after another.
     """
 
     VERSION: ClassVar[int] = 1
@@ -28,6 +29,7 @@ class Pixels:
     inputs: Any
     labels: Any
     classes: int = flax.struct.field(default=10, pytree_node=False)
+    permuted: bool = flax.struct.field(default=False, pytree_node=False)
 
     def __post_init__(self):
         if self.classes < 2:
@@ -80,7 +82,10 @@ class Pixels:
             raise ValueError(f"max_length={max_length}: an image has {self.max_length} pixels, so give that or fewer")
         rows = jax.random.permutation(key, images.shape[0])[:batch]
         positions, segments = unpacked(batch, max_length, length)
-        seen = jnp.asarray(images)[rows, :max_length] * segments[:, :, None]
+        pixels = jnp.asarray(images)[rows]
+        if self.permuted:
+            pixels = pixels[:, np.random.default_rng(0).permutation(self.max_length)]
+        seen = pixels[:, :max_length] * segments[:, :, None]
         return Batch(seen, jnp.asarray(labels)[rows], jnp.ones(batch), positions, segments)
 
     def loss(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:

@@ -107,9 +107,9 @@ def test_the_result_has_a_row_a_replica_in_order(finished: tuple[Path, dict]):
     assert (result["status"], result["steps"], result["metric"], result["best"]) == ("finished", 40, "accuracy", "max")
     assert (result["chance"], result["baseline"]) == (1 / 8, ["any value seen in the sequence", 0.5])
     assert result["key"] == records.key(train.identity(records.read_json(workdir / "config.json")))
-    assert result["seconds"] == pytest.approx(
-        sum(r["seconds"] for r in records.read_metrics(workdir / "metrics.jsonl"))
-    )
+    written = records.read_metrics(workdir / "metrics.jsonl")
+    assert result["seconds"] == pytest.approx(sum(r["seconds"] + r.get("compile_seconds", 0) for r in written))
+    assert result["training_seconds"] == pytest.approx(sum(r["seconds"] for r in written if r["split"] == "train"))
     assert [(m["seed"], m["learning_rate"]) for m in result["replicas"]] == [(s, r) for r in RATES for s in SEEDS]
     params = jax.tree.leaves(state(workdir)["params"])
     assert result["cost"]["parameters"] == sum(leaf[0].size for leaf in params)

@@ -4,8 +4,7 @@ import models
 import records
 from experiments import compare
 from experiments.compare import SCALES, verdict_on_recall, verdict_on_shakespeare, verdict_on_time
-from experiments.statistics import Interval
-from experiments.study import (
+from experiments.comparison import (
     MIXERS,
     RATES,
     RECORDS,
@@ -22,6 +21,7 @@ from experiments.study import (
     told_rate,
     unmatched,
 )
+from experiments.statistics import Interval
 from train import build_task, check
 
 TINY = Scale(

@@ -1,0 +1,198 @@
+"""The cells of a comparison: which mixer on which task, with which learning rate, trained once and found again."""
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import records
+import tasks
+import train
+from experiments.statistics import Interval, format_interval, interval
+
+MIXERS = ("attention", "lstm", "gru", "rnn", "dense")
+RECURRENT = ("lstm", "gru", "rnn")
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+TIE = 1e-3  # relative difference of two mean scores below which neither rate is called better
+RECORDS = Path(__file__).parent / "records"
+
+Results = dict[tuple[str, str], dict[str, Any]]  # (row, mixer): what train.train returned
+
+
+class Row(NamedTuple):
+    """One column of the comparison: a task under the name it is shown by, and what it changes in that task's config.
+
+    `seconds` is how long all of its cells together may train on two cores; 0 where nobody waits for it.
+    """
+
+    name: str
+    config: str
+    changes: dict[str, Any]
+    seconds: int = 0
+
+
+class Scale(NamedTuple):
+    """How much of everything. Learning rates are chosen with the seeds `choosing`; timing may take `seconds`."""
+
+    rows: tuple[Row, ...]
+    seeds: tuple[int, ...]
+    choosing: tuple[int, ...]
+    lengths: tuple[int, ...]
+    context: int
+    seconds: int = 0
+    mixers: tuple[str, ...] = MIXERS
+
+
+def configure(row: Row, mixer: str, seeds: tuple[int, ...], rates: tuple[float, ...]) -> Any:
+    """The config of one cell, its replicas being every seed with every rate."""
+    config: Any = importlib.import_module(f"configs.{row.config}").get_config(mixer)
+    config.update_from_flattened_dict(row.changes)
+    config.replicas.seeds, config.replicas.learning_rates = seeds, rates
+    return config
+
+
+def settings_key(row: Row, mixer: str) -> str:
+    """What a choice of learning rate holds for: everything that makes a run itself but its rates and seeds."""
+    config = configure(row, mixer, (), ()).to_dict()
+    identity = train.identity({**config, "versions": train.versions(config)})
+    return records.key({k: v for k, v in identity.items() if not k.startswith("replicas.")})
+
+
+def recorded_rates() -> dict[str, dict[float, list[float]]]:
+    """Settings → rate → validation scores, from the record in the repository."""
+    found: dict[str, dict[float, list[float]]] = {}
+    for line in records.read_csv(RECORDS / "rates.csv"):
+        score = float(line["validation"] or "nan")
+        found.setdefault(line["settings"], {}).setdefault(float(line["learning_rate"]), []).append(score)
+    return found
+
+
+def choose(scores: dict[float, list[float]], best: str) -> float:
+    """The rate with the fewest diverged seeds (nan) and, among those, the best mean score of the others.
+
+    Means within `TIE` of the best are no evidence of a difference: of those the smallest rate is taken.
+    """
+    sign = 1 if best == "max" else -1
+    alive = {rate: [value for value in values if value == value] for rate, values in scores.items()}
+    fewest = min(len(scores[rate]) - len(alive[rate]) for rate in scores)
+    means = {
+        rate: sign * sum(values) / max(len(values), 1)
+        for rate, values in alive.items()
+        if len(scores[rate]) - len(values) == fewest
+    }
+    top = max(means.values())
+    return min(rate for rate, mean in means.items() if mean >= top - TIE * abs(top))
+
+
+class Study:
+    """The cells of one scale, in one directory; each is a run of train.py and resumes like one."""
+
+    def __init__(self, name: str, scale: Scale, workdir: Path, data_dir: str, only: list[str], regroup: bool = False):
+        self.regroup = regroup
+        self.name, self.scale, self.workdir, self.data_dir = name, scale, workdir, data_dir
+        known = [row.name for row in self.scale.rows]
+        unknown = [name for name in only if name not in known]
+        if unknown:
+            raise ValueError(f"--only={','.join(only)}: {unknown[0]} is none of {', '.join(known)}")
+        self.rows = [row for row in self.scale.rows if not only or row.name in only]
+        self.rates = recorded_rates()
+        self.total, self.done = len(self.rows) * len(scale.mixers), 0
+
+    def directory(self, row: Row, mixer: str, part: str = "") -> Path:
+        return self.workdir / f"{row.name} {mixer}{part}".replace(" ", "-")
+
+    def train(
+        self, row: Row, mixer: str, seeds: tuple[int, ...], rates: tuple[float, ...], part: str = ""
+    ) -> dict[str, Any]:
+        return train.train(
+            configure(row, mixer, seeds, rates),
+            self.directory(row, mixer, part),
+            data_dir=self.data_dir,
+            name=f"{self.done + 1}/{self.total} {row.name} {mixer}{part}",
+            save_seconds=10,
+            tensorboard=False,
+            regroup=self.regroup,
+        )
+
+    def grid(self, row: Row, mixer: str) -> dict[str, Any]:
+        """Every rate with the seeds kept for choosing."""
+        return self.train(row, mixer, self.scale.choosing, RATES, " rates")
+
+    def rate(self, row: Row, mixer: str) -> float:
+        """The recorded choice for these settings, or one made now."""
+        scores = self.rates.get(settings_key(row, mixer), {})
+        if set(scores) != set(RATES):
+            scores = {}
+            for member in self.grid(row, mixer)["replicas"]:
+                score = float("nan") if member["died_at"] is not None else member["validation"]
+                scores.setdefault(member["learning_rate"], []).append(score)
+        return choose(scores, tasks.TASKS[configure(row, mixer, (), ()).task.name].best)
+
+    def cells(self) -> Iterator[tuple[Row, str, float, dict[str, Any]]]:
+        for row in self.rows:
+            for mixer in self.scale.mixers:
+                rate = self.rate(row, mixer)
+                yield row, mixer, rate, self.train(row, mixer, self.scale.seeds, (rate,))
+                self.done += 1
+
+
+def write_results(study: Study, results: Results, chosen: dict[tuple[str, str], float]) -> Path:
+    """One line a seed: everything that the tables are made from."""
+    path = study.workdir / "results.csv"
+    header = ["row", "mixer", "key", "steps", "parameters", "seed", "learning_rate"]
+    header += ["state_floats", "metric", "validation", "test", "best_step", "died_at", "revision"]
+    lines = []
+    for row in study.rows:
+        for mixer in study.scale.mixers:
+            result = results[row.name, mixer]
+            revision = records.read_json(study.directory(row, mixer) / "environment.json")[-1]["revision"][:12]
+            cell = [row.name, mixer, result["key"], result["steps"], result["cost"]["parameters"]]
+            for m in result["replicas"]:
+                values = [
+                    result["cost"]["state_floats"],
+                    result["metric"],
+                    m["validation"],
+                    m["test"],
+                    m["best_step"],
+                    m["died_at"],
+                ]
+                lines.append([*cell, m["seed"], chosen[row.name, mixer], *values, revision])
+    records.write_csv(path, header, lines)
+    return path
+
+
+def scores(result: dict[str, Any], split: str = "test") -> dict[int, float]:
+    """The scores of the replicas that lived, by seed."""
+    lived = [member for member in result["replicas"] if member["died_at"] is None and member[split] is not None]
+    return {member["seed"]: member[split] for member in lived}
+
+
+def unmatched(results: Results, row: Row) -> list[str]:
+    """The mixers whose networks are not within 5 % of attention's, and how far they are off."""
+    count = {mixer: results[row.name, mixer]["cost"]["parameters"] for mixer in MIXERS if (row.name, mixer) in results}
+    off = {mixer: n / count["attention"] - 1 for mixer, n in count.items() if "attention" in count}
+    return [f"{mixer} {share:+.0%}" for mixer, share in off.items() if abs(share) > 0.05]
+
+
+def bounds(result: dict[str, Any]) -> tuple[float, float]:
+    return (0.0, 1.0) if result["metric"] == "accuracy" else (0.0, float("inf"))
+
+
+def estimate(result: dict[str, Any]) -> Interval:
+    """Mean and interval over the seeds that lived; nan where none did."""
+    nan = float("nan")
+    found = list(scores(result).values())
+    return interval(found, bounds=bounds(result)) if found else Interval(nan, nan, nan, 0, "none")
+
+
+def told_rate(rate: float) -> str:
+    """With a star where it is the smallest or largest on offer."""
+    return f"{rate:g}" + "*" * (rate in (min(RATES), max(RATES)))
+
+
+def told(result: dict[str, Any]) -> str:
+    """Mean and interval, and how many seeds diverged, if any."""
+    dead = len(result["replicas"]) - len(scores(result))
+    if not scores(result):
+        return "all diverged"
+    return format_interval(estimate(result)) + (f" ({dead} of {len(result['replicas'])} diverged)" if dead else "")

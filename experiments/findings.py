@@ -1,0 +1,258 @@
+"""What a study found, for people: the page, the picture and the tables, all from its lines."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import records
+from experiments import charts, judge, report, runner
+from experiments.charts import Chart, Dots, Series
+from experiments.report import Report, Section, Table, Verdict
+from experiments.runner import Line
+from experiments.statistics import Interval, format_interval, interquartile_mean, interval
+from experiments.study import Labels, Scale, Study, told
+
+MOST = 12  # lines in one chart: more can't be told apart
+
+
+def each(lines: Sequence[Line]) -> list[Labels]:
+    """The settings in the order of the grid."""
+    found: list[Labels] = []
+    for line in lines:
+        if line.labels not in found:
+            found.append(line.labels)
+    return found
+
+
+def varied(labels: Labels, settings: Sequence[Labels]) -> Labels:
+    """Its labels on those axes on which the settings differ at all."""
+    return {axis: label for axis, label in labels.items() if any(other[axis] != label for other in settings)} or labels
+
+
+def name_of(metric: str, lines: Sequence[Line]) -> str:
+    """A metric in words for an axis: the score under its own name."""
+    return lines[0].cell["metric"] if metric in ("test", "validation") else metric
+
+
+def numeric_axis(lines: Sequence[Line]) -> str | None:
+    """An axis along which a line can be drawn: all labels numbers, three or more of them."""
+    for axis in lines[0].labels:
+        labels = {line.labels[axis] for line in lines}
+        if len(labels) > 2 and all(isinstance(label, int | float) and not isinstance(label, bool) for label in labels):
+            return axis
+    return None
+
+
+def spaced(x: Sequence[float]) -> bool:
+    """Whether a logarithmic axis suits these places."""
+    return min(x) > 0 and max(x) / min(x) >= 4
+
+
+def band(name: str, x: Sequence[float], found: Sequence[Interval]) -> Series:
+    return Series(name, x, [v.mean for v in found], [v.low for v in found], [v.high for v in found])
+
+
+def main_chart(study: Study, lines: Sequence[Line], title: str) -> Chart | Dots:
+    """The metric that the study shows: a curve over its own x, or over an axis of numbers, or seed by seed."""
+    lines, metric = judge.reported(lines), study.show
+    settings = each(lines)
+    words = {repr(s): told(varied(s, settings)) for s in settings}
+    chance = [("chance", lines[0].cell["chance"])] if metric == "test" and lines[0].cell["metric"] == "accuracy" else []
+    if metric == "test" and not chance:
+        chance = [tuple(lines[0].cell["baseline"])]
+    xs = sorted({x for line in lines for x in line.curve(metric)})
+    if xs and len(settings) <= MOST:
+        series = [band(words[repr(s)], xs, [judge.estimate(lines, s, f"{metric}@{x:g}") for x in xs]) for s in settings]
+        values = [v for one in series for v in one.y if math.isfinite(v)]
+        wide = bool(values) and min(values) > 0 and max(values) / min(values) > 30
+        return Chart("main", title, AXES.get(metric, "length"), name_of(metric, lines), series, chance,
+                     log_x=spaced(xs), log_y=wide)  # fmt: skip
+    axis = numeric_axis(lines)
+    if axis and not xs:
+        x = sorted({line.labels[axis] for line in lines})
+        rest = each([line._replace(labels={a: v for a, v in line.labels.items() if a != axis}) for line in lines])
+        if len(rest) <= MOST:
+            series = []
+            for labels in rest:
+                there = [v for v in x if any(s == {**labels, axis: v} for s in settings)]
+                found = [
+                    judge.estimate(lines, next(s for s in settings if s == {**labels, axis: v}), metric) for v in there
+                ]
+                series.append(band(told(varied(labels, rest)) if labels else name_of(metric, lines), there, found))
+            return Chart("main", title, axis.split(".")[-1], name_of(metric, lines), series, chance, log_x=spaced(x))
+    groups = [(words[repr(s)], list(judge.values(lines, s, metric).values())) for s in settings]
+    return Dots("main", title, name_of(metric, lines), groups, chance)
+
+
+AXES = {"reach": "steps back", "stream time": "context", "state": "context"}
+
+
+def learning_curves(lines: Sequence[Line], folder: Path) -> Chart | None:
+    """Test score against step, where the groups' own logs are at hand and the settings are few enough."""
+    lines = judge.reported(lines)
+    settings, series = each(lines), []
+    if len(settings) > MOST:
+        return None
+    for setting in settings:
+        curves: dict[int, list[float]] = {}
+        for line in (line for line in lines if line.labels == setting and line.cell["died_at"] is None):
+            run = folder / "groups" / str(line.cell.get("group", ""))
+            if not (run / "group.json").exists():
+                return None
+            group = records.read_json(run / "group.json")
+            at = list(zip(group["seeds"], group["learning_rates"], strict=True)).index((line.seed, line.rate))
+            for row in records.read_metrics(run / "metrics.jsonl"):
+                if row["split"] == "test" and (value := row[line.cell["metric"]][at]) is not None:
+                    curves.setdefault(row["step"], []).append(value)
+        steps = sorted(curves)
+        found = [interval(curves[step]) for step in steps]
+        series.append(band(told(varied(setting, settings)), steps, found))
+    return Chart("learning", "Learning", "training step", lines[0].cell["metric"], series)
+
+
+def against_state(study: Study, lines: Sequence[Line]) -> Chart | None:
+    """The score against how many floats a model carries, where settings differ in it."""
+    lines = judge.reported(lines)
+    settings = each(lines)
+    floats = {repr(line.labels): line.cell["state_floats"] for line in lines}
+    if len(set(floats.values())) < 2 or min(floats.values()) <= 0 or len(settings) > MOST:
+        return None
+    series = [band(told(varied(s, settings)), [floats[repr(s)]], [judge.estimate(lines, s, "test")]) for s in settings]
+    return Chart("state", "Score against state size", "state, floats", lines[0].cell["metric"], series, log_x=True)
+
+
+def summary(study: Study, lines: Sequence[Line]) -> Table:
+    """A row a setting: score, what was measured beside it, what it costs, the rate that was chosen."""
+    lines = judge.reported(lines)
+    settings = each(lines)
+    plain = [name for name in study.measured if any(name in line.cell["metrics"] for line in lines)]
+    header = ["setting", *([lines[0].cell["metric"], "middle half"] if study.trained else []), *plain]
+    header += ["parameters", "state, floats"] + (["rate", "diverged"] if study.trained else [])
+    rows = []
+    for setting in settings:
+        mine = [line for line in lines if line.labels == setting]
+        row = [told(varied(setting, settings))]
+        if study.trained:
+            found = judge.estimate(mine, setting, "test")
+            lived = [v for v in judge.values(mine, setting, "test").values() if math.isfinite(v)]
+            row += [format_interval(found) if lived else "all diverged"]
+            row += [f"{interquartile_mean(lived):.3f}" if lived else "–"]
+        for name in plain:
+            found = judge.estimate(mine, setting, name)
+            row.append(format_interval(found) if found.n else "–")
+        cell = mine[0].cell
+        row += [f"{int(cell['parameters']):,}", f"{int(cell['state_floats']):,}"]
+        if study.trained:
+            dead = sum(line.cell["died_at"] is not None for line in mine)
+            row += [f"{mine[0].rate:g}", f"{dead} of {len(mine)}" if dead else "–"]
+        rows.append(row)
+    seeds = len({line.seed for line in lines})
+    return Table("Every setting", header, rows, f"Mean and 95 % interval over {seeds} seeds; “middle half” is the "
+                 f"interquartile mean, which one failed seed does not move.")  # fmt: skip
+
+
+def curves_table(lines: Sequence[Line], metric: str) -> Table:
+    """A measured curve in figures."""
+    lines = judge.reported(lines)
+    settings, xs = each(lines), sorted({x for line in lines for x in line.curve(metric)})
+    rows = []
+    for setting in settings:
+        found = [judge.estimate(lines, setting, f"{metric}@{x:g}") for x in xs]
+        rows.append([told(varied(setting, settings)), *(f"{v.mean:.3g}" if v.n else "–" for v in found)])
+    return Table(metric.capitalize(), ["setting", *(f"at {x:g}" for x in xs)], rows)
+
+
+def curves_of(lines: Sequence[Line]) -> list[str]:
+    return sorted({name.split("@")[0] for line in lines for name in line.cell["metrics"] if "@" in name})
+
+
+def page(
+    name: str, study: Study, scale: str, lines: Sequence[Line], verdicts: Sequence[Verdict], folder: Path
+) -> Report:
+    """The page of a study."""
+    shown = main_chart(study, lines, study.question)
+    drawn = [shown, *(chart for chart in (learning_curves(lines, folder), against_state(study, lines)) if chart)]
+    settings = each(judge.reported(lines))
+    if not isinstance(shown, Dots) and study.trained:
+        groups = [(told(varied(s, settings)), list(judge.values(lines, s, "test").values())) for s in settings]
+        drawn.append(Dots("seeds", "Seed by seed", name_of("test", lines), groups))
+    sections = [Section("In pictures", "", drawn, [curves_table(lines, metric) for metric in curves_of(lines)])]
+    chosen = [line for line in lines if line.part == "choose"]
+    if chosen:
+        why = "Validation score of each rate, on seeds that are not reported."
+        sections.append(Section("How the learning rates were chosen", why, [], [rates_table(chosen)]))
+    first = judge.reported(lines)[0].cell
+    revisions = sorted({line.cell["revision"][:12] for line in lines})
+    seconds = sum(float(line.cell["seconds"]) for line in lines)
+    configs = {
+        told(line.labels): line.cell.get("config", {"key": line.cell["key"]}) for line in judge.reported(lines)[::-1]
+    }
+    return Report(
+        title=name.replace("_", " ").capitalize(),
+        question=study.question,
+        summary=summary(study, lines),
+        verdicts=verdicts,
+        sections=sections,
+        settings={
+            **{f"Config: {setting}": values for setting, values in reversed(configs.items())},
+            "Machine and versions": {"device": first["device"], "how": first["how"], **first.get("packages", {})},
+        },
+        command=f"python -m experiments.run --study={name} --scale={scale}",
+        made=f"{time.strftime('%Y-%m-%d')}, at revision {', '.join(revisions)}; {seconds:.0f} s of computing",
+    )
+
+
+def rates_table(lines: Sequence[Line]) -> Table:
+    settings, rates = each(lines), sorted({line.rate for line in lines})
+    rows = []
+    for setting in settings:
+        found = []
+        for rate in rates:
+            some = [line.value("validation") for line in lines if line.labels == setting and line.rate == rate]
+            found.append(f"{sum(some) / len(some):.4g}" if some else "–")
+        rows.append([told(varied(setting, settings)), *found])
+    return Table("Validation score by learning rate", ["setting", *(f"{rate:g}" for rate in rates)], rows)
+
+
+def write(name: str, study: Study, scale: str, lines: Sequence[Line], folder: Path) -> list[Path]:
+    """The page, the table as CSV and Parquet, and the picture as SVG, PDF and PNG, in `folder`/NAME-SCALE/."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    into = folder / f"{name}-{scale}"
+    into.mkdir(parents=True, exist_ok=True)
+    verdicts = judge.judge(study, lines, scale)
+    header, rows = runner.table(lines)
+    records.write_csv(into / "cells.csv", header, rows)
+    columns: dict[str, list[Any]] = {
+        h: [row[i] if row[i] != "" else None for row in rows] for i, h in enumerate(header)
+    }
+    with records.named(into / "cells.parquet"):
+        pq.write_table(pa.table({h: plain_column(values) for h, values in columns.items()}), into / "cells.parquet")
+    shown = main_chart(study, lines, study.question)
+    pictures = [charts.save(shown, into / f"picture.{kind}", columns=1) for kind in ("svg", "pdf", "png")]
+    made = report.write(page(name, study, scale, lines, verdicts, folder), into / "report.html")
+    return [made, into / "cells.csv", into / "cells.parquet", *pictures]
+
+
+def plain_column(values: Sequence[Any]) -> list[Any]:
+    """Numbers where all are numbers, else text: a column has one type."""
+    try:
+        return [None if value is None else float(value) for value in values]
+    except (TypeError, ValueError):
+        return [None if value is None else str(value) for value in values]
+
+
+def recorded(name: str, study: Study, scale: str) -> list[Line]:
+    """The lines of the study's record in the repository; none where there is no record."""
+    found: Scale = study.scales[scale]
+    rows: Sequence[Mapping[str, str]] = records.read_csv(record(name, scale))
+    return runner.lines_of(rows, study, found)
+
+
+def record(name: str, scale: str) -> Path:
+    from experiments.study import RECORDS
+
+    return RECORDS / f"{name}-{scale}.csv"

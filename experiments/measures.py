@@ -1,0 +1,341 @@
+"""What can be measured in a model beside its score: one function a measure, by the name that studies use.
+
+A measure is `measure(run) -> (params, seed) -> number`, or `{x: number}` for a curve over x. What it compiles, it
+compiles once for all seeds of a run. Inputs come from the test split, the same for every model.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy import stats
+
+import tasks
+import train
+from experiments import timing
+from models import cost
+from models.seq2seq import split
+from tasks.translation import WORD, alignment
+
+KEY = 2**31 + 1  # of what is drawn here: no seed of a run is this large
+SEQUENCES = 32
+Found = float | dict[int, float]
+Measure = Callable[[train.Run], Callable[[Any, int], Found]]
+
+
+def drawn(run: train.Run, length: int | None = None, sequences: int = SEQUENCES) -> tasks.Batch:
+    """Sequences of the test split, of the task's length unless another is given."""
+    length = length or run.task.max_length
+    subset = run.task.splits["test"].subset
+    return run.task.sample(jax.random.key(np.uint32(KEY)), sequences, max(length, run.task.max_length), length, subset)
+
+
+def applied(run: train.Run, params: Any, batch: tasks.Batch, **more: Any) -> Any:
+    return run.model.apply({"params": params}, batch.inputs, positions=batch.positions, segments=batch.segments, **more)
+
+
+def doubling(most: int, first: int = 1) -> list[int]:
+    """first, 2·first, … up to `most`."""
+    return [first * 2**i for i in range(64) if first * 2**i <= most]
+
+
+# ---- what order and distance do -------------------------------------------------------------------------------------
+
+
+def reach(run: train.Run) -> Callable[[Any, int], Found]:
+    """‖∂y_T/∂x_t‖ against T − t, relative to its sum over t: how much of what decides the last output lies where.
+
+    y are the outputs at the last step and x the embedded inputs. The Frobenius norm is estimated with eight random
+    directions of y (Hutchinson 1989). Bengio et al. 1994 and Pascanu et al. 2013 look at ∂h_T/∂h_t, which attention
+    has none of; this is the same question put to any model.
+    """
+    network = run.model.clone(vocabulary=0, channels=run.model.width)
+    batch = drawn(run)
+
+    @jax.jit
+    def norms(params: Any) -> Float[Array, "T"]:
+        table = params["embed"].get("embedding")
+        x = (
+            table[batch.inputs]
+            if table is not None
+            else nn.Dense(run.model.width).apply({"params": params["embed"]}, batch.inputs)
+        )
+        plain = {"kernel": jnp.eye(run.model.width), "bias": jnp.zeros(run.model.width)}
+
+        def last(x: Array) -> Array:
+            y, _ = network.apply(
+                {"params": {**params, "embed": plain}}, x, positions=batch.positions, segments=batch.segments
+            )
+            return y if y.ndim == 2 else y[:, -1]
+
+        y, pull = jax.vjp(last, x)
+        directions = jax.random.normal(jax.random.key(0), (8, *y.shape))
+        squares = jax.lax.map(lambda v: jnp.square(pull(v)[0]).sum(axis=(0, 2)), directions)
+        return jnp.sqrt(squares.mean(axis=0))
+
+    def measure(params: Any, seed: int) -> Found:
+        found = np.asarray(norms(params), np.float64)[::-1]
+        share = found / max(found.sum(), 1e-300)
+        return {distance: float(share[distance]) for distance in (0, *doubling(len(share) - 1))}
+
+    return measure
+
+
+def permuted(run: train.Run) -> Callable[[Any, int], Found]:
+    """|f(x) − f(x permuted)| / |f(x)| of the last output, mean over sequences, the last step staying where it is.
+
+    0 says that the model can't tell one order of what it has read from another.
+    """
+    batch = drawn(run)
+    order = jax.random.permutation(jax.random.key(1), batch.inputs.shape[1] - (run.task.per == "token"))
+    order = jnp.concatenate([order, jnp.arange(len(order), batch.inputs.shape[1])])
+
+    @jax.jit
+    def change(params: Any) -> Array:
+        def last(inputs: Array) -> Array:
+            y, _ = applied(run, params, batch._replace(inputs=inputs))
+            return y if y.ndim == 2 else y[:, -1]
+
+        y = last(batch.inputs)
+        moved = jnp.linalg.norm(last(batch.inputs[:, order]) - y, axis=-1)
+        return (moved / jnp.maximum(jnp.linalg.norm(y, axis=-1), 1e-9)).mean()
+
+    return lambda params, seed: float(change(params))
+
+
+def longer(run: train.Run) -> Callable[[Any, int], Found]:
+    """The score on sequences of 1, 1¼, 1½ and 2 times the longest length of training; nan where the model refuses."""
+    longest = run.task.max_length
+    lengths = [longest, longest * 5 // 4, longest * 3 // 2, longest * 2]
+
+    @jax.jit
+    def score(params: Any, length: Array) -> Array:
+        batch = run.task.sample(jax.random.key(np.uint32(KEY)), 256, 2 * longest, length, "test")
+        return run.task.score(train.apply(run, params, batch), batch)
+
+    def measure(params: Any, seed: int) -> Found:
+        try:
+            return {length: float(score(params, jnp.int32(length))) for length in lengths}
+        except ValueError:  # a window that is too small for any of them
+            return {length: float("nan") for length in lengths}
+
+    return measure
+
+
+def affine(run: train.Run) -> Callable[[Any, int], Found]:
+    """|f(a + b) − f(a) − f(b) + f(0)| / |f|, the largest over pairs of inputs: 0 for a straight line."""
+    key = jax.random.key(np.uint32(KEY))
+    a, b = jax.random.uniform(key, (2, 256, 1, run.task.channels), minval=-1, maxval=1) / 2
+
+    @jax.jit
+    def bend(params: Any) -> Array:
+        f = lambda x: run.model.apply({"params": params}, x)[0]  # noqa: E731
+        return jnp.abs(f(a + b) - f(a) - f(b) + f(0 * a)).max() / jnp.maximum(jnp.abs(f(a)).max(), 1e-9)
+
+    return lambda params, seed: float(bend(params))
+
+
+def bits(run: train.Run) -> Callable[[Any, int], Found]:
+    """What the outputs say of the targets of one sequence: Σ over its targets of log₂ of 1/chance, less the
+    cross-entropy in bits. A lower bound of what the model holds in memory at once."""
+    batch = drawn(run, sequences=256)
+    targets = float(np.asarray(batch.weights).sum() / 256)
+    loss = jax.jit(lambda params: run.task.loss(train.apply(run, params, batch), batch))
+    return lambda params, seed: max(0.0, targets * float(-np.log2(run.task.chance) - loss(params) / np.log(2)))
+
+
+# ---- what attention looks at ----------------------------------------------------------------------------------------
+
+
+def weights(run: train.Run, params: Any, batch: tasks.Batch) -> list[Float[Array, "B H T S"]]:
+    """Attention's weights, block by block: of the bridge in an encoder–decoder, else of the mixers."""
+    _, kept = applied(run, params, batch, mutable="intermediates")
+    kept = kept["intermediates"]
+    names = sorted(name for name in kept if name.startswith(("bridges_", "mixer_")) and "weights" in kept[name])
+    if not names:
+        raise ValueError("a measure of attention's weights needs attention in the model")
+    return [kept[name]["weights"][0] for name in names]
+
+
+def aligned(run: train.Run) -> Callable[[Any, int], Found]:
+    """The share of words whose largest weight (mean over heads, the best of the blocks) is on the source word that
+    they translate; chance is one in the number of words."""
+    batch = drawn(run, sequences=128)
+    pair = jax.vmap(partial(split, separator=run.task.separator, halves=True))(batch.inputs, batch.segments)
+    words = (batch.inputs.shape[1] - 1) // 2
+    truth = jax.vmap(alignment, (0, None))(pair.source - WORD, words)[:, :words]
+
+    @jax.jit
+    def share(params: Any) -> Array:
+        found = [(w.mean(axis=1)[:, :words].argmax(axis=-1) == truth).mean() for w in weights(run, params, batch)]
+        return jnp.stack(found).max()
+
+    return lambda params, seed: float(share(params))
+
+
+def rank(run: train.Run, params: Any) -> float:
+    """Spearman's rank correlation of two tokens' similarity (cosine of their embeddings) with the weight that one
+    gives to the other in the first block, mean over heads, over all pairs of different tokens in a causal order."""
+    batch = drawn(run, sequences=8)
+    table = params["embed"]["embedding"][batch.inputs]
+    unit = table / jnp.linalg.norm(table, axis=-1, keepdims=True)
+    alike, given = jnp.einsum("btd,bsd->bts", unit, unit), weights(run, params, batch)[0].mean(axis=1)
+    steps = jnp.arange(alike.shape[1])
+    pairs = (steps[:, None] > steps) & (batch.inputs[:, :, None] != batch.inputs[:, None, :])
+    pairs &= (batch.inputs[:, :, None] != 0) & (batch.inputs[:, None, :] != 0)  # 0 fills
+    alike, given, pairs = (np.asarray(x).reshape(-1, len(steps)) for x in (alike, given, pairs))
+    rows = []  # each for itself, since a row of many keys has smaller weights
+    for a, w, p in zip(alike, given, pairs, strict=True):
+        found: Any = stats.spearmanr(a[p], w[p]) if p.sum() > 4 else None
+        rows += [found.statistic] if found else []
+    return float(np.nanmean(rows))
+
+
+def similar(run: train.Run) -> Callable[[Any, int], Found]:
+    """`rank` in the trained model."""
+    return lambda params, seed: rank(run, params)
+
+
+def similar_before(run: train.Run) -> Callable[[Any, int], Found]:
+    """`rank` in the model as it was before training."""
+    return lambda params, seed: rank(run, train.init_params(run, jnp.uint32(seed)))
+
+
+def similar_gain(run: train.Run) -> Callable[[Any, int], Found]:
+    """What training added to `rank`."""
+    return lambda params, seed: rank(run, params) - rank(run, train.init_params(run, jnp.uint32(seed)))
+
+
+def coupled(run: train.Run) -> Callable[[Any, int], Found]:
+    """How much the other weights of a row move when one key changes, relative to that key's own weight: Σ|Δ others| /
+    Σ|Δ own|, in the first block, where no other score can have changed."""
+    batch = drawn(run)
+    place = batch.inputs.shape[1] // 4
+    other = batch.inputs.at[:, place].set((batch.inputs[:, place] + 1) % run.task.vocabulary)
+
+    @jax.jit
+    def ratio(params: Any) -> Array:
+        before, after = (weights(run, params, batch._replace(inputs=x))[0] for x in (batch.inputs, other))
+        moved = jnp.abs(after - before)[:, :, place + 1 :]  # the queries that see it and are not it
+        own = moved[..., place].sum()
+        return (moved.sum() - own) / jnp.maximum(own, 1e-9)
+
+    return lambda params, seed: float(ratio(params))
+
+
+def diverse(run: train.Run) -> Callable[[Any, int], Found]:
+    """How differently the heads of a block look: half the sum of |difference| of two heads' weights, mean over pairs of
+    heads, steps and blocks. 0: all alike; 1: no two look at the same token."""
+    batch = drawn(run)
+
+    @jax.jit
+    def distance(params: Any) -> Array:
+        found = []
+        for w in weights(run, params, batch):
+            heads = w.shape[1]
+            apart = 0.5 * jnp.abs(w[:, :, None] - w[:, None]).sum(axis=-1).mean(axis=(0, 3))
+            found.append(apart.sum() / max(heads * (heads - 1), 1))
+        return jnp.stack(found).mean()
+
+    return lambda params, seed: float(distance(params))
+
+
+# ---- what it costs --------------------------------------------------------------------------------------------------
+
+LENGTHS = (64, 128, 256, 512)
+
+
+def variant(run: train.Run, changes: Mapping[str, Any]) -> train.Run:
+    """The run that the same config with these fields otherwise describes."""
+    config = copy.deepcopy({name: value for name, value in run.config.items() if name != "versions"})
+    for field, value in changes.items():
+        *path, last = field.split(".")
+        group = config
+        for part in path:
+            group = group[part]
+        group[last] = value
+    return train.build(config)
+
+
+def step_time(run: train.Run) -> Callable[[Any, int], Found]:
+    """Seconds of a training step (data, forward, backward, update) of one block on recall, batch 8, against length."""
+    model = run.config["model"]
+
+    def measure(params: Any, seed: int) -> Found:
+        found = timing.training_steps([model["mixer"]], LENGTHS, width=model["width"], batch=8)
+        return {one.length: one.seconds for one in found}
+
+    return measure
+
+
+def step_depth(run: train.Run) -> Callable[[Any, int], Found]:
+    """The longest chain of operations in forward and backward pass, each waiting for the one before, against length."""
+    model = run.config["model"]
+
+    def measure(params: Any, seed: int) -> Found:
+        return {length: depth(model["mixer"], length, model["width"]) for length in LENGTHS}
+
+    return measure
+
+
+def depth(mixer: str, length: int, width: int) -> float:
+    run = timing.build(mixer, length, width, batch=1)
+    params = jax.eval_shape(lambda: train.init_params(run, jnp.uint32(0)))
+    batch = jax.eval_shape(lambda: run.task.sample(jax.random.key(0), 1, length, length))
+    return cost.depth(jax.grad(lambda p, b: run.task.loss(train.apply(run, p, b), b)), params, batch)
+
+
+def stream_time(run: train.Run) -> Callable[[Any, int], Found]:
+    """Seconds of one streamed token of one sequence, against the tokens that came before it."""
+    model = run.config["model"]
+
+    def measure(params: Any, seed: int) -> Found:
+        return {
+            context: next(iter(timing.streamed_tokens([model["mixer"]], context, width=model["width"]))).seconds
+            for context in (128, 512, 2048)
+        }
+
+    return measure
+
+
+def state(run: train.Run) -> Callable[[Any, int], Found]:
+    """Floats that the model carries from one token to the next, against the tokens that it has room for."""
+
+    def floats(context: int) -> int:
+        made = timing.build(run.config["model"]["mixer"], context, run.config["model"]["width"], batch=1)
+        return train.costs(made)["state_floats"]
+
+    return lambda params, seed: {context: floats(context) for context in (128, 512, 2048)}
+
+
+def parameters(run: train.Run) -> Callable[[Any, int], Found]:
+    """Parameters of the mixers, as wide as the model, against the window that they are made for."""
+
+    def count(length: int) -> int:
+        made = variant(run, {"model.inner": run.model.width, "model.max_length": length})
+        return cost.mixer_parameters(jax.eval_shape(lambda: train.init_params(made, jnp.uint32(0))))
+
+    return lambda params, seed: {length: count(length) for length in (64, 128, 256, 512)}
+
+
+ORDER = (reach, permuted, longer, affine, bits)
+LOOKS = (aligned, similar, similar_before, similar_gain, coupled, diverse)
+COSTS = (step_time, step_depth, stream_time, state, parameters)
+MEASURES: dict[str, Measure] = {f.__name__.replace("_", " "): f for f in (*ORDER, *LOOKS, *COSTS)}
+
+
+def take(run: train.Run, names: Sequence[str], members: Sequence[tuple[Any, int]]) -> list[dict[str, float]]:
+    """Each measure of each of `members`, (params, seed): numbers by name, a curve's as "name@x"."""
+    found: list[dict[str, float]] = [{} for _ in members]
+    for name in names:
+        measure = MEASURES[name](run)
+        for values, (params, seed) in zip(found, members, strict=True):
+            value = measure(params, seed)
+            values |= {f"{name}@{x}": y for x, y in value.items()} if isinstance(value, dict) else {name: value}
+    return found

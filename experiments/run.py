@@ -1,0 +1,197 @@
+"""Run an ablation study: every setting it varies, with several seeds, and a verdict on what it claims.
+
+  python -m experiments.run --list                                      the studies there are
+  python -m experiments.run --study=similarity                          quick: minutes on two cores
+  python -m experiments.run --study=similarity --scale=smoke            does it run at all? a minute
+  python -m experiments.run --study=similarity --dry_run                what it would train, time and memory
+  python -m experiments.run --study=similarity --filter=model.attention.similarity=dot,cosine
+  python -m experiments.run --study=bottleneck --scale=full --executor=ray --address=auto     on a cluster
+  python -m experiments.run --study=similarity --table                  from the record, nothing run
+
+A study is a file in experiments/studies/; copy one and change it. It says what varies, what is fixed, the learning
+rates to choose from, the seeds, and what is expected. --workdir holds what was run: any study that needs the same cell
+finds it there, and a study that was stopped, in whatever way, goes on where it was. At the end, WORKDIR/NAME-SCALE/
+holds report.html, the table as CSV and Parquet, and the picture as SVG, PDF and PNG.
+"""
+
+import statistics as spread
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+
+import command
+import records
+import train
+from display import clock
+from experiments import findings, judge, runner
+from experiments.runner import Line
+from experiments.study import Scale, Study, check, load, names, settings
+
+
+def listed() -> str:
+    """Every study with the row of the notes' claims that it answers, and its question."""
+    found = {name: load(name) for name in names()}
+    order = sorted(found, key=lambda name: (found[name].row == 0, found[name].row, name))
+    return "\n".join(
+        f"{f'row {found[name].row}' if found[name].row else '':<7} {name:<14} {found[name].question}" for name in order
+    )
+
+
+def chosen(words: Sequence[str], study: Study) -> dict[str, list[str]]:
+    """`AXIS=LABEL,LABEL` of --filter, by axis. An axis may be given by the end of its name."""
+    found: dict[str, list[str]] = {}
+    axis = ""
+    for word in words:
+        name, given, label = word.rpartition("=")
+        if given:
+            axis = next((one for one in study.vary if name in (one, one.split(".")[-1])), name)
+        elif not axis:
+            raise ValueError(
+                f"--filter={','.join(words)}: write AXIS=LABEL,LABEL with AXIS one of {', '.join(study.vary)}"
+            )
+        found.setdefault(axis, []).append(label)
+    return found
+
+
+def dry_run(name: str, study: Study, scale: Scale, folder: Path, some: Mapping[str, Sequence[str]]) -> str:
+    """What would be run: cells and programs, and what they would take, as far as earlier cells tell."""
+    with runner.opened(folder) as store:
+        jobs, choosing = [], len(scale.rates) > 1 and study.trained
+        for one in settings(study, scale, some):
+            if choosing:
+                grid = [(seed, rate) for rate in scale.rates for seed in scale.choosing]
+                jobs += runner.groups(store, one, grid, (), study, "data")
+            # Which rate will be best is not known yet; each costs the same.
+            cells = [(seed, runner.rates(one, scale)[0]) for seed in scale.seeds]
+            jobs += runner.groups(store, one, cells, study.measured, study, "data")
+        known = [cell for cell in store.cells.values() if cell["steps"]]
+    known += [line.cell | {"steps": float(line.cell["steps"])} for line in all_recorded() if line.cell["steps"] != "0"]
+    rate = {mixer: spread.median(found) for mixer, found in speeds(known).items()}
+    told_jobs, seconds, largest, unknown = [], 0.0, 0.0, 0
+    for job in jobs:
+        run = train.build(job.config, job.data_dir)
+        cost, replicas = train.costs(run), len(train.form_group(job.config).seeds)
+        speed = rate.get(job.config["model"]["mixer"], rate.get("", 0.0))
+        needs = cost["step_flops"] * job.config["training"]["steps"] * replicas / speed if speed and job.trained else 0
+        unknown += not needs
+        seconds, bytes_ = seconds + needs + START, memory(run, cost, replicas)
+        largest = max(largest, bytes_)
+        told_jobs.append(
+            f"{job.name:<44} {replicas:>3} cells  {cost['parameters']:>10,} parameters  "
+            f"{bytes_ / 2**20:>7.0f} MiB  {clock(needs + START) if needs else '?':>8}"
+        )
+    cells = sum(len(train.form_group(job.config).seeds) for job in jobs)
+    rest = f", without {unknown} programs of which nothing is known" * bool(unknown)
+    return "\n".join(
+        [
+            *told_jobs,
+            f"{name}: {cells} cells to run in {len(jobs)} programs, about {clock(seconds)}{rest}; "
+            f"at most {largest / 2**20:.0f} MiB at once. Time is judged by the speed of recorded cells, memory by "
+            f"parameters and one batch of activations.",
+        ]
+    )
+
+
+START = 4.0  # seconds that a program takes to build, compile and save, on two cores
+
+
+def speeds(cells: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """FLOPs a second that recorded cells were trained at; under "" those of all."""
+    found: dict[str, list[float]] = {}
+    for cell in cells:
+        if float(cell["training_seconds"]):
+            speed = float(cell["step_flops"]) * float(cell["steps"]) / float(cell["training_seconds"])
+            mixer = cell.get("config", {}).get("model.mixer", "")
+            for name in {mixer, ""}:
+                found.setdefault(name, []).append(speed)
+    return found
+
+
+def all_recorded() -> list[Line]:
+    found = []
+    for name in names():
+        study = load(name)
+        if findings.record(name, "quick").exists() and study.trained:
+            found += findings.recorded(name, study, "quick")
+    return found
+
+
+def memory(run: train.Run, cost: Mapping[str, int], replicas: int) -> float:
+    """Bytes, roughly: every replica's parameters, best ones and two moments; one's gradient and activations."""
+    batch, length = run.config["training"]["batch"], run.config["model"]["max_length"]
+    shapes = jax.eval_shape(
+        lambda p: run.model.apply(
+            {"params": p},
+            jnp.zeros((batch, length, *([] if run.task.vocabulary else [run.task.channels])),
+                      jnp.int32 if run.task.vocabulary else jnp.float32),
+            capture_intermediates=True,
+        )[1],
+        jax.eval_shape(lambda: train.init_params(run, jnp.uint32(0))),
+    )  # fmt: skip
+    activations = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+    return 4 * cost["parameters"] * (4 * replicas + 1) + 3 * activations
+
+
+def show(name: str, study: Study, scale: str, lines: Sequence[Line]) -> None:
+    """The table and the verdicts, on the terminal."""
+    table = findings.summary(study, lines)
+    widths = [max(len(row[i]) for row in (table.header, *table.rows)) for i in range(len(table.header))]
+    for row in (table.header, *table.rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print()
+    for one in judge.judge(study, lines, scale):
+        print(f"{one.verdict}: {one.claim} ({one.evidence}; {one.scale})")
+
+
+def main() -> None:
+    args: Any = flags.FLAGS
+    if args.list:
+        return print(listed())
+    if not args.study:
+        raise ValueError(f"give --study=NAME, with NAME one of {', '.join(names())}; --list says what they ask")
+    study, folder = load(args.study), Path(args.workdir)
+    check(study, args.scale)
+    scale, some = study.scales[args.scale], chosen(args.filter, study)
+    if args.table:
+        if not findings.record(args.study, args.scale).exists():
+            raise ValueError(f"there is no record of {args.study} at scale {args.scale}; run it with --record")
+        return show(args.study, study, args.scale, findings.recorded(args.study, study, args.scale))
+    if args.dry_run:
+        return print(dry_run(args.study, study, scale, folder, some))
+    execute = runner.one_by_one
+    if args.executor == "ray":
+        from experiments import cluster
+
+        execute = cluster.executor(args.address, args.cpus)
+    if args.record and some:
+        raise ValueError("--record: writes the whole study, so it goes without --filter")
+    lines = runner.run(study, scale, folder, data_dir=args.data_dir, execute=execute, chosen=some,
+                       say=lambda line: print(line, flush=True))  # fmt: skip
+    print()
+    show(args.study, study, args.scale, lines)
+    files = findings.write(args.study, study, args.scale, lines, folder)
+    if args.record:
+        records.write_csv(findings.record(args.study, args.scale), *runner.table(lines))
+        files.append(findings.record(args.study, args.scale))
+    print("wrote " + ", ".join(str(path) for path in files))
+    return None
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("study", None, "Which study; --list names them.")
+    flags.DEFINE_string("scale", "quick", "smoke, quick or full: how many seeds, rates and steps.")
+    flags.DEFINE_string("workdir", "runs/studies", "Where results are kept, of all studies together.")
+    flags.DEFINE_string("data_dir", "data", "Where real data are prepared, once, and read from.")
+    flags.DEFINE_list("filter", [], "Only settings with these labels: AXIS=LABEL,LABEL,AXIS=LABEL.")
+    flags.DEFINE_enum("executor", "local", ["local", "ray"], "Where groups of cells run: here, or on a Ray cluster.")
+    flags.DEFINE_string("address", None, "The Ray cluster to use; a new one on this machine unless given.")
+    flags.DEFINE_float("cpus", 1, "Cores that a group of cells asks a Ray cluster for.", lower_bound=0)
+    flags.DEFINE_bool("list", False, "List the studies, and run nothing.")
+    flags.DEFINE_bool("dry_run", False, "Say what would be run, and how long it would take.")
+    flags.DEFINE_bool("table", False, "Print table and verdicts from the record in the repository, and run nothing.")
+    flags.DEFINE_bool("record", False, "Write the record in experiments/records/studies/ too.")
+    command.run(main)

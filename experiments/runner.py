@@ -1,0 +1,344 @@
+"""Runs the cells of a study, finds again those that were run, and keeps what each gave.
+
+A results folder holds `cells.jsonl`, one line a finished cell and only ever appended to; and `groups/`, a run of
+train.py for each group of cells that share a program: the seeds and learning rates of one setting. Cells are found by
+a key of what makes them: resolved config, VERSIONs, seed and rate. So studies that share a folder share cells, a study
+that grows runs what is new, and one that was killed goes on, inside its unfinished group from the last checkpoint.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+import checkpoint
+import machine
+import records
+import tasks
+import train
+from display import clock
+from experiments import measures
+from experiments.comparison import choose
+from experiments.study import Labels, Scale, Setting, Study, settings, told
+
+FORMAT = 1  # of a results folder: raised when an older program could not read it any more
+
+
+class Job(NamedTuple):
+    """A group of cells to run: plain data, so that it can be sent to another process or machine."""
+
+    name: str
+    config: dict[str, Any]
+    directory: str
+    measured: tuple[str, ...]
+    trained: bool
+    data_dir: str
+
+
+class Line(NamedTuple):
+    """A cell of a study: its setting, what its seed was for ("choose" or "report"), and what is kept of it."""
+
+    labels: Labels
+    part: str
+    seed: int
+    rate: float
+    cell: dict[str, Any]
+
+    def value(self, metric: str) -> float:
+        """nan where the cell diverged or has no such number."""
+        found = self.cell["metrics"].get(metric)
+        return float("nan") if found is None or self.cell["died_at"] is not None else float(found)
+
+    def curve(self, metric: str) -> dict[float, float]:
+        """The numbers of a curve, by x."""
+        points = {name.split("@")[1]: name for name in self.cell["metrics"] if name.startswith(f"{metric}@")}
+        return {float(x): self.value(points[x]) for x in sorted(points, key=float)}
+
+
+class Store:
+    """The cells in a results folder, by key; what was said last of a cell counts, measures add up."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.path = folder, folder / "cells.jsonl"
+        self.cells: dict[str, dict[str, Any]] = {}
+        text = self.path.read_text() if self.path.exists() else ""
+        whole = text[: text.rfind("\n") + 1]  # a line that a kill cut off is of a cell that is run again
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                self.take(json.loads(line))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise ValueError(
+                    f"{self.path}: line {number} is damaged; delete that line, and its group gives it again"
+                ) from None
+        self.file = records.Metrics(self.path)
+
+    def take(self, cell: dict[str, Any]) -> None:
+        known = self.cells.get(cell["key"], {"metrics": {}})
+        self.cells[cell["key"]] = {**cell, "metrics": {**known["metrics"], **cell["metrics"]}}
+
+    def add(self, cells: Iterable[dict[str, Any]]) -> None:
+        for cell in cells:
+            self.take(records.plain(cell))
+            self.file.write(**cell)
+
+
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[Store]:
+    """The store in `folder`, held against other processes. Raises ValueError where it is in use, or too new."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with records.locked(folder):
+        path = folder / "format.json"
+        found = records.read_json(path)["format"] if path.exists() else FORMAT
+        if found > FORMAT:
+            raise ValueError(
+                f"{folder} was written by a newer version of this program (format {found}, this one reads {FORMAT}); "
+                f"update, or give another --workdir"
+            )
+        records.write_json(path, {"format": FORMAT})
+        store = Store(folder)
+        try:
+            yield store
+        finally:
+            store.file.close()
+
+
+# ---- which cells, in which groups -----------------------------------------------------------------------------------
+
+
+def identity(config: Mapping[str, Any], seed: int, rate: float, trained: bool) -> dict[str, Any]:
+    """What makes a cell this one and no other."""
+    whole = train.identity({**config, "versions": train.versions(config)})
+    apart = ("replicas.", "optimizer.learning_rate", *(() if trained else ("training.",)))
+    kept = {name: value for name, value in whole.items() if not name.startswith(apart)}
+    return {**kept, "seed": seed, "learning_rate": float(rate), **({} if trained else {"trained": False})}
+
+
+def key(config: Mapping[str, Any], seed: int, rate: float, trained: bool = True) -> str:
+    return records.key(identity(config, seed, rate, trained))
+
+
+def rates(setting: Setting, scale: Scale) -> tuple[float, ...]:
+    return scale.rates or (setting.config["optimizer"]["learning_rate"],)
+
+
+def complete(cell: Mapping[str, Any] | None, measured: Sequence[str]) -> bool:
+    """Whether all that is wanted of a cell is there. Of one that diverged nothing more is to be had."""
+    if cell is None:
+        return False
+    there = {name.split("@")[0] for name in cell["metrics"]}
+    return cell["died_at"] is not None or set(measured) <= there
+
+
+def groups(
+    store: Store, setting: Setting, cells: Iterable[tuple[int, float]], measured: Sequence[str], study: Study, data: str
+) -> list[Job]:
+    """The jobs that give what is missing of these cells, (seed, rate): rates that lack the same seeds go together."""
+    lacking: dict[float, list[int]] = {}
+    for seed, rate in cells:
+        if not complete(store.cells.get(key(setting.config, seed, rate, study.trained)), measured):
+            lacking.setdefault(rate, []).append(seed)
+    together: dict[tuple[int, ...], list[float]] = {}
+    for rate, seeds in lacking.items():
+        together.setdefault(tuple(seeds), []).append(rate)
+    jobs = []
+    for seeds, some in together.items():
+        config = json.loads(json.dumps(records.plain(setting.config)))
+        config["replicas"] |= {"seeds": list(seeds), "learning_rates": some}
+        name = records.key({"cells": [key(config, s, r, study.trained) for r in some for s in seeds]})
+        directory = str(store.folder / "groups" / name)
+        jobs.append(Job(told(setting.labels), config, directory, tuple(measured), study.trained, data))
+    return jobs
+
+
+# ---- running them ---------------------------------------------------------------------------------------------------
+
+
+def work(job: Job) -> list[dict[str, Any]]:
+    """Run a group: what is to be kept of each of its cells. Found in its directory, where it was run before."""
+    run = train.build(job.config, job.data_dir)
+    environment = records.environment()
+    if job.trained:
+        result = train.train(
+            job.config, job.directory, data_dir=job.data_dir, name=job.name, save_seconds=10, tensorboard=False
+        )
+        members, cost = result["replicas"], result["cost"]
+        environment = records.read_json(Path(job.directory) / "environment.json")[-1]
+        state = (
+            checkpoint.Checkpoints(Path(job.directory) / "checkpoints", read_only=True).raw() if job.measured else None
+        )
+        params = [checkpoint.replica(state["best_params"], i) for i in range(len(members))] if state else []
+        how = records.read_json(Path(job.directory) / "group.json")
+        told_how = f"{how['how']} on {how['devices']}"
+    else:
+        group = train.form_group(job.config)
+        pairs = zip(group.seeds, group.learning_rates, strict=True)
+        members = [{"seed": s, "learning_rate": r, "best_step": 0, "died_at": None, "scores": {}} for s, r in pairs]
+        cost, result, told_how = train.costs(run), {"seconds": 0.0, "training_seconds": 0.0, "steps": 0}, "not trained"
+        params = [train.init_params(run, jax.numpy.uint32(member["seed"])) for member in members]
+    begun = time.monotonic()
+    lived = [i for i, member in enumerate(members) if member["died_at"] is None] if job.measured else []
+    taken = measures.take(run, job.measured, [(on_device(params[i]), members[i]["seed"]) for i in lived])
+    found = dict(zip(lived, taken, strict=True))
+    share = 1 / len(members)
+    return [
+        {
+            "key": key(job.config, member["seed"], member["learning_rate"], job.trained),
+            "seed": member["seed"],
+            "learning_rate": member["learning_rate"],
+            "metrics": {
+                **{split.replace("_", "@", 1): score for split, score in member["scores"].items()},
+                **({"validation": member["validation"]} if "validation" in member else {}),
+                **found.get(i, {}),
+            },
+            "metric": run.task.metric,
+            "best": run.task.best,
+            "chance": run.task.chance,
+            "baseline": list(run.task.baseline),
+            "best_step": member["best_step"],
+            "died_at": member["died_at"],
+            "steps": result["steps"],
+            **cost,
+            "seconds": share * (result["seconds"] + time.monotonic() - begun),
+            "training_seconds": share * result["training_seconds"],
+            "group": Path(job.directory).name,
+            "how": told_how,
+            "revision": environment["revision"] + "+" * environment["source_changed"],
+            "device": environment["device"]["kind"],
+            "packages": environment["packages"],
+            "config": identity(job.config, member["seed"], member["learning_rate"], job.trained),
+        }
+        for i, member in enumerate(members)
+    ]
+
+
+def on_device(params: Any) -> Any:
+    return jax.tree.map(jax.numpy.asarray, params)
+
+
+Execute = Callable[[Sequence[Job]], Iterator[tuple[Job, list[dict[str, Any]]]]]
+
+
+def one_by_one(jobs: Sequence[Job]) -> Iterator[tuple[Job, list[dict[str, Any]]]]:
+    """Here, one after another."""
+    begun, done, total = time.monotonic(), 0, sum(map(size, jobs))
+    for number, job in enumerate(jobs, 1):
+        left = f", {clock((time.monotonic() - begun) / done * (total - done))} left" if done else ""
+        name = f"[{number}/{len(jobs)}{left}] {job.name}"
+        yield job, work(job._replace(name=name))
+        done += size(job)
+
+
+def size(job: Job) -> int:
+    """A guess at how long a job takes, in any unit: replicas × steps."""
+    replicas = job.config["replicas"]
+    return len(replicas["seeds"]) * len(replicas["learning_rates"]) * job.config["training"]["steps"]
+
+
+def run(
+    study: Study,
+    scale: Scale,
+    folder: Path,
+    *,
+    data_dir: str = "data",
+    execute: Execute = one_by_one,
+    chosen: Mapping[str, Sequence[str]] | None = None,
+    say: Callable[[str], Any] = print,
+) -> list[Line]:
+    """Every cell of the study, run or found; the reported ones of each setting at the rate that did best."""
+    some = settings(study, scale, chosen)
+    machine.prepare(max(len(scale.seeds), len(scale.rates) * len(scale.choosing)))
+    with opened(folder) as store:
+        lines: list[Line] = []
+        best = {repr(one.labels): rates(one, scale)[0] for one in some}
+        if len(scale.rates) > 1 and study.trained:
+            grid = [(seed, rate) for rate in scale.rates for seed in scale.choosing]
+            fill(store, [job for one in some for job in groups(store, one, grid, (), study, data_dir)], execute, say)
+            for one in some:
+                cells = read(store, study, one, grid, "choose")
+                lines += cells
+                best[repr(one.labels)] = chosen_rate(one, cells)
+        jobs, wanted = [], {}
+        for one in some:
+            wanted[repr(one.labels)] = cells = [(seed, best[repr(one.labels)]) for seed in scale.seeds]
+            jobs += groups(store, one, cells, study.measured, study, data_dir)
+        fill(store, jobs, execute, say)
+        for one in some:
+            lines += read(store, study, one, wanted[repr(one.labels)], "report")
+    return lines
+
+
+def fill(store: Store, jobs: Sequence[Job], execute: Execute, say: Callable[[str], Any]) -> None:
+    for job, cells in execute(jobs):
+        store.add(cells)
+        some = [cell["metrics"].get("test") for cell in cells]
+        scores = " ".join("-" if score is None else f"{score:.4g}" for score in some)
+        seconds = sum(cell["seconds"] for cell in cells)
+        say(f"{job.name:<40} {cells[0]['metric'] if job.trained else 'measured'} {scores}  {seconds:.0f} s")
+
+
+def read(store: Store, study: Study, setting: Setting, cells: Iterable[tuple[int, float]], part: str) -> list[Line]:
+    return [
+        Line(setting.labels, part, seed, rate, store.cells[key(setting.config, seed, rate, study.trained)])
+        for seed, rate in cells
+    ]
+
+
+def chosen_rate(setting: Setting, cells: Iterable[Line]) -> float:
+    scores: dict[float, list[float]] = {}
+    for line in cells:
+        scores.setdefault(line.rate, []).append(line.value("validation"))
+    return choose(scores, tasks.TASKS[setting.config["task"]["name"]].best)
+
+
+# ---- records: the same lines as a table -----------------------------------------------------------------------------
+
+COLUMNS = ("part", "seed", "learning_rate", "died_at", "best_step", "steps", "parameters", "mixer_parameters",
+           "state_floats", "step_flops", "seconds", "training_seconds", "metric", "chance", "rule", "rule_score", "how",
+           "device", "key", "revision")  # fmt: skip
+
+
+def table(lines: Sequence[Line]) -> tuple[list[str], list[list[Any]]]:
+    """Header and rows: the axes, what is known of a cell, and its metrics."""
+    axes = list(lines[0].labels)
+    metrics = sorted({name for line in lines for name in line.cell["metrics"]}, key=by_x)
+    rows = []
+    for line in lines:
+        rule, score = line.cell["baseline"]
+        cell = {**line.cell, "part": line.part, "rule": rule, "rule_score": f"{score:.6g}"}
+        cell |= {"chance": f"{cell['chance']:.6g}", "revision": cell["revision"][:12]}
+        cell |= {name: f"{cell[name]:.3g}" for name in ("seconds", "training_seconds")}
+        values = [line.cell["metrics"].get(name) for name in metrics]
+        rows.append(
+            [*line.labels.values(), *("" if cell[name] is None else cell[name] for name in COLUMNS)]
+            + ["" if value is None else f"{value:.6g}" for value in values]
+        )
+    return [*axes, *COLUMNS, *metrics], rows
+
+
+def by_x(metric: str) -> tuple[str, float]:
+    name, _, x = metric.partition("@")
+    return name, float(x or -1)
+
+
+def lines_of(rows: Sequence[Mapping[str, str]], study: Study, scale: Scale) -> list[Line]:
+    """The lines that a record in the repository holds. Raises ValueError where it is not one of this study."""
+    grid = list(study.vary)
+    labels = {axis: {str(label): label for label in scale.vary.get(axis, study.vary[axis])} for axis in grid}
+    lines = []
+    for row in rows:
+        try:
+            cell = {name: row[name] for name in COLUMNS}
+            metrics = {name: float(v) for name, v in row.items() if name not in (*grid, *COLUMNS) and v}
+            found = {axis: labels[axis][row[axis]] for axis in grid}
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"the record is of another study: {error}; make it anew with --record") from None
+        numbers = {name: float(cell[name]) for name in ("parameters", "mixer_parameters", "state_floats", "step_flops",
+                                                        "seconds", "training_seconds", "chance")}  # fmt: skip
+        cell |= numbers | {"metrics": metrics, "baseline": (cell["rule"], float(cell["rule_score"]))}
+        cell["died_at"] = int(cell["died_at"]) if cell["died_at"] else None
+        lines.append(Line(found, row["part"], int(row["seed"]), float(row["learning_rate"]), cell))
+    return lines

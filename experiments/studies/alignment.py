@@ -1,0 +1,28 @@
+"""Row 11: attention's weights single out what matters: in a translation, the word that is being translated."""
+
+from experiments.study import Scale, Study, above
+
+MODELS = {
+    "GRU, additive": {"mixer": "gru", "model.bridge": "additive"},
+    "GRU, dot": {"mixer": "gru", "model.bridge": "dot"},
+    "GRU, general": {"mixer": "gru", "model.bridge": "general"},
+    "Transformer": {"mixer": "attention", "model.bridge": "scaled"},
+}
+STUDY = Study(
+    question="Does attention look at the source word that it translates, where that is known by construction?",
+    row=11,
+    fixed={"config": "translation", "task.lengths": (2, 4, 6, 8, 10, 12)},
+    vary={"model": MODELS},
+    measured=("aligned",),
+    show="aligned",
+    scales={
+        "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale((0, 1, 2), (3e-3, 1e-2), changes={"training.steps": 1500}),
+        "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 10_000}),
+    },
+    claims=(
+        above("The largest weight is on the word that is translated nine times in ten", {"model": tuple(MODELS)}, 0.9,
+              metric="aligned"),
+        above("Far above chance, one in twelve, for every model", {"model": tuple(MODELS)}, 0.3, metric="aligned"),
+    ),
+)  # fmt: skip

@@ -1,0 +1,26 @@
+"""Row 4: recurrent networks have no long memory: what was said long ago is lost, and no gradient reaches it."""
+
+from experiments.study import Scale, Study, above, below
+
+RECURRENT = ("rnn", "lstm", "gru")
+STUDY = Study(
+    question="How well are ten digits kept through a silence, and how much of the gradient reaches them?",
+    row=4,
+    fixed={"config": "copy_memory"},
+    vary={"mixer": (*RECURRENT, "attention"), "task.delay": (5, 20, 60)},
+    measured=("reach",),
+    scales={
+        "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale((0, 1, 2), (3e-3, 1e-2), changes={"training.steps": 1000, "training.eval_every": 100}),
+        "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 10_000}),
+    },
+    claims=(
+        above("Attention keeps the digits at every distance", {"mixer": "attention"}, 0.99),
+        above("After 60 steps every recurrent network is behind attention by 0.3 or more",
+              {"mixer": "attention", "task.delay": 60}, {"mixer": RECURRENT}, 0.3),
+        below("Every recurrent network keeps less after 60 steps than after 5",
+              {"mixer": RECURRENT, "task.delay": 60}, {"task.delay": 5}, 0.05),
+        above("Of attention's gradient more comes from 64 steps back than of any recurrent network's",
+              {"mixer": "attention", "task.delay": 60}, {"mixer": RECURRENT}, metric="reach@64"),
+    ),
+)  # fmt: skip
