@@ -26,6 +26,11 @@ def each(lines: Sequence[Line]) -> list[Labels]:
     return found
 
 
+def headline(name: str) -> str:
+    """The name of a study as a title."""
+    return name.replace("_", " ").capitalize()
+
+
 def varied(labels: Labels, settings: Sequence[Labels]) -> Labels:
     """Its labels on those axes on which the settings differ at all."""
     return {axis: label for axis, label in labels.items() if any(other[axis] != label for other in settings)} or labels
@@ -172,7 +177,7 @@ def page(
     name: str, study: Study, scale: str, lines: Sequence[Line], verdicts: Sequence[Verdict], folder: Path
 ) -> Report:
     """The page of a study."""
-    shown = main_chart(study, lines, study.question)
+    shown = main_chart(study, lines, headline(name))
     drawn = [shown, *(chart for chart in (learning_curves(lines, folder), against_state(study, lines)) if chart)]
     settings = each(judge.reported(lines))
     if not isinstance(shown, Dots) and study.trained:
@@ -190,7 +195,7 @@ def page(
         told(line.labels): line.cell.get("config", {"key": line.cell["key"]}) for line in judge.reported(lines)[::-1]
     }
     return Report(
-        title=name.replace("_", " ").capitalize(),
+        title=headline(name),
         question=study.question,
         summary=summary(study, lines),
         verdicts=verdicts,
@@ -231,7 +236,7 @@ def write(name: str, study: Study, scale: str, lines: Sequence[Line], folder: Pa
     }
     with records.named(into / "cells.parquet"):
         pq.write_table(pa.table({h: plain_column(values) for h, values in columns.items()}), into / "cells.parquet")
-    shown = main_chart(study, lines, study.question)
+    shown = main_chart(study, lines, headline(name))
     pictures = [charts.save(shown, into / f"picture.{kind}", columns=1) for kind in ("svg", "pdf", "png")]
     made = report.write(page(name, study, scale, lines, verdicts, folder), into / "report.html")
     return [made, into / "cells.csv", into / "cells.parquet", *pictures]

@@ -5,7 +5,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.statistics import Interval, difference, format_interval, interval, slope
+from experiments.statistics import (
+    Interval,
+    difference,
+    effect,
+    format_interval,
+    holm,
+    interquartile_mean,
+    interval,
+    p_value,
+    seeds_needed,
+    slope,
+)
 
 THREE = [0.90, 0.94, 0.98]
 
@@ -166,3 +177,69 @@ def test_slope():
 )
 def test_format(found, digits, text):
     assert format_interval(Interval(*found), digits) == text
+
+
+def test_p_values_are_scipy_s():
+    a, b = np.random.default_rng(0).normal(size=(2, 6))
+    b = b + 0.5
+    assert p_value(a, b) == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue)
+    assert p_value(a, b, paired=True) == pytest.approx(stats.ttest_rel(a, b).pvalue)
+    assert p_value(a, 0.2) == pytest.approx(stats.ttest_1samp(a, 0.2).pvalue)
+    assert math.isnan(p_value([1.0], [2.0]))
+    with pytest.raises(ValueError, match="3 against 2"):
+        p_value([1, 2, 3], [1, 2], paired=True)
+
+
+def test_values_without_spread_differ_for_certain_or_not_at_all():
+    assert p_value([1.0, 1.0, 1.0], [0.5, 0.5, 0.5], paired=True) == 0
+    assert p_value([1.0, 1.0], [1.0, 1.0]) == p_value([1.0, 1.0], 1.0) == 1
+    assert 0 < p_value([1.0, 1.0, 1.0], THREE) < 0.2  # one side alone without spread has an answer
+
+
+def test_an_interval_that_leaves_zero_out_has_a_p_below_5_percent():
+    random = np.random.default_rng(1)
+    for _ in range(200):
+        a, b = random.normal(0, 1, 4), random.normal(1, 2, 4)
+        for paired in (True, False):
+            found = difference(a, b, paired=paired)
+            assert (p_value(a, b, paired=paired) < 0.05) == (not found.low <= 0 <= found.high)
+
+
+def test_holm_by_hand():
+    """4·0.01, 3·0.02, 2·0.03 raised to what came before, 1·0.04 too; nan is a question that was asked."""
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.01, math.nan])[0] == pytest.approx(0.02)
+    assert math.isnan(holm([0.01, math.nan])[1])
+    assert holm([0.9, 0.8]) == [1, 1]
+
+
+def test_holm_keeps_false_alarms_of_a_whole_study_below_5_percent():
+    random = np.random.default_rng(2)
+    alarms = [min(holm(random.uniform(size=8))) <= 0.05 for _ in range(4000)]
+    assert 0.03 < np.mean(alarms) < 0.06
+
+
+def test_effect_by_hand():
+    """Two standard deviations apart, times 1 − 3/(4·4 − 1)."""
+    assert effect([3, 4, 5], [1, 2, 3]) == pytest.approx(2 * (1 - 3 / 15))
+    assert effect([1, 1], [0, 0]) == math.inf
+    assert effect([1, 1], [1, 1]) == 0
+    assert math.isnan(effect([1], [0, 1]))
+
+
+@pytest.mark.parametrize(("spread", "margin"), [(1.0, 1.0), (0.05, 0.03)])
+def test_as_many_seeds_as_said_are_needed(spread: float, margin: float):
+    """By simulation: with so many Student's test finds the margin in four trials of five."""
+    n = seeds_needed(spread, margin)
+    a = np.random.default_rng(0).normal(margin, spread, (20_000, n))
+    b = np.random.default_rng(1).normal(0, spread, (20_000, n))
+    found = stats.ttest_ind(a, b, axis=1).pvalue < 0.05
+    assert 0.79 < found.mean() < 0.85
+    assert seeds_needed(1, 1e-6) == 10_000
+    with pytest.raises(ValueError, match="must be positive"):
+        seeds_needed(0, 1)
+
+
+def test_the_middle_half_does_not_feel_one_failure():
+    assert interquartile_mean([0.9, 0.9, 0.9, 0.0]) == pytest.approx(0.9)
+    assert interquartile_mean([0.5]) == 0.5

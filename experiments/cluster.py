@@ -1,0 +1,40 @@
+"""Groups of cells over a Ray cluster: many machines, or the cores of this one.
+
+Ray Core is the extra `cluster` (pip install -e .[cluster]). Every machine must see the results folder under the same
+path: a group whose worker died is given to another, which goes on from the last checkpoint there.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.runner import Execute, Job, work
+
+TRIES = 5  # of a group whose worker dies; what is wrong with the group itself is raised at once
+ROOT = Path(__file__).parents[1]
+
+
+def executor(address: str | None, cpus: float) -> Execute:
+    """Runs jobs on the Ray cluster at `address`, or on a new one on this machine; `cpus` cores each.
+
+    Raises ValueError, in one line, where Ray is missing or there is no such cluster.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise ValueError('--executor=ray: Ray is not installed; pip install -e ".[cluster]"') from None
+    try:
+        environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+        ray.init(address=address, runtime_env=environment, log_to_driver=False, include_dashboard=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ValueError(f"--address={address}: no Ray cluster there ({str(error).splitlines()[0]})") from None
+
+    def execute(jobs: Sequence[Job]) -> Iterator[tuple[Job, list[dict[str, Any]]]]:
+        remote = ray.remote(num_cpus=cpus, max_retries=TRIES)(work)
+        # Where they run, no one holds this directory: the names must say where they are.
+        waiting = {remote.remote(job._replace(directory=str(Path(job.directory).absolute()))): job for job in jobs}
+        while waiting:
+            (done, *_), _ = ray.wait(list(waiting), num_returns=1)
+            yield waiting.pop(done), ray.get(done)
+
+    return execute
