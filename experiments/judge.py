@@ -10,7 +10,7 @@ from experiments import statistics
 from experiments.report import Verdict
 from experiments.runner import Line
 from experiments.statistics import Interval, difference, format_interval, interval
-from experiments.study import SLOPE, Claim, Labels, Study, pairs, told
+from experiments.study import SLOPE, TRAINED, Claim, Labels, Study, pairs, told
 
 SURE = 0.05  # the largest p, corrected, at which a difference counts as seen
 
@@ -128,7 +128,10 @@ def evidence(claim: Claim, some: Sequence[tuple[Comparison, float]]) -> str:
         parts += [f"difference {format_interval(one.gap)}", f"p {short(p)}"]
         parts += [f"g {short(one.effect)}"] if math.isfinite(one.effect) else []
     elif math.isfinite(one.gap.low) and one.gap.low < one.gap.high:
-        parts[0] += f" [{short(one.gap.low + one.right)}, {short(one.gap.high + one.right)}]"
+        low, high = one.gap.low + one.right, one.gap.high + one.right
+        if claim.metric.split("@")[0] in TRAINED:  # accuracies and errors: neither is below 0
+            low = max(low, 0.0)
+        parts[0] += f" [{short(low)}, {short(high)}]"
     if len(some) > 1:
         parts.append(f"the closest of {len(some)}")
     if claim.margin and one.spread and math.isfinite(one.spread) and isinstance(one.right, dict) and p > SURE:

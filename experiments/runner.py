@@ -281,10 +281,14 @@ def fill(store: Store, jobs: Sequence[Job], execute: Execute, say: Callable[[str
 
 
 def read(store: Store, study: Study, setting: Setting, cells: Iterable[tuple[int, float]], part: str) -> list[Line]:
-    return [
-        Line(setting.labels, part, seed, rate, store.cells[key(setting.config, seed, rate, study.trained)])
-        for seed, rate in cells
-    ]
+    """The cells as lines of the study, without what another study had measured in them."""
+    foreign = set(measures.MEASURES) - set(study.measured if part == "report" else ())
+    lines = []
+    for seed, rate in cells:
+        cell = store.cells[key(setting.config, seed, rate, study.trained)]
+        metrics = {name: value for name, value in cell["metrics"].items() if name.split("@")[0] not in foreign}
+        lines.append(Line(setting.labels, part, seed, rate, {**cell, "metrics": metrics}))
+    return lines
 
 
 def chosen_rate(setting: Setting, cells: Iterable[Line]) -> float:

@@ -1,0 +1,99 @@
+import math
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from experiments import judge
+from experiments.runner import Line
+from experiments.study import Claim, Scale, Study, above, below, near
+
+CELL: dict[str, Any] = {"died_at": None, "metric": "accuracy", "chance": 0.1}
+BEST, WORST = [0.9, 0.92, 0.91], [0.3, 0.32, 0.34]
+
+
+def line(mixer: str, seed: int, part: str = "report", **metrics: float | None) -> Line:
+    return Line({"mixer": mixer}, part, seed, 1e-3, {**CELL, "metrics": metrics})
+
+
+def lines(**scores: list[float]) -> list[Line]:
+    return [line(mixer, seed, test=v) for mixer, values in scores.items() for seed, v in enumerate(values)]
+
+
+def verdict(claim: Claim, some: list[Line], **more: Any) -> Any:
+    study = Study("?", {}, {}, {"quick": Scale((0, 1, 2))}, (claim,), **more)
+    (found,) = judge.judge(study, some, "quick")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("claim", "expected"),
+    [
+        (above("", {"mixer": "a"}, {"mixer": "b"}, 0.5), "reproduced"),
+        (above("", {"mixer": "a"}, {"mixer": "b"}, 0.7), "trend only"),  # the right way, not so far
+        (above("", {"mixer": "b"}, {"mixer": "a"}), "not reproduced"),
+        (below("", {"mixer": "b"}, {"mixer": "a"}, 0.5), "reproduced"),
+        (above("", {"mixer": ("a", "b")}, {"mixer": "b"}, 0.5), "not reproduced"),  # for every setting, or not at all
+        (near("", {"mixer": "a"}, {"mixer": "b"}, 0.1), "not reproduced"),
+        (near("", {"mixer": "a"}, {"mixer": "a"}, 0.1), "reproduced"),
+        (above("", {"mixer": "a"}, 0.9), "reproduced"),
+        (above("", {"mixer": "a"}, 0.93), "trend only"),  # the interval reaches it
+        (above("", {"mixer": "a"}, 0.99), "not reproduced"),
+        (below("", {"mixer": "b"}, 0.32), "reproduced"),
+        (below("", {"mixer": "b"}, 0.31), "trend only"),
+    ],
+)
+def test_verdicts(claim: Claim, expected: str):
+    assert verdict(claim, lines(a=BEST, b=WORST)).verdict == expected
+
+
+def test_what_chance_does_as_well_is_a_trend():
+    """The margin is there, and a paired test says p = 0.2."""
+    some = lines(a=[0.9, 0.5, 0.7], b=[0.3, 0.6, 0.2])
+    assert stats.ttest_rel([0.9, 0.5, 0.7], [0.3, 0.6, 0.2]).pvalue > 0.05
+    found = verdict(above("", {"mixer": "a"}, {"mixer": "b"}, 0.3), some)
+    assert found.verdict == "trend only"
+    assert "the margin would need" in found.evidence
+
+
+def test_many_claims_need_more_evidence():
+    """A p of 0.03 holds alone, and not as one of ten questions."""
+    a, b = [0.5, 0.6, 0.7], [0.3, 0.45, 0.4]
+    assert 0.01 < stats.ttest_rel(a, b).pvalue < 0.05
+    claim = above("", {"mixer": "a"}, {"mixer": "b"}, 0.1)
+    assert verdict(claim, lines(a=a, b=b)).verdict == "reproduced"
+    study = Study("?", {}, {}, {}, (claim,) * 10)
+    assert {one.verdict for one in judge.judge(study, lines(a=a, b=b), "quick")} == {"trend only"}
+
+
+def test_a_seed_that_diverged_carries_no_verdict():
+    some = lines(a=BEST, b=WORST)
+    some[1] = some[1]._replace(cell={**CELL, "died_at": 7, "metrics": {"test": 0.9}})
+    found = verdict(above("", {"mixer": "a"}, {"mixer": "b"}), some)
+    assert (found.verdict, found.evidence) == ("not run", "a: 1 seeds diverged or have no test")
+
+
+def test_seeds_that_chose_the_rate_are_not_counted():
+    some = [*lines(a=BEST, b=WORST), line("a", 100, "choose", test=0.0)]
+    assert verdict(above("", {"mixer": "a"}, {"mixer": "b"}, 0.5), some).verdict == "reproduced"
+    assert judge.values(some, {"mixer": "a"}, "test") == dict(enumerate(BEST))
+
+
+def test_a_slope_is_that_of_each_seed_s_own_curve():
+    some = [line("a", seed, **{f"time@{x}": c * x**2 for x in (1, 2, 4)}) for seed, c in enumerate((1.0, 3.0, 5.0))]
+    assert judge.value(some[0], "slope of time") == pytest.approx(2)
+    assert verdict(above("", {"mixer": "a"}, 1.9, metric="slope of time"), some).verdict == "reproduced"
+    assert math.isnan(judge.value(line("a", 0, **{"time@1": 1.0}), "slope of time"))
+
+
+def test_a_stand_in_says_so():
+    found = verdict(above("", {"mixer": "a"}, {"mixer": "b"}), lines(a=BEST, b=WORST), proxy="WMT14")
+    assert found.verdict == "proxy"
+
+
+def test_the_evidence_is_the_comparison_that_comes_closest_to_refuting():
+    some = lines(a=BEST, b=WORST, c=[0.8, 0.82, 0.81])
+    found = verdict(above("", {"mixer": "a"}, {"mixer": ("b", "c")}, 0.05), some)
+    assert found.evidence.startswith("a 0.91 against c 0.81, difference 0.100")
+    assert found.evidence.endswith("the closest of 2")
+    assert found.scale == "quick scale, 3 seeds"
