@@ -4,6 +4,7 @@ Ray Core is the extra `cluster` (pip install -e .[cluster]). Every machine must 
 path: a group whose worker died is given to another, which goes on from the last checkpoint there.
 """
 
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,13 @@ def executor(address: str | None, cpus: float) -> Execute:
         import ray
     except ImportError:
         raise ValueError('--executor=ray: Ray is not installed; pip install -e ".[cluster]"') from None
+    host, given, port = (address or "").rpartition(":")
     try:
+        if given and "/" not in host:  # Ray itself would wait for minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
         environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
         ray.init(address=address, runtime_env=environment, log_to_driver=False, include_dashboard=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"--address={address}: no Ray cluster there ({str(error).splitlines()[0]})") from None
 
     def execute(jobs: Sequence[Job]) -> Iterator[tuple[Job, list[dict[str, Any]]]]:

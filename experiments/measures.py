@@ -156,7 +156,7 @@ def bits(run: train.Run) -> Callable[[Any, int], Found]:
 def weights(run: train.Run, params: Any, batch: tasks.Batch) -> list[Float[Array, "B H T S"]]:
     """Attention's weights, block by block: of the bridge in an encoder–decoder, else of the mixers."""
     _, kept = applied(run, params, batch, mutable="intermediates")
-    kept = kept["intermediates"]
+    kept = kept.get("intermediates", {})
     names = sorted(name for name in kept if name.startswith(("bridges_", "mixer_")) and "weights" in kept[name])
     if not names:
         raise ValueError("a measure of attention's weights needs attention in the model")

@@ -175,23 +175,46 @@ def main() -> None:
     show(args.study, study, args.scale, lines)
     files = findings.write(args.study, study, args.scale, lines, folder)
     if args.record:
-        records.write_csv(findings.record(args.study, args.scale), *runner.table(lines))
         files.append(findings.record(args.study, args.scale))
+        files[-1].parent.mkdir(exist_ok=True)
+        records.write_csv(files[-1], *runner.table(lines))
     print("wrote " + ", ".join(str(path) for path in files))
     return None
 
 
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Called where this file is the program; a test has flags of its own."""
+    flags.DEFINE_string("study", None, "Which study; --list names them.", flag_values=values)
+    flags.DEFINE_string("scale", "quick", "smoke, quick or full: how many seeds, rates and steps.", flag_values=values)
+    flags.DEFINE_string(
+        "workdir", "runs/studies", "Where results are kept, of all studies together.", flag_values=values
+    )
+    flags.DEFINE_string("data_dir", "data", "Where real data are prepared, once, and read from.", flag_values=values)
+    flags.DEFINE_list("filter", [], "Only settings with these labels: AXIS=LABEL,LABEL,AXIS=LABEL.", flag_values=values)
+    flags.DEFINE_enum(
+        "executor",
+        "local",
+        ["local", "ray"],
+        "Where groups of cells run: here, or on a Ray cluster.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "address", None, "The Ray cluster to use; a new one on this machine unless given.", flag_values=values
+    )
+    flags.DEFINE_float(
+        "cpus", 1, "Cores that a group of cells asks a Ray cluster for.", lower_bound=0, flag_values=values
+    )
+    flags.DEFINE_bool("list", False, "List the studies, and run nothing.", flag_values=values)
+    flags.DEFINE_bool("dry_run", False, "Say what would be run, and how long it would take.", flag_values=values)
+    flags.DEFINE_bool(
+        "table",
+        False,
+        "Print table and verdicts from the record in the repository, and run nothing.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool("record", False, "Write the record in experiments/records/studies/ too.", flag_values=values)
+
+
 if __name__ == "__main__":
-    flags.DEFINE_string("study", None, "Which study; --list names them.")
-    flags.DEFINE_string("scale", "quick", "smoke, quick or full: how many seeds, rates and steps.")
-    flags.DEFINE_string("workdir", "runs/studies", "Where results are kept, of all studies together.")
-    flags.DEFINE_string("data_dir", "data", "Where real data are prepared, once, and read from.")
-    flags.DEFINE_list("filter", [], "Only settings with these labels: AXIS=LABEL,LABEL,AXIS=LABEL.")
-    flags.DEFINE_enum("executor", "local", ["local", "ray"], "Where groups of cells run: here, or on a Ray cluster.")
-    flags.DEFINE_string("address", None, "The Ray cluster to use; a new one on this machine unless given.")
-    flags.DEFINE_float("cpus", 1, "Cores that a group of cells asks a Ray cluster for.", lower_bound=0)
-    flags.DEFINE_bool("list", False, "List the studies, and run nothing.")
-    flags.DEFINE_bool("dry_run", False, "Say what would be run, and how long it would take.")
-    flags.DEFINE_bool("table", False, "Print table and verdicts from the record in the repository, and run nothing.")
-    flags.DEFINE_bool("record", False, "Write the record in experiments/records/studies/ too.")
+    define_flags()
     command.run(main)

@@ -313,7 +313,12 @@ def table(lines: Sequence[Line]) -> tuple[list[str], list[list[Any]]]:
     for line in lines:
         rule, score = line.cell["baseline"]
         cell = {**line.cell, "part": line.part, "rule": rule, "rule_score": f"{score:.6g}"}
-        cell |= {"chance": f"{cell['chance']:.6g}", "revision": cell["revision"][:12]}
+        cell |= {
+            "seed": line.seed,
+            "learning_rate": line.rate,
+            "chance": f"{cell['chance']:.6g}",
+            "revision": cell["revision"][:12],
+        }
         cell |= {name: f"{cell[name]:.3g}" for name in ("seconds", "training_seconds")}
         values = [line.cell["metrics"].get(name) for name in metrics]
         rows.append(

@@ -12,7 +12,7 @@ CELL: dict[str, Any] = {"died_at": None, "metric": "accuracy", "chance": 0.1}
 BEST, WORST = [0.9, 0.92, 0.91], [0.3, 0.32, 0.34]
 
 
-def line(mixer: str, seed: int, part: str = "report", **metrics: float | None) -> Line:
+def line(mixer: str, seed: int, part: str = "report", /, **metrics: Any) -> Line:
     return Line({"mixer": mixer}, part, seed, 1e-3, {**CELL, "metrics": metrics})
 
 

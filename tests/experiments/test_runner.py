@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -173,8 +174,10 @@ def test_kills_at_random_moments_change_nothing(done: tuple[Path, list[runner.Li
     kills, limit = int(os.environ.get("KILLS", "2")), 12.0
     code = KILLED.format(root=str(Path(__file__).parents[2]), folder=str(tmp_path))
     drawn, count = random.Random(0), 0
+    devices = f"--xla_force_host_platform_device_count={len(jax.devices())}"  # as here, where the last of it is run
+    environment = {**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {devices}"}
     while count < kills:
-        process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+        process = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
         begun = time.monotonic()
         wait = drawn.uniform(1.0, limit)
         while process.poll() is None and time.monotonic() - begun < wait:

@@ -41,7 +41,7 @@ def test_a_scale_changes_fields_and_axes_and_some_can_be_left_out():
 
 def test_a_claim_compares_settings_that_differ_in_what_its_right_side_names():
     settings: list[Any] = [{"mixer": m, "delay": d} for m in ("rnn", "lstm", "attention") for d in (5, 60)]
-    compared = list(study.pairs(above("", {"mixer": "attention"}, {"mixer": ("rnn", "lstm")}), settings))
+    compared: Any = list(study.pairs(above("", {"mixer": "attention"}, {"mixer": ("rnn", "lstm")}), settings))
     assert [(a["delay"], b["mixer"], b["delay"]) for a, b in compared] == [
         (5, "rnn", 5), (5, "lstm", 5), (60, "rnn", 60), (60, "lstm", 60)
     ]  # fmt: skip

@@ -1,0 +1,95 @@
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+import command
+from experiments import run, study
+
+STUDY = study.load("lines")
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["model.depth=1", "2", "model.activation=relu"], {"model.depth": ["1", "2"], "model.activation": ["relu"]}),
+        (["depth=4"], {"model.depth": ["4"]}),
+        ([], {}),
+    ],
+)
+def test_filters(words: list[str], found: dict[str, list[str]]):
+    assert run.chosen(words, STUDY) == found
+
+
+def test_bad_filters(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"--filter=relu: write AXIS=LABEL,LABEL with AXIS one of model\.activation"):
+        run.chosen(["relu"], STUDY)
+    for words, message in ((["deph=1"], r"--filter=deph: must be one of"), (["depth=3"], r"depth=3: must be one of 1")):
+        with pytest.raises(ValueError, match=message):
+            run.dry_run("lines", STUDY, STUDY.scales["smoke"], tmp_path, run.chosen(words, STUDY))
+
+
+def test_the_list_has_every_study_once_with_its_row():
+    told = run.listed().splitlines()
+    assert sorted(line[8:].split()[0] for line in told) == study.names()
+    assert told[0].startswith("row 1   lines ")
+
+
+def test_a_dry_run_trains_nothing_and_says_how_much_there_is(tmp_path: Path):
+    told = run.dry_run("lines", STUDY, STUDY.scales["quick"], tmp_path, {"model.depth": ["1"]})
+    assert "lines: 24 cells to run in 8 programs" in told  # four activations: three rates, then three seeds
+    assert "MiB at once" in told
+    assert not (tmp_path / "groups").exists()
+
+
+def call(*words: str) -> None:
+    """What `python -m experiments.run` does with these words."""
+    values = flags.FlagValues()
+    before, run.flags.FLAGS = run.flags.FLAGS, values
+    try:
+        run.define_flags(values)
+        values(["run", *words])
+        run.main()
+    finally:
+        run.flags.FLAGS = before
+
+
+def test_the_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Two settings, trained, judged and written; what the filter left out is told as such by the claims."""
+    words = ["--study=lines", "--scale=smoke", f"--workdir={tmp_path}", "--filter=activation=identity,depth=1,2"]
+    call(*words)
+    out = capsys.readouterr().out
+    assert "activation identity, depth 1" in out or "depth 1" in out
+    assert "reproduced: With identity a network is affine at every depth" in out
+    assert "not run: With tanh, relu or gelu" in out
+    assert (tmp_path / "lines-smoke" / "report.html").exists()
+    call(*words)
+    again = capsys.readouterr().out
+    assert again.strip().splitlines()[-1] == out.strip().splitlines()[-1]
+    assert " s\n" not in again.split("setting")[0]  # nothing was run
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--study=lnes"], r"--study=lnes: must be one of .*did you mean lines\?"),
+        (["--study=lines", "--scale=quik"], r"--scale=quik: must be one of .*did you mean quick\?"),
+        ([], r"give --study=NAME, with NAME one of alignment"),
+        (
+            ["--study=lines", "--scale=full", "--table"],
+            r"there is no record of lines at scale full; run it with --record",
+        ),
+        (["--study=lines", "--record", "--filter=depth=1"], r"--record: writes the whole study"),
+    ],
+)
+def test_bad_words(words: list[str], message: str):
+    with pytest.raises(ValueError, match=message):
+        call(*words)
+
+
+def test_command_told_gives_one_line(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        command.told(lambda: call("--study=lnes"))
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert sys.exc_info()[0] is None
