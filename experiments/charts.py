@@ -126,15 +126,17 @@ def figure(chart: Chart | Dots, looks: Styles | None = None) -> "Figure":
 
 
 def styles(names: Iterable[str]) -> dict[str, Style]:
-    """A style for each name: the fixed one of a model in `MODELS`, the next of `OTHERS` for any other."""
+    """A style for each name: the fixed one of a model in `MODELS`, for any other the next that is free."""
+    wanted = list(dict.fromkeys(names))
+    free = [*OTHERS, *(look for name, look in MODELS.items() if name not in wanted)]
     found: dict[str, Style] = {}
     others = 0
-    for name in dict.fromkeys(names):
+    for name in wanted:
         if name in MODELS:
             found[name] = MODELS[name]
         else:
             # Round after round the colours repeat with other markers.
-            colour, marker = OTHERS[others % len(OTHERS)].colour, OTHERS[(others + others // len(OTHERS)) % len(OTHERS)]
+            colour, marker = free[others % len(free)].colour, free[(others + others // len(free)) % len(free)]
             found[name] = Style(colour, marker.marker)
             others += 1
     return found

@@ -57,17 +57,16 @@ def chosen(words: Sequence[str], study: Study) -> dict[str, list[str]]:
     return found
 
 
-def dry_run(name: str, study: Study, scale: Scale, folder: Path, some: Mapping[str, Sequence[str]]) -> str:
+def dry_run(name: str, study: Study, scale: Scale, folder: Path, chosen_labels: Mapping[str, Sequence[str]]) -> str:
     """What would be run: cells and programs, and what they would take, as far as earlier cells tell."""
     with runner.opened(folder) as store:
-        jobs, choosing = [], len(scale.rates) > 1 and study.trained
-        for one in settings(study, scale, some):
-            if choosing:
-                grid = [(seed, rate) for rate in scale.rates for seed in scale.choosing]
-                jobs += runner.groups(store, one, grid, (), study, "data")
-            # Which rate will be best is not known yet; each costs the same.
-            cells = [(seed, runner.rates(one, scale)[0]) for seed in scale.seeds]
-            jobs += runner.groups(store, one, cells, study.measured, study, "data")
+        some, jobs = settings(study, scale, chosen_labels), []
+        if len(scale.rates) > 1 and study.trained:
+            grid = [(seed, rate) for rate in scale.rates for seed in scale.choosing]
+            jobs = runner.groups(store, [(one, grid) for one in some], (), study, "data")
+        # Which rate will be best is not known yet; each costs the same.
+        wanted = [(one, [(seed, runner.rates(one, scale)[0]) for seed in scale.seeds]) for one in some]
+        jobs += runner.groups(store, wanted, study.measured, study, "data")
         known = [cell for cell in store.cells.values() if cell["steps"]]
     known += [line.cell | {"steps": float(line.cell["steps"])} for line in all_recorded() if line.cell["steps"] != "0"]
     rate = {mixer: spread.median(found) for mixer, found in speeds(known).items()}

@@ -133,24 +133,35 @@ def complete(cell: Mapping[str, Any] | None, measured: Sequence[str]) -> bool:
     return cell["died_at"] is not None or set(measured) <= there
 
 
-def groups(
-    store: Store, setting: Setting, cells: Iterable[tuple[int, float]], measured: Sequence[str], study: Study, data: str
-) -> list[Job]:
-    """The jobs that give what is missing of these cells, (seed, rate): rates that lack the same seeds go together."""
-    lacking: dict[float, list[int]] = {}
-    for seed, rate in cells:
-        if not complete(store.cells.get(key(setting.config, seed, rate, study.trained)), measured):
-            lacking.setdefault(rate, []).append(seed)
-    together: dict[tuple[int, ...], list[float]] = {}
-    for rate, seeds in lacking.items():
-        together.setdefault(tuple(seeds), []).append(rate)
+Wanted = Sequence[tuple[Setting, Sequence[tuple[int, float]]]]  # of each setting the cells, (seed, rate)
+
+
+def groups(store: Store, wanted: Wanted, measured: Sequence[str], study: Study, data: str) -> list[Job]:
+    """The jobs that give what is missing of these cells.
+
+    Settings that differ in their learning rate alone have one program, and what they lack is one job; rates that lack
+    other seeds are another, since a group is every seed with every rate.
+    """
+    programs: dict[str, tuple[Setting, list[Labels], dict[float, list[int]]]] = {}
+    for setting, cells in wanted:
+        program = records.key(identity(setting.config, 0, 0, study.trained))
+        first, labels, lacking = programs.setdefault(program, (setting, [], {}))
+        labels.append(setting.labels)
+        for seed, rate in cells:
+            if not complete(store.cells.get(key(first.config, seed, rate, study.trained)), measured):
+                lacking.setdefault(rate, []).append(seed)
     jobs = []
-    for seeds, some in together.items():
-        config = json.loads(json.dumps(records.plain(setting.config)))
-        config["replicas"] |= {"seeds": list(seeds), "learning_rates": some}
-        name = records.key({"cells": [key(config, s, r, study.trained) for r in some for s in seeds]})
-        directory = str(store.folder / "groups" / name)
-        jobs.append(Job(told(setting.labels), config, directory, tuple(measured), study.trained, data))
+    for setting, labels, lacking in programs.values():
+        shared = {axis: v for axis, v in labels[0].items() if all(other[axis] == v for other in labels)}
+        name = told(shared or labels[0])
+        together: dict[tuple[int, ...], list[float]] = {}
+        for rate, seeds in lacking.items():
+            together.setdefault(tuple(seeds), []).append(rate)
+        for seeds, some in together.items():
+            config = json.loads(json.dumps(records.plain(setting.config)))
+            config["replicas"] |= {"seeds": list(seeds), "learning_rates": some}
+            group = records.key({"cells": [key(config, s, r, study.trained) for r in some for s in seeds]})
+            jobs.append(Job(name, config, str(store.folder / "groups" / group), tuple(measured), study.trained, data))
     return jobs
 
 
@@ -253,21 +264,18 @@ def run(
     machine.prepare(max(len(scale.seeds), len(scale.rates) * len(scale.choosing)))
     with opened(folder) as store:
         lines: list[Line] = []
-        best = {repr(one.labels): rates(one, scale)[0] for one in some}
+        rate = {repr(one.labels): rates(one, scale)[0] for one in some}
         if len(scale.rates) > 1 and study.trained:
             grid = [(seed, rate) for rate in scale.rates for seed in scale.choosing]
-            fill(store, [job for one in some for job in groups(store, one, grid, (), study, data_dir)], execute, say)
+            fill(store, groups(store, [(one, grid) for one in some], (), study, data_dir), execute, say)
             for one in some:
                 cells = read(store, study, one, grid, "choose")
                 lines += cells
-                best[repr(one.labels)] = chosen_rate(one, cells)
-        jobs, wanted = [], {}
-        for one in some:
-            wanted[repr(one.labels)] = cells = [(seed, best[repr(one.labels)]) for seed in scale.seeds]
-            jobs += groups(store, one, cells, study.measured, study, data_dir)
-        fill(store, jobs, execute, say)
-        for one in some:
-            lines += read(store, study, one, wanted[repr(one.labels)], "report")
+                rate[repr(one.labels)] = chosen_rate(one, cells)
+        wanted = [(one, [(seed, rate[repr(one.labels)]) for seed in scale.seeds]) for one in some]
+        fill(store, groups(store, wanted, study.measured, study, data_dir), execute, say)
+        for one, cells in wanted:
+            lines += read(store, study, one, cells, "report")
     return lines
 
 

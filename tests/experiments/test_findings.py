@@ -89,8 +89,8 @@ def test_page_tables_and_pictures_are_written(tmp_path: Path):
     assert set(columns) == set(rows[0])
 
 
-@pytest.mark.parametrize("name", study.names())
-def test_the_record_of_every_study_is_of_that_study(name: str):
+@pytest.mark.parametrize("name", [name for name in study.names() if study.load(name).row])
+def test_the_record_of_every_claim_of_the_notes_is_of_its_study(name: str):
     """At quick scale: every seed of every setting, each metric that a claim is about, and a verdict on every claim."""
     from experiments import judge
 

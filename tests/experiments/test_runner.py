@@ -124,16 +124,27 @@ def test_seeds_that_the_rates_lack_alike_are_one_program(tmp_path: Path):
     setting: Setting = runner.settings(STUDY, SCALE)[0]
     with runner.opened(tmp_path) as store:
         cells = [(seed, rate) for rate in (1e-3, 1e-2) for seed in (0, 1)]
-        (job,) = runner.groups(store, setting, cells, (), STUDY, "data")
+        (job,) = runner.groups(store, [(setting, cells)], (), STUDY, "data")
         assert (job.config["replicas"]["seeds"], job.config["replicas"]["learning_rates"]) == ([0, 1], [1e-3, 1e-2])
         store.cells[runner.key(setting.config, 0, 1e-3)] = {"metrics": {}, "died_at": None}
-        jobs = runner.groups(store, setting, cells, (), STUDY, "data")
+        jobs = runner.groups(store, [(setting, cells)], (), STUDY, "data")
         assert [(j.config["replicas"]["seeds"], j.config["replicas"]["learning_rates"]) for j in jobs] == [
             ([1], [1e-3]), ([0, 1], [1e-2])
         ]  # fmt: skip
         # What is wanted beside a score must be there too; of what diverged there is nothing more to be had.
         assert not runner.complete(store.cells[runner.key(setting.config, 0, 1e-3)], ("affine",))
         assert runner.complete({"metrics": {}, "died_at": 3}, ("affine",))
+
+
+def test_settings_that_differ_in_their_rate_alone_are_one_program(tmp_path: Path):
+    study = STUDY._replace(vary={**STUDY.vary, "optimizer.learning_rate": (1e-3, 1e-2)}, measured=())
+    scale = Scale((0, 1), changes={"training.steps": 20})
+    lines, said = run(tmp_path, study, scale)
+    assert len(said) == 2  # of four settings with two seeds each
+    assert len(lines) == 8
+    assert len({line.cell["key"] for line in lines}) == 8
+    for line in lines:
+        assert line.rate == line.labels["optimizer.learning_rate"] == line.cell["learning_rate"]
 
 
 def test_untrained_cells_are_measured_and_found_again(tmp_path: Path):

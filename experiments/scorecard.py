@@ -1,0 +1,97 @@
+"""The scorecard: every mixer against what was wanted of a model of sequences; each cell a figure that was measured.
+
+  make scorecard                           runs what it rests on, an hour or more on two cores, and prints it
+  python -m experiments.scorecard          prints it from the records in the repository
+
+Wanted were a continuous stream (what a token costs as the stream grows), parallelisation (the power of length that a
+training step grows with, and its longest chain of operations), long memory (ten digits kept through 60 steps, how much
+of the gradient comes from 64 steps back, bits recalled of 32), context (translating 2 and 12 words by one vector) and
+order (how far the output moves when all that was read is shuffled). The studies score_cost, score_memory, score_recall
+and score_context measure these. Stop it any way you like: the same command goes on where it was.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+import command
+import records
+from experiments import findings, judge, runner, study
+from experiments.runner import Line
+from experiments.statistics import format_interval, slope
+
+STUDIES = ("score_cost", "score_memory", "score_recall", "score_context")
+HEADER = (
+    "mixer", "µs a token at 128", "at 2,048", "state at 2,048, floats", "step time ∝ length^", "chain at 512",
+    "ten digits after 60 steps", "gradient from 64 back", "bits of 32", "2 words by one vector", "12 words", "shuffled",
+)  # fmt: skip
+
+
+def row(mixer: str, lines: Mapping[str, Sequence[Line]]) -> list[str]:
+    """A mixer's figures: means over seeds, with an interval where there are seeds to make one of."""
+
+    def found(name: str, metric: str, form: str = "{:.2f}", factor: float = 1.0) -> str:
+        estimate = judge.estimate(lines[name], {"mixer": mixer}, metric)
+        return form.format(factor * estimate.mean) if estimate.n else "–"
+
+    def interval(name: str, metric: str) -> str:
+        estimate = judge.estimate(lines[name], {"mixer": mixer}, metric)
+        return format_interval(estimate, 2) if estimate.n else "–"
+
+    costs = [line for line in judge.reported(lines["score_cost"]) if line.labels == {"mixer": mixer}]
+    times = costs[0].curve("step time") if costs else {}
+    return [
+        mixer.replace(",", " + "),
+        found("score_cost", "stream time@128", "{:,.0f}", 1e6),
+        found("score_cost", "stream time@2048", "{:,.0f}", 1e6),
+        found("score_cost", "state@2048", "{:,.0f}"),
+        format_interval(slope(list(times), list(times.values())), 2) if times else "–",
+        found("score_cost", "step depth@512", "{:,.0f}"),
+        interval("score_memory", "test"),
+        found("score_memory", "reach@64", "{:.2g}"),
+        interval("score_recall", "bits"),
+        found("score_context", "test@2"),
+        found("score_context", "test@12"),
+        found("score_memory", "permuted"),
+    ]
+
+
+def table(lines: Mapping[str, Sequence[Line]]) -> str:
+    """The scorecard in Markdown."""
+    mixers = [line.labels["mixer"] for line in judge.reported(lines["score_cost"])]
+    rows = [HEADER, ["---"] * len(HEADER), *(row(mixer, lines) for mixer in dict.fromkeys(mixers))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def main() -> None:
+    args: Any = flags.FLAGS
+    lines = {}
+    for name in STUDIES:
+        one = study.load(name)
+        study.check(one, args.scale)
+        if args.run:
+            print(f"{name}: {one.question}", flush=True)
+            lines[name] = runner.run(one, one.scales[args.scale], Path(args.workdir),
+                                     say=lambda line: print(line, flush=True))  # fmt: skip
+            findings.write(name, one, args.scale, lines[name], Path(args.workdir))
+            if args.record:
+                findings.record(name, args.scale).parent.mkdir(exist_ok=True)
+                records.write_csv(findings.record(name, args.scale), *runner.table(lines[name]))
+        else:
+            if not (path := findings.record(name, args.scale)).exists():
+                raise ValueError(f"{path} is missing; make scorecard makes it")
+            lines[name] = findings.recorded(name, one, args.scale)
+    print(table(lines))
+    for name in STUDIES:
+        for one in judge.judge(study.load(name), lines[name], args.scale):
+            print(f"{one.verdict}: {one.claim} ({one.evidence}; {one.scale})")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_bool("run", False, "Run the studies, where they are not run yet, and not only read their records.")
+    flags.DEFINE_bool("record", False, "With --run, write the records in the repository anew.")
+    flags.DEFINE_string("scale", "quick", "smoke, quick or full.")
+    flags.DEFINE_string("workdir", "runs/studies", "Where results are kept, of all studies together.")
+    command.run(main)
