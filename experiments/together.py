@@ -36,7 +36,7 @@ def timed(words: list[str], cache: Path) -> float:
     """Seconds that a program of this repository takes. Raises ValueError with its last line where it fails."""
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
     begun = time.monotonic()
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True)  # noqa: S603
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise ValueError(f"{' '.join(words[:3])} failed: {done.stderr.strip().splitlines()[-1]}")
     return time.monotonic() - begun
@@ -97,15 +97,14 @@ def main() -> None:
             told = f"{args.sample} of {len(some)} run" if args.sample else f"{len(some)} run"
             print(f"apart: {mixer} {clock(seconds)} of which {clock(training)} training steps ({told})", flush=True)
     rest = (whole[0] - whole[1], alone[0] - alone[1])
+    cells = sum(map(len, models.values()))
+    print(f"apart, all {cells} cells: {clock(alone[0])}, of which {clock(alone[1])} training steps")
     print(
-        f"apart, all {sum(map(len, models.values()))} cells: {clock(alone[0])}, of which {clock(alone[1])} training steps"
-    )
-    print(
-        f"together takes {whole[0] / alone[0]:.2f} of the time apart: {whole[1] / alone[1]:.2f} of it in training steps, "
-        f"{rest[0] / rest[1]:.2f} in starting, compiling and evaluating"
+        f"together takes {whole[0] / alone[0]:.2f} of the time apart: {whole[1] / alone[1]:.2f} in training "
+        f"steps, {rest[0] / rest[1]:.2f} in starting, compiling and evaluating"
     )
     line = {
-        "scale": args.scale, "cells": sum(map(len, models.values())), "sample": args.sample or "all",
+        "scale": args.scale, "cells": cells, "sample": args.sample or "all",
         "together_seconds": f"{whole[0]:.0f}", "together_training": f"{whole[1]:.0f}",
         "apart_seconds": f"{alone[0]:.0f}", "apart_training": f"{alone[1]:.0f}", "ratio": f"{whole[0] / alone[0]:.3f}",
         "training_ratio": f"{whole[1] / alone[1]:.3f}",
