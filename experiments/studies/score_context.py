@@ -3,19 +3,18 @@
 from experiments.study import Scale, Study, below
 from models import MIXERS
 
-CAUSAL = tuple(name for name in MIXERS if name != "dense")  # whose window would have to fit source and target
 STUDY = Study(
     question="Translating by one vector from encoder to decoder, how does each mixer do as sentences grow?",
     row=6,
     fixed={"config": "translation", "model.bridge": "vector", "model.width": 32, "task.lengths": (2, 4, 8, 12)},
-    vary={"mixer": CAUSAL},
+    vary={"mixer": (*MIXERS, "rglru,attention")},
     scales={
         "smoke": Scale((0, 1), changes={"training.steps": 50, "training.eval_every": 50}),
         "quick": Scale((0, 1, 2), changes={"training.steps": 1000}),
         "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 20_000}),
     },
     claims=(
-        below("Every mixer loses 0.3 or more from 2 words to 12 when one vector is all that is handed over",
-              {"mixer": CAUSAL}, 0.7, metric="test@12"),
+        below("By one vector no mixer translates 12 words better than 0.7",
+              {"mixer": tuple(MIXERS)}, 0.7, metric="test@12"),
     ),
 )  # fmt: skip

@@ -1,0 +1,106 @@
+"""The claims of the lecture notes, each with the verdict of its studies' records in this repository.
+
+  python -m experiments.claims           the table in Markdown, from experiments/records/studies/; nothing is run
+  python -m experiments.claims --write   docs/claims.md, with the evidence, and docs/claims.svg, too
+
+A record is made by `python -m experiments.run --study=NAME --record`.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import flags
+
+import command
+import records
+from experiments import charts, findings, judge, study
+from experiments.charts import Chart, Dots
+from experiments.report import VERDICTS, Verdict
+from experiments.runner import Line
+from experiments.study import Study
+
+DOCS = Path(__file__).parents[1] / "docs"
+NOTES = {
+    1: "A network of straight lines stays one; with non-linear activations, depth draws anything",
+    2: "An RNN's encoding is a bottleneck",
+    3: "An RNN is slow: its steps can't be taken side by side",
+    4: "An RNN has no long memory",
+    5: "One dense network over everything does not scale and has no order",
+    6: "Wanted: a continuous stream, parallelisation, long memory, context",
+    7: "Positional encoding gives back the order",
+    8: "Query, key and value: each its own weights and bias",
+    9: "Similarity of query and key: similar words get higher weight",
+    10: "Softmax: changing one weight changes all the others",
+    11: "Attention singles out the features that matter",
+    12: "Several heads see different things; blocks stack",
+}
+
+
+class Found(NamedTuple):
+    """A study with a record, and what it found."""
+
+    name: str
+    study: Study
+    lines: list[Line]
+    verdicts: list[Verdict]
+
+
+def found(scale: str = "quick") -> list[Found]:
+    """The studies that answer the notes and have a record, in the order of the notes."""
+    some = []
+    for name in study.names():
+        one = study.load(name)
+        if one.row and findings.record(name, scale).exists():
+            lines = findings.recorded(name, one, scale)
+            some.append(Found(name, one, lines, judge.judge(one, lines, scale)))
+    return sorted(some, key=lambda each: (each.study.row, each.name))
+
+
+def table(some: list[Found]) -> str:
+    """A row a claim of the notes: how many of the inequalities that its studies claim came out how."""
+    rows = []
+    for row, claim in NOTES.items():
+        mine = [each for each in some if each.study.row == row]
+        count = Counter(one.verdict for each in mine for one in each.verdicts)
+        told = ", ".join(f"{count[verdict]} {verdict}" for verdict in VERDICTS if count[verdict]) or "not run"
+        rows.append(f"| {row} | {claim} | {', '.join(f'`{each.name}`' for each in mine)} | {told} |")
+    return "\n".join(["| | the notes say | studies | of their claims |", "| --- | --- | --- | --- |", *rows])
+
+
+def document(some: list[Found]) -> str:
+    """Every claim with its verdict and evidence, in Markdown."""
+    parts = ["# The notes' claims, measured", "", "Made by `python -m experiments.claims --write` from the records in "
+             "`experiments/records/studies/`.", "", "![One chart a study](claims.svg)", ""]  # fmt: skip
+    for each in some:
+        parts += [f"## {each.study.row}. {findings.headline(each.name)}", "", f"*{NOTES[each.study.row]}.* "
+                  f"{each.study.question}", ""]  # fmt: skip
+        parts += ["| verdict | claim, written before the run | evidence |", "| --- | --- | --- |"]
+        parts += [f"| {VERDICTS[one.verdict]} {one.verdict} | {one.claim} | {one.evidence} |" for one in each.verdicts]
+        where = each.verdicts[0].scale if each.verdicts else ""
+        parts += [
+            "",
+            f"{where[:1].upper()}{where[1:]}; `python -m experiments.run --study={each.name}` repeats it.",
+            "",
+        ]
+    return "\n".join(parts)
+
+
+def pictures(some: list[Found]) -> list[Chart | Dots]:
+    titles = [f"{each.study.row}. {findings.headline(each.name)}" for each in some]
+    return [findings.main_chart(one.study, one.lines, title) for one, title in zip(some, titles, strict=True)]
+
+
+def main() -> None:
+    args: Any = flags.FLAGS
+    some = found()
+    print(table(some))
+    if args.write:
+        records.write_whole(DOCS / "claims.md", document(some).encode())
+        charts.save(pictures(some), DOCS / "claims.svg", columns=3)
+        print(f"wrote {DOCS / 'claims.md'}, {DOCS / 'claims.svg'}")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_bool("write", False, "Write docs/claims.md and docs/claims.svg too.")
+    command.run(main)
