@@ -17,12 +17,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from absl import flags
 
+import checkpoint
 import command
 import machine
 import records
-from experiments import page, timing
+import train
+from experiments import measures, page, timing
 from experiments.comparison import (
     MIXERS,
     RATES,
@@ -39,7 +43,7 @@ from experiments.comparison import (
     told_rate,
 )
 from experiments.report import Verdict
-from experiments.statistics import Interval, difference, format_interval, slope
+from experiments.statistics import Interval, difference, format_interval, interval, slope
 
 # The claims, written before the runs that decide them.
 RECALLS, FORGETS = 0.99, 0.60  # at equal parameters, attention's accuracy at least, every recurrent mixer's at most
@@ -50,6 +54,11 @@ def recall(pairs: int, name: str, steps: int, symbols: int = 32, seconds: int = 
     changes = {"task.pairs": pairs, "task.symbols": symbols, "task.max_length": 4 * pairs, "training.steps": steps}
     return Row(name, "recall", changes, seconds)
 
+
+BOTTLENECK = {
+    "model.bridge": "vector", "model.width": 32, "task.longest": 8, "training.shortest": 3, "training.steps": 500,
+    "training.eval_every": 100,
+}  # fmt: skip
 
 SCALES = {
     "smoke": Scale(
@@ -67,6 +76,7 @@ SCALES = {
             recall(8, "recall", 3000, seconds=240),
             Row("digits", "digits", {"training.steps": 500}, seconds=90),
             Row("shakespeare", "shakespeare", {"training.steps": 600}, seconds=120),
+            Row("one vector", "translation", BOTTLENECK, seconds=120),
         ),
         seeds=(0, 1, 2, 3),
         choosing=(100, 101),
@@ -200,6 +210,26 @@ def record_plateau(study: Study) -> None:
     print(f"{inside} of {len(lines)} seeds reach {RECALLS}; wrote {path}")
 
 
+def scorecard(study: Study, results: Results) -> dict[str, dict[str, str]]:
+    """What else was wanted of a model of sequences, a column each, for every mixer: how long a chain of operations a
+    training step is, and how far the output moves, by its own length, when what was read is shuffled."""
+    longest = max(study.scale.lengths)
+    row = next((row for row in study.rows if row.config == "digits"), study.rows[0])
+    card = {}
+    for mixer in MIXERS:
+        directory = study.directory(row, mixer)
+        run = train.build(records.read_json(directory / "config.json"), study.data_dir)
+        state = checkpoint.Checkpoints(directory / "checkpoints", read_only=True).raw()["best_params"]
+        lived = [i for i, one in enumerate(results[row.name, mixer]["replicas"]) if one["died_at"] is None]
+        members = [(jax.tree.map(jnp.asarray, checkpoint.replica(state, i)), i) for i in lived]
+        moved = [found["permuted"] for found in measures.take(run, ["permuted"], members)]
+        card[mixer] = {
+            f"chain of operations at {longest}": f"{measures.depth(mixer, longest, 64):,.0f}",
+            f"{row.name}, shuffled: output moves": format_interval(interval(moved), 2) if moved else "diverged",
+        }
+    return card
+
+
 # ---- the command ----------------------------------------------------------------------------------------------------
 
 
@@ -228,6 +258,10 @@ def run(study: Study) -> list[Path]:
     for one in timing.streamed_tokens(MIXERS, study.scale.context, width=64):
         streams.append(one)
         print(f"{one.mixer:<10} {one.length:>7} {1e6 * one.seconds:>20.0f}", flush=True)
+    card = scorecard(study, results)
+    print()
+    for name in card["attention"]:
+        print(f"{name}: " + ", ".join(f"{mixer} {card[mixer][name]}" for mixer in MIXERS))
     seconds["timing"] = time.monotonic() - begun
     exponents = {}
     for mixer in MIXERS:
@@ -247,7 +281,7 @@ def run(study: Study) -> list[Path]:
     budget = {row.name: row.seconds for row in study.rows} | {"timing": study.scale.seconds}
     used = [f"{name} {n:.0f}" + (f" of {budget[name]}" if budget[name] else "") for name, n in seconds.items()]
     print(f"seconds used: {', '.join(used)}")
-    return page.write(study, results, chosen, timings, streams, exponents, verdicts, used)
+    return page.write(study, results, chosen, timings, streams, exponents, card, verdicts, used)
 
 
 def main() -> None:

@@ -97,6 +97,7 @@ def write(
     timings: list[Timing],
     streams: list[Timing],
     exponents: dict[str, Interval],
+    card: dict[str, dict[str, str]],
     verdicts: list[Verdict],
     used: list[str],
 ) -> list[Path]:
@@ -108,6 +109,7 @@ def write(
         "state, floats",
         "step time ∝ length^",
         f"µs a token at {study.scale.context}",
+        *card[MIXERS[0]],
     ]
     body = []
     for mixer in MIXERS:
@@ -122,6 +124,7 @@ def write(
                 f"{cost['state_floats']:,}",
                 format_interval(exponents[mixer], 2),
                 f"{1e6 * stream.seconds:.0f}",
+                *card[mixer].values(),
             ]
         )
     seeds = len(study.scale.seeds)
