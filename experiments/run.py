@@ -203,6 +203,14 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     flags.DEFINE_float(
         "cpus", 1, "Cores that a group of cells asks a Ray cluster for.", lower_bound=0, flag_values=values
     )
+    flags.DEFINE_enum(
+        "how",
+        None,
+        ["auto", "map", "vmap", "measured"],
+        "How replicas run: one after another, side by side, as suits the device, or as is fastest when timed first; "
+        "measured at full scale unless given, else auto.",
+        flag_values=values,
+    )
     flags.DEFINE_bool("list", False, "List the studies, and run nothing.", flag_values=values)
     flags.DEFINE_bool("dry_run", False, "Say what would be run, and how long it would take.", flag_values=values)
     flags.DEFINE_bool(

@@ -136,7 +136,9 @@ def complete(cell: Mapping[str, Any] | None, measured: Sequence[str]) -> bool:
 Wanted = Sequence[tuple[Setting, Sequence[tuple[int, float]]]]  # of each setting the cells, (seed, rate)
 
 
-def groups(store: Store, wanted: Wanted, measured: Sequence[str], study: Study, data: str) -> list[Job]:
+def groups(
+    store: Store, wanted: Wanted, measured: Sequence[str], study: Study, data: str, how: str = "auto"
+) -> list[Job]:
     """The jobs that give what is missing of these cells.
 
     Settings that differ in their learning rate alone have one program, and what they lack is one job; rates that lack
@@ -159,8 +161,9 @@ def groups(store: Store, wanted: Wanted, measured: Sequence[str], study: Study, 
             together.setdefault(tuple(seeds), []).append(rate)
         for seeds, some in together.items():
             config = json.loads(json.dumps(records.plain(setting.config)))
-            config["replicas"] |= {"seeds": list(seeds), "learning_rates": some}
-            group = records.key({"cells": [key(config, s, r, study.trained) for r in some for s in seeds]})
+            config["replicas"] |= {"seeds": list(seeds), "learning_rates": some, "how": how}
+            cells = [key(config, s, r, study.trained) for r in some for s in seeds]
+            group = records.key({"cells": cells} if how == "auto" else {"cells": cells, "how": how})
             jobs.append(Job(name, config, str(store.folder / "groups" / group), tuple(measured), study.trained, data))
     return jobs
 
@@ -255,11 +258,15 @@ def run(
     folder: Path,
     *,
     data_dir: str = "data",
+    how: str = "auto",
     execute: Execute = one_by_one,
     chosen: Mapping[str, Sequence[str]] | None = None,
     say: Callable[[str], Any] = print,
 ) -> list[Line]:
-    """Every cell of the study, run or found; the reported ones of each setting at the rate that did best."""
+    """Every cell of the study, run or found; the reported ones of each setting at the rate that did best.
+
+    `how` is that of `replicas.how`: with "measured", each group times its ways before its first step.
+    """
     some = settings(study, scale, chosen)
     machine.prepare(max(len(scale.seeds), len(scale.rates) * len(scale.choosing)))
     with opened(folder) as store:
@@ -267,13 +274,13 @@ def run(
         rate = {repr(one.labels): rates(one, scale)[0] for one in some}
         if len(scale.rates) > 1 and study.trained:
             grid = [(seed, rate) for rate in scale.rates for seed in scale.choosing]
-            fill(store, groups(store, [(one, grid) for one in some], (), study, data_dir), execute, say)
+            fill(store, groups(store, [(one, grid) for one in some], (), study, data_dir, how), execute, say)
             for one in some:
                 cells = read(store, study, one, grid, "choose")
                 lines += cells
                 rate[repr(one.labels)] = chosen_rate(one, cells)
         wanted = [(one, [(seed, rate[repr(one.labels)]) for seed in scale.seeds]) for one in some]
-        fill(store, groups(store, wanted, study.measured, study, data_dir), execute, say)
+        fill(store, groups(store, wanted, study.measured, study, data_dir, how), execute, say)
         for one, cells in wanted:
             lines += read(store, study, one, cells, "report")
     return lines
