@@ -16,6 +16,7 @@ holds report.html, the table as CSV and Parquet, and the picture as SVG, PDF and
 
 import statistics as spread
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,11 +138,13 @@ def memory(run: train.Run, cost: Mapping[str, int], replicas: int) -> float:
 
 def show(name: str, study: Study, scale: str, lines: Sequence[Line]) -> None:
     """The table and the verdicts, on the terminal."""
-    table = findings.summary(study, lines)
-    widths = [max(len(row[i]) for row in (table.header, *table.rows)) for i in range(len(table.header))]
-    for row in (table.header, *table.rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    print()
+    curves = [] if study.trained else [findings.curves_table(lines, name) for name in findings.curves_of(lines)]
+    for table in (findings.summary(study, lines), *curves):
+        header = [*table.header[:-1], table.header[-1] + f"   ({table.title.lower()})" * (table in curves)]
+        widths = [max(len(row[i]) for row in (header, *table.rows)) for i in range(len(header))]
+        for row in (header, *table.rows):
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print()
     for one in judge.judge(study, lines, scale):
         print(f"{one.verdict}: {one.claim} ({one.evidence}; {one.scale})")
 
@@ -168,8 +171,9 @@ def main() -> None:
         execute = cluster.executor(args.address, args.cpus)
     if args.record and some:
         raise ValueError("--record: writes the whole study, so it goes without --filter")
-    lines = runner.run(study, scale, folder, data_dir=args.data_dir, execute=execute, chosen=some,
-                       say=lambda line: print(line, flush=True))  # fmt: skip
+    how = args.how or ("measured" if args.scale == "full" else "auto")
+    say = partial(print, flush=True)
+    lines = runner.run(study, scale, folder, data_dir=args.data_dir, how=how, execute=execute, chosen=some, say=say)
     print()
     show(args.study, study, args.scale, lines)
     files = findings.write(args.study, study, args.scale, lines, folder)
@@ -207,8 +211,8 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
         "how",
         None,
         ["auto", "map", "vmap", "measured"],
-        "How replicas run: one after another, side by side, as suits the device, or as is fastest when timed first; "
-        "measured at full scale unless given, else auto.",
+        "How replicas run: map one after another, vmap side by side, auto as suits the device, measured as is fastest "
+        "when timed first; measured at full scale unless given, else auto.",
         flag_values=values,
     )
     flags.DEFINE_bool("list", False, "List the studies, and run nothing.", flag_values=values)

@@ -10,7 +10,7 @@ STUDY = Study(
     vary={"mixer": (*MIXERS, "rglru,attention")},
     scales={
         "smoke": Scale((0, 1), changes={"training.steps": 50, "training.eval_every": 50}),
-        "quick": Scale((0, 1, 2), changes={"training.steps": 1000}),
+        "quick": Scale((0, 1, 2), changes={"training.steps": 600, "training.eval_every": 100}),
         "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 20_000}),
     },
     claims=(

@@ -11,7 +11,7 @@ STUDY = Study(
     measured=("reach", "permuted"),
     scales={
         "smoke": Scale((0, 1), changes={"training.steps": 50, "training.eval_every": 50}),
-        "quick": Scale((0, 1, 2), changes={"training.steps": 800, "training.eval_every": 100}),
+        "quick": Scale((0, 1, 2), changes={"training.steps": 500, "training.eval_every": 100}),
         "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 10_000}),
     },
     claims=(

@@ -15,3 +15,9 @@ def test_the_readme_and_the_document_say_what_the_records_say():
     some = claims.found()
     assert claims.table(some) in (ROOT / "README.md").read_text()
     assert (ROOT / "docs" / "claims.md").read_text() == claims.document(some)
+
+
+def test_the_study_that_the_readme_shows_is_one_of_the_studies():
+    readme = (ROOT / "README.md").read_text()
+    shown = readme.split("```python\n")[1].split("```")[0]
+    assert shown == (ROOT / "experiments" / "studies" / "shape.py").read_text().replace("  # fmt: skip", "")
