@@ -8,8 +8,11 @@ import hashlib
 import json
 import os
 import platform
+import re
+import socket
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,6 +25,7 @@ import numpy as np
 import command
 
 FORCED = "xla_force_host_platform_device_count"
+PATIENCE = 300  # seconds to wait for the other processes to start
 HEARTBEAT = 60  # seconds without a sign of life after which a process counts as dead, and all others end
 FAREWELL = 5  # seconds in which the others, if they fail alike, can say so themselves before this process is gone
 
@@ -100,8 +104,8 @@ def joined(
 ) -> Iterator[None]:
     """Inside, this process is one of several that train together, if it is told of others; else nothing happens.
 
-    An error in one of them is told as `command.told` does and ends this process, without waiting for the others, who
-    may wait for it: they then find it gone, at once on a CPU, and after `HEARTBEAT` seconds elsewhere or where it hangs.
+    An error in one of them is told as `command.told` does and ends this process without waiting for the others, who may
+    wait for it. They then find it gone: at once on a CPU, and after `HEARTBEAT` seconds elsewhere or where it hangs.
     Raises ValueError, in one line, for flags that don't go together, and where the others can't be reached.
     """
     given = {"--coordinator": coordinator, "--processes": processes, "--process": process}
@@ -114,8 +118,6 @@ def joined(
         return
     if processes is not None and process is not None and process >= processes:
         raise ValueError(f"--process={process}: must be below --processes={processes}, for they count from 0")
-    if coordinator and not coordinator.rpartition(":")[2].isdigit():
-        raise ValueError(f"--coordinator={coordinator}: must be HOST:PORT")
     connect(coordinator, processes, process)
     try:
         yield
@@ -123,28 +125,63 @@ def joined(
         leave(error)
 
 
+def connect(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    """Wait for all processes and learn of their devices. Raises ValueError, in one line, where that can't be."""
+    if coordinator:
+        await_coordinator(coordinator, process == 0)
+    jax.config.update("jax_enable_preemption_service", False)  # it would swallow SIGTERM
+    try:
+        jax.distributed.initialize(
+            coordinator, processes, process, initialization_timeout=PATIENCE, heartbeat_timeout_seconds=HEARTBEAT
+        )
+    except (RuntimeError, ValueError) as error:
+        hint = "" if coordinator else "; give --coordinator, --processes and --process"
+        raise ValueError(f"no other processes were found ({command.one_line(error)}){hint}") from error
+
+
+def await_coordinator(coordinator: str, first: bool) -> None:
+    """Return once process 0 answers, or, in process 0 itself, if it can: else JAX ends with a trace of its C++.
+
+    Raises ValueError, in one line.
+    """
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+        raise ValueError(f"--coordinator={coordinator}: must be HOST:PORT")
+    begun = time.monotonic()
+    while True:
+        try:
+            if first:
+                socket.create_server(("", int(port))).close()
+                print(f"waiting for the other processes at {coordinator}", file=sys.stderr, flush=True)
+            else:
+                socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+            return
+        except OSError as error:
+            if first:
+                raise ValueError(f"--coordinator={coordinator}: {command.one_line(error)}") from error
+            if time.monotonic() - begun > PATIENCE:
+                raise ValueError(
+                    f"--coordinator={coordinator}: process 0 didn't answer in {PATIENCE} s ({command.one_line(error)})"
+                ) from error
+        time.sleep(0.2)
+
+
 def check_even() -> None:
-    """Raise ValueError, in one line, where some process has more devices than another, as JAX's broadcasts allow not."""
+    """Raise ValueError, in one line, where one process has more devices than another: JAX can't broadcast to those."""
     counts = [sum(device.process_index == i for device in jax.devices()) for i in range(jax.process_count())]
     if len(set(counts)) > 1:
         raise ValueError(f"the processes have {', '.join(map(str, counts))} devices; each must have as many")
-
-
-def connect(coordinator: str | None, processes: int | None, process: int | None) -> None:
-    """Wait for all processes and learn of their devices. Raises ValueError, in one line, where they don't come."""
-    jax.config.update("jax_enable_preemption_service", False)  # it would swallow SIGTERM
-    try:
-        jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=HEARTBEAT)
-    except (RuntimeError, ValueError) as error:
-        told = f"--coordinator={coordinator}" if coordinator else "--distributed"
-        hint = "" if coordinator else "; give --coordinator, --processes and --process"
-        raise ValueError(f"{told}: the other processes can't be reached ({command.one_line(error)}){hint}") from error
 
 
 def leave(error: BaseException) -> None:
     """Tell of `error` and end this process, with the exit status that `command.told` gives it."""
 
     def again() -> None:
+        if isinstance(error, (RuntimeError, ValueError)) and re.search("Gloo|NCCL|coordination", str(error)):
+            raise ValueError(
+                f"another process of this run is gone ({command.one_line(error)[:160]}); "
+                f"start all again, and they go on from the newest checkpoint"
+            ) from error
         raise error
 
     code: Any = 1

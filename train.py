@@ -423,7 +423,7 @@ def fastest(run: Run, group: Group) -> tuple[Group, list[dict[str, Any]]]:
                 if "RESOURCE_EXHAUSTED" not in str(error) or jax.process_count() > 1:
                     raise
     if not ways:
-        raise ValueError("replicas.how=measured: out of memory in every way; try fewer replicas, a smaller batch or width")
+        raise ValueError("replicas.how=measured: out of memory in every way; try fewer replicas or a smaller batch")
     ways = machine.from_first(lambda: ways)  # the clocks of others say otherwise
     best = min(ways, key=lambda way: way["seconds"])
     return group._replace(how=best["how"], devices=best["devices"], shards=best["shards"]), ways
