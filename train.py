@@ -26,9 +26,16 @@ Any field can be set from here, as --config.GROUP.FIELD=VALUE; configs/__init__.
 The workdir then holds config.json (every field as it was used), environment.json (versions, device, revision),
 group.json (who trains together, and how), metrics.jsonl, checkpoints/, tensorboard/ and, once finished, result.json.
 Stop it any way you like, kill -9 included: the same command goes on where it was, to the same bits.
+
+One run over several processes: the same command in each, with a workdir that all of them see (process 0 writes; one
+Ctrl-C or SIGTERM stops all, and where one dies all end). --distributed alone will do where JAX knows the cluster, as
+on TPUs and under SLURM; elsewhere every process is told where process 0 is, how many there are, and which it is:
+
+  python train.py --config=... --workdir=/shared/run --coordinator=host0:1234 --processes=2 --process=0     (or 1)
 """
 
 import contextlib
+import signal
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -76,12 +83,16 @@ class Replica(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Who trains together, and how: "map" (one after another on each device) or "vmap" (side by side)."""
+    """Who trains together, and how: "map" (one after another on each device) or "vmap" (side by side).
+
+    The replicas are spread over `devices`, each of which stands for `shards` that share every replica's batch.
+    """
 
     how: str
     devices: int
     seeds: tuple[int, ...]
     learning_rates: tuple[float, ...]
+    shards: int = 1
 
 
 class Run(NamedTuple):
@@ -188,18 +199,27 @@ def check(config: Mapping[str, Any]) -> None:
     for name in ("seeds", "learning_rates"):
         if len(set(replicas[name])) < len(replicas[name]):
             raise ValueError(f"replicas.{name}={replicas[name]}: each may be given once")
-    models.one_of("replicas.how", replicas["how"], ("auto", "map", "vmap"))
+    models.one_of("replicas.how", replicas["how"], ("auto", "map", "vmap", "measured"))
 
 
 def form_group(config: Mapping[str, Any]) -> Group:
-    """Every seed with every learning rate, spread evenly over as many devices as divide them."""
+    """Every seed with every learning rate, spread evenly over as many devices as divide them.
+
+    As many of the devices left over as divide a batch share it. `how` may be "measured", which `fastest` resolves.
+    """
     rates = config["replicas"]["learning_rates"] or (config["optimizer"]["learning_rate"],)
     pairs = [(seed, rate) for rate in rates for seed in config["replicas"]["seeds"]]
     how = config["replicas"]["how"]
     if how == "auto":  # a processor is busy with one small model; an accelerator wants them side by side
         how = "map" if jax.default_backend() == "cpu" else "vmap"
-    devices = max(n for n in range(1, len(jax.devices()) + 1) if len(pairs) % n == 0)
-    return Group(how, devices, tuple(s for s, _ in pairs), tuple(float(r) for _, r in pairs))
+    devices = largest_divisor(len(pairs), len(jax.devices()))
+    shards = largest_divisor(config["training"]["batch"], len(jax.devices()) // devices) if machine.spare() else 1
+    return Group(how, devices, tuple(s for s, _ in pairs), tuple(float(r) for _, r in pairs), shards)
+
+
+def largest_divisor(number: int, most: int) -> int:
+    """The largest that is not above `most`."""
+    return max(n for n in range(1, most + 1) if number % n == 0)
 
 
 # ---- step and evaluate: pure functions of one replica ---------------------------------------------------------------
@@ -237,7 +257,7 @@ def train_step(run: Run, task: Any, replica: Replica) -> tuple[Replica, dict[str
     length = jnp.int32(task.max_length)
     if training["shortest"]:
         length = jax.random.randint(for_length, (), training["shortest"], task.max_length + 1)
-    batch = task.sample(for_batch, training["batch"], task.max_length, length)
+    batch = shared_out(task.sample(for_batch, training["batch"], task.max_length, length))
 
     def objective(params):
         model = run.config["model"]
@@ -276,13 +296,14 @@ def evaluate(run: Run, split: tasks.Split, replica: Replica, task: Any, stream: 
     whole = task.sample(key, split.examples, max(task.max_length, split.length), split.length, split.subset)
     calls = -(-split.examples // EVALUATED)
     size = -(-split.examples // calls)
+    size += -size % sharers()
     over = calls * size - split.examples
 
     def cut(leaf):
         padded = jnp.pad(leaf, [(0, over), *[(0, 0)] * (leaf.ndim - 1)])
         return padded.reshape(calls, size, *leaf.shape[1:])
 
-    outputs = jax.lax.map(lambda batch: apply(run, replica.params, batch), jax.tree.map(cut, whole))
+    outputs = jax.lax.map(lambda batch: apply(run, replica.params, shared_out(batch)), jax.tree.map(cut, whole))
     outputs = outputs.reshape(calls * size, *outputs.shape[2:])[: split.examples]
     return {"loss": task.loss(outputs, whole), "score": task.score(outputs, whole)}
 
@@ -315,11 +336,27 @@ def schedule(config: Mapping[str, Any], step: Array) -> Array:
     return jnp.where(step < warmup, jnp.minimum(rising, 1.0), falling)
 
 
-# ---- the replica axis -----------------------------------------------------------------------------------------------
+# ---- the replica axis and the batch axis ----------------------------------------------------------------------------
+
+
+def make_mesh(group: Group) -> jax.sharding.Mesh:
+    """Its devices, [replica, batch]; ValueError where a process would have none of them."""
+    count = group.devices * group.shards
+    if count < jax.process_count():
+        raise ValueError(
+            f"{len(group.seeds)} replicas and their batches can share {count} devices, too few for "
+            f"{jax.process_count()} processes; give fewer processes, or a training.batch that more devices divide"
+        )
+    devices = np.array(machine.devices(count)).reshape(group.devices, group.shards)
+    return jax.sharding.Mesh(devices, ("replica", "batch"))
 
 
 def over_replicas(function: Callable, group: Group, mesh: jax.sharding.Mesh) -> Callable:
-    """`function(replica, *shared)` lifted over the leading axis of its first argument, as the group is run."""
+    """`function(replica, *shared)` lifted over the leading axis of its first argument, as the group is run.
+
+    Where the devices share batches, `function` is one program over the mesh's "batch" axis: what it computes is that of
+    a whole batch, and the compiler splits it as `shared_out` says.
+    """
 
     def lifted(replicas, *shared):
         if group.how == "vmap":
@@ -327,12 +364,28 @@ def over_replicas(function: Callable, group: Group, mesh: jax.sharding.Mesh) -> 
         return jax.lax.map(lambda replica: function(replica, *shared), replicas)
 
     along, whole = jax.P("replica"), jax.P()
+    manual = {"replica"} if group.shards > 1 else set(mesh.axis_names)
 
     def sharded(replicas, *shared):
         specs = (along, *(whole for _ in shared))
-        return jax.shard_map(lifted, mesh=mesh, in_specs=specs, out_specs=along, check_vma=False)(replicas, *shared)
+        return jax.shard_map(
+            lifted, mesh=mesh, in_specs=specs, out_specs=along, axis_names=manual, check_vma=False
+        )(replicas, *shared)  # fmt: skip
 
     return sharded
+
+
+def sharers() -> int:
+    """How many devices share a batch where this is traced: 1 outside of `over_replicas`."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if "batch" in mesh.manual_axes else dict(mesh.shape).get("batch", 1)
+
+
+def shared_out(batch: tasks.Batch) -> tasks.Batch:
+    """The same batch, its sequences split evenly over the devices that share it."""
+    if sharers() == 1:
+        return batch
+    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, jax.P("batch")), batch)
 
 
 def init_group(run: Run, group: Group, mesh: jax.sharding.Mesh) -> Replica:
@@ -344,6 +397,47 @@ def init_group(run: Run, group: Group, mesh: jax.sharding.Mesh) -> Replica:
     replicas = [made(seed, rate) for seed, rate in zip(group.seeds, group.learning_rates, strict=True)]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(replicas))
     return jax.device_put(stacked, jax.NamedSharding(mesh, jax.P("replica")))
+
+
+def jit_call(run: Run, group: Group, mesh: jax.sharding.Mesh) -> Any:
+    """`train_steps` of all replicas, which gives away the state that it is given."""
+    along = jax.NamedSharding(mesh, jax.P("replica"))
+    return jax.jit(over_replicas(partial(train_steps, run), group, mesh), donate_argnums=0, out_shardings=along)
+
+
+def fastest(run: Run, group: Group) -> tuple[Group, list[dict[str, Any]]]:
+    """`group` run in the way whose call takes the least time, and what each took: how, devices, shards, seconds.
+
+    Timed are "map" and "vmap", on all of the group's devices, on those that its replicas are spread over, and on one;
+    with several processes, only where each has a device. Ways that need more memory than there is are passed over.
+    """
+    ways = []
+    for devices, shards in dict.fromkeys([(group.devices, group.shards), (group.devices, 1), (1, 1)]):
+        if devices * shards < jax.process_count():
+            continue
+        for how in ("map", "vmap"):
+            way = {"how": how, "devices": devices, "shards": shards}
+            try:
+                ways.append({**way, "seconds": seconds_of_call(run, group._replace(**way))})
+            except RuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error) or jax.process_count() > 1:
+                    raise
+    if not ways:
+        raise ValueError("replicas.how=measured: out of memory in every way; try fewer replicas or a smaller batch")
+    ways = machine.from_first(lambda: ways)  # the clocks of others say otherwise
+    best = min(ways, key=lambda way: way["seconds"])
+    return group._replace(how=best["how"], devices=best["devices"], shards=best["shards"]), ways
+
+
+def seconds_of_call(run: Run, group: Group) -> float:
+    """What one training call takes, the second of a state that is then forgotten: the first touches fresh memory."""
+    mesh = make_mesh(group)
+    replicas, task = init_group(run, group, mesh), jax.device_put(run.task, jax.NamedSharding(mesh, jax.P()))
+    call = jit_call(run, group, mesh).lower(replicas, task).compile()
+    replicas, _ = jax.block_until_ready(call(replicas, task))
+    begun = time.monotonic()
+    jax.block_until_ready(call(replicas, task))
+    return time.monotonic() - begun
 
 
 # ---- the loop -------------------------------------------------------------------------------------------------------
@@ -361,59 +455,72 @@ def train(
 ) -> dict[str, Any]:
     """Train `config` in `workdir`, going on from what is there; the result, as result.json has it.
 
+    Where several processes train together (machine.joined), each calls this alike and each gets the result.
     Raises ValueError where the workdir holds another config's run, is in use by another process, or has a checkpoint
     that can't be read, OSError where files can't be written, and command.Stopped after saving, where SIGTERM or
     Ctrl-C came.
     """
     workdir = Path(workdir)
     run = build(config, data_dir)
-    with claim(workdir, run.config):
-        if not (workdir / "result.json").exists():
+    path = workdir / "result.json"
+    with contextlib.ExitStack() as held:
+        machine.from_first(lambda: held.enter_context(claim(workdir, run.config)))
+        if not machine.from_first(path.exists):
             result = fit(run, workdir, name, save_seconds, tensorboard, regroup)
-            records.write_json(workdir / "result.json", result)
-        return records.read_json(workdir / "result.json")  # a run just finished and one found again read alike
+            machine.from_first(lambda: records.write_json(path, result))
+        return machine.from_first(lambda: records.read_json(path))  # one just finished and one found again read alike
 
 
 def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bool, regroup: bool) -> dict[str, Any]:
     """The loop itself, from the newest checkpoint in `workdir` to the last step."""
-    group = recorded_group(workdir, run.config, regroup)
-    mesh = jax.sharding.Mesh(jax.devices()[: group.devices], ("replica",))
+    first = jax.process_index() == 0  # who writes and shows; the others compute
+    group = recorded_group(workdir, run, regroup)
+    mesh = make_mesh(group)
+    along = jax.NamedSharding(mesh, jax.P("replica"))
     replicas = init_group(run, group, mesh)
     task = jax.device_put(run.task, jax.NamedSharding(mesh, jax.P()))
-    records.add_environment(workdir / "environment.json")
+    machine.from_first(lambda: records.add_environment(workdir / "environment.json"))
 
-    call = jax.jit(over_replicas(partial(train_steps, run), group, mesh), donate_argnums=0)
+    call = jit_call(run, group, mesh)
     splits = run.task.splits
-    score = {split: jax.jit(over_replicas(partial(evaluate, run, split), group, mesh)) for split in splits.values()}
-    keep = jax.jit(jax.vmap(partial(keep_best, run)), donate_argnums=0)
+    score = {
+        split: jax.jit(over_replicas(partial(evaluate, run, split), group, mesh), out_shardings=along)
+        for split in splits.values()
+    }
+    keep = jax.jit(jax.vmap(partial(keep_best, run)), donate_argnums=0, out_shardings=along)
 
     checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
-    step = checkpoints.latest() or 0
+    step = machine.from_first(lambda: checkpoints.latest() or 0)
     if step:
         replicas = checkpoints.restore(step, replicas)
-    log = records.Metrics(workdir / "metrics.jsonl")
-    board = Board(workdir / "tensorboard", group, step) if tensorboard else None
+    log = records.Metrics(workdir / "metrics.jsonl") if first else None
+    board = Board(workdir / "tensorboard", group, step) if first and tensorboard else None
     training = run.config["training"]
     saved = begun = time.monotonic()
 
-    with command.Signals() as signals, Display(name, training["steps"], step) as display:
-        alive = jax.device_get(replicas.alive)
+    def note(split: str, row: Mapping[str, Any], **more: float) -> None:
+        if log:
+            log.write(step=step, split=split, **row, **more)
+        if board:
+            board.write(step, split, row)
+
+    showing = Display(name, training["steps"], step) if first else contextlib.nullcontext()
+    with command.Signals() as signals, showing as display:
+        alive = machine.read(replicas.alive)
         call = call.lower(replicas, task).compile()
         compiling, begun = {"compile_seconds": time.monotonic() - begun}, time.monotonic()
         while step < training["steps"] and alive.any():
             replicas, measured = call(replicas, task)
             step += training["steps_per_call"]
-            measured, alive = jax.device_get((measured, replicas.alive))
+            measured, alive = machine.read((measured, replicas.alive))
             now = time.monotonic()
             row = {
                 "loss": measured["loss"],
                 run.task.metric: measured["score"],
                 "gradient_norm": measured["gradient_norm"],
             }
-            log.write(step=step, split="train", **row, seconds=now - begun, **compiling)
+            note("train", row, seconds=now - begun, **compiling)
             compiling = {}  # said once, of the first call
-            if board:
-                board.write(step, "train", row)
             begun = now
 
             if step % training["eval_every"] == 0 or step == training["steps"]:
@@ -421,30 +528,33 @@ def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bo
                     result = score[splits[split]](replicas, task, stream(split))
                     if split == "validation":
                         replicas = keep(replicas, result["score"])
+                    result = machine.read(result)
                     row = {"loss": result["loss"], run.task.metric: result["score"]}
-                    log.write(step=step, split=split, **row, seconds=time.monotonic() - begun)
-                    if board:
-                        board.write(step, split, row)
+                    note(split, row, seconds=time.monotonic() - begun)
                     begun = time.monotonic()
-            display.step(step, **display_values(run, measured, alive))
+            if display:
+                display.step(step, **display_values(run, measured, alive))
 
             over = step == training["steps"] or not alive.any()
-            if over or signals.caught or now - saved >= save_seconds:
+            caught, due = machine.largest(signals.caught or 0, now - saved >= save_seconds)
+            if over or caught or due:
                 checkpoints.save(step, replicas)
                 saved = time.monotonic()
-            if signals.caught and not over:
+            if caught and not over:
                 checkpoints.wait()
                 raise command.Stopped(
-                    f"{command.INTERRUPTED[signals.caught]}: saved step {step} of {training['steps']} in {workdir}; "
-                    f"the same command goes on from there",
-                    128 + signals.caught,
+                    f"{command.INTERRUPTED[signal.Signals(caught)]}: saved step {step} of {training['steps']} in "
+                    f"{workdir}; the same command goes on from there",
+                    128 + caught,
                 )
     checkpoints.wait()
     checkpoints.close()
-    log.close()
+    if log:
+        log.close()
     if board:
         board.close()
-    return summary(run, group, jax.device_get(replicas), records.read_metrics(workdir / "metrics.jsonl"))
+    end = machine.read(replicas._replace(params=None, optimizer=None, best_params=None))
+    return machine.from_first(lambda: summary(run, group, end, records.read_metrics(workdir / "metrics.jsonl")))
 
 
 @contextlib.contextmanager
@@ -469,21 +579,26 @@ def claim(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
         yield
 
 
-def recorded_group(workdir: Path, config: Mapping[str, Any], regroup: bool) -> Group:
+def recorded_group(workdir: Path, run: Run, regroup: bool) -> Group:
     """How this run's replicas were first grouped, which a resumed one keeps: another way gives other last bits."""
     path = workdir / "group.json"
-    now = form_group(config)
-    if path.exists() and not regroup:
-        read = records.read_json(path)
-        group = Group(read["how"], read["devices"], tuple(read["seeds"]), tuple(read["learning_rates"]))
-        if group.devices > len(jax.devices()):
+    read = machine.from_first(lambda: records.read_json(path) if path.exists() and not regroup else None)
+    if read:
+        seeds, rates = tuple(read["seeds"]), tuple(read["learning_rates"])
+        group = Group(read["how"], read["devices"], seeds, rates, read.get("shards", 1))
+        if (begun := group.devices * group.shards) > len(jax.devices()):
             raise ValueError(
-                f"{workdir} was begun on {group.devices} devices and {len(jax.devices())} are here; "
+                f"{workdir} was begun on {begun} devices and {len(jax.devices())} are here; "
                 f"--regroup goes on all the same, with other last bits"
             )
         return group
-    records.write_json(path, now._asdict())
-    return now
+    group, more = form_group(run.config), {}
+    make_mesh(group)  # raises before anything is written
+    if group.how == "measured":
+        group, ways = fastest(run, group)
+        more = {"measured": ways}
+    machine.from_first(lambda: records.write_json(path, {**group._asdict(), **more}))
+    return group
 
 
 def display_values(run: Run, measured: Mapping[str, np.ndarray], alive: np.ndarray) -> dict[str, float]:
@@ -637,6 +752,10 @@ def define_flags() -> None:
     flags.DEFINE_string("export", None, "Write one replica of the finished or stopped run to this new directory.")
     flags.DEFINE_integer("replica", 0, "Which one --export takes.")
     flags.DEFINE_enum("which", "best", ["best", "last"], "Which of its parameters --export takes.")
+    flags.DEFINE_bool("distributed", False, "Train with the other processes of the cluster, which JAX finds.")
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where JAX knows of no cluster.")
+    flags.DEFINE_integer("processes", None, "How many processes train together.", lower_bound=1)
+    flags.DEFINE_integer("process", None, "Which of them this is, from 0.", lower_bound=0)
 
 
 def main() -> None:
@@ -650,8 +769,15 @@ def main() -> None:
     if args.config is None:
         known = sorted(path.stem for path in (Path(__file__).parent / "configs").glob("[a-z]*.py"))
         raise ValueError(f"give --config=configs/NAME.py:MIXER, with NAME one of {', '.join(known)}")
+    with machine.joined(args.distributed, args.coordinator, args.processes, args.process):
+        fit_and_tell(args)
+
+
+def fit_and_tell(args: Any) -> None:
     replicas = args.config.replicas
-    machine.prepare(len(replicas.seeds) * max(1, len(replicas.learning_rates)))
+    members = len(replicas.seeds) * max(1, len(replicas.learning_rates))
+    machine.prepare(-(-members // (args.processes or 1)) if not args.distributed else 1)
+    machine.check_even()
     result = train(
         args.config,
         args.workdir,
@@ -661,6 +787,8 @@ def main() -> None:
         tensorboard=args.tensorboard,
         regroup=args.regroup,
     )
+    if jax.process_index() > 0:
+        return
     rule, score = result["baseline"]
     print(f"{result['status']}: {result['steps']} steps in {result['seconds']:.0f} s; {result['metric']}:")
     for index, member in enumerate(result["replicas"]):

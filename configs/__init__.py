@@ -61,7 +61,7 @@ def base(mixer: str) -> ConfigDict:
             "replicas": {  # seeds × learning rates are trained together, in one program
                 "seeds": (0,),
                 "learning_rates": (),  # empty: optimizer.learning_rate alone
-                "how": "auto",  # map: one after another on a device; vmap: side by side; auto: whichever suits it
+                "how": "auto",  # map: one after another on a device; vmap: side by side; auto: by device; measured
             },
         }
     )

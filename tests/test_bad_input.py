@@ -147,7 +147,7 @@ def test_a_process_of_its_own_says_the_same(tmp_path: Path):
         ("rnn", {"replicas.seeds": ()}, "seeds=.*: give one or more whole numbers"),
         ("rnn", {"replicas.seeds": (0, 1, 0)}, "seeds=.*: each may be given once"),
         ("rnn", {"replicas.seeds": (2**31,)}, "seeds=.*: give one or more whole numbers from 0 to 2147483647"),
-        ("rnn", {"replicas.how": "both"}, "replicas.how=both: must be one of auto, map, vmap"),
+        ("rnn", {"replicas.how": "both"}, "replicas.how=both: must be one of auto, map, vmap, measured"),
         ("rnn", {"optimizer.b1": 1.0}, "optimizer.b1=1.0: must be at least 0 and below 1"),
         ("rnn", {"optimizer.warmup": -1}, "optimizer.warmup=-1: must be at least 0"),
         ("rnn", {"optimizer.weight_decay": float("nan")}, "optimizer.weight_decay=nan: must be at least 0"),
