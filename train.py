@@ -55,6 +55,7 @@ import checkpoint
 import command
 import configs
 import datasets
+import distributed
 import machine
 import models
 import records
@@ -347,7 +348,7 @@ def make_mesh(group: Group) -> jax.sharding.Mesh:
             f"{len(group.seeds)} replicas and their batches can share {count} devices, too few for "
             f"{jax.process_count()} processes; give fewer processes, or a training.batch that more devices divide"
         )
-    devices = np.array(machine.devices(count)).reshape(group.devices, group.shards)
+    devices = np.array(distributed.devices(count)).reshape(group.devices, group.shards)
     return jax.sharding.Mesh(devices, ("replica", "batch"))
 
 
@@ -424,7 +425,7 @@ def fastest(run: Run, group: Group) -> tuple[Group, list[dict[str, Any]]]:
                     raise
     if not ways:
         raise ValueError("replicas.how=measured: out of memory in every way; try fewer replicas or a smaller batch")
-    ways = machine.from_first(lambda: ways)  # the clocks of others say otherwise
+    ways = distributed.from_first(lambda: ways)  # the clocks of others say otherwise
     best = min(ways, key=lambda way: way["seconds"])
     return group._replace(how=best["how"], devices=best["devices"], shards=best["shards"]), ways
 
@@ -455,7 +456,7 @@ def train(
 ) -> dict[str, Any]:
     """Train `config` in `workdir`, going on from what is there; the result, as result.json has it.
 
-    Where several processes train together (machine.joined), each calls this alike and each gets the result.
+    Where several processes train together (distributed.joined), each calls this alike and each gets the result.
     Raises ValueError where the workdir holds another config's run, is in use by another process, or has a checkpoint
     that can't be read, OSError where files can't be written, and command.Stopped after saving, where SIGTERM or
     Ctrl-C came.
@@ -464,11 +465,11 @@ def train(
     run = build(config, data_dir)
     path = workdir / "result.json"
     with contextlib.ExitStack() as held:
-        machine.from_first(lambda: held.enter_context(claim(workdir, run.config)))
-        if not machine.from_first(path.exists):
+        distributed.from_first(lambda: held.enter_context(claim(workdir, run.config)))
+        if not distributed.from_first(path.exists):
             result = fit(run, workdir, name, save_seconds, tensorboard, regroup)
-            machine.from_first(lambda: records.write_json(path, result))
-        return machine.from_first(lambda: records.read_json(path))  # one just finished and one found again read alike
+            distributed.from_first(lambda: records.write_json(path, result))
+        return distributed.from_first(lambda: records.read_json(path))  # just finished and found again read alike
 
 
 def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bool, regroup: bool) -> dict[str, Any]:
@@ -479,7 +480,7 @@ def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bo
     along = jax.NamedSharding(mesh, jax.P("replica"))
     replicas = init_group(run, group, mesh)
     task = jax.device_put(run.task, jax.NamedSharding(mesh, jax.P()))
-    machine.from_first(lambda: records.add_environment(workdir / "environment.json"))
+    distributed.from_first(lambda: records.add_environment(workdir / "environment.json"))
 
     call = jit_call(run, group, mesh)
     splits = run.task.splits
@@ -490,7 +491,7 @@ def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bo
     keep = jax.jit(jax.vmap(partial(keep_best, run)), donate_argnums=0, out_shardings=along)
 
     checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
-    step = machine.from_first(lambda: checkpoints.latest() or 0)
+    step = distributed.from_first(lambda: checkpoints.latest() or 0)
     if step:
         replicas = checkpoints.restore(step, replicas)
     log = records.Metrics(workdir / "metrics.jsonl") if first else None
@@ -506,13 +507,13 @@ def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bo
 
     showing = Display(name, training["steps"], step) if first else contextlib.nullcontext()
     with command.Signals() as signals, showing as display:
-        alive = machine.read(replicas.alive)
+        alive = distributed.read(replicas.alive)
         call = call.lower(replicas, task).compile()
         compiling, begun = {"compile_seconds": time.monotonic() - begun}, time.monotonic()
         while step < training["steps"] and alive.any():
             replicas, measured = call(replicas, task)
             step += training["steps_per_call"]
-            measured, alive = machine.read((measured, replicas.alive))
+            measured, alive = distributed.read((measured, replicas.alive))
             now = time.monotonic()
             row = {
                 "loss": measured["loss"],
@@ -528,7 +529,7 @@ def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bo
                     result = score[splits[split]](replicas, task, stream(split))
                     if split == "validation":
                         replicas = keep(replicas, result["score"])
-                    result = machine.read(result)
+                    result = distributed.read(result)
                     row = {"loss": result["loss"], run.task.metric: result["score"]}
                     note(split, row, seconds=time.monotonic() - begun)
                     begun = time.monotonic()
@@ -536,7 +537,7 @@ def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bo
                 display.step(step, **display_values(run, measured, alive))
 
             over = step == training["steps"] or not alive.any()
-            caught, due = machine.largest(signals.caught or 0, now - saved >= save_seconds)
+            caught, due = distributed.largest(signals.caught or 0, now - saved >= save_seconds)
             if over or caught or due:
                 checkpoints.save(step, replicas)
                 saved = time.monotonic()
@@ -553,8 +554,8 @@ def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bo
         log.close()
     if board:
         board.close()
-    end = machine.read(replicas._replace(params=None, optimizer=None, best_params=None))
-    return machine.from_first(lambda: summary(run, group, end, records.read_metrics(workdir / "metrics.jsonl")))
+    end = distributed.read(replicas._replace(params=None, optimizer=None, best_params=None))
+    return distributed.from_first(lambda: summary(run, group, end, records.read_metrics(workdir / "metrics.jsonl")))
 
 
 @contextlib.contextmanager
@@ -582,7 +583,7 @@ def claim(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
 def recorded_group(workdir: Path, run: Run, regroup: bool) -> Group:
     """How this run's replicas were first grouped, which a resumed one keeps: another way gives other last bits."""
     path = workdir / "group.json"
-    read = machine.from_first(lambda: records.read_json(path) if path.exists() and not regroup else None)
+    read = distributed.from_first(lambda: records.read_json(path) if path.exists() and not regroup else None)
     if read:
         seeds, rates = tuple(read["seeds"]), tuple(read["learning_rates"])
         group = Group(read["how"], read["devices"], seeds, rates, read.get("shards", 1))
@@ -597,7 +598,7 @@ def recorded_group(workdir: Path, run: Run, regroup: bool) -> Group:
     if group.how == "measured":
         group, ways = fastest(run, group)
         more = {"measured": ways}
-    machine.from_first(lambda: records.write_json(path, {**group._asdict(), **more}))
+    distributed.from_first(lambda: records.write_json(path, {**group._asdict(), **more}))
     return group
 
 
@@ -769,7 +770,7 @@ def main() -> None:
     if args.config is None:
         known = sorted(path.stem for path in (Path(__file__).parent / "configs").glob("[a-z]*.py"))
         raise ValueError(f"give --config=configs/NAME.py:MIXER, with NAME one of {', '.join(known)}")
-    with machine.joined(args.distributed, args.coordinator, args.processes, args.process):
+    with distributed.joined(args.distributed, args.coordinator, args.processes, args.process):
         fit_and_tell(args)
 
 
@@ -777,7 +778,7 @@ def fit_and_tell(args: Any) -> None:
     replicas = args.config.replicas
     members = len(replicas.seeds) * max(1, len(replicas.learning_rates))
     machine.prepare(-(-members // (args.processes or 1)) if not args.distributed else 1)
-    machine.check_even()
+    distributed.check_even()
     result = train(
         args.config,
         args.workdir,

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import pytest
 
-import machine
+import distributed
 import records
 import train
 from tests import Program, assert_close, assert_same, start, state, tiny, words
@@ -131,25 +131,25 @@ def test_flags_that_do_not_go_together(program: Program, tmp_path: Path, flags: 
 
 
 def test_a_coordinator_that_is_not_there_or_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(machine, "PATIENCE", 0.3)
+    monkeypatch.setattr(distributed, "PATIENCE", 0.3)
     with socket.create_server(("", 0)) as server:
         address = f"localhost:{server.getsockname()[1]}"
-        machine.await_coordinator(address, first=False)
+        distributed.await_coordinator(address, first=False)
         with pytest.raises(ValueError, match=f"--coordinator={address}: Address already in use"):
-            machine.await_coordinator(address, first=True)
+            distributed.await_coordinator(address, first=True)
     with pytest.raises(ValueError, match=r"process 0 didn't answer in 0.3 s \(Connection refused\)"):
-        machine.await_coordinator(address, first=False)
-    machine.await_coordinator(address, first=True)
+        distributed.await_coordinator(address, first=False)
+    distributed.await_coordinator(address, first=True)
 
 
 def test_devices_are_taken_from_every_process_alike(monkeypatch: pytest.MonkeyPatch):
     devices = [SimpleNamespace(process_index=process, id=10 * process + i) for process in range(3) for i in range(4)]
     monkeypatch.setattr(jax, "process_count", lambda: 3)
     monkeypatch.setattr(jax, "devices", lambda: devices)
-    taken: list[Any] = [[device.id for device in machine.devices(count)] for count in (3, 4, 6, 12)]
+    taken: list[Any] = [[device.id for device in distributed.devices(count)] for count in (3, 4, 6, 12)]
     assert taken[:3] == [[0, 10, 20], [0, 1, 10, 20], [0, 1, 10, 11, 20, 21]]
     assert len(taken[3]) == 12
-    machine.check_even()
+    distributed.check_even()
     monkeypatch.setattr(jax, "devices", lambda: devices[:-1])
     with pytest.raises(ValueError, match="the processes have 4, 4, 3 devices; each must have as many"):
-        machine.check_even()
+        distributed.check_even()
