@@ -4,10 +4,10 @@
   python -m experiments.scorecard          prints it from the records in the repository
 
 Wanted were a continuous stream (what a token costs as the stream grows), parallelisation (the power of length that a
-training step grows with, and its longest chain of operations), long memory (recall of 8 pairs, which is in the record of
+training step grows with, and its longest chain of operations), long memory (recall of 8 pairs, from the record of
 experiments/mixers.py; ten digits kept through 60 steps, and how much of the gradient comes from 64 steps back), context
 (translating 2 and 12 words by one vector) and order (how far the output moves when all that was read is shuffled). The
-studies score_cost, score_memory and score_context measure the rest. Stop it any way you like: the same command goes on where it was.
+studies score_cost, score_memory and score_context measure these. Stop it any way you like: the same command goes on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,14 +25,8 @@ from experiments.statistics import format_interval, interval, slope
 
 STUDIES = ("score_cost", "score_memory", "score_context")
 HEADER = ["mixer", "µs a token at 128", "at 2,048", "state at 2,048, floats", "step time ∝ length^", "chain at 512"]
-HEADER += [
-    "recall of 8 pairs",
-    "ten digits after 60 steps",
-    "gradient from 64 back",
-    "2 words by one vector",
-    "12 words",
-]
-HEADER += ["shuffled"]
+HEADER += ["recall of 8 pairs", "ten digits after 60 steps", "gradient from 64 back"]
+HEADER += ["2 words by one vector", "12 words", "shuffled"]
 
 
 def row(mixer: str, lines: Mapping[str, Sequence[Line]], mixers: Sequence[Mapping[str, str]]) -> list[str]:
