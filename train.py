@@ -508,8 +508,10 @@ def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bo
     showing = Display(name, training["steps"], step) if first else contextlib.nullcontext()
     with command.Signals() as signals, showing as display:
         alive = distributed.read(replicas.alive)
-        call = call.lower(replicas, task).compile()
-        compiling, begun = {"compile_seconds": time.monotonic() - begun}, time.monotonic()
+        compiling = {}
+        if step < training["steps"]:
+            call = call.lower(replicas, task).compile()
+            compiling, begun = {"compile_seconds": time.monotonic() - begun}, time.monotonic()
         while step < training["steps"] and alive.any():
             replicas, measured = call(replicas, task)
             step += training["steps_per_call"]
