@@ -250,6 +250,6 @@ def pairs(claim: Claim, settings: Sequence[Labels]) -> Iterator[tuple[Labels, La
 
 
 def told(labels: Labels) -> str:
-    """A setting in words: "lstm, delay 40". The name of a field is its last part, and that of a mixer goes without."""
-    parts = [f"{axis.split('.')[-1]} {label}" if axis != "mixer" else str(label) for axis, label in labels.items()]
+    """A setting in words: "lstm, delay 40": a field by the last part of its name, any other axis by its label alone."""
+    parts = [f"{axis.split('.')[-1]} {label}" if "." in axis else str(label) for axis, label in labels.items()]
     return ", ".join(parts)

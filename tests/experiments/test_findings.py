@@ -58,7 +58,7 @@ def test_the_table_names_what_diverged():
     some = lines()
     some[0] = some[0]._replace(cell={**some[0].cell, "died_at": 3})
     table = findings.summary(STUDY, some)
-    assert table.rows[0][:2] == ["a, n 1", "0.915 ± 0.064"]
+    assert table.rows[0][:2] == ["a, 1", "0.915 ± 0.064"]
     assert table.rows[0][-1] == "1 of 3"
     assert table.rows[1][-1] == "–"
     assert table.header == [

@@ -10,7 +10,7 @@ import pytest
 import models
 from configs import base
 from models import normalisers, similarity
-from models.attention import PLACED, Attention, attend, visible
+from models.attention import PLACED, SHARED, Attention, attend, visible
 from models.positions import sinusoidal
 
 D, N, HEADS, STEPS = 6, 8, 2, 5
@@ -305,6 +305,23 @@ def test_placed_positions_are_attention_s_and_not_the_embedding_s(positions: str
     assert bool(np.abs(ys[0] - ys[1]).max() > 1e-3) is (positions == "randomised")
 
 
+@pytest.mark.parametrize("shared", SHARED[1:])
+@pytest.mark.parametrize("placed", ["embedding", "v"])
+def test_what_is_shared_is_one_matrix_and_one_bias(shared: str, placed: str):
+    """The same as with own ones that happen to be equal; and gradients add up, since there is one to train."""
+    fields: dict[str, Any] = {"positions": "sinusoidal", "placed": placed} if placed != "embedding" else {}
+    module, apart = CAUSAL.clone(shared=shared, **fields), CAUSAL.clone(**fields)
+    params = drawn(module)
+    names = {"q": "query", "k": "key", "v": "value"}
+    owner = names[min(shared, key="qkv".index)]
+    missing = {f"{names[letter]}_{what}" for letter in shared for what in ("kernel", "bias")}
+    missing -= {f"{owner}_kernel", f"{owner}_bias"}
+    assert drawn(apart)["params"].keys() - params["params"].keys() == missing
+    own = dict(params["params"])
+    own |= {name: own[f"{owner}_{name.split('_')[1]}"] for name in missing}
+    np.testing.assert_array_equal(call(module, params, X)[0], call(apart, {"params": own}, X)[0])
+
+
 @pytest.mark.parametrize("name", ["dot", "scaled"])
 def test_transformer_xl_adds_what_each_head_wants_of_content_and_of_distance(name: str):
     """Weights are softmax((q + u)·k + (q + v)·W·φ(t − s)), all of it scaled or not (Dai et al. 2019, §3.3)."""
@@ -407,6 +424,8 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         {"similarity": "cosine"},
         r"=transformer_xl: .* must be dot or scaled, not cosine",
     ),
+    ({}, {"shared": "qq"}, r"model\.attention\.shared=qq: must be empty or one of qk, qv, kv, qkv"),
+    ({}, {"shared": "kv", "groups": 2}, r"shared=kv: keys and values must be as wide as queries; use groups=0, not 2"),
     ({"positions": "randomised", "max_length": 4096}, {}, r"=randomised: are drawn from 2048, so .*4096 is too long"),
     ({"positions": "hardalibi"}, {}, r"model\.positions=hardalibi: must be one of .*; did you mean hard_alibi\?"),
 ]

@@ -73,3 +73,19 @@ def test_bad_values():
         pixels().sample(jax.random.key(0), 2, 10, 9)
     with pytest.raises(ValueError, match=r"^task\.classes=1: must be 2 or more$"):
         pixels(classes=1)
+
+
+def test_permuted_images_have_the_same_pixels_in_one_order_for_all():
+    """And that order is the same in every subset and every process."""
+    task = pixels()
+    inputs = {
+        name: np.tile(np.arange(9, dtype=np.float32)[None, :, None], (n, 1, 1))
+        for name, n in (("train", 8), ("test", 5))
+    }
+    made = Pixels(inputs, {name: np.zeros(len(x), np.int32) for name, x in inputs.items()}, 3, permuted=True)
+    train, test = (made.sample(jax.random.key(0), 5, 9, 9, name).inputs[..., 0] for name in ("train", "test"))
+    np.testing.assert_array_equal(train, test)
+    assert len({tuple(row.tolist()) for row in np.asarray(train)}) == 1
+    assert sorted(train[0].tolist()) == list(range(9))
+    assert train[0].tolist() == [4, 5, 2, 6, 3, 8, 7, 0, 1] != list(range(9))
+    assert not task.permuted
