@@ -6,12 +6,12 @@ STUDY = Study(
     question="How many bits of eight key–value pairs does a state of a given size recall?",
     row=4,
     fixed={"config": "recall"},
-    vary={"mixer": ("lstm", "gru", "gla", "delta"), "model.inner": (16, 32, 64, 128)},
+    vary={"mixer": ("lstm", "gru", "gla", "delta"), "model.inner": (16, 48, 128)},
     measured=("bits",),
     show="bits",
     scales={
         "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), changes={"training.steps": 2000}),
+        "quick": Scale((0, 1, 2), changes={"training.steps": 1500}),
         "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 20_000}),
     },
     claims=(
