@@ -218,9 +218,12 @@ def matched_inner(mixer: str, width: int, max_length: int, causal: bool = True, 
 
     def count(units: int) -> int:
         module = one_way_or_both(mixer, causal, **own)(width=width, inner=units * unit, max_length=max_length)
-        x, steps = jnp.zeros((1, 1, width)), jnp.zeros((1, 1), jnp.int32)
-        shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), x, positions=steps, segments=steps))
-        return cost.parameters(shapes)
+
+        def initial() -> Any:  # all of it inside, so that no device is needed yet, nor chosen
+            x, steps = jnp.zeros((1, 1, width)), jnp.zeros((1, 1), jnp.int32)
+            return module.init(jax.random.key(0), x, positions=steps, segments=steps)
+
+        return cost.parameters(jax.eval_shape(initial))
 
     attention = 4 * width * width + 4 * width
     return unit * cost.closest(count, attention, largest=max(8, 4 * width // unit))

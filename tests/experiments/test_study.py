@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +9,7 @@ import pytest
 import train
 from experiments import study
 from experiments.study import Scale, Study, above, below, near
+from tests import ROOT
 
 SCALE = Scale((0, 1), (1e-3, 3e-3), (100,))
 GOOD = Study(
@@ -110,3 +114,20 @@ def test_the_notes_claims_each_have_a_study():
 def test_a_setting_is_what_train_would_run():
     (one, *_) = study.settings(GOOD, SCALE)
     assert train.build(one.config).config["model"]["width"] == 8
+
+
+def test_checking_a_study_leaves_open_how_many_devices_there_are():
+    """Replicas are spread over as many as suit them, which can be said only before the first array is made."""
+    code = """
+import jax
+from experiments import study
+for name in ("distance", "bottleneck", "order"):
+    study.check(study.load(name), "quick")
+jax.config.update("jax_num_cpu_devices", 3)
+print(len(jax.devices()))
+"""
+    flags = {**os.environ, "XLA_FLAGS": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=flags, capture_output=True, text=True, timeout=100, check=True
+    )
+    assert done.stdout.strip() == "3"
