@@ -36,6 +36,13 @@ def varied(labels: Labels, settings: Sequence[Labels]) -> Labels:
     return {axis: label for axis, label in labels.items() if any(other[axis] != label for other in settings)} or labels
 
 
+def word(labels: Labels, settings: Sequence[Labels]) -> str:
+    """A setting as it is told apart from the others; of the only axis on which they differ a name says enough."""
+    found = varied(labels, settings)
+    (only, *others) = found.values()
+    return only if isinstance(only, str) and not others else told(found)
+
+
 def name_of(metric: str, lines: Sequence[Line]) -> str:
     """A metric in words for an axis: the score under its own name."""
     return lines[0].cell["metric"] if metric in ("test", "validation") else metric
@@ -63,7 +70,7 @@ def main_chart(study: Study, lines: Sequence[Line], title: str) -> Chart | Dots:
     """The metric that the study shows: a curve over its own x, or over an axis of numbers, or seed by seed."""
     lines, metric = judge.reported(lines), study.show
     settings = each(lines)
-    words = {repr(s): told(varied(s, settings)) for s in settings}
+    words = {repr(s): word(s, settings) for s in settings}
     chance = [("chance", lines[0].cell["chance"])] if metric == "test" and lines[0].cell["metric"] == "accuracy" else []
     if metric == "test" and not chance:
         chance = [tuple(lines[0].cell["baseline"])]
@@ -85,10 +92,10 @@ def main_chart(study: Study, lines: Sequence[Line], title: str) -> Chart | Dots:
                 found = [
                     judge.estimate(lines, next(s for s in settings if s == {**labels, axis: v}), metric) for v in there
                 ]
-                series.append(band(told(varied(labels, rest)) if labels else name_of(metric, lines), there, found))
+                series.append(band(word(labels, rest) if labels else name_of(metric, lines), there, found))
             return Chart("main", title, axis.split(".")[-1], name_of(metric, lines), series, chance, log_x=spaced(x))
     groups = [(words[repr(s)], list(judge.values(lines, s, metric).values())) for s in settings]
-    return Dots("main", title, name_of(metric, lines), groups, chance)
+    return Dots("main", title, name_of(metric, lines), groups, chance, bounds=judge.bounds(lines, metric))
 
 
 AXES = {"reach": "steps back", "stream time": "context", "state": "context"}
@@ -113,7 +120,7 @@ def learning_curves(lines: Sequence[Line], folder: Path) -> Chart | None:
                     curves.setdefault(row["step"], []).append(value)
         steps = sorted(curves)
         found = [interval(curves[step]) for step in steps]
-        series.append(band(told(varied(setting, settings)), steps, found))
+        series.append(band(word(setting, settings), steps, found))
     return Chart("learning", "Learning", "training step", lines[0].cell["metric"], series)
 
 
@@ -124,7 +131,7 @@ def against_state(study: Study, lines: Sequence[Line]) -> Chart | None:
     floats = {repr(line.labels): line.cell["state_floats"] for line in lines}
     if len(set(floats.values())) < 2 or min(floats.values()) <= 0 or len(settings) > MOST:
         return None
-    series = [band(told(varied(s, settings)), [floats[repr(s)]], [judge.estimate(lines, s, "test")]) for s in settings]
+    series = [band(word(s, settings), [floats[repr(s)]], [judge.estimate(lines, s, "test")]) for s in settings]
     return Chart("state", "Score against state size", "state, floats", lines[0].cell["metric"], series, log_x=True)
 
 
@@ -138,7 +145,7 @@ def summary(study: Study, lines: Sequence[Line]) -> Table:
     rows = []
     for setting in settings:
         mine = [line for line in lines if line.labels == setting]
-        row = [told(varied(setting, settings))]
+        row = [word(setting, settings)]
         if study.trained:
             found = judge.estimate(mine, setting, "test")
             lived = [v for v in judge.values(mine, setting, "test").values() if math.isfinite(v)]
@@ -165,7 +172,7 @@ def curves_table(lines: Sequence[Line], metric: str) -> Table:
     rows = []
     for setting in settings:
         found = [judge.estimate(lines, setting, f"{metric}@{x:g}") for x in xs]
-        rows.append([told(varied(setting, settings)), *(f"{v.mean:.3g}" if v.n else "–" for v in found)])
+        rows.append([word(setting, settings), *(f"{v.mean:.3g}" if v.n else "–" for v in found)])
     return Table(metric.capitalize(), ["setting", *(f"at {x:g}" for x in xs)], rows)
 
 
@@ -181,7 +188,7 @@ def page(
     drawn = [shown, *(chart for chart in (learning_curves(lines, folder), against_state(study, lines)) if chart)]
     settings = each(judge.reported(lines))
     if not isinstance(shown, Dots) and study.trained:
-        groups = [(told(varied(s, settings)), list(judge.values(lines, s, "test").values())) for s in settings]
+        groups = [(word(s, settings), list(judge.values(lines, s, "test").values())) for s in settings]
         drawn.append(Dots("seeds", "Seed by seed", name_of("test", lines), groups))
     sections = [Section("In pictures", "", drawn, [curves_table(lines, metric) for metric in curves_of(lines)])]
     chosen = [line for line in lines if line.part == "choose"]
@@ -217,7 +224,7 @@ def rates_table(lines: Sequence[Line]) -> Table:
         for rate in rates:
             some = [line.value("validation") for line in lines if line.labels == setting and line.rate == rate]
             found.append(f"{sum(some) / len(some):.4g}" if some else "–")
-        rows.append([told(varied(setting, settings)), *found])
+        rows.append([word(setting, settings), *found])
     return Table("Validation score by learning rate", ["setting", *(f"{rate:g}" for rate in rates)], rows)
 
 

@@ -146,6 +146,12 @@ def short(number: float) -> str:
 def estimate(lines: Sequence[Line], labels: Labels, metric: str) -> Interval:
     """Mean and interval of a setting over the seeds that lived; nan where none did."""
     found = [v for v in values(lines, labels, metric).values() if math.isfinite(v)]
-    share = {line.cell["metric"] for line in lines} == {"accuracy"} and metric.split("@")[0] in ("test", "validation")
-    bounds = (0.0, 1.0) if share else statistics.ANYTHING
-    return interval(found, bounds=bounds) if found else Interval(math.nan, math.nan, math.nan, 0, "none")
+    inside = bounds(lines, metric)
+    return interval(found, bounds=inside) if found else Interval(math.nan, math.nan, math.nan, 0, "none")
+
+
+def bounds(lines: Sequence[Line], metric: str) -> tuple[float, float]:
+    """The range of a metric: of an accuracy 0 to 1, of another score from 0, of a measure unknown."""
+    if metric.split("@")[0] not in TRAINED:
+        return statistics.ANYTHING
+    return (0.0, 1.0) if {line.cell["metric"] for line in lines} == {"accuracy"} else (0.0, math.inf)
