@@ -6,6 +6,7 @@ import re
 import runpy
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ def run(main: Callable[[], None]) -> None:
     flags.DEFINE_bool("traceback", False, "Show where in the program an error came from.")
     logging.set_verbosity(logging.FATAL)  # Orbax reports every step of a save, and errors that it raises too
     sys.unraisablehook = unless_late
+    # What Orbax had begun to write when the disk was full, told in Python's words at a moment of its own choosing.
+    warnings.filterwarnings("ignore", message="coroutine 'async_serialize.* was never awaited")
     app.run(lambda _: told(main), flags_parser=lambda argv: told(lambda: parse(argv)))
 
 

@@ -509,7 +509,7 @@ def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bo
     with command.Signals() as signals, showing as display:
         alive = distributed.read(replicas.alive)
         compiling = {}
-        if step < training["steps"]:
+        if step < training["steps"] and alive.any():
             call = call.lower(replicas, task).compile()
             compiling, begun = {"compile_seconds": time.monotonic() - begun}, time.monotonic()
         while step < training["steps"] and alive.any():
