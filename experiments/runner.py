@@ -349,7 +349,9 @@ def by_x(metric: str) -> tuple[str, float]:
 
 
 def lines_of(rows: Sequence[Mapping[str, str]], study: Study, scale: Scale) -> list[Line]:
-    """The lines that a record in the repository holds. Raises ValueError where it is not one of this study."""
+    """The lines that a record in the repository holds. Raises ValueError where it is cut, or not one of this study."""
+    if any(None in row.values() for row in rows):
+        raise ValueError("the record is cut in the middle of a line; make it anew with --record")
     grid = list(study.vary)
     labels = {axis: {str(label): label for label in scale.vary.get(axis, study.vary[axis])} for axis in grid}
     lines = []

@@ -164,6 +164,10 @@ def test_a_record_reads_as_the_lines_that_it_was_written_from(done: tuple[Path, 
     for ours, theirs in zip(read, lines, strict=True):
         assert ours.cell["metrics"] == pytest.approx(theirs.cell["metrics"], rel=1e-5)
         assert ours.cell["parameters"] == theirs.cell["parameters"]
+    text = (tmp_path / "record.csv").read_text()
+    (tmp_path / "cut.csv").write_text(text[: text.rstrip().rfind(",") - 20])
+    with pytest.raises(ValueError, match="the record is cut in the middle of a line"):
+        runner.lines_of(records.read_csv(tmp_path / "cut.csv"), STUDY, SCALE)
     with pytest.raises(ValueError, match="the record is of another study"):
         runner.lines_of(records.read_csv(tmp_path / "record.csv"), STUDY._replace(vary={"mixer": ("lstm",)}), SCALE)
 
