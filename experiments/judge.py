@@ -111,16 +111,23 @@ def decided(study: Study, claim: Claim, some: Sequence[tuple[Comparison, float]]
 
 
 def evidence(claim: Claim, some: Sequence[tuple[Comparison, float]]) -> str:
-    """The comparison that comes closest to refuting the claim, in figures, and how many others there are."""
+    """The comparison that supports the claim least, in figures, and how many there are."""
     if not some:
         return "none of its settings was run"
     if lost := [one for one, _ in some if one.lost]:
         return f"{told(lost[0].left)}: {lost[0].lost} seeds diverged or have no {claim.metric}"
     sign = -1 if claim.at_most else 1
-    worst = (
-        (lambda pair: abs(pair[0].gap.mean)) if claim.within is not None else (lambda pair: -sign * pair[0].gap.mean)
-    )
-    one, p = max(some, key=worst)
+    alone = isinstance(claim.right, int | float)
+
+    def holding(pair: tuple[Comparison, float]) -> tuple[bool, bool, float]:
+        """What holds of a comparison: its margin, that it is sure, and how far it is ahead."""
+        one, p = pair
+        if claim.within is not None:
+            return False, False, -abs(one.gap.mean)
+        ahead = sign * one.gap.mean
+        return ahead >= claim.margin, alone or p <= SURE, ahead
+
+    one, p = min(some, key=holding)
     name = "" if claim.metric == "test" else f"{claim.metric} "
     parts = [f"{name}{told(one.left)} {short(one.means[0])}"]
     if isinstance(one.right, dict):
@@ -133,7 +140,7 @@ def evidence(claim: Claim, some: Sequence[tuple[Comparison, float]]) -> str:
             low = max(low, 0.0)
         parts[0] += f" [{short(low)}, {short(high)}]"
     if len(some) > 1:
-        parts.append(f"the closest of {len(some)}")
+        parts.append(f"the weakest of {len(some)}")
     if claim.margin and one.spread and math.isfinite(one.spread) and isinstance(one.right, dict) and p > SURE:
         parts.append(f"the margin would need {statistics.seeds_needed(one.spread, claim.margin)} seeds")
     return ", ".join(parts)

@@ -91,9 +91,9 @@ def test_a_stand_in_says_so():
     assert found.verdict == "proxy"
 
 
-def test_the_evidence_is_the_comparison_that_comes_closest_to_refuting():
+def test_the_evidence_is_the_comparison_that_supports_the_claim_least():
     some = lines(a=BEST, b=WORST, c=[0.8, 0.82, 0.81])
     found = verdict(above("", {"mixer": "a"}, {"mixer": ("b", "c")}, 0.05), some)
     assert found.evidence.startswith("a 0.91 against c 0.81, difference 0.100")
-    assert found.evidence.endswith("the closest of 2")
+    assert found.evidence.endswith("the weakest of 2")
     assert found.scale == "quick scale, 3 seeds"
