@@ -39,7 +39,7 @@ def test_a_worker_that_is_killed_gives_its_cells_back(tmp_path: Path):
                 killed.append(found[0])
             time.sleep(0.02)
 
-    watcher = threading.Thread(target=kill)
+    watcher, before = threading.Thread(target=kill), signal.getsignal(signal.SIGTERM)
     watcher.start()
     try:
         execute = cluster.executor(None, cpus=1)
@@ -47,6 +47,7 @@ def test_a_worker_that_is_killed_gives_its_cells_back(tmp_path: Path):
     finally:
         watcher.join()
         ray.shutdown()
+        signal.signal(signal.SIGTERM, before)  # Ray has one of its own
     assert killed
     keys = [line.cell["key"] for line in found]
     assert len(keys) == len(set(keys)) == 8
