@@ -17,6 +17,7 @@ from typing import Any
 from absl import flags
 
 import command
+import machine
 import records
 from experiments import findings, judge, runner, study
 from experiments.mixers import RECORD as MIXERS
@@ -72,6 +73,8 @@ def table(lines: Mapping[str, Sequence[Line]]) -> str:
 def main() -> None:
     args: Any = flags.FLAGS
     lines = {}
+    if args.run:  # for all of them, since the first array settles it
+        machine.prepare(max(len(study.load(name).scales[args.scale].seeds) for name in STUDIES))
     for name in STUDIES:
         one = study.load(name)
         study.check(one, args.scale)
