@@ -85,7 +85,8 @@ def judge(study: Study, lines: Sequence[Line], scale: str) -> list[Verdict]:
     verdicts = []
     for claim, some in zip(study.claims, compared, strict=True):
         sure = [(one, next(corrected)) for one in some]
-        verdicts.append(Verdict(claim.text, decided(study, claim, sure), evidence(claim, sure), where))
+        told_of = evidence(claim, sure, bounds(lines, claim.metric))
+        verdicts.append(Verdict(claim.text, decided(study, claim, sure), told_of, where))
     return verdicts
 
 
@@ -110,7 +111,9 @@ def decided(study: Study, claim: Claim, some: Sequence[tuple[Comparison, float]]
     return "trend only" if all(trend) else "not reproduced"
 
 
-def evidence(claim: Claim, some: Sequence[tuple[Comparison, float]]) -> str:
+def evidence(
+    claim: Claim, some: Sequence[tuple[Comparison, float]], inside: tuple[float, float] = statistics.ANYTHING
+) -> str:
     """The comparison that supports the claim least, in figures, and how many there are."""
     if not some:
         return "none of its settings was run"
@@ -135,9 +138,7 @@ def evidence(claim: Claim, some: Sequence[tuple[Comparison, float]]) -> str:
         parts += [f"difference {format_interval(one.gap)}", f"p {short(p)}"]
         parts += [f"g {short(one.effect)}"] if math.isfinite(one.effect) else []
     elif math.isfinite(one.gap.low) and one.gap.low < one.gap.high:
-        low, high = one.gap.low + one.right, one.gap.high + one.right
-        if claim.metric.split("@")[0] in TRAINED:  # accuracies and errors: neither is below 0
-            low = max(low, 0.0)
+        low, high = max(one.gap.low + one.right, inside[0]), min(one.gap.high + one.right, inside[1])
         parts[0] += f" [{short(low)}, {short(high)}]"
     if len(some) > 1:
         parts.append(f"the weakest of {len(some)}")

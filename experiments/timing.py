@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 import configs.recall
 import machine
+import models
 import train
 
 AT_LEAST = 0.3  # seconds of measuring, and
@@ -29,11 +30,11 @@ class Timing(NamedTuple):
 
 
 def build(mixer: str, length: int, width: int, batch: int) -> train.Run:
-    """The recall network at this length, with one block. Mixers are matched as `models.resolve` can: `dense` can't be
+    """The recall network at this length, with one block (of a pattern, one each). Mixers are matched as `models.resolve` can: `dense` can't be
     at every length, which its parameters show."""
     config: Any = configs.recall.get_config(mixer)
     config.task.pairs, config.task.max_length = 2, length
-    config.model.width, config.model.depth = width, 1
+    config.model.width, config.model.depth = width, len(models.pattern(mixer))
     config.training.update(steps=1, steps_per_call=1, eval_every=1, batch=batch)
     return train.build(config)
 
