@@ -30,8 +30,10 @@ class Timing(NamedTuple):
 
 
 def build(mixer: str, length: int, width: int, batch: int) -> train.Run:
-    """The recall network at this length, with one block (of a pattern, one each). Mixers are matched as `models.resolve` can: `dense` can't be
-    at every length, which its parameters show."""
+    """The recall network at this length, with one block, or of a pattern one block of each mixer in it.
+
+    Mixers are matched as `models.resolve` can: `dense` can't be at every length, which its parameters show.
+    """
     config: Any = configs.recall.get_config(mixer)
     config.task.pairs, config.task.max_length = 2, length
     config.model.width, config.model.depth = width, len(models.pattern(mixer))
