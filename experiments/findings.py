@@ -94,8 +94,11 @@ def main_chart(study: Study, lines: Sequence[Line], title: str) -> Chart | Dots:
                 ]
                 series.append(band(word(labels, rest) if labels else name_of(metric, lines), there, found))
             return Chart("main", title, axis.split(".")[-1], name_of(metric, lines), series, chance, log_x=spaced(x))
+    y = name_of(metric, lines)
+    if xs:  # too many curves: where they end
+        metric, y = f"{metric}@{xs[-1]:g}", f"{y} at {xs[-1]:g}"
     groups = [(words[repr(s)], list(judge.values(lines, s, metric).values())) for s in settings]
-    return Dots("main", title, name_of(metric, lines), groups, chance, bounds=judge.bounds(lines, metric))
+    return Dots("main", title, y, groups, chance, bounds=judge.bounds(lines, metric))
 
 
 AXES = {"reach": "steps back", "stream time": "context", "state": "context"}

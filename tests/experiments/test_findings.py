@@ -54,6 +54,14 @@ def test_what_has_no_axis_of_numbers_is_shown_seed_by_seed():
     assert dict(chart.groups)["b"] == [0.5, 0.51, 0.52]
 
 
+def test_of_too_many_curves_the_ends_are_shown(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(findings, "MOST", 1)
+    chart = findings.main_chart(STUDY._replace(show="bits"), lines(**{"bits@8": 2.0, "bits@64": 1.0}), "Title")
+    assert isinstance(chart, Dots)
+    assert chart.y == "bits at 64"
+    assert dict(chart.groups)["b, 4"] == [1, 1, 1]
+
+
 def test_the_table_names_what_diverged():
     some = lines()
     some[0] = some[0]._replace(cell={**some[0].cell, "died_at": 3})
