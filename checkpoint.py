@@ -106,6 +106,15 @@ def replica(state: Any, index: int) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf)[index], state)
 
 
+def members(workdir: Path, part: str = "best_params") -> list[Any]:
+    """The newest parameters of every replica of a run, on the default device: its best ones, or its "params".
+
+    Raises ValueError, in one line, where there is no checkpoint or it can't be read.
+    """
+    state = Checkpoints(Path(workdir) / "checkpoints", read_only=True).raw()
+    return [jax.device_put(replica(state[part], index)) for index in range(len(state["seed"]))]
+
+
 def save_params(directory: Path, params: Any) -> None:
     """An ordinary checkpoint: the parameters of one model, to be read by `load_params` or by Orbax itself."""
     import orbax.checkpoint as ocp

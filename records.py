@@ -11,7 +11,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,21 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return []
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def renew_csv(
+    path: Path, fresh: Sequence[Mapping[str, Any]], same: Sequence[str], order: Callable[[Any], Any] | None = None
+) -> None:
+    """Write `fresh` rows in place of all those in `path` that have their values in the columns `same`: behind the rest,
+    or all of them sorted by `order`."""
+
+    def what(row: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(str(row[name]) for name in same)
+
+    done = {what(row) for row in fresh}
+    rows = [*(row for row in read_csv(path) if what(row) not in done), *fresh]
+    rows = sorted(rows, key=order) if order else rows
+    write_csv(path, list(fresh[0]), [list(row.values()) for row in rows])
 
 
 def read_json(path: Path) -> Any:

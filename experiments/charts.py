@@ -17,7 +17,7 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 import records
-from experiments.statistics import Values, format_interval, interval
+from experiments.statistics import Interval, Values, format_interval, interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,6 +66,11 @@ class Series(NamedTuple):
     low: Values | None = None
     high: Values | None = None
     dashed: bool = False
+
+
+def band(name: str, x: Values, found: Sequence[Interval]) -> Series:
+    """The means of intervals, and the band between their ends."""
+    return Series(name, x, [one.mean for one in found], [one.low for one in found], [one.high for one in found])
 
 
 class Chart(NamedTuple):

@@ -14,7 +14,7 @@ from absl import flags
 
 import command
 import records
-from experiments import charts, findings, judge, study
+from experiments import charts, findings, judge, report, study
 from experiments.charts import Chart, Dots
 from experiments.report import VERDICTS, Verdict
 from experiments.runner import Line
@@ -64,8 +64,8 @@ def table(some: list[Found]) -> str:
         mine = [each for each in some if each.study.row == row]
         count = Counter(one.verdict for each in mine for one in each.verdicts)
         told = ", ".join(f"{count[verdict]} {verdict}" for verdict in VERDICTS if count[verdict]) or "not run"
-        rows.append(f"| {row} | {claim} | {', '.join(f'`{each.name}`' for each in mine)} | {told} |")
-    return "\n".join(["| | the notes say | studies | of their claims |", "| --- | --- | --- | --- |", *rows])
+        rows.append([str(row), claim, ", ".join(f"`{each.name}`" for each in mine), told])
+    return report.markdown(["row", "the notes say", "studies", "of their claims"], rows)
 
 
 def document(some: list[Found]) -> str:
@@ -75,8 +75,8 @@ def document(some: list[Found]) -> str:
     for each in some:
         parts += [f"## {each.study.row}. {findings.headline(each.name)}", "", f"*{NOTES[each.study.row]}.* "
                   f"{each.study.question}", ""]  # fmt: skip
-        parts += ["| verdict | claim, written before the run | evidence |", "| --- | --- | --- |"]
-        parts += [f"| {VERDICTS[one.verdict]} {one.verdict} | {one.claim} | {one.evidence} |" for one in each.verdicts]
+        rows = [[f"{VERDICTS[one.verdict]} {one.verdict}", one.claim, one.evidence] for one in each.verdicts]
+        parts.append(report.markdown(["verdict", "claim, written before the run", "evidence"], rows))
         where = each.verdicts[0].scale if each.verdicts else ""
         parts += [
             "",

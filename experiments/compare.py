@@ -17,8 +17,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from absl import flags
 
 import checkpoint
@@ -182,10 +180,8 @@ def record_rates(study: Study) -> None:
                 lines.append([*where, m["learning_rate"], m["seed"], validation, m["best_step"], died])
             study.done += 1
     header = ["scale", "row", "mixer", "settings", "learning_rate", "seed", "validation", "best_step", "died_at"]
-    done = {tuple(line[:3]) for line in lines}  # what was not run this time stays
     path = RECORDS / "rates.csv"
-    kept = [list(line.values()) for line in records.read_csv(path) if tuple(line.values())[:3] not in done]
-    records.write_csv(path, header, [*kept, *lines])
+    records.renew_csv(path, [dict(zip(header, line, strict=True)) for line in lines], header[:3])
     print(f"wrote {path}")
 
 
@@ -203,9 +199,8 @@ def record_plateau(study: Study) -> None:
         test = "" if member["test"] is None else f"{member['test']:.6g}"
         lines.append([settings_key(row, "attention"), member["seed"], f"{rate:g}", first, result["steps"], test])
     header = ["settings", "seed", "learning_rate", f"first_step_at_{RECALLS}", "steps", "test"]
-    path, same = RECORDS / "plateau.csv", lines[0][:3:2]
-    kept = [list(line.values()) for line in records.read_csv(path)]  # of other settings and rates
-    records.write_csv(path, header, [*(line for line in kept if line[:3:2] != same), *lines])
+    path = RECORDS / "plateau.csv"
+    records.renew_csv(path, [dict(zip(header, line, strict=True)) for line in lines], ("settings", "learning_rate"))
     inside = sum(line[3] != "" for line in lines)
     print(f"{inside} of {len(lines)} seeds reach {RECALLS}; wrote {path}")
 
@@ -219,10 +214,9 @@ def scorecard(study: Study, results: Results) -> dict[str, dict[str, str]]:
     for mixer in MIXERS:
         directory = study.directory(row, mixer)
         run = train.build(records.read_json(directory / "config.json"), study.data_dir)
-        state = checkpoint.Checkpoints(directory / "checkpoints", read_only=True).raw()["best_params"]
-        lived = [i for i, one in enumerate(results[row.name, mixer]["replicas"]) if one["died_at"] is None]
-        members = [(jax.tree.map(jnp.asarray, checkpoint.replica(state, i)), i) for i in lived]
-        moved = [found["permuted"] for found in measures.take(run, ["permuted"], members)]
+        trained = zip(checkpoint.members(directory), results[row.name, mixer]["replicas"], strict=True)
+        lived = [(params, one["seed"]) for params, one in trained if one["died_at"] is None]
+        moved = [found["permuted"] for found in measures.take(run, ["permuted"], lived)]
         card[mixer] = {
             f"chain of operations at {longest}": f"{measures.depth(mixer, longest, 64):,.0f}",
             f"{row.name}, shuffled: output moves": format_interval(interval(moved), 2) if moved else "diverged",
@@ -277,7 +271,7 @@ def run(study: Study) -> list[Path]:
             verdicts.insert(0, verdict_on_shakespeare(results, row.name, scale))
     print()
     for one in verdicts:
-        print(f"{one.verdict}: {one.claim} ({one.evidence}; {one.scale})")
+        print(one)
     budget = {row.name: row.seconds for row in study.rows} | {"timing": study.scale.seconds}
     used = [f"{name} {n:.0f}" + (f" of {budget[name]}" if budget[name] else "") for name, n in seconds.items()]
     print(f"seconds used: {', '.join(used)}")

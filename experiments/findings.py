@@ -2,28 +2,20 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import records
 from experiments import charts, judge, report, runner
-from experiments.charts import Chart, Dots, Series
-from experiments.report import Report, Section, Table, Verdict
+from experiments.charts import Chart, Dots, band
+from experiments.comparison import RECORDS
+from experiments.report import Report, Section, Table
 from experiments.runner import Line
-from experiments.statistics import Interval, format_interval, interquartile_mean, interval
-from experiments.study import Labels, Scale, Study, told
+from experiments.statistics import format_interval, interquartile_mean, interval
+from experiments.study import Labels, Study, told
 
 MOST = 12  # lines in one chart: more can't be told apart
-
-
-def each(lines: Sequence[Line]) -> list[Labels]:
-    """The settings in the order of the grid."""
-    found: list[Labels] = []
-    for line in lines:
-        if line.labels not in found:
-            found.append(line.labels)
-    return found
 
 
 def headline(name: str) -> str:
@@ -62,21 +54,18 @@ def spaced(x: Sequence[float]) -> bool:
     return min(x) > 0 and max(x) / min(x) >= 4
 
 
-def band(name: str, x: Sequence[float], found: Sequence[Interval]) -> Series:
-    return Series(name, x, [v.mean for v in found], [v.low for v in found], [v.high for v in found])
-
-
 def main_chart(study: Study, lines: Sequence[Line], title: str) -> Chart | Dots:
     """The metric that the study shows: a curve over its own x, or over an axis of numbers, or seed by seed."""
     lines, metric = judge.reported(lines), study.show
-    settings = each(lines)
-    words = {repr(s): word(s, settings) for s in settings}
+    settings = judge.each(lines)
     chance = [("chance", lines[0].cell["chance"])] if metric == "test" and lines[0].cell["metric"] == "accuracy" else []
     if metric == "test" and not chance:
         chance = [tuple(lines[0].cell["baseline"])]
     xs = sorted({x for line in lines for x in line.curve(metric)})
     if xs and len(settings) <= MOST:
-        series = [band(words[repr(s)], xs, [judge.estimate(lines, s, f"{metric}@{x:g}") for x in xs]) for s in settings]
+        series = [
+            band(word(s, settings), xs, [judge.estimate(lines, s, f"{metric}@{x:g}") for x in xs]) for s in settings
+        ]
         values = [v for one in series for v in one.y if math.isfinite(v)]
         wide = bool(values) and min(values) > 0 and max(values) / min(values) > 30
         return Chart("main", title, AXES.get(metric, "length"), name_of(metric, lines), series, chance,
@@ -84,20 +73,18 @@ def main_chart(study: Study, lines: Sequence[Line], title: str) -> Chart | Dots:
     axis = numeric_axis(lines)
     if axis and not xs:
         x = sorted({line.labels[axis] for line in lines})
-        rest = each([line._replace(labels={a: v for a, v in line.labels.items() if a != axis}) for line in lines])
+        rest = judge.each([line._replace(labels={a: v for a, v in line.labels.items() if a != axis}) for line in lines])
         if len(rest) <= MOST:
             series = []
             for labels in rest:
-                there = [v for v in x if any(s == {**labels, axis: v} for s in settings)]
-                found = [
-                    judge.estimate(lines, next(s for s in settings if s == {**labels, axis: v}), metric) for v in there
-                ]
+                there = [v for v in x if {**labels, axis: v} in settings]
+                found = [judge.estimate(lines, {**labels, axis: v}, metric) for v in there]
                 series.append(band(word(labels, rest) if labels else name_of(metric, lines), there, found))
             return Chart("main", title, axis.split(".")[-1], name_of(metric, lines), series, chance, log_x=spaced(x))
     y = name_of(metric, lines)
     if xs:  # too many curves: where they end
         metric, y = f"{metric}@{xs[-1]:g}", f"{y} at {xs[-1]:g}"
-    groups = [(words[repr(s)], list(judge.values(lines, s, metric).values())) for s in settings]
+    groups = [(word(s, settings), list(judge.values(lines, s, metric).values())) for s in settings]
     return Dots("main", title, y, groups, chance, bounds=judge.bounds(lines, metric))
 
 
@@ -107,7 +94,7 @@ AXES = {"reach": "steps back", "stream time": "context", "state": "context"}
 def learning_curves(lines: Sequence[Line], folder: Path) -> Chart | None:
     """Test score against step, where the groups' own logs are at hand and the settings are few enough."""
     lines = judge.reported(lines)
-    settings, series = each(lines), []
+    settings, series = judge.each(lines), []
     if len(settings) > MOST:
         return None
     for setting in settings:
@@ -130,7 +117,7 @@ def learning_curves(lines: Sequence[Line], folder: Path) -> Chart | None:
 def against_state(study: Study, lines: Sequence[Line]) -> Chart | None:
     """The score against how many floats a model carries, where settings differ in it."""
     lines = judge.reported(lines)
-    settings = each(lines)
+    settings = judge.each(lines)
     floats = {repr(line.labels): line.cell["state_floats"] for line in lines}
     if len(set(floats.values())) < 2 or min(floats.values()) <= 0 or len(settings) > MOST:
         return None
@@ -141,7 +128,7 @@ def against_state(study: Study, lines: Sequence[Line]) -> Chart | None:
 def summary(study: Study, lines: Sequence[Line]) -> Table:
     """A row a setting: score, what was measured beside it, what it costs, the rate that was chosen."""
     lines = judge.reported(lines)
-    settings = each(lines)
+    settings = judge.each(lines)
     plain = [name for name in study.measured if any(name in line.cell["metrics"] for line in lines)]
     header = ["setting", *([lines[0].cell["metric"], "middle half"] if study.trained else []), *plain]
     header += ["parameters", "state, floats"] + (["rate", "diverged"] if study.trained else [])
@@ -171,7 +158,7 @@ def summary(study: Study, lines: Sequence[Line]) -> Table:
 def curves_table(lines: Sequence[Line], metric: str) -> Table:
     """A measured curve in figures."""
     lines = judge.reported(lines)
-    settings, xs = each(lines), sorted({x for line in lines for x in line.curve(metric)})
+    settings, xs = judge.each(lines), sorted({x for line in lines for x in line.curve(metric)})
     rows = []
     for setting in settings:
         found = [judge.estimate(lines, setting, f"{metric}@{x:g}") for x in xs]
@@ -183,13 +170,10 @@ def curves_of(lines: Sequence[Line]) -> list[str]:
     return sorted({name.split("@")[0] for line in lines for name in line.cell["metrics"] if "@" in name})
 
 
-def page(
-    name: str, study: Study, scale: str, lines: Sequence[Line], verdicts: Sequence[Verdict], folder: Path
-) -> Report:
-    """The page of a study."""
-    shown = main_chart(study, lines, headline(name))
+def page(name: str, study: Study, scale: str, lines: Sequence[Line], shown: Chart | Dots, folder: Path) -> Report:
+    """The page of a study, whose picture is `shown`."""
     drawn = [shown, *(chart for chart in (learning_curves(lines, folder), against_state(study, lines)) if chart)]
-    settings = each(judge.reported(lines))
+    settings = judge.each(judge.reported(lines))
     if not isinstance(shown, Dots) and study.trained:
         groups = [(word(s, settings), list(judge.values(lines, s, "test").values())) for s in settings]
         drawn.append(Dots("seeds", "Seed by seed", name_of("test", lines), groups))
@@ -201,17 +185,17 @@ def page(
     first = judge.reported(lines)[0].cell
     revisions = sorted({line.cell["revision"][:12] for line in lines})
     seconds = sum(float(line.cell["seconds"]) for line in lines)
-    configs = {
-        told(line.labels): line.cell.get("config", {"key": line.cell["key"]}) for line in judge.reported(lines)[::-1]
-    }
+    configs: dict[str, Any] = {}
+    for line in judge.reported(lines):
+        configs.setdefault(f"Config: {told(line.labels)}", line.cell.get("config", {"key": line.cell["key"]}))
     return Report(
         title=headline(name),
         question=study.question,
         summary=summary(study, lines),
-        verdicts=verdicts,
+        verdicts=judge.judge(study, lines, scale),
         sections=sections,
         settings={
-            **{f"Config: {setting}": values for setting, values in reversed(configs.items())},
+            **configs,
             "Machine and versions": {"device": first["device"], "how": first["how"], **first.get("packages", {})},
         },
         command=f"python -m experiments.run --study={name} --scale={scale}",
@@ -220,7 +204,7 @@ def page(
 
 
 def rates_table(lines: Sequence[Line]) -> Table:
-    settings, rates = each(lines), sorted({line.rate for line in lines})
+    settings, rates = judge.each(lines), sorted({line.rate for line in lines})
     rows = []
     for setting in settings:
         found = []
@@ -238,7 +222,6 @@ def write(name: str, study: Study, scale: str, lines: Sequence[Line], folder: Pa
 
     into = folder / f"{name}-{scale}"
     into.mkdir(parents=True, exist_ok=True)
-    verdicts = judge.judge(study, lines, scale)
     header, rows = runner.table(lines)
     records.write_csv(into / "cells.csv", header, rows)
     columns: dict[str, list[Any]] = {
@@ -248,7 +231,7 @@ def write(name: str, study: Study, scale: str, lines: Sequence[Line], folder: Pa
         pq.write_table(pa.table({h: plain_column(values) for h, values in columns.items()}), into / "cells.parquet")
     shown = main_chart(study, lines, headline(name))
     pictures = [charts.save(shown, into / f"picture.{kind}", columns=1) for kind in ("svg", "pdf", "png")]
-    made = report.write(page(name, study, scale, lines, verdicts, folder), into / "report.html")
+    made = report.write(page(name, study, scale, lines, shown, folder), into / "report.html")
     return [made, into / "cells.csv", into / "cells.parquet", *pictures]
 
 
@@ -262,12 +245,16 @@ def plain_column(values: Sequence[Any]) -> list[Any]:
 
 def recorded(name: str, study: Study, scale: str) -> list[Line]:
     """The lines of the study's record in the repository; none where there is no record."""
-    found: Scale = study.scales[scale]
-    rows: Sequence[Mapping[str, str]] = records.read_csv(record(name, scale))
-    return runner.lines_of(rows, study, found)
+    return runner.lines_of(records.read_csv(record(name, scale)), study, study.scales[scale])
+
+
+def write_record(name: str, scale: str, lines: Sequence[Line]) -> Path:
+    """Write the study's record in the repository anew."""
+    path = record(name, scale)
+    path.parent.mkdir(exist_ok=True)
+    records.write_csv(path, *runner.table(lines))
+    return path
 
 
 def record(name: str, scale: str) -> Path:
-    from experiments.study import RECORDS
-
-    return RECORDS / f"{name}-{scale}.csv"
+    return RECORDS / "studies" / f"{name}-{scale}.csv"

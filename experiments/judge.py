@@ -40,6 +40,15 @@ def reported(lines: Sequence[Line]) -> list[Line]:
     return [line for line in lines if line.part == "report"]
 
 
+def each(lines: Sequence[Line]) -> list[Labels]:
+    """The settings in the order of the grid."""
+    found: list[Labels] = []
+    for line in lines:
+        if line.labels not in found:
+            found.append(line.labels)
+    return found
+
+
 def values(lines: Sequence[Line], labels: Labels, metric: str) -> dict[int, float]:
     """The reported numbers of a setting by seed."""
     return {line.seed: value(line, metric) for line in reported(lines) if line.labels == labels}
@@ -47,12 +56,8 @@ def values(lines: Sequence[Line], labels: Labels, metric: str) -> dict[int, floa
 
 def compare(claim: Claim, lines: Sequence[Line]) -> list[Comparison]:
     """Every comparison that a claim stands on. Seeds are paired where both sides have them: they share their data."""
-    seen: list[Labels] = []
-    for line in lines:
-        if line.labels not in seen:
-            seen.append(line.labels)
     found = []
-    for left, right in pairs(claim, seen):
+    for left, right in pairs(claim, each(lines)):
         a = values(lines, left, claim.metric)
         b = values(lines, right, claim.metric) if isinstance(right, dict) else dict.fromkeys(a, float(right))
         seeds = [seed for seed in a if seed in b and math.isfinite(a[seed]) and math.isfinite(b[seed])]

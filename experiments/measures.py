@@ -4,8 +4,7 @@ A measure is `measure(run) -> (params, seed) -> number`, or `{x: number}` for a 
 compiles once for all seeds of a run. Inputs come from the test split, the same for every model.
 """
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,20 +28,19 @@ Found = float | dict[int, float]
 Measure = Callable[[train.Run], Callable[[Any, int], Found]]
 
 
-def drawn(run: train.Run, length: int | None = None, sequences: int = SEQUENCES) -> tasks.Batch:
-    """Sequences of the test split, of the task's length unless another is given."""
-    length = length or run.task.max_length
-    subset = run.task.splits["test"].subset
-    return run.task.sample(jax.random.key(np.uint32(KEY)), sequences, max(length, run.task.max_length), length, subset)
+def drawn(run: train.Run, sequences: int = SEQUENCES) -> tasks.Batch:
+    """Sequences of the test split, of the task's length."""
+    length, subset = run.task.max_length, run.task.splits["test"].subset
+    return run.task.sample(jax.random.key(np.uint32(KEY)), sequences, length, length, subset)
 
 
 def applied(run: train.Run, params: Any, batch: tasks.Batch, **more: Any) -> Any:
     return run.model.apply({"params": params}, batch.inputs, positions=batch.positions, segments=batch.segments, **more)
 
 
-def doubling(most: int, first: int = 1) -> list[int]:
-    """first, 2·first, … up to `most`."""
-    return [first * 2**i for i in range(64) if first * 2**i <= most]
+def last_output(y: Float[Array, "B *T O"]) -> Float[Array, "B O"]:
+    """What is said of a sequence: after its last step, where there is something at each."""
+    return y if y.ndim == 2 else y[:, -1]
 
 
 # ---- what order and distance do -------------------------------------------------------------------------------------
@@ -72,7 +70,7 @@ def reach(run: train.Run) -> Callable[[Any, int], Found]:
             y, _ = network.apply(
                 {"params": {**params, "embed": plain}}, x, positions=batch.positions, segments=batch.segments
             )
-            return y if y.ndim == 2 else y[:, -1]
+            return last_output(y)
 
         y, pull = jax.vjp(last, x)
         directions = jax.random.normal(jax.random.key(0), (8, *y.shape))
@@ -82,7 +80,8 @@ def reach(run: train.Run) -> Callable[[Any, int], Found]:
     def measure(params: Any, seed: int) -> Found:
         found = np.asarray(norms(params), np.float64)[::-1]
         share = found / max(found.sum(), 1e-300)
-        return {distance: float(share[distance]) for distance in (0, *doubling(len(share) - 1))}
+        distances = [0, *(2**i for i in range((len(share) - 1).bit_length()))]
+        return {distance: float(share[distance]) for distance in distances}
 
     return measure
 
@@ -100,7 +99,7 @@ def permuted(run: train.Run) -> Callable[[Any, int], Found]:
     def change(params: Any) -> Array:
         def last(inputs: Array) -> Array:
             y, _ = applied(run, params, batch._replace(inputs=inputs))
-            return y if y.ndim == 2 else y[:, -1]
+            return last_output(y)
 
         y = last(batch.inputs)
         moved = jnp.linalg.norm(last(batch.inputs[:, order]) - y, axis=-1)
@@ -249,18 +248,7 @@ def diverse(run: train.Run) -> Callable[[Any, int], Found]:
 # ---- what it costs --------------------------------------------------------------------------------------------------
 
 LENGTHS = (64, 128, 256, 512)
-
-
-def variant(run: train.Run, changes: Mapping[str, Any]) -> train.Run:
-    """The run that the same config with these fields otherwise describes."""
-    config = copy.deepcopy({name: value for name, value in run.config.items() if name != "versions"})
-    for field, value in changes.items():
-        *path, last = field.split(".")
-        group = config
-        for part in path:
-            group = group[part]
-        group[last] = value
-    return train.build(config)
+CONTEXTS = (128, 512, 2048)
 
 
 def step_time(run: train.Run) -> Callable[[Any, int], Found]:
@@ -298,7 +286,7 @@ def stream_time(run: train.Run) -> Callable[[Any, int], Found]:
     def measure(params: Any, seed: int) -> Found:
         return {
             context: next(iter(timing.streamed_tokens([model["mixer"]], context, width=model["width"]))).seconds
-            for context in (128, 512, 2048)
+            for context in CONTEXTS
         }
 
     return measure
@@ -311,14 +299,15 @@ def state(run: train.Run) -> Callable[[Any, int], Found]:
         made = timing.build(run.config["model"]["mixer"], context, run.config["model"]["width"], batch=1)
         return train.costs(made)["state_floats"]
 
-    return lambda params, seed: {context: floats(context) for context in (128, 512, 2048)}
+    return lambda params, seed: {context: floats(context) for context in CONTEXTS}
 
 
 def parameters(run: train.Run) -> Callable[[Any, int], Found]:
     """Parameters of the mixers, as wide as the model, against the window that they are made for."""
 
     def count(length: int) -> int:
-        made = variant(run, {"model.inner": run.model.width, "model.max_length": length})
+        model = {**run.config["model"], "inner": run.model.width, "max_length": length}
+        made = train.build({**run.config, "model": model})
         return cost.mixer_parameters(jax.eval_shape(lambda: train.init_params(made, jnp.uint32(0))))
 
     return lambda params, seed: {length: count(length) for length in (64, 128, 256, 512)}

@@ -20,6 +20,7 @@ import models
 import records
 from experiments.compare import recall
 from experiments.comparison import RECORDS, Row, Scale, Study, told, told_rate, write_results
+from experiments.report import markdown
 from experiments.statistics import format_interval, interval
 
 ROWS = (
@@ -44,7 +45,7 @@ def table(lines: list[dict[str, str]]) -> str:
         one = max((line for line in lines if line["mixer"] == name), key=lambda line: line["row"])  # recall's
         told[name] += [f"{int(one['parameters']):,}", f"{int(one['state_floats']):,}"]
     header = ["mixer", "recall of 8 pairs", "copy memory, 20 steps", "parameters", "state, floats"]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *told.values()))
+    return markdown(header, told.values())
 
 
 def main() -> None:
@@ -66,11 +67,9 @@ def main() -> None:
             flush=True,
         )
     fresh = records.read_csv(write_results(study, results, chosen))
-    done = {(line["row"], line["mixer"]) for line in fresh}
-    lines = [line for line in records.read_csv(RECORD) if (line["row"], line["mixer"]) not in done] + fresh
-    lines.sort(key=lambda line: (line["row"], ORDER.index(line["mixer"]), int(line["seed"])))
-    records.write_csv(RECORD, list(fresh[0]), [list(line.values()) for line in lines])
-    print(f"\n{table(lines)}\n\nwrote {RECORD}")
+    order = lambda line: (line["row"], ORDER.index(line["mixer"]), int(line["seed"]))  # noqa: E731
+    records.renew_csv(RECORD, fresh, ("row", "mixer"), order)
+    print(f"\n{table(records.read_csv(RECORD))}\n\nwrote {RECORD}")
     return None
 
 

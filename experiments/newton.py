@@ -75,9 +75,9 @@ def trained(config: Any, workdir: Path) -> tuple[train.Run, Any, Any, float]:
     train.train(config, workdir, name=f"training {config.model.mixer} {config.model.width}", tensorboard=False)
     run = train.build(config)
     first = train.init(run, 0, config.optimizer.learning_rate).params
-    last = checkpoint.replica(checkpoint.Checkpoints(workdir / "checkpoints", read_only=True).raw()["params"], 0)
+    (last,) = checkpoint.members(workdir, "params")
     loss = [row["loss"][0] for row in records.read_metrics(workdir / "metrics.jsonl") if row["split"] == "train"][-1]
-    return run, first, jax.tree.map(jnp.asarray, last), loss
+    return run, first, last, loss
 
 
 def problem(run: train.Run, params: Any, length: int, batch: int) -> Problem:
@@ -228,7 +228,6 @@ def main() -> None:
     args: Any = flags.FLAGS
     for cell in args.cells:
         models.one_of("--cells", cell, ("lstm", "gru"))
-    table: list[dict[str, Any]] = list(records.read_csv(RECORD))
     if not args.table:
         machine.prepare()
         print(told(None), flush=True)
@@ -236,9 +235,9 @@ def main() -> None:
         for line in lines(args.cells, Path(args.workdir)):
             fresh.append(line)
             print(told(line), flush=True)
-        table = [line for line in table if line["cell"] not in args.cells] + fresh
-        records.write_csv(RECORD, list(fresh[0]), [list(line.values()) for line in table])
-    else:
+        records.renew_csv(RECORD, fresh, ("cell",))
+    table = records.read_csv(RECORD)
+    if args.table:
         print("\n".join(told(line) for line in (None, *table)))
     print(verdict(table))
     if not args.table:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import records
 from experiments import charts, report
-from experiments.charts import Chart, Dots, Series
+from experiments.charts import Chart, Dots, Series, band
 from experiments.comparison import (
     MIXERS,
     Results,
@@ -38,8 +38,7 @@ def learning_curves(study: Study, results: Results, row: Row) -> Chart:
             values = [value for value, at in zip(line[some["metric"]], died, strict=True) if at is None]
             if values:
                 points.append((line["step"], interval(values, bounds=bounds(some))))
-        steps, found = [step for step, _ in points], [value for _, value in points]
-        series.append(Series(mixer, steps, [v.mean for v in found], [v.low for v in found], [v.high for v in found]))
+        series.append(band(mixer, [step for step, _ in points], [value for _, value in points]))
     # Where less is better, chance lies so far above the curves that it would flatten them.
     lines = [("chance", some["chance"])] * (some["best"] == "max") + [tuple(some["baseline"])]
     return Chart(row.name, row.name.capitalize(), "training step", some["metric"], series, lines=lines)
@@ -50,8 +49,7 @@ def pairs_curve(results: Results, rows: list[Row]) -> Chart:
     pairs = [row.changes["task.pairs"] for row in rows]
     series = []
     for mixer in MIXERS:
-        found = [estimate(results[row.name, mixer]) for row in rows]
-        series.append(Series(mixer, pairs, [v.mean for v in found], [v.low for v in found], [v.high for v in found]))
+        series.append(band(mixer, pairs, [estimate(results[row.name, mixer]) for row in rows]))
     chance = [("chance", results[rows[0].name, MIXERS[0]]["chance"])]
     return Chart("pairs", "Recall against pairs", "pairs", "accuracy", series, lines=chance, log_x=True)
 

@@ -5,7 +5,7 @@ same data. Everything handed in is plain data; text is escaped.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +33,14 @@ class Verdict(NamedTuple):
     verdict: str
     evidence: str = ""
     scale: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.verdict}: {self.claim} ({self.evidence}; {self.scale})"
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table as Markdown has it."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
 
 
 class Section(NamedTuple):

@@ -25,7 +25,6 @@ import jax.numpy as jnp
 from absl import flags
 
 import command
-import records
 import train
 from display import clock
 from experiments import findings, judge, runner
@@ -61,12 +60,10 @@ def chosen(words: Sequence[str], study: Study) -> dict[str, list[str]]:
 def dry_run(name: str, study: Study, scale: Scale, folder: Path, chosen_labels: Mapping[str, Sequence[str]]) -> str:
     """What would be run: cells and programs, and what they would take, as far as earlier cells tell."""
     with runner.opened(folder) as store:
-        some, jobs = settings(study, scale, chosen_labels), []
-        if len(scale.rates) > 1 and study.trained:
-            grid = [(seed, rate) for rate in scale.rates for seed in scale.choosing]
-            jobs = runner.groups(store, [(one, grid) for one in some], (), study, "data")
+        some = settings(study, scale, chosen_labels)
+        jobs = runner.groups(store, runner.to_choose(study, scale, some), (), study, "data")
         # Which rate will be best is not known yet; each costs the same.
-        wanted = [(one, [(seed, runner.rates(one, scale)[0]) for seed in scale.seeds]) for one in some]
+        wanted = runner.to_report(scale, some, [runner.rates(one, scale)[0] for one in some])
         jobs += runner.groups(store, wanted, study.measured, study, "data")
         known = [cell for cell in store.cells.values() if cell["steps"]]
     known += [line.cell | {"steps": float(line.cell["steps"])} for line in all_recorded() if line.cell["steps"] != "0"]
@@ -146,7 +143,7 @@ def show(name: str, study: Study, scale: str, lines: Sequence[Line]) -> None:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         print()
     for one in judge.judge(study, lines, scale):
-        print(f"{one.verdict}: {one.claim} ({one.evidence}; {one.scale})")
+        print(one)
 
 
 def main() -> None:
@@ -178,9 +175,7 @@ def main() -> None:
     show(args.study, study, args.scale, lines)
     files = findings.write(args.study, study, args.scale, lines, folder)
     if args.record:
-        files.append(findings.record(args.study, args.scale))
-        files[-1].parent.mkdir(exist_ok=True)
-        records.write_csv(files[-1], *runner.table(lines))
+        files.append(findings.write_record(args.study, args.scale, lines))
     print("wrote " + ", ".join(str(path) for path in files))
     return None
 

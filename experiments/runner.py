@@ -7,6 +7,7 @@ that grows runs what is new, and one that was killed goes on, inside its unfinis
 """
 
 import contextlib
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -136,6 +137,19 @@ def complete(cell: Mapping[str, Any] | None, measured: Sequence[str]) -> bool:
 Wanted = Sequence[tuple[Setting, Sequence[tuple[int, float]]]]  # of each setting the cells, (seed, rate)
 
 
+def to_choose(study: Study, scale: Scale, some: Sequence[Setting]) -> Wanted:
+    """Every rate on the seeds for choosing; nothing where there is no choice."""
+    if len(scale.rates) < 2 or not study.trained:
+        return []
+    grid = [(seed, rate) for rate in scale.rates for seed in scale.choosing]
+    return [(one, grid) for one in some]
+
+
+def to_report(scale: Scale, some: Sequence[Setting], rates: Sequence[float]) -> Wanted:
+    """The seeds that are reported, of each setting at its rate."""
+    return [(one, [(seed, rate) for seed in scale.seeds]) for one, rate in zip(some, rates, strict=True)]
+
+
 def groups(
     store: Store, wanted: Wanted, measured: Sequence[str], study: Study, data: str, how: str = "auto"
 ) -> list[Job]:
@@ -174,28 +188,26 @@ def groups(
 def work(job: Job) -> list[dict[str, Any]]:
     """Run a group: what is to be kept of each of its cells. Found in its directory, where it was run before."""
     run = train.build(job.config, job.data_dir)
-    environment = records.environment()
+    directory = Path(job.directory)
     if job.trained:
         result = train.train(
-            job.config, job.directory, data_dir=job.data_dir, name=job.name, save_seconds=10, tensorboard=False
+            job.config, directory, data_dir=job.data_dir, name=job.name, save_seconds=10, tensorboard=False
         )
         members, cost = result["replicas"], result["cost"]
-        environment = records.read_json(Path(job.directory) / "environment.json")[-1]
-        state = (
-            checkpoint.Checkpoints(Path(job.directory) / "checkpoints", read_only=True).raw() if job.measured else None
-        )
-        params = [checkpoint.replica(state["best_params"], i) for i in range(len(members))] if state else []
-        how = records.read_json(Path(job.directory) / "group.json")
-        told_how = f"{how['how']} on {how['devices']}"
+        environment = records.read_json(directory / "environment.json")[-1]
+        params = checkpoint.members(directory) if job.measured else [None] * len(members)
+        group = records.read_json(directory / "group.json")
+        how = f"{group['how']} on {group['devices']}"
     else:
         group = train.form_group(job.config)
         pairs = zip(group.seeds, group.learning_rates, strict=True)
         members = [{"seed": s, "learning_rate": r, "best_step": 0, "died_at": None, "scores": {}} for s, r in pairs]
-        cost, result, told_how = train.costs(run), {"seconds": 0.0, "training_seconds": 0.0, "steps": 0}, "not trained"
+        cost, result, how = train.costs(run), {"seconds": 0.0, "training_seconds": 0.0, "steps": 0}, "not trained"
+        environment = records.environment()
         params = [train.init_params(run, jax.numpy.uint32(member["seed"])) for member in members]
     begun = time.monotonic()
-    lived = [i for i, member in enumerate(members) if member["died_at"] is None] if job.measured else []
-    taken = measures.take(run, job.measured, [(on_device(params[i]), members[i]["seed"]) for i in lived])
+    lived = [i for i, member in enumerate(members) if member["died_at"] is None]
+    taken = measures.take(run, job.measured, [(params[i], members[i]["seed"]) for i in lived])
     found = dict(zip(lived, taken, strict=True))
     share = 1 / len(members)
     return [
@@ -218,8 +230,8 @@ def work(job: Job) -> list[dict[str, Any]]:
             **cost,
             "seconds": share * (result["seconds"] + time.monotonic() - begun),
             "training_seconds": share * result["training_seconds"],
-            "group": Path(job.directory).name,
-            "how": told_how,
+            "group": directory.name,
+            "how": how,
             "revision": environment["revision"] + "+" * environment["source_changed"],
             "device": environment["device"]["kind"],
             "packages": environment["packages"],
@@ -227,10 +239,6 @@ def work(job: Job) -> list[dict[str, Any]]:
         }
         for i, member in enumerate(members)
     ]
-
-
-def on_device(params: Any) -> Any:
-    return jax.tree.map(jax.numpy.asarray, params)
 
 
 Execute = Callable[[Sequence[Job]], Iterator[tuple[Job, list[dict[str, Any]]]]]
@@ -271,15 +279,13 @@ def run(
     machine.prepare(max(len(scale.seeds), len(scale.rates) * len(scale.choosing)))
     with opened(folder) as store:
         lines: list[Line] = []
-        rate = {repr(one.labels): rates(one, scale)[0] for one in some}
-        if len(scale.rates) > 1 and study.trained:
-            grid = [(seed, rate) for rate in scale.rates for seed in scale.choosing]
-            fill(store, groups(store, [(one, grid) for one in some], (), study, data_dir, how), execute, say)
-            for one in some:
-                cells = read(store, study, one, grid, "choose")
-                lines += cells
-                rate[repr(one.labels)] = chosen_rate(one, cells)
-        wanted = [(one, [(seed, rate[repr(one.labels)]) for seed in scale.seeds]) for one in some]
+        best = [rates(one, scale)[0] for one in some]
+        if tried := to_choose(study, scale, some):
+            fill(store, groups(store, tried, (), study, data_dir, how), execute, say)
+            found = [read(store, study, one, grid, "choose") for one, grid in tried]
+            best = [chosen_rate(one, cells) for one, cells in zip(some, found, strict=True)]
+            lines += itertools.chain.from_iterable(found)
+        wanted = to_report(scale, some, best)
         fill(store, groups(store, wanted, study.measured, study, data_dir, how), execute, say)
         for one, cells in wanted:
             lines += read(store, study, one, cells, "report")

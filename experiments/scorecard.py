@@ -11,6 +11,7 @@ studies score_cost, score_memory and score_context measure these. Stop it any wa
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import machine
 import records
 from experiments import findings, judge, runner, study
 from experiments.mixers import RECORD as MIXERS
+from experiments.report import markdown
 from experiments.runner import Line
 from experiments.statistics import format_interval, interval, slope
 
@@ -66,8 +68,7 @@ def table(lines: Mapping[str, Sequence[Line]]) -> str:
     """The scorecard in Markdown."""
     names = dict.fromkeys(line.labels["mixer"] for line in judge.reported(lines["score_cost"]))
     recorded = records.read_csv(MIXERS)
-    rows = [HEADER, ["---"] * len(HEADER), *(row(mixer, lines, recorded) for mixer in names)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    return markdown(HEADER, [row(mixer, lines, recorded) for mixer in names])
 
 
 def main() -> None:
@@ -80,12 +81,10 @@ def main() -> None:
         study.check(one, args.scale)
         if args.run:
             print(f"{name}: {one.question}", flush=True)
-            lines[name] = runner.run(one, one.scales[args.scale], Path(args.workdir),
-                                     say=lambda line: print(line, flush=True))  # fmt: skip
+            lines[name] = runner.run(one, one.scales[args.scale], Path(args.workdir), say=partial(print, flush=True))
             findings.write(name, one, args.scale, lines[name], Path(args.workdir))
             if args.record:
-                findings.record(name, args.scale).parent.mkdir(exist_ok=True)
-                records.write_csv(findings.record(name, args.scale), *runner.table(lines[name]))
+                findings.write_record(name, args.scale, lines[name])
         else:
             if not (path := findings.record(name, args.scale)).exists():
                 raise ValueError(f"{path} is missing; make scorecard makes it")
@@ -93,7 +92,7 @@ def main() -> None:
     print(table(lines))
     for name in STUDIES:
         for one in judge.judge(study.load(name), lines[name], args.scale):
-            print(f"{one.verdict}: {one.claim} ({one.evidence}; {one.scale})")
+            print(one)
 
 
 if __name__ == "__main__":

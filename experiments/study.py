@@ -18,7 +18,6 @@ import tasks
 import train
 from experiments import measures, studies
 
-RECORDS = Path(__file__).parent / "records" / "studies"
 TRAINED = ("test", "validation")  # the scores that training itself gives; "test@16" is that of a split "test_16"
 SLOPE = "slope of "  # before the name of a curve: its exponent, fitted to a power law
 

@@ -22,6 +22,8 @@ from absl import flags
 
 import command
 import records
+import train
+from configs.recall import get_config
 from display import clock
 from experiments import study
 from experiments.comparison import RECORDS
@@ -54,10 +56,13 @@ def apart(some: list[tuple[Setting, int, float]], sample: int, folder: Path) -> 
     """The same of one model's cells as processes of their own."""
     found = []
     for setting, seed, rate in some[: sample or None]:
-        fields = {k: v for k, v in records.flat(records.plain(setting.config)).items() if not k.startswith("replicas.")}
-        own = study_fields(fields, setting)
         workdir = folder / "apart" / f"{study.told(setting.labels)} {seed}".replace(" ", "-")
-        words = ["train.py", f"--config=configs/recall.py:{setting.labels['mixer']}", f"--workdir={workdir}", *own]
+        words = [
+            "train.py",
+            f"--config=configs/recall.py:{setting.labels['mixer']}",
+            f"--workdir={workdir}",
+            *fields(setting),
+        ]
         words += [f"--config.replicas.seeds={seed},", f"--config.optimizer.learning_rate={rate}", "--notensorboard"]
         seconds = timed(words, folder / "cache apart")
         found.append((seconds, records.read_json(workdir / "result.json")["training_seconds"]))
@@ -67,12 +72,11 @@ def apart(some: list[tuple[Setting, int, float]], sample: int, folder: Path) -> 
     return total[0], total[1]
 
 
-def study_fields(fields: dict[str, Any], setting: Setting) -> list[str]:
-    """The fields that the study sets, as flags."""
-    from configs.recall import get_config
-
-    usual = records.flat(records.plain(get_config(setting.labels["mixer"]).to_dict()))
-    own = {k: v for k, v in fields.items() if usual.get(k) != v and k != "optimizer.learning_rate"}
+def fields(setting: Setting) -> list[str]:
+    """The fields that the study sets beside rate and seed, as flags."""
+    usual = train.flattened(get_config(setting.labels["mixer"]).to_dict())
+    apart = ("replicas.", "optimizer.learning_rate")
+    own = {k: v for k, v in train.flattened(setting.config).items() if usual.get(k) != v and not k.startswith(apart)}
     return [f"--config.{name}={value}" for name, value in own.items()]
 
 
@@ -109,8 +113,7 @@ def main() -> None:
         "apart_seconds": f"{alone[0]:.0f}", "apart_training": f"{alone[1]:.0f}", "ratio": f"{whole[0] / alone[0]:.3f}",
         "training_ratio": f"{whole[1] / alone[1]:.3f}",
     }  # fmt: skip
-    kept = [list(old.values()) for old in records.read_csv(RECORD) if old["scale"] != args.scale]
-    records.write_csv(RECORD, list(line), [*kept, list(line.values())])
+    records.renew_csv(RECORD, [line], ("scale",))
     print(f"wrote {RECORD}")
 
 

@@ -97,3 +97,14 @@ def test_an_environment_is_added_where_something_changed(tmp_path, monkeypatch):
         monkeypatch.setattr(records, "environment", lambda cores=cores: {"cores": cores})
         records.add_environment(path)
     assert records.read_json(path) == [{"cores": 2}, {"cores": 4}]
+
+
+def test_some_lines_of_a_table_are_renewed_and_the_others_stay(tmp_path: Path):
+    """By their values in the columns that are named, whatever type these have; behind the rest, or sorted."""
+    path = tmp_path / "table.csv"
+    records.renew_csv(path, [{"name": "b", "n": 1, "score": 0.5}, {"name": "a", "n": 1, "score": 0.4}], ("name", "n"))
+    records.renew_csv(path, [{"name": "b", "n": 1, "score": 0.9}, {"name": "b", "n": 2, "score": 0.8}], ("name", "n"))
+    rows = [tuple(row.values()) for row in records.read_csv(path)]
+    assert rows == [("a", "1", "0.4"), ("b", "1", "0.9"), ("b", "2", "0.8")]
+    records.renew_csv(path, [{"name": "a", "n": 3, "score": 0.1}], ("name",), lambda row: str(row["score"]))
+    assert [row["score"] for row in records.read_csv(path)] == ["0.1", "0.8", "0.9"]
