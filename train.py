@@ -118,6 +118,7 @@ def build(config: Mapping[str, Any], data_dir: str | Path = "data") -> Run:
     if 0 < shortest < task.min_length:
         raise ValueError(f"training.shortest={shortest}: the task's sequences have {task.min_length} steps at least")
     model = models.resolve(config["model"], task.max_length)
+    fits(model, task)
     sizes = {"vocabulary": task.vocabulary, "channels": task.channels, "outputs": task.outputs, "per": task.per}
     sizes["separator"] = getattr(task, "separator", None)
     optimizer = config["optimizer"]
@@ -131,6 +132,22 @@ def build(config: Mapping[str, Any], data_dir: str | Path = "data") -> Run:
             optax.add_decayed_weights(optimizer["weight_decay"], mask=decayed),
         ),
     )
+
+
+def fits(model: Mapping[str, Any], task: Any) -> None:
+    """Refuse, with ValueError, a model that would cheat in this task, or could not be tested in it."""
+    if task.next_tokens and not model["causal"]:
+        raise ValueError(
+            f"model.causal=False: the targets of {type(task).__name__} are the tokens to come, which the model would "
+            f"see; use model.causal=True"
+        )
+    longest = max(split.length for split in task.splits.values())
+    places = (longest + 1) // 2 if model.get("bridge") else longest  # source and target each have half of a row
+    if model["positions"] in ("learned", "randomised") and places > model["max_length"]:
+        raise ValueError(
+            f"model.positions={model['positions']}: there are {model['max_length']} of them, and test sequences of "
+            f"{longest}; give model.max_length={places} or more"
+        )
 
 
 def versions(config: Mapping[str, Any]) -> dict[str, int]:
@@ -167,8 +184,12 @@ def build_task(config: Mapping[str, Any], data_dir: str | Path = "data") -> Any:
 
 
 def decayed(params: Any) -> Any:
-    """Weight decay is for products, not for biases and norms."""
-    return jax.tree.map_with_path(lambda path, leaf: leaf.ndim > 1 and "bias" not in path[-1].key, params)
+    """Weight decay is for products: not for biases and norms, nor for the rates at which a state fades and turns."""
+
+    def weighs(path: Any, leaf: Array) -> bool:
+        return leaf.ndim > 1 and not any(word in path[-1].key for word in ("bias", "rates"))
+
+    return jax.tree.map_with_path(weighs, params)
 
 
 def check(config: Mapping[str, Any]) -> None:

@@ -166,7 +166,8 @@ def aligned(run: train.Run) -> Callable[[Any, int], Found]:
     """The share of words whose largest weight (mean over heads, the best of the blocks) is on the source word that
     they translate; chance is one in the number of words."""
     batch = drawn(run, sequences=128)
-    pair = jax.vmap(partial(split, separator=run.task.separator, halves=True))(batch.inputs, batch.segments)
+    halved = partial(split, separator=run.task.separator, halves=True)
+    pair = jax.vmap(halved)(batch.inputs, batch.positions, batch.segments)
     words = (batch.inputs.shape[1] - 1) // 2
     truth = jax.vmap(alignment, (0, None))(pair.source - WORD, words)[:, :words]
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from models import cost, seq2seq
 from models.attention import PLACED, SHARED, Attention
 from models.bidirectional import Bidirectional
-from models.convolution import TemporalConvolution
+from models.convolution import FARTHEST_TAP, TemporalConvolution
 from models.dense import Dense
 from models.feedforward import ACTIVATIONS
 from models.linear_attention import FEATURES, LinearAttention
@@ -134,10 +134,8 @@ def build(
         return decoder
     if separator is None:
         raise ValueError(f"model.bridge={model['bridge']}: this task has no source and target; translation has")
-    # Each direction of the encoder is as large as the decoder, as in Bahdanau et al. 2015.
-    both = [n if name == "attention" else 2 * n for name, n in zip(pattern(model["mixer"]), inners(model), strict=True)]
     return Seq2Seq(
-        encoder=skeleton({**model, "causal": False, "inner": both}, outputs=0, **sizes),
+        encoder=skeleton({**model, "causal": False, "inner": encoder_inners(model)}, outputs=0, **sizes),
         decoder=decoder,
         bridge=model["bridge"],
         separator=separator,
@@ -149,24 +147,28 @@ def build(
 def skeleton(model: Mapping[str, Any], **sizes: Any) -> Skeleton:
     """A skeleton of the mixers that `model` names."""
     names = pattern(model["mixer"])
-    fields = {name: model[name] for name in SKELETON}
+    own = {name: model[name] for name in SKELETON}
     if inside(model):
-        fields["positions"] = "none"
+        own["positions"] = "none"
     return Skeleton(
         mixers=tuple(bound(model, name, inner) for name, inner in zip(names, inners(model), strict=True)),
         hidden=round(model["feedforward"] * model["width"]),
         dtype=jnp.dtype(model["dtype"]),
-        **fields,
+        **own,
         **sizes,
     )
 
 
 def bound(model: Mapping[str, Any], name: str, inner: int) -> Callable[..., nn.Module]:
     """The mixer `name` with everything that `model` says of it; the skeleton adds width and dtype."""
-    own = dict(model.get(name, {}))
-    if module(name) is Attention:
-        own["positions"] = model["positions"] if inside(model) else "none"
-    return partial(one_way_or_both(name, model["causal"], **own), inner=inner, max_length=model["max_length"])
+    made = one_way_or_both(name, model["causal"], **fields(model, name))
+    return partial(made, inner=inner, max_length=model["max_length"])
+
+
+def fields(model: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What `model` says of the mixer `name` alone: its options, and of attention the positions that it sees to."""
+    positions = {"positions": model["positions"] if inside(model) else "none"} if module(name) is Attention else {}
+    return {**model.get(name, {}), **positions}
 
 
 def inside(model: Mapping[str, Any]) -> bool:
@@ -191,7 +193,8 @@ def inners(model: Mapping[str, Any]) -> list[int]:
 def resolve(model: Mapping[str, Any], max_length: int) -> dict[str, Any]:
     """`config.model` with its zeros filled in: `max_length` with the task's, `inner` with what matches attention.
 
-    Every mixer then has as many parameters as attention at the same width, as near as a whole number of units allows.
+    Every mixer, and attention whatever its options, then has as many parameters as plain attention at the same width,
+    as near as a whole number of units allows.
     """
     model = dict(model)
     check(model)
@@ -200,8 +203,9 @@ def resolve(model: Mapping[str, Any], max_length: int) -> dict[str, Any]:
         raise ValueError(
             f"model.max_length={model['max_length']}: the task has sequences of {max_length}; give {max_length} or more"
         )
+    width, longest, causal = model["width"], model["max_length"], model["causal"]
     found = [
-        inner or matched_inner(name, model["width"], model["max_length"], model["causal"], **model.get(name, {}))
+        inner or matched_inner(name, width, longest, causal, **fields(model, name))
         for name, inner in zip(pattern(model["mixer"]), inners(model), strict=True)
     ]
     model["inner"] = found if len(set(found)) > 1 else found[0]
@@ -209,24 +213,47 @@ def resolve(model: Mapping[str, Any], max_length: int) -> dict[str, Any]:
     return model
 
 
+def encoder_inners(model: Mapping[str, Any]) -> list[int]:
+    """The inner widths with which the mixers of an encoder, reading both ways, have the decoder's parameters."""
+    found = []
+    for name, inner in zip(pattern(model["mixer"]), inners(model), strict=True):
+        own = fields(model, name)
+        decoders = size(name, model["width"], model["max_length"], inner, True, **own)
+        found.append(matched_inner(name, model["width"], model["max_length"], False, decoders, **own))
+    return found
+
+
 @lru_cache
-def matched_inner(mixer: str, width: int, max_length: int, causal: bool = True, **own: Any) -> int:
-    """The inner width at which `mixer` has as many parameters as attention with its usual `inner` = `width`."""
-    if mixer == "attention":
-        return width
-    unit = own.get("heads", 1) * (1 if causal else 2)
+def matched_inner(
+    mixer: str, width: int, max_length: int, causal: bool = True, target: int | None = None, **own: Any
+) -> int:
+    """The inner width at which `mixer` has nearly `target` parameters, or those of plain attention at this width.
+
+    Plain attention, whose query, key, value and output have `width`² weights and `width` biases each, keeps its usual
+    inner width, which is `width`.
+    """
+    own = options(mixer) | own
+    heads, attention = own.get("heads", 1), module(mixer) is Attention
+    if attention and width % heads and target is None:
+        return width  # `check` will say what is wrong with it
+    unit = heads * (2 if own.get("positions") == "rope" or not (causal or attention) else 1)
 
     def count(units: int) -> int:
-        module = one_way_or_both(mixer, causal, **own)(width=width, inner=units * unit, max_length=max_length)
+        return size(mixer, width, max_length, units * unit, causal, **own)
 
-        def initial() -> Any:  # all of it inside, so that no device is needed yet, nor chosen
-            x, steps = jnp.zeros((1, 1, width)), jnp.zeros((1, 1), jnp.int32)
-            return module.init(jax.random.key(0), x, positions=steps, segments=steps)
+    return unit * cost.closest(count, target or 4 * width * width + 4 * width, largest=max(8, 4 * width // unit))
 
-        return cost.parameters(jax.eval_shape(initial))
 
-    attention = 4 * width * width + 4 * width
-    return unit * cost.closest(count, attention, largest=max(8, 4 * width // unit))
+@lru_cache
+def size(mixer: str, width: int, max_length: int, inner: int, causal: bool, **own: Any) -> int:
+    """The parameters of one mixer."""
+    made = one_way_or_both(mixer, causal, **own)(width=width, inner=inner, max_length=max_length)
+
+    def initial() -> Any:  # all of it inside, so that no device is needed yet, nor chosen
+        x, steps = jnp.zeros((1, 1, width)), jnp.zeros((1, 1), jnp.int32)
+        return made.init(jax.random.key(0), x, positions=steps, segments=steps)
+
+    return cost.parameters(jax.eval_shape(initial))
 
 
 def check(model: Mapping[str, Any]) -> None:
@@ -234,6 +261,16 @@ def check(model: Mapping[str, Any]) -> None:
     names = pattern(model["mixer"])
     for name in names:
         one_of("model.mixer", name, MIXERS)
+        if options(name) and name not in model:
+            raise ValueError(
+                f"model.mixer={model['mixer']}: this config was made for another mixer and has no model.{name}; name "
+                f"the mixer behind the colon, --config=FILE:{model['mixer']}"
+            )
+    if len(names) > model["depth"] >= 1:
+        raise ValueError(
+            f"model.mixer={model['mixer']}: {len(names)} mixers take turns in {model['depth']} blocks, so that some "
+            f"never would; give model.depth={len(names)} or more"
+        )
     one_of("model.positions", model["positions"], POSITIONS)
     one_of("model.activation", model["activation"], ACTIVATIONS)
     one_of("model.norm", model["norm"], ("pre", "post", "none"))
@@ -242,6 +279,11 @@ def check(model: Mapping[str, Any]) -> None:
     for name, least in (("depth", 1), ("width", 1), ("max_length", 0), ("feedforward", 0)):
         if model[name] < least:
             raise ValueError(f"model.{name}={model[name]}: must be {least} or more")
+    if not model["feedforward"] < float("inf") or 0 < model["feedforward"] * model["width"] < 0.5:
+        raise ValueError(
+            f"model.feedforward={model['feedforward']}: times model.width={model['width']}, the feed-forward layers' "
+            f"hidden width must be a number of units, 1 or more, or 0 for no such layers"
+        )
     if min(inners(model)) < 0 or len(inners(model)) != len(names):
         raise ValueError(f"model.inner={model['inner']}: must be 0 or more, one number for all mixers or one for each")
     if model.get("bridge"):
@@ -292,14 +334,29 @@ def check_options(name: str, inner: int, model: Mapping[str, Any]) -> None:
             )
     if unknown := sorted(set(own.get("open", "")) - set("ifo")):
         raise ValueError(f"model.{name}.open={own['open']}: {unknown[0]} is none of the gates i, f and o")
-    if name == "lru" and not 0 <= own["smallest"] < own["largest"] < 1:
+    if not abs(own.get("forget_bias", 0.0)) < float("inf"):  # which nan is not
+        raise ValueError(f"model.{name}.forget_bias={own['forget_bias']}: must be a number")
+    if name == "lru":
+        if not 0 <= own["smallest"] < own["largest"] < 1:
+            raise ValueError(
+                f"model.lru.smallest={own['smallest']}, largest={own['largest']}: must be two radii from 0 to below "
+                f"1, the smaller first"
+            )
+        if not 0 < own["phase"] <= 6.2832:
+            raise ValueError(f"model.lru.phase={own['phase']}: must be an angle above 0, up to 2π = 6.2832")
+    if name == "tcn" and (own["kernel"] - 1) * 2 ** min(own["layers"], 32) > 2 * FARTHEST_TAP:
         raise ValueError(
-            f"model.lru.smallest={own['smallest']}, largest={own['largest']}: must be two radii from 0 to below 1, "
-            f"the smaller first"
+            f"model.tcn.layers={own['layers']}: with kernel={own['kernel']} its last layer would reach more than "
+            f"{FARTHEST_TAP:,} steps back; use fewer"
         )
     heads = own.get("heads", 1)
     if inner % heads:
         raise ValueError(f"model.{name}.heads={heads}: must divide the inner width {inner}; {divisors(inner, heads)}")
+    if own.get("feature") == "dpfp" and inner and own["nu"] >= 2 * inner // heads:
+        raise ValueError(
+            f"model.{name}.nu={own['nu']}: the features of a head of {inner // heads} can be rolled by "
+            f"{2 * inner // heads - 1} places at most; use fewer"
+        )
     if name == "attention":
         check_attention(dict(own), inner // heads, model["positions"])
 

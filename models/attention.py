@@ -85,7 +85,7 @@ class Attention(nn.Module):
     Causal attention streams with a cache of keys and values for `max_length` tokens, or for the first call's if that
     has more. Calls that would overflow it raise ValueError where the number of tokens is known, and give nan where
     it is traced. With a window the cache holds the `window` − 1 tokens before the next, padding left out, and the
-    stream may go on for ever.
+    stream may go on for as long as positions can be told apart (see positions.rope).
 
     On request, `apply(…, mutable="intermediates")` also gives the attention "weights" `[B, H, T, S]` and what each of
     the "heads" read, `[B, H, T, K]`.

@@ -15,6 +15,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from models.scan import boundaries, resumed
 
+FARTHEST_TAP = 2**20  # steps back, at most: as much past is carried from step to step
+
 
 def causal_convolution(
     x: Float[Array, "T M"],

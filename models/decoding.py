@@ -17,7 +17,8 @@ Step = Callable[[Any, Any], tuple[Array, Any]]
 class Written(NamedTuple):
     """`tokens` behind its end are the end token again; `length` counts those up to the end, and with it.
 
-    `log_probability` is that of all of them under the model, log Π p(token | those before).
+    `log_probability` is that of all of them under the model, log Π p(token | those before), and nan where the model
+    gave nan, as attention does past its cache.
     """
 
     tokens: Int[Array, "*K T"]

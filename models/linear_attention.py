@@ -99,10 +99,12 @@ def features(x: Float[Array, "T K"], kind: str, nu: int) -> Float[Array, "T F"]:
 class LinearAttention(nn.Module):
     """`heads` memories that share `inner` features of queries, keys and values.
 
-    The rules differ in what goes with them in their papers: "sum" divides by the sum of the weights; the others norm
-    each head's output; "delta" and "gated_delta" norm queries and keys to length 1. `kernel` puts a short convolution
-    before queries, keys and values. With `negative`, β reaches 2, so that a key's recall can change its sign (Grazzi et
-    al. 2024, arXiv 2411.12537).
+    The rules differ in what goes with them in their papers: "sum" divides by the size of the sum of the weights (which
+    is positive, but for features that are not); the others norm each head's output; "delta" and "gated_delta" norm
+    queries and keys to length 1. The output gates of GLA and Gated DeltaNet are left out.
+
+    `kernel` puts a short convolution before queries, keys and values. With `negative`, β reaches 2, so that a key's
+    recall can change its sign (Grazzi et al. 2024, arXiv 2411.12537).
     """
 
     rule: str

@@ -37,7 +37,10 @@ MINIMAL = {"mingru": (mingru, 2), "minlstm": (minlstm, 3)}  # the function, and 
 def lru(
     drive: Complex[Array, "T N"], decay: Float[Array, "N"], phase: Float[Array, "N"]
 ) -> tuple[Complex[Array, "N"], Complex[Array, "T N"]]:
-    """a = exp(−e^decay + i·e^phase), inside the unit circle; b = √(1 − |a|²)·drive   (Orvieto et al., §3.3, §3.4)."""
+    """a = exp(−e^decay + i·e^phase), inside the unit circle; b = √(1 − |a|²)·drive   (Orvieto et al., §3.3, §3.4).
+
+    In the paper the root is what a factor of its own starts from and is trained; here it goes with a.
+    """
     a = jnp.exp(jax.lax.complex(-jnp.exp(decay), jnp.exp(phase)))
     return a, jnp.sqrt(-jnp.expm1(-2 * jnp.exp(decay))) * drive
 
@@ -47,7 +50,8 @@ def rg_lru(
 ) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
     """a = exp(−8·softplus(decay)·σ(r)), b = √(1 − a²)·σ(i)·x   (De et al., eq. 1–4, c = 8)."""
     log_a = -8 * nn.softplus(decay) * nn.sigmoid(r)
-    return jnp.exp(log_a), jnp.sqrt(-jnp.expm1(2 * log_a)) * nn.sigmoid(i) * x
+    free = jnp.maximum(-jnp.expm1(2 * log_a), 1e-12)  # of 0, which a shut gate comes to, the root has no derivative
+    return jnp.exp(log_a), jnp.sqrt(free) * nn.sigmoid(i) * x
 
 
 class Minimal(nn.Module):

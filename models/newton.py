@@ -204,7 +204,7 @@ def solve(step: Step, near: Step | None, settings: Settings, carry: Carry, xs: A
             count, h, _ = loop
             after, blocks = jax.vmap(linearised)(shifted(first, h), xs)
             moves = linear(blocks, jax.tree.map(jnp.subtract, after, h), order)
-            moved = [within(a + b, plain, beyond) for a, b, plain in zip(h, moves, after, strict=True)]
+            moved = [bounded(a + b, plain, beyond) for a, b, plain in zip(h, moves, after, strict=True)]
             return count + 1, moved, distance(moved, h)
 
         guess = [jnp.broadcast_to(leaf, (steps, *leaf.shape)) for leaf in first]
@@ -232,7 +232,7 @@ def shifted(first: list[Array], h: list[Array]) -> list[Array]:
     return [jnp.concatenate([a[None], b[:-1]]) for a, b in zip(first, h, strict=True)]
 
 
-def within(moved: Float[Array, "T N"], plain: Float[Array, "T N"], beyond: float) -> Float[Array, "T N"]:
+def bounded(moved: Float[Array, "T N"], plain: Float[Array, "T N"], beyond: float) -> Float[Array, "T N"]:
     """`moved`, but where it is far larger than anything that f returned, or not finite: what f returned there."""
     return jnp.where(jnp.abs(moved) <= beyond * jnp.maximum(1, jnp.abs(plain).max()), moved, plain)
 
@@ -259,13 +259,13 @@ def linear(blocks: Blocks, r: list[Float[Array, "T N"]], scan: str) -> list[Floa
     On a CPU, step by step: an associative scan multiplies Jacobians with each other, N times the work.
     """
     whole = blocks[0][0].ndim > r[0].ndim
-    ways = {"sequential": partial(one_by_one, whole=whole), "associative": partial(by_halves, whole=whole)}
+    ways = {"sequential": partial(step_by_step, whole=whole), "associative": partial(as_tree, whole=whole)}
     if scan == "auto":
         return jax.lax.platform_dependent(blocks, r, cpu=ways["sequential"], default=ways["associative"])
     return ways[scan](blocks, r)
 
 
-def one_by_one(blocks: Blocks, r: list[Float[Array, "T N"]], whole: bool) -> list[Float[Array, "T N"]]:
+def step_by_step(blocks: Blocks, r: list[Float[Array, "T N"]], whole: bool) -> list[Float[Array, "T N"]]:
     def step(before: list[Array], at: tuple[list[list[Array]], list[Array]]) -> tuple[list[Array], list[Array]]:
         blocks, r = at
         after = [a + b for a, b in zip(applied(blocks, before, whole), r, strict=True)]
@@ -274,7 +274,7 @@ def one_by_one(blocks: Blocks, r: list[Float[Array, "T N"]], whole: bool) -> lis
     return jax.lax.scan(step, [jnp.zeros_like(leaf[0]) for leaf in r], (blocks, r))[1]
 
 
-def by_halves(blocks: Blocks, r: list[Float[Array, "T N"]], whole: bool) -> list[Float[Array, "T N"]]:
+def as_tree(blocks: Blocks, r: list[Float[Array, "T N"]], whole: bool) -> list[Float[Array, "T N"]]:
     """Affine maps, composed as a tree (Blelloch 1990)."""
 
     def compose(first: tuple, then: tuple) -> tuple:

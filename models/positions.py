@@ -36,13 +36,17 @@ def added(
     max_length: int,
     rng: PRNGKeyArray | None,
 ) -> Float[Array, "B T D"]:
-    """The vector of each token's position, `kind` being one of ADDED. A table to learn is `module`'s "positions"."""
+    """The vector of each token's position, `kind` being one of ADDED. A table to learn is `module`'s "positions".
+
+    Padding gets that of position 0: past a table's end it would get nan, which attention at weight 0 lets through.
+    """
+    positions = jnp.where(segments != 0, positions, 0)
     if kind == "sinusoidal":
         return jax.vmap(lambda p: sinusoidal(p, width))(positions)
     if kind == "learned":
         table = module.param("positions", nn.initializers.normal(0.02), (max_length, width))
     else:
-        longest = 1 + jnp.where(segments != 0, positions, 0).max()
+        longest = 1 + positions.max()
         table = sinusoidal(evenly(max_length) if rng is None else drawn(rng, longest, max_length), width)
     return jax.vmap(learned, (0, None))(positions, table)
 
@@ -61,8 +65,8 @@ def learned(positions: Int[Array, "T"], table: Float[Array, "L D"]) -> Float[Arr
 def drawn(rng: PRNGKeyArray, longest: Int[Array, ""], size: int) -> Int[Array, "L"]:
     """What stands for 0 … `longest` − 1: as many of the positions below DRAWN_FROM, without replacement and sorted.
 
-    One draw for a batch, as in the paper's code, so that short sequences in training reach positions as high as the
-    long ones in testing will. Behind them the table is filled up to `size`.
+    One draw for a batch, as in the paper's code (and for a layer, where attention places them), so that short sequences
+    in training reach positions as high as the long ones in testing will. Behind them the table is filled up to `size`.
     """
     order = jax.random.permutation(rng, DRAWN_FROM)
     return jnp.sort(jnp.where(jnp.arange(DRAWN_FROM) < longest, order, DRAWN_FROM))[:size]
@@ -84,7 +88,8 @@ def rope(x: Float[Array, "H T K"], positions: Int[Array, "T"]) -> Float[Array, "
     """Rotate each pair of features by position × frequency (Su et al. 2021, RoFormer, eq. 34).
 
     The product of a rotated query and a rotated key depends on the distance of their positions alone. `K` is even.
-    Pairs are (i, i + K/2), which spares a shuffle and changes nothing but the order of the features.
+    Pairs are (i, i + K/2), which spares a shuffle and changes nothing but the order of the features. Angles are
+    float32: scores are off by some hundredths at position 10⁵, and mean nothing by 10⁷.
     """
     angles = frequencies(positions, x.shape[-1])
     sine, cosine = jnp.sin(angles).astype(x.dtype), jnp.cos(angles).astype(x.dtype)

@@ -60,19 +60,27 @@ def irnn_step(
 def lstm_step(
     weights: dict[str, Array],
     carry: dict[str, Float[Array, "N"]],
-    drive: Float[Array, "4*N"],
+    drive: Float[Array, "M"],
     times: Callable = product,
     open: str = "",
 ):
     """c' = σ(f)·c + σ(i)·tanh(g), h' = σ(o)·tanh(c')   (Hochreiter and Schmidhuber 1997; Gers et al. 2000).
 
-    The gates named in `open`, of "i", "f" and "o", are held at 1 (Greff et al. 2017: NIG, NFG, NOG).
+    The gates named in `open`, of "i", "f" and "o", are held at 1 (Greff et al. 2017: NIG, NFG, NOG). They have no
+    weights; the others and the candidate g follow each other in `drive`, in the order i, f, g, o.
     """
-    i, f, g, o = jnp.split(drive + times(carry["h"], weights["recurrent"]), 4)
-    i, f, o = (1.0 if name in open else nn.sigmoid(gate) for name, gate in (("i", i), ("f", f), ("o", o)))
-    c = f * carry["c"] + i * jnp.tanh(g)
+    names = lstm_gates(open)
+    driven = jnp.split(drive + times(carry["h"], weights["recurrent"]), len(names))
+    gates = {name: jnp.tanh(x) if name == "g" else nn.sigmoid(x) for name, x in zip(names, driven, strict=True)}
+    i, f, o = (gates.get(name, 1.0) for name in "ifo")
+    c = f * carry["c"] + i * gates["g"]
     h = o * jnp.tanh(c)
     return {"c": c, "h": h}, h
+
+
+def lstm_gates(open: str) -> str:
+    """What an LSTM has weights for."""
+    return "".join(name for name in "ifgo" if name not in open)
 
 
 def gru_step(
@@ -140,11 +148,10 @@ class Recurrence(nn.Module):
     ) -> tuple[Float[Array, "B T D"], Any]:
         """The state is `{"carry": {name: [B, N]}, "segment": [B]}`."""
         cell = CELLS[self.cell]
-        drive = nn.Dense(cell.gates * self.inner, dtype=self.dtype, bias_init=self.bias, name="input")(x).astype(
-            jnp.float32
-        )
+        driven = self.inner * (len(lstm_gates(self.open)) if self.cell == "lstm" else cell.gates)
+        drive = nn.Dense(driven, dtype=self.dtype, bias_init=self.bias, name="input")(x).astype(jnp.float32)
         initial = identity if self.cell == "irnn" else orthogonal
-        weights = {"recurrent": self.param("recurrent", initial, (self.inner, cell.gates * self.inner))}
+        weights = {"recurrent": self.param("recurrent", initial, (self.inner, driven))}
         if self.cell == "gru":
             weights["candidate_bias"] = self.param("candidate_bias", nn.initializers.zeros, (self.inner,))
         weights["recurrent"] = weights["recurrent"].astype(self.dtype)
@@ -166,7 +173,10 @@ class Recurrence(nn.Module):
     def bias(self, key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
         """Zeros, and `forget_bias` for the LSTM's forget gate (Gers et al. 2000; Jozefowicz et al. 2015)."""
         zeros = jnp.zeros(shape, dtype)
-        return zeros.at[self.inner : 2 * self.inner].set(self.forget_bias) if self.cell == "lstm" else zeros
+        if self.cell != "lstm" or "f" in self.open:
+            return zeros
+        at = self.inner * lstm_gates(self.open).index("f")
+        return zeros.at[at : at + self.inner].set(self.forget_bias)
 
 
 def identity(key: PRNGKeyArray, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:

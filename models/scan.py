@@ -133,7 +133,14 @@ def resumed(state: Any, empty: Any) -> Any:
     """
     if state is None:
         return empty
-    told = [jax.tree.map(lambda leaf: tuple(leaf.shape), tree) for tree in (state, empty)]
+    told = [jax.tree.map(shape_and_kind, tree) for tree in (state, empty)]
     if jax.tree.structure(state) != jax.tree.structure(empty) or told[0] != told[1]:
-        raise ValueError(f"a state of shapes {told[0]} can't be gone on from here; this mixer and batch have {told[1]}")
+        raise ValueError(f"a state of {told[0]} can't be gone on from here; this mixer and batch have {told[1]}")
     return state
+
+
+def shape_and_kind(leaf: Any) -> str:
+    """As "floating(3, 4)": two types of one kind differ in their precision, and in nothing that they mean."""
+    kinds = (jnp.complexfloating, jnp.floating, jnp.integer, jnp.bool_)
+    kind = next((kind.__name__ for kind in kinds if jnp.issubdtype(jnp.result_type(leaf), kind)), "other")
+    return f"{kind}{tuple(jnp.shape(leaf))}"

@@ -16,7 +16,7 @@ answer into it; here, as in Luong and in the Transformer, the state after the st
 too; here it starts empty.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from models.normalisers import NORMALISERS
 from models.similarity import SIMILARITIES, initial
-from models.skeleton import Skeleton, folded, pooled
+from models.skeleton import Skeleton, folded, placed, pooled
 
 BRIDGES = ("vector", *SIMILARITIES)
 
@@ -35,18 +35,22 @@ BRIDGES = ("vector", *SIMILARITIES)
 class Pair(NamedTuple):
     """The two sequences of a row; 0 in `source_segments` and `target_segments` is padding.
 
-    The target begins with the separator, which was at place `start`; `fits` is False where a token was left out.
+    The target begins with the separator, which was at place `start` and gets position 0; `fits` is False where a token
+    was left out.
     """
 
     source: Int[Array, "S"]
     source_segments: Int[Array, "S"]
     target: Int[Array, "W"]
     target_segments: Int[Array, "W"]
+    target_positions: Int[Array, "W"]
     start: Int[Array, ""]
     fits: Bool[Array, ""]
 
 
-def split(row: Int[Array, "T"], segments: Int[Array, "T"], separator: int, halves: bool) -> Pair:
+def split(
+    row: Int[Array, "T"], positions: Int[Array, "T"], segments: Int[Array, "T"], separator: int, halves: bool
+) -> Pair:
     """Source and target of a row: what is before its first `separator`, and the rest.
 
     Each gets as many places as the row has, or half of them where `halves` promises that this is enough.
@@ -58,11 +62,13 @@ def split(row: Int[Array, "T"], segments: Int[Array, "T"], separator: int, halve
     before = place < start
     from_start = start + jnp.arange(targets)
     outside = jnp.where(before, place >= sources, place - start >= targets)
+    counted = (before & (segments != 0)).sum()
     return Pair(
         source=jnp.where(before, row, 0)[:sources],
         source_segments=jnp.where(before, segments, 0)[:sources],
         target=row.at[from_start].get(mode="fill", fill_value=0),
         target_segments=segments.at[from_start].get(mode="fill", fill_value=0),
+        target_positions=jnp.maximum(positions.at[from_start].get(mode="fill", fill_value=0) - counted, 0),
         start=start,
         fits=~(outside & (segments != 0)).any(),
     )
@@ -129,7 +135,7 @@ class Seq2Seq(nn.Module):
     heads: int = 1
     halves: bool = False
 
-    VERSION = 1
+    VERSION = 2
 
     def setup(self):
         width, dtype = self.decoder.width, self.decoder.dtype
@@ -154,14 +160,11 @@ class Seq2Seq(nn.Module):
         The state is `{"memory", "mixers", "sources": [B]}`, `sources` counting the tokens of each source. The first
         call is given the whole source, and may end anywhere from there on; with `halves` it is given whole rows.
         """
-        batch, steps = inputs.shape
-        if positions is None or segments is None:
-            if state is not None or positions is not segments:
-                raise ValueError("a call must say its positions and segments: both, or neither if it is the first")
-            positions = jnp.broadcast_to(jnp.arange(steps), (batch, steps))
-            segments = jnp.ones((batch, steps), jnp.int32)
+        positions, segments = placed(inputs, state, positions, segments)
         for_encoder, for_decoder = folded(rng, 0), folded(rng, 1)
         if state is not None:
+            if not isinstance(state, Mapping) or set(state) != {"memory", "mixers", "sources"}:
+                raise ValueError("this state is none of an encoder–decoder, which has memory, mixers and sources")
             logits, mixers = self.decode(
                 state["memory"],
                 inputs,
@@ -172,19 +175,18 @@ class Seq2Seq(nn.Module):
             )
             return logits, {**state, "mixers": mixers}
 
-        pair = jax.vmap(partial(split, separator=self.separator, halves=self.halves))(inputs, segments)
+        pair = jax.vmap(partial(split, separator=self.separator, halves=self.halves))(inputs, positions, segments)
         memory = self.encode(
             pair.source,
             positions=positions[:, : pair.source.shape[1]],
             segments=pair.source_segments,
             rng=for_encoder,
         )
-        target_positions = jnp.broadcast_to(jnp.arange(pair.target.shape[1]), pair.target.shape)
         logits, mixers = self.decode(
-            memory, pair.target, positions=target_positions, segments=pair.target_segments, rng=for_decoder
+            memory, pair.target, positions=pair.target_positions, segments=pair.target_segments, rng=for_decoder
         )
         sources = (pair.source_segments != 0).sum(axis=1)
-        logits = jax.vmap(partial(joined, steps=steps))(logits, pair)
+        logits = jax.vmap(partial(joined, steps=inputs.shape[1]))(logits, pair)
         return logits, {"memory": memory, "mixers": mixers, "sources": sources}
 
     def encode(
@@ -197,10 +199,7 @@ class Seq2Seq(nn.Module):
     ) -> Any:
         """What the decoder may know of the source: `{"summary": [B, D]}`, or `{"read": ((key, value), …), "segments"}`
         with keys and values `[B, H, S, K]` for each block of the decoder."""
-        if segments is None:
-            segments = jnp.ones(source.shape, jnp.int32)
-        if positions is None:
-            positions = jnp.broadcast_to(jnp.arange(source.shape[1]), source.shape)
+        positions, segments = placed(source, None, positions, segments)
         x, _ = self.encoder(source, positions=positions, segments=segments, rng=rng)
         if self.bridge == "vector":
             return {"summary": nn.tanh(self.summary(ends(x, segments)))}
@@ -217,6 +216,9 @@ class Seq2Seq(nn.Module):
         rng: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "B T O"], Any]:
         """Logits of the next token after each of `target`, and the decoder's state: streams as a skeleton does."""
+        wanted = "summary" if self.bridge == "vector" else "read"
+        if wanted not in memory or len(memory.get("read", ())) not in (0, self.decoder.depth):
+            raise ValueError(f"this memory of a source is none of a decoder with bridge={self.bridge} and this depth")
         context, bridges = None, []
         if self.bridge == "vector":
             context = memory["summary"][:, None]

@@ -57,17 +57,14 @@ class Skeleton(nn.Module):
         `positions` and `segments` default to one sequence a row from its start, which only a first call may assume.
         `rng` turns dropout on and draws randomised positions. What else a network knows comes as `context`, added to
         every input, or through `bridges`: a function a block, a sublayer of its own between mixer and feed-forward.
+
+        Raises ValueError for a state that is none of this network's, and for one of a network that looks both ways.
+        Streamed, an output per "sequence" is that of the last token so far, and nan for a row that a later call gives
+        padding alone.
         """
-        batch, steps = inputs.shape[:2]
-        if positions is None or segments is None:
-            if state is not None or positions is not segments:
-                raise ValueError("a call must say its positions and segments: both, or neither if it is the first")
-            positions = jnp.broadcast_to(jnp.arange(steps), (batch, steps))
-            segments = jnp.ones((batch, steps), jnp.int32)
-        if state is None:
-            state = (None,) * self.depth
-        elif self.pool == "mean" and self.per == "sequence":
-            raise ValueError("model.pool=mean needs the whole sequence: use pool=last to stream")
+        positions, segments = placed(inputs, state, positions, segments)
+        streaming = state is not None
+        state = self.resumed(state)
         embedding = None
         if self.vocabulary:
             embedding = nn.Embed(self.vocabulary, self.width, dtype=self.dtype, name="embed")
@@ -108,11 +105,26 @@ class Skeleton(nn.Module):
             x = self.layer_norm("final_norm")(x)
         if self.per == "sequence":
             x = pooled(x, segments, self.pool)
+            if streaming:  # what was last in an earlier call is not known any more
+                x = jnp.where((segments != 0).any(axis=1)[:, None], x, jnp.nan)
         if not self.outputs:
             return x.astype(jnp.float32), tuple(states)
         if self.tied and embedding is not None:
             return embedding.attend(x).astype(jnp.float32), tuple(states)
         return nn.Dense(self.outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32), tuple(states)
+
+    def resumed(self, state: Any) -> tuple[Any, ...]:
+        """One mixer's state a block; None each where there is none yet."""
+        if state is None:
+            return (None,) * self.depth
+        if self.pool == "mean" and self.per == "sequence":
+            raise ValueError("model.pool=mean needs the whole sequence: use pool=last to stream")
+        if not isinstance(state, tuple) or len(state) != self.depth:
+            found = f"{len(state)} states" if isinstance(state, tuple) else f"a {type(state).__name__}"
+            raise ValueError(f"{found} can't be gone on from here; this network of depth {self.depth} has as many")
+        if any(one is None for one in state):
+            raise ValueError("a network that is not causal sees the whole sequence at once and can't be streamed")
+        return state
 
     def before(self, x: Array, name: str) -> Array:
         """What a sublayer reads: norm(x), or x itself where the norm comes after or not at all."""
@@ -125,6 +137,16 @@ class Skeleton(nn.Module):
 
     def layer_norm(self, name: str) -> nn.LayerNorm:
         return nn.LayerNorm(dtype=self.dtype, name=name)
+
+
+def placed(inputs: Shaped[Array, "B T *C"], state: Any, positions: Array | None, segments: Array | None):
+    """Positions and segments [B, T], which a first call may leave out: then each row is one sequence from its start."""
+    if positions is not None and segments is not None:
+        return positions, segments
+    if state is not None or positions is not segments:
+        raise ValueError("a call must say its positions and segments: both, or neither if it is the first")
+    shape = inputs.shape[:2]
+    return jnp.broadcast_to(jnp.arange(shape[1]), shape), jnp.ones(shape, jnp.int32)
 
 
 def pooled(x: Float[Array, "B T D"], segments: Int[Array, "B T"], how: str) -> Float[Array, "B D"]:

@@ -1,8 +1,9 @@
 """Diagonal state spaces: every feature drives a small linear system of its own.
 
-    h_t = exp(Δ·A) ⊙ h_{t−1} + B̄·u_t,   y_t = Re(C·h_t) + D·u_t
+    h_t = exp(Δ·A) ⊙ h_{t−1} + B̄·u_t,   y_t = C·h_t + D·u_t
 
-S4D (Gu et al. 2022, arXiv 2206.11893): A complex, Δ, A, B, C the same at every step. S6 (Gu and Dao 2023, Mamba, arXiv
+S4D (Gu et al. 2022, arXiv 2206.11893): A complex, Δ, A, B, C the same at every step, and 2·Re(C·h_t) in place of C·h_t:
+each state stands for its conjugate too. S6 (Gu and Dao 2023, Mamba, arXiv
 2312.00752): A real, Δ, B and C from the input at each step, behind a short convolution and beside a gate.
 """
 
@@ -20,10 +21,10 @@ from models.scan import resumed
 
 
 def s4d(
-    log_step: Float[Array, "N"], log_real: Float[Array, "N S"], imaginary: Float[Array, "N S"]
+    log_step: Float[Array, "N"], log_rates: Float[Array, "N S"], turning_rates: Float[Array, "N S"]
 ) -> tuple[Complex[Array, "N S"], Complex[Array, "N S"]]:
     """exp(Δ·A), and B̄ = (exp(Δ·A) − 1)/A for B = 1 (zero-order hold; Gu et al., eq. 6)."""
-    rates = jax.lax.complex(-jnp.exp(log_real), imaginary)
+    rates = jax.lax.complex(-jnp.exp(log_rates), turning_rates)
     a = jnp.exp(jnp.exp(log_step)[:, None] * rates)
     return a, (a - 1) / rates
 
@@ -51,7 +52,7 @@ class S4D(nn.Module):
     dtype: Any = jnp.float32
     size: int = 8
 
-    VERSION = 1
+    VERSION = 2
     causal = True
 
     @nn.compact
@@ -70,8 +71,8 @@ class S4D(nn.Module):
         state = resumed(state, empty(len(x), (n, s), jnp.complex64))
         a, b = s4d(
             self.param("log_step", log_uniform(1e-3, 1e-1), (n,)),
-            self.param("log_real", nn.initializers.constant(math.log(0.5)), (n, s)),
-            self.param("imaginary", lambda _, shape: jnp.broadcast_to(jnp.pi * jnp.arange(s), shape), (n, s)),
+            self.param("log_rates", nn.initializers.constant(math.log(0.5)), (n, s)),
+            self.param("turning_rates", lambda _, shape: jnp.broadcast_to(jnp.pi * jnp.arange(s), shape), (n, s)),
         )
         drive = u[..., None] * b
         h, state = scanned(jnp.broadcast_to(a, drive.shape), drive, state, segments)
@@ -92,7 +93,7 @@ class S6(nn.Module):
     size: int = 8
     kernel: int = 4
 
-    VERSION = 1
+    VERSION = 2
     causal = True
 
     @nn.compact
@@ -114,7 +115,7 @@ class S6(nn.Module):
         u, past = convolve(u, kernel, state["past"], segments, state["segment"])
         u = nn.silu(u + self.param("kernel_bias", nn.initializers.zeros, (n,)).astype(self.dtype))
 
-        rank = max(1, self.width // 16)
+        rank = -(-self.width // 16)
         low, b, c = jnp.split(
             nn.Dense(rank + 2 * s, use_bias=False, dtype=self.dtype, name="select")(u), [rank, rank + s], axis=-1
         )

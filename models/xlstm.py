@@ -95,7 +95,10 @@ class SLSTM(nn.Module):
 
 
 class MLSTM(nn.Module):
-    """`heads` matrix memories that share `inner` features of queries, keys and values."""
+    """`heads` matrix memories that share `inner` features of queries, keys and values.
+
+    Each head's output is normed by its root mean square, where the paper also takes away the mean.
+    """
 
     width: int
     inner: int

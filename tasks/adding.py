@@ -31,6 +31,7 @@ class Adding:
     channels = 2
     outputs = 1
     per = "sequence"
+    next_tokens = False
     metric = "squared error"
     best = "min"
     chance = 1 / 6 + 1  # E (u + v)², for an answer of 0

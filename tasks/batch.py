@@ -35,7 +35,8 @@ class Task(Protocol):
     """What every task states about itself. A task is a pytree: its arrays, if any, are its leaves.
 
     `vocabulary` is the number of input tokens, or 0 where inputs are `channels` real numbers. `outputs` is the number
-    of classes, or of real numbers to predict; `per` says whether there is one target a "token" or one a "sequence".
+    of classes, or of real numbers to predict; `per` says whether there is one target a "token" or one a "sequence", and
+    `next_tokens` whether targets are inputs of later steps, which a model must then not see.
     `metric` names what `score` returns and `best` whether "max" or "min" of it is wanted; `chance` is its value for a
     uniform guess and `baseline` its value, with words, for a simple rule. It can be sampled at `min_length` to
     `max_length` steps. `VERSION` is raised by hand when the numbers drawn change.
@@ -51,6 +52,8 @@ class Task(Protocol):
     def outputs(self) -> int: ...
     @property
     def per(self) -> str: ...
+    @property
+    def next_tokens(self) -> bool: ...
     @property
     def metric(self) -> str: ...
     @property
@@ -97,11 +100,15 @@ def squared_error(outputs: Float[Array, "B *T O"], batch: Batch) -> Float[Array,
 def accuracy(
     outputs: Float[Array, "B *T O"], batch: Batch, weights: Float[Array, "B *T"] | None = None
 ) -> Float[Array, ""]:
-    """Share of the weighted targets that the largest output names. `weights` replaces the batch's own."""
+    """Share of the weighted targets that the largest output names. `weights` replaces the batch's own.
+
+    nan where one that counts has outputs that are nan: no answer is no wrong answer.
+    """
     hit = (outputs.argmax(axis=-1) == batch.targets).astype(jnp.float32)
+    hit = jnp.where(jnp.isnan(outputs).any(axis=-1), jnp.nan, hit)
     return weighted_mean(hit, batch.weights if weights is None else weights)
 
 
 def weighted_mean(values: Float[Array, "B *T"], weights: Float[Array, "B *T"]) -> Float[Array, ""]:
-    """Σ w·v / Σ w, and 0 where every weight is 0."""
-    return (values * weights).sum() / jnp.maximum(weights.sum(), 1e-9)
+    """Σ w·v / Σ w, and 0 where every weight is 0. What weighs nothing may be nan."""
+    return jnp.where(weights > 0, values * weights, 0).sum() / jnp.maximum(weights.sum(), 1e-9)

@@ -52,6 +52,7 @@ class Characters:
     min_length = 1
     channels = 0
     per = "token"
+    next_tokens = True
     metric = "bits per character"
     best = "min"
 

@@ -43,6 +43,7 @@ class CopyMemory:
     channels = 0
     outputs = 10
     per = "token"
+    next_tokens = False
     metric = "accuracy"
     best = "max"
     chance = 1 / 8

@@ -38,6 +38,7 @@ class Curve:
     max_length = 1
     min_length = 1
     per = "sequence"
+    next_tokens = False
     metric = "squared error"
     best = "min"
     chance = 1.0

@@ -51,6 +51,7 @@ class Pixels:
         return self.classes
 
     per = "sequence"
+    next_tokens = False
     metric = "accuracy"
     best = "max"
 

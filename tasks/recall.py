@@ -57,6 +57,7 @@ class Recall:
     min_length = 4  # a pair and its query
     channels = 0
     per = "token"
+    next_tokens = False
     metric = "accuracy"
     best = "max"
 

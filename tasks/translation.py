@@ -48,6 +48,7 @@ class Translation:
     min_length = 3
     channels = 0
     per = "token"
+    next_tokens = True
     metric = "accuracy"
     best = "max"
 

@@ -121,6 +121,9 @@ def test_a_process_of_its_own_says_the_same(tmp_path: Path):
 # ---- numbers and names that can't be trained with -------------------------------------------------------------------
 
 
+TRANSLATION = {"name": "translation", "lengths": (15,)}
+
+
 @pytest.mark.parametrize(
     ("mixer", "fields", "says"),
     [
@@ -131,6 +134,13 @@ def test_a_process_of_its_own_says_the_same(tmp_path: Path):
         ("rnn", {"model.width": -8}, "model.width=-8: must be 1 or more"),
         ("rnn", {"model.dropout": float("nan")}, "model.dropout=nan: must be at least 0 and below 1"),
         ("rnn", {"model.positions": "learned", "model.max_length": 4}, "model.max_length=4: the task has .* of 8"),
+        ("rnn", {"model.mixer": "lstm"}, "this config was made for another mixer .* --config=FILE:lstm"),
+        (
+            "rnn",
+            {"model.causal": False, "task": TRANSLATION},
+            "causal=False: the targets of Translation are the tokens",
+        ),
+        ("rnn", {"model.positions": "learned", "task": TRANSLATION}, "learned: there are 21 .* model.max_length=31"),
         ("rnn", {"training.steps": 42}, "training.steps=42: must be a multiple of training.steps_per_call=5"),
         ("rnn", {"training.eval_every": 7}, "training.eval_every=7: must be a multiple of"),
         ("rnn", {"training.steps": 0}, "training.steps=0: must be 1 or more"),

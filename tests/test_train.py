@@ -361,6 +361,18 @@ def test_weight_decay_is_for_matrices_alone(monkeypatch: pytest.MonkeyPatch):
     assert_close(after.params, shrunk, within=1e-6)
 
 
+@pytest.mark.parametrize("mixer", ["s4d", "s6", "rglru", "lru", "lstm"])
+def test_weight_decay_leaves_the_rates_of_a_state_alone(mixer: str):
+    """What fades and turns a state is no product, whatever the shape it is kept in."""
+    run = train.build(tiny(mixer))
+    params = jax.eval_shape(partial(train.init_params, run), jnp.uint32(0))["mixer_0"]
+    spared = {path[0].key for path, on in jax.tree.leaves_with_path(train.decayed(params)) if not on}
+    rates = {"s4d": {"log_step", "log_rates", "turning_rates"}, "s6": {"log_rates"}, "rglru": {"decay"}}
+    rates["lru"] = {"decay", "phase"}
+    assert rates.get(mixer, set()) <= spared
+    assert all(train.decayed(params)[name]["kernel"] for name in ("input", "output"))
+
+
 def test_a_field_added_later_leaves_keys_as_they_are_and_a_changed_one_does_not(monkeypatch: pytest.MonkeyPatch):
     config = train.build(tiny()).config
     before = train.identity(config)

@@ -6,7 +6,10 @@ from models import MIXERS
 STUDY = Study(
     question="Translating by one vector from encoder to decoder, how does each mixer do as sentences grow?",
     row=6,
-    fixed={"config": "translation", "model.bridge": "vector", "model.width": 32, "task.lengths": (2, 4, 8, 12)},
+    fixed={
+        "config": "translation", "model.bridge": "vector", "model.width": 32, "model.depth": 2,
+        "task.lengths": (2, 4, 8, 12),
+    },
     vary={"mixer": (*MIXERS, "rglru,attention")},
     scales={
         "smoke": Scale((0, 1), changes={"training.steps": 50, "training.eval_every": 50}),

@@ -87,6 +87,17 @@ def test_a_positive_diagonal_can_not_flip_a_sign(gates: list[float], more: list[
         assert ((np.asarray(a) >= 0) & (np.asarray(a) <= 1)).all()
 
 
+def test_the_rg_lru_with_its_gate_shut_has_a_gradient():
+    """It holds what it had; with r far below zero, 1 − a² is 0, of which a root has no derivative."""
+    x, decay = jnp.ones((3, 2)), jnp.zeros(2)
+    r = jnp.array([[-200.0, -90.0], [-50.0, -20.0], [0.0, 5.0]])
+    gradients = jax.grad(lambda *args: sum(map(jnp.sum, rg_lru(*args))), (0, 1, 2, 3))(x, r, x, decay)
+    assert all(np.isfinite(one).all() for one in gradients)
+    a, b = rg_lru(x, r, x, decay)
+    np.testing.assert_array_equal(a[0], 1)
+    assert np.abs(b[0]).max() < 1e-5
+
+
 def test_the_lru_starts_on_its_ring():
     """|a| between `smallest` and `largest`, the angle within `phase`, and evenly over the ring's area."""
     places = jnp.zeros((1, 1), jnp.int32)

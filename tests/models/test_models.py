@@ -38,6 +38,40 @@ def test_parameters_are_matched_within_5_percent(mixer: str, width: int, window:
 def test_attention_itself_is_left_at_its_width():
     assert models.resolve(model("attention", width=48), 32)["inner"] == 48
     assert models.matched_inner("attention", 20, 7) == 20
+    assert models.resolve(model("attention", width=48, positions="rope"), 32)["inner"] == 48
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"groups": 1},
+        {"groups": 2},
+        {"shared": "qk"},
+        {"shared": "qkv"},
+        {"similarity": "general"},
+        {"similarity": "additive", "bias": False},
+        {"positions": "transformer_xl"},
+        {"positions": "rope", "groups": 1},
+    ],
+    ids=str,
+)
+def test_attention_is_matched_with_plain_attention_whatever_its_options(own: dict[str, Any]):
+    fields = {"positions": own.pop("positions")} if "positions" in own else {}
+    made = models.resolve(model("attention", attention=own, **fields), 32)
+    found = models.size("attention", 64, 32, made["inner"], True, **models.fields(made, "attention"))
+    assert found / (4 * 64 * 65) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("inner", [0, 24])
+@pytest.mark.parametrize("mixer", [name for name in models.MIXERS if name != "dense"])
+def test_an_encoder_has_as_many_parameters_as_its_decoder(mixer: str, inner: int):
+    made = models.resolve(model(mixer, bridge="dot", inner=inner), 32)
+    sizes: dict[str, Any] = {"vocabulary": 8, "channels": 0, "outputs": 8, "per": "token", "separator": 1}
+    network = models.build(made, **sizes)
+    params = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 8), jnp.int32))["params"]
+    # A unit of the matrix memories is two directions of four heads.
+    there, here = (parameters(params[part]["mixer_0"]) for part in ("encoder", "decoder"))
+    assert there / here == pytest.approx(1, abs=0.08 if inner == 0 else 0.2)
 
 
 def test_resolve_fills_in_only_what_is_zero():
@@ -144,6 +178,21 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("tcn", {"tcn": {"kernel": 0}}, r"model\.tcn\.kernel=0: must be 1 or more"),
     ("delta", {"delta": {"kernel": -1}}, r"model\.delta\.kernel=-1: must be 0 or more"),
     ("linear", {"linear": {"feature": "relu"}}, r"model\.linear\.feature=relu: must be one of identity, elu, dpfp"),
+    ("lstm", {"mixer": "attention"}, r"model\.mixer=attention: .* made for another mixer .* --config=FILE:attention"),
+    ("lstm,gru,rnn", {}, r"model\.mixer=lstm,gru,rnn: 3 mixers take turns in 2 blocks, .* give model\.depth=3 or more"),
+    ("rnn", {"feedforward": float("inf")}, r"model\.feedforward=inf: .* must be a number of units, 1 or more"),
+    ("rnn", {"feedforward": float("nan")}, r"model\.feedforward=nan: .* must be a number of units, 1 or more"),
+    (
+        "rnn",
+        {"feedforward": 0.005},
+        r"model\.feedforward=0\.005: times model\.width=64, .* 1 or more, or 0 for no such",
+    ),
+    ("lstm", {"lstm": {"forget_bias": float("nan")}}, r"model\.lstm\.forget_bias=nan: must be a number"),
+    ("lru", {"lru": {"phase": 0.0}}, r"model\.lru\.phase=0\.0: must be an angle above 0"),
+    ("lru", {"lru": {"phase": float("nan")}}, r"model\.lru\.phase=nan: must be an angle above 0"),
+    ("tcn", {"tcn": {"layers": 40}}, r"model\.tcn\.layers=40: with kernel=3 .* 1,048,576 steps back; use fewer"),
+    ("tcn", {"tcn": {"layers": 10**9}}, r"model\.tcn\.layers=1000000000: .*; use fewer"),
+    ("linear", {"linear": {"feature": "dpfp", "nu": 500}}, r"model\.linear\.nu=500: .* \d+ places at most; use fewer"),
     ("lstm", {"tied": True}, r"model\.tied: .* not with 8 tokens in and 9 outputs"),
 ]
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.newton import Report, by_halves, newton, one_by_one, only_if
+from models.newton import Report, as_tree, newton, only_if, step_by_step
 from models.recurrence import CELLS, SOLVERS, Recurrence, product, unitwise
 from models.scan import boundaries, sequential
 from tests import assert_close
@@ -162,7 +162,7 @@ def test_the_linear_recurrence_can_be_solved_by_halves(whole: bool):
     shape = (STEPS, N, N) if whole else (STEPS, N)
     blocks = [[normal(10 * i + j, *shape, scale=0.5) for j in range(vectors)] for i in range(vectors)]
     r = [normal(100 + i, STEPS, N) for i in range(vectors)]
-    found, by_tree = (jax.jit(way, static_argnums=2)(blocks, r, whole) for way in (one_by_one, by_halves))
+    found, by_tree = (jax.jit(way, static_argnums=2)(blocks, r, whole) for way in (step_by_step, as_tree))
     assert_close(by_tree, found)
     assert_close([leaf[0] for leaf in found], [leaf[0] for leaf in r])
     if whole:

@@ -134,7 +134,10 @@ def test_an_open_gate_is_one_that_is_always_at_one(gate: str):
     place = "ifgo".index(gate) * N
     wide = params["input"]["bias"].at[place : place + N].set(100.0)
     expected = apply(module, {"params": params | {"input": params["input"] | {"bias": wide}}}, X)
-    found = apply(module.clone(open=gate), {"params": params}, X)
+    others = np.delete(np.arange(4 * N), np.s_[place : place + N])
+    without = {name: part[..., others] for name, part in params["input"].items()}
+    without = params | {"input": without, "recurrent": params["recurrent"][:, others]}
+    found = apply(module.clone(open=gate), {"params": without}, X)
     np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
     assert np.abs(found[0] - apply(module, {"params": params}, X)[0]).max() > 0.01
 
@@ -143,3 +146,5 @@ def test_the_forget_bias_is_a_choice():
     module = Recurrence("lstm", width=N, inner=3, forget_bias=-2.0)
     params: Any = jax.jit(partial(module.init, positions=PLACES, segments=PLACES))(jax.random.key(0), X)["params"]
     np.testing.assert_array_equal(params["input"]["bias"], [0] * 3 + [-2] * 3 + [0] * 6)
+    params = jax.jit(partial(module.clone(open="i").init, positions=PLACES, segments=PLACES))(jax.random.key(0), X)
+    np.testing.assert_array_equal(params["params"]["input"]["bias"], [-2] * 3 + [0] * 6)

@@ -148,7 +148,16 @@ def test_a_state_of_another_shape_or_kind_is_refused():
     given = {"h": jnp.ones((2, 3)), "segment": jnp.ones(2, jnp.int32)}
     assert resumed(None, empty) is empty
     assert resumed(given, empty) is given
-    for wrong in ({**given, "h": jnp.ones((1, 3))}, {"h": given["h"]}, {**given, "c": given["h"]}, (given["h"],)):
+    coarse = {**given, "h": jnp.ones((2, 3), jnp.bfloat16)}
+    assert resumed(coarse, empty) is coarse
+    for wrong in (
+        {**given, "h": jnp.ones((1, 3))},
+        {"h": given["h"]},
+        {**given, "c": given["h"]},
+        (given["h"],),
+        {**given, "h": jnp.ones((2, 3), complex)},
+        {**given, "segment": jnp.ones(2)},
+    ):
         with pytest.raises(ValueError, match="can't be gone on from here; this mixer and batch have") as caught:
             resumed(wrong, empty)
         assert "\n" not in str(caught.value)

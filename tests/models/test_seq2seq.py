@@ -189,6 +189,19 @@ def test_source_padding_changes_nothing(network: nn.Module):
         close(decode(network, encode(network, source, segments), TARGET)[0], expected)
 
 
+def test_target_padding_changes_nothing():
+    """Where it stands within the target: a token's position counts tokens."""
+    network = make("attention", "scaled", halves=False)
+    inputs, segments = rows([3, 2, 4])
+    expected, _ = whole(network, inputs, segments)
+    gap = 6
+    apart, there = (jnp.insert(a, gap, 0, axis=1)[:, :ROW] for a in (inputs, segments))
+    found, _ = whole(network, apart, there)
+    close(found[:, :gap], expected[:, :gap])
+    real = np.asarray(segments[:, gap:-1]) != 0
+    close(found[:, gap + 1 :][real], expected[:, gap:-1][real])
+
+
 def test_nothing_looks_ahead_and_the_source_knows_nothing_of_the_target(network: nn.Module):
     """Another token at t changes what is said from t on, and not one bit before it or of the memory."""
     inputs, segments = rows([S, S, S])
@@ -279,12 +292,13 @@ def test_split_and_joined_against_their_definition():
     logits = random.normal(size=(60, steps, 2)).astype(np.float32)
     for halves in (False, True):
         sources, targets = (4, 5) if halves else (steps, steps)
-        pairs = jax.jit(jax.vmap(partial(split, separator=SEPARATOR, halves=halves)))(cases, segments)
+        places = np.maximum(segments.cumsum(axis=1) - 1, 0)
+        pairs = jax.jit(jax.vmap(partial(split, separator=SEPARATOR, halves=halves)))(cases, places, segments)
         outputs = jax.jit(jax.vmap(partial(joined, steps=steps)))(logits[:, :targets], pairs)
         fitted = 0
         for i, (row, segment) in enumerate(zip(cases, segments, strict=True)):
-            places = [p for p in range(steps) if row[p] == SEPARATOR and segment[p]]
-            start = places[0] if places else steps
+            found = [p for p in range(steps) if row[p] == SEPARATOR and segment[p]]
+            start = found[0] if found else steps
             pair = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), pairs)
             fits = not segment[sources:start].any() and not segment[start + targets :].any()
             assert (pair.fits, pair.start) == (fits, start)
@@ -298,6 +312,8 @@ def test_split_and_joined_against_their_definition():
             rest = min(steps - start, targets)
             np.testing.assert_array_equal(pair.target_segments[:rest], segment[start : start + rest])
             np.testing.assert_array_equal(pair.target[:rest], row[start : start + rest])
+            real = segment[start : start + rest] != 0
+            np.testing.assert_array_equal(pair.target_positions[:rest][real], np.arange(real.sum()))
             assert not pair.target_segments[rest:].any()
             np.testing.assert_array_equal(outputs[i, :start], np.zeros((start, 2)))
             np.testing.assert_array_equal(outputs[i, start : start + rest], logits[i, :rest])
@@ -369,6 +385,21 @@ def trained() -> tuple[nn.Module, Any]:
 @pytest.fixture(scope="module")
 def unseen() -> Any:
     return jax.jit(lambda: TASK.sample(jax.random.key(2), 64, TASK.max_length, TASK.max_length))()
+
+
+def test_a_foreign_state_is_refused():
+    """One of a plain network, of no network, or the memory of another bridge."""
+    network: Any = make("gru", "vector")
+    inputs, segments = rows([3, 2, 4])
+    _, state = whole(network, inputs, segments)
+    for wrong in (state["mixers"], {"mixers": state["mixers"]}, 3):
+        with pytest.raises(ValueError, match="this state is none of an encoder–decoder"):
+            whole(network, inputs, segments, state=wrong)
+    with pytest.raises(ValueError, match="a dict can't be gone on from here"):
+        call(network, "decode", state["memory"], TARGET, state=state, positions=TARGET, segments=TARGET)
+    other: Any = make("gru", "additive")
+    with pytest.raises(ValueError, match="this memory of a source is none of a decoder with bridge=additive"):
+        decode(other, state["memory"], TARGET)
 
 
 def test_it_learns_to_translate_and_whence(trained: Any, unseen: Any):

@@ -236,6 +236,49 @@ def test_a_mean_over_the_sequence_can_not_be_streamed():
         jax.eval_shape(partial(network.apply, params, positions=ones, segments=ones), X, state=state)
 
 
+def test_a_label_is_not_streamed_from_padding():
+    """A row that ended in an earlier call has its answer from there; a later one, of padding, knows it no more."""
+    network = make(per="sequence")
+    params, ones, none = transparent(network), jnp.ones((4, 3), int), jnp.zeros((1, 3), int)
+    call = jax.jit(network.apply)
+    _, state = call(params, X[:, :3], positions=ones, segments=ones)
+    y, _ = call(params, X[:, 3:], state=state, positions=ones, segments=jnp.concatenate([none, ones[1:]]))
+    assert np.isnan(y[0]).all()
+    np.testing.assert_allclose(y[1:], 3 * X[1:, 5], rtol=1e-6)
+
+
+def test_what_can_not_be_gone_on_from_is_refused():
+    """A state of another depth, of no network, or of one that looks both ways."""
+    network = make(mixers=(partial(Attention, inner=D, max_length=STEPS, heads=2),), depth=2)
+    both = make(mixers=(partial(Attention, inner=D, max_length=STEPS, heads=2, causal=False),), depth=2)
+    params, ones = drawn(network), jnp.ones((4, STEPS), jnp.int32)
+    call = partial(network.apply, params, X, positions=ones, segments=ones)
+    state = jax.eval_shape(call)[1]
+    assert len(jax.eval_shape(lambda state: call(state=state), state)[1]) == 2
+    for wrong, message in (
+        (state[:1], "1 states can't be gone on from here; this network of depth 2 has as many"),
+        (state * 2, "4 states can't be gone on from here"),
+        ({"memory": state}, "a dict can't be gone on from here"),
+        (({}, {}), "this mixer and batch have"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            jax.eval_shape(partial(call, state=wrong))
+    _, state = jax.eval_shape(partial(both.apply, params), X)
+    assert state == (None, None)
+    with pytest.raises(ValueError, match="sees the whole sequence at once and can't be streamed"):
+        jax.eval_shape(partial(both.apply, params, positions=ones, segments=ones), X, state=state)
+
+
+@pytest.mark.parametrize("positions", ["learned", "randomised"])
+def test_padding_past_the_table_of_positions_changes_nothing(positions: str):
+    """There a token has nan for a position, which attention would let through at weight 0."""
+    mixer = partial(Attention, inner=D, max_length=4, heads=2)
+    network = make(mixers=(mixer,), depth=2, positions=positions, max_length=4)
+    params, places = drawn(network, X[:, :4]), jnp.broadcast_to(jnp.arange(STEPS), (4, STEPS))
+    y = run(network, params, positions=places, segments=(places < 4).astype(int))
+    np.testing.assert_allclose(y[:, :4], run(network, params, X[:, :4]), atol=1e-6)
+
+
 def test_outputs_are_float32_whatever_the_type_inside():
     network = make(dtype=jnp.bfloat16)
     y, state = jax.eval_shape(network.apply, transparent(network), X)

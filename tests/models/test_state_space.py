@@ -81,8 +81,8 @@ def test_gradients_are_finite_differences():
         b, rates = jnp.asarray(random.normal(size=(STEPS, S))), jnp.asarray(random.normal(size=(N, S)))
         check_grads(jax.jit(lambda *args: scanned(*s6(*args))), (u, step, b, rates), order=1, modes=["rev"])
 
-        def response(u, log_step, log_real, imaginary):
-            a, b = s4d(log_step, log_real, imaginary)
+        def response(u, log_step, log_rates, turning_rates):
+            a, b = s4d(log_step, log_rates, turning_rates)
             drive = u[..., None] * b
             h = scanned(jnp.broadcast_to(a, drive.shape), drive)
             return h.real, h.imag

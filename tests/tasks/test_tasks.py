@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tasks import TASKS, Batch, Task
+from tasks.batch import accuracy, cross_entropy
 
 RANDOM = np.random.default_rng(0)
 SUBSETS = {"train": 40, "validation": 10, "test": 20}
@@ -69,6 +70,10 @@ def test_protocol(name: str):
         if task.vocabulary:
             assert 0 <= batch.inputs.min() <= batch.inputs.max() < task.vocabulary
 
+    if task.next_tokens:
+        tokens, counts = np.asarray(whole.inputs), np.asarray(whole.weights[:, :-1]) > 0
+        assert (np.asarray(whole.targets[:, :-1]) == tokens[:, 1:])[counts].mean() > 0.5
+
     for split in task.splits.values():
         assert split.length == task.max_length
         drawn = jax.eval_shape(partial(task.sample, key, split.examples, split.length, split.length, split.subset))
@@ -80,6 +85,16 @@ def test_protocol(name: str):
     assert np.isfinite(measured).all()
     assert task.best in ("min", "max")
     assert task.baseline[1] >= 0
+
+
+def test_no_answer_is_no_wrong_answer():
+    """Outputs of nan score nan, but where they count for nothing."""
+    targets = jnp.array([[0, 1, 1]])
+    outputs = jax.nn.one_hot(targets, 2).at[0, 1].set(jnp.nan)
+    batch = Batch(targets, targets, jnp.array([[1.0, 0.0, 1.0]]), targets, targets)
+    assert accuracy(outputs, batch) == 1
+    assert np.isfinite(cross_entropy(outputs, batch))
+    assert np.isnan(accuracy(outputs, batch._replace(weights=jnp.ones((1, 3)))))
 
 
 @pytest.mark.parametrize("name", TASKS)
