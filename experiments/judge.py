@@ -78,7 +78,8 @@ def judge(study: Study, lines: Sequence[Line], scale: str) -> list[Verdict]:
     """A verdict on each claim.
 
     "reproduced": every comparison has the margin, and its direction is sure: p ≤ 0.05 after Holm's correction for all
-    comparisons of the study. "trend only": all point the right way, but not so far or not so surely. Where two things
+    comparisons of the study (of one seed nothing is sure; a measure of it against a number is taken as it is, for what
+    is counted or fitted has no spread). "trend only": all point the right way, but not so far or not so surely. Where two things
     are claimed to be near, the interval must lie inside the margin, or for a trend the mean. A comparison that lost a
     seed to divergence carries no verdict: what is lost is no sample left out at random.
     """
@@ -89,9 +90,9 @@ def judge(study: Study, lines: Sequence[Line], scale: str) -> list[Verdict]:
     where = f"{scale} scale, {seeds} seed{'s' * (seeds != 1)}"
     verdicts = []
     for claim, some in zip(study.claims, compared, strict=True):
-        sure = [(one, next(corrected)) for one in some]
-        told_of = evidence(claim, sure, bounds(lines, claim.metric))
-        verdicts.append(Verdict(claim.text, decided(study, claim, sure), told_of, where))
+        judged = [(one, next(corrected)) for one in some]
+        told_of = evidence(claim, judged, bounds(lines, claim.metric))
+        verdicts.append(Verdict(claim.text, decided(study, claim, judged), told_of, where))
     return verdicts
 
 
@@ -106,7 +107,7 @@ def decided(study: Study, claim: Claim, some: Sequence[tuple[Comparison, float]]
         # What is held against a number has its margin in the number: it may lie on it.
         ahead = [sign * one.gap.mean for one, _ in some]
         alone = isinstance(claim.right, int | float)
-        inside = [gap >= claim.margin and (alone or p <= SURE) for gap, (_, p) in zip(ahead, some, strict=True)]
+        inside = [gap >= claim.margin and sure(p, alone) for gap, (_, p) in zip(ahead, some, strict=True)]
         trend = [gap > 0 for gap in ahead]
         if alone:
             edges = [one.gap.low if claim.at_most else one.gap.high for one, _ in some]
@@ -114,6 +115,11 @@ def decided(study: Study, claim: Claim, some: Sequence[tuple[Comparison, float]]
     if all(inside):
         return "proxy" if study.proxy else "reproduced"
     return "trend only" if all(trend) else "not reproduced"
+
+
+def sure(p: float, alone: bool) -> bool:
+    """Whether a direction is, by a corrected p; `alone` is what is held against a number, and may be of one seed."""
+    return p <= SURE or (alone and math.isnan(p))
 
 
 def evidence(
@@ -133,7 +139,7 @@ def evidence(
         if claim.within is not None:
             return False, False, -abs(one.gap.mean)
         ahead = sign * one.gap.mean
-        return ahead >= claim.margin, alone or p <= SURE, ahead
+        return ahead >= claim.margin, sure(p, alone), ahead
 
     one, p = min(some, key=holding)
     name = "" if claim.metric == "test" else f"{claim.metric} "
@@ -145,6 +151,7 @@ def evidence(
     elif math.isfinite(one.gap.low) and one.gap.low < one.gap.high:
         low, high = max(one.gap.low + one.right, inside[0]), min(one.gap.high + one.right, inside[1])
         parts[0] += f" [{short(low)}, {short(high)}]"
+        parts += [f"p {short(p)}"] if p > SURE else []
     if len(some) > 1:
         parts.append(f"the weakest of {len(some)}")
     if claim.margin and one.spread and math.isfinite(one.spread) and isinstance(one.right, dict) and p > SURE:

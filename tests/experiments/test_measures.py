@@ -122,6 +122,7 @@ def test_similar_tokens_with_one_matrix_for_query_and_key_get_the_higher_weights
         "task__pairs": 4,
         "model__attention__heads": 1,
         "model__attention__shared": "qk",
+        "model__inner": 8,
         "model__norm": "none",
     }
     of = run("attention", model__positions="none", **fields)
