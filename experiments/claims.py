@@ -44,6 +44,7 @@ class Found(NamedTuple):
     study: Study
     lines: list[Line]
     verdicts: list[Verdict]
+    older: int  # lines that the code as it is now would not take for its own
 
 
 def found(scale: str = "quick") -> list[Found]:
@@ -53,7 +54,7 @@ def found(scale: str = "quick") -> list[Found]:
         one = study.load(name)
         if one.row and findings.record(name, scale).exists():
             lines = findings.recorded(name, one, scale)
-            some.append(Found(name, one, lines, judge.judge(one, lines, scale)))
+            some.append(Found(name, one, lines, judge.judge(one, lines, scale), findings.older(one, scale, lines)))
     return sorted(some, key=lambda each: (each.study.row, each.name))
 
 
@@ -80,7 +81,8 @@ def document(some: list[Found]) -> str:
         where = each.verdicts[0].scale if each.verdicts else ""
         parts += [
             "",
-            f"{where[:1].upper()}{where[1:]}; `python -m experiments.run --study={each.name}` repeats it.",
+            f"{where[:1].upper()}{where[1:]}; `python -m experiments.run --study={each.name}` repeats it."
+            + f" {each.older} of {len(each.lines)} cells are of older code." * bool(each.older),
             "",
         ]
     return "\n".join(parts)

@@ -8,6 +8,7 @@ from typing import Any
 
 import records
 from experiments import charts, judge, report, runner
+from experiments import study as grid
 from experiments.charts import Chart, Dots, band
 from experiments.comparison import RECORDS
 from experiments.report import Report, Section, Table
@@ -104,7 +105,8 @@ def learning_curves(lines: Sequence[Line], folder: Path) -> Chart | None:
             if not (run / "group.json").exists():
                 return None
             group = records.read_json(run / "group.json")
-            at = list(zip(group["seeds"], group["learning_rates"], strict=True)).index((line.seed, line.rate))
+            members = list(zip(group["seeds"], group["learning_rates"], strict=True))
+            at = members.index((line.seed, records.plain(line.rate)))
             for row in records.read_metrics(run / "metrics.jsonl"):
                 if row["split"] == "test" and (value := row[line.cell["metric"]][at]) is not None:
                     curves.setdefault(row["step"], []).append(value)
@@ -140,7 +142,7 @@ def summary(study: Study, lines: Sequence[Line]) -> Table:
             found = judge.estimate(mine, setting, "test")
             lived = [v for v in judge.values(mine, setting, "test").values() if math.isfinite(v)]
             row += [format_interval(found) if lived else "all diverged"]
-            row += [f"{interquartile_mean(lived):.3f}" if lived else "–"]
+            row += [f"{interquartile_mean(lived):.3f}" if len(lived) > 3 else "–"]
         for name in plain:
             found = judge.estimate(mine, setting, name)
             row.append(format_interval(found) if found.n else "–")
@@ -152,7 +154,7 @@ def summary(study: Study, lines: Sequence[Line]) -> Table:
         rows.append(row)
     seeds = len({line.seed for line in lines})
     return Table("Every setting", header, rows, f"Mean and 95 % interval over {seeds} seeds; “middle half” is the "
-                 f"interquartile mean, which one failed seed does not move.")  # fmt: skip
+                 f"interquartile mean of four seeds or more, which one that failed does not move.")  # fmt: skip
 
 
 def curves_table(lines: Sequence[Line], metric: str) -> Table:
@@ -183,7 +185,7 @@ def page(name: str, study: Study, scale: str, lines: Sequence[Line], shown: Char
         why = "Validation score of each rate, on seeds that are not reported."
         sections.append(Section("How the learning rates were chosen", why, [], [rates_table(chosen)]))
     first = judge.reported(lines)[0].cell
-    revisions = sorted({line.cell["revision"][:12] for line in lines})
+    revisions = sorted({runner.short(line.cell["revision"]) for line in lines})
     seconds = sum(float(line.cell["seconds"]) for line in lines)
     configs: dict[str, Any] = {}
     for line in judge.reported(lines):
@@ -210,17 +212,20 @@ def rates_table(lines: Sequence[Line]) -> Table:
         found = []
         for rate in rates:
             some = [line.value("validation") for line in lines if line.labels == setting and line.rate == rate]
-            found.append(f"{sum(some) / len(some):.4g}" if some else "–")
+            lived = [value for value in some if math.isfinite(value)]
+            dead = f" ({len(some) - len(lived)} of {len(some)} diverged)" * (len(lived) < len(some))
+            found.append(f"{sum(lived) / len(lived):.4g}{dead}" if lived else dead.strip() or "–")
         rows.append([word(setting, settings), *found])
     return Table("Validation score by learning rate", ["setting", *(f"{rate:g}" for rate in rates)], rows)
 
 
-def write(name: str, study: Study, scale: str, lines: Sequence[Line], folder: Path) -> list[Path]:
-    """The page, the table as CSV and Parquet, and the picture as SVG, PDF and PNG, in `folder`/NAME-SCALE/."""
+def write(name: str, study: Study, scale: str, lines: Sequence[Line], folder: Path, some: bool = False) -> list[Path]:
+    """The page, the table as CSV and Parquet, and the picture as SVG, PDF and PNG, in `folder`/NAME-SCALE/; of `some`
+    of its settings in NAME-SCALE-some/."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    into = folder / f"{name}-{scale}"
+    into = folder / f"{name}-{scale}{'-some' * some}"
     into.mkdir(parents=True, exist_ok=True)
     header, rows = runner.table(lines)
     records.write_csv(into / "cells.csv", header, rows)
@@ -244,8 +249,18 @@ def plain_column(values: Sequence[Any]) -> list[Any]:
 
 
 def recorded(name: str, study: Study, scale: str) -> list[Line]:
-    """The lines of the study's record in the repository; none where there is no record."""
+    """The lines of the study's record in the repository."""
     return runner.lines_of(records.read_csv(record(name, scale)), study, study.scales[scale])
+
+
+def older(study: Study, scale: str, lines: Sequence[Line]) -> int:
+    """How many of these cells the code as it is now would not take for its own: VERSIONs or settings have changed."""
+    configs = {repr(one.labels): one.config for one in grid.settings(study, study.scales[scale])}
+    return sum(
+        repr(line.labels) not in configs
+        or line.cell["key"] != runner.key(configs[repr(line.labels)], line.seed, line.rate, study.trained)
+        for line in lines
+    )
 
 
 def write_record(name: str, scale: str, lines: Sequence[Line]) -> Path:

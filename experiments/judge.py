@@ -10,13 +10,17 @@ from experiments import statistics
 from experiments.report import Verdict
 from experiments.runner import Line
 from experiments.statistics import Interval, difference, format_interval, interval
-from experiments.study import SLOPE, TRAINED, Claim, Labels, Study, pairs, told
+from experiments.study import SLOPE, TRAINED, Claim, Labels, Study, every, pairs, told
 
 SURE = 0.05  # the largest p, corrected, at which a difference counts as seen
 
 
 class Comparison(NamedTuple):
-    """Two settings, or one and a number, on a metric: `gap` is left − right, `p` how often chance does as much."""
+    """Two settings, or one and a number, on a metric: `gap` is left − right, `p` how often chance does as much.
+
+    `edges` are those of its interval by Student's t, which decide where an interval does; `gap` has the bootstrap's
+    from ten seeds on.
+    """
 
     left: Labels
     right: Labels | float
@@ -26,6 +30,7 @@ class Comparison(NamedTuple):
     lost: int  # seeds that diverged or have no such number
     means: tuple[float, float]
     spread: float
+    edges: tuple[float, float] = (math.nan, math.nan)
 
 
 def value(line: Line, metric: str) -> float:
@@ -70,7 +75,9 @@ def compare(claim: Claim, lines: Sequence[Line]) -> list[Comparison]:
         gap = difference(x, y, paired=True)
         p = statistics.p_value(x, y, paired=True)
         spread = float(np.std(x - y, ddof=1)) if len(seeds) > 1 else math.nan
-        found.append(Comparison(left, right, gap, p, statistics.effect(x, y), lost, (x.mean(), y.mean()), spread))
+        edges = difference(x, y, paired=True, bootstrapped=False)[1:3]
+        means = x.mean(), y.mean()
+        found.append(Comparison(left, right, gap, p, statistics.effect(x, y), lost, means, spread, edges))
     return found
 
 
@@ -78,20 +85,27 @@ def judge(study: Study, lines: Sequence[Line], scale: str) -> list[Verdict]:
     """A verdict on each claim.
 
     "reproduced": every comparison has the margin, and its direction is sure: p ≤ 0.05 after Holm's correction for all
-    comparisons of the study (of one seed nothing is sure; a measure of it against a number is taken as it is, for what
-    is counted or fitted has no spread). "trend only": all point the right way, but not so far or not so surely. Where two things
-    are claimed to be near, the interval must lie inside the margin, or for a trend the mean. A comparison that lost a
-    seed to divergence carries no verdict: what is lost is no sample left out at random.
+    comparisons of the study. "trend only": all point the right way, but not so far or not so surely. Where two things
+    are claimed to be near, or one to be no worse than another but for a margin, the interval must lie inside, or for a
+    trend the mean. Of one seed nothing is sure, but what is counted or fitted in a model, which has no spread.
+
+    A claim that lost a seed to divergence, or some of whose settings were not run, carries no verdict: what is lost is
+    no sample left out at random.
     """
     compared = [compare(claim, lines) for claim in study.claims]
     flat = [one for some in compared for one in some]
     corrected = iter(statistics.holm([one.p for one in flat])) if flat else iter(())
     seeds = len({line.seed for line in reported(lines)})
     where = f"{scale} scale, {seeds} seed{'s' * (seeds != 1)}"
+    grid = every(study, study.scales[scale]) if study.vary else []
     verdicts = []
     for claim, some in zip(study.claims, compared, strict=True):
         judged = [(one, next(corrected)) for one in some]
-        told_of = evidence(claim, judged, bounds(lines, claim.metric))
+        wanted = len(list(pairs(claim, grid)))
+        if len(some) < wanted:
+            verdicts.append(Verdict(claim.text, "not run", f"{len(some)} of its {wanted} comparisons were run", where))
+            continue
+        told_of = evidence(claim, judged, len(flat), bounds(lines, claim.metric))
         verdicts.append(Verdict(claim.text, decided(study, claim, judged), told_of, where))
     return verdicts
 
@@ -99,49 +113,63 @@ def judge(study: Study, lines: Sequence[Line], scale: str) -> list[Verdict]:
 def decided(study: Study, claim: Claim, some: Sequence[tuple[Comparison, float]]) -> str:
     if not some or any(one.lost for one, _ in some):
         return "not run"
-    if claim.within is not None:
-        inside = [max(abs(edge) for edge in one.gap[:3]) <= claim.within for one, _ in some]
-        trend = [abs(one.gap.mean) <= claim.within for one, _ in some]
-    else:
-        sign = -1 if claim.at_most else 1
-        # What is held against a number has its margin in the number: it may lie on it.
-        ahead = [sign * one.gap.mean for one, _ in some]
-        alone = isinstance(claim.right, int | float)
-        inside = [gap >= claim.margin and sure(p, alone) for gap, (_, p) in zip(ahead, some, strict=True)]
-        trend = [gap > 0 for gap in ahead]
-        if alone:
-            edges = [one.gap.low if claim.at_most else one.gap.high for one, _ in some]
-            trend = [gap >= 0 or sign * edge >= 0 for gap, edge in zip(ahead, edges, strict=True)]
-    if all(inside):
+    if all(holds(claim, one, p) for one, p in some):
         return "proxy" if study.proxy else "reproduced"
-    return "trend only" if all(trend) else "not reproduced"
+    return "trend only" if all(points(claim, one) for one, _ in some) else "not reproduced"
 
 
-def sure(p: float, alone: bool) -> bool:
-    """Whether a direction is, by a corrected p; `alone` is what is held against a number, and may be of one seed."""
-    return p <= SURE or (alone and math.isnan(p))
+def holds(claim: Claim, one: Comparison, p: float) -> bool:
+    """Whether a comparison has what is claimed, for sure."""
+    low, high = one.edges
+    if one.gap.n == 1 and claim.metric.removeprefix(SLOPE).split("@")[0] not in TRAINED:
+        low = high = one.gap.mean  # counted or fitted
+        p = 0.0
+    if claim.within is not None:
+        return max(-low, high) <= claim.within
+    ahead, behind = (-one.gap.mean, -high) if claim.at_most else (one.gap.mean, low)
+    if claim.margin < 0:
+        return behind >= claim.margin
+    # What is held against a number has its margin in the number: without any spread it may lie on it.
+    on_it = isinstance(claim.right, int | float) and low == high
+    return ahead >= claim.margin and (p <= SURE or on_it)
+
+
+def points(claim: Claim, one: Comparison) -> bool:
+    """Whether a comparison points the way that is claimed; of one with a number, whether its interval reaches it."""
+    if claim.within is not None:
+        return abs(one.gap.mean) <= claim.within
+    ahead, best = (-one.gap.mean, -one.edges[0]) if claim.at_most else (one.gap.mean, one.edges[1])
+    if isinstance(claim.right, int | float):
+        return ahead >= 0 or best >= 0
+    return ahead >= claim.margin if claim.margin < 0 else ahead > 0
 
 
 def evidence(
-    claim: Claim, some: Sequence[tuple[Comparison, float]], inside: tuple[float, float] = statistics.ANYTHING
+    claim: Claim,
+    some: Sequence[tuple[Comparison, float]],
+    comparisons: int = 1,
+    inside: tuple[float, float] = statistics.ANYTHING,
 ) -> str:
-    """The comparison that supports the claim least, in figures, and how many there are."""
+    """The comparison that supports the claim least, in figures, and how many there are.
+
+    `comparisons` is how many the study makes in all, which its p values are corrected for.
+    """
     if not some:
         return "none of its settings was run"
     if lost := [one for one, _ in some if one.lost]:
-        return f"{told(lost[0].left)}: {lost[0].lost} seeds diverged or have no {claim.metric}"
+        sides = told(lost[0].left) + (f" against {told(lost[0].right)}" if isinstance(lost[0].right, dict) else "")
+        return f"{sides}: {lost[0].lost} seeds diverged or have no {claim.metric}"
     sign = -1 if claim.at_most else 1
-    alone = isinstance(claim.right, int | float)
 
-    def holding(pair: tuple[Comparison, float]) -> tuple[bool, bool, float]:
-        """What holds of a comparison: its margin, that it is sure, and how far it is ahead."""
+    def support(pair: tuple[Comparison, float]) -> tuple[bool, bool, float]:
+        """Whether a comparison holds, whether it points the right way, and how far."""
         one, p = pair
         if claim.within is not None:
-            return False, False, -abs(one.gap.mean)
-        ahead = sign * one.gap.mean
-        return ahead >= claim.margin, sure(p, alone), ahead
+            far = max((abs(edge) for edge in (*one.edges, one.gap.mean) if math.isfinite(edge)), default=math.inf)
+            return holds(claim, one, p), points(claim, one), -far
+        return holds(claim, one, p), points(claim, one), sign * one.gap.mean
 
-    one, p = min(some, key=holding)
+    one, p = min(some, key=support)
     name = "" if claim.metric == "test" else f"{claim.metric} "
     parts = [f"{name}{told(one.left)} {short(one.means[0])}"]
     if isinstance(one.right, dict):
@@ -154,8 +182,9 @@ def evidence(
         parts += [f"p {short(p)}"] if p > SURE else []
     if len(some) > 1:
         parts.append(f"the weakest of {len(some)}")
-    if claim.margin and one.spread and math.isfinite(one.spread) and isinstance(one.right, dict) and p > SURE:
-        parts.append(f"the margin would need {statistics.seeds_needed(one.spread, claim.margin)} seeds")
+    if claim.margin > 0 and isinstance(one.right, dict) and one.spread > 0 and p > SURE:
+        level = 1 - SURE / max(comparisons, 1)
+        parts.append(f"the margin would need {statistics.seeds_needed(one.spread, claim.margin, level=level)} seeds")
     return ", ".join(parts)
 
 

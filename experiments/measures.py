@@ -317,6 +317,7 @@ def parameters(run: train.Run) -> Callable[[Any, int], Found]:
 ORDER = (reach, permuted, longer, affine, bits)
 LOOKS = (aligned, similar, similar_before, similar_gain, coupled, diverse)
 COSTS = (step_time, step_depth, stream_time, state, parameters)
+TIMED = {"step time", "stream time"}  # what else the machine does shows in these
 MEASURES: dict[str, Measure] = {f.__name__.replace("_", " "): f for f in (*ORDER, *LOOKS, *COSTS)}
 
 

@@ -46,10 +46,13 @@ def chosen(words: Sequence[str], study: Study) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     axis = ""
     for word in words:
-        name, given, label = word.rpartition("=")
-        if given:
-            axis = next((one for one in study.vary if name in (one, one.split(".")[-1])), name)
-        elif not axis:
+        name, given, label = word.partition("=")
+        known = next((one for one in study.vary if name in (one, one.split(".")[-1])), None)
+        if given and (known or not axis):
+            axis = known or name
+        elif axis:
+            label = word  # which may have a = in it
+        else:
             raise ValueError(
                 f"--filter={','.join(words)}: write AXIS=LABEL,LABEL with AXIS one of {', '.join(study.vary)}"
             )
@@ -57,14 +60,16 @@ def chosen(words: Sequence[str], study: Study) -> dict[str, list[str]]:
     return found
 
 
-def dry_run(name: str, study: Study, scale: Scale, folder: Path, chosen_labels: Mapping[str, Sequence[str]]) -> str:
+def dry_run(
+    name: str, study: Study, scale: Scale, folder: Path, data: str, chosen_labels: Mapping[str, Sequence[str]]
+) -> str:
     """What would be run: cells and programs, and what they would take, as far as earlier cells tell."""
     with runner.opened(folder) as store:
         some = settings(study, scale, chosen_labels)
-        jobs = runner.groups(store, runner.to_choose(study, scale, some), (), study, "data")
+        jobs = runner.groups(store, runner.to_choose(study, scale, some), (), study, data)
         # Which rate will be best is not known yet; each costs the same.
         wanted = runner.to_report(scale, some, [runner.rates(one, scale)[0] for one in some])
-        jobs += runner.groups(store, wanted, study.measured, study, "data")
+        jobs += runner.groups(store, wanted, study.measured, study, data)
         known = [cell for cell in store.cells.values() if cell["steps"]]
     known += [line.cell | {"steps": float(line.cell["steps"])} for line in all_recorded() if line.cell["steps"] != "0"]
     rate = {mixer: spread.median(found) for mixer, found in speeds(known).items()}
@@ -158,14 +163,19 @@ def main() -> None:
     if args.table:
         if not findings.record(args.study, args.scale).exists():
             raise ValueError(f"there is no record of {args.study} at scale {args.scale}; run it with --record")
-        return show(args.study, study, args.scale, findings.recorded(args.study, study, args.scale))
+        lines = findings.recorded(args.study, study, args.scale)
+        if old := findings.older(study, args.scale, lines):
+            print(f"{old} of these {len(lines)} cells are of older code; run the study with --record to renew them\n")
+        return show(args.study, study, args.scale, lines)
     if args.dry_run:
-        return print(dry_run(args.study, study, scale, folder, some))
+        return print(dry_run(args.study, study, scale, folder, args.data_dir, some))
     execute = runner.one_by_one
     if args.executor == "ray":
         from experiments import cluster
 
-        execute = cluster.executor(args.address, args.cpus)
+        execute = cluster.executor(args.address, args.cpus, args.gpus)
+    if args.regroup:
+        execute = partial(regrouped, execute)
     if args.record and some:
         raise ValueError("--record: writes the whole study, so it goes without --filter")
     how = args.how or ("measured" if args.scale == "full" else "auto")
@@ -173,11 +183,16 @@ def main() -> None:
     lines = runner.run(study, scale, folder, data_dir=args.data_dir, how=how, execute=execute, chosen=some, say=say)
     print()
     show(args.study, study, args.scale, lines)
-    files = findings.write(args.study, study, args.scale, lines, folder)
+    files = findings.write(args.study, study, args.scale, lines, folder, some=bool(some))
     if args.record:
         files.append(findings.write_record(args.study, args.scale, lines))
     print("wrote " + ", ".join(str(path) for path in files))
     return None
+
+
+def regrouped(execute: runner.Execute, jobs: Sequence[runner.Job]) -> Any:
+    """The same, with groups that were begun on more devices gone on with on those that there are."""
+    return execute([job._replace(regroup=True) for job in jobs])
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
@@ -201,6 +216,12 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     )
     flags.DEFINE_float(
         "cpus", 1, "Cores that a group of cells asks a Ray cluster for.", lower_bound=0, flag_values=values
+    )
+    flags.DEFINE_float(
+        "gpus", 0, "GPUs that a group of cells asks a Ray cluster for.", lower_bound=0, flag_values=values
+    )
+    flags.DEFINE_bool(
+        "regroup", False, "Go on with groups that were begun on more devices than there are.", flag_values=values
     )
     flags.DEFINE_enum(
         "how",

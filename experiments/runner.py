@@ -38,6 +38,7 @@ class Job(NamedTuple):
     measured: tuple[str, ...]
     trained: bool
     data_dir: str
+    regroup: bool = False
 
 
 class Line(NamedTuple):
@@ -191,13 +192,19 @@ def work(job: Job) -> list[dict[str, Any]]:
     directory = Path(job.directory)
     if job.trained:
         result = train.train(
-            job.config, directory, data_dir=job.data_dir, name=job.name, save_seconds=10, tensorboard=False
+            job.config,
+            directory,
+            data_dir=job.data_dir,
+            name=job.name,
+            save_seconds=10,
+            tensorboard=False,
+            regroup=job.regroup,
         )
         members, cost = result["replicas"], result["cost"]
         environment = records.read_json(directory / "environment.json")[-1]
         params = checkpoint.members(directory) if job.measured else [None] * len(members)
         group = records.read_json(directory / "group.json")
-        how = f"{group['how']} on {group['devices']}"
+        how = f"{group['how']} on {group['devices']}" + f" × {group['shards']}" * (group["shards"] > 1)
     else:
         group = train.form_group(job.config)
         pairs = zip(group.seeds, group.learning_rates, strict=True)
@@ -338,7 +345,7 @@ def table(lines: Sequence[Line]) -> tuple[list[str], list[list[Any]]]:
             "seed": line.seed,
             "learning_rate": line.rate,
             "chance": f"{cell['chance']:.6g}",
-            "revision": cell["revision"][:12],
+            "revision": short(cell["revision"]),
         }
         cell |= {name: f"{cell[name]:.3g}" for name in ("seconds", "training_seconds")}
         values = [line.cell["metrics"].get(name) for name in metrics]
@@ -347,6 +354,11 @@ def table(lines: Sequence[Line]) -> tuple[list[str], list[list[Any]]]:
             + ["" if value is None else f"{value:.6g}" for value in values]
         )
     return [*axes, *COLUMNS, *metrics], rows
+
+
+def short(revision: str) -> str:
+    """Twelve digits of a commit, and the "+" that says that the source had changed since."""
+    return revision[:12] + "+" * revision.endswith("+")
 
 
 def by_x(metric: str) -> tuple[str, float]:

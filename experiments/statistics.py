@@ -62,8 +62,9 @@ def difference(
     level: float = 0.95,
     bounds: tuple[float, float] = ANYTHING,
     seed: int = 0,
+    bootstrapped: bool = True,
 ) -> Interval:
-    """mean(a) − mean(b) with its interval, as `interval` makes it.
+    """mean(a) − mean(b) with its interval, as `interval` makes it, or by t however many values there are.
 
     `paired`: a[i] and b[i] share a seed (same data, same order), and the spread is that of a[i] − b[i]; otherwise
     Welch's t, which lets the variances differ. Raises ValueError as `interval` does, and for pairs that do not match.
@@ -77,7 +78,7 @@ def difference(
     same = _identical(a - b, scale=max(np.abs(a).max(), np.abs(b).max())) if paired else _identical(a) and _identical(b)
     if same:
         return Interval(mean, mean, mean, n, "no spread seen")
-    if n >= ENOUGH:
+    if n >= ENOUGH and bootstrapped:
         samples = (a - b,) if paired else (a, b)
         found, method = _bootstrap(samples, np.mean if paired else _gap, level, seed)
     elif paired:
@@ -139,17 +140,18 @@ def effect(a: Values, b: Values) -> float:
 
 
 def seeds_needed(spread: float, margin: float, *, level: float = 0.95, power: float = 0.8, most: int = 10_000) -> int:
-    """How many seeds a side tell means `margin` apart, of values with standard deviation `spread`, `power` of the time.
+    """How many pairs of seeds tell means `margin` apart, of differences with standard deviation `spread`, `power` of
+    the time.
 
-    From the noncentral t of a two-sample test; `most` where even those would not do. Raises ValueError for a margin or
-    a spread that is no positive number.
+    From the noncentral t of a paired test; `most` where even those would not do. Raises ValueError for a margin or a
+    spread that is no positive number.
     """
     if not (0 < margin < math.inf and 0 < spread < math.inf):
         raise ValueError(f"margin={margin}, spread={spread}: must be positive numbers")
 
     def found(n: int) -> float:
-        beyond = stats.t.ppf((1 + level) / 2, 2 * n - 2)
-        return float(stats.nct.sf(beyond, 2 * n - 2, margin / spread * math.sqrt(n / 2)))
+        beyond = stats.t.ppf((1 + level) / 2, n - 1)
+        return float(stats.nct.sf(beyond, n - 1, margin / spread * math.sqrt(n)))
 
     low, high = 2, most  # powers grow with n: halve
     if found(high) < power:
@@ -161,9 +163,12 @@ def seeds_needed(spread: float, margin: float, *, level: float = 0.95, power: fl
 
 
 def interquartile_mean(values: Values) -> float:
-    """The mean of the middle half (Agarwal et al. 2021, arXiv 2108.13264): one seed that fails does not move it."""
+    """The mean of the middle half (Agarwal et al. 2021, arXiv 2108.13264): one seed that fails does not move it.
+
+    nan for fewer than four values, of which no quarter can be left out.
+    """
     (values,) = _finite(values)
-    return float(stats.trim_mean(values, 0.25))
+    return float(stats.trim_mean(values, 0.25)) if len(values) >= 4 else math.nan
 
 
 def slope(x: Values, y: Values, *, level: float = 0.95) -> Interval:

@@ -130,6 +130,13 @@ def axes(study: Study, scale: Scale) -> dict[str, dict[Any, Changes]]:
     }
 
 
+def every(study: Study, scale: Scale) -> list[Labels]:
+    """The labels of every setting of the grid."""
+    grid = axes(study, scale)
+    found = [dict(zip(grid, labels, strict=True)) for labels in itertools.product(*grid.values())]
+    return [one for one in found if not any(matches(one, where) for where in study.without)]
+
+
 def settings(study: Study, scale: Scale, chosen: Mapping[str, Sequence[str]] | None = None) -> list[Setting]:
     """Every setting of the grid, or those with a `chosen` label on each axis that `chosen` has.
 
@@ -140,10 +147,8 @@ def settings(study: Study, scale: Scale, chosen: Mapping[str, Sequence[str]] | N
         models.one_of("--filter", axis, grid)
         for label in labels:
             models.one_of(f"--filter: {axis}", label, map(str, grid[axis]))
-    for labels in itertools.product(*grid.values()):
-        one = dict(zip(grid, labels, strict=True))
-        left_out = any(matches(one, where) for where in study.without)
-        if left_out or any(str(one[axis]) not in wanted for axis, wanted in (chosen or {}).items()):
+    for one in every(study, scale):
+        if any(str(one[axis]) not in wanted for axis, wanted in (chosen or {}).items()):
             continue
         changes = {**study.fixed, **scale.changes}
         for axis, label in one.items():
@@ -204,6 +209,11 @@ def check(study: Study, scale_name: str) -> None:
         raise ValueError("trained=False: then something must be measured")
     grid = axes(study, scale)
     all_of_them = settings(study, scale)
+    if scale.rates and len({one.config["optimizer"]["learning_rate"] for one in all_of_them}) > 1:
+        raise ValueError(
+            "vary: optimizer.learning_rate varies, and the scale has rates, which take its place; give the one or the "
+            "other"
+        )
     for claim in study.claims:
         check_metric(study, claim.metric)
         for side in (claim.left, claim.right):

@@ -15,7 +15,7 @@ STUDY = Study(
         "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 20_000}),
     },
     claims=(
-        above("With a state eight times as large each recalls at least two bits more",
+        above("With eight times the units each recalls at least two bits more",
               {"mixer": ("lstm", "gru", "gla", "delta"), "model.inner": 128}, {"model.inner": 16}, 2, metric="bits"),
         below("Even at 128 units an LSTM or a GRU recalls less than half of the 32 bits",
               {"mixer": ("lstm", "gru"), "model.inner": 128}, 16, metric="bits"),

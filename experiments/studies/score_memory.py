@@ -4,9 +4,9 @@ from experiments.study import Scale, Study, above
 from models import MIXERS
 
 STUDY = Study(
-    question="What does every mixer keep of ten digits through a silence of 60 steps?",
+    question="What does every mixer keep of ten digits through a silence of 54 steps?",
     row=6,
-    fixed={"config": "copy_memory", "task.delay": 60},
+    fixed={"config": "copy_memory", "task.delay": 54},
     vary={"mixer": (*MIXERS, "rglru,attention")},
     measured=("reach", "permuted"),
     scales={

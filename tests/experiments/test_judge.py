@@ -72,7 +72,34 @@ def test_a_seed_that_diverged_carries_no_verdict():
     some = lines(a=BEST, b=WORST)
     some[1] = some[1]._replace(cell={**CELL, "died_at": 7, "metrics": {"test": 0.9}})
     found = verdict(above("", {"mixer": "a"}, {"mixer": "b"}), some)
-    assert (found.verdict, found.evidence) == ("not run", "a: 1 seeds diverged or have no test")
+    assert (found.verdict, found.evidence) == ("not run", "a against b: 1 seeds diverged or have no test")
+
+
+def test_no_worse_is_the_interval_above_the_margin():
+    """And needs no difference to be seen; a negative margin once ended the report in an error."""
+    some = lines(a=[0.90, 0.91, 0.92], b=[0.901, 0.910, 0.921], c=[0.92, 0.80, 0.99])
+    claim = above("", {"mixer": "a"}, {"mixer": "b"}, -0.02)
+    assert verdict(claim, some).verdict == "reproduced"
+    assert verdict(claim._replace(right={"mixer": "c"}), some).verdict == "trend only"
+    assert verdict(claim._replace(left={"mixer": "b"}, margin=-0.0001, right={"mixer": "a"}), some).verdict != "not run"
+    assert verdict(below("", {"mixer": "b"}, {"mixer": "a"}, -0.02), some).verdict == "reproduced"
+    assert verdict(below("", {"mixer": "a"}, {"mixer": "b"}, -1e-9), some).verdict == "trend only"
+
+
+def test_of_one_seed_only_what_is_counted_is_sure():
+    one = [line("a", 0, test=0.99, state=8.0), line("b", 0, test=0.2, state=8.0)]
+    assert verdict(above("", {"mixer": "a"}, 0.9), one).verdict == "trend only"
+    assert verdict(near("", {"mixer": "a"}, {"mixer": "b"}, 1), one).verdict == "trend only"
+    assert verdict(near("", {"mixer": "a"}, {"mixer": "b"}, 0, metric="state"), one).verdict == "reproduced"
+    assert verdict(above("", {"mixer": "a"}, 8, metric="state"), one).verdict == "reproduced"
+    assert verdict(above("", {"mixer": "a"}, 1.0), lines(a=[1.0, 1.0, 1.0])).verdict == "reproduced"
+
+
+def test_a_claim_some_of_whose_settings_were_left_out_is_not_judged():
+    study = Study("?", {}, {"mixer": ("a", "b")}, {"quick": Scale((0, 1, 2))}, (above("", {"mixer": ("a", "b")}, 0.1),))
+    assert judge.judge(study, lines(a=BEST, b=WORST), "quick")[0].verdict == "reproduced"
+    (found,) = judge.judge(study, lines(a=BEST), "quick")
+    assert (found.verdict, found.evidence) == ("not run", "1 of its 2 comparisons were run")
 
 
 def test_seeds_that_chose_the_rate_are_not_counted():

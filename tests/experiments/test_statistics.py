@@ -236,8 +236,7 @@ def test_as_many_seeds_as_said_are_needed(spread: float, margin: float):
     """By simulation: with so many Student's test finds the margin in four trials of five."""
     n = seeds_needed(spread, margin)
     a = np.random.default_rng(0).normal(margin, spread, (20_000, n))
-    b = np.random.default_rng(1).normal(0, spread, (20_000, n))
-    found: Any = stats.ttest_ind(a, b, axis=1)
+    found: Any = stats.ttest_1samp(a, 0, axis=1)
     assert 0.79 < np.mean(found.pvalue < 0.05) < 0.85
     assert seeds_needed(1, 1e-6) == 10_000
     with pytest.raises(ValueError, match="must be positive"):
@@ -246,4 +245,4 @@ def test_as_many_seeds_as_said_are_needed(spread: float, margin: float):
 
 def test_the_middle_half_does_not_feel_one_failure():
     assert interquartile_mean([0.9, 0.9, 0.9, 0.0]) == pytest.approx(0.9)
-    assert interquartile_mean([0.5]) == 0.5
+    assert math.isnan(interquartile_mean([0.9, 0.9, 0.0]))
