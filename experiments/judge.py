@@ -182,7 +182,7 @@ def evidence(
         parts += [f"p {short(p)}"] if p > SURE else []
     if len(some) > 1:
         parts.append(f"the weakest of {len(some)}")
-    if claim.margin > 0 and isinstance(one.right, dict) and one.spread > 0 and p > SURE:
+    if claim.margin > 0 and isinstance(one.right, dict) and one.spread > 0 and p > SURE and points(claim, one):
         level = 1 - SURE / max(comparisons, 1)
         parts.append(f"the margin would need {statistics.seeds_needed(one.spread, claim.margin, level=level)} seeds")
     return ", ".join(parts)
