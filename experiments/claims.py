@@ -14,7 +14,7 @@ from absl import flags
 
 import command
 import records
-from experiments import charts, findings, judge, report, study
+from experiments import charts, findings, judge, report, runner, study
 from experiments.charts import Chart, Dots
 from experiments.report import VERDICTS, Verdict
 from experiments.runner import Line
@@ -54,7 +54,9 @@ def found(scale: str = "quick") -> list[Found]:
         one = study.load(name)
         if one.row and findings.record(name, scale).exists():
             lines = findings.recorded(name, one, scale)
-            some.append(Found(name, one, lines, judge.judge(one, lines, scale), findings.older(one, scale, lines)))
+            some.append(
+                Found(name, one, lines, judge.judge(one, lines, scale), runner.older(lines, one, one.scales[scale]))
+            )
     return sorted(some, key=lambda each: (each.study.row, each.name))
 
 

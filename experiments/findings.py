@@ -8,7 +8,6 @@ from typing import Any
 
 import records
 from experiments import charts, judge, report, runner
-from experiments import study as grid
 from experiments.charts import Chart, Dots, band
 from experiments.comparison import RECORDS
 from experiments.report import Report, Section, Table
@@ -251,16 +250,6 @@ def plain_column(values: Sequence[Any]) -> list[Any]:
 def recorded(name: str, study: Study, scale: str) -> list[Line]:
     """The lines of the study's record in the repository."""
     return runner.lines_of(records.read_csv(record(name, scale)), study, study.scales[scale])
-
-
-def older(study: Study, scale: str, lines: Sequence[Line]) -> int:
-    """How many of these cells the code as it is now would not take for its own: VERSIONs or settings have changed."""
-    configs = {repr(one.labels): one.config for one in grid.settings(study, study.scales[scale])}
-    return sum(
-        repr(line.labels) not in configs
-        or line.cell["key"] != runner.key(configs[repr(line.labels)], line.seed, line.rate, study.trained)
-        for line in lines
-    )
 
 
 def write_record(name: str, scale: str, lines: Sequence[Line]) -> Path:

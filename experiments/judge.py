@@ -10,7 +10,7 @@ from experiments import statistics
 from experiments.report import Verdict
 from experiments.runner import Line
 from experiments.statistics import Interval, difference, format_interval, interval
-from experiments.study import SLOPE, TRAINED, Claim, Labels, Study, every, pairs, told
+from experiments.study import SLOPE, TRAINED, Claim, Labels, Study, every, pairs, source, told
 
 SURE = 0.05  # the largest p, corrected, at which a difference counts as seen
 
@@ -97,7 +97,7 @@ def judge(study: Study, lines: Sequence[Line], scale: str) -> list[Verdict]:
     corrected = iter(statistics.holm([one.p for one in flat])) if flat else iter(())
     seeds = len({line.seed for line in reported(lines)})
     where = f"{scale} scale, {seeds} seed{'s' * (seeds != 1)}"
-    grid = every(study, study.scales[scale]) if study.vary else []
+    grid = every(study, study.scales[scale])
     verdicts = []
     for claim, some in zip(study.claims, compared, strict=True):
         judged = [(one, next(corrected)) for one in some]
@@ -121,7 +121,7 @@ def decided(study: Study, claim: Claim, some: Sequence[tuple[Comparison, float]]
 def holds(claim: Claim, one: Comparison, p: float) -> bool:
     """Whether a comparison has what is claimed, for sure."""
     low, high = one.edges
-    if one.gap.n == 1 and claim.metric.removeprefix(SLOPE).split("@")[0] not in TRAINED:
+    if one.gap.n == 1 and source(claim.metric) not in TRAINED:
         low = high = one.gap.mean  # counted or fitted
         p = 0.0
     if claim.within is not None:

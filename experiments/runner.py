@@ -204,7 +204,8 @@ def work(job: Job) -> list[dict[str, Any]]:
         environment = records.read_json(directory / "environment.json")[-1]
         params = checkpoint.members(directory) if job.measured else [None] * len(members)
         group = records.read_json(directory / "group.json")
-        how = f"{group['how']} on {group['devices']}" + f" × {group['shards']}" * (group["shards"] > 1)
+        shards = group.get("shards", 1)  # an older run does not have it
+        how = f"{group['how']} on {group['devices']}" + f" × {shards}" * (shards > 1)
     else:
         group = train.form_group(job.config)
         pairs = zip(group.seeds, group.learning_rates, strict=True)
@@ -386,3 +387,13 @@ def lines_of(rows: Sequence[Mapping[str, str]], study: Study, scale: Scale) -> l
         cell["died_at"] = int(cell["died_at"]) if cell["died_at"] else None
         lines.append(Line(found, row["part"], int(row["seed"]), float(row["learning_rate"]), cell))
     return lines
+
+
+def older(lines: Sequence[Line], study: Study, scale: Scale) -> int:
+    """How many of these cells the code as it is now would not take for its own: VERSIONs or settings have changed."""
+    configs = {repr(one.labels): one.config for one in settings(study, scale)}
+    return sum(
+        repr(line.labels) not in configs
+        or line.cell["key"] != key(configs[repr(line.labels)], line.seed, line.rate, study.trained)
+        for line in lines
+    )

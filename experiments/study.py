@@ -232,7 +232,12 @@ def check(study: Study, scale_name: str) -> None:
 def check_metric(study: Study, metric: str) -> None:
     """Refuse a metric that no cell of the study will have."""
     known = [*(TRAINED if study.trained else ()), *study.measured]
-    models.one_of("metric", metric.removeprefix(SLOPE).split("@")[0], known)
+    models.one_of("metric", source(metric), known)
+
+
+def source(metric: str) -> str:
+    """The score or measure that a metric is a point or the exponent of."""
+    return metric.removeprefix(SLOPE).split("@")[0]
 
 
 def matches(labels: Labels, where: Mapping[str, Any]) -> bool:

@@ -216,8 +216,11 @@ class Seq2Seq(nn.Module):
         rng: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "B T O"], Any]:
         """Logits of the next token after each of `target`, and the decoder's state: streams as a skeleton does."""
-        wanted = "summary" if self.bridge == "vector" else "read"
-        if wanted not in memory or len(memory.get("read", ())) not in (0, self.decoder.depth):
+        if self.bridge == "vector":
+            known = set(memory) == {"summary"}
+        else:
+            known = set(memory) == {"read", "segments"} and len(memory["read"]) == self.decoder.depth
+        if not known:
             raise ValueError(f"this memory of a source is none of a decoder with bridge={self.bridge} and this depth")
         context, bridges = None, []
         if self.bridge == "vector":

@@ -3,8 +3,8 @@
     h_t = exp(Δ·A) ⊙ h_{t−1} + B̄·u_t,   y_t = C·h_t + D·u_t
 
 S4D (Gu et al. 2022, arXiv 2206.11893): A complex, Δ, A, B, C the same at every step, and 2·Re(C·h_t) in place of C·h_t:
-each state stands for its conjugate too. S6 (Gu and Dao 2023, Mamba, arXiv
-2312.00752): A real, Δ, B and C from the input at each step, behind a short convolution and beside a gate.
+each state stands for its conjugate too. S6 (Gu and Dao 2023, Mamba, arXiv 2312.00752): A real, Δ, B and C from the
+input at each step, behind a short convolution and beside a gate.
 """
 
 import math

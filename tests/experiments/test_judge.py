@@ -21,7 +21,8 @@ def lines(**scores: list[float]) -> list[Line]:
 
 
 def verdict(claim: Claim, some: list[Line], **more: Any) -> Any:
-    study = Study("?", {}, {}, {"quick": Scale((0, 1, 2))}, (claim,), **more)
+    varied = {"mixer": tuple(dict.fromkeys(one.labels["mixer"] for one in some))}
+    study = Study("?", {}, varied, {"quick": Scale((0, 1, 2))}, (claim,), **more)
     (found,) = judge.judge(study, some, "quick")
     return found
 

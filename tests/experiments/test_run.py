@@ -22,6 +22,12 @@ def test_filters(words: list[str], found: dict[str, list[str]]):
     assert run.chosen(words, STUDY) == found
 
 
+def test_a_label_may_have_an_equals_sign_in_it():
+    projections = study.load("projections")
+    for words in (["projections=Q=K", "Q=K=V"], ["projections=Q=K", "projections=Q=K=V"]):
+        assert run.chosen(words, projections) == {"projections": ["Q=K", "Q=K=V"]}
+
+
 def test_bad_filters(tmp_path: Path):
     with pytest.raises(ValueError, match=r"--filter=relu: write AXIS=LABEL,LABEL with AXIS one of model\.activation"):
         run.chosen(["relu"], STUDY)
