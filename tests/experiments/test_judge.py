@@ -20,10 +20,13 @@ def lines(**scores: list[float]) -> list[Line]:
     return [line(mixer, seed, test=v) for mixer, values in scores.items() for seed, v in enumerate(values)]
 
 
-def verdict(claim: Claim, some: list[Line], **more: Any) -> Any:
+def study_of(some: list[Line], *claims: Claim, **more: Any) -> Study:
     varied = {"mixer": tuple(dict.fromkeys(one.labels["mixer"] for one in some))}
-    study = Study("?", {}, varied, {"quick": Scale((0, 1, 2))}, (claim,), **more)
-    (found,) = judge.judge(study, some, "quick")
+    return Study("?", {}, varied, {"quick": Scale((0, 1, 2))}, claims, **more)
+
+
+def verdict(claim: Claim, some: list[Line], **more: Any) -> Any:
+    (found,) = judge.judge(study_of(some, claim, **more), some, "quick")
     return found
 
 
@@ -65,8 +68,8 @@ def test_many_claims_need_more_evidence():
     assert 0.01 < stats.ttest_rel(a, b).pvalue < 0.05
     claim = above("", {"mixer": "a"}, {"mixer": "b"}, 0.1)
     assert verdict(claim, lines(a=a, b=b)).verdict == "reproduced"
-    study = Study("?", {}, {}, {}, (claim,) * 10)
-    assert {one.verdict for one in judge.judge(study, lines(a=a, b=b), "quick")} == {"trend only"}
+    some = lines(a=a, b=b)
+    assert {one.verdict for one in judge.judge(study_of(some, *[claim] * 10), some, "quick")} == {"trend only"}
 
 
 def test_a_seed_that_diverged_carries_no_verdict():
@@ -97,7 +100,7 @@ def test_of_one_seed_only_what_is_counted_is_sure():
 
 
 def test_a_claim_some_of_whose_settings_were_left_out_is_not_judged():
-    study = Study("?", {}, {"mixer": ("a", "b")}, {"quick": Scale((0, 1, 2))}, (above("", {"mixer": ("a", "b")}, 0.1),))
+    study = study_of(lines(a=BEST, b=WORST), above("", {"mixer": ("a", "b")}, 0.1))
     assert judge.judge(study, lines(a=BEST, b=WORST), "quick")[0].verdict == "reproduced"
     (found,) = judge.judge(study, lines(a=BEST), "quick")
     assert (found.verdict, found.evidence) == ("not run", "1 of its 2 comparisons were run")
