@@ -352,10 +352,11 @@ def check_options(name: str, inner: int, model: Mapping[str, Any]) -> None:
     heads = own.get("heads", 1)
     if inner % heads:
         raise ValueError(f"model.{name}.heads={heads}: must divide the inner width {inner}; {divisors(inner, heads)}")
-    if own.get("feature") == "dpfp" and inner and own["nu"] >= 2 * inner // heads:
+    features = 2 * (inner or model["width"]) // heads  # a matched inner width is never above this
+    if own.get("feature") == "dpfp" and own["nu"] >= features:
         raise ValueError(
-            f"model.{name}.nu={own['nu']}: the features of a head of {inner // heads} can be rolled by "
-            f"{2 * inner // heads - 1} places at most; use fewer"
+            f"model.{name}.nu={own['nu']}: the features of a head of {features // 2} can be rolled by {features - 1} "
+            f"places at most; use fewer"
         )
     if name == "attention":
         check_attention(dict(own), inner // heads, model["positions"])

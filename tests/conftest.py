@@ -11,9 +11,11 @@ from tests import Program
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # The suite spends its time compiling small programs. LLVM's optimisations, which this leaves out, double that;
-    # XLA's own, which rearrange the program, stay in. Processes that the tests start compile as they do for a user.
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    # The suite spends its time compiling small programs. LLVM's optimisations and XLA's newer code for fused loops,
+    # which this leaves out, each double that; XLA's own optimisations, which rearrange the program, stay in. Processes
+    # that the tests start compile as they do for a user.
+    quick = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    os.environ.setdefault("XLA_FLAGS", quick)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # a worker finds what the first process has set
         cache = getattr(config, "cache", None)  # there is none under -p no:cacheprovider
         kept = cache.mkdir(f"compiled-{machine.processor()}") if cache else None
