@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from models import cost, seq2seq
-from models.attention import PLACED, SHARED, Attention
+from models.attention import FORMS, PLACED, SHARED, Attention
 from models.bidirectional import Bidirectional
 from models.convolution import FARTHEST_TAP, TemporalConvolution
 from models.dense import Dense
@@ -359,16 +359,17 @@ def check_options(name: str, inner: int, model: Mapping[str, Any]) -> None:
             f"places at most; use fewer"
         )
     if name == "attention":
-        check_attention(dict(own), inner // heads, model["positions"])
+        check_attention(dict(own), inner // heads, model["positions"], model["dtype"])
 
 
-def check_attention(own: dict[str, Any], size: int, positions: str) -> None:
+def check_attention(own: dict[str, Any], size: int, positions: str, dtype: str) -> None:
     """Refuse options of attention, with heads of this size, that can't be or don't go together."""
     own = options("attention") | own  # an older record does not have them all
     heads, groups = own["heads"], own["groups"]
     one_of("model.attention.similarity", own["similarity"], SIMILARITIES)
     one_of("model.attention.normaliser", own["normaliser"], NORMALISERS)
     one_of("model.attention.placed", own["placed"], PLACED)
+    one_of("model.attention.form", own["form"], FORMS)
     if own["shared"] not in SHARED:
         raise ValueError(f"model.attention.shared={own['shared']}: must be empty or one of {', '.join(SHARED[1:])}")
     for option in ("groups", "window"):
@@ -392,11 +393,26 @@ def check_attention(own: dict[str, Any], size: int, positions: str) -> None:
         raise ValueError(
             "model.positions=hard_alibi: limits half of the heads, so model.attention.heads must be 2 or more"
         )
+    if own["form"] == "cudnn":
+        check_cudnn(own, dtype, positions)
     if positions == "transformer_xl" and own["similarity"] not in ("dot", "scaled"):
         raise ValueError(
             f"model.positions=transformer_xl: is made of dot products; with it, model.attention.similarity must be dot "
             f"or scaled, not {own['similarity']}"
         )
+
+
+def check_cudnn(own: Mapping[str, Any], dtype: str, positions: str) -> None:
+    """Refuse what cuDNN's kernel can't do."""
+    can = {"model.dtype": (dtype, ("bfloat16",)), "model.positions": (positions, ("none", *ADDED, "rope"))}
+    for name, values in {"similarity": ("scaled", "dot"), "normaliser": ("softmax",), "window": (0,)}.items():
+        can[f"model.attention.{name}"] = (own[name], values)
+    for field, (value, values) in can.items():
+        if value not in values:
+            raise ValueError(
+                f"model.attention.form=cudnn: does not go with {field}={value}, only with "
+                f"{', '.join(map(str, values))}; use form=blocks"
+            )
 
 
 def divisors(number: int, wanted: int) -> str:

@@ -6,6 +6,10 @@ With similarity q·k/√K, softmax and no bias it is that of Vaswani et al. 2017
 may stand there, and from where, see models.similarity, models.normalisers and models.positions. Heads may share keys
 and values in groups (Ainslie et al. 2023, arXiv 2305.13245; all of them: Shazeer 2019, arXiv 1911.02150) and see only a
 window (Beltagy et al. 2020, arXiv 2004.05150, §3.1).
+
+All of a sequence's pairs at once is the plain form. By blocks of queries, each with the keys up to its last, half of
+the work is not done, and scores are made anew in the backward pass where all of them together would be large (Rabe and
+Staats 2021, arXiv 2112.05682; Dao et al. 2022, arXiv 2205.14135).
 """
 
 from collections.abc import Callable, Mapping
@@ -24,6 +28,10 @@ from models.scan import resumed
 
 PLACED = ("embedding", "q", "k", "v", "qk", "qv", "kv", "qkv")
 SHARED = ("", "qk", "qv", "kv", "qkv")
+FORMS = ("auto", "plain", "blocks", "cudnn")
+SHORT = 64  # from how many tokens on "auto" takes blocks
+STAIRS = 16  # how many different numbers of keys blocks have, at most: each is compiled apart
+LONG = 1024  # above so many tokens a block's scores are made anew for the backward pass
 
 
 def attend(
@@ -34,17 +42,23 @@ def attend(
     bias: Float[Array, "H T S"] | None = None,
     *,
     score: Callable[[Array, Array, similarity.Weights], Array] = similarity.scaled,
-    normalise: Callable[[Array, Array], Array] = normalisers.softmax,
+    normalise: Callable[[Array, Array], normalisers.Parts] = normalisers.softmax,
     learnt: similarity.Weights | None = None,
+    late: bool = False,
 ) -> tuple[Float[Array, "H T V"], Float[Array, "H T S"]]:
     """What each head reads, and its weights: normalise(score(q, k) + bias) over the keys that `mask` lets through.
 
     Scores and weights are in float32 at least. A query that may see nothing gets zeros. H/G heads share each key and
-    value. `learnt` is what `score` has of its own, `[H, …]`.
+    value. `learnt` is what `score` has of its own, `[H, …]`. `late` divides what was read in place of the weights:
+    one number a query and not one a pair, at about twice the rounding in gradients.
     """
     scores = over_heads(score, query, key, learnt or {})
     scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
-    weights = normalise(scores if bias is None else scores + bias, mask)
+    shares, total = normalise(scores if bias is None else scores + bias, mask)
+    weights = shares / total
+    if late:
+        read = over_heads(jnp.matmul, shares.astype(value.dtype), value)
+        return (read / total).astype(value.dtype), weights
     return over_heads(jnp.matmul, weights.astype(value.dtype), value), weights
 
 
@@ -71,6 +85,62 @@ def visible(
     return mask
 
 
+def by_blocks(
+    rows: Callable[[dict[str, Array], dict[str, Array], Array | int], Array],
+    new: dict[str, Array],
+    seen: dict[str, Array],
+    causal: bool,
+) -> Float[Array, "H T V"]:
+    """`rows(queries, keys, offset)`, the plain form for some queries from place `offset` on, over all of one sequence.
+
+    `new` holds what goes with each query and `seen` what goes with each key, place by place.
+    """
+    steps = new["segments"].shape[-1]
+    size = min(128, max(32, steps // 4))
+    stair = size * -(-steps // (size * STAIRS))
+    rows = jax.checkpoint(rows) if steps > LONG else rows
+    read = []
+    for begin in range(0, steps, stair):
+        end = min(begin + stair, steps)
+        keys = jax.tree.map(lambda a, end=end: jax.lax.slice_in_dim(a, 0, end, axis=tokens_axis(a)), seen)
+        keys = keys if causal else seen
+        alike = (end - begin) // size if stair > size else 0
+
+        def cut(a: Array, begin: int = begin, alike: int = alike) -> Array:
+            axis = tokens_axis(a)
+            part = jax.lax.slice_in_dim(a, begin, begin + alike * size, axis=axis)
+            return jnp.moveaxis(part.reshape(*a.shape[:axis], alike, size, *a.shape[axis + 1 :]), axis, 0)
+
+        if alike:
+            places = begin + size * jnp.arange(alike)
+            found = jax.lax.map(lambda one, keys=keys: rows(one[0], keys, one[1]), (jax.tree.map(cut, new), places))
+            read += list(found)
+        begin += alike * size
+        if begin < end:
+            rest = jax.tree.map(lambda a: jax.lax.slice_in_dim(a, begin, end, axis=tokens_axis(a)), new)  # noqa: B023
+            read.append(rows(rest, keys, begin))
+    return jnp.concatenate(read, axis=1)
+
+
+def by_cudnn(
+    query: Float[Array, "B H T K"],
+    key: Float[Array, "B G T K"],
+    value: Float[Array, "B G T K"],
+    segments: Int[Array, "B T"],
+    causal: bool,
+    scale: float,
+) -> Float[Array, "B H T K"]:
+    """cuDNN's kernel, which knows one sequence a row with padding behind it: a row that is anything else gives nan."""
+    lengths = (segments != 0).sum(axis=1)
+    simple = (segments == segments[:, :1]) | (jnp.arange(segments.shape[1]) >= lengths[:, None])
+    heads_last = (a.swapaxes(1, 2) for a in (query, key, value))
+    y = jax.nn.dot_product_attention(
+        *heads_last, scale=scale, is_causal=causal, query_seq_lengths=lengths, key_value_seq_lengths=lengths,
+        implementation="cudnn",
+    )  # fmt: skip
+    return jnp.where(simple.all(axis=1)[:, None, None, None], y.swapaxes(1, 2), jnp.nan)
+
+
 class Attention(nn.Module):
     """`heads` heads that share `inner` features; query, key and value each with weights and bias of their own.
 
@@ -86,6 +156,9 @@ class Attention(nn.Module):
     has more. Calls that would overflow it raise ValueError where the number of tokens is known, and give nan where
     it is traced. With a window the cache holds the `window` − 1 tokens before the next, padding left out, and the
     stream may go on for as long as positions can be told apart (see positions.rope).
+
+    `form` is how a sequence is read from its start: "plain", by "blocks" of queries, or by "cudnn" on a GPU; "auto"
+    takes blocks where it is causal and not short. A call that goes on, or gives its weights, is always plain.
 
     On request, `apply(…, mutable="intermediates")` also gives the attention "weights" `[B, H, T, S]` and what each of
     the "heads" read, `[B, H, T, K]`.
@@ -105,6 +178,7 @@ class Attention(nn.Module):
     normaliser: str = "softmax"
     placed: str = "embedding"
     shared: str = ""
+    form: str = "auto"
 
     VERSION = 1
 
@@ -129,13 +203,12 @@ class Attention(nn.Module):
             raise ValueError(f"model.attention.groups={groups}: must divide the {heads} heads")
         if state is not None and not self.causal:
             raise ValueError("attention that is not causal sees the whole sequence at once and can't be streamed")
-        batch, steps, _ = x.shape
+        steps = x.shape[1]
         size = self.inner // heads
         vectors = None
         if self.positions in position.ADDED and self.placed != "embedding":
             vectors = position.added(self, self.positions, positions, segments, self.width, self.max_length, rng)
-        qkv = self.projections(x, vectors, groups * size).reshape(batch, steps, heads + 2 * groups, size)
-        query, key, value = jnp.split(qkv.transpose(0, 2, 1, 3), [heads, heads + groups], axis=1)
+        query, key, value = self.projections(x, vectors, {"query": heads, "key": groups, "value": groups}, size)
         if self.positions == "rope":
             if size % 2:
                 raise ValueError(f"model.positions=rope: the head size {size} must be even")
@@ -153,52 +226,63 @@ class Attention(nn.Module):
         )
         of_distances = self.of_distances(size)
 
-        def one(query: Array, positions: Array, segments: Array, seen: dict[str, Array]) -> tuple[Array, Array]:
-            """One sequence of the batch."""
-            mask = visible(segments, seen["segments"], offset, self.causal)
+        def rows(
+            new: dict[str, Array], seen: dict[str, Array], offset: Array | int, late: bool = False
+        ) -> tuple[Array, Array]:
+            """Some queries of one sequence, the first of them at place `offset` among the keys."""
+            mask = visible(new["segments"], seen["segments"], offset, self.causal)
             if self.window:
-                mask = mask & position.near(positions, seen["positions"], self.window)
+                mask = mask & position.near(new["positions"], seen["positions"], self.window)
             if self.positions == "hard_alibi":
-                mask = mask & position.hard_alibi(positions, seen["positions"], heads)
-            query, bias = of_distances(query, positions, seen["positions"])
-            return read(query, seen["key"], seen["value"], mask, bias)
+                mask = mask & position.hard_alibi(new["positions"], seen["positions"], heads)
+            query, bias = of_distances(new["query"], new["positions"], seen["positions"])
+            return read(query, seen["key"], seen["value"], mask, bias, late=late)
 
-        y, weights = jax.vmap(one)(query, positions, segments, seen)
-        self.sow("intermediates", "weights", weights)
-        self.sow("intermediates", "heads", y)
+        new = {"query": query, "positions": positions, "segments": segments}
+        form = "plain"
+        if state is None and not self.is_initializing() and not self.is_mutable_collection("intermediates"):
+            form = ("blocks" if self.causal and steps >= SHORT else "plain") if self.form == "auto" else self.form
+        if form == "cudnn":
+            scale = size**-0.5 if self.similarity == "scaled" else 1.0
+            y = by_cudnn(query, key, value, segments, self.causal, scale)
+        elif form == "blocks":
+            late = lambda new, seen, offset: rows(new, seen, offset, late=True)[0]  # noqa: E731
+            blocks = partial(by_blocks, late, causal=self.causal)
+            y = jax.vmap(blocks)(new, seen)
+        else:
+            y, weights = jax.vmap(partial(rows, offset=offset))(new, seen)
+            self.sow("intermediates", "weights", weights)
+            self.sow("intermediates", "heads", y)
         if state is not None:
             y = jnp.where(offset + steps <= seen["key"].shape[2], y, jnp.nan)
-        y = nn.Dense(self.width, use_bias=self.bias, dtype=self.dtype, name="output")(
-            y.transpose(0, 2, 1, 3).reshape(batch, steps, self.inner)
-        )
+        y = Joined(self.width, self.bias, self.dtype, name="output")(y)
         return y, after
 
     def projections(
-        self, x: Float[Array, "B T D"], vectors: Float[Array, "B T D"] | None, shared: int
-    ) -> Float[Array, "B T {self.inner+2*shared}"]:
-        """Query, key and value side by side, `shared` being the width of the latter two: in one product, unless the
-        positions' `vectors` are added to some of their inputs only."""
+        self, x: Float[Array, "B T D"], vectors: Float[Array, "B T D"] | None, heads: dict[str, int], size: int
+    ) -> list[Float[Array, "B _ T {size}"]]:
+        """Query, key and value of each head; the positions' `vectors` are added to what some of them are made from."""
         initial = nn.initializers.lecun_normal()
-        widths = {"query": self.inner, "key": shared, "value": shared}
         # Of those that share, the first in this order has what they share.
-        whose = {name: self.shared if name[0] in self.shared else name[0] for name in widths}
-        owner = {name: next(other for other in widths if other[0] in whose[name]) for name in widths}
+        whose = {name: self.shared if name[0] in self.shared else name[0] for name in heads}
+        owner = {name: next(other for other in heads if other[0] in whose[name]) for name in heads}
 
-        def of_each(what: str, initial: Callable, before: tuple[int, ...]) -> list[Array]:
-            made = {n: self.param(f"{n}_{what}", initial, (*before, widths[n])) for n in dict.fromkeys(owner.values())}
-            return [made[owner[name]] for name in widths]
+        def of_each(what: str, initial: Callable, before: tuple[int, ...]) -> dict[str, Array]:
+            return {
+                name: self.param(f"{name}_{what}", initial, (*before, heads[name] * size)).astype(self.dtype)
+                for name in dict.fromkeys(owner.values())
+            }
 
         kernels = of_each("kernel", initial, (self.width,))
+        biases = of_each("bias", nn.initializers.zeros, ()) if self.bias else {}
         x = x.astype(self.dtype)
-        if vectors is None:
-            y = x @ jnp.concatenate(kernels, axis=1).astype(self.dtype)
-        else:
-            moved = x + vectors.astype(self.dtype)
-            inputs = [moved if name[0] in self.placed else x for name in widths]
-            y = jnp.concatenate([a @ k.astype(self.dtype) for a, k in zip(inputs, kernels, strict=True)], axis=-1)
-        if self.bias:
-            y = y + jnp.concatenate(of_each("bias", nn.initializers.zeros, ())).astype(self.dtype)
-        return y
+        moved = x if vectors is None else x + vectors.astype(self.dtype)
+        made = []
+        for name, count in heads.items():
+            kernel = kernels[owner[name]].reshape(self.width, count, size)
+            y = jnp.einsum("btd,dhk->bhtk", moved if name[0] in self.placed else x, kernel)
+            made.append(y + biases[owner[name]].reshape(count, 1, size) if self.bias else y)
+        return made
 
     def of_distances(self, size: int) -> Callable[[Array, Array, Array], tuple[Array, Array | None]]:
         """How positions act on the scores of one sequence: (query, its positions, the keys') → (query, bias)."""
@@ -242,6 +326,23 @@ class Attention(nn.Module):
         state = resumed(state, {**empty, "count": jax.ShapeDtypeStruct((), jnp.int32)})
         seen = remember(state, new)
         return seen, state["count"], {**seen, "count": jnp.asarray(state["count"] + steps, jnp.int32)}
+
+
+class Joined(nn.Module):
+    """What the heads read, side by side, through one `nn.Dense`: without moving it side by side first."""
+
+    width: int
+    bias: bool
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, y: Float[Array, "B H T K"]) -> Float[Array, "B T D"]:
+        heads, size = y.shape[1], y.shape[3]
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (heads * size, self.width)).astype(self.dtype)
+        joined = jnp.einsum("bhtk,hkd->btd", y.astype(self.dtype), kernel.reshape(heads, size, self.width))
+        if self.bias:
+            joined = joined + self.param("bias", nn.initializers.zeros, (self.width,)).astype(self.dtype)
+        return joined
 
 
 def remember(state: Any, new: dict[str, Array]) -> dict[str, Array]:

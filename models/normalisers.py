@@ -5,8 +5,8 @@
     sigmoid   σ(s − log n)      each key alone, n the number of keys (Ramapuram et al. 2024, arXiv 2409.04431, §3)
     none      s                 the score itself
 
-Every one takes `mask`, one for all heads or one for each, and gives 0 where it is false; a row with nothing in it gets
-zeros.
+Each gives a weight's numerator, and its row's denominator apart from it (see attention.attend). `mask`, one for all heads or one for each, says what may be
+seen; the rest gets 0, and so does a row with nothing in it.
 """
 
 from collections.abc import Callable
@@ -17,27 +17,32 @@ from jaxtyping import Array, Bool, Float
 
 LOWEST = -1e30  # finite, so that a row with no key gives no nan
 
-
-def softmax(scores: Float[Array, "*H T S"], mask: Bool[Array, "*#H T S"]) -> Float[Array, "*H T S"]:
-    weights = jax.nn.softmax(jnp.where(mask, scores, LOWEST), axis=-1)
-    return weights * mask.any(axis=-1)[..., None]
+Parts = tuple[Float[Array, "*H T S"], Float[Array, "*#H #T #S"]]
 
 
-def linear(scores: Float[Array, "*H T S"], mask: Bool[Array, "*#H T S"]) -> Float[Array, "*H T S"]:
-    positive = jnp.where(mask, jax.nn.relu(scores), 0)
-    return positive / (positive.sum(axis=-1, keepdims=True) + 1e-6)
+def softmax(scores: Float[Array, "*H T S"], mask: Bool[Array, "*#H T S"]) -> Parts:
+    scores = jnp.where(mask, scores, LOWEST)
+    largest = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))  # cancels out, and keeps e^s in range
+    shares = jnp.where(mask, jnp.exp(scores - largest), 0)
+    total = shares.sum(axis=-1, keepdims=True)
+    return shares, jnp.where(total > 0, total, 1)
 
 
-def sigmoid(scores: Float[Array, "*H T S"], mask: Bool[Array, "*#H T S"]) -> Float[Array, "*H T S"]:
+def linear(scores: Float[Array, "*H T S"], mask: Bool[Array, "*#H T S"]) -> Parts:
+    shares = jnp.where(mask, jax.nn.relu(scores), 0)
+    return shares, shares.sum(axis=-1, keepdims=True) + 1e-6
+
+
+def sigmoid(scores: Float[Array, "*H T S"], mask: Bool[Array, "*#H T S"]) -> Parts:
     keys = jnp.maximum(mask.sum(axis=-1, keepdims=True), 1)
-    return jnp.where(mask, jax.nn.sigmoid(scores - jnp.log(keys)), 0)
+    return jnp.where(mask, jax.nn.sigmoid(scores - jnp.log(keys)), 0), jnp.ones((1,) * scores.ndim, scores.dtype)
 
 
-def none(scores: Float[Array, "*H T S"], mask: Bool[Array, "*#H T S"]) -> Float[Array, "*H T S"]:
-    return jnp.where(mask, scores, 0)
+def none(scores: Float[Array, "*H T S"], mask: Bool[Array, "*#H T S"]) -> Parts:
+    return jnp.where(mask, scores, 0), jnp.ones((1,) * scores.ndim, scores.dtype)
 
 
-NORMALISERS: dict[str, Callable[[Array, Array], Array]] = {
+NORMALISERS: dict[str, Callable[[Array, Array], Parts]] = {
     "softmax": softmax,
     "linear": linear,
     "sigmoid": sigmoid,

@@ -4,7 +4,7 @@ import jax.test_util
 import numpy as np
 import pytest
 
-from models.normalisers import NORMALISERS, linear, none, sigmoid, softmax
+from models import normalisers
 
 H, T, S = 2, 3, 5
 SCORES = jnp.asarray(np.random.default_rng(0).normal(size=(H, T, S)), jnp.float32)
@@ -12,40 +12,54 @@ MASK = jnp.array([[1, 1, 0, 1, 0], [0, 0, 0, 0, 1], [0, 0, 0, 0, 0]], bool)
 ALL = jnp.ones((T, S), bool)
 
 
+def quotient(normalise):
+    """The weights themselves."""
+
+    def weights(scores: jax.Array, mask: jax.Array) -> jax.Array:
+        numerator, denominator = normalise(scores, mask)
+        return numerator / denominator
+
+    return weights
+
+
+WEIGHTS = {name: quotient(normalise) for name, normalise in normalisers.NORMALISERS.items()}
+softmax, linear, sigmoid, none = (WEIGHTS[name] for name in ("softmax", "linear", "sigmoid", "none"))
+
+
 @pytest.mark.parametrize("name", ["softmax", "linear"])
 def test_rows_sum_to_one(name: str):
     """Those with a key to see (and, for linear, with one of positive score)."""
     scores = jnp.abs(SCORES) + 0.1
-    weights = np.asarray(NORMALISERS[name](scores, MASK))
+    weights = np.asarray(WEIGHTS[name](scores, MASK))
     np.testing.assert_allclose(weights.sum(axis=-1), np.broadcast_to([1, 1, 0], (H, T)), atol=1e-5)
     assert (weights >= 0).all()
 
 
-@pytest.mark.parametrize("name", NORMALISERS)
+@pytest.mark.parametrize("name", WEIGHTS)
 def test_what_is_masked_gets_nothing(name: str):
     """No weight and no gradient, also where nothing else is left; and what it scores changes nothing."""
-    weights = np.asarray(NORMALISERS[name](SCORES, MASK))
+    weights = np.asarray(WEIGHTS[name](SCORES, MASK))
     np.testing.assert_array_equal(weights[:, ~MASK], 0)
     hidden = jnp.where(MASK, SCORES, 1e4)
-    np.testing.assert_array_equal(NORMALISERS[name](hidden, MASK), weights)
-    gradient = jax.grad(lambda s: (NORMALISERS[name](s, MASK) * SCORES).sum())(hidden)
+    np.testing.assert_array_equal(WEIGHTS[name](hidden, MASK), weights)
+    gradient = jax.grad(lambda s: (WEIGHTS[name](s, MASK) * SCORES).sum())(hidden)
     assert np.isfinite(gradient).all()
     np.testing.assert_array_equal(gradient[:, ~MASK], 0)
 
 
-@pytest.mark.parametrize("name", NORMALISERS)
+@pytest.mark.parametrize("name", WEIGHTS)
 def test_a_mask_may_be_one_for_each_head(name: str):
     masks = jnp.stack([MASK, ALL])
-    expected = [NORMALISERS[name](SCORES[h], masks[h]) for h in range(H)]
-    np.testing.assert_allclose(NORMALISERS[name](SCORES, masks), expected, atol=1e-6)
-    np.testing.assert_allclose(NORMALISERS[name](SCORES, jnp.stack([MASK] * H)), NORMALISERS[name](SCORES, MASK))
+    expected = [WEIGHTS[name](SCORES[h], masks[h]) for h in range(H)]
+    np.testing.assert_allclose(WEIGHTS[name](SCORES, masks), expected, atol=1e-6)
+    np.testing.assert_allclose(WEIGHTS[name](SCORES, jnp.stack([MASK] * H)), WEIGHTS[name](SCORES, MASK))
 
 
-@pytest.mark.parametrize("name", NORMALISERS)
+@pytest.mark.parametrize("name", WEIGHTS)
 def test_gradients_are_finite_differences(name: str):
     with jax.enable_x64(True):
         scores = jnp.asarray(np.random.default_rng(1).normal(size=(T, S)))
-        jax.test_util.check_grads(jax.jit(lambda s: NORMALISERS[name](s, MASK)), (scores,), 2, atol=1e-5)
+        jax.test_util.check_grads(jax.jit(lambda s: WEIGHTS[name](s, MASK)), (scores,), 2, atol=1e-5)
 
 
 def jacobian(function, scores: jax.Array) -> np.ndarray:
