@@ -327,7 +327,7 @@ def check_options(name: str, inner: int, model: Mapping[str, Any]) -> None:
         one_of(f"model.{name}.feature", own["feature"], FEATURES)
     if "solver" in own:
         one_of(f"model.{name}.solver", own["solver"], SOLVERS)
-        if own["solver"] != "sequential" and model["dtype"] != "float32":
+        if own["solver"] in ("newton", "quasi") and model["dtype"] != "float32":
             raise ValueError(
                 f"model.{name}.solver={own['solver']}: does not converge with products in {model['dtype']}; use "
                 f"sequential, or model.dtype=float32"

@@ -5,8 +5,8 @@
     sigmoid   σ(s − log n)      each key alone, n the number of keys (Ramapuram et al. 2024, arXiv 2409.04431, §3)
     none      s                 the score itself
 
-Each gives a weight's numerator, and its row's denominator apart from it (see attention.attend). `mask`, one for all heads or one for each, says what may be
-seen; the rest gets 0, and so does a row with nothing in it.
+Each gives a weight's numerator, and its row's denominator apart from it (see attention.attend). `mask`, one for all
+heads or one for each, says what may be seen; the rest gets 0, and so does a row with nothing in it.
 """
 
 from collections.abc import Callable

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from models.newton import newton
 from models.scan import boundaries, resumed, sequential
 
-SOLVERS = ("sequential", "newton", "quasi")
+SOLVERS = ("sequential", "autodiff", "newton", "quasi")
 
 
 def product(h: Float[Array, "N"], kernel: Float[Array, "N M"]) -> Float[Array, "M"]:
@@ -115,10 +115,67 @@ CELLS = {
 }
 
 
+def one_by_one(step: Callable, weights: dict[str, Array], *arrays: Any) -> tuple[dict[str, Array], Array]:
+    """`sequential` over a batch: carry [B, N], drive [B, T, M], start and valid [B, T] → last carry, y [B, T, N]."""
+    return jax.vmap(partial(sequential, partial(step, weights)))(*arrays)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def through_time(step: Callable, weights: dict[str, Array], *arrays: Any) -> tuple[dict[str, Array], Array]:
+    """`one_by_one`, with a backward pass of its own: on the way back through time each step gives no more than what
+    reaches its products, and the weights' gradient is one product over all steps and sequences."""
+    return _forward(step, weights, *arrays)[0]
+
+
+def _forward(step: Callable, weights: dict[str, Array], carry: Any, drive: Array, start: Array, valid: Array):
+    rest = {name: w for name, w in weights.items() if name != "recurrent"}
+
+    def one(carry: Any, drive: Array, start: Array, valid: Array) -> tuple[Any, Any]:
+        def cell(carry: Any, produced: Array, drive: Array, rest: Any) -> tuple[Any, Array]:
+            return step({**rest, "recurrent": weights["recurrent"]}, carry, drive, times=lambda h, kernel: produced)
+
+        before = jax.tree.map(lambda c: jnp.where(start, 0, c), carry)
+        produced = product(before["h"], weights["recurrent"])
+        (after, y), pull = jax.vjp(cell, before, produced, drive, rest)
+        return jax.tree.map(lambda new, old: jnp.where(valid, new, old), after, before), (y, before["h"], pull)
+
+    xs = jax.tree.map(lambda a: a.swapaxes(0, 1), (drive, start, valid))
+    carry, (y, h, pull) = jax.lax.scan(lambda carry, x: jax.vmap(one)(carry, *x), carry, xs)
+    return (carry, y.swapaxes(0, 1)), (weights, h, pull, *xs[1:])
+
+
+def _backward(step: Callable, kept: Any, cotangents: Any):
+    (weights, h, pulls, start, valid), (d_carry, d_y) = kept, cotangents
+    kernel = weights["recurrent"]
+
+    def one(d_carry: Any, pull: Callable, start: Array, valid: Array, d_y: Array) -> tuple[Any, Any]:
+        d_after = jax.tree.map(lambda d: jnp.where(valid, d, 0), d_carry)
+        d_before, d_produced, d_drive, d_rest = pull((d_after, d_y))
+        d_h = (d_produced.astype(kernel.dtype) @ kernel.T).astype(d_produced.dtype)
+        d_before = {**d_before, "h": d_before["h"] + d_h}
+        d_before = jax.tree.map(lambda d, held: jnp.where(valid, d, held), d_before, d_carry)
+        return jax.tree.map(lambda d: jnp.where(start, 0, d), d_before), (d_produced, d_drive, d_rest)
+
+    def back(carried: Any, inputs: Any) -> tuple[Any, Any]:
+        d_carry, d_rest = carried
+        d_carry, (d_produced, d_drive, more) = jax.vmap(one)(d_carry, *inputs)
+        return (d_carry, jax.tree.map(lambda d, m: d + m.sum(axis=0), d_rest, more)), (d_produced, d_drive)
+
+    nothing = {name: jnp.zeros_like(w) for name, w in weights.items() if name != "recurrent"}
+    inputs = (pulls, start, valid, d_y.swapaxes(0, 1))
+    (d_carry, d_rest), (d_produced, d_drive) = jax.lax.scan(back, (d_carry, nothing), inputs, reverse=True)
+    d_kernel = jnp.einsum("tbn,tbm->nm", h.astype(kernel.dtype), d_produced.astype(kernel.dtype))
+    return {**d_rest, "recurrent": d_kernel}, d_carry, d_drive.swapaxes(0, 1), None, None
+
+
+through_time.defvjp(_forward, _backward)
+
+
 class Recurrence(nn.Module):
     """`width` → gates → a state of `inner` units → `width`; causal, and streaming at a cost that never grows.
 
-    `solver` runs the steps one by one, or solves for all at once: "newton" with whole Jacobians, "quasi" with each
+    `solver` runs the steps one by one ("sequential"; "autodiff" is the same without a backward pass of its own, and can
+    be differentiated forwards too), or solves for all at once: "newton" with whole Jacobians, "quasi" with each
     unit's own part of them. How that went is sown as "newton" among the "intermediates", one `Report` a row. Products
     in bfloat16 are too coarse for either to converge: then the steps are run one by one after all.
     """
@@ -161,8 +218,9 @@ class Recurrence(nn.Module):
         start, valid, last = jax.vmap(boundaries)(segments, state["segment"])
         step = partial(cell.step, open=self.open) if self.cell == "lstm" else cell.step
         arrays = state["carry"], drive, start, valid
-        if self.solver == "sequential" or x.shape[1] == 1:
-            carry, y = jax.vmap(partial(sequential, partial(step, weights)))(*arrays)
+        if self.solver in ("sequential", "autodiff") or x.shape[1] == 1:
+            run: Any = through_time if self.solver == "sequential" else one_by_one
+            carry, y = run(step, weights, *arrays)
         else:
             quasi = {"how": "quasi", "near": partial(step, weights, times=unitwise)} if self.solver == "quasi" else {}
             carry, y, report = jax.vmap(partial(newton, partial(step, weights), **quasi))(*arrays)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models.newton import Report, as_tree, newton, only_if, step_by_step
-from models.recurrence import CELLS, SOLVERS, Recurrence, product, unitwise
+from models.recurrence import CELLS, Recurrence, product, unitwise
 from models.scan import boundaries, sequential
 from tests import assert_close
 
@@ -58,7 +58,7 @@ def with_gradient(cell: str, solver: str, arrays: Any, **options: Any):
     return (carry, y, gradient), report
 
 
-@pytest.mark.parametrize("solver", SOLVERS[1:])
+@pytest.mark.parametrize("solver", ["newton", "quasi"])
 @pytest.mark.parametrize(("cell", "scan"), [*((cell, "sequential") for cell in CELLS), ("lstm", "associative")])
 def test_it_is_the_sequential_scan(cell: str, solver: str, scan: str):
     """Outputs, final carries and all gradients, in rows of several segments and padding, in chunks that don't fit."""
@@ -186,7 +186,7 @@ def test_a_batch_that_nobody_wants_is_left_out():
         assert bool(ran) == any(wanted)
 
 
-@pytest.mark.parametrize("solver", SOLVERS[1:])
+@pytest.mark.parametrize("solver", ["newton", "quasi"])
 def test_a_mixer_is_the_same_whichever_way_it_is_solved(solver: str):
     """Outputs, state and the gradient of parameters; how it went is there for whoever asks."""
     x, places = normal(0, 3, STEPS, N), jnp.broadcast_to(jnp.arange(STEPS), (3, STEPS))

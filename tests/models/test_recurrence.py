@@ -148,3 +148,38 @@ def test_the_forget_bias_is_a_choice():
     np.testing.assert_array_equal(params["input"]["bias"], [0] * 3 + [-2] * 3 + [0] * 6)
     params = jax.jit(partial(module.clone(open="i").init, positions=PLACES, segments=PLACES))(jax.random.key(0), X)
     np.testing.assert_array_equal(params["params"]["input"]["bias"], [-2] * 3 + [0] * 6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_its_backward_pass_is_what_jax_derives(cell: str, dtype: str):
+    """Of parameters, inputs and the state before, over segments that start anywhere and padding."""
+    steps = 23
+    segments = jnp.asarray(random.choice([0, 1, 1, 1, 2], size=(3, steps)).cumsum(axis=1) % 4, jnp.int32)
+    x, direction = (jnp.asarray(random.normal(size=(3, steps, N)), jnp.float32) for _ in range(2))
+    module = Recurrence(cell, width=N, inner=6, dtype=jnp.dtype(dtype))
+    initial = partial(module.init, positions=segments, segments=segments)
+    params = jax.tree.map(
+        lambda p: jnp.asarray(random.normal(0, 0.5, p.shape), p.dtype), jax.eval_shape(initial, jax.random.key(0), x)
+    )
+    carry = {name: jnp.asarray(random.normal(size=(3, 6)), jnp.float32) for name in CELLS[cell].carried}
+
+    def total(solver: str, params: Any, x: Any, carry: Any):
+        state = {"carry": carry, "segment": jnp.array([0, 1, 3], jnp.int32)}
+        made = module.clone(solver=solver)
+        y, after = made.apply(params, x, state=state, positions=segments, segments=segments)
+        kept = jnp.where((segments != 0)[..., None], y.astype(jnp.float32), 0)
+        return (kept * direction).sum() + sum(jnp.sin(c).sum() for c in after["carry"].values())
+
+    def gradient(solver: str):
+        return jax.jit(jax.value_and_grad(partial(total, solver), (0, 1, 2)))(params, x, carry)
+
+    within = 1e-5 if dtype == "float32" else 3e-2
+    for ours, theirs in zip(*map(jax.tree.leaves, (gradient("sequential"), gradient("autodiff"))), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=within * max(1, float(jnp.abs(theirs).max())))
+
+
+def test_forwards_too_where_jax_derives_it():
+    module = Recurrence("gru", width=N, inner=N, solver="autodiff")
+    params = jax.jit(module.init)(jax.random.key(0), X, positions=PLACES, segments=PLACES)
+    check_grads(lambda x: apply(module, params, jnp.asarray(x))[0], (X,), order=1, modes=["fwd"], atol=1e-2, rtol=1e-2)
