@@ -1,6 +1,7 @@
 """How this process uses its machine: devices and compiled programs. `prepare` comes before the first array is made."""
 
 import contextlib
+import ctypes
 import hashlib
 import os
 import platform
@@ -13,11 +14,37 @@ FORCED = "xla_force_host_platform_device_count"
 
 
 def prepare(replicas: int = 1) -> None:
-    """Split a CPU into devices for its replicas to be spread over, and keep compiled programs on disk."""
+    """Split a CPU into devices for its replicas to be spread over, and keep memory, and compiled programs on disk."""
     cache_compiled()
     if FORCED not in os.environ.get("XLA_FLAGS", ""):
+        devices = cpu_devices(replicas, cores())
         with contextlib.suppress(RuntimeError):  # the devices were made already, by whoever imported this
-            jax.config.update("jax_num_cpu_devices", cpu_devices(replicas, cores()))
+            jax.config.update("jax_num_cpu_devices", devices)
+        if devices == 1:
+            keep_memory()
+
+
+def keep_memory(*, one_arena: bool = False) -> None:
+    """Have a CPU's arrays reuse memory instead of getting it fresh from the system, page by page, at every step.
+
+    glibc is told never to map an array by itself, never to give memory back and to take 64 MiB at a time; and JAX to
+    compute in the thread that asks, whose memory that then is. On two cores attention over 256 tokens takes 0.44 of
+    the time with it, small steps 0.8 to 0.95. Where several devices compute in threads of their own, only `one_arena`
+    for all of them reuses any: 0.6 to 0.8 of the time for large arrays, up to 2.9 times it for small ones.
+
+    A process then holds the most that it ever needed. RECUR_OR_ATTEND_MALLOC=plain leaves all as it is, and nothing is
+    done where there is no glibc.
+    """
+    if os.environ.get("RECUR_OR_ATTEND_MALLOC") == "plain" or platform.libc_ver()[0] != "glibc":
+        return
+    mmap_max, trim_threshold, top_pad, arena_max = -4, -1, -2, -8  # malloc.h
+    mallopt = ctypes.CDLL(None).mallopt
+    for option, value in ((mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 64 * 2**20)):
+        mallopt(option, value)
+    if one_arena:
+        mallopt(arena_max, 1)
+    else:
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def cpu_devices(replicas: int, cores: int) -> int:

@@ -1,4 +1,5 @@
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -36,3 +37,32 @@ def test_the_compilation_cache_is_where_the_user_says(tmp_path):
 def test_the_default_cache_is_apart_for_each_kind_of_processor():
     assert machine.processor() == machine.processor()
     assert len(machine.processor()) == 12
+
+
+FAULTS = """
+import resource, jax, machine
+machine.prepare()
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+add, x = jax.jit(lambda x: x + 1), jax.numpy.ones(2**24)
+for _ in range(3):
+    x = add(x).block_until_ready()
+before = faults()
+for _ in range(5):
+    x = add(x).block_until_ready()
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's allocator is told anything")
+def test_memory_is_kept_unless_told_otherwise():
+    """64 MiB are 16,384 pages, which each new array faults for where none is kept."""
+    found = {}
+    for how in ("", "plain"):
+        env = {**os.environ, "RECUR_OR_ATTEND_MALLOC": how, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+        command = [sys.executable, "-c", FAULTS]
+        out = subprocess.run(
+            command, cwd=Path(machine.__file__).parent, env=env, capture_output=True, text=True, check=True, timeout=100
+        )
+        found[how] = int(out.stdout)
+    assert found[""] < 1000
+    assert found["plain"] > 2000
