@@ -7,16 +7,18 @@ Two bare layers, one after the other and each with an output product, are traine
 from fixed targets; or they are given a token at a time, the outcome being the next token. Weights come from a file in
 the form that models/ has them, so that all libraries must give the same losses and the same tokens.
 
-  ours, ours-loop          models/; with -loop LOOPED tokens a call, in one compiled program
+  ours                     models/, on one device
+  ours-shared              models/, a batch's sequences shared out over a CPU's cores as devices
+  ours-loop                models/, LOOPED tokens a call, in one compiled program
   linen, nnx               flax.linen's and flax.nnx's own layers
   torch, torch-compile     PyTorch's, eagerly and through torch.compile (extra `peers`); on a GPU they are cuDNN's
 """
 
 import json
+import resource
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +27,7 @@ import numpy as np
 RECURRENT = ("rnn", "lstm", "gru")
 KNOWN = {
     "ours": None,
+    "ours-shared": None,
     "ours-loop": None,
     "linen": (*RECURRENT, "attention"),
     "nnx": (*RECURRENT, "attention"),
@@ -56,6 +59,7 @@ class Made(NamedTuple):
     wait: Callable[[Any], None]
     outcome: list[float]
     per_call: int = 1  # steps or tokens
+    told: dict[str, Any] = {}  # what else there is to know
 
 
 def data(cell: Cell) -> tuple[np.ndarray, np.ndarray]:
@@ -68,10 +72,12 @@ def data(cell: Cell) -> tuple[np.ndarray, np.ndarray]:
 # ---- in JAX ---------------------------------------------------------------------------------------------------------
 
 
-def in_jax(cell: Cell, weights: Any, layer: Callable, state: Any, looped: bool = False) -> Made:
+def in_jax(cell: Cell, weights: Any, layer: Callable, state: Any, how: str = "") -> Made:
     """`layer(weights, x, state) → (y, state)` twice; `state` is a layer's before the token, None for a step."""
     import jax
     import jax.numpy as jnp
+
+    from models import cost
 
     dtype = jnp.dtype(cell.dtype)
     x, target = (jax.device_put(a) for a in data(cell))
@@ -85,16 +91,26 @@ def in_jax(cell: Cell, weights: Any, layer: Callable, state: Any, looped: bool =
 
     if cell.what == "step":
 
-        def loss(weights: Any) -> Any:
+        def loss(weights: Any, x: Any, target: Any) -> Any:
             y, _ = network(weights, x.astype(dtype), [None] * LAYERS)
             return jnp.square(y.astype(jnp.float32) - target).mean()
 
-        def step(carried: Any) -> Any:
-            weights, _ = carried
-            found, gradient = jax.value_and_grad(loss)(weights)
-            return jax.tree.map(lambda w, g: w - RATE * g, weights, gradient), found
+        gradient_of = jax.value_and_grad(loss)
+        if how == "shared":
+            mesh = jax.make_mesh((len(jax.devices()),), ("batch",))
+            x, target = (jax.device_put(a, jax.NamedSharding(mesh, jax.P("batch"))) for a in (x, target))
+            weights = jax.device_put(weights, jax.NamedSharding(mesh, jax.P()))
+            gradient_of = jax.shard_map(
+                lambda *args: jax.lax.pmean(jax.value_and_grad(loss)(*args), "batch"),
+                mesh=mesh, in_specs=(jax.P(), jax.P("batch"), jax.P("batch")), out_specs=jax.P(), check_vma=False,
+            )  # fmt: skip
 
-        first, told = (weights, jnp.float32(0)), lambda carried: float(carried[1])
+        def step(carried: Any) -> Any:
+            weights, _, x, target = carried
+            found, gradient = gradient_of(weights, x, target)
+            return jax.tree.map(lambda w, g: w - RATE * g, weights, gradient), found, x, target
+
+        first, told = (weights, jnp.float32(0), x, target), lambda carried: float(carried[1])
     else:
 
         def step(carried: Any) -> Any:
@@ -108,17 +124,25 @@ def in_jax(cell: Cell, weights: Any, layer: Callable, state: Any, looped: bool =
         weights, *rest = carried
         return weights, *jax.lax.scan(lambda c, _: (step((weights, *c))[1:], None), tuple(rest), length=LOOPED)[0]
 
-    first = jax.tree.map(lambda a: jnp.array(a), first)
-    compiled = jax.jit(step)
+    first = jax.tree.map(jnp.array, first)
+    begun = time.perf_counter()
+    compiled: Any = jax.jit(step, donate_argnums=0).lower(first).compile()
+    took = time.perf_counter() - begun
+    products, others = cost.work(step, first)
+    found = {
+        "compile_seconds": took, "products": products, "others": others, "bytes": cost.traffic(step, first),
+        "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes, "parameters": cost.parameters(weights),
+        "device": jax.devices()[0].device_kind,
+    }  # fmt: skip
     carried, outcome = first, []
     for _ in range(TRIED):
         carried = compiled(carried)
         outcome.append(told(carried))
-    call = jax.jit(many if looped else step, donate_argnums=0)
-    return Made(call, first, lambda carried: jax.block_until_ready(carried), outcome, LOOPED if looped else 1)
+    call = jax.jit(many, donate_argnums=0) if how == "loop" else compiled
+    return Made(call, carried, jax.block_until_ready, outcome, LOOPED if how == "loop" else 1, found)
 
 
-def ours(cell: Cell, weights: Any, looped: bool = False) -> Made:
+def ours(cell: Cell, weights: Any, how: str = "") -> Made:
     import jax
     import jax.numpy as jnp
 
@@ -127,11 +151,10 @@ def ours(cell: Cell, weights: Any, looped: bool = False) -> Made:
     dtype, longest = jnp.dtype(cell.dtype), cell.length
     mixer: Any = models.MIXERS[cell.mixer]
     mixer = mixer(width=cell.width, inner=cell.width, max_length=longest, dtype=dtype, **dict(cell.options))
-    steps = jnp.broadcast_to(jnp.arange(longest), (cell.batch, longest))
-    last = steps[:, -1:]
+    steps = jnp.arange(longest)
 
     def layer(weights: Any, x: Any, state: Any) -> tuple[Any, Any]:
-        at = steps if state is None else last
+        at = jnp.broadcast_to(steps if state is None else steps[-1:], x.shape[:2])
         y, after = mixer.apply({"params": weights}, x, state=state, positions=at, segments=jnp.ones_like(at))
         if state is not None:  # a cache that counts its tokens stays full, and never runs over
             after = jax.tree.map(lambda new, old: new if new.ndim else old, after, state)
@@ -145,10 +168,10 @@ def ours(cell: Cell, weights: Any, looped: bool = False) -> Made:
         state = jax.eval_shape(call, weights[0], x, before)
         state = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype) if s.ndim else jnp.int32(longest - 1), state)
         if "segments" in state:  # of the tokens in the cache: they are there, as zeros
-            state = {**state, "segments": jnp.ones_like(state["segments"]), "positions": steps}
+            state = {**state, "segments": jnp.ones_like(state["segments"]), "positions": jnp.broadcast_to(steps, (cell.batch, longest))}
         elif "segment" in state:
             state = {**state, "segment": jnp.ones_like(state["segment"])}
-    return in_jax(cell, weights, layer, state, looped)
+    return in_jax(cell, weights, layer, state, how)
 
 
 def initial(cell: Cell) -> list[dict[str, Any]]:
@@ -209,7 +232,9 @@ def flax_layer(cell: Cell, weights: Any, library: str) -> Made:
         layer = nnx.merge(graph, state, rest)
         if cell.mixer == "attention":
             return layer(x, mask=causal), s
-        return dense.apply({"params": w["output"]}, layer(x)), s
+        zeros = jnp.zeros((len(x), d))
+        y = layer(x, initial_carry=(zeros, zeros) if cell.mixer == "lstm" else zeros)
+        return dense.apply({"params": w["output"]}, y), s
 
     own = [{"inner": converted(w), "output": w.get("output")} for w in named]
     own = [w if cell.mixer != "attention" else {"inner": w["inner"]} for w in own]
@@ -385,7 +410,7 @@ def make(library: str, cell: Cell, weights: Any) -> Made:
     if known is not None and cell.mixer not in known:
         raise ValueError(f"{library} has no {cell.mixer}")
     if library.startswith("ours"):
-        return ours(cell, weights, looped=library.endswith("loop"))
+        return ours(cell, weights, library.partition("-")[2])
     if library.startswith("torch"):
         return in_torch(cell, weights, compiled=library.endswith("compile"))
     return flax_layer(cell, weights, library)
@@ -393,9 +418,16 @@ def make(library: str, cell: Cell, weights: Any) -> Made:
 
 def main(library: str) -> None:
     if not library.startswith("torch"):
+        import jax
+
         import machine
 
-        machine.prepare()
+        if library == "ours-shared":
+            machine.keep_memory(one_arena=True)
+            jax.config.update("jax_num_cpu_devices", machine.cores())
+        elif library.startswith("ours"):
+            machine.prepare()
+        jax.config.update("jax_enable_compilation_cache", False)  # compiling is timed
     made: Made | None = None
     for line in sys.stdin:
         question = json.loads(line)
@@ -408,19 +440,24 @@ def main(library: str) -> None:
                 if not path.exists():  # the first to be asked draws them
                     np.save(path, np.array(initial(cell), dtype=object), allow_pickle=True)
                 made = make(library, cell, list(np.load(path, allow_pickle=True)))
-                answer: dict[str, Any] = {"outcome": made.outcome, "made": time.perf_counter() - begun}
+                answer: dict[str, Any] = {
+                    "outcome": made.outcome,
+                    "per_call": made.per_call,
+                    "made_seconds": time.perf_counter() - begun,
+                    "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+                    **made.told,
+                }
             else:
                 assert made is not None
-                call, carried, wait, outcome, per_call = made
-                carried = call(carried)  # what another process pushed out of the caches comes back
-                wait(carried)
+                carried = made.carried
+                if question["warm"]:  # what another process pushed out of the caches comes back
+                    made.wait(carried := made.call(carried))
                 begun = time.perf_counter()
                 for _ in range(question["calls"]):
-                    carried = call(carried)
-                wait(carried)
-                seconds = (time.perf_counter() - begun) / (question["calls"] * per_call)
-                made = Made(call, carried, wait, outcome, per_call)
-                answer = {"seconds": seconds, "per_call": per_call}
+                    carried = made.call(carried)
+                made.wait(carried)
+                answer = {"seconds": (time.perf_counter() - begun) / (question["calls"] * made.per_call)}
+                made = made._replace(carried=carried)
         except Exception as error:  # told to whoever asked, who goes on with the rest
             answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
         print(json.dumps(answer), flush=True)

@@ -58,6 +58,30 @@ def work(function: Callable, *args: Any) -> tuple[int, int]:
     return _work(jax.make_jaxpr(function)(*args).jaxpr)
 
 
+def traffic(function: Callable, *args: Any) -> int:
+    """Bytes that `function(*args)` must move, at the least: each matrix product's operands and result, as often as it
+    runs, and the arguments and results of the whole. What lies between products is taken to be fused into them."""
+    jaxpr = jax.make_jaxpr(function)(*args).jaxpr
+    return _product_bytes(jaxpr) + sum(_bytes(v) for v in (*jaxpr.invars, *jaxpr.outvars))
+
+
+def _product_bytes(jaxpr: Any) -> int:
+    total = 0
+    for equation in jaxpr.eqns:
+        inner = [_product_bytes(j) for j in _within(equation)]
+        if inner:
+            found = inner[-1:] if equation.params.get("branches_platforms") else inner
+            found = [max(inner)] if equation.primitive.name == "cond" else found
+            total += sum(found) * (equation.params["length"] if equation.primitive.name == "scan" else 1)
+        elif equation.primitive.name == "dot_general":
+            total += sum(_bytes(v) for v in (*equation.invars, *equation.outvars))
+    return total
+
+
+def _bytes(variable: Any) -> int:
+    return math.prod(variable.aval.shape) * variable.aval.dtype.itemsize
+
+
 def depth(function: Callable, *args: Any) -> int:
     """The longest chain of operations of which each needs the one before: what no number of cores can shorten.
 

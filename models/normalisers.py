@@ -23,9 +23,8 @@ Parts = tuple[Float[Array, "*H T S"], Float[Array, "*#H #T #S"]]
 def softmax(scores: Float[Array, "*H T S"], mask: Bool[Array, "*#H T S"]) -> Parts:
     scores = jnp.where(mask, scores, LOWEST)
     largest = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))  # cancels out, and keeps e^s in range
-    shares = jnp.where(mask, jnp.exp(scores - largest), 0)
-    total = shares.sum(axis=-1, keepdims=True)
-    return shares, jnp.where(total > 0, total, 1)
+    shares = jnp.exp(scores - largest)
+    return shares, jnp.where(mask.any(axis=-1, keepdims=True), shares.sum(axis=-1, keepdims=True), jnp.inf)
 
 
 def linear(scores: Float[Array, "*H T S"], mask: Bool[Array, "*#H T S"]) -> Parts:
