@@ -40,9 +40,10 @@ RATE = 0.1
 
 
 class Cell(NamedTuple):
-    """What is timed: a training step of `batch` sequences of `length`, or a token behind `length` − 1 others."""
+    """What is timed: a training "step" of `batch` sequences of `length`, "forward" alone, or a "token" behind
+    `length` − 1 others."""
 
-    what: str  # "step" or "token"
+    what: str
     mixer: str
     length: int
     width: int = 128
@@ -65,7 +66,7 @@ class Made(NamedTuple):
 def data(cell: Cell) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and targets of a step, or the first token, and what fills an attention's cache behind the others."""
     draw = np.random.default_rng(0).standard_normal
-    shape = (cell.batch, cell.length if cell.what == "step" else 1, cell.width)
+    shape = (cell.batch, 1 if cell.what == "token" else cell.length, cell.width)
     return draw(shape, np.float32), draw(shape, np.float32)
 
 
@@ -115,8 +116,8 @@ def in_jax(cell: Cell, weights: Any, layer: Callable, state: Any, how: str = "")
 
         def step(carried: Any) -> Any:
             weights, x, states = carried
-            y, states = network(weights, x, states)
-            return weights, y, states
+            y, after = network(weights, x, states)
+            return weights, y.astype(dtype), after if cell.what == "token" else states
 
         first, told = (weights, x.astype(dtype), [state] * LAYERS), lambda carried: float(carried[1].mean())
 
@@ -168,7 +169,11 @@ def ours(cell: Cell, weights: Any, how: str = "") -> Made:
         state = jax.eval_shape(call, weights[0], x, before)
         state = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype) if s.ndim else jnp.int32(longest - 1), state)
         if "segments" in state:  # of the tokens in the cache: they are there, as zeros
-            state = {**state, "segments": jnp.ones_like(state["segments"]), "positions": jnp.broadcast_to(steps, (cell.batch, longest))}
+            state = {
+                **state,
+                "segments": jnp.ones_like(state["segments"]),
+                "positions": jnp.broadcast_to(steps, (cell.batch, longest)),
+            }
         elif "segment" in state:
             state = {**state, "segment": jnp.ones_like(state["segment"])}
     return in_jax(cell, weights, layer, state, how)
@@ -292,8 +297,8 @@ def nnx_cell(mixer: str, cell: dict[str, Any]) -> dict[str, Any]:
 
 
 def in_torch(cell: Cell, weights: Any, compiled: bool) -> Made:
-    import torch
-    from torch import nn
+    import torch  # pyright: ignore[reportMissingImports]
+    from torch import nn  # pyright: ignore[reportMissingImports]
 
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -368,14 +373,14 @@ def in_torch(cell: Cell, weights: Any, compiled: bool) -> Made:
         loss = torch.compile(loss) if compiled else loss
         update = torch.optim.SGD(layers.parameters(), lr=RATE)
 
-        def step(_: Any) -> Any:
+        def step(carried: Any) -> Any:
             update.zero_grad()
             found = loss()
             found.backward()
             update.step()
-            return found.detach()
+            return found.detach(), carried[1]
 
-        first = torch.zeros(())
+        first = (torch.zeros(()), None)
     else:
 
         def forward(x: Any, states: Any) -> tuple[Any, Any]:
@@ -388,12 +393,13 @@ def in_torch(cell: Cell, weights: Any, compiled: bool) -> Made:
         forward = torch.compile(forward) if compiled else forward
 
         @torch.no_grad()
-        def step(carried: Any) -> Any:
-            return forward(*carried)
+        def step(carried: Any) -> Any:  # pyright: ignore[reportRedeclaration]
+            y, after = forward(*carried)
+            return y, after if cell.what == "token" else carried[1]
 
-        first = (x, [layer.before() for layer in layers])
+        first = (x, [layer.before() if cell.what == "token" else None for layer in layers])
 
-    told = (lambda c: float(c)) if cell.what == "step" else (lambda c: float(c[0].float().mean()))
+    told = lambda carried: float(carried[0].float().mean())  # noqa: E731
     carried, outcome = first, []
     for _ in range(TRIED):
         carried = step(carried)
@@ -416,6 +422,30 @@ def make(library: str, cell: Cell, weights: Any) -> Made:
     return flax_layer(cell, weights, library)
 
 
+def rates(dtype: str) -> dict[str, float]:
+    """What this machine does at best: operations a second in a product of large matrices, and bytes a second moved."""
+    import jax
+    import jax.numpy as jnp
+
+    accelerator = jax.default_backend() != "cpu"
+    n, size = (8192, 2**28) if accelerator else (2048, 2**25)
+    square = jax.random.normal(jax.random.key(0), (n, n), jnp.dtype(dtype))
+
+    def best(function: Callable, x: Any) -> float:
+        call, times = jax.jit(function), []
+        for _ in range(8):
+            begun = time.perf_counter()
+            jax.block_until_ready(call(x))
+            times.append(time.perf_counter() - begun)
+        return min(times)
+
+    copied = jnp.zeros(size)
+    return {
+        "flops": 2 * n**3 / best(lambda a: (a @ a).astype(a.dtype), square),
+        "bytes": 2 * copied.nbytes / best(lambda a: a + 1, copied),
+    }
+
+
 def main(library: str) -> None:
     if not library.startswith("torch"):
         import jax
@@ -432,7 +462,9 @@ def main(library: str) -> None:
     for line in sys.stdin:
         question = json.loads(line)
         try:
-            if "cell" in question:
+            if "rates" in question:
+                answer: dict[str, Any] = rates(question["rates"])
+            elif "cell" in question:
                 made = None
                 cell = Cell(**{**question["cell"], "options": tuple(map(tuple, question["cell"]["options"]))})
                 path = Path(question["weights"])
@@ -440,7 +472,7 @@ def main(library: str) -> None:
                 if not path.exists():  # the first to be asked draws them
                     np.save(path, np.array(initial(cell), dtype=object), allow_pickle=True)
                 made = make(library, cell, list(np.load(path, allow_pickle=True)))
-                answer: dict[str, Any] = {
+                answer = {
                     "outcome": made.outcome,
                     "per_call": made.per_call,
                     "made_seconds": time.perf_counter() - begun,

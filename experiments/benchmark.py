@@ -1,0 +1,311 @@
+"""How slow is a recurrence, what does attention cost, and where do they cross? Timed beside other libraries.
+
+  python -m experiments.benchmark --quick            five mixers, three lengths, in about five minutes on two cores
+  python -m experiments.benchmark                    all of it: half an hour; writes the record and its page
+  python -m experiments.benchmark --only=step,token  some of it
+  python -m experiments.benchmark --table            the tables from the record, nothing run
+
+Two bare layers of a mixer, width 128 and batch 32 unless said otherwise, against flax.linen, flax.nnx and PyTorch
+(pip install -e '.[peers]'; without it those lines are missing), each in a process of its own. First all of them are
+given the same weights and must give the same losses; then they are timed in turn, A B A B, and a ratio is that of two
+neighbours. Told are medians with quartiles. On a GPU, PyTorch's LSTM and attention are cuDNN's.
+
+  step      forward, backward and update: every mixer against length and width, and against the other libraries
+  token     one more token of one sequence, behind so many others; ours-loop gives 64 of them a call
+  forward   a whole sequence again: what a token costs that remembers nothing
+  batch     sequences a second against how many there are at once
+  memory    the most that a process holds, attention at length 8192
+  solver    LSTM and GRU solved for all steps at once against the scan
+  start     from the start of train.py to its end after one step, with nothing compiled before and with all
+  replicas  15 seeds and rates trained together against one by one
+
+Stop it any way you like: the same command goes on where it was (--workdir). The record is
+experiments/records/benchmark.csv, and benchmark-cuda.csv for a GPU.
+"""
+
+import itertools
+import json
+import os
+import statistics as spread
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+import command
+import display
+import models
+import records
+from experiments import benchmark_page
+from experiments.comparison import RECORDS
+from experiments.peers import KNOWN, Cell
+
+ROOT = Path(__file__).parents[1]
+QUICK = ("lstm", "gru", "mingru", "linear", "attention")
+LENGTHS = (64, 256, 1024)
+SECTIONS = ("step", "token", "forward", "batch", "memory", "solver", "start", "replicas")
+OURS = ("ours", "ours-shared", "ours-loop")
+AGREE = 2e-3  # losses, relative; PyTorch also trains the second of its two biases, of which the sum alone matters
+SAMPLE = 0.15  # seconds of one sample, in calls of a training step and the like
+COLUMNS = [*("section", "what", "mixer", "library", "length", "width", "batch", "dtype", "options", "seconds", "low")]
+COLUMNS += [*("high", "ratio", "ratio_low", "ratio_high", "compile_seconds", "products", "others", "bytes", "share")]
+COLUMNS += [*("parameters", "temporary_bytes", "peak_bytes", "note")]
+
+
+class Worker:
+    """A library in a process of its own (see experiments.peers)."""
+
+    def __init__(self, library: str):
+        environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "experiments.peers", library], cwd=ROOT, env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def ask(self, **question: Any) -> dict[str, Any]:
+        assert self.process.stdin
+        assert self.process.stdout
+        try:
+            print(json.dumps(question), file=self.process.stdin, flush=True)
+            return json.loads(self.process.stdout.readline())
+        except (OSError, ValueError):
+            return {"error": f"its process ended with status {self.process.wait()}"}
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def plan(sections: Sequence[str], quick: bool, gpu: bool) -> list[tuple[str, Cell, tuple[str, ...]]]:
+    """What is timed: (section, cell, libraries)."""
+    every = QUICK if quick else tuple(models.MIXERS)
+    peers_of = ("ours", "torch") if gpu else ("ours", "ours-shared", "torch", "torch-compile", "linen", "nnx")
+    made: list[tuple[str, Cell, tuple[str, ...]]] = []
+    for mixer in ("rnn", *QUICK) if not quick else QUICK:
+        made += [("step", Cell("step", mixer, length), peers_of) for length in LENGTHS]
+    if not quick:
+        for mixer in every:
+            # Beyond 1024 fewer sequences at once: a step then has as many tokens, and needs no more memory.
+            made += [("step", Cell("step", mixer, n, batch=min(32, 2**15 // n)), ("ours",)) for n in (*LENGTHS, 4096)]
+            made += [("step", Cell("step", mixer, 256, width=width), ("ours",)) for width in (64, 256, 512)]
+    for context in (16, 1024) if quick else (16, 256, 1024, 4096, 16384):
+        for mixer in QUICK:
+            libraries = ("ours", "ours-loop", "torch") if gpu else ("ours", "ours-loop", "torch", "torch-compile")
+            made.append(("token", Cell("token", mixer, context, batch=1), libraries))
+    for length in () if quick else (256, 1024, 4096):
+        made += [("forward", Cell("forward", mixer, length, batch=1), ("ours",)) for mixer in ("attention", "linear")]
+    for batch in (1, 8, 64) if quick else (1, 2, 4, 8, 16, 32, 64, 128):
+        made += [("batch", Cell("step", mixer, 256, batch=batch), ("ours",)) for mixer in ("lstm", "attention")]
+    for form in () if quick else ("plain", "blocks"):
+        cell = Cell("step", "attention", 8192, batch=1, options=(("form", form),))
+        made.append(("memory", cell, ("ours",)))
+    if not quick:
+        made.append(("memory", Cell("step", "attention", 8192, batch=1), ("torch",)))
+        made.append(("memory", Cell("step", "lstm", 8192, batch=1), ("ours",)))
+        for mixer in ("lstm", "gru"):
+            for width in (16, 64):
+                for solver in ("sequential", "newton", "quasi"):
+                    options = (("solver", solver),)
+                    made.append(("solver", Cell("step", mixer, 4096, width=width, batch=4, options=options), ("ours",)))
+    if gpu:
+        made = [(section, fit_for_gpu(cell), libraries) for section, cell, libraries in made]
+    wanted = [one for one in made if one[0] in sections]
+    return list(dict.fromkeys(wanted))
+
+
+def fit_for_gpu(cell: Cell) -> Cell:
+    """Attention's products in bfloat16, through cuDNN, as its kernels ask for."""
+    if cell.mixer == "attention" and cell.what == "step" and not cell.options:
+        return cell._replace(dtype="bfloat16", options=(("form", "cudnn"),))
+    return cell
+
+
+def same(a: dict[str, Any], b: dict[str, Any], dtype: str) -> bool:
+    within = AGREE if dtype == "float32" else 2e-2
+    return all(abs(x - y) <= within * max(abs(x), 1e-3) for x, y in zip(a["outcome"], b["outcome"], strict=True))
+
+
+def timed(cell: Cell, libraries: Sequence[str], workers: dict[str, Worker], rounds: int) -> list[dict[str, Any]]:
+    """One row a library: made, held against the first one's outcome, and timed in turn with the others.
+
+    A ratio is to the fastest of ours.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for library in libraries:
+            weights = str(Path(folder) / "weights.npy")
+            found = workers[library].ask(cell={**cell._asdict(), "options": list(cell.options)}, weights=weights)
+            rows[library] = {**found, "library": library, "note": found.get("error", "")}
+    ours = rows[libraries[0]]
+    for row in rows.values():
+        if "outcome" in row and "outcome" in ours and not same(ours, row, cell.dtype):
+            row["note"] = f"gives {row['outcome'][-1]:.6g} where {libraries[0]} gives {ours['outcome'][-1]:.6g}"
+    going = [library for library, row in rows.items() if not row["note"]]
+    times: dict[str, list[float]] = {library: [] for library in going}
+    calls, warm = {}, {}
+    for library in going:
+        workers[library].ask(calls=1, warm=False)
+        one = workers[library].ask(calls=1, warm=False)["seconds"] * rows[library]["per_call"]
+        calls[library], warm[library] = max(1, round(SAMPLE / one)), one < 0.3
+    for _ in range(rounds):
+        for library in going:
+            times[library].append(workers[library].ask(calls=calls[library], warm=warm[library])["seconds"])
+    for library in going:
+        low, middle, high = spread.quantiles(times[library], n=4, method="inclusive")
+        rows[library] |= {"seconds": middle, "low": low, "high": high}
+    mine = min((one for one in going if one.startswith("ours")), key=lambda one: rows[one]["seconds"], default=None)
+    for library in going if mine else ():
+        ratios = [theirs / our for theirs, our in zip(times[library], times[mine or ""], strict=True)]
+        ratio = spread.quantiles(ratios, n=4, method="inclusive")
+        rows[library] |= dict(zip(("ratio_low", "ratio", "ratio_high"), ratio, strict=True))
+    return list(rows.values())
+
+
+def measured(
+    cells: Sequence[tuple[str, Cell, tuple[str, ...]]], done: set[str], quick: bool, here: tuple[str, ...]
+) -> Iterator[dict[str, Any]]:
+    """A row for every cell and library that is not done."""
+    workers: dict[str, Worker] = {}
+    first = Worker("ours")
+    rates = {dtype: first.ask(rates=dtype) for dtype in sorted({cell.dtype for _, cell, _ in cells})}
+    first.close()
+    for dtype, rate in rates.items():
+        yield {"section": "rates", "dtype": dtype, "products": rate["flops"], "bytes": rate["bytes"], "key": ""}
+    try:
+        with display.Display("benchmark", len(cells)) as shown:
+            for at, (section, cell, libraries) in enumerate(cells):
+                shown.step(at)
+                if named(section, cell) in done:
+                    continue
+                wanted = [library for library in libraries if library in here and has(library, cell.mixer)]
+                if section == "memory":  # a process of its own, whose peak is this cell's
+                    for worker in workers.values():
+                        worker.close()
+                    workers = {}
+                for library in wanted:
+                    workers.setdefault(library, Worker(library))
+                rounds = (3 if quick else 5) if section != "memory" else 2
+                found = timed(cell, wanted, workers, rounds)
+                for row in found:
+                    if "seconds" in row and "products" in row and row["library"].startswith("ours"):
+                        whole, rate = found[0], rates[cell.dtype]  # what devices share is counted on one
+                        least = max(whole["products"] / rate["flops"], whole["bytes"] / rate["bytes"])
+                        row["share"] = least / row["seconds"]
+                    options = " ".join(f"{name}={value}" for name, value in cell.options)
+                    yield {**row, **cell._asdict(), "options": options, "section": section, "key": named(section, cell)}
+                    if "error" in row and "process ended" in row["error"]:
+                        workers.pop(row["library"]).close()
+    finally:
+        for worker in workers.values():
+            worker.close()
+
+
+def has(library: str, mixer: str) -> bool:
+    known = KNOWN[library]
+    return known is None or mixer in known
+
+
+def named(section: str, cell: Cell) -> str:
+    return f"{section} {cell}"
+
+
+def starts() -> Iterator[dict[str, Any]]:
+    """Seconds from the start of train.py to its end after one step, evaluated and saved: cold and warm."""
+    for mixer in ("lstm", "attention"):
+        with tempfile.TemporaryDirectory() as folder:
+            environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": f"{folder}/cache"}
+            for what in ("cold", "warm", "warm", "warm"):
+                words = [sys.executable, "train.py", f"--config=configs/recall.py:{mixer}", "--notensorboard"]
+                words += [f"--workdir={folder}/{time.monotonic_ns()}", "--config.training.steps=1"]
+                words += ["--config.training.steps_per_call=1", "--config.training.eval_every=1"]
+                begun = time.monotonic()
+                done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
+                row = {"section": "start", "key": "start", "what": what, "mixer": mixer, "library": "ours"}
+                told = done.stderr.strip().splitlines()[-1:] if done.returncode else []
+                yield {**row, "seconds": time.monotonic() - begun, "note": " ".join(told)}
+
+
+def replicas() -> Iterator[dict[str, Any]]:
+    """15 replicas, 500 steps: experiments.replicas, each way in a process of its own."""
+    for mixer in ("lstm", "attention"):
+        for way in ("apart", "map", "vmap"):
+            done = subprocess.run(
+                [sys.executable, "-m", "experiments.replicas", mixer, way], cwd=ROOT, capture_output=True, text=True
+            )
+            row = {
+                "section": "replicas",
+                "key": "replicas",
+                "what": way,
+                "mixer": mixer,
+                "library": "ours",
+                "batch": 15,
+            }
+            if done.returncode:
+                yield {**row, "note": done.stderr.strip().splitlines()[-1]}
+            else:
+                found = json.loads(done.stdout.splitlines()[-1])
+                yield {**row, "seconds": found["warm"], "compile_seconds": found["whole"] - found["warm"]}
+
+
+def run(args: Any, path: Path) -> list[dict[str, Any]]:
+    """All rows: those in `path` from before, and those that are missing, written there as they come."""
+    gpu = bool(args.gpu)
+    cells = plan(args.only or SECTIONS, args.quick, gpu)
+    kept = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    here = tuple(KNOWN)
+    if subprocess.run([sys.executable, "-c", "import torch"], capture_output=True).returncode:
+        print("PyTorch is not installed (pip install -e '.[peers]'): its lines will be missing", file=sys.stderr)
+        here = tuple(library for library in KNOWN if not library.startswith("torch"))
+    done = {row["key"] for row in kept if "key" in row}
+    whole = [("start", starts), ("replicas", replicas)]
+    whole = [one for one in whole if one[0] in (args.only or SECTIONS) and one[0] not in done and not args.quick]
+    found = itertools.chain(measured(cells, done, args.quick, here), *(more() for _, more in whole))
+    with path.open("a") as file:
+        for row in found:
+            row = {name: row[name] for name in (*COLUMNS, "key") if name in row}
+            kept.append(row)
+            print(json.dumps(records.plain(row)), file=file, flush=True)
+    return kept
+
+
+def main() -> None:
+    args: Any = flags.FLAGS
+    for name in args.only:
+        models.one_of("--only", name, SECTIONS)
+    record = Path(args.record or RECORDS / ("benchmark-cuda.csv" if args.gpu else "benchmark.csv"))
+    if args.table:
+        print(benchmark_page.text(records.read_csv(record)))
+        return
+    workdir = Path(args.workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    with records.locked(workdir):
+        rows = run(args, workdir / "rows.jsonl")
+        lines = [[told(row.get(name, "")) for name in COLUMNS] for row in rows]
+        target = workdir / "benchmark.csv"
+        records.write_csv(target, COLUMNS, lines)
+        table = records.read_csv(target)
+        print(benchmark_page.text(table))
+        page = benchmark_page.write(table, workdir / "benchmark.html", "python -m experiments.benchmark")
+        print(f"wrote {target} and {page}")
+        if not args.quick and not args.only:
+            records.write_csv(record, COLUMNS, lines)
+            print(f"wrote {record}")
+
+
+def told(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_bool("quick", False, "Five mixers, in about five minutes.")
+    flags.DEFINE_bool("gpu", False, "Cells for a GPU: attention in bfloat16, through cuDNN.")
+    flags.DEFINE_bool("table", False, "Print the tables from the record, and run nothing.")
+    flags.DEFINE_list("only", [], f"Some of {', '.join(SECTIONS)}.")
+    flags.DEFINE_string("workdir", "runs/benchmark", "Where rows are kept as they come.")
+    flags.DEFINE_string("record", "", "Where the whole is written; in experiments/records unless told.")
+    command.run(main)

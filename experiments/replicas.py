@@ -1,0 +1,52 @@
+"""Fifteen seeds and rates of one model, trained together or one by one: python -m experiments.replicas lstm vmap
+
+Each is 500 steps of recall at width 64; a way is "apart" (one by one in one process, compiled once), "map" or "vmap".
+Prints seconds: "whole" with compiling, "warm" without.
+"""
+
+import json
+import sys
+import time
+from typing import Any
+
+import jax
+
+import machine
+import train
+from configs.recall import get_config
+
+SEEDS, RATES, STEPS, CALLED = (0, 1, 2, 3, 4), (1e-3, 3e-3, 1e-2), 500, 50
+
+
+def run(mixer: str, way: str) -> dict[str, float]:
+    """`way` says how the group is run. Nothing is evaluated or saved: training steps alone."""
+    config: Any = get_config(mixer)
+    config.training.update(steps=STEPS, steps_per_call=CALLED, eval_every=STEPS)
+    config.replicas.seeds, config.replicas.learning_rates = SEEDS, RATES
+    config.replicas.how = "map" if way == "apart" else way
+    machine.prepare(1 if way == "apart" else len(SEEDS) * len(RATES))
+    jax.config.update("jax_enable_compilation_cache", False)
+    made = train.build(config)
+    group = train.form_group(made.config)
+    if way == "apart":
+        pairs = zip(group.seeds, group.learning_rates, strict=True)
+        groups = [group._replace(seeds=(seed,), learning_rates=(rate,), devices=1, shards=1) for seed, rate in pairs]
+    else:
+        groups = [group]
+    begun = time.perf_counter()
+    mesh = train.make_mesh(groups[0])
+    task = jax.device_put(made.task, jax.NamedSharding(mesh, jax.P()))
+    states = [train.init_group(made, one, mesh) for one in groups]
+    call = train.jit_call(made, groups[0], mesh).lower(states[0], task).compile()
+    compiled = time.perf_counter() - begun
+    begun = time.perf_counter()
+    for state in states:
+        for _ in range(STEPS // CALLED):
+            state, _ = call(state, task)
+        jax.block_until_ready(state)
+    warm = time.perf_counter() - begun
+    return {"whole": compiled + warm, "warm": warm}
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(*sys.argv[1:])))
