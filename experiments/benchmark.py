@@ -46,7 +46,7 @@ from experiments.comparison import RECORDS
 from experiments.peers import KNOWN, Cell
 
 ROOT = Path(__file__).parents[1]
-QUICK = ("lstm", "gru", "mingru", "linear", "attention")
+QUICK = ("lstm", "attention", "gru", "mingru", "linear")
 LENGTHS = (64, 256, 1024)
 SECTIONS = ("step", "token", "forward", "batch", "memory", "solver", "start", "replicas")
 OURS = ("ours", "ours-shared", "ours-loop")
