@@ -18,6 +18,7 @@ neighbours. Told are medians with quartiles. On a GPU, PyTorch's LSTM and attent
   solver    LSTM and GRU solved for all steps at once against the scan
   start     from the start of train.py to its end after one step, with nothing compiled before and with all
   replicas  15 seeds and rates trained together against one by one
+  utilisation  of a GPU alone: how much of it a Transformer of 124 million parameters uses
 
 Stop it any way you like: the same command goes on where it was (--workdir). The record is
 experiments/records/benchmark.csv, and benchmark-cuda.csv for a GPU.
@@ -48,7 +49,7 @@ from experiments.peers import KNOWN, Cell
 ROOT = Path(__file__).parents[1]
 QUICK = ("lstm", "attention", "gru", "mingru", "linear")
 LENGTHS = (64, 256, 1024)
-SECTIONS = ("step", "token", "forward", "batch", "memory", "solver", "start", "replicas")
+SECTIONS = ("step", "token", "forward", "batch", "memory", "solver", "start", "replicas", "utilisation")
 OURS = ("ours", "ours-shared", "ours-loop")
 AGREE = 2e-3  # losses, relative; PyTorch also trains the second of its two biases, of which the sum alone matters
 SAMPLE = 0.15  # seconds of one sample, in calls of a training step and the like
@@ -252,6 +253,18 @@ def replicas() -> Iterator[dict[str, Any]]:
                 yield {**row, "seconds": found["warm"], "compile_seconds": found["whole"] - found["warm"]}
 
 
+def utilisation() -> Iterator[dict[str, Any]]:
+    """A Transformer of 124 million parameters: experiments.utilisation, in a process of its own."""
+    done = subprocess.run([sys.executable, "-m", "experiments.utilisation"], cwd=ROOT, capture_output=True, text=True)
+    row = {"section": "utilisation", "key": "utilisation", "mixer": "attention", "library": "ours", "dtype": "bfloat16"}
+    if done.returncode:
+        yield {**row, "note": done.stderr.strip().splitlines()[-1]}
+    else:
+        found = json.loads(done.stdout.splitlines()[-1])
+        row |= {name: found[name] for name in ("batch", "seconds", "parameters", "share")}
+        yield {**row, "length": 1024, "width": 768, "products": found["flops"] * found["seconds"]}
+
+
 def run(args: Any, path: Path) -> list[dict[str, Any]]:
     """All rows: those in `path` from before, and those that are missing, written there as they come."""
     gpu = bool(args.gpu)
@@ -262,7 +275,7 @@ def run(args: Any, path: Path) -> list[dict[str, Any]]:
         print("PyTorch is not installed (pip install -e '.[peers]'): its lines will be missing", file=sys.stderr)
         here = tuple(library for library in KNOWN if not library.startswith("torch"))
     done = {row["key"] for row in kept if "key" in row}
-    whole = [("start", starts), ("replicas", replicas)]
+    whole = [("start", starts), ("replicas", replicas), *([("utilisation", utilisation)] if gpu else [])]
     whole = [one for one in whole if one[0] in (args.only or SECTIONS) and one[0] not in done and not args.quick]
     found = itertools.chain(measured(cells, done, args.quick, here), *(more() for _, more in whole))
     with path.open("a") as file:

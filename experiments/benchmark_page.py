@@ -53,6 +53,7 @@ def tables(rows: list[Row]) -> Iterable[Table]:
     yield plain(rows, "solver", "All steps at once (DEER) against the scan", ("mixer", "width", "options"))
     yield starts(rows)
     yield replicas(rows)
+    yield utilisation(rows)
 
 
 def of(rows: list[Row], section: str, **values: object) -> list[Row]:
@@ -236,6 +237,20 @@ def replicas(rows: list[Row]) -> Table:
             body.append(line)
     header = ["mixer", "how", "warm", "with compiling", "faster, warm", "faster, with compiling"]
     return Table("15 replicas, 500 steps", header, body, "apart: one by one in one process, compiled once.")
+
+
+def utilisation(rows: list[Row]) -> Table:
+    body = []
+    for row in of(rows, "utilisation"):
+        if not row["seconds"]:
+            body.append([row["note"], *["–"] * 4])
+            continue
+        rate = float(row["batch"]) * float(row["length"]) / float(row["seconds"])
+        flops = float(row["products"]) / float(row["seconds"])
+        share = f"{100 * float(row['share']):.0f} %"
+        body.append([f"{int(row['parameters']):,}", ms(row), f"{rate:,.0f}", f"{flops / 1e12:.0f}", share])
+    header = ["parameters", "a step", "tokens a second", "TFLOP/s", "of the product of large matrices"]
+    return Table("A Transformer of 124 million parameters on a GPU", header, body)
 
 
 def curves(rows: list[Row]) -> Iterable[Chart]:

@@ -28,16 +28,14 @@ def run(mixer: str, way: str) -> dict[str, float]:
     jax.config.update("jax_enable_compilation_cache", False)
     made = train.build(config)
     group = train.form_group(made.config)
-    if way == "apart":
-        pairs = zip(group.seeds, group.learning_rates, strict=True)
-        groups = [group._replace(seeds=(seed,), learning_rates=(rate,), devices=1, shards=1) for seed, rate in pairs]
-    else:
-        groups = [group]
     begun = time.perf_counter()
-    mesh = train.make_mesh(groups[0])
+    mesh = train.make_mesh(group)
     task = jax.device_put(made.task, jax.NamedSharding(mesh, jax.P()))
-    states = [train.init_group(made, one, mesh) for one in groups]
-    call = train.jit_call(made, groups[0], mesh).lower(states[0], task).compile()
+    states = [train.init_group(made, group, mesh)]
+    if way == "apart":
+        count, group = len(group.seeds), group._replace(seeds=SEEDS[:1], learning_rates=RATES[:1])
+        states = [jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], states[0]) for i in range(count)]
+    call = train.jit_call(made, group, mesh).lower(states[0], task).compile()
     compiled = time.perf_counter() - begun
     begun = time.perf_counter()
     for state in states:
