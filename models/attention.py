@@ -250,11 +250,16 @@ class Attention(nn.Module):
             blocks = partial(by_blocks, late, causal=self.causal)
             y = jax.vmap(blocks)(new, seen)
         else:
-            y, weights = jax.vmap(partial(rows, offset=offset))(new, seen)
+            plain = jax.vmap(partial(rows, offset=offset))
+            if state is None:
+                y, weights = plain(new, seen)
+            else:  # a branch, since XLA else writes the new tokens into copies of the cache, and not into the cache
+                fits = offset + steps <= seen["key"].shape[2]
+                shapes = jax.eval_shape(plain, new, seen)
+                nothing = lambda *_: jax.tree.map(lambda a: jnp.full(a.shape, jnp.nan, a.dtype), shapes)  # noqa: E731
+                y, weights = jax.lax.cond(fits, plain, nothing, new, seen)
             self.sow("intermediates", "weights", weights)
             self.sow("intermediates", "heads", y)
-        if state is not None:
-            y = jnp.where(offset + steps <= seen["key"].shape[2], y, jnp.nan)
         y = Joined(self.width, self.bias, self.dtype, name="output")(y)
         return y, after
 
