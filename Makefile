@@ -8,7 +8,7 @@ UV := $(shell command -v uv 2>/dev/null)
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare scorecard test check lock clean
+.PHONY: help setup compare bench scorecard test check lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -31,6 +31,9 @@ endif
 
 compare: $(STAMP)  ## RNNs against attention: a table and report.html in about ten minutes
 	$(BIN)/python -m experiments.compare $(ARGS)
+
+bench: $(STAMP)  ## this code beside flax and PyTorch (.venv/bin/pip install -e '.[peers]'); ARGS=--quick: five minutes
+	$(BIN)/python -m experiments.benchmark $(ARGS)
 
 scorecard: $(STAMP)  ## every mixer against what is wanted of it: an hour or more, goes on where it was
 	$(BIN)/python -m experiments.scorecard --run $(ARGS)

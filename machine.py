@@ -39,7 +39,7 @@ def keep_memory(*, one_arena: bool = False) -> None:
         return
     mmap_max, trim_threshold, top_pad, arena_max = -4, -1, -2, -8  # malloc.h
     mallopt = ctypes.CDLL(None).mallopt
-    for option, value in ((mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 64 * 2**20)):
+    for option, value in ((mmap_max, 0), (trim_threshold, -1), (top_pad, 64 * 2**20)):
         mallopt(option, value)
     if one_arena:
         mallopt(arena_max, 1)

@@ -15,7 +15,7 @@ Any field can be set from here, as --config.GROUP.FIELD=VALUE; configs/__init__.
   task       name, and what that task takes: recall has pairs, symbols, max_length
   model      mixer depth width inner feedforward activation norm residual final_norm positions tied dropout pool
              max_length causal bridge bridge_heads dtype; and what one mixer has of its own, as model.lstm.open:
-             attention(heads bias groups window similarity normaliser placed shared) rnn(solver) irnn(solver)
+             attention(heads bias groups window similarity normaliser placed shared form) rnn(solver) irnn(solver)
              lstm(forget_bias open solver) gru(solver) mlstm(heads) lru(smallest largest phase) rglru(kernel)
              s4d(size) s6(size kernel) linear(heads feature nu kernel) gla(heads feature nu kernel)
              delta(heads feature nu kernel negative) gated_delta(heads feature nu kernel negative) tcn(layers kernel)

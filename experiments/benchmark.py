@@ -4,6 +4,7 @@
   python -m experiments.benchmark                    all of it: half an hour; writes the record and its page
   python -m experiments.benchmark --only=step,token  some of it
   python -m experiments.benchmark --table            the tables from the record, nothing run
+  python -m experiments.benchmark --write            docs/benchmark.md and its picture from the records, nothing run
 
 Two bare layers of a mixer, width 128 and batch 32 unless said otherwise, against flax.linen, flax.nnx and PyTorch
 (pip install -e '.[peers]'; without it those lines are missing), each in a process of its own. First all of them are
@@ -42,11 +43,12 @@ import command
 import display
 import models
 import records
-from experiments import benchmark_page
+from experiments import benchmark_page, charts
 from experiments.comparison import RECORDS
 from experiments.peers import KNOWN, Cell
 
 ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / "docs" / "benchmark.md"
 QUICK = ("lstm", "attention", "gru", "mingru", "linear")
 LENGTHS = (64, 256, 1024)
 SECTIONS = ("step", "token", "forward", "batch", "memory", "solver", "start", "replicas", "utilisation")
@@ -92,8 +94,10 @@ def plan(sections: Sequence[str], quick: bool, gpu: bool) -> list[tuple[str, Cel
     if not quick:
         for mixer in every:
             # Beyond 1024 fewer sequences at once: a step then has as many tokens, and needs no more memory.
-            made += [("step", Cell("step", mixer, n, batch=min(32, 2**15 // n)), ("ours",)) for n in (*LENGTHS, 4096)]
-            made += [("step", Cell("step", mixer, 256, width=width), ("ours",)) for width in (64, 256, 512)]
+            alone = [Cell("step", mixer, n, batch=min(32, 2**15 // n)) for n in (*LENGTHS, 4096)]
+            alone += [Cell("step", mixer, 256, width=width) for width in (64, 256, 512)]
+            beside = {cell for _, cell, _ in made}
+            made += [("step", cell, ("ours",)) for cell in alone if cell not in beside]
     for context in (16, 1024) if quick else (16, 256, 1024, 4096, 16384):
         for mixer in QUICK:
             libraries = ("ours", "ours-loop", "torch") if gpu else ("ours", "ours-loop", "torch", "torch-compile")
@@ -102,9 +106,8 @@ def plan(sections: Sequence[str], quick: bool, gpu: bool) -> list[tuple[str, Cel
         made += [("forward", Cell("forward", mixer, length, batch=1), ("ours",)) for mixer in ("attention", "linear")]
     for batch in (1, 8, 64) if quick else (1, 2, 4, 8, 16, 32, 64, 128):
         made += [("batch", Cell("step", mixer, 256, batch=batch), ("ours",)) for mixer in ("lstm", "attention")]
-    for form in () if quick else ("plain", "blocks"):
-        cell = Cell("step", "attention", 8192, batch=1, options=(("form", form),))
-        made.append(("memory", cell, ("ours",)))
+    for form, length in () if quick else (("plain", 2048), ("plain", 4096), *(("blocks", 2**n) for n in (11, 12, 13))):
+        made.append(("memory", Cell("step", "attention", length, batch=1, options=(("form", form),)), ("ours",)))
     if not quick:
         made.append(("memory", Cell("step", "attention", 8192, batch=1), ("torch",)))
         made.append(("memory", Cell("step", "lstm", 8192, batch=1), ("ours",)))
@@ -176,7 +179,14 @@ def measured(
     rates = {dtype: first.ask(rates=dtype) for dtype in sorted({cell.dtype for _, cell, _ in cells})}
     first.close()
     for dtype, rate in rates.items():
-        yield {"section": "rates", "dtype": dtype, "products": rate["flops"], "bytes": rate["bytes"], "key": ""}
+        yield {
+            "section": "rates",
+            "note": rate["machine"],
+            "dtype": dtype,
+            "products": rate["flops"],
+            "bytes": rate["bytes"],
+            "key": "",
+        }
     try:
         with display.Display("benchmark", len(cells)) as shown:
             for at, (section, cell, libraries) in enumerate(cells):
@@ -294,6 +304,12 @@ def main() -> None:
     if args.table:
         print(benchmark_page.text(records.read_csv(record)))
         return
+    if args.write:
+        written = benchmark_page.document({p.stem: records.read_csv(p) for p in sorted(RECORDS.glob("benchmark*.csv"))})
+        records.write_whole(DOCUMENT, written.encode())
+        charts.save(list(benchmark_page.curves(records.read_csv(record))), DOCUMENT.with_suffix(".svg"), columns=2)
+        print(f"wrote {DOCUMENT} and {DOCUMENT.with_suffix('.svg')}")
+        return
     workdir = Path(args.workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     with records.locked(workdir):
@@ -318,6 +334,7 @@ if __name__ == "__main__":
     flags.DEFINE_bool("quick", False, "Five mixers, in about five minutes.")
     flags.DEFINE_bool("gpu", False, "Cells for a GPU: attention in bfloat16, through cuDNN.")
     flags.DEFINE_bool("table", False, "Print the tables from the record, and run nothing.")
+    flags.DEFINE_bool("write", False, "Write docs/benchmark.md and its picture from the records, and run nothing.")
     flags.DEFINE_list("only", [], f"Some of {', '.join(SECTIONS)}.")
     flags.DEFINE_string("workdir", "runs/benchmark", "Where rows are kept as they come.")
     flags.DEFINE_string("record", "", "Where the whole is written; in experiments/records unless told.")

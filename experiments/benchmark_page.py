@@ -41,6 +41,42 @@ def text(rows: list[Row]) -> str:
     )
 
 
+def document(found: dict[str, list[Row]]) -> str:
+    """The tables of every record, for docs/."""
+    parts = ["# Speed, beside what one would use instead"]
+    parts += ["What is timed, and how, is in `experiments/benchmark.py`, which made this and its picture from records."]
+    parts += ["![A training step against length and against width, for every mixer](benchmark.svg)"]
+    for name, rows in found.items():
+        parts += [f"## From `experiments/records/{name}.csv`"]
+        for table in tables(rows):
+            if table.rows:
+                parts += [f"### {table.title}", markdown(table.header, table.rows), table.note]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def summary(rows: list[Row]) -> Table:
+    """How many times faster ours is than PyTorch, the faster of both sides; where PyTorch has no such mixer, than the
+    fastest of its recurrences."""
+    body = []
+    for mixer in ("rnn", "lstm", "gru", "attention", "mingru", "linear"):
+        line = [mixer]
+        for section, length in (("step", 64), ("step", 256), ("step", 1024), ("token", 1024)):
+            some = of(rows, section, length=length, width=128, batch=32 if section == "step" else 1)
+            some = [r for r in some if r["seconds"] and r["options"] in ("", "form=cudnn")]
+            mine = [float(r["seconds"]) for r in some if r["mixer"] == mixer and r["library"].startswith("ours")]
+            theirs = [r for r in some if r["library"].startswith("torch")]
+            if paired := [float(r["ratio"]) for r in theirs if r["mixer"] == mixer]:
+                line.append(f"{min(paired):.2f} ×")
+            elif mine and (theirs := [r for r in theirs if r["mixer"] != "attention"]):
+                fastest = min(theirs, key=lambda r: float(r["seconds"]))
+                line.append(f"{float(fastest['seconds']) / min(mine):.2f} × (their {fastest['mixer']})")
+            else:
+                line.append("–")
+        body.append(line)
+    header = ["mixer", "step at 64", "step at 256", "step at 1024", "token behind 1024"]
+    return Table("Times faster than PyTorch", header, body)
+
+
 def tables(rows: list[Row]) -> Iterable[Table]:
     yield beside(rows, "step", 32)
     yield laws(rows)
@@ -83,7 +119,7 @@ def beside(rows: list[Row], section: str, batch: int) -> Table:
     cells |= dict.fromkeys((r["mixer"], r["length"]) for r in some) if section == "token" else {}
     body = []
     for mixer, length in cells:
-        mine = {r["library"]: r for r in some if (r["mixer"], r["length"]) == (mixer, length)}
+        mine = {r["library"]: r for r in reversed(some) if (r["mixer"], r["length"]) == (mixer, length)}
         own = [mine[name] for name in ("ours", "ours-shared", "ours-loop") if name in mine and mine[name]["seconds"]]
         best = min(own, key=lambda r: float(r["seconds"]))
         line = [mixer, length, *(ms(mine[name]) if name in mine else "–" for name in ours_of(section))]
@@ -112,7 +148,7 @@ def ratio(row: Row) -> str:
 def alone(rows: list[Row], **values: object) -> list[Row]:
     """Ours on one device, of training steps with this width and length."""
     found = [r for r in of(rows, "step", library="ours", options="", **values) if r["seconds"]]
-    return list({(r["mixer"], r["length"], r["width"]): r for r in found}.values())
+    return list({(r["mixer"], r["length"], r["width"]): r for r in reversed(found)}.values())[::-1]
 
 
 def each(row: Row) -> float:
@@ -184,6 +220,8 @@ def roofline(rows: list[Row]) -> Table:
         f"{dtype}: products of large matrices {f / 1e9:.0f} GFLOP/s, copying {b / 1e9:.0f} GB/s"
         for dtype, (f, b) in peaks.items()
     )
+    machines = dict.fromkeys(r["note"] for r in of(rows, "rates") if r["note"])
+    note = f"{note}. {' '.join(machines)}" if machines else note
     header = ["mixer", "length", "parameters", "a step", "GFLOP/s", "of the roofline"]
     return Table(
         "Every mixer against what the machine can do", header, body, f"This machine, measured in the run: {note}."
@@ -201,11 +239,19 @@ def plain(rows: list[Row], section: str, title: str, columns: tuple[str, ...], p
 
 def memory(rows: list[Row]) -> Table:
     body = [
-        [r["mixer"], r["library"], r["options"] or "–", gib(r["temporary_bytes"]), gib(r["peak_bytes"]), ms(r)]
+        [
+            r["mixer"],
+            r["length"],
+            r["library"],
+            r["options"] or "–",
+            gib(r["temporary_bytes"]),
+            gib(r["peak_bytes"]),
+            ms(r),
+        ]
         for r in of(rows, "memory")
     ]
-    header = ["mixer", "library", "options", "XLA's own count", "peak of the process", "a step"]
-    return Table("Memory of a training step at length 8192, batch 1", header, body)
+    header = ["mixer", "length", "library", "options", "XLA's own count", "peak of the process", "a step"]
+    return Table("Memory of a training step, batch 1", header, body)
 
 
 def gib(number: str) -> str:

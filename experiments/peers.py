@@ -14,11 +14,13 @@ the form that models/ has them, so that all libraries must give the same losses 
   torch, torch-compile     PyTorch's, eagerly and through torch.compile (extra `peers`); on a GPU they are cuDNN's
 """
 
+import contextlib
 import json
 import resource
 import sys
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -422,7 +424,7 @@ def make(library: str, cell: Cell, weights: Any) -> Made:
     return flax_layer(cell, weights, library)
 
 
-def rates(dtype: str) -> dict[str, float]:
+def rates(dtype: str) -> dict[str, Any]:
     """What this machine does at best: operations a second in a product of large matrices, and bytes a second moved."""
     import jax
     import jax.numpy as jnp
@@ -443,7 +445,27 @@ def rates(dtype: str) -> dict[str, float]:
     return {
         "flops": 2 * n**3 / best(lambda a: (a @ a).astype(a.dtype), square),
         "bytes": 2 * copied.nbytes / best(lambda a: a + 1, copied),
+        "machine": machine_told(),
     }
+
+
+def machine_told() -> str:
+    """The device, the versions and the revision, as one line."""
+    import jax
+
+    import records
+
+    found = records.environment()
+    device = jax.devices()[0]
+    name = device.device_kind
+    if device.platform == "cpu" and (known := Path("/proc/cpuinfo")).exists():
+        lines = [line for line in known.read_text().splitlines() if line.startswith("model name")]
+        name = f"{lines[0].partition(': ')[2] if lines else name}, {found['cores']} cores"
+    versions = found["packages"] | {"python": found["python"]}
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        versions["torch"] = metadata.version("torch")
+    told = [f"{package} {version}" for package, version in versions.items()]
+    return "; ".join([name, *told, f"revision {found['revision'][:12]}{' with changes' * found['source_changed']}"])
 
 
 def main(library: str) -> None:

@@ -153,3 +153,13 @@ def test_closest_is_the_nearest_of_all(largest: int, target: int, square: int, l
     found = cost.closest(count, target, largest)
     assert 1 <= found <= largest
     assert abs(count(found) - target) == min(abs(count(n) - target) for n in range(1, largest + 1))
+
+
+def test_traffic_is_what_products_and_the_whole_must_move():
+    """Operands and results, as often as a scan runs; sums and the like in between are fused."""
+    a, b = jnp.zeros((3, 4)), jnp.zeros((4, 5))
+    whole = 4 * (12 + 20 + 15)
+    assert cost.traffic(lambda a, b: jnp.tanh(a @ b) + 1, a, b) == 2 * whole
+    square = jnp.zeros((4, 4))
+    looped = lambda x: jax.lax.scan(lambda c, _: (jnp.tanh(c @ c), None), x, length=7)[0]  # noqa: E731
+    assert cost.traffic(looped, square) == 7 * 4 * 48 + 4 * 32

@@ -1,0 +1,101 @@
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import models
+import records
+from experiments import benchmark, benchmark_page
+from experiments.comparison import RECORDS
+from experiments.peers import Cell
+from experiments.report import markdown
+
+SMALL = [("step", Cell("step", "gru", 6, width=8, batch=2), ("ours", "linen"))]
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_plan_names_each_cell_once_and_only_libraries_there_are(quick: bool, gpu: bool):
+    made = benchmark.plan(benchmark.SECTIONS, quick, gpu)
+    keys = [benchmark.named(section, cell) + str(libraries) for section, cell, libraries in made]
+    assert len(set(keys)) == len(keys) > 10
+    assert {library for _, _, libraries in made for library in libraries} <= set(benchmark.KNOWN)
+    mixers = {cell.mixer for section, cell, _ in made if section == "step"}
+    assert mixers == set(benchmark.QUICK if quick else models.MIXERS)
+    assert all(libraries[0] == "ours" or section == "memory" for section, _, libraries in made)
+
+
+@pytest.mark.timeout(120)
+def test_rows_are_timed_held_together_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(benchmark, "SAMPLE", 0.001)
+    monkeypatch.setattr(benchmark, "plan", lambda *_: SMALL)
+    monkeypatch.setattr(benchmark.display, "EVERY", math.inf)
+    args: Any = SimpleNamespace(only=["step"], quick=True, gpu=False)
+    rows = benchmark.run(args, tmp_path / "rows.jsonl")
+    rates, ours, linen = rows
+    assert rates["section"] == "rates"
+    assert (ours["library"], linen["library"]) == ("ours", "linen")
+    for row in (ours, linen):
+        assert 0 < row["low"] <= row["seconds"] <= row["high"]
+        assert row["note"] == ""
+    assert (ours["ratio_low"], ours["ratio"], ours["ratio_high"]) == (1, 1, 1)
+    assert linen["ratio_low"] <= linen["ratio"] <= linen["ratio_high"]
+    assert 0 < ours["share"] < 1
+
+    again = benchmark.run(args, tmp_path / "rows.jsonl")
+    assert [row["section"] for row in again] == ["rates", "step", "step", "rates"]
+    lines = (tmp_path / "rows.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines[:3]] == records.plain(rows[:3])
+
+
+def test_a_library_that_gives_something_else_is_not_timed():
+    class Answers(SimpleNamespace):
+        def ask(self, **question: Any) -> dict[str, Any]:
+            return {"outcome": self.outcome, "per_call": 1} if "cell" in question else {"seconds": 0.2}
+
+    workers: Any = {"ours": Answers(outcome=[1.0, 0.9]), "torch": Answers(outcome=[1.0, 0.8])}
+    ours, torch = benchmark.timed(SMALL[0][1], ("ours", "torch"), workers, 3)
+    assert torch["note"] == "gives 0.8 where ours gives 0.9"
+    assert "seconds" not in torch
+    assert ours["seconds"] == 0.2
+
+
+def row(mixer: str, length: int, seconds: float, **more: Any) -> dict[str, str]:
+    filled = {"section": "step", "mixer": mixer, "library": "ours", "length": length, "width": 128, "batch": 32}
+    filled |= {"seconds": seconds, "temporary_bytes": 1000 * length, "share": 0.5, "products": 1e9, "others": 0}
+    return {name: str((filled | more).get(name, "")) for name in benchmark.COLUMNS}
+
+
+def test_laws_and_crossings_are_those_of_the_times():
+    lengths = (64, 256, 1024, 4096)
+    rows = [row("lstm", n, 1e-4 * n) for n in lengths] + [row("attention", n, 1e-7 * n**2) for n in lengths]
+    rows += [row("mingru", n, 1e-6 * n) for n in lengths] + [row("dense", n, 1e-2 * n) for n in lengths]
+    table = {line[0]: line for line in benchmark_page.laws(rows).rows}
+    assert table["lstm"][1].startswith("1.00")
+    assert table["attention"][1].startswith("2.00")
+    assert table["attention"][3] == "–"
+    crossed = {line[0]: line[1] for line in benchmark_page.crossings(rows).rows}
+    assert crossed == {"lstm": "1000", "mingru": "faster at all", "dense": "slower at all"}
+
+
+def test_a_page_is_written_from_rows_that_lack_some(tmp_path: Path):
+    rows = [row("gru", n, 1e-4 * n) for n in (64, 256)]
+    rows += [row("gru", n, 2e-4 * n, library="torch", ratio=2.0, ratio_low=1.9, ratio_high=2.1) for n in (64, 256)]
+    rows += [row("lstm", 64, 0, library="torch", note="ValueError: no room") | {"seconds": ""}]
+    rows += [row("lstm", 64, 1e-3)]
+    page = benchmark_page.write(rows, tmp_path / "page.html", "python -m experiments.benchmark").read_text()
+    assert "2.00 × (1.90–2.10)" in page
+    assert "ValueError: no room" in page
+    assert "<svg" in page
+    assert "2.00 ×" in benchmark_page.text(rows)
+
+
+def test_the_readme_and_the_document_say_what_the_records_say():
+    found = {path.stem: records.read_csv(path) for path in sorted(RECORDS.glob("benchmark*.csv"))}
+    assert list(found) == ["benchmark", "benchmark-cuda"]
+    summary = benchmark_page.summary(found["benchmark"])
+    assert markdown(summary.header, summary.rows) in (benchmark.ROOT / "README.md").read_text()
+    assert benchmark.DOCUMENT.read_text() == benchmark_page.document(found)
