@@ -53,7 +53,8 @@ QUICK = ("lstm", "attention", "gru", "mingru", "linear")
 LENGTHS = (64, 256, 1024)
 SECTIONS = ("step", "token", "forward", "batch", "memory", "solver", "start", "replicas", "utilisation")
 OURS = ("ours", "ours-shared", "ours-loop")
-AGREE = 2e-3  # losses, relative; PyTorch also trains the second of its two biases, of which the sum alone matters
+# How far apart first losses may be, relative, and how far what five steps take off them: nnx's GRU has a bias less.
+AGREE = {"float32": (1e-3, 0.05), "bfloat16": (2e-2, 0.3)}
 SAMPLE = 0.15  # seconds of one sample, in calls of a training step and the like
 COLUMNS = [*("section", "what", "mixer", "library", "length", "width", "batch", "dtype", "options", "seconds", "low")]
 COLUMNS += [*("high", "ratio", "ratio_low", "ratio_high", "compile_seconds", "products", "others", "bytes", "share")]
@@ -129,9 +130,14 @@ def fit_for_gpu(cell: Cell) -> Cell:
     return cell
 
 
-def same(a: dict[str, Any], b: dict[str, Any], dtype: str) -> bool:
-    within = AGREE if dtype == "float32" else 2e-2
-    return all(abs(x - y) <= within * max(abs(x), 1e-3) for x, y in zip(a["outcome"], b["outcome"], strict=True))
+def same(a: dict[str, Any], b: dict[str, Any], cell: Cell) -> bool:
+    """Whether two outcomes agree: of steps, the first loss and its fall; of tokens, every one."""
+    near, fall = AGREE[cell.dtype]
+    ours, theirs = a["outcome"], b["outcome"]
+    if cell.what == "step":
+        fallen, theirs_fallen = ours[0] - ours[-1], theirs[0] - theirs[-1]
+        return abs(ours[0] - theirs[0]) <= near * ours[0] and abs(fallen - theirs_fallen) <= fall * abs(fallen)
+    return all(abs(x - y) <= near * max(abs(x), 1e-3) for x, y in zip(ours, theirs, strict=True))
 
 
 def timed(cell: Cell, libraries: Sequence[str], workers: dict[str, Worker], rounds: int) -> list[dict[str, Any]]:
@@ -147,7 +153,7 @@ def timed(cell: Cell, libraries: Sequence[str], workers: dict[str, Worker], roun
             rows[library] = {**found, "library": library, "note": found.get("error", "")}
     ours = rows[libraries[0]]
     for row in rows.values():
-        if "outcome" in row and "outcome" in ours and not same(ours, row, cell.dtype):
+        if "outcome" in row and "outcome" in ours and not same(ours, row, cell):
             row["note"] = f"gives {row['outcome'][-1]:.6g} where {libraries[0]} gives {ours['outcome'][-1]:.6g}"
     going = [library for library, row in rows.items() if not row["note"]]
     times: dict[str, list[float]] = {library: [] for library in going}
@@ -305,7 +311,9 @@ def main() -> None:
         print(benchmark_page.text(records.read_csv(record)))
         return
     if args.write:
-        written = benchmark_page.document({p.stem: records.read_csv(p) for p in sorted(RECORDS.glob("benchmark*.csv"))})
+        written = benchmark_page.document(
+            {p.stem: records.read_csv(p) for p in sorted(RECORDS.glob("benchmark*.csv"), key=lambda p: p.stem)}
+        )
         records.write_whole(DOCUMENT, written.encode())
         charts.save(list(benchmark_page.curves(records.read_csv(record))), DOCUMENT.with_suffix(".svg"), columns=2)
         print(f"wrote {DOCUMENT} and {DOCUMENT.with_suffix('.svg')}")

@@ -124,7 +124,8 @@ def beside(rows: list[Row], section: str, batch: int) -> Table:
         best = min(own, key=lambda r: float(r["seconds"]))
         line = [mixer, length, *(ms(mine[name]) if name in mine else "–" for name in ours_of(section))]
         for name in OTHERS if section == "step" else OTHERS[:2]:
-            line.append(f"{ms(mine[name])}, {ratio(mine[name])}" if name in mine and mine[name]["ratio"] else "–")
+            row = mine.get(name)
+            line.append("–" if row is None else f"{ms(row)}, {ratio(row)}" if row["ratio"] else ms(row))
         torch = [float(mine[n]["ratio"]) for n in OTHERS[:2] if n in mine and mine[n]["ratio"]]
         line += [f"{min(torch):.2f} ×" if torch else "–"]
         line += [f"{100 * float(best['share']):.0f} %" if best.get("share") else "–"] if section == "step" else []

@@ -38,7 +38,8 @@ KNOWN = {
 }  # the mixers that each has; None: all of them
 LAYERS, HEADS, LOOPED = 2, 4, 64
 TRIED = 5  # steps or tokens whose outcomes are compared
-RATE = 0.1
+RATE = 0.02
+RATES = {"tcn": 1e-7}  # whose outputs, without a norm between, are large
 
 
 class Cell(NamedTuple):
@@ -98,7 +99,7 @@ def in_jax(cell: Cell, weights: Any, layer: Callable, state: Any, how: str = "")
             y, _ = network(weights, x.astype(dtype), [None] * LAYERS)
             return jnp.square(y.astype(jnp.float32) - target).mean()
 
-        gradient_of = jax.value_and_grad(loss)
+        gradient_of, rate = jax.value_and_grad(loss), RATES.get(cell.mixer, RATE)
         if how == "shared":
             mesh = jax.make_mesh((len(jax.devices()),), ("batch",))
             x, target = (jax.device_put(a, jax.NamedSharding(mesh, jax.P("batch"))) for a in (x, target))
@@ -111,7 +112,7 @@ def in_jax(cell: Cell, weights: Any, layer: Callable, state: Any, how: str = "")
         def step(carried: Any) -> Any:
             weights, _, x, target = carried
             found, gradient = gradient_of(weights, x, target)
-            return jax.tree.map(lambda w, g: w - RATE * g, weights, gradient), found, x, target
+            return jax.tree.map(lambda w, g: w - rate * g, weights, gradient), found, x, target
 
         first, told = (weights, jnp.float32(0), x, target), lambda carried: float(carried[1])
     else:
@@ -373,10 +374,12 @@ def in_torch(cell: Cell, weights: Any, compiled: bool) -> Made:
             return (y.float() - target).square().mean()
 
         loss = torch.compile(loss) if compiled else loss
-        update = torch.optim.SGD(layers.parameters(), lr=RATE)
+        # Of two biases whose sum alone matters one is trained; of a GRU's second one, a third matters.
+        trained = [p for name, p in layers.named_parameters() if "bias_hh" not in name or cell.mixer == "gru"]
+        update = torch.optim.SGD(trained, lr=RATE)
 
         def step(carried: Any) -> Any:
-            update.zero_grad()
+            layers.zero_grad()
             found = loss()
             found.backward()
             update.step()

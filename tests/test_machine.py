@@ -44,7 +44,7 @@ import resource, jax, machine
 machine.prepare()
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 add, x = jax.jit(lambda x: x + 1), jax.numpy.ones(2**24)
-for _ in range(3):
+for _ in range(20):  # until there is room for both the old and the new
     x = add(x).block_until_ready()
 before = faults()
 for _ in range(5):

@@ -56,11 +56,15 @@ def test_a_library_that_gives_something_else_is_not_timed():
         def ask(self, **question: Any) -> dict[str, Any]:
             return {"outcome": self.outcome, "per_call": 1} if "cell" in question else {"seconds": 0.2}
 
-    workers: Any = {"ours": Answers(outcome=[1.0, 0.9]), "torch": Answers(outcome=[1.0, 0.8])}
-    ours, torch = benchmark.timed(SMALL[0][1], ("ours", "torch"), workers, 3)
-    assert torch["note"] == "gives 0.8 where ours gives 0.9"
+    answers = {"ours": [1.0, 0.9], "torch": [1.0, 0.91], "linen": [1.01, 0.91], "nnx": [1.0002, 0.9001]}
+    workers: Any = {name: Answers(outcome=outcome) for name, outcome in answers.items()}
+    ours, torch, linen, nnx = benchmark.timed(SMALL[0][1], tuple(answers), workers, 3)
+    assert torch["note"] == linen["note"] == "gives 0.91 where ours gives 0.9"
     assert "seconds" not in torch
-    assert ours["seconds"] == 0.2
+    assert ours["seconds"] == nnx["seconds"] == 0.2
+    token = SMALL[0][1]._replace(what="token")
+    assert [row["note"] for row in benchmark.timed(token, ("ours", "nnx"), workers, 3)] == ["", ""]
+    assert benchmark.timed(token, ("ours", "torch"), workers, 3)[1]["note"]
 
 
 def row(mixer: str, length: int, seconds: float, **more: Any) -> dict[str, str]:
@@ -94,7 +98,9 @@ def test_a_page_is_written_from_rows_that_lack_some(tmp_path: Path):
 
 
 def test_the_readme_and_the_document_say_what_the_records_say():
-    found = {path.stem: records.read_csv(path) for path in sorted(RECORDS.glob("benchmark*.csv"))}
+    found = {
+        path.stem: records.read_csv(path) for path in sorted(RECORDS.glob("benchmark*.csv"), key=lambda path: path.stem)
+    }
     assert list(found) == ["benchmark", "benchmark-cuda"]
     summary = benchmark_page.summary(found["benchmark"])
     assert markdown(summary.header, summary.rows) in (benchmark.ROOT / "README.md").read_text()

@@ -27,9 +27,11 @@ def test_training_gives_the_same_losses(mixer: str, library: str):
     """The same forward, the same gradients and the same update: after five steps of them, and the loss has fallen."""
     cell = Cell("step", mixer, 6, width=8, batch=3)
     expected = outcome("ours", cell)
-    within = 1e-5 if library != "torch" else 2e-3  # which has two biases, and trains both
-    np.testing.assert_allclose(outcome(library, cell), expected, rtol=within)
-    assert expected[0] - expected[-1] > 100 * 1e-5 * expected[0]
+    fallen = expected[0] - expected[-1]
+    assert fallen > 1e-3
+    # Of a GRU's biases nnx has one less, and PyTorch two more, which it trains.
+    within = 0.05 if mixer == "gru" and library != "linen" else 1e-3
+    np.testing.assert_allclose(outcome(library, cell), expected, rtol=1e-6, atol=within * fallen)
 
 
 @TORCH

@@ -165,7 +165,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     (
         "gru",
         {"gru": {"solver": "newtn"}},
-        r"model\.gru\.solver=newtn: must be one of sequential, newton, quasi; did you",
+        r"model\.gru\.solver=newtn: must be one of sequential, autodiff, newton, quasi; did you",
     ),
     (
         "gru",
