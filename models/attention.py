@@ -6,10 +6,6 @@ With similarity q·k/√K, softmax and no bias it is that of Vaswani et al. 2017
 may stand there, and from where, see models.similarity, models.normalisers and models.positions. Heads may share keys
 and values in groups (Ainslie et al. 2023, arXiv 2305.13245; all of them: Shazeer 2019, arXiv 1911.02150) and see only a
 window (Beltagy et al. 2020, arXiv 2004.05150, §3.1).
-
-All of a sequence's pairs at once is the plain form. By blocks of queries, each with the keys up to its last, half of
-the work is not done, and scores are made anew in the backward pass where all of them together would be large (Rabe and
-Staats 2021, arXiv 2112.05682; Dao et al. 2022, arXiv 2205.14135).
 """
 
 from collections.abc import Callable, Mapping
@@ -24,14 +20,12 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from models import normalisers, similarity
 from models import positions as position
+from models.blockwise import SHORT, by_blocks, by_cudnn, tokens_axis
 from models.scan import resumed
 
 PLACED = ("embedding", "q", "k", "v", "qk", "qv", "kv", "qkv")
 SHARED = ("", "qk", "qv", "kv", "qkv")
 FORMS = ("auto", "plain", "blocks", "cudnn")
-SHORT = 64  # from how many tokens on "auto" takes blocks
-STAIRS = 16  # how many different numbers of keys blocks have, at most: each is compiled apart
-LONG = 1024  # above so many tokens a block's scores are made anew for the backward pass
 
 
 def attend(
@@ -83,62 +77,6 @@ def visible(
     if causal:
         mask &= jnp.arange(len(keys)) <= offset + jnp.arange(len(queries))[:, None]
     return mask
-
-
-def by_blocks(
-    rows: Callable[[dict[str, Array], dict[str, Array], Array | int], Array],
-    new: dict[str, Array],
-    seen: dict[str, Array],
-    causal: bool,
-) -> Float[Array, "H T V"]:
-    """`rows(queries, keys, offset)`, the plain form for some queries from place `offset` on, over all of one sequence.
-
-    `new` holds what goes with each query and `seen` what goes with each key, place by place.
-    """
-    steps = new["segments"].shape[-1]
-    size = min(128, max(32, steps // 4))
-    stair = size * -(-steps // (size * STAIRS))
-    rows = jax.checkpoint(rows) if steps > LONG else rows
-    read = []
-    for begin in range(0, steps, stair):
-        end = min(begin + stair, steps)
-        keys = jax.tree.map(lambda a, end=end: jax.lax.slice_in_dim(a, 0, end, axis=tokens_axis(a)), seen)
-        keys = keys if causal else seen
-        alike = (end - begin) // size if stair > size else 0
-
-        def cut(a: Array, begin: int = begin, alike: int = alike) -> Array:
-            axis = tokens_axis(a)
-            part = jax.lax.slice_in_dim(a, begin, begin + alike * size, axis=axis)
-            return jnp.moveaxis(part.reshape(*a.shape[:axis], alike, size, *a.shape[axis + 1 :]), axis, 0)
-
-        if alike:
-            places = begin + size * jnp.arange(alike)
-            found = jax.lax.map(lambda one, keys=keys: rows(one[0], keys, one[1]), (jax.tree.map(cut, new), places))
-            read += list(found)
-        begin += alike * size
-        if begin < end:
-            rest = jax.tree.map(lambda a: jax.lax.slice_in_dim(a, begin, end, axis=tokens_axis(a)), new)  # noqa: B023
-            read.append(rows(rest, keys, begin))
-    return jnp.concatenate(read, axis=1)
-
-
-def by_cudnn(
-    query: Float[Array, "B H T K"],
-    key: Float[Array, "B G T K"],
-    value: Float[Array, "B G T K"],
-    segments: Int[Array, "B T"],
-    causal: bool,
-    scale: float,
-) -> Float[Array, "B H T K"]:
-    """cuDNN's kernel, which knows one sequence a row with padding behind it: a row that is anything else gives nan."""
-    lengths = (segments != 0).sum(axis=1)
-    simple = (segments == segments[:, :1]) | (jnp.arange(segments.shape[1]) >= lengths[:, None])
-    heads_last = (a.swapaxes(1, 2) for a in (query, key, value))
-    y = jax.nn.dot_product_attention(
-        *heads_last, scale=scale, is_causal=causal, query_seq_lengths=lengths, key_value_seq_lengths=lengths,
-        implementation="cudnn",
-    )  # fmt: skip
-    return jnp.where(simple.all(axis=1)[:, None, None, None], y.swapaxes(1, 2), jnp.nan)
 
 
 class Attention(nn.Module):
@@ -374,11 +312,6 @@ def latest(tokens: dict[str, Array], count: int) -> dict[str, Array]:
         return jnp.where(there, jnp.take(a, order, axis=tokens_axis(a), mode="clip"), 0)
 
     return jax.tree.map(pick, tokens)
-
-
-def tokens_axis(array: Array) -> int:
-    """Which axis of `[B, G, L, K]` or `[B, L]`, or of these without the batch, is the one over tokens."""
-    return array.ndim // 2
 
 
 def shape_with(array: Array, tokens: int) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ import pytest
 
 import models
 from configs import base
-from models import attention, normalisers, similarity
+from models import normalisers, similarity
 from models.attention import PLACED, SHARED, Attention, attend, visible
 from models.positions import sinusoidal
 
@@ -451,63 +451,6 @@ def test_every_normaliser_and_similarity_can_be_built():
     for name in similarity.SIMILARITIES:
         for normaliser in normalisers.NORMALISERS:
             resolved(attention={"similarity": name, "normaliser": normaliser})
-
-
-FORMED = [
-    {},
-    {"positions": "rope", "groups": 2},
-    {"positions": "alibi"},
-    {"positions": "t5", "similarity": "cosine"},
-    {"positions": "hard_alibi"},
-    {"positions": "transformer_xl"},
-    {"window": 9},
-    {"normaliser": "sigmoid"},
-    {"normaliser": "linear", "causal": False},
-    {"similarity": "additive", "normaliser": "none"},
-]
-LENGTHS = [(own, steps) for own in FORMED for steps in (33, 150)] + [(FORMED[0], 1), (FORMED[2], 300)]
-
-
-@pytest.mark.parametrize(("own", "steps"), LENGTHS, ids=str)
-def test_by_blocks_is_all_at_once(own: dict[str, Any], steps: int, monkeypatch: pytest.MonkeyPatch):
-    """Outputs, state and gradients, packed and padded; from 150 on in two stairs, of several blocks, whose scores are
-    made anew."""
-    monkeypatch.setattr(attention, "STAIRS", 2)
-    monkeypatch.setattr(attention, "LONG", 100)
-    random = np.random.default_rng(0)
-    segments = jnp.asarray(np.repeat(random.integers(0, 4, (2, -(-steps // 7))), 7, axis=1)[:, :steps], jnp.int32)
-    at = jnp.broadcast_to(jnp.arange(steps), (2, steps))
-    x, direction = (jnp.asarray(random.normal(size=(2, steps, 8)), jnp.float32) for _ in range(2))
-    module = Attention(width=8, inner=8, max_length=steps, heads=4, **own)
-    params = jax.jit(module.init)(jax.random.key(0), x[:, :1], positions=at[:, :1], segments=at[:, :1])
-
-    @partial(jax.jit, static_argnums=0)
-    def outcome(form: str, params: Any, x: Any):
-        def total(params: Any, x: Any):
-            y, state = module.clone(form=form).apply(params, x, positions=at, segments=segments)
-            kept = jnp.where((segments != 0)[..., None], y, 0)
-            return (kept * direction).sum(), (kept, state)
-
-        return jax.value_and_grad(total, (0, 1), has_aux=True)(params, x)
-
-    for ours, theirs in zip(*(jax.tree.leaves(outcome(f, params, x)) for f in ("blocks", "plain")), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=3e-5 * max(1, float(jnp.abs(theirs).max(initial=0))))
-
-
-def test_blocks_need_memory_that_grows_with_the_length():
-    """All at once it grows with its square."""
-
-    def needed(form: str, steps: int) -> int:
-        module = Attention(width=8, inner=8, max_length=steps, heads=2, form=form)
-        x, at = jnp.zeros((1, steps, 8)), jnp.ones((1, steps), jnp.int32)
-        initial = partial(module.init, positions=at[:, :1], segments=at[:, :1])
-        params = jax.eval_shape(initial, jax.random.key(0), x[:, :1])
-        loss = lambda params: module.apply(params, x, positions=at, segments=at)[0].sum()  # noqa: E731
-        found: Any = jax.jit(jax.grad(loss)).lower(params).compile().memory_analysis()
-        return found.temp_size_in_bytes
-
-    assert needed("blocks", 4096) < 2.5 * needed("blocks", 2048)
-    assert needed("plain", 4096) > 3.5 * needed("plain", 2048) > 3.5 * needed("blocks", 2048)
 
 
 @pytest.mark.parametrize(

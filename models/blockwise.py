@@ -1,0 +1,80 @@
+"""The same attention in other orders of its sums, for long sequences: blocks of queries, and cuDNN's kernel.
+
+    y_t = Σ_{s ≤ end of t's block} weight(t, s)·v_s, block by block
+
+A block of queries needs the keys up to its last and no others, which spares half of the work; and scores are made anew
+in the backward pass where all of them together would be large, so that memory grows with the length and not with its
+square (Rabe and Staats 2021, arXiv 2112.05682; Dao et al. 2022, arXiv 2205.14135). A block sees all of its keys at
+once, so that any normaliser will do.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+SHORT = 64  # from how many tokens on "auto" takes blocks
+STAIRS = 16  # how many different numbers of keys blocks have, at most: each is compiled apart
+LONG = 1024  # above so many tokens a block's scores are made anew for the backward pass
+
+
+def by_blocks(
+    rows: Callable[[dict[str, Array], dict[str, Array], Array | int], Array],
+    new: dict[str, Array],
+    seen: dict[str, Array],
+    causal: bool,
+) -> Float[Array, "H T V"]:
+    """`rows(queries, keys, offset)`, the plain form for some queries from place `offset` on, over all of one sequence.
+
+    `new` holds what goes with each query and `seen` what goes with each key, place by place.
+    """
+    steps = new["segments"].shape[-1]
+    size = min(128, max(32, steps // 4))
+    stair = size * -(-steps // (size * STAIRS))
+    rows = jax.checkpoint(rows) if steps > LONG else rows
+    read = []
+    for begin in range(0, steps, stair):
+        end = min(begin + stair, steps)
+        keys = jax.tree.map(lambda a, end=end: jax.lax.slice_in_dim(a, 0, end, axis=tokens_axis(a)), seen)
+        keys = keys if causal else seen
+        alike = (end - begin) // size if stair > size else 0
+
+        def cut(a: Array, begin: int = begin, alike: int = alike) -> Array:
+            axis = tokens_axis(a)
+            part = jax.lax.slice_in_dim(a, begin, begin + alike * size, axis=axis)
+            return jnp.moveaxis(part.reshape(*a.shape[:axis], alike, size, *a.shape[axis + 1 :]), axis, 0)
+
+        if alike:
+            places = begin + size * jnp.arange(alike)
+            found = jax.lax.map(lambda one, keys=keys: rows(one[0], keys, one[1]), (jax.tree.map(cut, new), places))
+            read += list(found)
+        begin += alike * size
+        if begin < end:
+            rest = jax.tree.map(lambda a: jax.lax.slice_in_dim(a, begin, end, axis=tokens_axis(a)), new)  # noqa: B023
+            read.append(rows(rest, keys, begin))
+    return jnp.concatenate(read, axis=1)
+
+
+def by_cudnn(
+    query: Float[Array, "B H T K"],
+    key: Float[Array, "B G T K"],
+    value: Float[Array, "B G T K"],
+    segments: Int[Array, "B T"],
+    causal: bool,
+    scale: float,
+) -> Float[Array, "B H T K"]:
+    """cuDNN's kernel, which knows one sequence a row with padding behind it: a row that is anything else gives nan."""
+    lengths = (segments != 0).sum(axis=1)
+    simple = (segments == segments[:, :1]) | (jnp.arange(segments.shape[1]) >= lengths[:, None])
+    heads_last = (a.swapaxes(1, 2) for a in (query, key, value))
+    y = jax.nn.dot_product_attention(
+        *heads_last, scale=scale, is_causal=causal, query_seq_lengths=lengths, key_value_seq_lengths=lengths,
+        implementation="cudnn",
+    )  # fmt: skip
+    return jnp.where(simple.all(axis=1)[:, None, None, None], y.swapaxes(1, 2), jnp.nan)
+
+
+def tokens_axis(array: Array) -> int:
+    """Which axis of `[B, G, L, K]` or `[B, L]`, or of these without the batch, is the one over tokens."""
+    return array.ndim // 2
