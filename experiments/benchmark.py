@@ -15,7 +15,7 @@ neighbours. Told are medians with quartiles. On a GPU, PyTorch's LSTM and attent
   token     one more token of one sequence, behind so many others; ours-loop gives 64 of them a call
   forward   a whole sequence again: what a token costs that remembers nothing
   batch     sequences a second against how many there are at once
-  memory    the most that a process holds, attention at length 8192
+  memory    the most that a process holds, attention at lengths up to 8192
   solver    LSTM and GRU solved for all steps at once against the scan
   start     from the start of train.py to its end after one step, with nothing compiled before and with all
   replicas  15 seeds and rates trained together against one by one
@@ -45,14 +45,14 @@ import models
 import records
 from experiments import benchmark_page, charts
 from experiments.comparison import RECORDS
-from experiments.peers import KNOWN, Cell
+from experiments.peers import KNOWN, Cell, has
+from experiments.together import timed as seconds_of
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "benchmark.md"
 QUICK = ("lstm", "attention", "gru", "mingru", "linear")
 LENGTHS = (64, 256, 1024)
 SECTIONS = ("step", "token", "forward", "batch", "memory", "solver", "start", "replicas", "utilisation")
-OURS = ("ours", "ours-shared", "ours-loop")
 # How far apart first losses may be, relative, and how far what five steps take off them: nnx's GRU has a bias less.
 AGREE = {"float32": (1e-3, 0.05), "bfloat16": (2e-2, 0.3)}
 SAMPLE = 0.15  # seconds of one sample, in calls of a training step and the like
@@ -185,14 +185,8 @@ def measured(
     rates = {dtype: first.ask(rates=dtype) for dtype in sorted({cell.dtype for _, cell, _ in cells})}
     first.close()
     for dtype, rate in rates.items():
-        yield {
-            "section": "rates",
-            "note": rate["machine"],
-            "dtype": dtype,
-            "products": rate["flops"],
-            "bytes": rate["bytes"],
-            "key": "",
-        }
+        row = {"section": "rates", "key": "", "dtype": dtype, "note": rate["machine"]}
+        yield {**row, "products": rate["flops"], "bytes": rate["bytes"]}
     try:
         with display.Display("benchmark", len(cells)) as shown:
             for at, (section, cell, libraries) in enumerate(cells):
@@ -222,11 +216,6 @@ def measured(
             worker.close()
 
 
-def has(library: str, mixer: str) -> bool:
-    known = KNOWN[library]
-    return known is None or mixer in known
-
-
 def named(section: str, cell: Cell) -> str:
     return f"{section} {cell}"
 
@@ -235,48 +224,45 @@ def starts() -> Iterator[dict[str, Any]]:
     """Seconds from the start of train.py to its end after one step, evaluated and saved: cold and warm."""
     for mixer in ("lstm", "attention"):
         with tempfile.TemporaryDirectory() as folder:
-            environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": f"{folder}/cache"}
             for what in ("cold", "warm", "warm", "warm"):
-                words = [sys.executable, "train.py", f"--config=configs/recall.py:{mixer}", "--notensorboard"]
+                words = ["train.py", f"--config=configs/recall.py:{mixer}", "--notensorboard"]
                 words += [f"--workdir={folder}/{time.monotonic_ns()}", "--config.training.steps=1"]
                 words += ["--config.training.steps_per_call=1", "--config.training.eval_every=1"]
-                begun = time.monotonic()
-                done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
                 row = {"section": "start", "key": "start", "what": what, "mixer": mixer, "library": "ours"}
-                told = done.stderr.strip().splitlines()[-1:] if done.returncode else []
-                yield {**row, "seconds": time.monotonic() - begun, "note": " ".join(told)}
+                try:
+                    yield {**row, "seconds": seconds_of(words, Path(folder) / "cache")}
+                except ValueError as error:
+                    yield {**row, "note": str(error)}
+
+
+def program(*words: str) -> dict[str, Any]:
+    """What an experiment in a process of its own prints as its last line, or its "error"."""
+    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True)
+    return (
+        {"error": done.stderr.strip().splitlines()[-1]} if done.returncode else json.loads(done.stdout.splitlines()[-1])
+    )
 
 
 def replicas() -> Iterator[dict[str, Any]]:
     """15 replicas, 500 steps: experiments.replicas, each way in a process of its own."""
+    row = {"section": "replicas", "key": "replicas", "library": "ours", "batch": 15}
     for mixer in ("lstm", "attention"):
         for way in ("apart", "map", "vmap"):
-            done = subprocess.run(
-                [sys.executable, "-m", "experiments.replicas", mixer, way], cwd=ROOT, capture_output=True, text=True
-            )
-            row = {
-                "section": "replicas",
-                "key": "replicas",
-                "what": way,
-                "mixer": mixer,
-                "library": "ours",
-                "batch": 15,
-            }
-            if done.returncode:
-                yield {**row, "note": done.stderr.strip().splitlines()[-1]}
+            found = program("experiments.replicas", mixer, way)
+            if "error" in found:
+                times = {"note": found["error"]}
             else:
-                found = json.loads(done.stdout.splitlines()[-1])
-                yield {**row, "seconds": found["warm"], "compile_seconds": found["whole"] - found["warm"]}
+                times = {"seconds": found["warm"], "compile_seconds": found["whole"] - found["warm"]}
+            yield {**row, "what": way, "mixer": mixer, **times}
 
 
 def utilisation() -> Iterator[dict[str, Any]]:
     """A Transformer of 124 million parameters: experiments.utilisation, in a process of its own."""
-    done = subprocess.run([sys.executable, "-m", "experiments.utilisation"], cwd=ROOT, capture_output=True, text=True)
     row = {"section": "utilisation", "key": "utilisation", "mixer": "attention", "library": "ours", "dtype": "bfloat16"}
-    if done.returncode:
-        yield {**row, "note": done.stderr.strip().splitlines()[-1]}
+    found = program("experiments.utilisation")
+    if "error" in found:
+        yield {**row, "note": found["error"]}
     else:
-        found = json.loads(done.stdout.splitlines()[-1])
         row |= {name: found[name] for name in ("batch", "seconds", "parameters", "share")}
         yield {**row, "length": 1024, "width": 768, "products": found["flops"] * found["seconds"]}
 

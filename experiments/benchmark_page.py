@@ -36,9 +36,11 @@ def write(rows: list[Row], path: Path, command: str) -> Path:
 
 def text(rows: list[Row]) -> str:
     """All tables as Markdown."""
-    return "\n\n".join(
-        f"{t.title}\n\n{markdown(t.header, t.rows)}\n\n{t.note}".rstrip() for t in tables(rows) if t.rows
-    )
+    return "\n\n".join(rendered(table) for table in tables(rows) if table.rows)
+
+
+def rendered(table: Table) -> str:
+    return "\n\n".join(filter(None, (table.title, markdown(table.header, table.rows), table.note)))
 
 
 def document(found: dict[str, list[Row]]) -> str:
@@ -48,10 +50,8 @@ def document(found: dict[str, list[Row]]) -> str:
     parts += ["![A training step against length and against width, for every mixer](benchmark.svg)"]
     for name, rows in found.items():
         parts += [f"## From `experiments/records/{name}.csv`"]
-        for table in tables(rows):
-            if table.rows:
-                parts += [f"### {table.title}", markdown(table.header, table.rows), table.note]
-    return "\n\n".join(part for part in parts if part) + "\n"
+        parts += [f"### {rendered(table)}" for table in tables(rows) if table.rows]
+    return "\n\n".join(parts) + "\n"
 
 
 def summary(rows: list[Row]) -> Table:
@@ -101,21 +101,15 @@ def ms(row: Row) -> str:
     if not row.get("seconds"):
         return row["note"] or "–"
     seconds = float(row["seconds"])
-    return (
-        f"{1e6 * seconds:.0f} µs"
-        if seconds < 1e-3
-        else f"{1e3 * seconds:.3g} ms"
-        if seconds < 1
-        else f"{seconds:.3g} s"
-    )
+    if seconds < 1e-3:
+        return f"{1e6 * seconds:.0f} µs"
+    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
 def beside(rows: list[Row], section: str, batch: int) -> Table:
     """Ours, and what the others take of it: their time over that of the faster of ours, of pairs timed in turn."""
     some = [r for r in of(rows, section, width=128, batch=batch) if r["mixer"]]
-    cells = dict.fromkeys(
-        (r["mixer"], r["length"]) for r in some if r["library"] not in ("ours", "ours-shared", "ours-loop")
-    )
+    cells = dict.fromkeys((r["mixer"], r["length"]) for r in some if not r["library"].startswith("ours"))
     cells |= dict.fromkeys((r["mixer"], r["length"]) for r in some) if section == "token" else {}
     body = []
     for mixer, length in cells:

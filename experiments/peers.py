@@ -146,15 +146,20 @@ def in_jax(cell: Cell, weights: Any, layer: Callable, state: Any, how: str = "")
     return Made(call, carried, jax.block_until_ready, outcome, LOOPED if how == "loop" else 1, found)
 
 
+def layer_of(cell: Cell) -> Any:
+    """One of our layers."""
+    import models
+
+    made: Any = models.MIXERS[cell.mixer]
+    sizes = {"width": cell.width, "inner": cell.width, "max_length": cell.length}
+    return made(**sizes, dtype=np.dtype(cell.dtype), **dict(cell.options))
+
+
 def ours(cell: Cell, weights: Any, how: str = "") -> Made:
     import jax
     import jax.numpy as jnp
 
-    import models
-
-    dtype, longest = jnp.dtype(cell.dtype), cell.length
-    mixer: Any = models.MIXERS[cell.mixer]
-    mixer = mixer(width=cell.width, inner=cell.width, max_length=longest, dtype=dtype, **dict(cell.options))
+    mixer, dtype, longest = layer_of(cell), jnp.dtype(cell.dtype), cell.length
     steps = jnp.arange(longest)
 
     def layer(weights: Any, x: Any, state: Any) -> tuple[Any, Any]:
@@ -187,10 +192,7 @@ def initial(cell: Cell) -> list[dict[str, Any]]:
     import jax
     import jax.numpy as jnp
 
-    import models
-
-    made: Any = models.MIXERS[cell.mixer]
-    made = made(width=cell.width, inner=cell.width, max_length=cell.length, **dict(cell.options))
+    made = layer_of(cell)
     x, at = jnp.zeros((1, 1, cell.width)), jnp.zeros((1, 1), jnp.int32)
     init = jax.jit(lambda key: made.init(key, x, positions=at, segments=at + 1)["params"])
     return [jax.device_get(init(jax.random.key(seed))) for seed in range(LAYERS)]
@@ -199,9 +201,13 @@ def initial(cell: Cell) -> list[dict[str, Any]]:
 # ---- the process ----------------------------------------------------------------------------------------------------
 
 
-def make(library: str, cell: Cell, weights: Any) -> Made:
+def has(library: str, mixer: str) -> bool:
     known = KNOWN[library]
-    if known is not None and cell.mixer not in known:
+    return known is None or mixer in known
+
+
+def make(library: str, cell: Cell, weights: Any) -> Made:
+    if not has(library, cell.mixer):
         raise ValueError(f"{library} has no {cell.mixer}")
     if library.startswith("ours"):
         return ours(cell, weights, library.partition("-")[2])

@@ -94,13 +94,10 @@ def nnx_cell(mixer: str, cell: dict[str, Any]) -> dict[str, Any]:
     """flax.nnx joins what flax.linen keeps apart."""
     if mixer == "rnn":
         return {"dense_i": cell["i"], "dense_h": cell["h"]}
-    gates, parts = ("ifgo", "kernel") if mixer == "lstm" else ("rzn", "kernel")
+    gates, biased = ("ifgo", "h") if mixer == "lstm" else ("rzn", "i")
     joined: Any = {
-        "dense_i": {parts: np.concatenate([cell[f"i{g}"]["kernel"] for g in gates], axis=1)},
-        "dense_h": {parts: np.concatenate([cell[f"h{g}"]["kernel"] for g in gates], axis=1)},
+        f"dense_{part}": {"kernel": np.concatenate([cell[part + gate]["kernel"] for gate in gates], axis=1)}
+        for part in "ih"
     }
-    if mixer == "lstm":
-        joined["dense_h"]["bias"] = np.concatenate([cell[f"h{g}"]["bias"] for g in gates])
-    else:
-        joined["dense_i"]["bias"] = np.concatenate([cell[f"i{g}"]["bias"] for g in gates])
+    joined[f"dense_{biased}"]["bias"] = np.concatenate([cell[biased + gate]["bias"] for gate in gates])
     return joined

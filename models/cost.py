@@ -55,27 +55,14 @@ def flops(function: Callable, *args: Any) -> int:
 
 def work(function: Callable, *args: Any) -> tuple[int, int]:
     """The `flops` of matrix products, and those of everything else."""
-    return _work(jax.make_jaxpr(function)(*args).jaxpr)
+    return _work(jax.make_jaxpr(function)(*args).jaxpr)[:2]
 
 
 def traffic(function: Callable, *args: Any) -> int:
     """Bytes that `function(*args)` must move, at the least: each matrix product's operands and result, as often as it
     runs, and the arguments and results of the whole. What lies between products is taken to be fused into them."""
     jaxpr = jax.make_jaxpr(function)(*args).jaxpr
-    return _product_bytes(jaxpr) + sum(_bytes(v) for v in (*jaxpr.invars, *jaxpr.outvars))
-
-
-def _product_bytes(jaxpr: Any) -> int:
-    total = 0
-    for equation in jaxpr.eqns:
-        inner = [_product_bytes(j) for j in _within(equation)]
-        if inner:
-            found = inner[-1:] if equation.params.get("branches_platforms") else inner
-            found = [max(inner)] if equation.primitive.name == "cond" else found
-            total += sum(found) * (equation.params["length"] if equation.primitive.name == "scan" else 1)
-        elif equation.primitive.name == "dot_general":
-            total += sum(_bytes(v) for v in (*equation.invars, *equation.outvars))
-    return total
+    return _work(jaxpr)[2] + sum(map(_bytes, (*jaxpr.invars, *jaxpr.outvars)))
 
 
 def _bytes(variable: Any) -> int:
@@ -92,27 +79,30 @@ def depth(function: Callable, *args: Any) -> int:
     return max(_depths(jaxpr, [0] * len(jaxpr.invars)), default=0)
 
 
-def _work(jaxpr: Any) -> tuple[int, int]:
-    products = others = 0
+def _work(jaxpr: Any) -> tuple[int, int, int]:
+    """Operations of products, of all else, and the bytes that products read and write."""
+    products = others = moved = 0
     for equation in jaxpr.eqns:
         name, inner = equation.primitive.name, [_work(j) for j in _within(equation)]
         if inner:
             times = equation.params["length"] if name == "scan" else 1
-            found = [max(inner, key=sum)] if name == "cond" else inner
+            found = [max(inner, key=lambda one: one[0] + one[1])] if name == "cond" else inner
             found = inner[-1:] if equation.params.get("branches_platforms") else found
             products += times * sum(one[0] for one in found)
             others += times * sum(one[1] for one in found)
+            moved += times * sum(one[2] for one in found)
         elif name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
             left = equation.invars[0].aval.shape
             terms = math.prod(left[axis] for axis in contracted)
             products += 2 * terms * math.prod(equation.outvars[0].aval.shape) * _parts(equation, 4)
+            moved += sum(map(_bytes, (*equation.invars, *equation.outvars)))
         elif name == "triangular_solve":
             products += math.prod(equation.outvars[0].aval.shape) * equation.invars[0].aval.shape[-1]
         elif _computes(equation):
             sizes = [math.prod(v.aval.shape) for v in (*equation.outvars, *equation.invars)]
             others += max(sizes) * _parts(equation, 6 if name == "mul" else 2)
-    return products, others
+    return products, others, moved
 
 
 def _depths(jaxpr: Any, given: list[int]) -> list[int]:

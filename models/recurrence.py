@@ -124,7 +124,7 @@ def one_by_one(step: Callable, weights: dict[str, Array], *arrays: Any) -> tuple
 def through_time(step: Callable, weights: dict[str, Array], *arrays: Any) -> tuple[dict[str, Array], Array]:
     """`one_by_one`, with a backward pass of its own: on the way back through time each step gives no more than what
     reaches its products, and the weights' gradient is one product over all steps and sequences."""
-    return _forward(step, weights, *arrays)[0]
+    return one_by_one(step, weights, *arrays)
 
 
 def _forward(step: Callable, weights: dict[str, Array], carry: Any, drive: Array, start: Array, valid: Array):
@@ -132,7 +132,7 @@ def _forward(step: Callable, weights: dict[str, Array], carry: Any, drive: Array
 
     def one(carry: Any, drive: Array, start: Array, valid: Array) -> tuple[Any, Any]:
         def cell(carry: Any, produced: Array, drive: Array, rest: Any) -> tuple[Any, Array]:
-            return step({**rest, "recurrent": weights["recurrent"]}, carry, drive, times=lambda h, kernel: produced)
+            return step({**weights, **rest}, carry, drive, times=lambda h, kernel: produced)
 
         before = jax.tree.map(lambda c: jnp.where(start, 0, c), carry)
         produced = product(before["h"], weights["recurrent"])
