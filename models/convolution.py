@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from models.projection import Projection
 from models.scan import boundaries, resumed
 
 FARTHEST_TAP = 2**20  # steps back, at most: as much past is carried from step to step
@@ -85,7 +86,7 @@ class TemporalConvolution(nn.Module):
             "segment": jnp.zeros(len(x), jnp.int32),
         }
         state = resumed(state, empty)
-        y, past = nn.Dense(self.inner, dtype=self.dtype, name="input")(x), []
+        y, past = Projection(self.inner, dtype=self.dtype, name="input")(x), []
         for layer in range(self.layers):
             kernel = self.param(
                 f"kernel_{layer}", nn.initializers.he_normal(in_axis=(0, 1)), (self.kernel, self.inner, self.inner)
@@ -98,4 +99,4 @@ class TemporalConvolution(nn.Module):
             y = y + nn.relu(added + bias.astype(self.dtype))
             past.append(kept)
         _, _, last = jax.vmap(boundaries)(segments, state["segment"])
-        return nn.Dense(self.width, dtype=self.dtype, name="output")(y), {"past": past, "segment": last}
+        return Projection(self.width, dtype=self.dtype, name="output")(y), {"past": past, "segment": last}

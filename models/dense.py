@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from models.projection import Projection
 from models.scan import boundaries, resumed, sequential
 
 
@@ -78,7 +79,7 @@ class Dense(nn.Module):
             )
         narrow = self.inner != self.width
         given = (self.inner + 1) // 2 if narrow else self.width
-        u = nn.Dense(given, dtype=self.dtype, name="input")(x) if narrow else x
+        u = Projection(given, dtype=self.dtype, name="input")(x) if narrow else x
         rows, columns = jnp.tril_indices(window)
         initial = nn.initializers.normal((window * given) ** -0.5)
         stored = self.param("blocks", initial, (len(rows), given, self.inner)).astype(self.dtype)
@@ -100,7 +101,7 @@ class Dense(nn.Module):
         else:
             y, state = self.one_by_one(u, blocks, resumed(state, begun), place, segments)
         y = y + biases.at[place].get(mode="fill", fill_value=jnp.nan)
-        return nn.Dense(self.width, dtype=self.dtype, name="output")(y) if narrow else y, state
+        return Projection(self.width, dtype=self.dtype, name="output")(y) if narrow else y, state
 
     def at_once(self, u: Array, blocks: Array, state: Any, segments: Array) -> tuple[Array, Any]:
         y = jax.vmap(window_product, in_axes=(0, None))(u, blocks)

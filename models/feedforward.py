@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from models.projection import Projection
+
 
 def identity(x: Array) -> Array:
     return x
@@ -24,5 +26,5 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        y = nn.Dense(self.hidden, dtype=self.dtype, name="up")(x)
-        return nn.Dense(self.width, dtype=self.dtype, name="down")(ACTIVATIONS[self.activation](y))
+        y = Projection(self.hidden, dtype=self.dtype, name="up")(x)
+        return Projection(self.width, dtype=self.dtype, name="down")(ACTIVATIONS[self.activation](y))

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from models.convolution import convolve
+from models.projection import Projection
 from models.scan import boundaries, in_chunks, resumed, running, within
 from models.similarity import unit
 
@@ -148,7 +149,7 @@ class LinearAttention(nn.Module):
         start, valid, last = jax.vmap(boundaries)(segments, state["segment"])
         after = {"segment": last}
 
-        mixed = nn.Dense(3 * self.inner, dtype=self.dtype, name="input")(x)
+        mixed = Projection(3 * self.inner, dtype=self.dtype, name="input")(x)
         if self.kernel:
             kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, 3 * self.inner))
             mixed, after["past"] = convolve(mixed, kernel.astype(self.dtype), state["past"], segments, state["segment"])
@@ -174,8 +175,8 @@ class LinearAttention(nn.Module):
         after["memory"], y = rows(state["memory"], query, key, value, log_gate, strength, start, valid)
         y = y[..., :-1] / (jnp.abs(y[..., -1:]) + 1e-6) if summed else nn.RMSNorm(epsilon=1e-5, name="norm")(y)
         y = y.transpose(0, 2, 1, 3).reshape(batch, steps, self.inner)
-        return nn.Dense(self.width, dtype=self.dtype, name="output")(y), after
+        return Projection(self.width, dtype=self.dtype, name="output")(y), after
 
     def per_head(self, name: str, x: Float[Array, "B T D"], size: int) -> Float[Array, "B H T {size}"]:
-        y = nn.Dense(self.heads * size, dtype=self.dtype, name=name)(x).astype(jnp.float32)
+        y = Projection(self.heads * size, dtype=self.dtype, name=name)(x).astype(jnp.float32)
         return y.reshape(*x.shape[:2], self.heads, size).transpose(0, 2, 1, 3)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float, Int, PRNGKeyArray
 
 from models.convolution import convolve
+from models.projection import Projection
 from models.scan import affine, boundaries, resumed
 
 
@@ -78,10 +79,10 @@ class Minimal(nn.Module):
     ) -> tuple[Float[Array, "B T D"], Any]:
         """The state is `{"h": [B, N], "segment": [B]}`, in float32."""
         gates, vectors = MINIMAL[self.cell]
-        drive = nn.Dense(vectors * self.inner, dtype=self.dtype, name="input")(x).astype(jnp.float32)
+        drive = Projection(vectors * self.inner, dtype=self.dtype, name="input")(x).astype(jnp.float32)
         state = resumed(state, empty(len(x), (self.inner,)))
         h, state = scanned(*jax.vmap(gates)(drive), state, segments)
-        return nn.Dense(self.width, dtype=self.dtype, name="output")(h), state
+        return Projection(self.width, dtype=self.dtype, name="output")(h), state
 
 
 class LRU(nn.Module):
@@ -117,13 +118,13 @@ class LRU(nn.Module):
 
         decay = self.param("decay", ring, (n,))
         phase = self.param("phase", lambda key, shape: jnp.log(self.phase * jax.random.uniform(key, shape)), (n,))
-        parts = nn.Dense(2 * n, use_bias=False, dtype=self.dtype, name="input")(x).astype(jnp.float32)
+        parts = Projection(2 * n, use_bias=False, dtype=self.dtype, name="input")(x).astype(jnp.float32)
         drive = jax.lax.complex(*jnp.split(parts, 2, axis=-1))
         state = resumed(state, empty(len(x), (n,), jnp.complex64))
         a, b = jax.vmap(lambda d: lru(d, decay, phase), out_axes=(None, 0))(drive)
         h, state = scanned(jnp.broadcast_to(a, b.shape), b, state, segments)
         seen = jnp.concatenate([h.real, h.imag], axis=-1)
-        y = nn.Dense(self.width, dtype=self.dtype, name="output")(seen)  # Re(C·h), C complex
+        y = Projection(self.width, dtype=self.dtype, name="output")(seen)  # Re(C·h), C complex
         skip = self.param("skip", nn.initializers.normal(1.0), (self.width,))
         return y + skip.astype(self.dtype) * x.astype(self.dtype), state
 
@@ -155,11 +156,11 @@ class RGLRU(nn.Module):
         n = self.inner
         fresh = empty(len(x), (n,)) | {"past": jnp.zeros((len(x), self.kernel - 1, n), self.dtype)}
         state = resumed(state, fresh)
-        gate = nn.gelu(nn.Dense(n, dtype=self.dtype, name="gate")(x))
-        u = nn.Dense(n, dtype=self.dtype, name="input")(x)
+        gate = nn.gelu(Projection(n, dtype=self.dtype, name="gate")(x))
+        u = Projection(n, dtype=self.dtype, name="input")(x)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, n)).astype(self.dtype)
         u, past = convolve(u, kernel, state["past"], segments, state["segment"])
-        r, i = jnp.split(nn.Dense(2 * n, dtype=self.dtype, name="gates")(u).astype(jnp.float32), 2, axis=-1)
+        r, i = jnp.split(Projection(2 * n, dtype=self.dtype, name="gates")(u).astype(jnp.float32), 2, axis=-1)
 
         def slow(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:  # a^8 starts evenly in 0.9 … 0.999 (§2.4)
             a = jax.random.uniform(key, shape, minval=0.9, maxval=0.999)
@@ -167,7 +168,7 @@ class RGLRU(nn.Module):
 
         a, b = jax.vmap(rg_lru, (0, 0, 0, None))(u.astype(jnp.float32), r, i, self.param("decay", slow, (n,)))
         h, after = scanned(a, b, {name: state[name] for name in ("h", "segment")}, segments)
-        y = nn.Dense(self.width, dtype=self.dtype, name="output")(h.astype(self.dtype) * gate)
+        y = Projection(self.width, dtype=self.dtype, name="output")(h.astype(self.dtype) * gate)
         return y, after | {"past": past}
 
 

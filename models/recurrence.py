@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from models.newton import newton
+from models.projection import Projection
 from models.scan import boundaries, resumed, sequential
 
 SOLVERS = ("sequential", "autodiff", "newton", "quasi")
@@ -164,7 +165,8 @@ def _backward(step: Callable, kept: Any, cotangents: Any):
     nothing = {name: jnp.zeros_like(w) for name, w in weights.items() if name != "recurrent"}
     inputs = (pulls, start, valid, d_y.swapaxes(0, 1))
     (d_carry, d_rest), (d_produced, d_drive) = jax.lax.scan(back, (d_carry, nothing), inputs, reverse=True)
-    d_kernel = jnp.einsum("tbn,tbm->nm", h.astype(kernel.dtype), d_produced.astype(kernel.dtype))
+    rows = (a.reshape(-1, a.shape[-1]).astype(kernel.dtype) for a in (h, d_produced))  # all at once: see projection
+    d_kernel = jnp.einsum("rn,rm->nm", *rows)
     return {**d_rest, "recurrent": d_kernel}, d_carry, d_drive.swapaxes(0, 1), None, None
 
 
@@ -206,7 +208,7 @@ class Recurrence(nn.Module):
         """The state is `{"carry": {name: [B, N]}, "segment": [B]}`."""
         cell = CELLS[self.cell]
         driven = self.inner * (len(lstm_gates(self.open)) if self.cell == "lstm" else cell.gates)
-        drive = nn.Dense(driven, dtype=self.dtype, bias_init=self.bias, name="input")(x).astype(jnp.float32)
+        drive = Projection(driven, dtype=self.dtype, bias_init=self.bias, name="input")(x).astype(jnp.float32)
         initial = identity if self.cell == "irnn" else orthogonal
         weights = {"recurrent": self.param("recurrent", initial, (self.inner, driven))}
         if self.cell == "gru":
@@ -225,7 +227,7 @@ class Recurrence(nn.Module):
             quasi = {"how": "quasi", "near": partial(step, weights, times=unitwise)} if self.solver == "quasi" else {}
             carry, y, report = jax.vmap(partial(newton, partial(step, weights), **quasi))(*arrays)
             self.sow("intermediates", "newton", report)
-        y = nn.Dense(self.width, dtype=self.dtype, name="output")(y)
+        y = Projection(self.width, dtype=self.dtype, name="output")(y)
         return y, {"carry": carry, "segment": last}
 
     def bias(self, key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:

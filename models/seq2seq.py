@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from models.normalisers import NORMALISERS
+from models.projection import Projection
 from models.similarity import SIMILARITIES, initial
 from models.skeleton import Skeleton, folded, placed, pooled
 
@@ -91,7 +92,7 @@ class CrossAttention(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self):
-        dense = partial(nn.Dense, self.width, dtype=self.dtype)
+        dense = partial(Projection, self.width, dtype=self.dtype)
         self.query, self.key, self.value, self.output = dense(), dense(), dense(), dense()
         learnt = initial(self.similarity, self.heads, self.width // self.heads)
         self.own = {name: self.param(name, make) for name, make in learnt.items()}
@@ -141,7 +142,7 @@ class Seq2Seq(nn.Module):
         width, dtype = self.decoder.width, self.decoder.dtype
         check(self.bridge, self.heads, width)
         if self.bridge == "vector":
-            self.summary = nn.Dense(width, dtype=dtype)
+            self.summary = Projection(width, dtype=dtype)
         else:
             cross = partial(CrossAttention, width, self.heads, self.bridge, dtype=dtype)
             self.bridges = [cross() for _ in range(self.decoder.depth)]

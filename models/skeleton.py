@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from models.feedforward import FeedForward
 from models.positions import ADDED, added
+from models.projection import Projection
 
 
 class Skeleton(nn.Module):
@@ -70,7 +71,7 @@ class Skeleton(nn.Module):
             embedding = nn.Embed(self.vocabulary, self.width, dtype=self.dtype, name="embed")
             x = embedding(inputs)
         else:
-            x = nn.Dense(self.width, dtype=self.dtype, name="embed")(inputs)
+            x = Projection(self.width, dtype=self.dtype, name="embed")(inputs)
         if self.positions in ADDED:
             for_positions = folded(rng, 4 * self.depth + 1)
             vectors = added(self, self.positions, positions, segments, self.width, self.max_length, for_positions)
@@ -111,7 +112,7 @@ class Skeleton(nn.Module):
             return x.astype(jnp.float32), tuple(states)
         if self.tied and embedding is not None:
             return embedding.attend(x).astype(jnp.float32), tuple(states)
-        return nn.Dense(self.outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32), tuple(states)
+        return Projection(self.outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32), tuple(states)
 
     def resumed(self, state: Any) -> tuple[Any, ...]:
         """One mixer's state a block; None each where there is none yet."""

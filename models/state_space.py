@@ -17,6 +17,7 @@ from jaxtyping import Array, Complex, Float, Int, PRNGKeyArray
 
 from models.convolution import convolve
 from models.linear_recurrence import empty, scanned
+from models.projection import Projection
 from models.scan import resumed
 
 
@@ -67,7 +68,7 @@ class S4D(nn.Module):
     ) -> tuple[Float[Array, "B T D"], Any]:
         """The state is `{"h": complex [B, N, S], "segment": [B]}`: 2·N·S floats."""
         n, s = self.inner, self.size
-        u = nn.Dense(n, dtype=self.dtype, name="input")(x).astype(jnp.float32)
+        u = Projection(n, dtype=self.dtype, name="input")(x).astype(jnp.float32)
         state = resumed(state, empty(len(x), (n, s), jnp.complex64))
         a, b = s4d(
             self.param("log_step", log_uniform(1e-3, 1e-1), (n,)),
@@ -78,7 +79,7 @@ class S4D(nn.Module):
         h, state = scanned(jnp.broadcast_to(a, drive.shape), drive, state, segments)
         read = jax.lax.complex(*(self.param(f"read_{part}", nn.initializers.normal(0.5**0.5), (n, s)) for part in "ri"))
         y = 2 * (h * read).real.sum(axis=-1) + self.param("skip", nn.initializers.normal(1.0), (n,)) * u
-        y, gate = jnp.split(nn.Dense(2 * self.width, dtype=self.dtype, name="output")(nn.gelu(y)), 2, axis=-1)
+        y, gate = jnp.split(Projection(2 * self.width, dtype=self.dtype, name="output")(nn.gelu(y)), 2, axis=-1)
         return y * nn.sigmoid(gate), state
 
 
@@ -110,14 +111,14 @@ class S6(nn.Module):
         n, s = self.inner, self.size
         fresh = empty(len(x), (n, s)) | {"past": jnp.zeros((len(x), self.kernel - 1, n), self.dtype)}
         state = resumed(state, fresh)
-        u, gate = jnp.split(nn.Dense(2 * n, use_bias=False, dtype=self.dtype, name="input")(x), 2, axis=-1)
+        u, gate = jnp.split(Projection(2 * n, use_bias=False, dtype=self.dtype, name="input")(x), 2, axis=-1)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, n)).astype(self.dtype)
         u, past = convolve(u, kernel, state["past"], segments, state["segment"])
         u = nn.silu(u + self.param("kernel_bias", nn.initializers.zeros, (n,)).astype(self.dtype))
 
         rank = -(-self.width // 16)
         low, b, c = jnp.split(
-            nn.Dense(rank + 2 * s, use_bias=False, dtype=self.dtype, name="select")(u), [rank, rank + s], axis=-1
+            Projection(rank + 2 * s, use_bias=False, dtype=self.dtype, name="select")(u), [rank, rank + s], axis=-1
         )
         steps = log_uniform(1e-3, 1e-1)
 
@@ -125,12 +126,14 @@ class S6(nn.Module):
             return jnp.log(jnp.expm1(jnp.exp(steps(key, shape, dtype))))
 
         step = nn.softplus(
-            nn.Dense(n, dtype=self.dtype, bias_init=inverse_softplus, name="step")(low).astype(jnp.float32)
+            Projection(n, dtype=self.dtype, bias_init=inverse_softplus, name="step")(low).astype(jnp.float32)
         )
         rates = self.param("log_rates", lambda _, shape: jnp.broadcast_to(jnp.log(1.0 + jnp.arange(s)), shape), (n, s))
         u = u.astype(jnp.float32)
         a, drive = jax.vmap(s6, in_axes=(0, 0, 0, None))(u, step, b.astype(jnp.float32), rates)
         h, after = scanned(a, drive, {name: state[name] for name in ("h", "segment")}, segments)
         y = jnp.einsum("btns,bts->btn", h, c.astype(jnp.float32)) + self.param("skip", nn.initializers.ones, (n,)) * u
-        y = nn.Dense(self.width, use_bias=False, dtype=self.dtype, name="output")(y.astype(self.dtype) * nn.silu(gate))
+        y = Projection(self.width, use_bias=False, dtype=self.dtype, name="output")(
+            y.astype(self.dtype) * nn.silu(gate)
+        )
         return y, after | {"past": past}

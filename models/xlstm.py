@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from models.projection import Projection
 from models.recurrence import orthogonal, product
 from models.scan import boundaries, in_chunks, resumed, running, sequential, within
 
@@ -84,14 +85,14 @@ class SLSTM(nn.Module):
     ) -> tuple[Float[Array, "B T D"], Any]:
         """The state is `{"carry": {c, n, m, h: [B, N]}, "segment": [B]}`."""
         n = self.inner
-        drive = nn.Dense(4 * n, dtype=self.dtype, name="input")(x).astype(jnp.float32)
+        drive = Projection(4 * n, dtype=self.dtype, name="input")(x).astype(jnp.float32)
         weights = {"recurrent": self.param("recurrent", orthogonal, (n, 4 * n)).astype(self.dtype)}
         carry = {name: jnp.zeros((len(x), n)) for name in "cnmh"}
         state = resumed(state, {"carry": carry, "segment": jnp.zeros(len(x), jnp.int32)})
         start, valid, last = jax.vmap(boundaries)(segments, state["segment"])
         run = partial(sequential, partial(slstm_step, weights))
         carry, y = jax.vmap(run)(state["carry"], drive, start, valid)
-        return nn.Dense(self.width, dtype=self.dtype, name="output")(y), {"carry": carry, "segment": last}
+        return Projection(self.width, dtype=self.dtype, name="output")(y), {"carry": carry, "segment": last}
 
 
 class MLSTM(nn.Module):
@@ -125,15 +126,15 @@ class MLSTM(nn.Module):
         memory = {"c": jnp.zeros((batch, self.heads, size, size + 1)), "m": jnp.full((batch, self.heads), NEVER)}
         state = resumed(state, memory | {"segment": jnp.zeros(batch, jnp.int32)})
         start, valid, last = jax.vmap(boundaries)(segments, state["segment"])
-        mixed = nn.Dense(3 * self.inner, dtype=self.dtype, name="input")(x).astype(jnp.float32)
+        mixed = Projection(3 * self.inner, dtype=self.dtype, name="input")(x).astype(jnp.float32)
         query, key, value = mixed.reshape(batch, steps, 3, self.heads, size).transpose(2, 0, 3, 1, 4)
         forget = lambda _, shape, dtype=jnp.float32: jnp.repeat(jnp.array([0.0, 3.0]), self.heads)  # noqa: E731
-        gates = nn.Dense(2 * self.heads, dtype=self.dtype, bias_init=forget, name="gates")(x).astype(jnp.float32)
+        gates = Projection(2 * self.heads, dtype=self.dtype, bias_init=forget, name="gates")(x).astype(jnp.float32)
         i, f = gates.reshape(batch, steps, 2, self.heads).transpose(2, 0, 3, 1)
         run = lambda memory, *sequence: in_chunks(mlstm, memory, sequence, CHUNK)  # noqa: E731
         heads = jax.vmap(run, in_axes=(0, 0, 0, 0, 0, 0, None, None))
         memory = {name: state[name] for name in "cm"}
         memory, y = jax.vmap(heads)(memory, query, key * size**-0.5, value, i, f, start, valid)
         y = nn.RMSNorm(epsilon=1e-5, name="norm")(y).transpose(0, 2, 1, 3).reshape(batch, steps, self.inner)
-        y = nn.sigmoid(nn.Dense(self.inner, dtype=self.dtype, name="gate")(x)) * y.astype(self.dtype)
-        return nn.Dense(self.width, dtype=self.dtype, name="output")(y), memory | {"segment": last}
+        y = nn.sigmoid(Projection(self.inner, dtype=self.dtype, name="gate")(x)) * y.astype(self.dtype)
+        return Projection(self.width, dtype=self.dtype, name="output")(y), memory | {"segment": last}
