@@ -1,7 +1,9 @@
-"""One matrix for every token: y_bt = x_bt·W + b.
+"""Products of matrices, in the forms that XLA's CPU compiler is quick at; elsewhere these make no difference.
 
-The tokens of all sequences are laid in one row for it. XLA's CPU compiler makes the gradient of W 1.2 to 1.8 times as
-slow from rows of rows, moving all of them to sum over two axes; elsewhere it makes no difference.
+Projection    nn.Dense with all tokens in one row. From rows of rows, the gradient of its matrix sums over two axes,
+              for which all of them are moved: 1.2 to 1.8 times the time.
+narrow_first  a·b whose gradient for b is formed with the narrower of its two factors first, which is the one that
+              gets moved: attention's training step takes 0.8 to 0.95 of the time.
 """
 
 from functools import partial
@@ -20,4 +22,4 @@ def in_one_row(x: Shaped[Array, "*T N"], kernel: Shaped[Array, "N M"], dimension
     return flat.reshape(*x.shape[:-1], kernel.shape[1])
 
 
-Projection = partial(nn.Dense, dot_general=in_one_row)
+Projection: Any = partial(nn.Dense, dot_general=in_one_row)

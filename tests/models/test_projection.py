@@ -41,4 +41,4 @@ def test_over_replicas_it_is_one_of_each():
 
 def test_no_other_product_is_taken_for_it():
     with pytest.raises(ValueError, match="must be the last of x"):
-        in_one_row(jnp.zeros((2, 3)), jnp.zeros((2, 3)), (((0,), (0,)), ((), ())))
+        in_one_row(jnp.zeros((2, 3)), jnp.zeros((3, 2)), (((0,), (1,)), ((), ())))
