@@ -22,7 +22,8 @@ neighbours. Told are medians with quartiles. On a GPU, PyTorch's LSTM and attent
   utilisation  of a GPU alone: how much of it a Transformer of 124 million parameters uses
 
 Stop it any way you like: the same command goes on where it was (--workdir). The record is
-experiments/records/benchmark.csv, and benchmark-cuda.csv for a GPU.
+experiments/records/benchmark.csv, and benchmark-cuda.csv for a GPU. A second run, with --workdir and --record of its
+own, is held against the first in docs/benchmark.md if it is written to benchmark-again.csv.
 """
 
 import itertools
@@ -177,16 +178,22 @@ def timed(cell: Cell, libraries: Sequence[str], workers: dict[str, Worker], roun
 
 
 def measured(
-    cells: Sequence[tuple[str, Cell, tuple[str, ...]]], done: set[str], quick: bool, here: tuple[str, ...]
+    cells: Sequence[tuple[str, Cell, tuple[str, ...]]],
+    kept: Sequence[dict[str, Any]],
+    quick: bool,
+    here: tuple[str, ...],
 ) -> Iterator[dict[str, Any]]:
-    """A row for every cell and library that is not done."""
+    """A row for every cell and library that is not among those `kept`."""
     workers: dict[str, Worker] = {}
+    done = {row["key"] for row in kept}
+    rates = {row["dtype"]: row for row in kept if row["section"] == "rates"}
     first = Worker("ours")
-    rates = {dtype: first.ask(rates=dtype) for dtype in sorted({cell.dtype for _, cell, _ in cells})}
-    first.close()
-    for dtype, rate in rates.items():
+    for dtype in sorted({cell.dtype for _, cell, _ in cells} - set(rates)):
+        rate = first.ask(rates=dtype)
         row = {"section": "rates", "key": "", "dtype": dtype, "note": rate["machine"]}
-        yield {**row, "products": rate["flops"], "bytes": rate["bytes"]}
+        rates[dtype] = {**row, "products": rate["flops"], "bytes": rate["bytes"]}
+        yield rates[dtype]
+    first.close()
     try:
         with display.Display("benchmark", len(cells)) as shown:
             for at, (section, cell, libraries) in enumerate(cells):
@@ -205,7 +212,7 @@ def measured(
                 for row in found:
                     if "seconds" in row and "products" in row and row["library"].startswith("ours"):
                         whole, rate = found[0], rates[cell.dtype]  # what devices share is counted on one
-                        least = max(whole["products"] / rate["flops"], whole["bytes"] / rate["bytes"])
+                        least = max(whole["products"] / rate["products"], whole["bytes"] / rate["bytes"])
                         row["share"] = least / row["seconds"]
                     options = " ".join(f"{name}={value}" for name, value in cell.options)
                     yield {**row, **cell._asdict(), "options": options, "section": section, "key": named(section, cell)}
@@ -276,10 +283,10 @@ def run(args: Any, path: Path) -> list[dict[str, Any]]:
     if subprocess.run([sys.executable, "-c", "import torch"], capture_output=True).returncode:
         print("PyTorch is not installed (pip install -e '.[peers]'): its lines will be missing", file=sys.stderr)
         here = tuple(library for library in KNOWN if not library.startswith("torch"))
-    done = {row["key"] for row in kept if "key" in row}
+    done = {row["key"] for row in kept}
     whole = [("start", starts), ("replicas", replicas), *([("utilisation", utilisation)] if gpu else [])]
     whole = [one for one in whole if one[0] in (args.only or SECTIONS) and one[0] not in done and not args.quick]
-    found = itertools.chain(measured(cells, done, args.quick, here), *(more() for _, more in whole))
+    found = itertools.chain(measured(cells, kept, args.quick, here), *(more() for _, more in whole))
     with path.open("a") as file:
         for row in found:
             row = {name: row[name] for name in (*COLUMNS, "key") if name in row}

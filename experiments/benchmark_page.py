@@ -14,6 +14,8 @@ from experiments.statistics import format_interval, slope
 
 Row = dict[str, str]
 THEORY = {"attention": 2}  # exponents of time in length (Vaswani et al. 2017, Table 1); 1 for everything else but dense
+AGAIN = "-again"  # how the name of a second run's record ends
+NEAR = 1.1  # the factor within which ratios of two runs should be
 OTHERS = ("torch", "torch-compile", "linen", "nnx")
 
 
@@ -49,9 +51,35 @@ def document(found: dict[str, list[Row]]) -> str:
     parts += ["What is timed, and how, is in `experiments/benchmark.py`, which made this and its picture from records."]
     parts += ["![A training step against length and against width, for every mixer](benchmark.svg)"]
     for name, rows in found.items():
+        if name.endswith(AGAIN):
+            continue
         parts += [f"## From `experiments/records/{name}.csv`"]
         parts += [f"### {rendered(table)}" for table in tables(rows) if table.rows]
+        if again := found.get(name + AGAIN):
+            parts += [f"### {rendered(agreement(rows, again))}"]
     return "\n\n".join(parts) + "\n"
+
+
+def agreement(rows: list[Row], again: list[Row]) -> Table:
+    """The ratios of two runs that are more than NEAR apart, and how many there are in all."""
+    names = ("section", "mixer", "library", "length", "width", "batch", "dtype", "options")
+    first, second = ({tuple(r[n] for n in names): r for r in run if compared(r)} for run in (rows, again))
+    pairs = {key: (float(first[key]["ratio"]), float(second[key]["ratio"])) for key in first if key in second}
+    apart = {key: (a, b) for key, (a, b) in pairs.items() if max(a / b, b / a) > NEAR}
+    body = [
+        [section, mixer, library, length, batch, f"{a:.2f} ×", f"{b:.2f} ×", f"{100 * (b / a - 1):+.0f} %"]
+        for (section, mixer, library, length, _, batch, *_), (a, b) in apart.items()
+    ]
+    near = len(pairs) - len(apart)
+    note = f"Of {len(pairs)} ratios to other libraries, {near} ({100 * near / max(1, len(pairs)):.0f} %) agree within "
+    note += f"{100 * (NEAR - 1):.0f} %; here are the others."
+    header = ["section", "mixer", "library", "length", "batch", "first run", "second run", "change"]
+    return Table("The same again later", header, body, note)
+
+
+def compared(row: Row) -> bool:
+    """Whether it holds a ratio to another library."""
+    return bool(row["ratio"]) and row["library"] in OTHERS
 
 
 def summary(rows: list[Row]) -> Table:

@@ -12,9 +12,11 @@ from typing import Any
 import jax
 
 import machine
+import models
 import train
 from configs.recall import get_config
 
+WAYS = ("apart", "map", "vmap")
 SEEDS, RATES, STEPS, CALLED = (0, 1, 2, 3, 4), (1e-3, 3e-3, 1e-2), 500, 50
 
 
@@ -47,4 +49,8 @@ def run(mixer: str, way: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3 or sys.argv[1] not in models.MIXERS or sys.argv[2] not in WAYS:
+        sys.exit(
+            f"usage: python -m experiments.replicas MIXER {'|'.join(WAYS)}, MIXER one of {', '.join(models.MIXERS)}"
+        )
     print(json.dumps(run(*sys.argv[1:])))

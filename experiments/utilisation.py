@@ -19,6 +19,7 @@ import optax
 import models
 from experiments.peers import rates
 from models import cost
+from models.attention import FORMS
 from models.skeleton import Skeleton
 
 BLOCKS, WIDTH, HEADS, LENGTH, SYMBOLS = 12, 768, 12, 1024, 50_304
@@ -70,4 +71,7 @@ def run(batch: int, form: str, steps: int = 10, **sizes: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(int(sys.argv[1]) if sys.argv[1:] else 32, sys.argv[2] if sys.argv[2:] else "cudnn")))
+    batch, form, *more = (*sys.argv[1:], *("32", "cudnn")[len(sys.argv) - 1 :])
+    if more or not batch.isdigit() or form not in FORMS:
+        sys.exit(f"usage: python -m experiments.utilisation [BATCH [{'|'.join(FORMS)}]]")
+    print(json.dumps(run(int(batch), form)))

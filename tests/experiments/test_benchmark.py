@@ -46,9 +46,9 @@ def test_rows_are_timed_held_together_and_found_again(tmp_path: Path, monkeypatc
     assert 0 < ours["share"] < 1
 
     again = benchmark.run(args, tmp_path / "rows.jsonl")
-    assert [row["section"] for row in again] == ["rates", "step", "step", "rates"]
+    assert [row["section"] for row in again] == ["rates", "step", "step"]
     lines = (tmp_path / "rows.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines[:3]] == records.plain(rows[:3])
+    assert [json.loads(line) for line in lines] == records.plain(rows)
 
 
 def test_a_library_that_gives_something_else_is_not_timed():
@@ -95,6 +95,17 @@ def test_a_page_is_written_from_rows_that_lack_some(tmp_path: Path):
     assert "ValueError: no room" in page
     assert "<svg" in page
     assert "2.00 ×" in benchmark_page.text(rows)
+
+
+def test_two_runs_are_held_against_each_other():
+    def run(*ratios: float) -> list[dict[str, str]]:
+        found = [row("gru", 64 * 2**n, 1e-3, library="torch", ratio=ratio) for n, ratio in enumerate(ratios)]
+        return [row("gru", 64, 1e-3, ratio=1.0), *found]
+
+    table = benchmark_page.agreement(run(2.0, 2.0, 2.0, 2.0), run(2.1, 1.9, 1.7, 2.5))
+    assert [line[-1] for line in table.rows] == ["-15 %", "+25 %"]
+    assert "Of 4 ratios to other libraries, 2 (50 %)" in table.note
+    assert "Of 0 ratios" in benchmark_page.agreement(run(), run(2.0)).note
 
 
 def test_the_readme_and_the_document_say_what_the_records_say():
