@@ -32,7 +32,7 @@ def write_and_read(
     query: Float[Array, "C K"],
     key: Float[Array, "C K"],
     value: Float[Array, "C V"],
-    log_gate: Float[Array, "C G"],
+    log_gate: Float[Array, "C G"] | None,
     strength: Float[Array, "C"] | None,
     start: Bool[Array, "C"],
     valid: Bool[Array, "C"],
@@ -40,15 +40,17 @@ def write_and_read(
     """The recurrence over `C` steps in a few products; `G` is K, or 1 where all features fade alike.
 
     With D[t, s] = Π g over s < r ≤ t, and 0 across a `start`: y_t = Σ_{s≤t} (q_t·D[t, s]·k_s)·u_s, and likewise for
-    what the memory held before. `strength` is β, or None for the sum rule; the delta rule's u solve a triangular system
-    (Yang et al. 2406.06484, §3.2).
+    what the memory held before. `log_gate` is log g, or None where nothing fades. `strength` is β, or None for the sum
+    rule; the delta rule's u solve a triangular system (Yang et al. 2406.06484, §3.2).
     """
-    log_gate = jnp.where(valid[:, None], log_gate, 0)
     key, value = (jnp.where(valid[:, None], a, 0) for a in (key, value))
     past, before = within(start)
-    faded = running(log_gate, past)
-    decay = jnp.exp(jnp.where(past[..., None], faded[:, None] - faded[None], -jnp.inf))
-    since = jnp.where(before[:, None], jnp.exp(faded), 0)  # of what the memory held before
+    if log_gate is None:
+        decay, since = past[..., None].astype(key.dtype), before[:, None].astype(key.dtype)
+    else:
+        faded = running(jnp.where(valid[:, None], log_gate, 0), past)
+        decay = jnp.exp(jnp.where(past[..., None], faded[:, None] - faded[None], -jnp.inf))
+        since = jnp.where(before[:, None], jnp.exp(faded), 0)  # of what the memory held before
 
     def likeness(a: Array) -> Array:
         """a_t·D[t, s]·k_s."""
@@ -156,7 +158,7 @@ class LinearAttention(nn.Module):
             mixed = nn.silu(mixed)
         mixed = mixed.astype(jnp.float32).reshape(batch, steps, 3, self.heads, size).transpose(2, 0, 3, 1, 4)
         query, key = (jax.vmap(jax.vmap(partial(features, kind=self.feature, nu=self.nu)))(a) for a in mixed[:2])
-        value, strength, log_gate = mixed[2], None, jnp.zeros((batch, self.heads, steps, 1))
+        value, strength, log_gate = mixed[2], None, None
         if summed:
             value = jnp.concatenate([value, jnp.ones_like(value[..., :1])], axis=-1)
         if delta:
@@ -170,8 +172,8 @@ class LinearAttention(nn.Module):
         def one(memory: Array, *sequence: Any) -> tuple[Array, Array]:
             return in_chunks(write_and_read, memory, sequence, CHUNK)
 
-        heads = jax.vmap(one, in_axes=(0, 0, 0, 0, 0, None if strength is None else 0, None, None))
-        rows = jax.vmap(heads, in_axes=(0, 0, 0, 0, 0, None if strength is None else 0, 0, 0))
+        heads = jax.vmap(one, in_axes=(0, 0, 0, 0, 0, 0, None, None))
+        rows = jax.vmap(heads)
         after["memory"], y = rows(state["memory"], query, key, value, log_gate, strength, start, valid)
         y = y[..., :-1] / (jnp.abs(y[..., -1:]) + 1e-6) if summed else nn.RMSNorm(epsilon=1e-5, name="norm")(y)
         y = y.transpose(0, 2, 1, 3).reshape(batch, steps, self.inner)
