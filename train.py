@@ -9,12 +9,14 @@
 A config is a file and, after the colon, a mixer, or several with commas between that take turns block by block.
 Mixers: dense, rnn, irnn, lstm, gru, slstm, mlstm, mingru, minlstm, lru, rglru, s4d, s6, linear, gla, delta,
 gated_delta, tcn, attention (python -m models says where each is from and what it costs).
-Files: adding, copy_memory, curve, digits, permuted_digits, recall, shakespeare, translation (in configs/).
+Files: adding, associations, copy_memory, copy_string, counting, curve, digits, flip_flop, formal_language, induction,
+permuted_digits, recall, selective_copy, shakespeare, translation, word_problem (in configs/).
 Any field can be set from here, as --config.GROUP.FIELD=VALUE; configs/__init__.py says what each one is:
 
   task       name, and what that task takes: recall has pairs, symbols, max_length
   model      mixer depth width inner feedforward activation norm residual final_norm positions tied dropout pool
-             max_length causal bridge bridge_heads dtype; and what one mixer has of its own, as model.lstm.open:
+             max_length causal bridge bridge_heads memory memory_rule dtype; and what one mixer has of its own, as
+             model.lstm.open:
              attention(heads bias groups window similarity normaliser placed shared form) rnn(solver) irnn(solver)
              lstm(forget_bias open solver) gru(solver) mlstm(heads) lru(smallest largest phase) rglru(kernel)
              s4d(size) s6(size kernel) linear(heads feature nu kernel) gla(heads feature nu kernel)
@@ -101,7 +103,7 @@ class Run(NamedTuple):
 
     config: dict[str, Any]
     task: Any
-    model: models.Skeleton | models.Seq2Seq
+    model: models.Skeleton | models.Seq2Seq | models.AssociativeMemory
     optimizer: optax.GradientTransformation
 
 
@@ -151,10 +153,11 @@ def fits(model: Mapping[str, Any], task: Any) -> None:
 
 
 def versions(config: Mapping[str, Any]) -> dict[str, int]:
-    """The VERSIONs behind a result: of its mixer, of its task, and of this loop."""
+    """The VERSIONs behind a result: of its mixer, of its task, of this loop, and of a bridge or memory it has."""
     mixer, task = models.version(config["model"]["mixer"]), tasks.TASKS[config["task"]["name"]].VERSION
     bridge = {"bridge": models.Seq2Seq.VERSION} if config["model"].get("bridge") else {}
-    return {"mixer": mixer, "task": task, "loop": VERSION, **bridge}
+    memory = {"memory": models.AssociativeMemory.VERSION} if config["model"].get("memory") else {}
+    return {"mixer": mixer, "task": task, "loop": VERSION, **bridge, **memory}
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -283,7 +286,7 @@ def train_step(run: Run, task: Any, replica: Replica) -> tuple[Replica, dict[str
 
     def objective(params):
         model = run.config["model"]
-        draws = model["dropout"] or model["positions"] == "randomised"
+        draws = model["dropout"] or model["positions"] == "randomised" or model.get("memory")
         outputs = apply(run, params, batch, for_dropout if draws else None)
         return task.loss(outputs, batch), outputs
 

@@ -39,6 +39,9 @@ def base(mixer: str) -> ConfigDict:
                 "max_length": 0,  # of learned positions, dense's window and attention's cache; 0: the task's
                 "bridge": "",  # from encoder to decoder: vector, dot, scaled, cosine, additive, general; "": one stack
                 "bridge_heads": 1,  # of the bridge's attention
+                # in place of all mixers, keys of `width` numbers: softmax, linear, dpfp1 to 3, favor64, 128, 512
+                "memory": "",
+                "memory_rule": "sum",  # how it is written to: sum, delta
                 "causal": True,  # False: attention sees the whole sequence, other mixers read it both ways
                 "dtype": "float32",  # of the products; bfloat16 on accelerators
                 **{name: models.options(name) for name in names},  # what only this mixer has, as attention.heads

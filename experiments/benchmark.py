@@ -22,8 +22,10 @@ neighbours. Told are medians with quartiles. On a GPU, PyTorch's LSTM and attent
   utilisation  of a GPU alone: how much of it a Transformer of 124 million parameters uses
 
 Stop it any way you like: the same command goes on where it was (--workdir). The record is
-experiments/records/benchmark.csv, and benchmark-cuda.csv for a GPU. A second run, with --workdir and --record of its
-own, is held against the first in docs/benchmark.md if it is written to benchmark-again.csv.
+experiments/records/benchmark.csv, and benchmark-cuda.csv for a GPU. A second run is held against the first in
+docs/benchmark.md:
+
+  python -m experiments.benchmark --beside --workdir=runs/again --record=experiments/records/benchmark-again.csv
 """
 
 import itertools
@@ -278,6 +280,8 @@ def run(args: Any, path: Path) -> list[dict[str, Any]]:
     """All rows: those in `path` from before, and those that are missing, written there as they come."""
     gpu = bool(args.gpu)
     cells = plan(args.only or SECTIONS, args.quick, gpu)
+    if args.beside:
+        cells = [one for one in cells if {"ours", "torch"} <= set(one[2])]
     kept = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     here = tuple(KNOWN)
     if subprocess.run([sys.executable, "-c", "import torch"], capture_output=True).returncode:
@@ -285,6 +289,7 @@ def run(args: Any, path: Path) -> list[dict[str, Any]]:
         here = tuple(library for library in KNOWN if not library.startswith("torch"))
     done = {row["key"] for row in kept}
     whole = [("start", starts), ("replicas", replicas), *([("utilisation", utilisation)] if gpu else [])]
+    whole = [] if args.beside else whole
     whole = [one for one in whole if one[0] in (args.only or SECTIONS) and one[0] not in done and not args.quick]
     found = itertools.chain(measured(cells, kept, args.quick, here), *(more() for _, more in whole))
     with path.open("a") as file:
@@ -308,7 +313,7 @@ def main() -> None:
             {p.stem: records.read_csv(p) for p in sorted(RECORDS.glob("benchmark*.csv"), key=lambda p: p.stem)}
         )
         records.write_whole(DOCUMENT, written.encode())
-        charts.save(list(benchmark_page.curves(records.read_csv(record))), DOCUMENT.with_suffix(".svg"), columns=2)
+        charts.save(list(benchmark_page.curves(records.read_csv(record))), DOCUMENT.with_suffix(".svg"), columns=4)
         print(f"wrote {DOCUMENT} and {DOCUMENT.with_suffix('.svg')}")
         return
     workdir = Path(args.workdir)
@@ -322,7 +327,7 @@ def main() -> None:
         print(benchmark_page.text(table))
         page = benchmark_page.write(table, workdir / "benchmark.html", "python -m experiments.benchmark")
         print(f"wrote {target} and {page}")
-        if not args.quick and not args.only:
+        if args.record or not (args.quick or args.only or args.beside):
             records.write_csv(record, COLUMNS, lines)
             print(f"wrote {record}")
 
@@ -334,6 +339,7 @@ def told(value: Any) -> str:
 if __name__ == "__main__":
     flags.DEFINE_bool("quick", False, "Five mixers, in about five minutes.")
     flags.DEFINE_bool("gpu", False, "Cells for a GPU: attention in bfloat16, through cuDNN.")
+    flags.DEFINE_bool("beside", False, "Only what is timed beside other libraries.")
     flags.DEFINE_bool("table", False, "Print the tables from the record, and run nothing.")
     flags.DEFINE_bool("write", False, "Write docs/benchmark.md and its picture from the records, and run nothing.")
     flags.DEFINE_list("only", [], f"Some of {', '.join(SECTIONS)}.")

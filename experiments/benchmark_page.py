@@ -14,6 +14,12 @@ from experiments.statistics import format_interval, slope
 
 Row = dict[str, str]
 THEORY = {"attention": 2}  # exponents of time in length (Vaswani et al. 2017, Table 1); 1 for everything else but dense
+FAMILIES = {  # one chart each, with attention in all of them
+    "step by step": ("attention", "rnn", "irnn", "lstm", "gru", "slstm"),
+    "linear in the state": ("attention", "mingru", "minlstm", "lru", "rglru", "s4d", "s6"),
+    "a matrix for a state": ("attention", "linear", "gla", "delta", "gated_delta", "mlstm"),
+    "no state": ("attention", "tcn", "dense"),
+}
 AGAIN = "-again"  # how the name of a second run's record ends
 NEAR = 1.1  # the factor within which ratios of two runs should be
 OTHERS = ("torch", "torch-compile", "linen", "nnx")
@@ -150,11 +156,11 @@ def beside(rows: list[Row], section: str, batch: int) -> Table:
             line.append("–" if row is None else f"{ms(row)}, {ratio(row)}" if row["ratio"] else ms(row))
         torch = [float(mine[n]["ratio"]) for n in OTHERS[:2] if n in mine and mine[n]["ratio"]]
         line += [f"{min(torch):.2f} ×" if torch else "–"]
-        line += [f"{100 * float(best['share']):.0f} %" if best.get("share") else "–"] if section == "step" else []
+        line += [f"{100 * float(best['share']):.0f} %" if best.get("share") else "–"]
         body.append(line)
     header = ["mixer", "length" if section == "step" else "context", *ours_of(section)]
     header += [*(OTHERS if section == "step" else OTHERS[:2]), "PyTorch's faster / our faster"]
-    header += ["our faster, of the roofline"] if section == "step" else []
+    header += ["our faster, of the roofline"]
     title = "A training step beside other libraries" if section == "step" else "One more token, batch 1"
     note = f"Width 128, batch {batch}, two layers. Ratios are to ours, medians of pairs timed in turn, with quartiles."
     return Table(title, header, body, note)
@@ -323,24 +329,19 @@ def utilisation(rows: list[Row]) -> Table:
 
 
 def curves(rows: list[Row]) -> Iterable[Chart]:
-    for along, fixed, title in (("length", {"width": 128}, "Length"), ("width", {"length": 256}, "Width")):
+    for along, fixed in (("length", {"width": 128}), ("width", {"length": 256})):
         some = alone(rows, **fixed)
-        series = []
-        for mixer in dict.fromkeys(r["mixer"] for r in some):
-            mine = sorted((r for r in some if r["mixer"] == mixer), key=lambda r: int(r[along]))
-            if len(mine) > 1:
-                series.append(Series(mixer, [int(r[along]) for r in mine], [1e3 * each(r) for r in mine]))
-        if along == "length" and series:
-            x = [min(s.x[0] for s in series), max(s.x[-1] for s in series)]
-            for power in (1, 2):
-                start = 1e3 * min(each(r) for r in some) / 2
-                series.append(Series(f"∝ length^{power}", x, [start * (n / x[0]) ** power for n in x], dashed=True))
-        yield Chart(
-            along,
-            f"A training step against {title.lower()}",
-            along,
-            "milliseconds a sequence",
-            series,
-            log_x=True,
-            log_y=True,
-        )
+        for family, mixers in FAMILIES.items():
+            series = []
+            for mixer in mixers:
+                mine = sorted((r for r in some if r["mixer"] == mixer), key=lambda r: int(r[along]))
+                if len(mine) > 1:
+                    series.append(Series(mixer, [int(r[along]) for r in mine], [1e3 * each(r) for r in mine]))
+            if along == "length" and series:
+                x = [min(s.x[0] for s in series), max(s.x[-1] for s in series)]
+                start = 1e3 * min(each(r) for r in some if r["mixer"] in mixers) / 2
+                for power in (1, 2):
+                    line = [start * (n / x[0]) ** power for n in x]
+                    series.append(Series(f"∝ length^{power}", x, line, dashed=True))
+            title, y = f"A training step against {along}: {family}", "milliseconds a sequence"
+            yield Chart(f"{along} {family}", title, along, y, series, log_x=True, log_y=True)

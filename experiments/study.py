@@ -74,7 +74,8 @@ class Study(NamedTuple):
 
     `measured` names what is measured in the trained models (measures.MEASURES) beside their scores; an untrained study
     measures in models as they begin. `show` is the metric that its picture shows and `row` the row of the notes' claims
-    that it answers. `proxy` says, where it stands in for something larger, for what.
+    that it answers. `proxy` says, where it stands in for something larger, for what; `paper`, of a published result,
+    where that was published.
     """
 
     question: str
@@ -88,6 +89,7 @@ class Study(NamedTuple):
     show: str = "test"
     row: int = 0
     proxy: str = ""
+    paper: str = ""
 
 
 class Setting(NamedTuple):

@@ -16,7 +16,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models import cost, seq2seq
+from models import associative, cost, seq2seq
+from models.associative import MEMORIES, AssociativeMemory
 from models.attention import FORMS, PLACED, SHARED, Attention
 from models.bidirectional import Bidirectional
 from models.convolution import FARTHEST_TAP, TemporalConvolution
@@ -116,13 +117,16 @@ def version(mixer: str) -> int:
 
 def build(
     model: Mapping[str, Any], *, vocabulary: int, channels: int, outputs: int, per: str, separator: int | None = None
-) -> Skeleton | Seq2Seq:
+) -> Skeleton | Seq2Seq | AssociativeMemory:
     """The network that a resolved `config.model` describes, for inputs and outputs of these sizes.
 
-    With a `bridge` it is an encoder–decoder, which tells source and target apart by the token `separator`.
+    With a `bridge` it is an encoder–decoder, which tells source and target apart by the token `separator`; with a
+    `memory` it is that alone, with keys of `width` numbers, and no mixers.
     Raises ValueError, in one line, for a name or number that can't be built.
     """
     check(model)
+    if model.get("memory"):  # an older record does not have it
+        return build_memory(model, vocabulary, outputs, per)
     if model["tied"] and not vocabulary == outputs:
         raise ValueError(
             f"model.tied: the head can share the embedding only where inputs and outputs are the same tokens, "
@@ -142,6 +146,13 @@ def build(
         heads=model["bridge_heads"],
         halves=True,
     )
+
+
+def build_memory(model: Mapping[str, Any], vocabulary: int, outputs: int, per: str) -> AssociativeMemory:
+    if per != "sequence" or vocabulary != 2 * outputs + 1:
+        raise ValueError(f"model.memory={model['memory']}: this task has no rows of keys and values; associations has")
+    own = MEMORIES[model["memory"]]
+    return AssociativeMemory(outputs, model["width"], rule=model["memory_rule"], **own)
 
 
 def skeleton(model: Mapping[str, Any], **sizes: Any) -> Skeleton:
@@ -288,6 +299,8 @@ def check(model: Mapping[str, Any]) -> None:
         raise ValueError(f"model.inner={model['inner']}: must be 0 or more, one number for all mixers or one for each")
     if model.get("bridge"):
         check_bridge(model)
+    if model.get("memory"):
+        check_memory(model)
     if not 0 <= model["dropout"] < 1:
         raise ValueError(f"model.dropout={model['dropout']}: must be at least 0 and below 1")
     if model["positions"] in SCORED and "attention" not in names:
@@ -310,6 +323,20 @@ def check_bridge(model: Mapping[str, Any]) -> None:
     seq2seq.check(model["bridge"], model["bridge_heads"], model["width"])
     if not model["causal"]:
         raise ValueError("model.causal=False: a decoder is causal; an encoder (model.bridge) looks both ways anyway")
+
+
+def check_memory(model: Mapping[str, Any]) -> None:
+    """Refuse what can't be a memory of associations."""
+    memory, rule = model["memory"], model["memory_rule"]
+    one_of("model.memory", memory, MEMORIES)
+    one_of("model.memory_rule", rule, associative.RULES)
+    if memory == "softmax" and rule != "sum":
+        raise ValueError(f"model.memory_rule={rule}: writes to a matrix, which softmax has none of; use sum")
+    for name, only in (("bridge", ""), ("dtype", "float32")):
+        if model[name] != only:
+            raise ValueError(
+                f"model.{name}={model[name]}: does not go with model.memory={memory}; use {only or 'none'}"
+            )
 
 
 def check_options(name: str, inner: int, model: Mapping[str, Any]) -> None:

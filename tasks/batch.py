@@ -109,6 +109,15 @@ def accuracy(
     return weighted_mean(hit, batch.weights if weights is None else weights)
 
 
+def whole(outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+    """Share of the sequences whose weighted targets are all named by the largest output; nan as `accuracy`."""
+    counts = batch.weights > 0
+    wrong = (outputs.argmax(axis=-1) != batch.targets) & counts
+    unknown = (jnp.isnan(outputs).any(axis=-1) & counts).any()
+    right = (~wrong.any(axis=1)).astype(jnp.float32)
+    return jnp.where(unknown, jnp.nan, weighted_mean(right, counts.any(axis=1).astype(jnp.float32)))
+
+
 def weighted_mean(values: Float[Array, "B *T"], weights: Float[Array, "B *T"]) -> Float[Array, ""]:
     """Σ w·v / Σ w, and 0 where every weight is 0. What weighs nothing may be nan."""
     return jnp.where(weights > 0, values * weights, 0).sum() / jnp.maximum(weights.sum(), 1e-9)

@@ -41,5 +41,5 @@ def test_help_alone_names_every_field_and_every_config_file():
         own = models.options(mixer)
         assert not own or f"{mixer}({' '.join(own)})" in " ".join(told.split())
     assert " ".join(told.split()).split("Mixers: ")[1].split(" (")[0] == ", ".join(models.MIXERS)
-    listed = told.split("Files: ")[1].split(" (in configs/)")[0]
+    listed = " ".join(told.split()).split("Files: ")[1].split(" (in configs/)")[0]
     assert listed.split(", ") == FILES

@@ -33,7 +33,7 @@ def test_rows_are_timed_held_together_and_found_again(tmp_path: Path, monkeypatc
     monkeypatch.setattr(benchmark, "SAMPLE", 0.001)
     monkeypatch.setattr(benchmark, "plan", lambda *_: SMALL)
     monkeypatch.setattr(benchmark.display, "EVERY", math.inf)
-    args: Any = SimpleNamespace(only=["step"], quick=True, gpu=False)
+    args: Any = SimpleNamespace(only=["step"], quick=True, gpu=False, beside=False)
     rows = benchmark.run(args, tmp_path / "rows.jsonl")
     rates, ours, linen = rows
     assert rates["section"] == "rates"
@@ -71,6 +71,10 @@ def row(mixer: str, length: int, seconds: float, **more: Any) -> dict[str, str]:
     filled = {"section": "step", "mixer": mixer, "library": "ours", "length": length, "width": 128, "batch": 32}
     filled |= {"seconds": seconds, "temporary_bytes": 1000 * length, "share": 0.5, "products": 1e9, "others": 0}
     return {name: str((filled | more).get(name, "")) for name in benchmark.COLUMNS}
+
+
+def test_every_mixer_is_in_a_family():
+    assert {mixer for family in benchmark_page.FAMILIES.values() for mixer in family} == set(models.MIXERS)
 
 
 def test_laws_and_crossings_are_those_of_the_times():

@@ -23,7 +23,12 @@ DATA = {
         "max_length": 16,
     },
 }
-SHORTER = {"recall": 17, "copy_memory": 60, "adding": 30, "pixels": 7, "characters": 5, "translation": 13, "curve": 1}
+SHORTER = {
+    "recall": 17, "copy_memory": 60, "adding": 30, "pixels": 7, "characters": 5, "translation": 13, "curve": 1,
+    "associations": 18,
+    "selective_copy": 20, "copy_string": 12, "induction": 9, "flip_flop": 32,
+    "formal_language": 17, "word_problem": 7, "counting": 60,
+}  # fmt: skip
 
 
 def same(one: Batch, other: Batch) -> bool:
@@ -31,7 +36,7 @@ def same(one: Batch, other: Batch) -> bool:
 
 
 def test_every_task_is_in_the_table_with_its_version():
-    assert list(TASKS) == ["recall", "copy_memory", "adding", "pixels", "characters", "translation", "curve"]
+    assert list(TASKS) == list(SHORTER)
     assert all(isinstance(TASKS[name].VERSION, int) for name in TASKS)
 
 

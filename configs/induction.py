@@ -1,0 +1,15 @@
+"""Induction heads: what followed the special token, the last time, among sixty-four."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(mixer: str = "attention") -> ConfigDict:
+    config: Any = base(mixer)
+    config.task = {"name": "induction", "symbols": 16, "max_length": 64, "times": ()}
+    config.optimizer.weight_decay = 0.0
+    config.model.positions = "sinusoidal" if "attention" in mixer else "none"
+    return config

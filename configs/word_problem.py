@@ -1,0 +1,18 @@
+"""The word problem of A5: the product so far of 2 to 12 even permutations of five letters."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(mixer: str = "lstm") -> ConfigDict:
+    config: Any = base(mixer)
+    config.task = {"name": "word_problem", "group": "a5", "longest": 12, "lengths": ()}
+    config.optimizer.learning_rate = 1e-3
+    config.training.shortest = 3  # two elements; shorter sequences first make the longer ones learnable
+    config.training.steps = 5000
+    config.training.batch = 64
+    config.model.positions = "sinusoidal" if "attention" in mixer else "none"
+    return config

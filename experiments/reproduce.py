@@ -1,0 +1,318 @@
+"""Twelve published results on recurrence and attention: what was published, and what comes out here.
+
+  python -m experiments.reproduce                              all twelve, from the records in the repository
+  python -m experiments.reproduce --result=counting            one of them again, in ten minutes at most on two cores
+  python -m experiments.reproduce --result=counting --scale=standard       more seeds and steps: hours; full: a GPU
+  python -m experiments.reproduce --result=counting --models=gated_delta   another mixer beside those of the paper
+  python -m experiments.reproduce --result=counting --again    with other seeds: does the verdict stand?
+  python -m experiments.reproduce --all --record               every one, and its record written
+  python -m experiments.reproduce --write                      docs/reproduce.md and its picture, from the records
+
+A result is a study in experiments/studies/, whose claims were written before it was run, and a table of published
+numbers in experiments/published/, each with where it stands and how sure it is:
+
+  V   read at the source: the authors' code, logs, figure or full text
+  V2  read in a second text that quotes the paper
+  R   read off a figure by eye, ±0.03
+  M   from memory: unchecked, and no more than a hint
+
+The verdict of a result is that of the weakest of its claims. Stop a run any way you like: the same command goes on
+where it was (--workdir).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import flags
+
+import command
+import models
+import records
+from experiments import charts, findings, judge, report, runner, study
+from experiments.charts import Chart, Dots
+from experiments.report import VERDICTS, Table, Verdict, markdown
+from experiments.runner import Line
+from experiments.statistics import format_interval
+from experiments.study import Labels, Scale, Study, told
+
+DOCS = Path(__file__).parents[1] / "docs"
+PUBLISHED = Path(__file__).parent / "published"
+RESULTS = ("slots", "queries", "automata", "phrases", "parallel", "strings", "induction", "memory", "flip_flop",
+           "selection", "counting", "permutations")  # fmt: skip
+AGAIN = "-again"  # behind the name of a scale: with other seeds
+OTHER_SEEDS = 1000  # what is added to each
+SURE = {"V": "", "V2": " (quoted)", "R": " (read off a figure)", "M": " (from memory, unchecked)"}
+
+
+class Number(NamedTuple):
+    """A published number: of a `model`, `at` some size, in a `unit`; `setting` and `metric` are ours for it, or empty
+    where there is none. `shown` in the overview."""
+
+    model: str
+    at: str
+    value: str
+    unit: str
+    sure: str
+    where: str
+    setting: str
+    metric: str
+    shown: str
+
+    def __str__(self) -> str:
+        return f"{self.value}{self.unit}{SURE[self.sure]}"
+
+
+class Found(NamedTuple):
+    """A result with a record: what was published, and what came out; `again` with other seeds, where that was run."""
+
+    name: str
+    study: Study
+    published: list[Number]
+    lines: list[Line]
+    verdicts: list[Verdict]
+    again: list[Verdict]
+
+
+def published(name: str) -> list[Number]:
+    return [Number(**row) for row in records.read_csv(PUBLISHED / f"{name}.csv")]
+
+
+def load(name: str, others: Sequence[str] = ()) -> Study:
+    """The study of a result, with every scale once more with other seeds, and `others` among its models."""
+    models.one_of("--result", name, RESULTS)
+    one = study.load(name)
+    scales = {f"{scale}{AGAIN}": moved(found) for scale, found in one.scales.items()}
+    return with_models(name, one._replace(scales={**one.scales, **scales}), others)
+
+
+def moved(scale: Scale) -> Scale:
+    """The same with other seeds."""
+    seeds, choosing = (tuple(seed + OTHER_SEEDS for seed in some) for some in (scale.seeds, scale.choosing))
+    return scale._replace(seeds=seeds, choosing=choosing)
+
+
+def with_models(name: str, one: Study, others: Sequence[str]) -> Study:
+    """The study with these mixers as rows of their own. Raises ValueError where it varies no mixer."""
+    for mixer in others:
+        for part in models.pattern(mixer):
+            models.one_of("--models", part, models.MIXERS)
+    if not others:
+        return one
+    axis = mixers_axis(one)
+    if axis is None:
+        fitting = ", ".join(result for result in RESULTS if mixers_axis(study.load(result)))
+        raise ValueError(f"--models: {name} varies something else than its mixer; give --models to {fitting}")
+
+    def more(labels: Any) -> Any:
+        if isinstance(labels, Mapping):
+            return {**labels, **{mixer: {"mixer": mixer} for mixer in others if mixer not in labels}}
+        return (*labels, *(mixer for mixer in others if mixer not in labels))
+
+    scales = {
+        key: scale._replace(vary={a: more(v) if a == axis else v for a, v in scale.vary.items()})
+        for key, scale in one.scales.items()
+    }
+    return one._replace(vary={**one.vary, axis: more(one.vary[axis])}, scales=scales)
+
+
+def mixers_axis(one: Study) -> str | None:
+    """The axis along which a study varies its mixer and nothing that a mixer can't have."""
+    for axis in ("mixer", "model"):
+        labels = one.vary.get(axis, {})
+        alone = not isinstance(labels, Mapping) or not any("model.bridge" in changes for changes in labels.values())
+        if labels and alone and (axis == "mixer" or any("mixer" in changes for changes in labels.values())):
+            return axis
+    return None
+
+
+# ---- what came out --------------------------------------------------------------------------------------------------
+
+
+def weakest(verdicts: Sequence[Verdict]) -> str:
+    """The verdict of a result: that of the weakest of its claims."""
+    order = ("not run", "not reproduced", "trend only", "proxy", "reproduced")
+    return min((one.verdict for one in verdicts), key=order.index, default="not run")
+
+
+def recorded(name: str, scale: str = "quick") -> Found | None:
+    """What the records say of a result; None where it has none at this scale."""
+    one = load(name)
+    if not findings.record(name, scale).exists():
+        return None
+    lines = findings.recorded(name, one, scale)
+    other, again = f"{scale}{AGAIN}", []
+    if findings.record(name, other).exists():
+        again = judge.judge(one, findings.recorded(name, one, other), other)
+    return Found(name, one, published(name), lines, judge.judge(one, lines, scale), again)
+
+
+def said(found: Found) -> str:
+    """The verdict with its sign, and whether other seeds gave another."""
+    verdict = weakest(found.verdicts)
+    unstable = ", unstable" if found.again and weakest(found.again) != verdict else ""
+    return f"{VERDICTS[verdict]} {verdict}{unstable}"
+
+
+def ours(number: Number, lines: Sequence[Line]) -> tuple[str, str]:
+    """What came out for a published number: mean with interval over seeds, and the best seed."""
+    labels = setting_of(number, lines)
+    if labels is None or not number.metric:
+        return "–", "–"
+    values = [v for v in judge.values(lines, labels, number.metric).values() if math.isfinite(v)]
+    if not values:
+        return "diverged", "–"
+    best = (max if lines[0].cell["metric"] == "accuracy" else min)(values)
+    return format_interval(judge.estimate(lines, labels, number.metric)), f"{best:.3g}"
+
+
+def setting_of(number: Number, lines: Sequence[Line]) -> Labels | None:
+    return next((labels for labels in judge.each(lines) if told(labels) == number.setting), None)
+
+
+def beside(found: Found) -> Table:
+    """Every published number and ours."""
+    rows = [[one.model, one.at or "–", str(one), one.where, *ours(one, found.lines)] for one in found.published]
+    header = ["model", "at", "published", "where", "here, mean", "here, best seed"]
+    note = "Sizes, seeds and steps are not the paper's; – is what was not run at this scale."
+    return Table("Published, and here", header, rows, note)
+
+
+def overview(some: Sequence[Found]) -> Table:
+    rows = []
+    for found in some:
+        shown = [one for one in found.published if one.shown]
+        theirs = "; ".join(f"{one.model}{f' at {one.at}' * bool(one.at)} {one}" for one in shown)
+        mine = "; ".join(f"{one.model} {ours(one, found.lines)[0]}" for one in shown if setting_of(one, found.lines))
+        where = found.verdicts[0].scale if found.verdicts else ""
+        told_of = [f"`{found.name}`", found.study.question, found.study.paper]
+        rows.append([*told_of, theirs, mine, said(found), where, minutes(found)])
+    header = ["result", "question", "paper", "published", "here", "verdict", "scale", "minutes"]
+    return Table("Twelve results", header, rows)
+
+
+def short(some: Sequence[Found]) -> Table:
+    """The README's: question and verdict."""
+    rows = [[f"`{one.name}`", one.study.question, said(one), minutes(one)] for one in some]
+    return Table("Twelve results", ["result", "question", "verdict", "minutes"], rows)
+
+
+def minutes(found: Found) -> str:
+    return f"{sum(float(line.cell['seconds']) for line in found.lines) / 60:.0f}"
+
+
+def claims_table(found: Found) -> Table:
+    again = [one.verdict for one in found.again] or ["–"] * len(found.verdicts)
+    rows = [
+        [f"{VERDICTS[one.verdict]} {one.verdict}", other, one.claim, one.evidence]
+        for one, other in zip(found.verdicts, again, strict=True)
+    ]
+    return Table("Claims", ["verdict", "with other seeds", "claim, written before the run", "evidence"], rows)
+
+
+def about(name: str) -> str:
+    """The study's own words: what was done, and what is not as in the paper."""
+    module = __import__(f"experiments.studies.{name}", fromlist=["__doc__"])
+    return (module.__doc__ or "").strip()
+
+
+def document(some: Sequence[Found]) -> str:
+    """All results, in Markdown."""
+    table = overview(some)
+    parts = ["# Twelve published results", "Made by `python -m experiments.reproduce --write` from the records in "
+             "`experiments/records/studies/` and the published numbers in `experiments/published/`.",
+             markdown(table.header, table.rows), "![One chart a result](reproduce.svg)"]  # fmt: skip
+    for number, found in enumerate(some, 1):
+        parts += [f"## {number}. {findings.headline(found.name)}: {said(found)}", f"*{found.study.paper}*"]
+        parts += [about(found.name)]
+        for one in (beside(found), claims_table(found), findings.summary(found.study, found.lines)):
+            parts += [f"### {one.title}", markdown(one.header, one.rows), *([one.note] if one.note else [])]
+        parts += [f"`python -m experiments.reproduce --result={found.name}` repeats it."]
+    return "\n\n".join(parts) + "\n"
+
+
+def pictures(some: Sequence[Found]) -> list[Chart | Dots]:
+    titles = [f"{number}. {findings.headline(one.name)}" for number, one in enumerate(some, 1)]
+    return [findings.main_chart(one.study, one.lines, title) for one, title in zip(some, titles, strict=True)]
+
+
+# ---- the command ----------------------------------------------------------------------------------------------------
+
+
+def show(table: Table) -> None:
+    widths = [max(len(row[i]) for row in (table.header, *table.rows)) for i in range(len(table.header))]
+    for row in (table.header, *table.rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print()
+
+
+def run(name: str, args: Any) -> None:
+    """Run one result, print what was published beside it, and write what it gave."""
+    one, folder = load(name, args.models), Path(args.workdir)
+    scale = f"{args.scale}{AGAIN * bool(args.again)}"
+    study.check(one, scale)
+    print(f"{name}: {one.question}\n{one.paper}\n")
+    lines = runner.run(one, one.scales[scale], folder, data_dir=args.data_dir, how=args.how or "auto",
+                       say=partial(print, flush=True))  # fmt: skip
+    print()
+    found = Found(name, one, published(name), lines, judge.judge(one, lines, scale), [])
+    show(beside(found))
+    show(findings.summary(one, lines))
+    for verdict in found.verdicts:
+        print(verdict)
+    print(f"{name}: {said(found)}")
+    files = findings.write(name, one, scale, lines, folder, some=bool(args.models))
+    if args.record:
+        files.append(findings.write_record(name, scale, lines))
+    print("wrote " + ", ".join(map(str, files)) + "\n")
+
+
+def write(some: Sequence[Found]) -> None:
+    records.write_whole(DOCS / "reproduce.md", document(some).encode())
+    charts.save(pictures(some), DOCS / "reproduce.svg", columns=3)
+    page = report.Report(
+        title="Twelve published results",
+        question="What of the published results on recurrence and attention can be had again?",
+        summary=overview(some),
+        sections=[
+            report.Section(f"{findings.headline(one.name)}: {said(one)}", about(one.name), [chart],
+                           [beside(one), claims_table(one)])
+            for one, chart in zip(some, pictures(some), strict=True)
+        ],
+        command="python -m experiments.reproduce --write",
+    )  # fmt: skip
+    print(f"wrote {DOCS / 'reproduce.md'}, {DOCS / 'reproduce.svg'}, {report.write(page, 'runs/reproduce.html')}")
+
+
+def main() -> None:
+    args: Any = flags.FLAGS
+    names = RESULTS if args.all else (args.result,) if args.result else ()
+    if args.record and args.models:
+        raise ValueError("--record: writes the result as it is defined, so it goes without --models")
+    for name in names:
+        run(name, args)
+    if names and not args.all:
+        return
+    some = [found for name in RESULTS if (found := recorded(name))]
+    if args.write or args.all:
+        write(some)
+    rows = {found.name: [said(found), found.study.paper] for found in some}
+    for name in RESULTS:
+        verdict, paper = rows.get(name, ["– not run", study.load(name).paper])
+        print(f"{name:<14} {verdict:<28} {study.load(name).question}\n{'':<14} {paper}")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("result", None, f"Which one: {', '.join(RESULTS)}.")
+    flags.DEFINE_string("scale", "quick", "smoke, quick, standard or full: how many seeds, rates and steps.")
+    flags.DEFINE_list("models", [], "Mixers to be run beside those of the paper.")
+    flags.DEFINE_bool("again", False, "With other seeds.")
+    flags.DEFINE_bool("all", False, "Every result, one after the other, and the page.")
+    flags.DEFINE_bool("record", False, "Write the record in experiments/records/studies/ too.")
+    flags.DEFINE_bool("write", False, "Write the page and docs/reproduce.md with its picture, and run nothing.")
+    flags.DEFINE_string("workdir", "runs/studies", "Where results are kept, of all studies together.")
+    flags.DEFINE_string("data_dir", "data", "Where real data are prepared, once, and read from.")
+    flags.DEFINE_enum("how", None, ["auto", "map", "vmap", "measured"], "How replicas run; auto unless given.")
+    command.run(main)

@@ -1,0 +1,38 @@
+"""Induction heads (Gu and Dao 2023, Table 11; Olsson et al. 2022): two layers of attention, at lengths they know.
+
+As in the paper: 16 tokens and a special one, the last token asked for alone, no feed-forward layers, no weight decay.
+Not as in the paper: trained at 64 tokens (it has 256), width 64, batches of 32. The absolute positions are sines,
+since learned ones end where training did. Rows for LSTM are ours.
+"""
+
+from experiments.study import Scale, Study, above, below
+
+RATES = (1e-3, 3e-3, 1e-2)
+MODELS = {
+    "1 layer, sinusoidal": {"mixer": "attention", "model.depth": 1},
+    "2 layers, sinusoidal": {"mixer": "attention"},
+    "2 layers, RoPE": {"mixer": "attention", "model.positions": "rope"},
+    "2 layers, ALiBi": {"mixer": "attention", "model.positions": "alibi"},
+    **{name: {"mixer": name} for name in ("lstm", "mingru", "s6")},
+}
+STUDY = Study(
+    question="Who finds what followed a token the last time, and who still does at lengths never seen?",
+    paper="Gu and Dao 2023, Mamba, Table 11 (arXiv 2312.00752); Olsson et al. 2022 (arXiv 2209.11895)",
+    fixed={"config": "induction", "task.max_length": 64, "task.times": (0.5, 1, 2, 4), "model.feedforward": 0.0},
+    vary={"model": MODELS},
+    scales={
+        "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale((0, 1, 2), RATES, changes={"training.steps": 3000}),
+        "standard": Scale(tuple(range(5)), RATES, changes={"training.steps": 30_000}),
+        "full": Scale(tuple(range(5)), (2e-4, 1e-3), changes={
+            "training.steps": 200_000, "training.batch": 8, "task.max_length": 256}),
+    },
+    claims=(
+        above("Two layers of attention solve it at the length of training", {"model": ("2 layers, RoPE",
+              "2 layers, sinusoidal")}, 0.95, metric="test@1"),
+        below("One layer does not", {"model": "1 layer, sinusoidal"}, 0.5, metric="test@1"),
+        below("At four times the length two layers are at half or below, with sines and with RoPE",
+              {"model": ("2 layers, RoPE", "2 layers, sinusoidal")}, 0.5, metric="test@4"),
+        above("A recurrence that selects is still right there", {"model": "s6"}, 0.95, metric="test@4"),
+    ),
+)  # fmt: skip

@@ -1,0 +1,36 @@
+"""No long memory (Bai, Kolter and Koltun 2018): recurrences lose what a convolution and attention keep.
+
+As in the paper: the adding problem and copy memory to its definitions. Not as in the paper: T = 100 for adding (it has
+600) and a silence of 60 (it has 1000), and about a fifth of its 7,000 iterations. Rows for attention are ours. `reach`
+is the share of the gradient of the last output that comes from so many steps back (Bengio et al. 1994, Pascanu et al.
+2013). The LSTM's failure at adding is one of time, and is said in other papers to end with more of it.
+"""
+
+from experiments.study import Scale, Study, above, below
+
+RATES = (1e-3, 3e-3, 1e-2)
+TASKS = {"adding": {"config": "adding", "task.max_length": 100}, "copy": {"config": "copy_memory", "task.delay": 60}}
+RECURRENT = ("rnn", "lstm", "gru")
+STUDY = Study(
+    question="Who remembers ten symbols through a silence, and two numbers among a hundred?",
+    paper="Bai, Kolter and Koltun 2018, Table 1 and Fig. 4 (arXiv 1803.01271)",
+    fixed={},
+    vary={"task": TASKS, "mixer": (*RECURRENT, "tcn", "attention")},
+    measured=("reach",),
+    show="reach",
+    scales={
+        "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale((0, 1, 2), RATES, changes={"training.steps": 1500}),
+        "standard": Scale(tuple(range(5)), RATES, changes={"training.steps": 7000}),
+        "full": Scale(tuple(range(5)), RATES, changes={"training.steps": 7000}, vary={"task": {
+            "adding": {"config": "adding", "task.max_length": 600}, "copy": {"config": "copy_memory",
+                                                                             "task.delay": 1000}}}),
+    },
+    claims=(
+        above("Convolution and attention keep the ten symbols", {"task": "copy", "mixer": ("tcn", "attention")}, 0.95),
+        below("RNN, LSTM and GRU keep hardly more than a guess", {"task": "copy", "mixer": RECURRENT}, 0.35),
+        below("Convolution, attention and GRU learn to add", {"task": "adding", "mixer": ("tcn", "attention", "gru")},
+              0.01),
+        above("The RNN does not", {"task": "adding", "mixer": "rnn"}, 0.1),
+    ),
+)  # fmt: skip

@@ -1,0 +1,40 @@
+"""Recurrence is slow because it is sequential (Feng et al. 2024; Katharopoulos et al. 2020; Vaswani et al. 2017).
+
+Times on the machine at hand, one block, whose number of cores decides the most: the papers' ratios are of a GPU, and
+of minGRU's against a loop in Python. The claim that carries over is the slope, not the ratio. Newton's method over all
+steps (DEER) has a record of its own, experiments/records/newton.csv.
+"""
+
+from experiments.study import Scale, Study, above, below, near
+
+ALL = ("gru", "mingru", "linear", "attention")
+STUDY = Study(
+    question="What does a step of training, and one more token, cost as the sequence grows?",
+    paper="Feng et al. 2024, Fig. 1 (arXiv 2410.01201); Katharopoulos et al. 2020, Table 1 (arXiv 2006.16236); "
+    "Vaswani et al. 2017, Table 1 (arXiv 1706.03762)",
+    fixed={"config": "recall", "model.width": 64},
+    vary={"mixer": ALL},
+    trained=False,
+    measured=("step time", "step depth", "stream time"),
+    show="step time",
+    scales={
+        "smoke": Scale((0,)),
+        "quick": Scale((0, 1, 2)),
+        "standard": Scale(tuple(range(5))),
+        "full": Scale(tuple(range(5))),
+    },
+    claims=(
+        below("A step of minGRU takes half of the time of GRU's at 512 tokens or less",
+              {"mixer": "mingru"}, {"mixer": "gru"}, metric="step time@512"),
+        below("Its time grows more slowly with the length than GRU's", {"mixer": "mingru"}, {"mixer": "gru"}, 0.1,
+              metric="slope of step time"),
+        below("Its longest chain of operations grows more slowly than GRU's, by 0.5 in the exponent or more",
+              {"mixer": "mingru"}, {"mixer": "gru"}, 0.5, metric="slope of step depth"),
+        above("Attention's time per step grows faster than the GRU's", {"mixer": "attention"}, {"mixer": "gru"}, 0.1,
+              metric="slope of step time"),
+        near("One more token of linear attention costs the same behind any number", {"mixer": "linear"}, 0, 0.15,
+             metric="slope of stream time"),
+        above("One of softmax attention, with a cache, costs the more the more there were",
+              {"mixer": "attention"}, 0.15, metric="slope of stream time"),
+    ),
+)  # fmt: skip

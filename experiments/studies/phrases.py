@@ -1,0 +1,39 @@
+"""The encoding bottleneck (Bahdanau et al. 2015), on a generated language: a trend, and no number to match.
+
+As in the paper: four encoder–decoders of gated recurrent units, one vector or additive attention between them, trained
+on sentences of up to N or up to 2N words, tested beyond. Not as in the paper: a generated language of 20 words with a
+dictionary and a rule of order, N = 10 and 20 and not 30 and 50, every word told the right ones before it, and the share
+of right words in place of BLEU.
+"""
+
+from experiments.study import Scale, Study, above
+
+RATES = (1e-3, 3e-3, 1e-2)
+MODELS = {
+    "one vector": {"mixer": "gru", "model.bridge": "vector"},
+    "attention": {"mixer": "gru", "model.bridge": "additive"},
+}
+SHORT, LONG = {"task.longest": 10}, {"task.longest": 20}
+STUDY = Study(
+    question="Does one vector between encoder and decoder limit the length of what can be translated?",
+    paper="Bahdanau, Cho and Bengio 2015, Table 1 and Fig. 2 (arXiv 1409.0473)",
+    fixed={"config": "translation", "task.lengths": (5, 10, 15, 20, 25), "model.depth": 1},
+    vary={"model": MODELS, "trained": {"short": SHORT, "long": LONG}},
+    show="test",
+    scales={
+        "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale((0, 1, 2), RATES, changes={"training.steps": 2000}),
+        "standard": Scale(tuple(range(5)), RATES, changes={"training.steps": 20_000}),
+        "full": Scale(tuple(range(5)), RATES, changes={"training.steps": 20_000, "model.width": 256},
+                      vary={"trained": {"short": {"task.longest": 30}, "long": {"task.longest": 50}}}),
+    },
+    claims=(
+        above("At 20 words attention is ahead of one vector, both trained on up to 20, by 0.2 or more",
+              {"model": "attention", "trained": "long"}, {"model": "one vector"}, 0.2, metric="test@20"),
+        above("Attention trained on up to 20 stays flat: 95 % at 5 and at 20 words", {"model": "attention",
+              "trained": "long"}, 0.95, metric="test@20"),
+        above("Attention trained on up to 10 words beats one vector trained on up to 20, at 10 words",
+              {"model": "attention", "trained": "short"},
+              {"model": "one vector", "trained": "long"}, 0.05, metric="test@10"),
+    ),
+)  # fmt: skip

@@ -1,0 +1,32 @@
+"""Multi-query recall (Arora et al. 2023): attention recalls at any width, a recurrence in proportion to its state.
+
+As in the paper: two blocks without feed-forward layers, keys and values told once, each key asked for once, blanks
+between. Not as in the paper: 128 symbols and not 8,192, 64 tokens with 8 pairs, widths 32 and 64, data drawn anew at
+every step, attention with rotary positions, and rows for LSTM and GRU, which it does not have.
+"""
+
+from experiments.study import Scale, Study, above
+
+RECURRENT = ("lstm", "gru", "mingru", "linear")
+RATES = (1e-3, 3e-3, 1e-2)
+STUDY = Study(
+    question="Does recall need a state that grows with what is to be recalled?",
+    paper="Arora et al. 2023, Zoology, Fig. 2 (arXiv 2312.04927)",
+    fixed={"config": "recall", "task.symbols": 128, "task.max_length": 64, "model.feedforward": 0.0},
+    vary={"mixer": ("attention", *RECURRENT, "gated_delta"), "model.width": (32, 64)},
+    scales={
+        "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale((0, 1, 2), RATES, changes={"training.steps": 2500, "training.eval_every": 500}),
+        "standard": Scale(tuple(range(5)), RATES, changes={"training.steps": 20_000, "training.batch": 64}),
+        "full": Scale(tuple(range(5)), RATES, changes={
+            "training.steps": 12_500, "training.batch": 512, "task.symbols": 8192, "task.max_length": 256,
+            "task.pairs": 16}, vary={"model.width": (64, 128, 256, 512)}),
+    },
+    claims=(
+        above("Attention recalls 95 % or more at either width", {"mixer": "attention"}, 0.95),
+        above("It is ahead of every recurrence without a delta rule by 0.3 or more",
+              {"mixer": "attention"}, {"mixer": RECURRENT}, 0.3),
+        above("A matrix for a state that corrects itself recalls more than a vector",
+              {"mixer": "gated_delta"}, {"mixer": ("lstm", "gru", "mingru")}, 0.1),
+    ),
+)  # fmt: skip

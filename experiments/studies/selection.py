@@ -1,0 +1,39 @@
+"""Selective copying (Gu and Dao 2023, Feng et al. 2024): a recurrence must choose what it writes.
+
+As in the paper: data tokens at random places among blanks, 14 of them usable, two layers of width 64, then one to
+three of minGRU. Not as in the paper: 64 blanks and 8 tokens (it has 4,096 and 16), 2,500 steps (it has 400,000), the
+common skeleton with feed-forward layers in place of the papers' own blocks.
+"""
+
+from experiments.study import Scale, Study, above, below
+
+RATES = (1e-3, 3e-3, 1e-2)
+MODELS = {
+    "s4d, 2 layers": {"mixer": "s4d"},
+    "lru, 2 layers": {"mixer": "lru"},
+    "s6, 2 layers": {"mixer": "s6"},
+    **{f"mingru, {n} layer{'s' * (n > 1)}": {"mixer": "mingru", "model.depth": n} for n in (1, 2, 3)},
+    "minlstm, 3 layers": {"mixer": "minlstm", "model.depth": 3},
+    "attention, 2 layers": {"mixer": "attention"},
+}
+STUDY = Study(
+    question="Must a recurrence's gates see what they let in, and in how many layers?",
+    paper="Gu and Dao 2023, Mamba, Table 1 (arXiv 2312.00752); Feng et al. 2024, Tables 1 and 2 (arXiv 2410.01201)",
+    fixed={"config": "selective_copy"},
+    vary={"model": MODELS},
+    scales={
+        "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale((0, 1, 2), RATES, changes={"training.steps": 2500}),
+        "standard": Scale(tuple(range(5)), RATES, changes={"training.steps": 30_000}),
+        "full": Scale(tuple(range(5)), (1e-4, 1e-3), changes={
+            "training.steps": 400_000, "training.batch": 64, "task.noise": 4096, "task.data": 16}),
+    },
+    claims=(
+        below("Without gates that see the input (S4D, LRU) less than 70 % comes out",
+              {"model": ("s4d, 2 layers", "lru, 2 layers")}, 0.7),
+        above("S6 is ahead of S4D by 0.2 or more", {"model": "s6, 2 layers"}, {"model": "s4d, 2 layers"}, 0.2),
+        above("Three layers of minGRU are ahead of one by 0.2 or more", {"model": "mingru, 3 layers"},
+              {"model": "mingru, 1 layer"}, 0.2),
+        above("And get 90 % or more", {"model": "mingru, 3 layers"}, 0.9),
+    ),
+)  # fmt: skip

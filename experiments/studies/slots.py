@@ -1,0 +1,35 @@
+"""Softmax has capacity, linear attention has slots (Schlag, Irie and Schmidhuber 2021), at the published scale.
+
+As in the paper: their single-read memories with keys of 64 numbers, their tasks (keys all different; or repeating, the
+last value counting), their squared error. Not as in the paper: three learning rates and not one, a rate that falls to 0
+over 2,500 steps, and no early stop. The rows "skeleton" put the common skeleton to the same task, at 20 pairs.
+"""
+
+from experiments.study import Scale, Study, above, below
+
+MEMORIES = {name: {"model.memory": name} for name in ("softmax", "linear", "dpfp1", "dpfp2")}
+REPEAT = {"task.again": True, "model.memory": "dpfp1"}
+AGAIN = {"sum, keys repeat": REPEAT, "delta, keys repeat": {**REPEAT, "model.memory_rule": "delta"}}
+SKELETONS = {f"{mixer}, skeleton": {"mixer": mixer} for mixer in ("attention", "gru")}
+PAIRS = (20, 40, 60, 100)
+STUDY = Study(
+    question="How many associations does a memory with keys of 64 numbers hold?",
+    paper="Schlag, Irie and Schmidhuber 2021, Fig. 2 (arXiv 2102.11174)",
+    fixed={"config": "associations"},
+    vary={"model": {**MEMORIES, **AGAIN, **SKELETONS}, "task.pairs": PAIRS},
+    without=[{"model": name, "task.pairs": n} for name in SKELETONS for n in PAIRS[1:]],
+    scales={
+        "smoke": Scale((0, 1), changes={"training.steps": 100}),
+        "quick": Scale((0, 1, 2), (1e-3, 3e-3, 1e-2)),
+        "standard": Scale(tuple(range(5)), (1e-3, 3e-3, 1e-2), changes={"training.steps": 10_000}),
+        "full": Scale(tuple(range(5)), (3e-4, 1e-3, 3e-3), changes={"training.steps": 100_000}),
+    },
+    claims=(
+        below("Softmax stores 100 pairs", {"model": "softmax"}, 0.003),
+        below("Linear attention stores 40, as 64 features should", {"model": "linear", "task.pairs": (20, 40)}, 0.01),
+        above("And not 100", {"model": "linear", "task.pairs": 100}, 0.1),
+        below("DPFP with 128 and with 256 features stores 100", {"model": ("dpfp1", "dpfp2")}, 0.01),
+        above("Where keys repeat a sum is never right", {"model": "sum, keys repeat"}, 0.05),
+        below("The delta rule is, for 20 and 40", {"model": "delta, keys repeat", "task.pairs": (20, 40)}, 0.01),
+    ),
+)  # fmt: skip

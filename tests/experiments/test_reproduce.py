@@ -1,0 +1,148 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import findings, judge, reproduce, study
+from experiments.report import Verdict, markdown
+from experiments.reproduce import RESULTS, Found, Number
+from experiments.study import Scale, Study, above
+from tests.experiments.test_findings import lines
+
+STUDY = Study(
+    "Is it so?",
+    {},
+    {"mixer": ("a", "b"), "n": (1, 2, 4)},
+    {"quick": Scale((0, 1, 2))},
+    (above("a is better", {"mixer": "a"}, {"mixer": "b"}),),
+    measured=("bits",),
+    paper="Someone 1999",
+)
+NUMBERS = [
+    Number("theirs", "n = 4", "97.0", " %", "V", "Table 1", "a, 4", "test", "1"),
+    Number("another", "", "12", "", "M", "Table 2", "", "", ""),
+    Number("a third", "", "0.5", "", "R", "Fig. 1", "c, 4", "test", ""),
+]
+
+
+def found(**more: Any) -> Found:
+    verdicts = judge.judge(STUDY, lines(), "quick")
+    return Found(**{"name": "counting", "study": STUDY, "published": NUMBERS, "lines": lines(), "verdicts": verdicts,
+                    "again": []} | more)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_result_is_a_study_and_a_table_of_what_was_published(name: str):
+    one, numbers = study.load(name), reproduce.published(name)
+    assert one.paper
+    assert {"smoke", "quick", "standard", "full"} == set(one.scales)
+    assert len(one.scales["standard"].seeds) >= 5
+    assert len(one.scales["quick"].seeds) >= 3
+    assert not one.trained or len(one.scales["quick"].rates) >= 3
+    assert any(number.shown for number in numbers)
+    settings = [study.told(labels) for labels in study.every(one, one.scales["quick"])]
+    there = set()
+    for number in numbers:
+        assert number.sure in reproduce.SURE
+        assert number.model
+        assert number.value
+        assert number.where
+        assert bool(number.setting) == bool(number.metric)
+        if number.metric:
+            study.check_metric(one, number.metric)
+            there.add(number.setting in settings)
+    assert True in there
+
+
+def test_there_are_twelve_results_and_every_study_with_a_paper_is_one():
+    assert len(set(RESULTS)) == 12
+    assert {name for name in study.names() if study.load(name).paper} == set(RESULTS)
+
+
+def test_every_scale_has_a_twin_with_other_seeds():
+    one = reproduce.load("counting")
+    for scale in ("quick", "full"):
+        first, second = one.scales[scale], one.scales[scale + reproduce.AGAIN]
+        assert not set(first.seeds + first.choosing) & set(second.seeds + second.choosing)
+        assert second._replace(seeds=first.seeds, choosing=first.choosing) == first
+
+
+@pytest.mark.parametrize("name", ["queries", "counting"])
+def test_another_mixer_is_another_row(name: str):
+    one = reproduce.load(name, ["gla", "lstm"])
+    (axis,) = (axis for axis in ("mixer", "model") if axis in one.vary)
+    before = list(study.load(name).vary[axis])
+    assert list(one.vary[axis]) == [*before, "gla"]
+    rows = [setting for setting in study.settings(one, one.scales["quick"]) if setting.labels[axis] == "gla"]
+    assert rows
+    assert all(row.config["model"]["mixer"] == "gla" for row in rows)
+
+
+def test_what_can_not_be_asked_for():
+    with pytest.raises(ValueError, match=r"--result=count: must be one of .*did you mean counting"):
+        reproduce.load("count")
+    with pytest.raises(ValueError, match="--models=glaa: must be one of"):
+        reproduce.load("counting", ["glaa"])
+    with pytest.raises(ValueError, match="--models: phrases varies something else than its mixer; give --models to "):
+        reproduce.load("phrases", ["gla"])
+
+
+def test_the_verdict_is_that_of_the_weakest_claim():
+    def told(*verdicts: str) -> list[Verdict]:
+        return [Verdict("a claim", verdict) for verdict in verdicts]
+
+    assert reproduce.weakest(told("reproduced", "reproduced")) == "reproduced"
+    assert reproduce.weakest(told("reproduced", "proxy")) == "proxy"
+    assert reproduce.weakest(told("trend only", "reproduced")) == "trend only"
+    assert reproduce.weakest(told("trend only", "not reproduced")) == "not reproduced"
+    assert reproduce.weakest(told("not reproduced", "not run")) == reproduce.weakest([]) == "not run"
+    first = found(verdicts=told("reproduced"))
+    assert reproduce.said(first) == "✓ reproduced"
+    assert reproduce.said(first._replace(again=told("reproduced"))) == "✓ reproduced"
+    assert reproduce.said(first._replace(again=told("trend only"))) == "✓ reproduced, unstable"
+
+
+def test_ours_stands_beside_what_was_published():
+    rows = reproduce.beside(found()).rows
+    assert rows[0][:4] == ["theirs", "n = 4", "97.0 %", "Table 1"]
+    assert rows[0][4].startswith("0.910")
+    assert rows[0][5] == "0.92"
+    assert rows[1] == ["another", "–", "12 (from memory, unchecked)", "Table 2", "–", "–"]
+    assert rows[2][2:] == ["0.5 (read off a figure)", "Fig. 1", "–", "–"]
+    (row,) = reproduce.overview([found()]).rows
+    assert row[3] == "theirs at n = 4 97.0 %"
+    assert row[4].startswith("theirs 0.910")
+    assert "reproduced" in row[5]
+
+
+def test_a_page_names_each_result_its_claims_and_how_to_repeat_it():
+    text = reproduce.document([found()])
+    assert "## 1. Counting: " in text
+    assert "a is better" in text
+    assert "python -m experiments.reproduce --result=counting" in text
+    assert "from memory, unchecked" in text
+
+
+def test_the_readme_and_the_document_say_what_the_records_say():
+    some = [one for name in RESULTS if (one := reproduce.recorded(name))]
+    if not some:
+        pytest.skip("no result has a record yet")
+    assert (reproduce.DOCS / "reproduce.md").read_text() == reproduce.document(some)
+    readme = (Path(reproduce.__file__).parents[1] / "README.md").read_text()
+    table = reproduce.short(some)
+    assert markdown(table.header, table.rows) in readme
+
+
+@pytest.mark.parametrize("name", RESULTS)
+@pytest.mark.parametrize("scale", ["quick", "quick-again"])
+def test_a_record_is_of_its_study(name: str, scale: str):
+    if not findings.record(name, scale).exists():
+        pytest.skip("not run yet")
+    from experiments import runner
+
+    one = reproduce.load(name)
+    lines = findings.recorded(name, one, scale)
+    there = {(repr(x.labels), x.seed) for x in judge.reported(lines)}
+    settings = study.settings(one, one.scales[scale])
+    assert there == {(repr(s.labels), seed) for s in settings for seed in one.scales[scale].seeds}
+    assert not runner.older(lines, one, one.scales[scale]), "the study has changed since its record was made"
