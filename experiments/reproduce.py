@@ -165,7 +165,10 @@ def ours(number: Number, lines: Sequence[Line]) -> tuple[str, str]:
     if not values:
         return "diverged", "–"
     best = (max if lines[0].cell["metric"] == "accuracy" else min)(values)
-    return format_interval(judge.estimate(lines, labels, number.metric)), f"{best:.3g}"
+    found = judge.estimate(lines, labels, number.metric)
+    if 0 < abs(found.mean) < 0.01:
+        return f"{found.mean:.2g} [{found.low:.2g}, {found.high:.2g}]", f"{best:.3g}"
+    return format_interval(found), f"{best:.3g}"
 
 
 def setting_of(number: Number, lines: Sequence[Line]) -> Labels | None:
@@ -173,10 +176,13 @@ def setting_of(number: Number, lines: Sequence[Line]) -> Labels | None:
 
 
 def beside(found: Found) -> Table:
-    """Every published number and ours."""
-    rows = [[one.model, one.at or "–", str(one), one.where, *ours(one, found.lines)] for one in found.published]
+    """The published numbers of the overview and those that have one of ours, beside it."""
+    some = [one for one in found.published if one.shown or ours(one, found.lines)[0] != "–"]
+    rows = [[one.model, one.at or "–", str(one), one.where, *ours(one, found.lines)] for one in some]
     header = ["model", "at", "published", "where", "here, mean", "here, best seed"]
-    note = "Sizes, seeds and steps are not the paper's; – is what was not run at this scale."
+    note = "Sizes, seeds and steps are not the paper's unless said; – is what has no counterpart here."
+    if left := len(found.published) - len(some):
+        note += f" {left} more published numbers are in experiments/published/{found.name}.csv."
     return Table("Published, and here", header, rows, note)
 
 
