@@ -9,7 +9,7 @@
     favor   exp(±ω·x − |x|²/2), ω drawn anew at each call  Choromanski et al. 2020 (arXiv 2009.14794)
 
 Schlag, Irie and Schmidhuber 2021 (arXiv 2102.11174), §6.1, after the authors' code (synthetic/linearAttention.py and
-softmaxAttention.py of github.com/ischlag/fast-weight-transformers). Whatever the rule, what one query reads is a sum of
+softmaxAttention.py of ischlag/fast-weight-transformers). Whatever the rule, what one query reads is a sum of
 values, each with a weight of its own, and no matrix need be made to know the weights.
 """
 

@@ -2,7 +2,7 @@
 
 Schlag, Irie and Schmidhuber 2021, "Linear Transformers Are Secretly Fast Weight Programmers" (arXiv 2102.11174), §6.1,
 their settings 1 (each key once) and 2 (keys come again, with another value), drawn as in the authors' code
-(github.com/ischlag/fast-weight-transformers, synthetic/associativeRetrievalDataset.py).
+(ischlag/fast-weight-transformers, synthetic/associativeRetrievalDataset.py).
 """
 
 from collections.abc import Mapping
