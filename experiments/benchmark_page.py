@@ -343,5 +343,5 @@ def curves(rows: list[Row]) -> Iterable[Chart]:
                 for power in (1, 2):
                     line = [start * (n / x[0]) ** power for n in x]
                     series.append(Series(f"∝ length^{power}", x, line, dashed=True))
-            title, y = f"A training step against {along}: {family}", "milliseconds a sequence"
+            title, y = f"{family.capitalize()}: a step against {along}", "milliseconds a sequence"
             yield Chart(f"{along} {family}", title, along, y, series, log_x=True, log_y=True)
