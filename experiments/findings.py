@@ -37,7 +37,8 @@ def word(labels: Labels, settings: Sequence[Labels]) -> str:
 
 def name_of(metric: str, lines: Sequence[Line]) -> str:
     """A metric in words for an axis: the score under its own name."""
-    return lines[0].cell["metric"] if metric in ("test", "validation") else metric
+    names = {line.cell["metric"] for line in lines}
+    return (names.pop() if len(names) == 1 else "score") if metric in ("test", "validation") else metric
 
 
 def numeric_axis(lines: Sequence[Line]) -> str | None:
@@ -61,6 +62,8 @@ def main_chart(study: Study, lines: Sequence[Line], title: str) -> Chart | Dots:
     chance = [("chance", lines[0].cell["chance"])] if metric == "test" and lines[0].cell["metric"] == "accuracy" else []
     if metric == "test" and not chance:
         chance = [tuple(lines[0].cell["baseline"])]
+    if len({(line.cell["metric"], line.cell["chance"]) for line in lines}) > 1:
+        chance = []  # of several tasks
     xs = sorted({x for line in lines for x in line.curve(metric)})
     if xs and len(settings) <= MOST:
         series = [
@@ -131,7 +134,7 @@ def summary(study: Study, lines: Sequence[Line]) -> Table:
     lines = judge.reported(lines)
     settings = judge.each(lines)
     plain = [name for name in study.measured if any(name in line.cell["metrics"] for line in lines)]
-    header = ["setting", *([lines[0].cell["metric"], "middle half"] if study.trained else []), *plain]
+    header = ["setting", *([name_of("test", lines), "middle half"] if study.trained else []), *plain]
     header += ["parameters", "state, floats"] + (["rate", "diverged"] if study.trained else [])
     rows = []
     for setting in settings:
@@ -171,7 +174,9 @@ def curves_of(lines: Sequence[Line]) -> list[str]:
     return sorted({name.split("@")[0] for line in lines for name in line.cell["metrics"] if "@" in name})
 
 
-def page(name: str, study: Study, scale: str, lines: Sequence[Line], shown: Chart | Dots, folder: Path) -> Report:
+def page(
+    name: str, study: Study, scale: str, lines: Sequence[Line], shown: Chart | Dots, folder: Path, command: str = ""
+) -> Report:
     """The page of a study, whose picture is `shown`."""
     drawn = [shown, *(chart for chart in (learning_curves(lines, folder), against_state(study, lines)) if chart)]
     settings = judge.each(judge.reported(lines))
@@ -199,7 +204,7 @@ def page(name: str, study: Study, scale: str, lines: Sequence[Line], shown: Char
             **configs,
             "Machine and versions": {"device": first["device"], "how": first["how"], **first.get("packages", {})},
         },
-        command=f"python -m experiments.run --study={name} --scale={scale}",
+        command=command or f"python -m experiments.run --study={name} --scale={scale}",
         made=f"{time.strftime('%Y-%m-%d')}, at revision {', '.join(revisions)}; {seconds:.0f} s of computing",
     )
 
@@ -218,7 +223,9 @@ def rates_table(lines: Sequence[Line]) -> Table:
     return Table("Validation score by learning rate", ["setting", *(f"{rate:g}" for rate in rates)], rows)
 
 
-def write(name: str, study: Study, scale: str, lines: Sequence[Line], folder: Path, some: bool = False) -> list[Path]:
+def write(
+    name: str, study: Study, scale: str, lines: Sequence[Line], folder: Path, some: bool = False, command: str = ""
+) -> list[Path]:
     """The page, the table as CSV and Parquet, and the picture as SVG, PDF and PNG, in `folder`/NAME-SCALE/; of `some`
     of its settings in NAME-SCALE-some/."""
     import pyarrow as pa
@@ -235,7 +242,7 @@ def write(name: str, study: Study, scale: str, lines: Sequence[Line], folder: Pa
         pq.write_table(pa.table({h: plain_column(values) for h, values in columns.items()}), into / "cells.parquet")
     shown = main_chart(study, lines, headline(name))
     pictures = [charts.save(shown, into / f"picture.{kind}", columns=1) for kind in ("svg", "pdf", "png")]
-    made = report.write(page(name, study, scale, lines, shown, folder), into / "report.html")
+    made = report.write(page(name, study, scale, lines, shown, folder, command), into / "report.html")
     return [made, into / "cells.csv", into / "cells.parquet", *pictures]
 
 

@@ -195,7 +195,7 @@ def short(number: float) -> str:
 def estimate(lines: Sequence[Line], labels: Labels, metric: str) -> Interval:
     """Mean and interval of a setting over the seeds that lived; nan where none did."""
     found = [v for v in values(lines, labels, metric).values() if math.isfinite(v)]
-    inside = bounds(lines, metric)
+    inside = bounds([line for line in lines if line.labels == labels], metric)
     return interval(found, bounds=inside) if found else Interval(math.nan, math.nan, math.nan, 0, "none")
 
 

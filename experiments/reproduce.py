@@ -95,7 +95,10 @@ def moved(scale: Scale) -> Scale:
 
 
 def with_models(name: str, one: Study, others: Sequence[str]) -> Study:
-    """The study with these mixers as rows of their own. Raises ValueError where it varies no mixer."""
+    """The study with these mixers as rows of their own, in the common skeleton, at the sizes that other such rows have.
+
+    Raises ValueError where it varies no mixer.
+    """
     for mixer in others:
         for part in models.pattern(mixer):
             models.one_of("--models", part, models.MIXERS)
@@ -115,7 +118,11 @@ def with_models(name: str, one: Study, others: Sequence[str]) -> Study:
         key: scale._replace(vary={a: more(v) if a == axis else v for a, v in scale.vary.items()})
         for key, scale in one.scales.items()
     }
-    return one._replace(vary={**one.vary, axis: more(one.vary[axis])}, scales=scales)
+    plain = [
+        label for label, changes in dict(one.vary[axis] if axis == "model" else {}).items() if set(changes) == {"mixer"}
+    ]
+    without = [{**where, axis: mixer} for where in one.without if where.get(axis) in plain[:1] for mixer in others]
+    return one._replace(vary={**one.vary, axis: more(one.vary[axis])}, scales=scales, without=[*one.without, *without])
 
 
 def mixers_axis(one: Study) -> str | None:
@@ -164,11 +171,13 @@ def ours(number: Number, lines: Sequence[Line]) -> tuple[str, str]:
     values = [v for v in judge.values(lines, labels, number.metric).values() if math.isfinite(v)]
     if not values:
         return "diverged", "–"
-    best = (max if lines[0].cell["metric"] == "accuracy" else min)(values)
+    cell = next(line.cell for line in lines if line.labels == labels)
+    best = (max if cell["metric"] == "accuracy" else min)(values)
+    told_best = f"{best:.3g}" if study.source(number.metric) in study.TRAINED else "–"
     found = judge.estimate(lines, labels, number.metric)
     if 0 < abs(found.mean) < 0.01:
-        return f"{found.mean:.2g} [{found.low:.2g}, {found.high:.2g}]", f"{best:.3g}"
-    return format_interval(found), f"{best:.3g}"
+        return f"{found.mean:.2g} [{found.low:.2g}, {found.high:.2g}]", told_best
+    return format_interval(found), told_best
 
 
 def setting_of(number: Number, lines: Sequence[Line]) -> Labels | None:
@@ -180,7 +189,8 @@ def beside(found: Found) -> Table:
     some = [one for one in found.published if one.shown or ours(one, found.lines)[0] != "–"]
     rows = [[one.model, one.at or "–", str(one), one.where, *ours(one, found.lines)] for one in some]
     header = ["model", "at", "published", "where", "here, mean", "here, best seed"]
-    note = "Sizes, seeds and steps are not the paper's unless said; – is what has no counterpart here."
+    note = "Sizes, seeds and steps are not the paper's unless said, and accuracies here are shares, not per cent; – is "
+    note += "what has no counterpart here."
     if left := len(found.published) - len(some):
         note += f" {left} more published numbers are in experiments/published/{found.name}.csv."
     return Table("Published, and here", header, rows, note)
@@ -263,13 +273,17 @@ def run(name: str, args: Any) -> None:
     lines = runner.run(one, one.scales[scale], folder, data_dir=args.data_dir, how=args.how or "auto",
                        say=partial(print, flush=True))  # fmt: skip
     print()
-    found = Found(name, one, published(name), lines, judge.judge(one, lines, scale), [])
+    verdicts, before = judge.judge(one, lines, scale), recorded(name, args.scale) if args.again else None
+    found = Found(name, one, published(name), lines, verdicts, before.verdicts if before else [])
     show(beside(found))
     show(findings.summary(one, lines))
     for verdict in found.verdicts:
         print(verdict)
     print(f"{name}: {said(found)}")
-    files = findings.write(name, one, scale, lines, folder, some=bool(args.models))
+    words = f"--result={name} --scale={args.scale}" + " --again" * bool(args.again)
+    words += f" --models={','.join(args.models)}" * bool(args.models)
+    files = findings.write(name, one, scale, lines, folder, some=bool(args.models),
+                           command=f"python -m experiments.reproduce {words}")  # fmt: skip
     if args.record:
         files.append(findings.write_record(name, scale, lines))
     print("wrote " + ", ".join(map(str, files)) + "\n")
@@ -297,11 +311,15 @@ def main() -> None:
     names = RESULTS if args.all else (args.result,) if args.result else ()
     if args.record and args.models:
         raise ValueError("--record: writes the result as it is defined, so it goes without --models")
+    if not names and (args.models or args.again or args.record):
+        raise ValueError("--models, --again and --record are of a run: give --result=NAME or --all too")
+    for name in names:
+        load(name, args.models)  # all that is wrong is said before the first is run
     for name in names:
         run(name, args)
-    if names and not args.all:
+    if names and not (args.all and args.record):
         return
-    some = [found for name in RESULTS if (found := recorded(name))]
+    some = [found for name in RESULTS if (found := recorded(name, args.scale))]
     if args.write or args.all:
         write(some)
     rows = {found.name: [said(found), found.study.paper] for found in some}

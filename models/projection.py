@@ -1,9 +1,7 @@
-"""Products of matrices, in the forms that XLA's CPU compiler is quick at; elsewhere these make no difference.
+"""One matrix for every token: y_bt = x_bt·W + b.
 
-Projection    nn.Dense with all tokens in one row. From rows of rows, the gradient of its matrix sums over two axes,
-              for which all of them are moved: 1.2 to 1.8 times the time.
-narrow_first  a·b whose gradient for b is formed with the narrower of its two factors first, which is the one that
-              gets moved: attention's training step takes 0.8 to 0.95 of the time.
+The tokens of all sequences are laid in one row for it. From rows of rows, XLA's CPU compiler sums the gradient of W
+over two axes and moves everything for it: 1.2 to 1.8 times the time. Elsewhere it makes no difference.
 """
 
 from functools import partial

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
-from scipy import special
 
 from tasks.batch import Batch, Split, accuracy, cross_entropy, unpacked
 
@@ -91,6 +90,8 @@ def zeros_of_modular(n: int) -> float:
 
 def likeliest_of_sorted(n: int) -> float:
     """How often the likeliest symbol at each place of `n` sorted ones is there."""
+    from scipy import special  # which takes as long to import as all tasks together
+
     place = np.arange(n)[:, None]
     least = special.bdtr(place, n, np.arange(6) / 5)  # that place holds s or more: at most `place` symbols are below s
     return float((least[:, :-1] - least[:, 1:]).max(axis=1).mean())

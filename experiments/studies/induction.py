@@ -2,7 +2,8 @@
 
 As in the paper: 16 tokens and a special one, the last token asked for alone, no feed-forward layers, no weight decay.
 Not as in the paper: trained at 64 tokens (it has 256), width 64, batches of 32. The absolute positions are sines,
-since learned ones end where training did. Rows for LSTM are ours.
+since learned ones end where training did. Rows for LSTM, minGRU
+and ALiBi are ours.
 """
 
 from experiments.study import Scale, Study, above, below

@@ -2,7 +2,8 @@
 
 As in the paper: two blocks without feed-forward layers, keys and values told once, each key asked for once, blanks
 between. Not as in the paper: 128 symbols and not 8,192, 64 tokens with 8 pairs, widths 32 and 64, data drawn anew at
-every step, attention with rotary positions, and rows for LSTM and GRU, which it does not have.
+every step, attention with ALiBi (it has learned positions), and rows for LSTM, GRU and Gated DeltaNet (which has a
+short convolution too).
 """
 
 from experiments.study import Scale, Study, above
@@ -26,7 +27,7 @@ STUDY = Study(
         above("Attention recalls 95 % or more at either width", {"mixer": "attention"}, 0.95),
         above("It is ahead of every recurrence without a delta rule by 0.3 or more",
               {"mixer": "attention"}, {"mixer": RECURRENT}, 0.3),
-        above("A matrix for a state that corrects itself recalls more than a vector",
+        above("A matrix that corrects itself, with a short convolution, recalls more than a vector",
               {"mixer": "gated_delta"}, {"mixer": ("lstm", "gru", "mingru")}, 0.1),
     ),
 )  # fmt: skip

@@ -2,7 +2,8 @@
 
 As in the paper: data tokens at random places among blanks, 14 of them usable, two layers of width 64, then one to
 three of minGRU. Not as in the paper: 64 blanks and 8 tokens (it has 4,096 and 16), 2,500 steps (it has 400,000), the
-common skeleton with feed-forward layers in place of the papers' own blocks.
+common skeleton with feed-forward layers in place of the papers' own blocks. S6 is Mamba's whole block, with its gate
+and convolution, and S4D has a gate behind its recurrence.
 """
 
 from experiments.study import Scale, Study, above, below
@@ -29,7 +30,7 @@ STUDY = Study(
             "training.steps": 400_000, "training.batch": 64, "task.noise": 4096, "task.data": 16}),
     },
     claims=(
-        below("Without gates that see the input (S4D, LRU) less than 70 % comes out",
+        below("Of a recurrence that does not see the input (S4D, LRU) less than 70 % comes out",
               {"model": ("s4d, 2 layers", "lru, 2 layers")}, 0.7),
         above("S6 is ahead of S4D by 0.2 or more", {"model": "s6, 2 layers"}, {"model": "s4d, 2 layers"}, 0.2),
         above("Three layers of minGRU are ahead of one by 0.2 or more", {"model": "mingru, 3 layers"},
