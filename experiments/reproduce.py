@@ -118,9 +118,8 @@ def with_models(name: str, one: Study, others: Sequence[str]) -> Study:
         key: scale._replace(vary={a: more(v) if a == axis else v for a, v in scale.vary.items()})
         for key, scale in one.scales.items()
     }
-    plain = [
-        label for label, changes in dict(one.vary[axis] if axis == "model" else {}).items() if set(changes) == {"mixer"}
-    ]
+    labels = one.vary[axis] if isinstance(one.vary[axis], Mapping) else {}
+    plain = [label for label, changes in labels.items() if set(changes) == {"mixer"}]
     without = [{**where, axis: mixer} for where in one.without if where.get(axis) in plain[:1] for mixer in others]
     return one._replace(vary={**one.vary, axis: more(one.vary[axis])}, scales=scales, without=[*one.without, *without])
 

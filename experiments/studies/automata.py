@@ -11,12 +11,15 @@ from experiments.study import Scale, Study, above, below
 RATES = (1e-3, 3e-3, 1e-2)
 STEPS = {"training.shortest": 2, "training.batch": 64, "task.longest": 20, "task.times": (1, 2)}
 MIXERS = {name: {"mixer": name} for name in ("rnn", "lstm", "mingru")}
-MIXERS["attention"] = {"mixer": "attention", "model.causal": False, "model.positions": "sinusoidal"}
+ATTENTION = {"mixer": "attention", "model.causal": False, "model.positions": "sinusoidal"}
 STUDY = Study(
     question="Which architecture keeps the rule at lengths that it never saw?",
     paper="Delétang et al. 2022, Table 2 (arXiv 2207.02098)",
     fixed={"config": "formal_language", **STEPS},
-    vary={"model": MIXERS, "language": {x: {"task.language": x} for x in ("even_pairs", "parity", "cycle")}},
+    vary={
+        "model": {**MIXERS, "attention": ATTENTION},
+        "language": {x: {"task.language": x} for x in ("even_pairs", "parity", "cycle")},
+    },
     show="test",
     scales={
         "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),

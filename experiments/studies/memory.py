@@ -12,13 +12,12 @@ from experiments.study import Scale, Study, above, below
 RATES = (1e-3, 3e-3, 1e-2)
 TASKS = {"adding": {"config": "adding", "task.max_length": 100}, "copy": {"config": "copy_memory", "task.delay": 60}}
 RECURRENT = ("rnn", "lstm", "gru")
-MIXERS = {name: {"mixer": name} for name in (*RECURRENT, "attention")}
-MIXERS["tcn"] = {"mixer": "tcn", "model.tcn.layers": 8}
+MIXERS = {**{name: {"mixer": name} for name in RECURRENT}, "tcn": {"mixer": "tcn", "model.tcn.layers": 8}}
 STUDY = Study(
     question="Who remembers ten symbols through a silence, and two numbers among a hundred?",
     paper="Bai, Kolter and Koltun 2018, Table 1 and Fig. 4 (arXiv 1803.01271)",
     fixed={},
-    vary={"task": TASKS, "mixer": MIXERS},
+    vary={"task": TASKS, "mixer": {**MIXERS, "attention": {"mixer": "attention"}}},
     measured=("reach",),
     show="reach",
     scales={
