@@ -4,7 +4,7 @@ As in the paper: four encoder–decoders of gated recurrent units, one vector or
 on sentences of up to N or up to 2N words, tested beyond. Not as in the paper: a generated language of 20 words with a
 dictionary and a rule of order, N = 10 and 20 and not 30 and 50, an encoder that reads both ways for one vector too (its
 reads one way), the common skeleton, every word told the right ones before it, and the share of right words in place of
-BLEU.
+BLEU. With 2,000 steps attention trained on up to 20 words got 0.87 of them right at 20, and was still learning.
 """
 
 from experiments.study import Scale, Study, above
@@ -23,7 +23,7 @@ STUDY = Study(
     show="test",
     scales={
         "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), RATES, changes={"training.steps": 2000}),
+        "quick": Scale((0, 1, 2), RATES, changes={"training.steps": 4000}),
         "standard": Scale(tuple(range(5)), RATES, changes={"training.steps": 20_000}),
         "full": Scale(tuple(range(5)), RATES, changes={"training.steps": 20_000, "model.width": 256}),
     },
