@@ -209,8 +209,14 @@ def overview(some: Sequence[Found]) -> Table:
 
 
 def short(some: Sequence[Found]) -> Table:
-    """The README's: question and verdict."""
-    rows = [[f"`{one.name}`", one.study.question, said(one), minutes(one)] for one in some]
+    """The README's: question and verdict of every result, those that were not run too."""
+    there = {one.name: one for one in some}
+    rows = [
+        [f"`{name}`", load(name).question, said(there[name]), minutes(there[name])]
+        if name in there
+        else [f"`{name}`", load(name).question, f"{VERDICTS['not run']} not run", VERDICTS["not run"]]
+        for name in RESULTS
+    ]
     return Table("Twelve results", ["result", "question", "verdict", "minutes"], rows)
 
 
@@ -235,10 +241,11 @@ def about(name: str) -> str:
 
 def document(some: Sequence[Found]) -> str:
     """All results, in Markdown."""
-    table = overview(some)
+    table, missing = overview(some), [name for name in RESULTS if name not in [one.name for one in some]]
     parts = ["# Twelve published results", "Made by `python -m experiments.reproduce --write` from the records in "
              "`experiments/records/studies/` and the published numbers in `experiments/published/`.",
              markdown(table.header, table.rows), "![One chart a result](reproduce.svg)"]  # fmt: skip
+    parts += [f"Written, and not run yet: {', '.join(missing)}."] if missing else []
     for number, found in enumerate(some, 1):
         parts += [f"## {number}. {findings.headline(found.name)}: {said(found)}", f"*{found.study.paper}*"]
         parts += [about(found.name)]

@@ -284,7 +284,8 @@ def run(
     `how` is that of `replicas.how`: with "measured", each group times its ways before its first step.
     """
     some = settings(study, scale, chosen)
-    machine.prepare(max(len(scale.seeds), len(scale.rates) * len(scale.choosing)))
+    # What is not trained is measured one by one, and timed as it runs alone.
+    machine.prepare(max(len(scale.seeds), len(scale.rates) * len(scale.choosing)) if study.trained else 1)
     with opened(folder) as store:
         lines: list[Line] = []
         best = [rates(one, scale)[0] for one in some]
