@@ -202,7 +202,7 @@ def overview(some: Sequence[Found]) -> Table:
         theirs = "; ".join(f"{one.model}{f' at {one.at}' * bool(one.at)} {one}" for one in shown)
         mine = "; ".join(f"{one.model} {ours(one, found.lines)[0]}" for one in shown if setting_of(one, found.lines))
         where = found.verdicts[0].scale if found.verdicts else ""
-        told_of = [f"`{found.name}`", found.study.question, found.study.paper]
+        told_of = [found.name, found.study.question, found.study.paper]
         rows.append([*told_of, theirs, mine, said(found), where, minutes(found)])
     header = ["result", "question", "paper", "published", "here", "verdict", "scale", "minutes"]
     return Table("Twelve results", header, rows)
