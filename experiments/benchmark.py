@@ -189,13 +189,13 @@ def measured(
     workers: dict[str, Worker] = {}
     done = {row["key"] for row in kept}
     rates = {row["dtype"]: row for row in kept if row["section"] == "rates"}
-    first = Worker("ours")
     for dtype in sorted({cell.dtype for _, cell, _ in cells} - set(rates)):
+        first = Worker("ours")
         rate = first.ask(rates=dtype)
+        first.close()
         row = {"section": "rates", "key": "", "dtype": dtype, "note": rate["machine"]}
         rates[dtype] = {**row, "products": rate["flops"], "bytes": rate["bytes"]}
         yield rates[dtype]
-    first.close()
     try:
         with display.Display("benchmark", len(cells)) as shown:
             for at, (section, cell, libraries) in enumerate(cells):

@@ -43,6 +43,13 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
 
 
+def columns(table: Table) -> str:
+    """A table for the terminal, its columns set under each other."""
+    widths = [max(len(row[i]) for row in (table.header, *table.rows)) for i in range(len(table.header))]
+    lines = [zip(row, widths, strict=True) for row in (table.header, *table.rows)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in line).rstrip() for line in lines)
+
+
 class Section(NamedTuple):
     """Text (paragraphs between blank lines), charts side by side, and tables below them."""
 

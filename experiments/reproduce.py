@@ -20,6 +20,7 @@ The verdict of a result is that of the weakest of its claims. Stop a run any way
 where it was (--workdir).
 """
 
+import importlib
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -185,8 +186,9 @@ def setting_of(number: Number, lines: Sequence[Line]) -> Labels | None:
 
 def beside(found: Found) -> Table:
     """The published numbers of the overview and those that have one of ours, beside it."""
-    some = [one for one in found.published if one.shown or ours(one, found.lines)[0] != "–"]
-    rows = [[one.model, one.at or "–", str(one), one.where, *ours(one, found.lines)] for one in some]
+    here = [(one, ours(one, found.lines)) for one in found.published]
+    some = [(one, mine) for one, mine in here if one.shown or mine[0] != "–"]
+    rows = [[one.model, one.at or "–", str(one), one.where, *mine] for one, mine in some]
     header = ["model", "at", "published", "where", "here, mean", "here, best seed"]
     note = "Sizes, seeds and steps are not the paper's unless said, and accuracies here are shares, not per cent; – is "
     note += "what has no counterpart here."
@@ -235,8 +237,7 @@ def claims_table(found: Found) -> Table:
 
 def about(name: str) -> str:
     """The study's own words: what was done, and what is not as in the paper."""
-    module = __import__(f"experiments.studies.{name}", fromlist=["__doc__"])
-    return (module.__doc__ or "").strip()
+    return (importlib.import_module(f"experiments.studies.{name}").__doc__ or "").strip()
 
 
 def document(some: Sequence[Found]) -> str:
@@ -263,13 +264,6 @@ def pictures(some: Sequence[Found]) -> list[Chart | Dots]:
 # ---- the command ----------------------------------------------------------------------------------------------------
 
 
-def show(table: Table) -> None:
-    widths = [max(len(row[i]) for row in (table.header, *table.rows)) for i in range(len(table.header))]
-    for row in (table.header, *table.rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    print()
-
-
 def run(name: str, args: Any) -> None:
     """Run one result, print what was published beside it, and write what it gave."""
     one, folder = load(name, args.models), Path(args.workdir)
@@ -281,8 +275,8 @@ def run(name: str, args: Any) -> None:
     print()
     verdicts, before = judge.judge(one, lines, scale), recorded(name, args.scale) if args.again else None
     found = Found(name, one, published(name), lines, verdicts, before.verdicts if before else [])
-    show(beside(found))
-    show(findings.summary(one, lines))
+    for table in (beside(found), findings.summary(one, lines)):
+        print(report.columns(table), end="\n\n")
     for verdict in found.verdicts:
         print(verdict)
     print(f"{name}: {said(found)}")

@@ -27,7 +27,7 @@ from absl import flags
 import command
 import train
 from display import clock
-from experiments import findings, judge, runner
+from experiments import findings, judge, report, runner
 from experiments.runner import Line
 from experiments.study import Scale, Study, check, load, names, settings
 
@@ -143,10 +143,7 @@ def show(name: str, study: Study, scale: str, lines: Sequence[Line]) -> None:
     curves = [] if study.trained else [findings.curves_table(lines, name) for name in findings.curves_of(lines)]
     for table in (findings.summary(study, lines), *curves):
         header = [*table.header[:-1], table.header[-1] + f"   ({table.title.lower()})" * (table in curves)]
-        widths = [max(len(row[i]) for row in (header, *table.rows)) for i in range(len(header))]
-        for row in (header, *table.rows):
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-        print()
+        print(report.columns(table._replace(header=header)), end="\n\n")
     for one in judge.judge(study, lines, scale):
         print(one)
 
