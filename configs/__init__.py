@@ -23,7 +23,7 @@ def base(mixer: str) -> ConfigDict:
             "task": {"name": ""},
             "model": {
                 "mixer": mixer,  # a name in models.MIXERS, or several with commas between: block by block, over again
-                "depth": 2,  # blocks
+                "depth": 2,  # blocks; 0: none, each token for itself
                 "width": 64,  # features of a token
                 "inner": 0,  # of the mixer: state size, or features of all heads; 0: as many parameters as attention
                 "feedforward": 2.0,  # its hidden width as a multiple of width; 0: no feed-forward layers

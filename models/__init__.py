@@ -287,7 +287,7 @@ def check(model: Mapping[str, Any]) -> None:
     one_of("model.norm", model["norm"], ("pre", "post", "none"))
     one_of("model.pool", model["pool"], ("last", "mean"))
     one_of("model.dtype", model["dtype"], ("float32", "bfloat16"))
-    for name, least in (("depth", 1), ("width", 1), ("max_length", 0), ("feedforward", 0)):
+    for name, least in (("depth", 0), ("width", 1), ("max_length", 0), ("feedforward", 0)):
         if model[name] < least:
             raise ValueError(f"model.{name}={model[name]}: must be {least} or more")
     if not model["feedforward"] < float("inf") or 0 < model["feedforward"] * model["width"] < 0.5:

@@ -39,8 +39,9 @@ def attend(
     normalise: Callable[[Array, Array], normalisers.Parts] = normalisers.softmax,
     learnt: similarity.Weights | None = None,
     late: bool = False,
-) -> tuple[Float[Array, "H T V"], Float[Array, "H T S"]]:
-    """What each head reads, and its weights: normalise(score(q, k) + bias) over the keys that `mask` lets through.
+) -> tuple[Float[Array, "H T V"], Float[Array, "H T S"], Float[Array, "H T S"]]:
+    """What each head reads, its weights, normalise(score(q, k) + bias) over the keys that `mask` lets through, and the
+    scores they are made from.
 
     Scores and weights are in float32 at least. A query that may see nothing gets zeros. H/G heads share each key and
     value. `learnt` is what `score` has of its own, `[H, …]`. `late` divides what was read in place of the weights:
@@ -48,12 +49,13 @@ def attend(
     """
     scores = over_heads(score, query, key, learnt or {})
     scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
-    shares, total = normalise(scores if bias is None else scores + bias, mask)
+    scores = scores if bias is None else scores + bias
+    shares, total = normalise(scores, mask)
     weights = shares / total
     if late:
         read = over_heads(jnp.matmul, shares.astype(value.dtype), value)
-        return (read / total).astype(value.dtype), weights
-    return over_heads(jnp.matmul, weights.astype(value.dtype), value), weights
+        return (read / total).astype(value.dtype), weights, scores
+    return over_heads(jnp.matmul, weights.astype(value.dtype), value), weights, scores
 
 
 def over_heads(function: Callable, each: Shaped[Array, "H *X"], shared: Shaped[Array, "G *Y"], *own: Any) -> Array:
@@ -98,8 +100,9 @@ class Attention(nn.Module):
     `form` is how a sequence is read from its start: "plain", by "blocks" of queries, or by "cudnn" on a GPU; "auto"
     takes blocks where it is causal and not short. A call that goes on, or gives its weights, is always plain.
 
-    On request, `apply(…, mutable="intermediates")` also gives the attention "weights" `[B, H, T, S]` and what each of
-    the "heads" read, `[B, H, T, K]`.
+    On request, `apply(…, mutable="intermediates")` also gives "query" `[B, H, T, K]`, "key" and "value" `[B, G, S, K]`
+    as they are compared and read, "scores" and "weights" `[B, H, T, S]`, and what each of the "heads" read,
+    `[B, H, T, K]`. A score that the query may not see is none: its weight is 0 whatever it says.
     """
 
     width: int
@@ -166,7 +169,7 @@ class Attention(nn.Module):
 
         def rows(
             new: dict[str, Array], seen: dict[str, Array], offset: Array | int, late: bool = False
-        ) -> tuple[Array, Array]:
+        ) -> tuple[Array, Array, Array]:
             """Some queries of one sequence, the first of them at place `offset` among the keys."""
             mask = visible(new["segments"], seen["segments"], offset, self.causal)
             if self.window:
@@ -190,14 +193,15 @@ class Attention(nn.Module):
         else:
             plain = jax.vmap(partial(rows, offset=offset))
             if state is None:
-                y, weights = plain(new, seen)
+                y, weights, scores = plain(new, seen)
             else:  # a branch, since XLA else writes the new tokens into copies of the cache, and not into the cache
                 fits = offset + steps <= seen["key"].shape[2]
                 shapes = jax.eval_shape(plain, new, seen)
                 nothing = lambda *_: jax.tree.map(lambda a: jnp.full(a.shape, jnp.nan, a.dtype), shapes)  # noqa: E731
-                y, weights = jax.lax.cond(fits, plain, nothing, new, seen)
-            self.sow("intermediates", "weights", weights)
-            self.sow("intermediates", "heads", y)
+                y, weights, scores = jax.lax.cond(fits, plain, nothing, new, seen)
+            inside = {"weights": weights, "scores": scores, "heads": y}
+            for name, value in (inside | {"query": query, "key": seen["key"], "value": seen["value"]}).items():
+                self.sow("intermediates", name, value)
         y = Joined(self.width, self.bias, self.dtype, name="output")(y)
         return y, after
 

@@ -106,16 +106,16 @@ def test_a_command_without_config_or_workdir(program: Program, tmp_path: Path):
 
 
 def test_the_traceback_is_there_for_whoever_asks(program: Program, tmp_path: Path):
-    code, _, err = program(*words(), f"--workdir={tmp_path}", "--config.model.depth=0", "--traceback")
+    code, _, err = program(*words(), f"--workdir={tmp_path}", "--config.model.depth=-1", "--traceback")
     assert code == 1
     assert "Traceback (most recent call last)" in err
-    assert "ValueError: model.depth=0" in err
+    assert "ValueError: model.depth=-1" in err
 
 
 def test_a_process_of_its_own_says_the_same(tmp_path: Path):
-    process = start(*words(), f"--workdir={tmp_path / 'run'}", "--config.model.depth=0")
+    process = start(*words(), f"--workdir={tmp_path / 'run'}", "--config.model.depth=-1")
     out, err = process.communicate()
-    assert told((process.returncode, out, err)) == "error: model.depth=0: must be 1 or more"
+    assert told((process.returncode, out, err)) == "error: model.depth=-1: must be 0 or more"
 
 
 # ---- numbers and names that can't be trained with -------------------------------------------------------------------
@@ -130,7 +130,7 @@ TRANSLATION = {"name": "translation", "lengths": (15,)}
         ("attention", {"model.attention.heads": 0}, "model.attention.heads=0: must be 1 or more"),
         ("attention", {"model.attention.heads": 3}, "heads=3: must divide the inner width 8; 2 and 4 do"),
         ("rnn", {"model.mixer": "lsmt"}, "model.mixer=lsmt: must be one of .*; did you mean lstm?"),
-        ("rnn", {"model.depth": 0}, "model.depth=0: must be 1 or more"),
+        ("rnn", {"model.depth": -1}, "model.depth=-1: must be 0 or more"),
         ("rnn", {"model.width": -8}, "model.width=-8: must be 1 or more"),
         ("rnn", {"model.dropout": float("nan")}, "model.dropout=nan: must be at least 0 and below 1"),
         ("rnn", {"model.positions": "learned", "model.max_length": 4}, "model.max_length=4: the task has .* of 8"),

@@ -11,7 +11,7 @@ import models
 from configs import base
 from models import normalisers, similarity
 from models.attention import PLACED, SHARED, Attention, attend, visible
-from models.positions import sinusoidal
+from models.positions import near, sinusoidal
 
 D, N, HEADS, STEPS = 6, 8, 2, 5
 random = np.random.default_rng(0)
@@ -93,7 +93,7 @@ def test_a_query_that_sees_nothing_gets_zeros():
     q, k, v = (jnp.asarray(random.normal(size=(1, 3, 4)), jnp.float32) for _ in range(3))
 
     def total(q: Any, k: Any, v: Any):
-        y, _ = attend(q, k, v, jnp.zeros((3, 3), bool))
+        y, *_ = attend(q, k, v, jnp.zeros((3, 3), bool))
         return y.sum(), y
 
     (_, y), gradients = jax.jit(jax.value_and_grad(total, (0, 1, 2), has_aux=True))(q, k, v)
@@ -276,7 +276,7 @@ def test_positions_are_added_where_they_are_placed(placed: str):
         for name in ("query", "key", "value")
     ]
     mask = jnp.tril(jnp.ones((STEPS, STEPS), bool))
-    heads, _ = jax.vmap(lambda q, k, v: attend(q, k, v, mask))(*made)
+    heads, *_ = jax.vmap(lambda q, k, v: attend(q, k, v, mask))(*made)
     expected = heads.swapaxes(1, 2).reshape(2, STEPS, N) @ own["output"]["kernel"] + own["output"]["bias"]
     np.testing.assert_allclose(y, expected, atol=1e-5)
     if placed == "qkv":
@@ -346,8 +346,8 @@ def test_transformer_xl_adds_what_each_head_wants_of_content_and_of_distance(nam
 
 
 @pytest.mark.parametrize("fields", [{}, {"groups": 1}, {"normaliser": "sigmoid"}, {"window": 2, "positions": "t5"}])
-def test_weights_and_heads_are_there_on_request(fields: dict[str, Any]):
-    """A row of softmax weights sums to 1, hidden keys have none, and what the heads read makes the output."""
+def test_every_stage_is_there_on_request(fields: dict[str, Any]):
+    """A row of softmax weights sums to 1, hidden keys have none, and each stage makes the next one up to the output."""
     module = CAUSAL.clone(**fields)
     params = drawn(module)
     (y, _), extra = module.apply(params, X, positions=PLACES, segments=ONES, mutable="intermediates")
@@ -357,6 +357,19 @@ def test_weights_and_heads_are_there_on_request(fields: dict[str, Any]):
     np.testing.assert_array_equal(np.triu(weights, 1), 0)
     if "normaliser" not in fields:
         np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-6)
+    inside = {name: jnp.asarray(value[0]) for name, value in extra["intermediates"].items()}
+    mask = visible(ONES[0], ONES[0], 0, True) & (near(PLACES[0], PLACES[0], 2) if "window" in fields else True)
+    shares, total = normalisers.NORMALISERS[module.normaliser](
+        inside["scores"], jnp.broadcast_to(mask, inside["scores"].shape)
+    )
+    np.testing.assert_allclose(shares / total, weights, atol=1e-6)
+    if "positions" not in fields:
+        groups = module.groups or HEADS
+        query = inside["query"].reshape(2, groups, HEADS // groups, STEPS, -1)
+        scores = jnp.einsum("bghtk,bgsk->bghts", query, inside["key"]).reshape(weights.shape) / np.sqrt(N // HEADS)
+        np.testing.assert_allclose(jnp.where(mask, inside["scores"] - scores, 0), 0, atol=1e-5)
+    value = jnp.repeat(inside["value"], HEADS // inside["value"].shape[1], axis=1)
+    np.testing.assert_allclose(weights @ value, heads, atol=1e-5)
     output = params["params"]["output"]
     kernel = output["kernel"].reshape(HEADS, -1, D)
     np.testing.assert_allclose(np.einsum("bhtk,hkd->btd", heads, kernel) + output["bias"], y, atol=1e-5)

@@ -146,6 +146,18 @@ def test_without_outputs_there_is_no_head():
 SEGMENTS = jnp.array([[1] * STEPS, [1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 1, 0, 0, 1, 0]])
 
 
+def test_without_blocks_it_is_a_bag_of_words():
+    """Each token for itself: the mean over them is the same in any order, and changes with any token."""
+    fields = PLAIN | {"depth": 0, "vocabulary": 7, "per": "sequence", "pool": "mean", "final_norm": True}
+    network = Skeleton(**fields)
+    tokens = jnp.array([[1, 2, 3, 4, 5, 6]])
+    params = network.init(jax.random.key(0), tokens)
+    y, state = network.apply(params, tokens)
+    assert state == ()
+    np.testing.assert_allclose(network.apply(params, tokens[:, ::-1])[0], y, atol=1e-6)
+    assert jnp.abs(network.apply(params, tokens.at[0, 0].set(6))[0] - y).max() > 1e-3
+
+
 @pytest.mark.parametrize("pool", ["last", "mean"])
 def test_one_answer_a_sequence(pool: str):
     """From the last step that is no padding, or from the mean over such steps."""
