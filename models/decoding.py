@@ -1,7 +1,7 @@
-"""Writing a sequence with a model: the likeliest token each time, or a beam of the likeliest beginnings.
+"""Writing a sequence with a model: the likeliest token each time, a drawn one, or a beam of the likeliest beginnings.
 
-Both take `step(state, token) → (logits[V], state)` of one sequence, which is called with state None and the `first`
-token, then with what it returned. `jax.vmap` makes a batch of either.
+All take `step(state, token) → (logits[V], state)` of one sequence, which is called with state None and the `first`
+token, then with what it returned. `jax.vmap` makes a batch of any.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 Step = Callable[[Any, Any], tuple[Array, Any]]
 
@@ -47,6 +47,30 @@ def greedy(step: Step, first: Int[Array, ""] | int, *, steps: int, end: int | No
     written, token = choose((jnp.int32(0), jnp.float32(0), jnp.bool_(False)), logits)
     (_, _, (length, total, _)), tokens = jax.lax.scan(one, (state, token, written), length=steps - 1)
     return Written(jnp.concatenate([token[None], tokens]), length, total)
+
+
+def drawn(
+    step: Step,
+    first: Int[Array, ""] | int,
+    key: PRNGKeyArray,
+    *,
+    steps: int,
+    temperature: Float[Array, ""] | float = 1.0,
+) -> Int[Array, "{steps}"]:
+    """`steps` tokens, each drawn from softmax(logits / `temperature`), which at 0 is the likeliest one."""
+    check(steps, 1)
+
+    def one(carry: Any, key: PRNGKeyArray):
+        state, token = carry
+        logits, state = step(state, token)
+        noise = jax.random.gumbel(key, logits.shape)  # the largest of logits with this noise is such a draw
+        token = (logits + temperature * noise).argmax().astype(jnp.int32)
+        return (state, token), token
+
+    keys = jax.random.split(key, steps)
+    carry, token = one((None, jnp.asarray(first, jnp.int32)), keys[0])
+    _, tokens = jax.lax.scan(one, carry, keys[1:])
+    return jnp.concatenate([token[None], tokens])
 
 
 def beam(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.decoding import Written, beam, greedy
+from models.decoding import Written, beam, drawn, greedy
 
 V, STEPS, FIRST = 3, 4, 1
 TABLES = jnp.asarray(np.random.default_rng(0).normal(0, 1.5, (5, STEPS, V, V, V)), jnp.float32)
@@ -132,3 +132,21 @@ def test_one_step():
 def test_bad_numbers(fields: dict, message: str):
     with pytest.raises(ValueError, match=message):
         beam(partial(step, TABLES[0]), FIRST, **{"steps": 2, "width": 2, **fields})
+
+
+def test_drawn_tokens_have_the_model_s_probabilities():
+    """The share of each pair of first tokens among many draws, against the model; at temperature 0 the likeliest."""
+    table = TABLES[0]
+    draw = jax.jit(lambda key, t: drawn(partial(step, table), FIRST, key, steps=2, temperature=t))
+    tokens = np.asarray(jax.vmap(draw, (0, None))(jax.random.split(jax.random.key(0), 20_000), 0.7))
+    p = np.asarray(jax.nn.softmax(table / 0.7), np.float64)
+    for a, b in product(range(V), repeat=2):
+        share = np.mean((tokens[:, 0] == a) & (tokens[:, 1] == b))
+        assert share == pytest.approx(p[0, 0, FIRST, a] * p[1, FIRST, a, b], abs=0.02)
+    np.testing.assert_array_equal(draw(jax.random.key(0), 0.0), greedily(table, None).tokens[:2])
+
+
+def test_the_same_key_draws_the_same():
+    one, same, other = (drawn(partial(step, TABLES[1]), FIRST, jax.random.key(k), steps=STEPS) for k in (0, 0, 5))
+    np.testing.assert_array_equal(one, same)
+    assert one.tolist() != other.tolist()

@@ -1,0 +1,140 @@
+"""Let a trained model write: text from any run that predicts the next token, tunes that can be played.
+
+  python train.py --config=configs/shakespeare.py:lstm --workdir=runs/lstm
+  python -m experiments.write --workdir=runs/lstm --prompt="ROMEO." --tokens=400 --temperature=0.7
+  python train.py --config=configs/irish.py:gru --config.training.steps=3000 --workdir=runs/irish
+  python -m experiments.write --workdir=runs/irish --tunes=50
+
+With --tunes=N it writes N tunes, each from "X:1" to its first blank line; says how many of them parse as ABC (fields
+X, T, M, L and K, notes, and music21 reads it), how many of their bars last as long as the metre says, and the same of
+as many tunes of the test set; and leaves all in WORKDIR/tunes.abc and the first that parses in WORKDIR/tune.mid.
+"""
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+import command
+import models
+import records
+import train
+from experiments import tunes
+from models import decoding
+
+BEGIN, BETWEEN = "X:1\nT:", "\n\n"  # how a tune begins, and what is behind it
+TUNE = 600  # characters, the most: the longest of `irish` has as many
+
+
+def with_room(run: train.Run, tokens: int) -> train.Run:
+    """The same run, whose attention remembers so many tokens. Raises ValueError where a model is bound to a length."""
+    model = {**run.config["model"], "max_length": max(tokens, run.config["model"]["max_length"])}
+    if tokens > run.config["model"]["max_length"]:
+        for what, bound in (("model.positions=learned", model["positions"] == "learned"),
+                            ("the mixer dense", "dense" in models.pattern(model["mixer"]))):  # fmt: skip
+            if bound:
+                raise ValueError(f"{what} ends at {run.config['model']['max_length']} tokens; ask for fewer")
+    task = run.task
+    network = models.build(model, vocabulary=task.vocabulary, channels=0, outputs=task.outputs, per="token")
+    return run._replace(model=network)
+
+
+def written(
+    run: train.Run, params: Any, prompt: Sequence[int], count: int, tokens: int, temperature: float, seed: int
+) -> np.ndarray:
+    """`count` times `tokens` tokens that follow on the `prompt`, `[count, tokens]`."""
+    network = with_room(run, len(prompt) + tokens).model
+    before = jnp.asarray([prompt[:-1]], jnp.int32)
+    state = network.apply({"params": params}, before)[1] if len(prompt) > 1 else None
+
+    def step(carried: Any, token: Any) -> tuple[Any, Any]:
+        place, state_now = (jnp.int32(len(prompt) - 1), state) if carried is None else carried
+        at = jnp.reshape(place, (1, 1))
+        logits, after = network.apply(
+            {"params": params}, jnp.reshape(token, (1, 1)), state=state_now, positions=at, segments=jnp.ones_like(at)
+        )
+        return logits[0, 0], (place + 1, after)
+
+    draw = partial(decoding.drawn, step, prompt[-1], steps=tokens, temperature=temperature)
+    return np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(seed), count)))
+
+
+def spelt(task: Any, tokens: Sequence[int]) -> str:
+    """Tokens as text: characters one after the other, words with blanks between."""
+    names = task.names
+    return ("" if all(len(name) <= 1 for name in names) else " ").join(names[token] for token in tokens)
+
+
+def told(what: str, some: Sequence[str]) -> tuple[str, list[str]]:
+    """How many of these tunes parse, and how many of their bars are full; and those that parse."""
+    good, bars, full = [], 0, 0
+    for tune in some:
+        try:
+            found = tunes.heard(tune)
+        except ValueError:
+            continue
+        good.append(tune)
+        bars, full = bars + found.bars, full + found.full
+    share = f"; of their {bars} bars {100 * full / bars:.0f} % are full" if bars else ""
+    return f"{what}: {len(good)} of {len(some)} tunes parse ({100 * len(good) / len(some):.0f} %){share}", good
+
+
+def cut(text: str) -> str:
+    """What is before the first blank line."""
+    return text.partition(BETWEEN)[0].strip("\n")
+
+
+def write_tunes(run: train.Run, params: Any, count: int, temperature: float, seed: int, into: Path) -> None:
+    """Write, count and keep tunes."""
+    tunes.imported()  # said before anything is done
+    prompt = run.task.encode(BEGIN)
+    new = written(run, params, prompt, count, TUNE, temperature, seed)
+    made = [cut(BEGIN + spelt(run.task, row)) for row in new.tolist()]
+    real = spelt(run.task, np.asarray(run.task.text["test"]).tolist()).split(BETWEEN)
+    line, good = told("written", made)
+    print(line)
+    print(told("of the test set", [tune for tune in real if tune.startswith("X:")][:count])[0])
+    path = into / "tunes.abc"
+    records.write_whole(path, (BETWEEN.join(made) + "\n").encode())
+    files = [path, *([tunes.play(good[0], into / "tune.mid")] if good else [])]
+    if good:
+        print(f"\n{good[0]}\n")
+    print("wrote " + ", ".join(map(str, files)))
+
+
+def main() -> None:
+    args: Any = flags.FLAGS
+    into = Path(args.workdir)
+    run, params = train.load(into, args.data_dir, args.replica)
+    if not run.task.next_tokens or not hasattr(run.task, "encode") or run.config["model"].get("bridge"):
+        raise ValueError(f"{into} holds a model that does not write text; train one with configs/shakespeare.py, say")
+    if args.tunes:
+        if not set(BEGIN) <= set(run.task.names) or run.config["task"].get("dataset") not in ("irish", "oneill"):
+            raise ValueError(f"--tunes: {into} was not trained on tunes; train configs/irish.py")
+        write_tunes(run, params, args.tunes, args.temperature, args.seed, into)
+        return
+    prompt = run.task.encode(args.prompt)
+    for row in written(run, params, prompt, args.samples, args.tokens, args.temperature, args.seed).tolist():
+        print(spelt(run.task, [*prompt, *row]), end="\n\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("workdir", None, "A run's directory, or what train.py exported.", required=True)
+    flags.DEFINE_string("prompt", "The ", "What the text begins with.")
+    flags.DEFINE_integer("tokens", 400, "How many tokens to write.", lower_bound=1)
+    flags.DEFINE_float(
+        "temperature", 0.7, "0: always the likeliest token; 1: as likely as the model says.", lower_bound=0
+    )
+    flags.DEFINE_integer("samples", 1, "How many texts.", lower_bound=1)
+    flags.DEFINE_integer("tunes", 0, "How many tunes to write and to check.", lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "Another one gives other texts.")
+    flags.DEFINE_integer("replica", 0, "Which of a run's replicas.")
+    flags.DEFINE_string("data_dir", "data", "Where real data are prepared, once, and read from.")
+    command.run(main)
