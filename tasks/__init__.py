@@ -4,16 +4,19 @@ from tasks.adding import Adding
 from tasks.associations import Associations
 from tasks.batch import Batch, Split, Task
 from tasks.characters import Characters
+from tasks.classification import Classification
 from tasks.copying import CopyMemory, CopyString, SelectiveCopy
 from tasks.counting import Counting
 from tasks.curve import Curve
 from tasks.flip_flop import FlipFlop
 from tasks.formal_languages import FormalLanguage
 from tasks.induction import Induction
+from tasks.parallel_text import ParallelText
 from tasks.pixels import Pixels
 from tasks.recall import Recall
 from tasks.translation import Translation
 from tasks.word_problem import WordProblem
+from tasks.words import Words
 
 __all__ = [
     "TASKS",
@@ -21,6 +24,7 @@ __all__ = [
     "Associations",
     "Batch",
     "Characters",
+    "Classification",
     "CopyMemory",
     "CopyString",
     "Counting",
@@ -28,6 +32,7 @@ __all__ = [
     "FlipFlop",
     "FormalLanguage",
     "Induction",
+    "ParallelText",
     "Pixels",
     "Recall",
     "SelectiveCopy",
@@ -35,6 +40,7 @@ __all__ = [
     "Task",
     "Translation",
     "WordProblem",
+    "Words",
 ]
 
 # Name: class, called with the fields of a config and, for real data, with what `datasets.load` returns.
@@ -54,4 +60,7 @@ TASKS = {
     "formal_language": FormalLanguage,
     "word_problem": WordProblem,
     "counting": Counting,
+    "words": Words,
+    "classification": Classification,
+    "parallel_text": ParallelText,
 }

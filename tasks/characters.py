@@ -1,6 +1,5 @@
 """Language modelling by character: what comes next?"""
 
-import functools
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -12,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tasks.batch import Batch, Split, cross_entropy, unpacked
+from tasks.ngrams import remembered_bits
 
 WINDOWS = 256  # in an evaluation
 
@@ -33,10 +33,7 @@ class Characters:
     def __post_init__(self):
         if not 2 <= len(set(self.alphabet)) == len(self.alphabet) <= 256:
             raise ValueError(f"alphabet={self.alphabet!r}: must be 2 to 256 distinct characters")
-        # Where JAX rebuilds a task, anything may stand in for its arrays.
-        shapes = [shape for leaf in jax.tree.leaves(self.text) if (shape := getattr(leaf, "shape", ()))]
-        most = min((shape[-1] for shape in shapes), default=2**31) - 1
-        if not 1 <= self.max_length <= most:
+        if not 1 <= self.max_length <= (most := room(self.text)):
             raise ValueError(
                 f"task.max_length={self.max_length}: must be 1 to {most}, one less than the shortest text has"
             )
@@ -75,8 +72,8 @@ class Characters:
     @property
     def baseline(self) -> tuple[str, float]:
         """Bits per character of `ngram_bits` at order 3, counted on the training text and measured on the test's."""
-        train, test = (np.asarray(self.text[subset]).astype(np.uint8).tobytes() for subset in ("train", "test"))
-        return "trigram counts", trigram_bits(train, test, len(self.alphabet))
+        train, test = (np.asarray(self.text[subset]).astype(np.int32).tobytes() for subset in ("train", "test"))
+        return "trigram counts", remembered_bits(train, test, len(self.alphabet), order=3)
 
     @property
     def splits(self) -> Mapping[str, Split]:
@@ -86,14 +83,7 @@ class Characters:
         self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
     ) -> Batch:
         """See `Task.sample`. Raises ValueError where the subset's text is shorter than a window."""
-        text = jnp.asarray(self.text[subset])
-        if max_length >= text.shape[0]:
-            raise ValueError(f"max_length={max_length}: the {subset} text allows {text.shape[0] - 1} at most")
-        positions, segments = unpacked(batch, max_length, length)
-        start = jax.random.randint(key, (batch, 1), 0, text.shape[0] - length)  # the last target is still in the text
-        window = text.at[start + jnp.arange(max_length + 1)].get(mode="fill", fill_value=0).astype(jnp.int32)
-        inputs, targets = window[:, :-1] * segments, window[:, 1:] * segments
-        return Batch(inputs, targets, segments.astype(jnp.float32), positions, segments)
+        return windows(self.text, subset, key, batch, max_length, length)
 
     def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         return cross_entropy(outputs, batch)
@@ -102,32 +92,23 @@ class Characters:
         return cross_entropy(outputs, batch) / math.log(2)
 
 
-@functools.lru_cache(maxsize=4)
-def trigram_bits(train: bytes, test: bytes, symbols: int) -> float:
-    """`ngram_bits` at order 3 of texts with one byte a character, remembered: arrays can't be looked up, bytes can."""
-    return ngram_bits(np.frombuffer(train, np.uint8), np.frombuffer(test, np.uint8), symbols, order=3)
+def windows(
+    texts: Mapping[str, Any], subset: str, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int
+) -> Batch:
+    """`length` consecutive tokens from uniformly drawn places of a subset's text, padded to `max_length`; the target of
+    each is the token after it. Raises ValueError where the text is shorter than that."""
+    text = jnp.asarray(texts[subset])
+    if max_length >= text.shape[0]:
+        raise ValueError(f"max_length={max_length}: the {subset} text allows {text.shape[0] - 1} at most")
+    positions, segments = unpacked(batch, max_length, length)
+    start = jax.random.randint(key, (batch, 1), 0, text.shape[0] - length)  # the last target is still in the text
+    window = text.at[start + jnp.arange(max_length + 1)].get(mode="fill", fill_value=0).astype(jnp.int32)
+    inputs, targets = window[:, :-1] * segments, window[:, 1:] * segments
+    return Batch(inputs, targets, segments.astype(jnp.float32), positions, segments)
 
 
-def ngram_bits(train: np.ndarray, test: np.ndarray, symbols: int, order: int) -> float:
-    """Bits per character of `test` (from its character number `order` on) under counts of `order`-grams in `train`.
-
-    Witten and Bell 1991, interpolated: p(c | h) = (n(h c) + d(h) p(c | h′)) / (n(h) + d(h)), where n counts, d(h) is
-    how many different characters followed h, and h′ is h without its first character; where nothing followed h it is
-    p(c | h′), and p without any h′ is uniform. The tables have `symbols ** order` entries.
-    """
-    p = np.full((1, symbols), 1 / symbols)
-    for n in range(1, order + 1):
-        counts = np.bincount(grams(train, n, symbols), minlength=symbols**n).reshape(-1, symbols)
-        followers = np.count_nonzero(counts, axis=1, keepdims=True)
-        seen = np.maximum(counts.sum(axis=1, keepdims=True) + followers, 1)
-        shorter = np.tile(p, (len(counts) // len(p), 1))  # row h′ at each h
-        p = np.where(followers > 0, (counts + followers * shorter) / seen, shorter)
-    return float(-np.log2(p.ravel()[grams(test, order, symbols)]).mean())
-
-
-def grams(text: np.ndarray, n: int, symbols: int) -> np.ndarray:
-    """The number, in base `symbols`, that each run of `n` characters spells."""
-    spelt = np.zeros(len(text) - n + 1, np.intp)
-    for i in range(n):
-        spelt = spelt * symbols + text[i : len(spelt) + i]
-    return spelt
+def room(text: Any) -> int:
+    """The longest window of the shortest of these texts."""
+    # Where JAX rebuilds a task, anything may stand in for its arrays.
+    shapes = [shape for leaf in jax.tree.leaves(text) if (shape := getattr(leaf, "shape", ()))]
+    return min((shape[-1] for shape in shapes), default=2**31) - 1

