@@ -9,8 +9,9 @@
 A config is a file and, after the colon, a mixer, or several with commas between that take turns block by block.
 Mixers: dense, rnn, irnn, lstm, gru, slstm, mlstm, mingru, minlstm, lru, rglru, s4d, s6, linear, gla, delta,
 gated_delta, tcn, attention (python -m models says where each is from and what it costs).
-Files: adding, associations, copy_memory, copy_string, counting, curve, digits, flip_flop, formal_language, induction,
-permuted_digits, recall, selective_copy, shakespeare, translation, word_problem (in configs/).
+Files: adding, associations, bible, copy_memory, copy_string, counting, curve, digits, fashion_mnist, flip_flop,
+formal_language, induction, irish, mnist, peptides, permuted_digits, phonemes, python, recall, selective_copy,
+shakespeare, splice, titles, translation, verses, word_problem (in configs/).
 Any field can be set from here, as --config.GROUP.FIELD=VALUE; configs/__init__.py says what each one is:
 
   task       name, and what that task takes: recall has pairs, symbols, max_length

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from scipy import stats
 
 import tasks
@@ -179,6 +179,138 @@ def aligned(run: train.Run) -> Callable[[Any, int], Found]:
     return lambda params, seed: float(share(params))
 
 
+def alignment_error(run: train.Run) -> Callable[[Any, int], Found]:
+    """The alignment error rate of a bridge (Och and Ney 2003, eq. 8): 1 − 2 |said ∩ true| / (|said| + |true|), over
+    the test set's pairs of a task with links, which are all taken as sure. Said is, of each word of the target, the
+    source word with the largest weight (mean over heads, the best of the blocks) as it is about to be written."""
+    batch, there, true = linked(run)
+    halved = partial(split, separator=run.task.separator, halves=True)
+    longest = true.shape[1]
+
+    @jax.jit
+    def found(params: Any) -> list[Array]:
+        pair = jax.vmap(halved)(batch.inputs, batch.positions, batch.segments)
+        real = (pair.source_segments != 0)[:, None, :longest]
+        return [
+            jnp.where(real, w.mean(axis=1)[:, :longest, :longest], -1).argmax(axis=-1)
+            for w in weights(run, params, batch)
+        ]
+
+    def measure(params: Any, seed: int) -> Found:
+        return min(error_of(np.asarray(said), there, true) for said in found(params))
+
+    return measure
+
+
+def diagonal_error(run: train.Run) -> Callable[[Any, int], Found]:
+    """The alignment error rate of a rule that reads no word: of n source words the one at the same share of the way."""
+    _, there, true = linked(run)
+    sources = (np.asarray(run.task.sources["test"]) > 0).sum(axis=1)[:, None]
+    targets = there.sum(axis=1)[:, None]
+    said = np.minimum((np.arange(there.shape[1]) + 0.5) * sources / np.maximum(targets, 1), sources - 1).astype(int)
+    error = error_of(said, there, true)
+    return lambda params, seed: error
+
+
+def alignment_gain(run: train.Run) -> Callable[[Any, int], Found]:
+    """By how much the bridge's alignment error is below that of the diagonal."""
+    model, rule = alignment_error(run), diagonal_error(run)
+    return lambda params, seed: rule(params, seed) - model(params, seed)  # pyright: ignore[reportOperatorIssue]
+
+
+def linked(run: train.Run) -> tuple[tasks.Batch, np.ndarray, np.ndarray]:
+    """The whole test set of a task with links, one pair a row: which of the target's places hold a word `[N, T]`, and
+    the links `[N, T, S]`."""
+    if getattr(run.task, "links", None) is None:
+        raise ValueError("a measure of alignment needs a task with links, as that of the data set verses")
+    true = np.asarray(run.task.links["test"])
+    batch = run.task.rows(jnp.arange(len(true))[:, None], run.task.pair, 1, "test")
+    return batch, np.asarray(run.task.targets["test"]) > 0, true
+
+
+def error_of(said: np.ndarray, there: np.ndarray, true: np.ndarray) -> float:
+    """The alignment error rate of one source place `said` for each word of the target."""
+    hits = np.take_along_axis(true, said[..., None], axis=-1)[..., 0] & there
+    return 1 - 2 * float(hits.sum()) / float(there.sum() + true.sum())
+
+
+def site(run: train.Run) -> Callable[[Any, int], Found]:
+    """The share of test sequences whose most influential place is one that is known to make their class (a task's
+    `sites`): where another token, mean over all others, changes the class probabilities most (total variation).
+    Chance is a class's sites over the places of a sequence."""
+    batch, known = with_sites(run)
+    tokens = run.task.vocabulary
+
+    @jax.jit
+    def share(params: Any) -> Array:
+        def said(inputs: Array) -> Array:
+            return jax.nn.softmax(train.apply(run, params, batch._replace(inputs=inputs)))
+
+        whole = said(batch.inputs)
+
+        def change(place: Array) -> Array:
+            def other(by: Array) -> Array:  # tokens are numbered from 1
+                moved = 1 + (batch.inputs[:, place] - 1 + by) % (tokens - 1)
+                return 0.5 * jnp.abs(said(batch.inputs.at[:, place].set(moved)) - whole).sum(axis=-1)
+
+            return jax.lax.map(other, jnp.arange(1, tokens - 1)).mean(axis=0)
+
+        moved = jax.lax.map(change, jnp.arange(batch.inputs.shape[1]))
+        return on_site(moved.T * (batch.segments != 0), known)
+
+    return lambda params, seed: float(share(params))
+
+
+def site_gradient(run: train.Run) -> Callable[[Any, int], Found]:
+    """As `site`, by the norm of the gradient of the class's log probability in the embedded token."""
+    batch, known = with_sites(run)
+    network = run.model.clone(vocabulary=0, channels=run.model.width)
+    plain = {"kernel": jnp.eye(run.model.width), "bias": jnp.zeros(run.model.width)}
+
+    @jax.jit
+    def share(params: Any) -> Array:
+        def likely(x: Array) -> Array:
+            y, _ = network.apply(
+                {"params": {**params, "embed": plain}}, x, positions=batch.positions, segments=batch.segments
+            )
+            return jnp.take_along_axis(jax.nn.log_softmax(y), batch.targets[:, None], axis=-1).sum()
+
+        return on_site(jnp.linalg.norm(jax.grad(likely)(params["embed"]["embedding"][batch.inputs]), axis=-1), known)
+
+    return lambda params, seed: float(share(params))
+
+
+def site_weight(run: train.Run) -> Callable[[Any, int], Found]:
+    """As `site`, by the weight that attention gives to a place, mean over queries, heads and blocks."""
+    batch, known = with_sites(run)
+
+    @jax.jit
+    def share(params: Any) -> Array:
+        given = [w.mean(axis=(1, 2)) for w in weights(run, params, batch)]
+        return on_site(jnp.stack(given).mean(axis=0), known)
+
+    return lambda params, seed: float(share(params))
+
+
+def with_sites(run: train.Run) -> tuple[tasks.Batch, Array]:
+    """The test sequences whose class has sites, and where those are `[N, T]`."""
+    if not any(getattr(run.task, "sites", ())):
+        raise ValueError("a measure of sites needs a task that has some, as that of the data set splice")
+    subset = run.task.splits["test"]
+    batch = run.task.sample(jax.random.key(0), subset.examples, subset.length, subset.length, subset.subset)
+    some = np.isin(np.asarray(batch.targets), [i for i, places in enumerate(run.task.sites) if places])
+    batch = jax.tree.map(lambda leaf: leaf[some], batch)
+    known = np.zeros((len(run.task.sites), subset.length), bool)
+    for row, places in zip(known, run.task.sites, strict=True):
+        row[list(places)] = True
+    return batch, jnp.asarray(known)[batch.targets]
+
+
+def on_site(found: Float[Array, "N T"], known: Bool[Array, "N T"]) -> Float[Array, ""]:
+    """The share of rows whose largest entry is at a known place."""
+    return jnp.take_along_axis(known, found.argmax(axis=1)[:, None], axis=1).mean()
+
+
 def rank(run: train.Run, params: Any) -> float:
     """Spearman's rank correlation of two tokens' similarity (cosine of their embeddings) with the weight that one
     gives to the other in the first block, mean over heads, over all pairs of different tokens in a causal order."""
@@ -316,9 +448,10 @@ def parameters(run: train.Run) -> Callable[[Any, int], Found]:
 
 ORDER = (reach, permuted, longer, affine, bits)
 LOOKS = (aligned, similar, similar_before, similar_gain, coupled, diverse)
+REAL = (alignment_error, diagonal_error, alignment_gain, site, site_gradient, site_weight)
 COSTS = (step_time, step_depth, stream_time, state, parameters)
 TIMED = {"step time", "stream time"}  # what else the machine does shows in these
-MEASURES: dict[str, Measure] = {f.__name__.replace("_", " "): f for f in (*ORDER, *LOOKS, *COSTS)}
+MEASURES: dict[str, Measure] = {f.__name__.replace("_", " "): f for f in (*ORDER, *LOOKS, *REAL, *COSTS)}
 
 
 def take(run: train.Run, names: Sequence[str], members: Sequence[tuple[Any, int]]) -> list[dict[str, float]]:

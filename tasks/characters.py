@@ -33,7 +33,8 @@ class Characters:
     def __post_init__(self):
         if not 2 <= len(set(self.alphabet)) == len(self.alphabet) <= 256:
             raise ValueError(f"alphabet={self.alphabet!r}: must be 2 to 256 distinct characters")
-        if not 1 <= self.max_length <= (most := room(self.text)):
+        most = room(self.text)
+        if not 1 <= self.max_length <= most:
             raise ValueError(
                 f"task.max_length={self.max_length}: must be 1 to {most}, one less than the shortest text has"
             )

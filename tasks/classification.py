@@ -23,7 +23,8 @@ class Classification:
     A batch is distinct sequences of its subset, drawn uniformly, so that one of all `N` is the whole subset. Of each
     the model sees the first `length` tokens. `rule` says what the task is to be held against: "most", the class most
     frequent in training; "first", the one most frequent with the same first token; "places", the likeliest one if every
-    place were for itself (naive Bayes, counts + 1).
+    place were for itself (naive Bayes, counts + 1). `sites` are, for each class, the places that are known to make it
+    one, for measures of where a model looks; none where nothing is known.
     """
 
     VERSION: ClassVar[int] = 1
@@ -33,6 +34,7 @@ class Classification:
     names: tuple[str, ...] = flax.struct.field(pytree_node=False)
     classes: tuple[str, ...] = flax.struct.field(pytree_node=False)
     rule: str = flax.struct.field(default="most", pytree_node=False)
+    sites: tuple[tuple[int, ...], ...] = flax.struct.field(default=(), pytree_node=False)
 
     def __post_init__(self):
         if self.rule not in RULES:

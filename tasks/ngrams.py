@@ -3,10 +3,10 @@
 import functools
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Integer
 
 
-def ngram_bits(train: Int[np.ndarray, "N"], test: Int[np.ndarray, "M"], symbols: int, order: int) -> float:
+def ngram_bits(train: Integer[np.ndarray, "N"], test: Integer[np.ndarray, "M"], symbols: int, order: int) -> float:
     """Bits per token of `test` (from its token number `order` on) under counts of `order`-grams in `train`.
 
     Witten and Bell 1991, interpolated: p(c | h) = (n(h c) + d(h) p(c | h′)) / (n(h) + d(h)), where n counts, d(h) is
@@ -27,7 +27,7 @@ def ngram_bits(train: Int[np.ndarray, "N"], test: Int[np.ndarray, "M"], symbols:
     return float(-np.log2(p).mean())
 
 
-def grams(text: Int[np.ndarray, "N"], n: int, symbols: int) -> Int[np.ndarray, "M"]:
+def grams(text: Integer[np.ndarray, "N"], n: int, symbols: int) -> Integer[np.ndarray, "M"]:
     """The number, in base `symbols`, that each run of `n` tokens spells."""
     spelt = np.zeros(len(text) - n + 1, np.int64)
     for i in range(n):

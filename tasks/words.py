@@ -35,7 +35,8 @@ class Words:
     def __post_init__(self):
         if not 2 <= len(set(self.names)) == len(self.names):
             raise ValueError(f"names={self.names[:3]}…: must be two or more distinct words")
-        if not 1 <= self.max_length <= (most := room(self.text)):
+        most = room(self.text)
+        if not 1 <= self.max_length <= most:
             raise ValueError(
                 f"task.max_length={self.max_length}: must be 1 to {most}, one less than the shortest text has"
             )

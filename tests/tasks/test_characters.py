@@ -1,4 +1,5 @@
 from functools import cache
+from math import log2
 
 import jax
 import jax.numpy as jnp

@@ -69,7 +69,7 @@ def test_the_baseline_learns_from_training_and_is_scored_on_the_test():
 def test_bad_values():
     with pytest.raises(ValueError, match=r"^batch=7: the validation images are 6, so give that many or fewer$"):
         pixels().sample(jax.random.key(0), 7, 9, 9, "validation")
-    with pytest.raises(ValueError, match=r"^max_length=10: an image has 9 pixels, so give that or fewer$"):
+    with pytest.raises(ValueError, match=r"^max_length=10: an image has 9 steps, so give that or fewer$"):
         pixels().sample(jax.random.key(0), 2, 10, 9)
     with pytest.raises(ValueError, match=r"^task\.classes=1: must be 2 or more$"):
         pixels(classes=1)
@@ -89,3 +89,24 @@ def test_permuted_images_have_the_same_pixels_in_one_order_for_all():
     assert sorted(train[0].tolist()) == list(range(9))
     assert train[0].tolist() == [4, 5, 2, 6, 3, 8, 7, 0, 1] != list(range(9))
     assert not task.permuted
+
+
+def test_patches_are_squares_of_an_image():
+    image = np.arange(36, dtype=np.float32).reshape(1, 36, 1)
+    every = {name: np.tile(image, (4, 1, 1)) for name in ("train", "validation", "test")}
+    task = Pixels(every, {name: np.zeros(4, np.int32) for name in every}, 2, patch=2)
+    assert (task.max_length, task.channels) == (9, 4)
+    batch = task.sample(jax.random.key(0), 2, 9, 9)
+    square = image.reshape(6, 6)
+    expected = [square[i : i + 2, j : j + 2].ravel() for i in (0, 2, 4) for j in (0, 2, 4)]
+    np.testing.assert_array_equal(batch.inputs, [expected, expected])
+    moved = Pixels(every, task.labels, 2, permuted=True, patch=2).sample(jax.random.key(0), 2, 9, 9)
+    np.testing.assert_array_equal(np.asarray(moved.inputs)[0][np.argsort(moved.inputs[0, :, 0])], expected)
+    with pytest.raises(ValueError, match=r"^task.patch=4: must divide the 6 pixels of an image's side, or be 1$"):
+        Pixels(every, task.labels, 2, patch=4)
+
+
+def test_whole_numbers_are_of_255():
+    every = {name: np.full((4, 9, 1), 51, np.uint8) for name in ("train", "validation", "test")}
+    batch = Pixels(every, {name: np.zeros(4, np.int32) for name in every}, 2).sample(jax.random.key(0), 2, 9, 9)
+    np.testing.assert_allclose(batch.inputs, 0.2, rtol=1e-6)
