@@ -124,8 +124,15 @@ def save_params(directory: Path, params: Any) -> None:
 
 
 def load_params(directory: Path) -> Any:
-    """The parameters that `save_params` wrote, on the default device."""
+    """The parameters that `save_params` wrote, on the default device.
+
+    Raises ValueError, in one line, where it can't be read.
+    """
     import orbax.checkpoint as ocp
 
-    with ocp.StandardCheckpointer() as checkpointer:
-        return jax.device_put(checkpointer.restore(Path(directory).absolute()))
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            return jax.device_put(checkpointer.restore(Path(directory).absolute()))
+    except Exception as error:  # of many kinds, as in `Checkpoints.reading`
+        why = " ".join(str(error).split())[:160]
+        raise ValueError(f"{directory} can't be read ({why}); train.py --export writes such a directory") from error

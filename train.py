@@ -738,20 +738,34 @@ def export(workdir: Path, to: Path, index: int, which: str) -> None:
 
     Raises ValueError where there is no such run, replica or checkpoint, and FileExistsError where `to` exists.
     """
+    config = of_replica(workdir, index)
+    if to.exists():
+        raise FileExistsError(f"{to} exists already; --export needs a new directory")
+    params = saved_params(workdir, index, which)
+    to.mkdir(parents=True)
+    checkpoint.save_params(to / "params", params)
+    records.write_json(to / "config.json", config)
+
+
+def of_replica(workdir: Path, index: int) -> dict[str, Any]:
+    """The config of a run as if this replica had been its only one."""
     if not (workdir / "group.json").exists():
         raise ValueError(f"{workdir} holds no run; --workdir names the one to export from")
     config, group = records.read_json(workdir / "config.json"), records.read_json(workdir / "group.json")
     if not 0 <= index < len(group["seeds"]):
         raise ValueError(f"--replica={index}: {workdir} has replicas 0 to {len(group['seeds']) - 1}")
-    if to.exists():
-        raise FileExistsError(f"{to} exists already; --export needs a new directory")
-    state = checkpoint.Checkpoints(workdir / "checkpoints", read_only=True).raw()
-    chosen = checkpoint.replica(state["best_params" if which == "best" else "params"], index)
-    to.mkdir(parents=True)
-    checkpoint.save_params(to / "params", chosen)
     config["replicas"] = {"seeds": [group["seeds"][index]], "learning_rates": [group["learning_rates"][index]]}
     config["replicas"]["how"] = group["how"]
-    records.write_json(to / "config.json", config)
+    return config
+
+
+def saved_params(workdir: Path, index: int, which: str) -> Any:
+    """What a run's newest checkpoint has of a replica: its "best" parameters, or the "last"."""
+    state = checkpoint.Checkpoints(workdir / "checkpoints", read_only=True).raw()
+    part = "best_params" if which == "best" else "params"
+    if not isinstance(state, Mapping) or part not in state:
+        raise ValueError(f"{workdir}/checkpoints are of another format than train.py writes: they hold no {part}")
+    return checkpoint.replica(state[part], index)
 
 
 def load_exported(directory: str | Path, data_dir: str | Path = "data") -> tuple[Run, Any]:
@@ -760,13 +774,49 @@ def load_exported(directory: str | Path, data_dir: str | Path = "data") -> tuple
     Raises ValueError where mixer, task or loop have changed since: the parameters would mean something else now.
     """
     config = records.read_json(Path(directory) / "config.json")
-    run = build(config, data_dir)
-    if run.config["versions"] != config["versions"]:
+    return rebuilt(config, directory, data_dir), checkpoint.load_params(Path(directory) / "params")
+
+
+def load(directory: str | Path, data_dir: str | Path = "data", index: int = 0) -> tuple[Run, Any]:
+    """The run and the best parameters of one replica of a workdir, or of what `--export` wrote; nothing is written.
+
+    Raises ValueError, in one line, for anything else, and for parameters that are not those of the config's model.
+    """
+    directory = Path(directory)
+    exported = (directory / "params").exists()
+    if not (directory / "config.json").exists() or not (exported or (directory / "group.json").exists()):
         raise ValueError(
-            f"{directory} was made by versions {config['versions']} and this is {run.config['versions']}; "
+            f"{directory} is no run: it must hold config.json, and group.json and checkpoints/ as --workdir leaves "
+            f"them or params/ as --export does"
+        )
+    if exported:
+        run, params = load_exported(directory, data_dir)
+    else:
+        run = rebuilt(of_replica(directory, index), directory, data_dir)
+        params = jax.device_put(saved_params(directory, index, "best"))
+    expected = jax.eval_shape(lambda: init_params(run, jnp.uint32(0)))
+    if jax.tree.structure(params) != jax.tree.structure(expected) or any(
+        a.shape != b.shape for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(expected), strict=True)
+    ):
+        raise ValueError(f"{directory} holds parameters of another model than its config.json says; train it anew")
+    return run, params
+
+
+def rebuilt(config: Mapping[str, Any], directory: str | Path, data_dir: str | Path) -> Run:
+    """The run of a config.json that was read in `directory`."""
+    try:
+        run, versions = build(config, data_dir), config["versions"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{directory}/config.json is of another format than train.py writes ({type(error).__name__}: {error}); "
+            f"check out the revision that wrote it"
+        ) from error
+    if run.config["versions"] != versions:
+        raise ValueError(
+            f"{directory} was made by versions {versions} and this is {run.config['versions']}; "
             f"check out the revision in the run's environment.json"
         )
-    return run, checkpoint.load_params(Path(directory) / "params")
+    return run
 
 
 def define_flags() -> None:

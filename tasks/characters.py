@@ -47,6 +47,18 @@ class Characters:
     def outputs(self) -> int:
         return len(self.alphabet)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each token looks like."""
+        return tuple(self.alphabet)
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text. Raises ValueError, naming them, for characters that are not in the alphabet."""
+        known = {character: token for token, character in enumerate(self.alphabet)}
+        if unknown := [character for character in dict.fromkeys(text) if character not in known]:
+            raise ValueError(f"the alphabet has no {', '.join(map(repr, unknown))}")
+        return [known[character] for character in text]
+
     min_length = 1
     channels = 0
     per = "token"

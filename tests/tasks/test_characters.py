@@ -92,7 +92,17 @@ def test_windows_that_do_not_fit(max_length: int):
         characters(max_length)
 
 
+def test_text_becomes_the_tokens_that_look_like_it():
+    task = characters()
+    assert task.encode("badge") == [1, 0, 3, 6, 4]
+    assert "".join(task.names[token] for token in task.encode("facade")) == "facade"
+    assert task.encode("") == []
+    assert len(task.names) == task.vocabulary
+
+
 def test_bad_values():
+    with pytest.raises(ValueError, match=r"^the alphabet has no 'x', '<'$"):
+        characters().encode("axa<x")
     with pytest.raises(ValueError, match=r"^alphabet='aa': must be 2 to 256 distinct characters$"):
         Characters(text={}, alphabet="aa")
     with pytest.raises(ValueError, match=r"^max_length=60: the validation text allows 59 at most$"):
