@@ -6,10 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import models
 import train
 from configs import curve, recall, translation
 from experiments import measures
 from models.normalisers import NORMALISERS
+from tasks.classification import Classification
+from tasks.parallel_text import ParallelText
 
 
 @cache
@@ -182,3 +185,107 @@ def test_take_gives_every_member_every_measure():
     taken = measures.take(of, ["permuted", "reach"], [(params(of, seed), seed) for seed in (0, 1)])
     assert [set(one) for one in taken] == [{"permuted", *(f"reach@{d}" for d in (0, 1, 2, 4, 8))}] * 2
     assert taken[0] != taken[1]
+
+
+# ---- real data: people's alignments, biology's sites ----------------------------------------------------------------
+
+
+@cache
+def verses(mixer: str = "gru", bridge: str = "additive") -> train.Run:
+    """An encoder–decoder on pairs whose every word is linked to the word at the same place."""
+    rows = np.array([[5, 6, 7, 8], [8, 7, 0, 0], [6, 5, 8, 0], [7, 0, 0, 0]])
+    pairs = {split: rows for split in ("train", "validation", "test")}  # noqa: C420
+    links = (rows[:, :, None] > 0) * np.eye(4, dtype=bool)
+    task = ParallelText(pairs, pairs, ("", "|", ".", *"abcdefg"), {split: links for split in pairs})  # noqa: C420
+    config: Any = translation.get_config(mixer)
+    config.model.update(width=8, bridge=bridge)
+    model = models.resolve(config.model.to_dict(), task.max_length)
+    sizes: dict[str, Any] = {"vocabulary": 10, "channels": 0, "outputs": 10, "per": "token", "separator": 1}
+    return train.Run({**config.to_dict(), "model": model}, task, models.build(model, **sizes), run("gru").optimizer)
+
+
+def test_alignment_error_counts_links(monkeypatch: pytest.MonkeyPatch):
+    """With weights on the right word it is 0; on the first word, one in four, two, three and one is right."""
+    of = verses()
+
+    def looking(where: Any) -> Any:
+        batch, *_ = measures.linked(of)
+        weights = jax.nn.one_hot(jnp.broadcast_to(where, (4, 5)), of.task.max_length // 2)[:, None]
+        assert batch.inputs.shape == (4, of.task.max_length)
+        return lambda *_: [weights]
+
+    monkeypatch.setattr(measures, "weights", looking(jnp.arange(5)))
+    assert found("alignment error", of) == 0
+    monkeypatch.setattr(measures, "weights", looking(jnp.zeros(5, jnp.int32)))
+    assert found("alignment error", of) == pytest.approx(1 - 2 * 4 / (10 + 10))
+    assert found("alignment gain", of) == pytest.approx(-0.6)
+
+
+def test_the_diagonal_finds_what_is_on_it():
+    assert found("diagonal error", verses()) == 0
+
+
+def test_alignment_of_a_model_as_it_is():
+    for of in (verses(), verses("attention", "scaled")):
+        assert 0 <= found("alignment error", of) <= 1
+
+
+def test_alignment_needs_links():
+    with pytest.raises(ValueError, match=r"^a measure of alignment needs a task with links, as that of the data set"):
+        found("alignment error", run("gru"))
+
+
+@cache
+def splice(mixer: str, per_place: bool = True) -> train.Run:
+    """A classifier of three tokens of four, whose class 1 is made at place 2."""
+    rows = np.random.default_rng(0).integers(1, 5, (24, 4))
+    inputs = {split: rows for split in ("train", "validation", "test")}  # noqa: C420
+    labels = {split: (rows[:, 2] > 2).astype(np.int32) for split in inputs}
+    task = Classification(inputs, labels, ("", *"ACGT"), ("N", "site"), "most", ((), (2,)) if per_place else ())
+    config: Any = recall.get_config(mixer)
+    config.model.update(width=8, depth=1, causal=False, pool="mean", positions="learned")
+    model = models.resolve(config.model.to_dict(), 4)
+    sizes: dict[str, Any] = {"vocabulary": 5, "channels": 0, "outputs": 2, "per": "sequence"}
+    return train.Run({**config.to_dict(), "model": model}, task, models.build(model, **sizes), run("gru").optimizer)
+
+
+@pytest.mark.parametrize("mixer", ["gru", "attention"])
+def test_the_site_that_decides_is_found(mixer: str):
+    """A short training makes place 2 decide, and so it is the place whose change changes most."""
+    of = splice(mixer)
+    batch = of.task.sample(jax.random.key(0), 24, 4, 4)
+
+    @jax.jit
+    def step(p: Any, _: Any) -> Any:
+        gradient = jax.grad(lambda p: of.task.loss(train.apply(of, p, batch), batch))(p)
+        return jax.tree.map(lambda a, g: a - 0.3 * g, p, gradient), None
+
+    own, _ = jax.lax.scan(step, params(of), length=400)
+    assert of.task.score(train.apply(of, own, batch), batch) == 1
+    assert found("site", of, own) > 0.9
+    if mixer == "attention":
+        assert 0 <= found("site weight", of, own) <= 1
+
+
+def test_the_gradient_of_a_site_is_that_of_a_token_of_its_own():
+    """The same with an embedding for every token of every sequence, whose gradient is that of the place."""
+    of = splice("gru")
+    batch, known = measures.with_sites(of)
+    own = params(of)
+    table = own["embed"]["embedding"][batch.inputs].reshape(-1, 8)
+    network, places = of.model.clone(vocabulary=len(table)), jnp.arange(len(table)).reshape(batch.inputs.shape)
+
+    def likely(table: Any) -> Any:
+        y, _ = network.apply({"params": {**own, "embed": {"embedding": table}}}, places)
+        return -of.task.loss(y, batch) * len(batch.targets)
+
+    norms = jnp.linalg.norm(jax.grad(likely)(table), axis=-1).reshape(places.shape)
+    assert found("site gradient", of) == pytest.approx(float(measures.on_site(norms, known)))
+
+
+def test_sites_are_asked_of_the_classes_that_have_some():
+    batch, known = measures.with_sites(splice("gru"))
+    assert (np.asarray(batch.targets) == 1).all()
+    np.testing.assert_array_equal(known, np.tile([False, False, True, False], (len(known), 1)))
+    with pytest.raises(ValueError, match=r"^a measure of sites needs a task that has some, as that of the data set"):
+        found("site", splice("gru", per_place=False))
