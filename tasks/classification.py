@@ -7,7 +7,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray
 
 from tasks.batch import Batch, Split, accuracy, cross_entropy
 from tasks.words import split_words
@@ -120,7 +120,11 @@ class Classification:
 
 
 def bayes(
-    train: Int[np.ndarray, "N P"], labels: Int[np.ndarray, "N"], test: Int[np.ndarray, "M P"], tokens: int, classes: int
+    train: Integer[np.ndarray, "N P"],
+    labels: Integer[np.ndarray, "N"],
+    test: Integer[np.ndarray, "M P"],
+    tokens: int,
+    classes: int,
 ) -> Int[np.ndarray, "M"]:
     """The class of each test row with the largest log p(class) + Σ_places log p(token | class, place), from counts in
     the training rows with one added to each."""

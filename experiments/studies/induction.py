@@ -1,9 +1,9 @@
 """Induction heads (Gu and Dao 2023, Table 11; Olsson et al. 2022): two layers of attention, at lengths they know.
 
 As in the paper: 16 tokens and a special one, the last token asked for alone, no feed-forward layers, no weight decay.
-Not as in the paper: trained at 64 tokens (it has 256), width 64, batches of 32. The absolute positions are sines,
-since learned ones end where training did. Rows for LSTM, minGRU
-and ALiBi are ours.
+Not as in the paper: trained at 6 to 48 tokens (it has 256 alone), width 64. The absolute positions are sines, since
+learned ones end where training did. Rows for LSTM and ALiBi are ours. Tried before: 64 tokens alone, as the paper has
+it, where no attention had left chance after 3,000 steps of 32 sequences; it trains for 200,000 and more.
 """
 
 from experiments.study import Scale, Study, above, below
@@ -14,19 +14,20 @@ MODELS = {
     "2 layers, sinusoidal": {"mixer": "attention"},
     "2 layers, RoPE": {"mixer": "attention", "model.positions": "rope"},
     "2 layers, ALiBi": {"mixer": "attention", "model.positions": "alibi"},
-    **{name: {"mixer": name} for name in ("lstm", "mingru", "s6")},
+    **{name: {"mixer": name} for name in ("lstm", "s6")},
 }
+SHORT = {"task.max_length": 48, "task.times": (0.5, 1, 2, 4), "training.shortest": 6}
 STUDY = Study(
     question="Who finds what followed a token the last time, and who still does at lengths never seen?",
     paper="Gu and Dao 2023, Mamba, Table 11 (arXiv 2312.00752); Olsson et al. 2022 (arXiv 2209.11895)",
-    fixed={"config": "induction", "task.max_length": 64, "task.times": (0.5, 1, 2, 4), "model.feedforward": 0.0},
+    fixed={"config": "induction", "model.feedforward": 0.0, **SHORT},
     vary={"model": MODELS},
     scales={
         "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), RATES, changes={"training.steps": 3000}),
+        "quick": Scale((0, 1, 2), RATES, changes={"training.steps": 2000}),
         "standard": Scale(tuple(range(5)), RATES, changes={"training.steps": 30_000}),
         "full": Scale(tuple(range(5)), (2e-4, 1e-3), changes={
-            "training.steps": 200_000, "training.batch": 8, "task.max_length": 256}),
+            "training.steps": 200_000, "training.batch": 8, "task.max_length": 256, "training.shortest": 0}),
     },
     claims=(
         above("Two layers of attention solve it at the length of training", {"model": ("2 layers, RoPE",

@@ -58,7 +58,7 @@ def test_each_becomes_a_task(name: str, tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("name", TASK_OF)
 def test_mock_data_of_tensorflow_datasets_will_do_too(name: str, tmp_path: Path):
     """Whose text is a string and whose labels are arrays of no dimension."""
-    with tfds.testing.mock_data(num_examples=60):
+    with tfds.testing.mock_data(num_examples=60, policy=tfds.testing.MockPolicy.USE_CODE):
         builder: Any = tfds.builder(standard.SOURCES[name].name, data_dir=tmp_path, file_format="array_record")
         rows: list[dict[str, Any]] = list(builder.as_data_source("train"))
     made = standard.SOURCES[name].arguments(dict.fromkeys(datasets.SPLITS, rows))
