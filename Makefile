@@ -8,7 +8,7 @@ UV := $(shell command -v uv 2>/dev/null)
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare bench scorecard test check lock clean
+.PHONY: help setup compare explore bench scorecard test check lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -33,6 +33,9 @@ endif
 
 compare: $(STAMP)  ## RNNs against attention: a table and report.html in about ten minutes
 	$(BIN)/python -m experiments.compare $(ARGS)
+
+explore: $(STAMP)  ## look inside: trains what it needs in under three minutes and writes runs/explore/explore.html
+	$(BIN)/python -m experiments.explore $(ARGS)
 
 bench: $(STAMP)  ## this code beside flax and PyTorch (.venv/bin/pip install -e '.[peers]'); ARGS=--quick: five minutes
 	$(BIN)/python -m experiments.benchmark $(ARGS)

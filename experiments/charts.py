@@ -8,7 +8,7 @@ import io
 import math
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -106,16 +106,20 @@ class Dots(NamedTuple):
 
 def save(charts: Chart | Dots | Sequence[Chart | Dots], path: str | Path, *, columns: int = 3) -> Path:
     """Draw one chart, or several in rows of `columns`, as a picture in the format of the suffix, on white."""
+    charts = [charts] if isinstance(charts, Chart | Dots) else list(charts)
+    looks = styles(chain.from_iterable(map(names, charts)))
+    return keep(lambda: _draw(charts, looks, columns, titles=True), path)
+
+
+def keep(draw: Callable[[], "Figure"], path: str | Path) -> Path:
+    """What `draw` makes, in the style of the charts, as a picture in the format of the suffix, on white."""
     import matplotlib as mpl
 
-    charts = [charts] if isinstance(charts, Chart | Dots) else list(charts)
     kind = Path(path).suffix[1:].lower()
-    looks = styles(chain.from_iterable(map(names, charts)))
     undated: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
     file = io.BytesIO()
     with mpl.rc_context(_settings(Path(path).stem)):
-        drawing = _draw(charts, looks, columns, titles=True)
-        drawing.savefig(file, format=kind, dpi=200, metadata=undated)
+        draw().savefig(file, format=kind, dpi=200, metadata=undated)
     data = file.getvalue()
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     records.write_whole(Path(path), _plain_fonts(data.decode()).encode() if kind == "svg" else data)

@@ -20,24 +20,30 @@ from models import attention, positions
 
 KEY = 2**31 + 2  # of the tokens that others are replaced with
 REPLACEMENTS = 8  # for each token, drawn from the vocabulary
+PAIRS = 5  # of tokens that a mean over distances rests on, at least
 
 Tokens = Int[np.ndarray, "T"]
 
 
-class Block(NamedTuple):
-    """One block of a network. What a mixer without attention, or a block without feed-forward, does not have is None.
+class Attended(NamedTuple):
+    """What attention does in a block, head by head; keys and values are one a group of heads.
 
-    Scores and weights are 0 in `visible`'s gaps; `query`, `scores`, `weights` and `heads` are one a head, `key` and
-    `value` one a group of heads.
+    Scores and weights are 0 where a query may not look (`visible`).
     """
 
+    query: Float[np.ndarray, "H T K"]
+    key: Float[np.ndarray, "G T K"]
+    value: Float[np.ndarray, "G T K"]
+    scores: Float[np.ndarray, "H T T"]
+    weights: Float[np.ndarray, "H T T"]
+    heads: Float[np.ndarray, "H T K"]  # what each read: weights · values
+
+
+class Block(NamedTuple):
+    """One block of a network. Its mixer has attention or None, and it a feed-forward layer or None."""
+
     read: Float[np.ndarray, "T D"]  # by the mixer: norm(x), or x itself
-    query: Float[np.ndarray, "H T K"] | None
-    key: Float[np.ndarray, "G T K"] | None
-    value: Float[np.ndarray, "G T K"] | None
-    scores: Float[np.ndarray, "H T T"] | None
-    weights: Float[np.ndarray, "H T T"] | None
-    heads: Float[np.ndarray, "H T K"] | None  # what each read: weights · values
+    attention: Attended | None
     mixed: Float[np.ndarray, "T D"]  # what the mixer gave: of attention, the heads joined
     added: Float[np.ndarray, "T D"]
     feedforward: Float[np.ndarray, "T D"] | None
@@ -79,7 +85,8 @@ class Head(NamedTuple):
 def look(run: train.Run, params: Any, tokens: Tokens) -> Inside:
     """Everything between these tokens and what the model predicts. What adds up is added here, as the model does."""
     top = lambda module, method: method == "__call__" and len(module.path) == 1  # noqa: E731
-    (outputs, _), kept = applied(run.model, params, tokens[None], mutable="intermediates", capture_intermediates=top)
+    call = jax.jit(partial(applied, run.model, mutable="intermediates", capture_intermediates=top))
+    (outputs, _), kept = call(params, jnp.asarray(tokens, jnp.int32)[None])
     kept = kept["intermediates"]
 
     def of(name: str, part: str = "__call__") -> Any:
@@ -105,11 +112,12 @@ def look(run: train.Run, params: Any, tokens: Tokens) -> Inside:
         middle, fed = x, None
         if model.hidden:
             _, fed, x = sublayer(x, "feedforward")
-        inner = {name: of(f"mixer_{block}", name) for name in ("query", "key", "value", "scores", "weights", "heads")}
-        if inner["weights"] is not None:
-            shown = np.asarray(visible(run, len(tokens)))
-            inner |= {name: np.where(shown, inner[name], 0).astype(np.float32) for name in ("scores", "weights")}
-        blocks.append(Block(read, mixed=mixed, added=middle, feedforward=fed, after=x, **inner))
+        attended = None
+        if of(f"mixer_{block}", "weights") is not None:
+            attended = Attended(*(of(f"mixer_{block}", name) for name in Attended._fields))
+            scores, weights = (np.where(visible(run, len(tokens)), x, 0) for x in (attended.scores, attended.weights))
+            attended = attended._replace(scores=plain(scores), weights=plain(weights))
+        blocks.append(Block(read, attended, mixed, middle, fed, x))
     logits = plain(outputs[0]).reshape(-1, outputs.shape[-1])
     final = of("final_norm") if model.final_norm else x
     return Inside(embedding, vectors, placed, tuple(blocks), final, logits, plain(jax.nn.softmax(logits)))
@@ -155,7 +163,9 @@ def named(inside: Inside) -> dict[str, np.ndarray]:
     """Every array by name: "embedding", "block_0.query" …"""
     found = {name: value for name, value in inside._asdict().items() if name != "blocks"}
     for index, block in enumerate(inside.blocks):
-        found |= {f"block_{index}.{name}": value for name, value in block._asdict().items()}
+        attended = block.attention._asdict() if block.attention else {}
+        both = {name: value for name, value in block._asdict().items() if name != "attention"} | attended
+        found |= {f"block_{index}.{name}": value for name, value in both.items()}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -168,6 +178,7 @@ ROLES = {
     "same": "same token",
     "induction": "induction",
 }
+CLEAR = 0.2  # how far above even weights a measure must lie for a head to be named by it
 MEASURES = {
     "previous": "mean weight on the token just before",
     "first": "mean weight on the first token, from all others",
@@ -182,7 +193,7 @@ MEASURES = {
 def measured(weights: Float[np.ndarray, "T T"], tokens: Tokens) -> dict[str, float]:
     """`MEASURES` of one head's weights; nan where there is nothing to take a mean over."""
     steps = np.arange(len(tokens))
-    query, key = steps[:, None], steps[None, :]
+    query, key = np.meshgrid(steps, steps, indexing="ij")
     same = (tokens[:, None] == tokens[None, :]) & (key < query)
     followed = np.pad(same, ((0, 0), (1, 0)))[:, :-1] & (key < query)  # [t, s]: s − 1 is a token like t
     w = np.asarray(weights, np.float64)
@@ -190,7 +201,7 @@ def measured(weights: Float[np.ndarray, "T T"], tokens: Tokens) -> dict[str, flo
     share = np.maximum(w, 0) / np.maximum(total, 1e-30)[:, None]
     bits = -(share * np.log2(np.where(share > 0, share, 1))).sum(axis=1)
 
-    def on(where: np.ndarray, queries: np.ndarray) -> float:
+    def on(where: Any, queries: Any) -> float:
         """The weight on `where`, mean over `queries`."""
         return float((w * where).sum(axis=1)[queries].mean()) if queries.any() else float("nan")
 
@@ -209,21 +220,21 @@ def heads(run: train.Run, inside: Inside, tokens: Tokens) -> list[Head]:
     """Every head of every block that has attention, in their order."""
     found = []
     for index, block in enumerate(inside.blocks):
-        if block.weights is None:
+        if block.attention is None:
             continue
         shown = np.asarray(visible(run, len(tokens)))
         even = shown / np.maximum(shown.sum(axis=-1, keepdims=True), 1)
-        for head, (weights, uniform) in enumerate(zip(block.weights, even, strict=True)):
+        for head, (weights, uniform) in enumerate(zip(block.attention.weights, even, strict=True)):
             ours, theirs = measured(weights, tokens), measured(uniform, tokens)
             found.append(Head(index, head, ours, theirs, role(ours, theirs)))
     return found
 
 
 def role(found: Mapping[str, float], uniform: Mapping[str, float]) -> str:
-    """The role whose measure is furthest above what even weights give, if it is 0.1 above that and twice it."""
+    """The role whose measure is furthest above what even weights give, if it is `CLEAR` of that and twice it."""
     clear = {name: found[name] - uniform[name] for name in ROLES if found[name] >= 2 * uniform[name]}
     best = max(clear, key=lambda name: clear[name], default="")
-    return best if best and clear[best] >= 0.1 else "mixed"
+    return best if best and clear[best] >= CLEAR else "mixed"
 
 
 def order(found: Sequence[Head]) -> list[Head]:
@@ -242,10 +253,10 @@ def influence(run: train.Run, params: Any, tokens: Tokens) -> Influence:
     another token at s, mean over `REPLACEMENTS` others. The gradient is ‖∂ log p_t(ŷ_t) / ∂x_s‖, x_s being the
     embedding of token s and ŷ_t the likeliest output at t, as a share of its sum over s.
     """
-    tokens = jnp.asarray(tokens, jnp.int32)
-    others = replacements(tokens, run.task.vocabulary)
-    moved = jax.jit(partial(occluded, run))(params, tokens, others)
-    slopes = jax.jit(partial(gradients, run))(params, tokens)
+    read = jnp.asarray(tokens, jnp.int32)
+    others = replacements(read, run.task.vocabulary)
+    moved = jax.jit(partial(occluded, run))(params, read, others)
+    slopes = jax.jit(partial(gradients, run))(params, read)
     return Influence(plain(moved), plain(slopes))
 
 
@@ -295,16 +306,17 @@ def from_embedded(run: train.Run, params: Any) -> Any:
     return said
 
 
-def against_distance(moved: Float[np.ndarray, "T T"]) -> Float[np.ndarray, "T"]:
-    """The mean influence over all pairs t − s = 0, 1, …, with as many tokens as there are."""
-    return np.array([np.diagonal(moved, -distance).mean() for distance in range(len(moved))], np.float32)
+def against_distance(moved: Float[np.ndarray, "T T"]) -> Float[np.ndarray, "D"]:
+    """The mean influence over all pairs t − s = 0, 1, …, as far as there are `PAIRS`, or one in short sequences."""
+    farthest = max(len(moved) - PAIRS, min(len(moved), PAIRS) - 1)
+    return np.array([np.diagonal(moved, -distance).mean() for distance in range(farthest + 1)], np.float32)
 
 
 # ---- search ---------------------------------------------------------------------------------------------------------
 
 
 class Search(NamedTuple):
-    """A bag of words that scores titles: the score of title c is mean over words of `words`[w] · `keys`[:, c], + `bias`[c]."""
+    """A bag of words that scores titles: that of title c is `keys`[:, c] · the mean of `words`[w], + `bias`[c]."""
 
     words: Float[np.ndarray, "V D"]  # each word's embedding after the norm
     keys: Float[np.ndarray, "D C"]

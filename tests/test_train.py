@@ -410,6 +410,13 @@ def test_an_exported_replica_scores_what_was_logged(finished: tuple[Path, dict],
     assert run.config["replicas"]["learning_rates"] == [member["learning_rate"]]
 
 
+def test_a_run_is_loaded_where_it_lies_as_it_would_be_exported(finished: tuple[Path, dict], tmp_path: Path):
+    train.export(finished[0], tmp_path / "best", 2, "best")
+    (ours, params), (theirs, exported) = train.load(finished[0], index=2), train.load(tmp_path / "best")
+    assert_same(jax.device_get(params), jax.device_get(exported))
+    assert records.plain(ours.config) == records.plain(theirs.config)
+
+
 def test_an_export_leaves_a_half_written_checkpoint_alone(finished: tuple[Path, dict], tmp_path: Path):
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     half = workdir / "checkpoints" / "99.orbax-checkpoint-tmp"
