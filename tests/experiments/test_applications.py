@@ -8,7 +8,8 @@ from experiments.runner import Line
 
 def line(data: str, mixer: str, seed: int, value: float, metric: str = "accuracy") -> Line:
     cell: dict[str, Any] = {
-        "metric": metric, "chance": 0.1, "baseline": ("a rule", 0.25), "metrics": {"test": value}, "died_at": None, "steps": 600,
+        "metric": metric, "chance": 0.1, "baseline": ("a rule", 0.25), "metrics": {"test": value}, "died_at": None,
+        "steps": 600,
     }  # fmt: skip
     return Line({"data": data, "mixer": mixer}, "report", seed, 0.003, cell)
 
