@@ -54,8 +54,13 @@ def config(name: str) -> Any:
     return made
 
 
-def trained(directory: Path, data_dir: str) -> list[Path]:
-    """The runs that are shown where none is given, trained as far as they are not yet."""
+def trained(directory: Path, data_dir: str, text: str | None) -> list[Path]:
+    """The runs that are shown where none is given, trained as far as they are not yet.
+
+    Raises ValueError, before anything is trained, for a text that they could not read.
+    """
+    reader = train.build(config("attention"), data_dir)
+    check(tokens_of(reader, text)[0], names_of(reader.task), [directory / "attention"], [reader])
     for name in (*RATES, "titles"):
         train.train(config(name), directory / name, data_dir=data_dir, name=name, tensorboard=False)
     return [directory / name for name in (*RATES, "titles")]
@@ -97,34 +102,32 @@ def told(directory: Path, run: train.Run) -> str:
 # ---- the sentence ---------------------------------------------------------------------------------------------------
 
 
-def tokens_of(run: train.Run, text: str | None) -> np.ndarray:
-    """The tokens of --input: of text as the task has it, else whole numbers with blanks between.
+def tokens_of(run: train.Run, text: str | None) -> tuple[np.ndarray, str]:
+    """The tokens of --input: of text as the task has it, else whole numbers with blanks between. Beside them what is to
+    be said: of characters or words that the model never saw, which are left out or read as the task has it; or nothing.
 
-    What the model never saw is left out, or read as the task has it, with a line on standard error. Where nothing is
-    given it is `SENTENCE`, or a sequence of the test where that has characters or words that are none of the task's.
+    Where nothing is given it is `SENTENCE`, or a sequence of the test where the task does not know all of that.
     Raises ValueError where nothing is left.
     """
     task = run.task
     if text is None:
         if hasattr(task, "encode") and not unknown(task, SENTENCE):
-            return np.array(task.encode(SENTENCE), np.int32)
+            return np.array(task.encode(SENTENCE), np.int32), ""
         batch = measures.drawn(run, 1)
-        return np.asarray(batch.inputs[0], np.int32)[np.asarray(batch.segments[0]) != 0]
+        return np.asarray(batch.inputs[0], np.int32)[np.asarray(batch.segments[0]) != 0], ""
     if not text.strip():
         raise ValueError(f"--input={text!r} is empty: give a few words or tokens")
     if not hasattr(task, "encode"):
-        return numbers(task, text)
+        return numbers(task, text), ""
     lost = unknown(task, text)
     if by_letter(task):
         text = "".join(character for character in text if character not in lost)
         if not text:
             raise ValueError(f"--input: nothing is left of it; the model knows {''.join(sorted(task.names)).strip()}")
     tokens = np.array(task.encode(text), np.int32)
-    if lost:
-        kept = not by_letter(task) and len(tokens) == len(split_words(text))
-        how = f"read as {task.names[0]}" if kept else "left out"
-        print(f"{how}, since the model never saw them: {', '.join(map(repr, lost))}", file=sys.stderr)
-    return tokens
+    kept = not by_letter(task) and len(tokens) == len(split_words(text))
+    how = f"read as {task.names[0]}" if kept else "left out"
+    return tokens, f"{how}, since the model never saw them: {', '.join(map(repr, lost))}" if lost else ""
 
 
 def by_letter(task: Any) -> bool:
@@ -207,8 +210,10 @@ def explore(
     bags = [one for one in loaded if inside.searches(one[1])]
     loaded = [one for one in loaded if not inside.searches(one[1])] or loaded
     paths, runs = [path for path, _, _ in loaded], [run for _, run, _ in loaded]
-    tokens, names = tokens_of(runs[0], text), names_of(runs[0].task)
+    (tokens, say), names = tokens_of(runs[0], text), names_of(runs[0].task)
     check(tokens, names, paths, runs)
+    if say:
+        print(say, file=sys.stderr)
     readings = [
         read(name, path, run, params, tokens)
         for name, (path, run, params) in zip(named(paths, runs), loaded, strict=True)
@@ -231,9 +236,12 @@ def main() -> None:
     args: Any = flags.FLAGS
     machine.prepare()
     directory = Path("runs/explore")
-    if any(not path for path in args.workdir):
-        raise ValueError("--workdir= names no directory")
-    paths = [Path(path) for path in args.workdir] or trained(directory, args.data_dir)
+    if args.workdir is None:
+        paths = trained(directory, args.data_dir, args.input)
+    else:
+        paths = [Path(path) for path in args.workdir if path]
+        if not paths or len(paths) < len(args.workdir):
+            raise ValueError("--workdir= names no directory")
     written = explore(
         paths, args.input, Path(args.out or directory / "explore.html"), args.data_dir, args.replica, args.figures
     )
@@ -241,7 +249,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_list("workdir", [], "Runs to look into: workdirs, or what train.py --export wrote.")
+    flags.DEFINE_list("workdir", None, "Runs to look into: workdirs, or what train.py --export wrote.")
     flags.DEFINE_string("input", None, f"The sentence; {SENTENCE!r} unless given.")
     flags.DEFINE_string("out", None, "The page; runs/explore/explore.html unless given.")
     flags.DEFINE_integer("replica", 0, "Which replica of each workdir.")

@@ -474,7 +474,7 @@ def test_a_workdir_of_a_generated_task(recall: Path, tmp_path: Path):
     assert "1 layer of width 8 on recall, 10 steps" in text
     assert {path: path.stat().st_mtime_ns for path in recall.rglob("*")} == before
     run, _ = train.load(recall)
-    drawn = explore.tokens_of(run, None)
+    drawn, _ = explore.tokens_of(run, None)
     assert len(drawn) == 8
     assert 0 <= drawn.min() < drawn.max() < run.task.vocabulary
 
@@ -489,12 +489,16 @@ def test_what_is_trained_where_nothing_is_given(monkeypatch: pytest.MonkeyPatch,
     """Attention, two recurrences and the search, each a config that can be built, with room for the sentence."""
     asked = []
     monkeypatch.setattr(train, "train", lambda config, workdir, **_: asked.append((workdir.name, train.build(config))))
-    assert [path.name for path in explore.trained(tmp_path, "data")] == ["attention", "lstm", "gru", "titles"]
+    monkeypatch.setattr(explore, "SENTENCE", explore.SENTENCE.lower())  # the stand-in has no capitals
+    assert [path.name for path in explore.trained(tmp_path, "data", None)] == ["attention", "lstm", "gru", "titles"]
     for name, run in asked[:3]:
         assert run.config["model"]["mixer"] == name
         assert len(explore.SENTENCE) <= explore.room(run)
     assert inside.searches(asked[3][1])
     assert asked[0][1].config["model"]["positions"] == "sinusoidal"
+    with pytest.raises(ValueError, match=r"has 65 tokens and \S+attention takes 64 at most"):
+        explore.trained(tmp_path, "data", "a" * 65)
+    assert len(asked) == 4, "and nothing was trained for it"
 
 
 # ---- bad input ------------------------------------------------------------------------------------------------------
@@ -515,14 +519,14 @@ def refused(*given: Any, capsys: pytest.CaptureFixture[str]) -> str:
 def test_characters_never_seen_are_left_out_and_said_to_be(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    run, _ = train.load(runs / "attention")
-    assert explore.tokens_of(run, "a—b☃a—").tolist() == run.task.encode("aba")
+    explore.explore([runs / "lstm"], "a—b☃a—", tmp_path / "shown.htm", "data", 0, False)
     assert capsys.readouterr().err == "left out, since the model never saw them: '—', '☃'\n"
+    assert "<title>Look inside: aba</title>" in text_of(tmp_path / "shown.htm")
     line = refused([runs / "attention"], "☃☃", tmp_path, 0, capsys=capsys)
     assert line.startswith("--input: nothing is left of it; the model knows !\"'()")
-    bag, _ = train.load(runs / "titles")
-    assert explore.tokens_of(bag, "Love, zebra, sea").tolist() == [1, 5]
-    assert capsys.readouterr().err == "left out, since the model never saw them: ',', 'zebra'\n"
+    tokens, said = explore.tokens_of(train.load(runs / "titles")[0], "Love, zebra, sea")
+    assert tokens.tolist() == [1, 5]
+    assert said == "left out, since the model never saw them: ',', 'zebra'"
 
 
 @pytest.mark.parametrize("text", ["", "  "])
