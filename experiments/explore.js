@@ -38,11 +38,24 @@ const bar = (share) => {
 
 // ---- arrays ---------------------------------------------------------------------------------------------------------
 
-const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%:()*+-;,=.?@^_`{|}~";
+const DIGIT = new Uint8Array(128);
+[...DIGITS].forEach((digit, i) => (DIGIT[digit.charCodeAt(0)] = i));
+
+/** Base 85: five digits are four bytes. */
+function bytes(text) {
+  const made = new DataView(new ArrayBuffer((text.length / 5) * 4));
+  for (let i = 0; i < text.length; i += 5) {
+    let four = 0;
+    for (let j = i; j < i + 5; j++) four = 85 * four + DIGIT[text.charCodeAt(j)];
+    made.setUint32((i / 5) * 4, four);
+  }
+  return made.buffer;
+}
 
 /** {shape, data, packed} as {shape, at(row, column, head)}. Packed are the rows of triangles, keys up to the query. */
 function array({ shape, data, packed }) {
-  const values = new Float32Array(bytes(data).buffer);
+  const values = new Float32Array(bytes(data));
   const [rows, columns] = shape.slice(-2);
   const triangle = (rows * (rows + 1)) / 2;
   const at = packed
@@ -61,7 +74,7 @@ function arrays(tree) {
 
 /** IEEE halves as numbers. */
 function halves(text) {
-  const from = new Uint16Array(bytes(text).buffer);
+  const from = new Uint16Array(bytes(text));
   return Float32Array.from(from, (x) => {
     const [exponent, fraction] = [(x >> 10) & 31, x & 1023];
     const size = exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -24 * fraction;
