@@ -16,10 +16,12 @@ import numpy as np
 import records
 from experiments import charts, inside
 from experiments.explore_stages import DIVERGING, RISING, WHOLE, Reading, positions, stages
+from tasks.words import split_words
 
 TEMPLATE = Path(__file__).with_name("explore.html.jinja")
 SCRIPT = Path(__file__).with_name("explore.js")
-QUERIES = ("murder, blood and a crown", "shipwreck and magic", "love me, sweet", "the king of france", "nymphs")
+QUERIES = ("ghost of my father", "a fool in the storm", "the moor and the handkerchief", "pound of flesh")
+QUERIES += ("the crown of england", "sea, storm and spirits")
 
 
 class Finder(NamedTuple):
@@ -128,6 +130,12 @@ def finder(found: Finder) -> dict[str, Any]:
     }
 
 
+def queries(words: Sequence[str]) -> list[str]:
+    """Those of `QUERIES` whose words a search model knows; or else the first of its words."""
+    known = set(words)
+    return [query for query in QUERIES if known.issuperset(split_words(query.replace(",", "")))] or [*words[1:2]]
+
+
 def looks_like(names: Iterable[str]) -> list[dict[str, str]]:
     """Of tokens: what stands in a cell for each, and what is said of it in a sentence."""
     blank = {" ": ("␣", "space"), "\n": ("⏎", "line break"), "\t": ("⇥", "tab"), "": ("∅", "padding")}
@@ -196,7 +204,7 @@ def write(
         measures=inside.MEASURES,
         clear=inside.CLEAR,
         found=found,
-        queries=QUERIES,
+        queries=queries(found.words) if found else [],
         pairs=inside.PAIRS,
         distances=[
             0,
