@@ -34,6 +34,7 @@ NOTES = {
     10: "Softmax: changing one weight changes all the others",
     11: "Attention singles out the features that matter",
     12: "Several heads see different things; blocks stack",
+    14: "Applications: language, biological sequences, vision",
 }
 
 

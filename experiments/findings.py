@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from experiments.comparison import RECORDS
 from experiments.report import Report, Section, Table
 from experiments.runner import Line
 from experiments.statistics import format_interval, interquartile_mean, interval
-from experiments.study import Labels, Study, told
+from experiments.study import TRAINED, Labels, Study, told
 
 MOST = 12  # lines in one chart: more can't be told apart
 
@@ -58,6 +59,9 @@ def spaced(x: Sequence[float]) -> bool:
 def main_chart(study: Study, lines: Sequence[Line], title: str) -> Chart | Dots:
     """The metric that the study shows: a curve over its own x, or over an axis of numbers, or seed by seed."""
     lines, metric = judge.reported(lines), study.show
+    if metric in TRAINED:  # scores of one kind go into one picture: the one that most lines have
+        scores = Counter(line.cell["metric"] for line in lines).most_common(1)
+        lines = [line for line in lines if line.cell["metric"] == scores[0][0]]
     settings = judge.each(lines)
     chance = [("chance", lines[0].cell["chance"])] if metric == "test" and lines[0].cell["metric"] == "accuracy" else []
     if metric == "test" and not chance:
