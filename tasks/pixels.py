@@ -39,7 +39,7 @@ class Pixels:
         if self.classes < 2:
             raise ValueError(f"task.classes={self.classes}: must be 2 or more")
         # Where JAX rebuilds a task, anything may stand in for its arrays.
-        shape = getattr(self.inputs["train"], "shape", ()) if isinstance(self.inputs, Mapping) else ()
+        shape: Any = getattr(self.inputs["train"], "shape", ()) if isinstance(self.inputs, Mapping) else ()
         side = math.isqrt(shape[1]) if len(shape) == 3 else 0
         if self.patch < 1 or (self.patch > 1 and side and (side**2 != shape[1] or side % self.patch)):
             raise ValueError(f"task.patch={self.patch}: must divide the {side} pixels of an image's side, or be 1")

@@ -100,7 +100,7 @@ def test_a_mistyped_command(program: Program, tmp_path: Path, flags: list[str], 
 
 
 def test_a_command_without_config_or_workdir(program: Program, tmp_path: Path):
-    assert "with NAME one of adding, associations, copy_memory, " in told(program(f"--workdir={tmp_path}"))
+    assert "with NAME one of adding, associations, bible, copy_memory, " in told(program(f"--workdir={tmp_path}"))
     assert "--config.model.depth: give --config=FILE too" in told(program("--config.model.depth=2"))
     assert "--workdir must have a value" in told(program(*words()))
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import datasets
-from datasets import python
+from datasets import python, text
 
 
 def test_the_library_is_there_and_its_tests_are_not():
@@ -35,5 +35,5 @@ def test_a_python_without_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_what_is_not_ascii_is_a_question_mark():
-    assert datasets.text.ascii_codes("aé…").tobytes() == b"a??"
-    assert datasets.text.ascii_codes("a").dtype == np.uint8
+    assert text.ascii_codes("aé…").tobytes() == b"a??"
+    assert text.ascii_codes("a").dtype == np.uint8

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,8 @@ def test_clean_sequences_with_their_classes():
 def test_the_sites_are_where_biology_says():
     found = splice.source()
     for label, bases, least in (("EI", "GT", 667), ("IE", "AG", 665)):
-        first, last = splice.SITES[splice.CLASSES.index(label)]
+        places: Any = splice.SITES[splice.CLASSES.index(label)]
+        first, last = places
         assert sum(s[first : last + 1] == bases for s, c in found.items() if c == label) == least
 
 

@@ -33,7 +33,7 @@ def as_in_files(builder: Any, rows: int) -> list[dict[str, Any]]:
             if isinstance(feature, tfds.features.Text):
                 record[name] = " ".join(random.choice(WORDS, 12)).encode()
             elif isinstance(feature, tfds.features.ClassLabel):
-                record[name] = int(random.integers(feature.num_classes))
+                record[name] = int(random.integers(feature.num_classes or 2))
             else:
                 record[name] = random.integers(0, 256, feature.shape, np.uint8)
         made.append(record)
