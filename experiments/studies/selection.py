@@ -1,21 +1,20 @@
 """Selective copying (Gu and Dao 2023, Feng et al. 2024): a recurrence must choose what it writes.
 
 As in the paper: data tokens at random places among blanks, 14 of them usable, two layers of width 64, then one to
-three of minGRU. Not as in the paper: 64 blanks and 8 tokens (it has 4,096 and 16), 2,500 steps (it has 400,000), the
-common skeleton with feed-forward layers in place of the papers' own blocks. S6 is Mamba's whole block, with its gate
-and convolution, and S4D has a gate behind its recurrence.
+three of minGRU. Not as in the paper: 64 blanks and 8 tokens (it has 4,096 and 16), 1,500 steps (it has 400,000), the
+common skeleton with feed-forward layers in place of the papers' own blocks, fewer states a feature (S4D 2, S6 4; they
+cost time). S6 is Mamba's whole block, with its gate and convolution, and S4D has a gate behind its recurrence. Tried
+before: 40 blanks and 6 tokens, of which S4D gets 0.80 right, one layer of minGRU 0.61 and three of them all.
 """
 
 from experiments.study import Scale, Study, above, below
 
 RATES = (1e-3, 3e-3, 1e-2)
 MODELS = {
-    "s4d, 2 layers": {"mixer": "s4d"},
+    "s4d, 2 layers": {"mixer": "s4d", "model.s4d.size": 2},
     "lru, 2 layers": {"mixer": "lru"},
-    "s6, 2 layers": {"mixer": "s6"},
+    "s6, 2 layers": {"mixer": "s6", "model.s6.size": 4},
     **{f"mingru, {n} layer{'s' * (n > 1)}": {"mixer": "mingru", "model.depth": n} for n in (1, 2, 3)},
-    "minlstm, 3 layers": {"mixer": "minlstm", "model.depth": 3},
-    "attention, 2 layers": {"mixer": "attention"},
 }
 STUDY = Study(
     question="Must a recurrence's gates see what they let in, and in how many layers?",
@@ -24,7 +23,7 @@ STUDY = Study(
     vary={"model": MODELS},
     scales={
         "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), RATES, changes={"training.steps": 2500}),
+        "quick": Scale((0, 1, 2), RATES, changes={"training.steps": 1500}),
         "standard": Scale(tuple(range(5)), RATES, changes={"training.steps": 30_000}),
         "full": Scale(tuple(range(5)), (1e-4, 1e-3), changes={
             "training.steps": 400_000, "training.batch": 64, "task.noise": 4096, "task.data": 16}),
