@@ -2,18 +2,18 @@
 
 As in the paper: 26 letters, `$ x | x .`, whole strings counted, each letter being told those before it. Not as in the
 paper: strings of 5 to 15 letters (it has up to 300), two blocks of width 64 (it has twelve of 1024), one string a row
-(it packs them), an LSTM without its dropout of 0.65, no Mamba. Tried before: ten letters, which a GRU copies (0.96).
+(it packs them), an LSTM without its dropout of 0.65, no Mamba. Tried before: ten letters, which a GRU copies (0.96);
+four heads, of which hard ALiBi leaves two short ones: it got 0.77 of the longest strings and none of twice the length.
 """
 
 from experiments.study import Scale, Study, above, below
 
 RATES = (1e-3, 3e-3, 1e-2)
 MODELS = {
-    "RoPE": {"mixer": "attention", "model.positions": "rope"},
-    "ALiBi": {"mixer": "attention", "model.positions": "alibi"},
-    "hard ALiBi": {"mixer": "attention", "model.positions": "hard_alibi"},
-    **{name: {"mixer": name} for name in ("lstm", "gru")},
+    name: {"mixer": "attention", "model.positions": kind, "model.attention.heads": 8}
+    for name, kind in {"RoPE": "rope", "ALiBi": "alibi", "hard ALiBi": "hard_alibi"}.items()
 }
+MODELS |= {name: {"mixer": name} for name in ("lstm", "gru")}
 STUDY = Study(
     question="Can a state of fixed size copy what it has read, and at lengths it never saw?",
     paper="Jelassi et al. 2024, Repeat After Me, Figs 3 and 5 (arXiv 2402.01032)",
