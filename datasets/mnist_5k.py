@@ -23,6 +23,7 @@ PREPARED = "62b7122650af84dfc20173fcc34c1a9f2e6c0ca78829ec4addba5543d5f2cd43"  #
 class Mnist5k(Records):
     """One record an image: its `row` in the file, 28 × 28 pixels from 0 to 255, and its label."""
 
+    name = "mnist_5k"  # tensorflow-datasets would make mnist5k of the class's
     VERSION = tfds.core.Version("1.0.0")
     FEATURES = {
         "row": np.int32,

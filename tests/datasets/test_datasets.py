@@ -183,12 +183,15 @@ TASK_OF = {
 
 
 @pytest.mark.parametrize("name", TASK_OF)
-def test_what_is_loaded_fits_its_task(name: str, data_dir: Path):
-    """Its splits share no example that is a whole, it can be sampled, and states its baseline."""
+def test_what_is_loaded_fits_its_task(name: str, data_dir: Path, capfd: pytest.CaptureFixture[str]):
+    """It can be sampled, states its baseline, and is prepared once."""
     try:
         task: Any = TASKS[TASK_OF[name]](**datasets.load(name, data_dir))
     except FileNotFoundError as error:
         pytest.skip(str(error))
+    capfd.readouterr()
+    datasets.load(name, data_dir)
+    assert capfd.readouterr() == ("", ""), "it is not prepared again"
     for split in task.splits.values():
         sample = jax.jit(lambda task, key, split=split: task.sample(key, 4, split.length, split.length, split.subset))
         batch = sample(task, jax.random.key(0))
