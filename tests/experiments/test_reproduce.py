@@ -38,7 +38,9 @@ def test_a_result_is_a_study_and_a_table_of_what_was_published(name: str):
     assert {"smoke", "quick", "standard", "full"} == set(one.scales)
     assert len(one.scales["standard"].seeds) >= 5
     assert len(one.scales["quick"].seeds) >= 3
-    assert not one.trained or len(one.scales["quick"].rates) >= 3
+    varied = {s.config["optimizer"]["learning_rate"] for s in study.settings(one, one.scales["quick"])}
+    rates = one.scales["quick"].rates or varied  # chosen from, or all of them shown
+    assert not one.trained or len(rates) >= 3
     assert any(number.shown for number in numbers)
     settings = [study.told(labels) for labels in study.every(one, one.scales["quick"])]
     there = set()
