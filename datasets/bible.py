@@ -8,7 +8,6 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 
 from datasets import locate, text, verify
@@ -62,10 +61,4 @@ def arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, A
         split: [as_text(row["text"]).split() for row in sorted(rows, key=lambda row: as_text(row["chapter"]))]
         for split, rows in records.items()
     }
-    names = (UNKNOWN, *text.commonest(chapters["train"], WORDS))
-    number = {word: i for i, word in enumerate(names)}
-    joined = {
-        split: np.array([number.get(word, 0) for words in some for word in words], np.int32)
-        for split, some in chapters.items()
-    }
-    return {"text": joined, "names": names}
+    return text.numbered(chapters, WORDS, UNKNOWN)

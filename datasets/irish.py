@@ -29,12 +29,17 @@ class Irish(Records):
 
     @staticmethod
     def records() -> Iterator[tuple[str, str, dict[str, Any]]]:
-        for number, tune in enumerate(source()):
-            name = f"{number:04}"
-            yield split_of(tune), name, {"tune": name, "text": text.ascii_codes(tune)}
+        return numbered(source())
 
 
 BUILDER = Irish
+
+
+def numbered(tunes: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """A record a tune, in the split that its hash says."""
+    for number, tune in enumerate(tunes):
+        name = f"{number:04}"
+        yield split_of(tune), name, {"tune": name, "text": text.ascii_codes(tune)}
 
 
 def source() -> list[str]:

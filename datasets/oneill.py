@@ -9,8 +9,8 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from datasets import irish, locate, text, verify
-from datasets.builder import Records, split_of
+from datasets import irish, locate, verify
+from datasets.builder import Records
 
 INSTALL = "pip install -e '.[music]'"
 SOURCE = "c45fbfa139a40a00dd465badff3f99dc9177877d00cb7cb7b696e9cdf4fd942e"  # sha256 of all books in a row
@@ -25,9 +25,7 @@ class Oneill(Records):
 
     @staticmethod
     def records() -> Iterator[tuple[str, str, dict[str, Any]]]:
-        for number, tune in enumerate(source()):
-            name = f"{number:04}"
-            yield split_of(tune), name, {"tune": name, "text": text.ascii_codes(tune)}
+        return irish.numbered(source())
 
 
 BUILDER = Oneill

@@ -59,7 +59,7 @@ def load(name: str, root: Path) -> dict[str, Any]:
         for row in read["train"]:
             value = row[source.by]
             contents = as_text(value) if isinstance(value, (str, bytes)) else np.asarray(value).tobytes()
-            kept["train" if split_of(contents, train=0.9) == "train" else "validation"].append(row)
+            kept[split_of(contents, train=0.9)].append(row)  # the rest is validation
         read = {**read, **kept}
     return source.arguments({split: read[split] for split in SPLITS})
 
@@ -88,24 +88,14 @@ def pixels(rows: Rows) -> dict[str, Any]:
 def reviews(rows: Rows) -> dict[str, Any]:
     """For `Classification`: the first words of a review that have a number."""
     said = {split: [split_words(as_text(plain(row["text"]))) for row in part] for split, part in rows.items()}
-    names = ("", *text.commonest(said["train"], KNOWN))
-    number = {word: i for i, word in enumerate(names)}
-    known = {s: [[number[w] for w in words if w in number][:REVIEW] for words in said[s]] for s in said}
-    return {
-        "inputs": {split: text.padded(some, REVIEW).astype(np.uint16) for split, some in known.items()},
-        "labels": {split: np.array([int(row["label"]) for row in part], np.int32) for split, part in rows.items()},
-        "names": names,
-        "classes": ("bad", "good"),
-    }
+    labels = {split: np.array([int(row["label"]) for row in part], np.int32) for split, part in rows.items()}
+    return {**text.known(said, KNOWN, REVIEW), "labels": labels, "classes": ("bad", "good")}
 
 
 def sentences(rows: Rows) -> dict[str, Any]:
     """For `Words`: one sentence after the other."""
     said = {split: [split_words(as_text(plain(row["text"]))) for row in part] for split, part in rows.items()}
-    names = ("<unk>", *text.commonest(said["train"], KNOWN))
-    number = {word: i for i, word in enumerate(names)}
-    joined = {s: np.array([number.get(w, 0) for words in said[s] for w in words], np.int32) for s in said}
-    return {"text": joined, "names": names}
+    return text.numbered(said, KNOWN, "<unk>")
 
 
 def translations(rows: Rows) -> dict[str, Any]:

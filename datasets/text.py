@@ -51,6 +51,26 @@ def labelled(records: Mapping[str, Sequence[Mapping[str, Any]]], letters: str, l
     return {"inputs": inputs, "labels": labels, "names": ("", *letters)}
 
 
+def numbered(said: Mapping[str, Sequence[Sequence[str]]], most: int, unknown: str) -> dict[str, Any]:
+    """What `tasks.words.Words` takes of the words of each split's texts, one text after the other: the `most` frequent
+    in training have a number each, all others are `unknown`, 0."""
+    names = (unknown, *commonest(said["train"], most))
+    number = {word: i for i, word in enumerate(names)}
+    joined = {
+        s: np.array([number.get(word, 0) for words in some for word in words], np.int32) for s, some in said.items()
+    }
+    return {"text": joined, "names": names}
+
+
+def known(said: Mapping[str, Sequence[Sequence[str]]], most: int, longest: int) -> dict[str, Any]:
+    """`inputs` and `names` for `tasks.classification.Classification` of the words of each split's texts: the first
+    `longest` of those among the `most` frequent in training; the others are left out."""
+    names = ("", *commonest(said["train"], most))
+    number = {word: i for i, word in enumerate(names)}
+    found = {s: [[number[word] for word in words if word in number][:longest] for words in said[s]] for s in said}
+    return {"inputs": {s: padded(some, longest).astype(np.uint16) for s, some in found.items()}, "names": names}
+
+
 def padded(rows: Sequence[Sequence[int]], longest: int) -> np.ndarray:
     """One row each, `longest` wide, with 0 behind its end."""
     found = np.zeros((len(rows), longest), np.int32)

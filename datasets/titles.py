@@ -108,17 +108,6 @@ def arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, A
         for split, some in records.items()
     }
     passages = {split: [words for _, words in some] for split, some in rows.items()}
-    names = ("", *text.commonest(passages["train"], WORDS))
-    number = {word: i for i, word in enumerate(names)}
-    known = {
-        split: [[number[word] for word in words if word in number] for words in some]
-        for split, some in passages.items()
-    }
     works = {work: i for i, work in enumerate(ABOUT)}
-    return {
-        "inputs": {split: text.padded(some, PASSAGE).astype(np.uint16) for split, some in known.items()},
-        "labels": {split: np.array([works[work] for work, _ in rows[split]], np.int32) for split in rows},
-        "names": names,
-        "classes": TITLES,
-        "rule": "most",
-    }
+    labels = {split: np.array([works[work] for work, _ in some], np.int32) for split, some in rows.items()}
+    return {**text.known(passages, WORDS, PASSAGE), "labels": labels, "classes": TITLES, "rule": "most"}
