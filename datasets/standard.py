@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from datasets import SPLITS, short, text
+from datasets import SPLITS, images, short, text
 from datasets.builder import as_text, split_of
 from tasks.words import split_words
 
@@ -77,12 +77,8 @@ def characters(rows: Rows) -> dict[str, Any]:
 
 def pixels(rows: Rows) -> dict[str, Any]:
     """For `Pixels`: images of 28 × 28, in 0 … 255."""
-    images = {split: np.array([row["image"] for row in part], np.uint8) for split, part in rows.items()}
-    return {
-        "inputs": {split: found.reshape(len(found), -1, 1) for split, found in images.items()},
-        "labels": {split: np.array([int(row["label"]) for row in part], np.int32) for split, part in rows.items()},
-        "classes": 10,
-    }
+    numbered = {split: [{**row, "row": i} for i, row in enumerate(part)] for split, part in rows.items()}
+    return images.arguments(numbered)
 
 
 def reviews(rows: Rows) -> dict[str, Any]:

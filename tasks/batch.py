@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
@@ -83,6 +84,18 @@ def unpacked(batch: int, max_length: int, length: Int[Array, ""] | int) -> tuple
     """Positions and segments of rows that hold one sequence each, the first `length` of `max_length` steps."""
     step = jnp.broadcast_to(jnp.arange(max_length), (batch, max_length))
     return step, (step < length).astype(jnp.int32)
+
+
+def distinct(key: PRNGKeyArray, batch: int, there: int, what: str) -> Int[Array, "B"]:
+    """`batch` different rows of those that are `there`, drawn uniformly. Raises ValueError where they are too few."""
+    check_rows(batch, there, what)
+    return jax.random.permutation(key, there)[:batch]
+
+
+def check_rows(batch: int, there: int, what: str) -> None:
+    """Refuse, with ValueError, a batch of more rows than there are."""
+    if batch > there:
+        raise ValueError(f"batch={batch}: the {what} are {there}, so give that many or fewer")
 
 
 def cross_entropy(outputs: Float[Array, "B *T O"], batch: Batch) -> Float[Array, ""]:

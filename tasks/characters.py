@@ -33,11 +33,7 @@ class Characters:
     def __post_init__(self):
         if not 2 <= len(set(self.alphabet)) == len(self.alphabet) <= 256:
             raise ValueError(f"alphabet={self.alphabet!r}: must be 2 to 256 distinct characters")
-        most = room(self.text)
-        if not 1 <= self.max_length <= most:
-            raise ValueError(
-                f"task.max_length={self.max_length}: must be 1 to {most}, one less than the shortest text has"
-            )
+        check_window(self.text, self.max_length)
 
     @property
     def vocabulary(self) -> int:
@@ -108,8 +104,10 @@ def windows(
     return Batch(inputs, targets, segments.astype(jnp.float32), positions, segments)
 
 
-def room(text: Any) -> int:
-    """The longest window of the shortest of these texts."""
+def check_window(texts: Any, length: int) -> None:
+    """Refuse, with ValueError, windows that the shortest of these texts has no room for."""
     # Where JAX rebuilds a task, anything may stand in for its arrays.
-    shapes = [shape for leaf in jax.tree.leaves(text) if (shape := getattr(leaf, "shape", ()))]
-    return min((shape[-1] for shape in shapes), default=2**31) - 1
+    shapes = [shape for leaf in jax.tree.leaves(texts) if (shape := getattr(leaf, "shape", ()))]
+    most = min((shape[-1] for shape in shapes), default=2**31) - 1
+    if not 1 <= length <= most:
+        raise ValueError(f"task.max_length={length}: must be 1 to {most}, one less than the shortest text has")

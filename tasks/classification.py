@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import flax.struct
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray
 
-from tasks.batch import Batch, Split, accuracy, cross_entropy
+from tasks.batch import Batch, Split, accuracy, cross_entropy, distinct
 from tasks.words import split_words
 
 RULES = ("most", "first", "places")
@@ -89,11 +88,9 @@ class Classification:
     ) -> Batch:
         """See `Task.sample`. Raises ValueError where the subset holds fewer sequences, or they are shorter."""
         sequences, labels = self.inputs[subset], self.labels[subset]
-        if batch > sequences.shape[0]:
-            raise ValueError(f"batch={batch}: the {subset} sequences are {sequences.shape[0]}, so give that or fewer")
         if max_length > self.max_length:
             raise ValueError(f"max_length={max_length}: sequences have {self.max_length} tokens, so give that or fewer")
-        rows = jax.random.permutation(key, sequences.shape[0])[:batch]
+        rows = distinct(key, batch, sequences.shape[0], f"{subset} sequences")
         positions = jnp.broadcast_to(jnp.arange(max_length), (batch, max_length))
         tokens = jnp.asarray(sequences)[rows, :max_length].astype(jnp.int32) * (positions < length)
         segments = ((tokens != 0) | (positions == 0)).astype(jnp.int32)  # a sequence without tokens is one blank

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.batch import Batch, Split, accuracy, cross_entropy
+from tasks.batch import Batch, Split, accuracy, check_rows, cross_entropy
 
 EXAMPLES = 512  # the most in an evaluation
 
@@ -105,8 +105,7 @@ class ParallelText:
         pairs, most = self.sources[subset].shape[0], max_length // self.pair
         if not most:
             raise ValueError(f"max_length={max_length}: a pair takes {self.pair} steps, so give that or more")
-        if batch > pairs:
-            raise ValueError(f"batch={batch}: the {subset} pairs are {pairs}, so give that many or fewer")
+        check_rows(batch, pairs, f"{subset} pairs")
         if most == 1:
             rows = jax.random.permutation(key, pairs)[:batch, None]
         else:

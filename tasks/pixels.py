@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import flax.struct
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.batch import Batch, Split, accuracy, cross_entropy, unpacked
+from tasks.batch import Batch, Split, accuracy, cross_entropy, distinct, unpacked
 
 
 @flax.struct.dataclass
@@ -86,11 +85,9 @@ class Pixels:
     ) -> Batch:
         """See `Task.sample`. Raises ValueError where the subset holds fewer images, or an image fewer pixels."""
         images, labels = self.inputs[subset], self.labels[subset]
-        if batch > images.shape[0]:
-            raise ValueError(f"batch={batch}: the {subset} images are {images.shape[0]}, so give that many or fewer")
         if max_length > self.max_length:
             raise ValueError(f"max_length={max_length}: an image has {self.max_length} steps, so give that or fewer")
-        rows = jax.random.permutation(key, images.shape[0])[:batch]
+        rows = distinct(key, batch, images.shape[0], f"{subset} images")
         positions, segments = unpacked(batch, max_length, length)
         pixels = jnp.asarray(images)[rows]
         if jnp.issubdtype(pixels.dtype, jnp.integer):

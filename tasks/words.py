@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tasks.batch import Batch, Split, cross_entropy
-from tasks.characters import WINDOWS, room, windows
+from tasks.characters import WINDOWS, check_window, windows
 from tasks.ngrams import remembered_bits
 
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d+|[^\w\s]")  # a word with its apostrophes, a number, or one sign
@@ -35,11 +35,7 @@ class Words:
     def __post_init__(self):
         if not 2 <= len(set(self.names)) == len(self.names):
             raise ValueError(f"names={self.names[:3]}…: must be two or more distinct words")
-        most = room(self.text)
-        if not 1 <= self.max_length <= most:
-            raise ValueError(
-                f"task.max_length={self.max_length}: must be 1 to {most}, one less than the shortest text has"
-            )
+        check_window(self.text, self.max_length)
 
     @property
     def vocabulary(self) -> int:

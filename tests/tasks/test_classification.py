@@ -76,7 +76,7 @@ def test_encode_by_letter_or_by_word():
 def test_bad_values():
     with pytest.raises(ValueError, match=r"^task.rule=last: must be one of most, first, places$"):
         made("last")
-    with pytest.raises(ValueError, match=r"^batch=9: the validation sequences are 8, so give that or fewer$"):
+    with pytest.raises(ValueError, match=r"^batch=9: the validation sequences are 8, so give that many or fewer$"):
         made().sample(jax.random.key(0), 9, 6, 6, "validation")
     with pytest.raises(ValueError, match=r"^max_length=7: sequences have 6 tokens, so give that or fewer$"):
         made().sample(jax.random.key(0), 2, 7, 6)
