@@ -39,12 +39,12 @@ def table(lines: Sequence[Line]) -> Table:
         cell = next(line.cell for line in lines if line.labels["data"] == data)
         found = {mixer: judge.estimate(lines, {"data": data, "mixer": mixer}, "test") for mixer in mixers}
         means = {mixer: one.mean for mixer, one in found.items() if math.isfinite(one.mean)}
-        better = min if less(cell) else max
+        better = judge.best(cell)
         best = better(means, key=lambda mixer: means[mixer]) if means else ""
         told = [format_interval(one) if one.n else "–" for one in found.values()]
         told = [f"**{word}**" if mixer == best else word for mixer, word in zip(mixers, told, strict=True)]
         rule, score = cell["baseline"]
-        rows.append([data.replace("_", " "), cell["metric"] + " ↓" * less(cell), f"{score:.3g} ({rule})", *told])
+        rows.append([data.replace("_", " "), cell["metric"] + " ↓" * (better is min), f"{score:.3g} ({rule})", *told])
     seeds = len({line.seed for line in lines})
     steps = ", ".join(sorted({f"{int(line.cell['steps']):,}" for line in lines}))
     note = (
@@ -52,11 +52,6 @@ def table(lines: Sequence[Line]) -> Table:
     )
     note += "seed; ↓: less is better. The best mean is in bold, which is no claim: intervals overlap."
     return Table("Real data", ["data", "measured", "baseline", *mixers], rows, note)
-
-
-def less(cell: dict[str, Any]) -> bool:
-    """Whether less of a cell's metric is better."""
-    return cell["metric"] != "accuracy"
 
 
 def pictures(lines: Sequence[Line]) -> list[Dots]:

@@ -28,11 +28,11 @@ import machine
 import records
 import train
 from configs import shakespeare, titles
-from experiments import explore_figures, explore_page, inside, measures
+from experiments import explore_figures, explore_page, inside, measures, write
 from experiments.explore_page import Finder
 from experiments.explore_stages import ADDED, Reading
 from models.skeleton import Skeleton
-from tasks.words import split_words
+from tasks.words import by_letter, split_words
 
 SENTENCE = "He tosses the ball to her, and she tosses it back."
 LONGEST = 256  # tokens: maps grow with their square
@@ -120,23 +120,21 @@ def tokens_of(run: train.Run, text: str | None) -> tuple[np.ndarray, str]:
     if not hasattr(task, "encode"):
         return numbers(task, text), ""
     lost = unknown(task, text)
-    if by_letter(task):
+    if by_letter(task.names):
         text = "".join(character for character in text if character not in lost)
         if not text:
             raise ValueError(f"--input: nothing is left of it; the model knows {''.join(sorted(task.names)).strip()}")
     tokens = np.array(task.encode(text), np.int32)
-    kept = not by_letter(task) and len(tokens) == len(split_words(text))
+    kept = not by_letter(task.names) and len(tokens) == len(split_words(text))
     how = f"read as {task.names[0]}" if kept else "left out"
     return tokens, f"{how}, since the model never saw them: {', '.join(map(repr, lost))}" if lost else ""
 
 
-def by_letter(task: Any) -> bool:
-    return all(len(name) <= 1 for name in task.names)
-
-
 def unknown(task: Any, text: str) -> list[str]:
     """The characters or words of a text that are no tokens of the task, each once."""
-    return [part for part in dict.fromkeys(text if by_letter(task) else split_words(text)) if part not in task.names]
+    return [
+        part for part in dict.fromkeys(text if by_letter(task.names) else split_words(text)) if part not in task.names
+    ]
 
 
 def numbers(task: Any, text: str) -> np.ndarray:
@@ -219,7 +217,7 @@ def explore(
         for name, (path, run, params) in zip(named(paths, runs), loaded, strict=True)
     ]
     found = finder(*bags[0], about_titles()) if bags else None
-    spelt = ("" if max(map(len, names)) <= 1 else " ").join(names[token] for token in tokens)
+    spelt = write.spelt(names, tokens.tolist())
     outputs = outputs_of(next((one for one in readings if one.heads), readings[0]).run.task)
     how = " ".join(["python -m experiments.explore", *map(quoted, sys.argv[1:])])
     written = [explore_page.write(out, spelt, tokens, names, outputs, readings, found, how)]

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 import models
 import train
+from experiments.measures import from_embedded
 from models import attention, positions
 
 KEY = 2**31 + 2  # of the tokens that others are replaced with
@@ -280,8 +281,7 @@ def occluded(run: train.Run, params: Any, tokens: Array, others: Array) -> Float
 
 
 def gradients(run: train.Run, params: Any, tokens: Array) -> Float[Array, "R T"]:
-    said = from_embedded(run, params)
-    logs, pull = jax.vjp(said, params["embed"]["embedding"][tokens])
+    logs, pull = jax.vjp(predicted(run, params), params["embed"]["embedding"][tokens])
     best = logs.argmax(axis=-1)
 
     def row(step: Array) -> Float[Array, "T"]:
@@ -291,13 +291,9 @@ def gradients(run: train.Run, params: Any, tokens: Array) -> Float[Array, "R T"]
     return norms / jnp.maximum(norms.sum(axis=-1, keepdims=True), 1e-30)
 
 
-def from_embedded(run: train.Run, params: Any) -> Any:
+def predicted(run: train.Run, params: Any) -> Any:
     """x [T, D] → log p [R, O]: the model from its embedded tokens on."""
-    width, table = run.model.width, params["embed"]["embedding"]
-    network = run.model.clone(vocabulary=0, channels=width)
-    own = {**params, "embed": {"kernel": jnp.eye(width), "bias": jnp.zeros(width)}}
-    if run.model.tied:
-        own["head"] = {"kernel": table.T, "bias": jnp.zeros(len(table))}
+    network, own = from_embedded(run, params)
 
     def said(x: Float[Array, "T D"]) -> Float[Array, "R O"]:
         y, _ = applied(network, own, x[None])

@@ -1,8 +1,8 @@
 """Whether the claims of a study hold, from its lines: verdicts with intervals, corrected for how many there are."""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -197,6 +197,11 @@ def estimate(lines: Sequence[Line], labels: Labels, metric: str) -> Interval:
     found = [v for v in values(lines, labels, metric).values() if math.isfinite(v)]
     inside = bounds([line for line in lines if line.labels == labels], metric)
     return interval(found, bounds=inside) if found else Interval(math.nan, math.nan, math.nan, 0, "none")
+
+
+def best(cell: Mapping[str, Any]) -> Callable[..., Any]:
+    """`max` or `min`: which of a cell's scores is wanted. Of accuracies the highest, of all others the lowest."""
+    return max if cell["metric"] == "accuracy" else min
 
 
 def bounds(lines: Sequence[Line], metric: str) -> tuple[float, float]:

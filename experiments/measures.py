@@ -38,6 +38,16 @@ def applied(run: train.Run, params: Any, batch: tasks.Batch, **more: Any) -> Any
     return run.model.apply({"params": params}, batch.inputs, positions=batch.positions, segments=batch.segments, **more)
 
 
+def from_embedded(run: train.Run, params: Any) -> tuple[Any, Any]:
+    """The network from its embedded inputs `[B, T, D]` on, and its parameters: the same outputs as from the inputs."""
+    width = run.model.width
+    own = {**params, "embed": {"kernel": jnp.eye(width), "bias": jnp.zeros(width)}}
+    if run.model.tied:  # the head reads by the table, which is no embedding any more
+        table = params["embed"]["embedding"]
+        own["head"] = {"kernel": table.T, "bias": jnp.zeros(len(table))}
+    return run.model.clone(vocabulary=0, channels=width), own
+
+
 def last_output(y: Float[Array, "B *T O"]) -> Float[Array, "B O"]:
     """What is said of a sequence: after its last step, where there is something at each."""
     return y if y.ndim == 2 else y[:, -1]
@@ -53,23 +63,20 @@ def reach(run: train.Run) -> Callable[[Any, int], Found]:
     directions of y (Hutchinson 1989). Bengio et al. 1994 and Pascanu et al. 2013 look at ∂h_T/∂h_t, which attention
     has none of; this is the same question put to any model.
     """
-    network = run.model.clone(vocabulary=0, channels=run.model.width)
     batch = drawn(run)
 
     @jax.jit
     def norms(params: Any) -> Float[Array, "T"]:
+        network, own = from_embedded(run, params)
         table = params["embed"].get("embedding")
         x = (
             table[batch.inputs]
             if table is not None
             else nn.Dense(run.model.width).apply({"params": params["embed"]}, batch.inputs)
         )
-        plain = {"kernel": jnp.eye(run.model.width), "bias": jnp.zeros(run.model.width)}
 
         def last(x: Array) -> Array:
-            y, _ = network.apply(
-                {"params": {**params, "embed": plain}}, x, positions=batch.positions, segments=batch.segments
-            )
+            y, _ = network.apply({"params": own}, x, positions=batch.positions, segments=batch.segments)
             return last_output(y)
 
         y, pull = jax.vjp(last, x)
@@ -264,15 +271,13 @@ def site(run: train.Run) -> Callable[[Any, int], Found]:
 def site_gradient(run: train.Run) -> Callable[[Any, int], Found]:
     """As `site`, by the norm of the gradient of the class's log probability in the embedded token."""
     batch, known = with_sites(run)
-    network = run.model.clone(vocabulary=0, channels=run.model.width)
-    plain = {"kernel": jnp.eye(run.model.width), "bias": jnp.zeros(run.model.width)}
 
     @jax.jit
     def share(params: Any) -> Array:
+        network, own = from_embedded(run, params)
+
         def likely(x: Array) -> Array:
-            y, _ = network.apply(
-                {"params": {**params, "embed": plain}}, x, positions=batch.positions, segments=batch.segments
-            )
+            y, _ = network.apply({"params": own}, x, positions=batch.positions, segments=batch.segments)
             return jnp.take_along_axis(jax.nn.log_softmax(y), batch.targets[:, None], axis=-1).sum()
 
         return on_site(jnp.linalg.norm(jax.grad(likely)(params["embed"]["embedding"][batch.inputs]), axis=-1), known)

@@ -172,7 +172,7 @@ def ours(number: Number, lines: Sequence[Line]) -> tuple[str, str]:
     if not values:
         return "diverged", "–"
     cell = next(line.cell for line in lines if line.labels == labels)
-    best = (max if cell["metric"] == "accuracy" else min)(values)
+    best = judge.best(cell)(values)
     told_best = f"{best:.3g}" if study.source(number.metric) in study.TRAINED else "–"
     found = judge.estimate(lines, labels, number.metric)
     if 0 < abs(found.mean) < 0.01:

@@ -27,6 +27,7 @@ import records
 import train
 from experiments import tunes
 from models import decoding
+from tasks.words import by_letter
 
 BEGIN, BETWEEN = "X:1\nT:", "\n\n"  # how a tune begins, and what is behind it
 TUNE = 600  # characters, the most: the longest of `irish` has as many
@@ -65,10 +66,9 @@ def written(
     return np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(seed), count)))
 
 
-def spelt(task: Any, tokens: Sequence[int]) -> str:
-    """Tokens as text: characters one after the other, words with blanks between."""
-    names = task.names
-    return ("" if all(len(name) <= 1 for name in names) else " ").join(names[token] for token in tokens)
+def spelt(names: Sequence[str], tokens: Sequence[int]) -> str:
+    """Tokens of these names as text: characters one after the other, words with blanks between."""
+    return ("" if by_letter(names) else " ").join(names[token] for token in tokens)
 
 
 def told(what: str, some: Sequence[str]) -> tuple[str, list[str]]:
@@ -95,8 +95,8 @@ def write_tunes(run: train.Run, params: Any, count: int, temperature: float, see
     tunes.imported()  # said before anything is done
     prompt = run.task.encode(BEGIN)
     new = written(run, params, prompt, count, TUNE, temperature, seed)
-    made = [cut(BEGIN + spelt(run.task, row)) for row in new.tolist()]
-    real = spelt(run.task, np.asarray(run.task.text["test"]).tolist()).split(BETWEEN)
+    made = [cut(BEGIN + spelt(run.task.names, row)) for row in new.tolist()]
+    real = spelt(run.task.names, np.asarray(run.task.text["test"]).tolist()).split(BETWEEN)
     line, good = told("written", made)
     print(line)
     print(told("of the test set", [tune for tune in real if tune.startswith("X:")][:count])[0])
@@ -121,7 +121,7 @@ def main() -> None:
         return
     prompt = run.task.encode(args.prompt)
     for row in written(run, params, prompt, args.samples, args.tokens, args.temperature, args.seed).tolist():
-        print(spelt(run.task, [*prompt, *row]), end="\n\n")
+        print(spelt(run.task.names, [*prompt, *row]), end="\n\n")
     sys.stdout.flush()
 
 

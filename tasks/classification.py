@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray
 
 from tasks.batch import Batch, Split, accuracy, cross_entropy, distinct
-from tasks.words import split_words
+from tasks.words import by_letter, split_words
 
 RULES = ("most", "first", "places")
 
@@ -107,8 +107,7 @@ class Classification:
 
         Raises ValueError where nothing is left.
         """
-        single = all(len(name) <= 1 for name in self.names)
-        parts = text.strip() if single else split_words(text)
+        parts = text.strip() if by_letter(self.names) else split_words(text)
         number = {name: i for i, name in enumerate(self.names) if name}
         found = [number[part] for part in parts if part in number]
         if not found:

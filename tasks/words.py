@@ -87,6 +87,11 @@ class Words:
         return found
 
 
+def by_letter(names: Sequence[str]) -> bool:
+    """Whether tokens of these names are single characters, which stand side by side in a text."""
+    return all(len(name) <= 1 for name in names)
+
+
 def split_words(text: str) -> Sequence[str]:
     """Words with their apostrophes, numbers and signs, in small letters, as the data sets have them."""
     return WORD.findall(text.lower())

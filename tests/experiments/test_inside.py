@@ -234,7 +234,7 @@ def test_the_gradient_agrees_with_finite_differences(mixer: str):
     if mixer == "tied":  # the head is the embedding
         of = of._replace(model=of.model.clone(tied=True, outputs=of.model.vocabulary))
     own = params(of)
-    said = inside.from_embedded(of, own)
+    said = inside.predicted(of, own)
     x = own["embed"]["embedding"][TOKENS]
     close(jax.jit(said)(x), jax.nn.log_softmax(outputs(of, own, TOKENS)))
     t, s, step = 8, 3, 1e-2

@@ -68,8 +68,8 @@ def test_a_model_that_ends_somewhere():
 
 
 def test_tokens_as_text():
-    assert write.spelt(Characters(TEXT, "abcdef", 8), [0, 5, 2]) == "afc"
-    assert write.spelt(Words(TEXT, ("?", "the", "cat"), 8), [1, 2, 0]) == "the cat ?"
+    assert write.spelt(Characters(TEXT, "abcdef", 8).names, [0, 5, 2]) == "afc"
+    assert write.spelt(Words(TEXT, ("?", "the", "cat"), 8).names, [1, 2, 0]) == "the cat ?"
 
 
 # ---- tunes ----------------------------------------------------------------------------------------------------------
