@@ -26,7 +26,7 @@ class Classification:
     one, for measures of where a model looks; none where nothing is known.
     """
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 1
 
     inputs: Any
     labels: Any

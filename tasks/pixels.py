@@ -26,7 +26,7 @@ class Pixels:
     and Hinton 2015, §4.3), which takes from neighbours that they come one after another.
     """
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 1
 
     inputs: Any
     labels: Any
