@@ -17,7 +17,7 @@ from scipy import stats
 
 import tasks
 import train
-from experiments import timing
+from experiments import timing, write
 from models import cost
 from models.seq2seq import split
 from tasks.translation import WORD, alignment
@@ -316,6 +316,26 @@ def on_site(found: Float[Array, "N T"], known: Bool[Array, "N T"]) -> Float[Arra
     return jnp.take_along_axis(known, found.argmax(axis=1)[:, None], axis=1).mean()
 
 
+def tunes_that_parse(run: train.Run) -> Callable[[Any, int], Found]:
+    """The share of the tunes that a model writes, at temperature 0.7, that parse as ABC (experiments.tunes)."""
+    return lambda params, seed: tunes(run, params, seed).parsed
+
+
+def full_bars(run: train.Run) -> Callable[[Any, int], Found]:
+    """The share of their bars that last as long as the metre says; nan where no tune parses."""
+    return lambda params, seed: tunes(run, params, seed).filled
+
+
+def full_bars_lost(run: train.Run) -> Callable[[Any, int], Found]:
+    """By how much that is below the share in as many tunes of the test set."""
+    people = write.counted(write.tunes_of_people(run, SEQUENCES)).filled
+    return lambda params, seed: people - tunes(run, params, seed).filled
+
+
+def tunes(run: train.Run, params: Any, seed: int) -> write.Counted:
+    return write.counted(write.tunes_of(run, params, SEQUENCES, 0.7, seed))
+
+
 def rank(run: train.Run, params: Any) -> float:
     """Spearman's rank correlation of two tokens' similarity (cosine of their embeddings) with the weight that one
     gives to the other in the first block, mean over heads, over all pairs of different tokens in a causal order."""
@@ -454,9 +474,10 @@ def parameters(run: train.Run) -> Callable[[Any, int], Found]:
 ORDER = (reach, permuted, longer, affine, bits)
 LOOKS = (aligned, similar, similar_before, similar_gain, coupled, diverse)
 REAL = (alignment_error, diagonal_error, alignment_gain, site, site_gradient, site_weight)
+TUNES = (tunes_that_parse, full_bars, full_bars_lost)
 COSTS = (step_time, step_depth, stream_time, state, parameters)
 TIMED = {"step time", "stream time"}  # what else the machine does shows in these
-MEASURES: dict[str, Measure] = {f.__name__.replace("_", " "): f for f in (*ORDER, *LOOKS, *REAL, *COSTS)}
+MEASURES: dict[str, Measure] = {f.__name__.replace("_", " "): f for f in (*ORDER, *LOOKS, *REAL, *TUNES, *COSTS)}
 
 
 def take(run: train.Run, names: Sequence[str], members: Sequence[tuple[Any, int]]) -> list[dict[str, float]]:

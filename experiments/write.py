@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -71,8 +71,29 @@ def spelt(names: Sequence[str], tokens: Sequence[int]) -> str:
     return ("" if by_letter(names) else " ").join(names[token] for token in tokens)
 
 
-def told(what: str, some: Sequence[str]) -> tuple[str, list[str]]:
-    """How many of these tunes parse, and how many of their bars are full; and those that parse."""
+class Counted(NamedTuple):
+    """Of so many tunes, those that parse, and how many bars these have and how many of them are full."""
+
+    there: int
+    good: list[str]
+    bars: int
+    full: int
+
+    @property
+    def parsed(self) -> float:
+        return len(self.good) / self.there
+
+    @property
+    def filled(self) -> float:
+        return self.full / self.bars if self.bars else float("nan")
+
+    def __str__(self) -> str:
+        share = f"; of their {self.bars} bars {100 * self.filled:.0f} % are full" if self.bars else ""
+        return f"{len(self.good)} of {self.there} tunes parse ({100 * self.parsed:.0f} %){share}"
+
+
+def counted(some: Sequence[str]) -> Counted:
+    """Tunes, read as ABC by music21 (experiments.tunes)."""
     good, bars, full = [], 0, 0
     for tune in some:
         try:
@@ -81,8 +102,7 @@ def told(what: str, some: Sequence[str]) -> tuple[str, list[str]]:
             continue
         good.append(tune)
         bars, full = bars + found.bars, full + found.full
-    share = f"; of their {bars} bars {100 * full / bars:.0f} % are full" if bars else ""
-    return f"{what}: {len(good)} of {len(some)} tunes parse ({100 * len(good) / len(some):.0f} %){share}", good
+    return Counted(len(some), good, bars, full)
 
 
 def cut(text: str) -> str:
@@ -90,21 +110,29 @@ def cut(text: str) -> str:
     return text.partition(BETWEEN)[0].strip("\n")
 
 
+def tunes_of(run: train.Run, params: Any, count: int, temperature: float, seed: int) -> list[str]:
+    """Tunes that a model writes. Raises ValueError where music21, which is to read them, is missing."""
+    tunes.imported()  # said before anything is done
+    new = written(run, params, run.task.encode(BEGIN), count, TUNE, temperature, seed)
+    return [cut(BEGIN + spelt(run.task.names, row)) for row in new.tolist()]
+
+
+def tunes_of_people(run: train.Run, count: int) -> list[str]:
+    """The first whole tunes of the test set."""
+    whole = spelt(run.task.names, np.asarray(run.task.text["test"]).tolist()).split(BETWEEN)
+    return [tune for tune in whole if tune.startswith("X:")][:count]
+
+
 def write_tunes(run: train.Run, params: Any, count: int, temperature: float, seed: int, into: Path) -> None:
     """Write, count and keep tunes."""
-    tunes.imported()  # said before anything is done
-    prompt = run.task.encode(BEGIN)
-    new = written(run, params, prompt, count, TUNE, temperature, seed)
-    made = [cut(BEGIN + spelt(run.task.names, row)) for row in new.tolist()]
-    real = spelt(run.task.names, np.asarray(run.task.text["test"]).tolist()).split(BETWEEN)
-    line, good = told("written", made)
-    print(line)
-    print(told("of the test set", [tune for tune in real if tune.startswith("X:")][:count])[0])
+    made = tunes_of(run, params, count, temperature, seed)
+    found = counted(made)
+    print(f"written: {found}\nof the test set: {counted(tunes_of_people(run, count))}")
     path = into / "tunes.abc"
     records.write_whole(path, (BETWEEN.join(made) + "\n").encode())
-    files = [path, *([tunes.play(good[0], into / "tune.mid")] if good else [])]
-    if good:
-        print(f"\n{good[0]}\n")
+    files = [path, *([tunes.play(found.good[0], into / "tune.mid")] if found.good else [])]
+    if found.good:
+        print(f"\n{found.good[0]}\n")
     print("wrote " + ", ".join(map(str, files)))
 
 

@@ -12,7 +12,7 @@ import pytest
 import models
 import train
 from configs import base
-from experiments import tunes, write
+from experiments import measures, tunes, write
 from tasks.characters import Characters
 from tasks.words import Words
 
@@ -102,10 +102,26 @@ def test_a_tune_can_be_played(tmp_path: Path):
 
 
 def test_shares_are_counted():
-    line, good = write.told("written", [TUNE, "hello", TUNE, "X:"])
-    assert line == "written: 2 of 4 tunes parse (50 %); of their 6 bars 67 % are full"
-    assert good == [TUNE, TUNE]
-    assert write.told("none", ["x"]) == ("none: 0 of 1 tunes parse (0 %)", [])
+    found = write.counted([TUNE, "hello", TUNE, "X:"])
+    assert str(found) == "2 of 4 tunes parse (50 %); of their 6 bars 67 % are full"
+    assert found.good == [TUNE, TUNE]
+    assert (found.parsed, found.filled) == (0.5, 4 / 6)
+    none = write.counted(["x"])
+    assert str(none) == "0 of 1 tunes parse (0 %)"
+    assert np.isnan(none.filled)
+
+
+def test_tunes_are_measured(monkeypatch: pytest.MonkeyPatch):
+    """Half of what is written is a tune of three bars, two of them full; the test set is four such bars, all full."""
+    names = "".join(sorted(set("\n" + TUNE)))
+    whole = TUNE.replace("CDE2|", "CDEF GABc|")
+    text = {subset: np.asarray([names.index(c) for c in f"{whole}\n\n{whole}"]) for subset in TEXT}
+    run = made("gru")[0]._replace(task=Characters(text, names, max_length=8))
+    rest = [names.index(c) for c in TUNE.removeprefix(write.BEGIN) + "\n\n"]
+    rows = np.asarray([rest, rest[::-1]] * (measures.SEQUENCES // 2))
+    monkeypatch.setattr(write, "written", lambda *_: rows)
+    found = measures.take(run, ["tunes that parse", "full bars", "full bars lost"], [(None, 0)])
+    assert found == [{"tunes that parse": 0.5, "full bars": 2 / 3, "full bars lost": 1 - 2 / 3}]
 
 
 def test_a_tune_ends_at_a_blank_line():
