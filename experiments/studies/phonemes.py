@@ -10,7 +10,7 @@ STUDY = Study(
     show="test",
     scales={
         "smoke": Scale((0,), changes={"training.steps": 50, "training.eval_every": 50}),
-        "quick": Scale((0, 1, 2), (1e-3, 3e-3, 1e-2), changes={"training.steps": 2000, "training.eval_every": 500}),
+        "quick": Scale((0, 1, 2), (1e-3, 3e-3, 1e-2), changes={"training.steps": 1200, "training.eval_every": 300}),
         "full": Scale(tuple(range(5)), (3e-4, 1e-3, 3e-3), changes={"training.steps": 20_000, "task.together": 8,
                       "task.counts": (1, 2, 3, 4, 6, 8), "model.width": 128}),
     },
