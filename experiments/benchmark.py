@@ -184,8 +184,8 @@ def measured(
     kept: Sequence[dict[str, Any]],
     quick: bool,
     here: tuple[str, ...],
-) -> Iterator[dict[str, Any]]:
-    """A row for every cell and library that is not among those `kept`."""
+) -> Iterator[list[dict[str, Any]]]:
+    """The rows, one a library, of every cell that is not among those `kept`."""
     workers: dict[str, Worker] = {}
     done = {row["key"] for row in kept}
     rates = {row["dtype"]: row for row in kept if row["section"] == "rates"}
@@ -195,7 +195,7 @@ def measured(
         first.close()
         row = {"section": "rates", "key": "", "dtype": dtype, "note": rate["machine"]}
         rates[dtype] = {**row, "products": rate["flops"], "bytes": rate["bytes"]}
-        yield rates[dtype]
+        yield [rates[dtype]]
     try:
         with display.Display("benchmark", len(cells)) as shown:
             for at, (section, cell, libraries) in enumerate(cells):
@@ -211,15 +211,16 @@ def measured(
                     workers.setdefault(library, Worker(library))
                 rounds = (3 if quick else 5) if section != "memory" else 2
                 found = timed(cell, wanted, workers, rounds)
+                options = " ".join(f"{name}={value}" for name, value in cell.options)
                 for row in found:
                     if "seconds" in row and "products" in row and row["library"].startswith("ours"):
                         whole, rate = found[0], rates[cell.dtype]  # what devices share is counted on one
                         least = max(whole["products"] / rate["products"], whole["bytes"] / rate["bytes"])
                         row["share"] = least / row["seconds"]
-                    options = " ".join(f"{name}={value}" for name, value in cell.options)
-                    yield {**row, **cell._asdict(), "options": options, "section": section, "key": named(section, cell)}
+                    row |= {**cell._asdict(), "options": options, "section": section, "key": named(section, cell)}
                     if "error" in row and "process ended" in row["error"]:
                         workers.pop(row["library"]).close()
+                yield found
     finally:
         for worker in workers.values():
             worker.close()
@@ -291,12 +292,13 @@ def run(args: Any, path: Path) -> list[dict[str, Any]]:
     whole = [("start", starts), ("replicas", replicas), *([("utilisation", utilisation)] if gpu else [])]
     whole = [] if args.beside else whole
     whole = [one for one in whole if one[0] in (args.only or SECTIONS) and one[0] not in done and not args.quick]
-    found = itertools.chain(measured(cells, kept, args.quick, here), *(more() for _, more in whole))
+    found = itertools.chain(measured(cells, kept, args.quick, here), (list(more()) for _, more in whole))
     with path.open("a") as file:
-        for row in found:
-            row = {name: row[name] for name in (*COLUMNS, "key") if name in row}
-            kept.append(row)
-            print(json.dumps(records.plain(row)), file=file, flush=True)
+        for rows in found:  # of one cell, written at once: a kill loses all of them or none
+            rows = [{name: row[name] for name in (*COLUMNS, "key") if name in row} for row in rows]
+            kept += rows
+            file.write("".join(json.dumps(records.plain(row)) + "\n" for row in rows))
+            file.flush()
     return kept
 
 
