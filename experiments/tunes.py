@@ -30,7 +30,7 @@ def heard(tune: str) -> Heard:
 
 
 def read(tune: str) -> Any:
-    """music21's score of a tune."""
+    """music21's score of one tune."""
     music21 = imported()
     lines = tune.splitlines()
     if missing := [field for field in FIELDS if not any(line.startswith(field) for line in lines)]:
@@ -38,9 +38,12 @@ def read(tune: str) -> Any:
     try:
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
-            return music21.converter.parse(tune, format="abc")
+            score = music21.converter.parse(tune, format="abc")
     except Exception as error:  # music21 raises nearly anything for what it did not foresee
         raise ValueError(f"music21 can't read it ({type(error).__name__}: {str(error)[:80]!r})") from None
+    if not isinstance(score, music21.stream.Score):
+        raise ValueError("it is more than one tune: a second field X: begins another")
+    return score
 
 
 def play(tune: str, path: Path) -> Path:

@@ -86,6 +86,7 @@ def test_what_is_heard_in_a_tune():
         ("hello", "it has no field X:"),
         (TUNE.replace("K:C\n", ""), "it has no field K:"),
         (TUNE.split("CDEF")[0], "it has no note"),
+        (TUNE + "\n" + TUNE.replace("X:1", "X:2"), "it is more than one tune: a second field X: begins another"),
         (TUNE + "##qq^^^^", r"music21 can't read it \(.*\)"),
     ],
 )
