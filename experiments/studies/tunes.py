@@ -4,6 +4,7 @@ from experiments.study import Scale, Study, above, below
 
 STUDY = Study(
     question="How many of the tunes that a model writes parse as ABC, and how many of their bars are full?",
+    row=14,
     fixed={"config": "irish"},
     vary={"mixer": ("lstm", "gru", "mingru", "attention")},
     measured=("tunes that parse", "full bars", "full bars lost"),
