@@ -2,7 +2,7 @@
 
   python -m experiments.run --study=applications --record     train it all again: half an hour on two cores
   python -m experiments.applications                          the table, from the record
-  python -m experiments.applications --write                  docs/applications.md and its picture, from the record
+  python -m experiments.applications --write                  docs/applications.md, its picture, README's table
 
 Language (characters of Shakespeare, of tunes and of Python's library, words of a Bible), biology (peptides, splice
 sites), vision (digits pixel by pixel, in order and permuted, and in patches) and translation (words to sounds, Greek
@@ -19,13 +19,14 @@ from absl import flags
 
 import command
 import records
-from experiments import charts, findings, judge, study
+from experiments import charts, findings, judge, report, study
 from experiments.charts import Dots
 from experiments.report import Table, markdown
 from experiments.runner import Line
 from experiments.statistics import format_interval
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "applications.md"
+README = Path(__file__).parents[1] / "README.md"
 NAME, SCALE = "applications", "quick"
 
 
@@ -92,12 +93,13 @@ def main() -> None:
     if not findings.record(NAME, SCALE).exists():
         raise ValueError("there is no record yet: python -m experiments.run --study=applications --record")
     lines = findings.recorded(NAME, study.load(NAME), SCALE)
+    found = table(lines)
     if args.write:
         records.write_whole(DOCUMENT, document(lines).encode())
         charts.save(pictures(lines), DOCUMENT.with_suffix(".svg"), columns=3)
-        print(f"wrote {DOCUMENT} and {DOCUMENT.with_suffix('.svg')}")
+        report.put(markdown(found.header, found.rows), README)
+        print(f"wrote {DOCUMENT}, {DOCUMENT.with_suffix('.svg')}, and the table in {README}")
         return
-    found = table(lines)
     print(f"{markdown(found.header, found.rows)}\n\n{found.note}")
 
 

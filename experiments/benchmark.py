@@ -4,7 +4,7 @@
   python -m experiments.benchmark                    all of it: half an hour; writes the record and its page
   python -m experiments.benchmark --only=step,token  some of it
   python -m experiments.benchmark --table            the tables from the record, nothing run
-  python -m experiments.benchmark --write            docs/benchmark.md and its picture from the records, nothing run
+  python -m experiments.benchmark --write            docs/benchmark.md, its picture, README's table: from the records
 
 Two bare layers of a mixer, width 128 and batch 32 unless said otherwise, against flax.linen, flax.nnx and PyTorch
 (pip install -e '.[peers]'; without it those lines are missing), each in a process of its own. First all of them are
@@ -46,7 +46,7 @@ import command
 import display
 import models
 import records
-from experiments import benchmark_page, charts
+from experiments import benchmark_page, charts, report
 from experiments.comparison import RECORDS
 from experiments.peers import KNOWN, Cell, has
 from experiments.together import timed as seconds_of
@@ -315,8 +315,11 @@ def main() -> None:
             {p.stem: records.read_csv(p) for p in sorted(RECORDS.glob("benchmark*.csv"), key=lambda p: p.stem)}
         )
         records.write_whole(DOCUMENT, written.encode())
-        charts.save(list(benchmark_page.curves(records.read_csv(record))), DOCUMENT.with_suffix(".svg"), columns=4)
-        print(f"wrote {DOCUMENT} and {DOCUMENT.with_suffix('.svg')}")
+        table = records.read_csv(RECORDS / "benchmark.csv")
+        charts.save(list(benchmark_page.curves(table)), DOCUMENT.with_suffix(".svg"), columns=4)
+        shown = benchmark_page.summary(table)
+        report.put(report.markdown(shown.header, shown.rows), ROOT / "README.md")
+        print(f"wrote {DOCUMENT}, {DOCUMENT.with_suffix('.svg')}, and the table in {ROOT / 'README.md'}")
         return
     workdir = Path(args.workdir)
     workdir.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """The claims of the lecture notes, each with the verdict of its studies' records in this repository.
 
   python -m experiments.claims           the table in Markdown, from experiments/records/studies/; nothing is run
-  python -m experiments.claims --write   docs/claims.md, with the evidence, and docs/claims.svg, too
+  python -m experiments.claims --write   docs/claims.md, with the evidence, docs/claims.svg and README's table, too
 
 A record is made by `python -m experiments.run --study=NAME --record`.
 """
@@ -21,6 +21,7 @@ from experiments.runner import Line
 from experiments.study import Study
 
 DOCS = Path(__file__).parents[1] / "docs"
+README = Path(__file__).parents[1] / "README.md"
 NOTES = {
     1: "A network of straight lines stays one; with non-linear activations, depth draws anything",
     2: "An RNN's encoding is a bottleneck",
@@ -103,9 +104,10 @@ def main() -> None:
     if args.write:
         records.write_whole(DOCS / "claims.md", document(some).encode())
         charts.save(pictures(some), DOCS / "claims.svg", columns=3)
-        print(f"wrote {DOCS / 'claims.md'}, {DOCS / 'claims.svg'}")
+        report.put(table(some), README)
+        print(f"wrote {DOCS / 'claims.md'}, {DOCS / 'claims.svg'}, and the table in {README}")
 
 
 if __name__ == "__main__":
-    flags.DEFINE_bool("write", False, "Write docs/claims.md and docs/claims.svg too.")
+    flags.DEFINE_bool("write", False, "Write docs/claims.md, docs/claims.svg and README's table too.")
     command.run(main)

@@ -43,6 +43,16 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
 
 
+def put(table: str, page: Path) -> None:
+    """Set a Markdown table in a page in place of the one with its header. Raises ValueError where there is none."""
+    text = page.read_text("utf-8")
+    header = table.partition("\n")[0]
+    old = re.search(rf"^{re.escape(header)}\n(\|.*\n)*", text, re.M)
+    if not old:
+        raise ValueError(f"{page} has no table {header}")
+    records.write_whole(page, f"{text[: old.start()]}{table}\n{text[old.end() :]}".encode())
+
+
 def columns(table: Table) -> str:
     """A table for the terminal, its columns set under each other."""
     widths = [max(len(row[i]) for row in (table.header, *table.rows)) for i in range(len(table.header))]

@@ -6,7 +6,7 @@
   python -m experiments.reproduce --result=counting --models=gated_delta   another mixer beside those of the paper
   python -m experiments.reproduce --result=counting --again    with other seeds: does the verdict stand?
   python -m experiments.reproduce --all --record               every one, and its record written
-  python -m experiments.reproduce --write                      docs/reproduce.md and its picture, from the records
+  python -m experiments.reproduce --write                      docs/reproduce.md, its picture, README's table
 
 A result is a study in experiments/studies/, whose claims were written before it was run, and a table of published
 numbers in experiments/published/, each with where it stands and how sure it is:
@@ -40,6 +40,7 @@ from experiments.statistics import format_interval
 from experiments.study import Labels, Scale, Study, told
 
 DOCS = Path(__file__).parents[1] / "docs"
+README = Path(__file__).parents[1] / "README.md"
 PUBLISHED = Path(__file__).parent / "published"
 RESULTS = ("slots", "queries", "automata", "phrases", "parallel", "strings", "induction", "memory", "flip_flop",
            "selection", "counting", "permutations")  # fmt: skip
@@ -302,7 +303,10 @@ def write(some: Sequence[Found]) -> None:
         ],
         command="python -m experiments.reproduce --write",
     )  # fmt: skip
-    print(f"wrote {DOCS / 'reproduce.md'}, {DOCS / 'reproduce.svg'}, {report.write(page, 'runs/reproduce.html')}")
+    shown = short(some)
+    report.put(markdown(shown.header, shown.rows), README)
+    files = [DOCS / "reproduce.md", DOCS / "reproduce.svg", report.write(page, "runs/reproduce.html")]
+    print(f"wrote {', '.join(map(str, files))}, and the table in {README}")
 
 
 def main() -> None:

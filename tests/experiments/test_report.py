@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments.charts import DARK, MODELS, OTHERS, Chart, Dots, Series, figure, save, styles
-from experiments.report import Report, Section, Table, Verdict, write
+from experiments.report import Report, Section, Table, Verdict, markdown, put, write
 
 INJECTED = "<script>alert(1)</script> & \"$x_1\" 'µ'"
 NAMES = [*MODELS, "mamba"]
@@ -233,3 +233,14 @@ def test_save(kind, tmp_path):
     start = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}
     assert one.startswith(start[kind])
     save(charts[0], tmp_path / f"alone.{kind}")
+
+
+def test_a_table_is_put_in_place_of_the_old_one(tmp_path):
+    page = tmp_path / "page.md"
+    other = markdown(["a", "b"], [["5", "6"]])
+    page.write_text(f"# Page\n\n{markdown(['a (x)', 'b'], [['1', '2'], ['3', '4']])}\n\nText.\n\n{other}\n")
+    new = markdown(["a (x)", "b"], [["7", "8"]])
+    put(new, page)
+    assert page.read_text() == f"# Page\n\n{new}\n\nText.\n\n{other}\n"
+    with pytest.raises(ValueError, match=r"page\.md has no table \| c \|$"):
+        put(markdown(["c"], []), page)
