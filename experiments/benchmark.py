@@ -36,7 +36,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,11 +143,8 @@ def same(a: dict[str, Any], b: dict[str, Any], cell: Cell) -> bool:
     return all(abs(x - y) <= near * max(abs(x), 1e-3) for x, y in zip(ours, theirs, strict=True))
 
 
-def timed(cell: Cell, libraries: Sequence[str], workers: dict[str, Worker], rounds: int) -> list[dict[str, Any]]:
-    """One row a library: made, held against the first one's outcome, and timed in turn with the others.
-
-    A ratio is to the fastest of ours.
-    """
+def made(cell: Cell, libraries: Sequence[str], workers: dict[str, Worker]) -> dict[str, dict[str, Any]]:
+    """A row a library: the cell with the first one's weights, and a note where the outcome is not the first one's."""
     rows: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for library in libraries:
@@ -158,16 +155,34 @@ def timed(cell: Cell, libraries: Sequence[str], workers: dict[str, Worker], roun
     for row in rows.values():
         if "outcome" in row and "outcome" in ours and not same(ours, row, cell):
             row["note"] = f"gives {row['outcome'][-1]:.6g} where {libraries[0]} gives {ours['outcome'][-1]:.6g}"
-    going = [library for library, row in rows.items() if not row["note"]]
-    times: dict[str, list[float]] = {library: [] for library in going}
-    calls, warm = {}, {}
-    for library in going:
-        workers[library].ask(calls=1, warm=False)
-        one = workers[library].ask(calls=1, warm=False)["seconds"] * rows[library]["per_call"]
-        calls[library], warm[library] = max(1, round(SAMPLE / one)), one < 0.3
-    for _ in range(rounds):
+    return rows
+
+
+def timed(
+    cell: Cell, libraries: Sequence[str], processes: Iterable[dict[str, Worker]], rounds: int
+) -> list[dict[str, Any]]:
+    """One row a library: made, and timed in turn with the others, for so many rounds in each of these sets of
+    processes.
+
+    A ratio is to the fastest of ours.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    times: dict[str, list[float]] = {}
+    for workers in processes:
+        for library, row in made(cell, libraries, workers).items():
+            if library not in rows or row["note"]:  # what stands in a row is of the first, which compiles
+                rows[library] = row
+        going = [library for library, row in rows.items() if not row["note"]]
+        calls, warm = {}, {}
         for library in going:
-            times[library].append(workers[library].ask(calls=calls[library], warm=warm[library])["seconds"])
+            workers[library].ask(calls=1, warm=False)
+            one = workers[library].ask(calls=1, warm=False)["seconds"] * rows[library]["per_call"]
+            calls[library], warm[library] = max(1, round(SAMPLE / one)), one < 0.3
+        for _ in range(rounds):
+            for library in going:
+                found = workers[library].ask(calls=calls[library], warm=warm[library])
+                times.setdefault(library, []).append(found["seconds"])
+    going = [library for library, row in rows.items() if not row["note"]]
     for library in going:
         low, middle, high = spread.quantiles(times[library], n=4, method="inclusive")
         rows[library] |= {"seconds": middle, "low": low, "high": high}
@@ -179,11 +194,23 @@ def timed(cell: Cell, libraries: Sequence[str], workers: dict[str, Worker], roun
     return list(rows.values())
 
 
+def started(libraries: Sequence[str], times: int) -> Iterator[dict[str, Worker]]:
+    """So many times processes of their own for these libraries, closed after use."""
+    for _ in range(times):
+        workers = {library: Worker(library) for library in libraries}
+        try:
+            yield workers
+        finally:
+            for worker in workers.values():
+                worker.close()
+
+
 def measured(
     cells: Sequence[tuple[str, Cell, tuple[str, ...]]],
     kept: Sequence[dict[str, Any]],
     quick: bool,
     here: tuple[str, ...],
+    processes: int = 1,
 ) -> Iterator[list[dict[str, Any]]]:
     """The rows, one a library, of every cell that is not among those `kept`."""
     workers: dict[str, Worker] = {}
@@ -203,14 +230,14 @@ def measured(
                 if named(section, cell) in done:
                     continue
                 wanted = [library for library in libraries if library in here and has(library, cell.mixer)]
-                if section == "memory":  # a process of its own, whose peak is this cell's
-                    for worker in workers.values():
-                        worker.close()
-                    workers = {}
-                for library in wanted:
-                    workers.setdefault(library, Worker(library))
                 rounds = (3 if quick else 5) if section != "memory" else 2
-                found = timed(cell, wanted, workers, rounds)
+                several = processes if {"ours", "torch"} <= set(libraries) else 1
+                if section == "memory" or several > 1:  # processes whose peak is this cell's; whose luck is evened out
+                    found = timed(cell, wanted, started(wanted, several), rounds)
+                else:
+                    for library in wanted:
+                        workers.setdefault(library, Worker(library))
+                    found = timed(cell, wanted, [workers], rounds)
                 options = " ".join(f"{name}={value}" for name, value in cell.options)
                 for row in found:
                     if "seconds" in row and "products" in row and row["library"].startswith("ours"):
@@ -218,7 +245,7 @@ def measured(
                         least = max(whole["products"] / rate["products"], whole["bytes"] / rate["bytes"])
                         row["share"] = least / row["seconds"]
                     row |= {**cell._asdict(), "options": options, "section": section, "key": named(section, cell)}
-                    if "error" in row and "process ended" in row["error"]:
+                    if "error" in row and "process ended" in row["error"] and row["library"] in workers:
                         workers.pop(row["library"]).close()
                 yield found
     finally:
@@ -292,7 +319,9 @@ def run(args: Any, path: Path) -> list[dict[str, Any]]:
     whole = [("start", starts), ("replicas", replicas), *([("utilisation", utilisation)] if gpu else [])]
     whole = [] if args.beside else whole
     whole = [one for one in whole if one[0] in (args.only or SECTIONS) and one[0] not in done and not args.quick]
-    found = itertools.chain(measured(cells, kept, args.quick, here), (list(more()) for _, more in whole))
+    found = itertools.chain(
+        measured(cells, kept, args.quick, here, args.processes), (list(more()) for _, more in whole)
+    )
     with path.open("a") as file:
         for rows in found:  # of one cell, written at once: a kill loses all of them or none
             rows = [{name: row[name] for name in (*COLUMNS, "key") if name in row} for row in rows]
@@ -345,6 +374,10 @@ if __name__ == "__main__":
     flags.DEFINE_bool("quick", False, "Five mixers, in about five minutes.")
     flags.DEFINE_bool("gpu", False, "Cells for a GPU: attention in bfloat16, through cuDNN.")
     flags.DEFINE_bool("beside", False, "Only what is timed beside other libraries.")
+    flags.DEFINE_integer(
+        "processes", 1, "How many processes of each library what is timed beside others is timed in, one after the "
+        "other: some run it faster than others, all through. A median is over all.", lower_bound=1,
+    )  # fmt: skip
     flags.DEFINE_bool("table", False, "Print the tables from the record, and run nothing.")
     flags.DEFINE_bool("write", False, "Write docs/benchmark.md and its picture from the records, and run nothing.")
     flags.DEFINE_list("only", [], f"Some of {', '.join(SECTIONS)}.")

@@ -33,7 +33,7 @@ def test_rows_are_timed_held_together_and_found_again(tmp_path: Path, monkeypatc
     monkeypatch.setattr(benchmark, "SAMPLE", 0.001)
     monkeypatch.setattr(benchmark, "plan", lambda *_: SMALL)
     monkeypatch.setattr(benchmark.display, "EVERY", math.inf)
-    args: Any = SimpleNamespace(only=["step"], quick=True, gpu=False, beside=False)
+    args: Any = SimpleNamespace(only=["step"], quick=True, gpu=False, beside=False, processes=1)
     rows = benchmark.run(args, tmp_path / "rows.jsonl")
     rates, ours, linen = rows
     assert rates["section"] == "rates"
@@ -58,13 +58,26 @@ def test_a_library_that_gives_something_else_is_not_timed():
 
     answers = {"ours": [1.0, 0.9], "torch": [1.0, 0.91], "linen": [1.01, 0.91], "nnx": [1.0002, 0.9001]}
     workers: Any = {name: Answers(outcome=outcome) for name, outcome in answers.items()}
-    ours, torch, linen, nnx = benchmark.timed(SMALL[0][1], tuple(answers), workers, 3)
+    ours, torch, linen, nnx = benchmark.timed(SMALL[0][1], tuple(answers), [workers], 3)
     assert torch["note"] == linen["note"] == "gives 0.91 where ours gives 0.9"
     assert "seconds" not in torch
     assert ours["seconds"] == nnx["seconds"] == 0.2
     token = SMALL[0][1]._replace(what="token")
-    assert [row["note"] for row in benchmark.timed(token, ("ours", "nnx"), workers, 3)] == ["", ""]
-    assert benchmark.timed(token, ("ours", "torch"), workers, 3)[1]["note"]
+    assert [row["note"] for row in benchmark.timed(token, ("ours", "nnx"), [workers], 3)] == ["", ""]
+    assert benchmark.timed(token, ("ours", "torch"), [workers], 3)[1]["note"]
+
+
+def test_a_median_is_over_all_processes():
+    """Of three sets one runs ours in twice the time: the median does not see it."""
+
+    class Answers(SimpleNamespace):
+        def ask(self, **question: Any) -> dict[str, Any]:
+            return {"outcome": [1.0, 0.9], "per_call": 1} if "cell" in question else {"seconds": self.seconds}
+
+    sets: Any = [{"ours": Answers(seconds=ours), "linen": Answers(seconds=0.3)} for ours in (0.1, 0.2, 0.1)]
+    ours, linen = benchmark.timed(SMALL[0][1], ("ours", "linen"), sets, 3)
+    assert (ours["seconds"], linen["seconds"]) == (0.1, 0.3)
+    assert (linen["ratio_low"], linen["ratio"], linen["ratio_high"]) == pytest.approx((1.5, 3, 3))
 
 
 def row(mixer: str, length: int, seconds: float, **more: Any) -> dict[str, str]:
