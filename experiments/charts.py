@@ -119,7 +119,7 @@ def keep(draw: Callable[[], "Figure"], path: str | Path) -> Path:
     undated: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
     file = io.BytesIO()
     with mpl.rc_context(_settings(Path(path).stem)):
-        draw().savefig(file, format=kind, dpi=200, metadata=undated)
+        draw().savefig(file, format=kind, dpi=200, bbox_inches="tight", metadata=undated)  # labels stick out
     data = file.getvalue()
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     records.write_whole(Path(path), _plain_fonts(data.decode()).encode() if kind == "svg" else data)

@@ -5,6 +5,7 @@ from experiments.study import Scale, Study, above, near
 BRIDGES = {"one vector": {"model.bridge": "vector"}, "attention": {"model.bridge": "additive"}}
 STUDY = Study(
     question="How many words at once can an encoder hand over as one vector?",
+    row=2,
     fixed={"config": "phonemes", "task.together": 3, "task.counts": (1, 2, 3), "training.shortest": 20},
     vary={"bridge": BRIDGES},
     show="test",
