@@ -1,7 +1,7 @@
 """Twelve published results on recurrence and attention: what was published, and what comes out here.
 
   python -m experiments.reproduce                              all twelve, from the records in the repository
-  python -m experiments.reproduce --result=counting            one of them again, in ten minutes at most on two cores
+  python -m experiments.reproduce --result=counting            one of them again, in some ten minutes on two cores
   python -m experiments.reproduce --result=counting --scale=standard       more seeds and steps: hours; full: a GPU
   python -m experiments.reproduce --result=counting --models=gated_delta   another mixer beside those of the paper
   python -m experiments.reproduce --result=counting --again    with other seeds: does the verdict stand?
