@@ -233,6 +233,9 @@ def measured(
                 rounds = (3 if quick else 5) if section != "memory" else 2
                 several = processes if {"ours", "torch"} <= set(libraries) else 1
                 if section == "memory" or several > 1:  # processes whose peak is this cell's; whose luck is evened out
+                    for worker in workers.values():  # their memory is for others now
+                        worker.close()
+                    workers = {}
                     found = timed(cell, wanted, started(wanted, several), rounds)
                 else:
                     for library in wanted:
