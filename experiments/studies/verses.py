@@ -1,6 +1,8 @@
 """Attention scored against people: Greek to English verses whose word alignments were made by hand.
 
 The bridge from encoder to decoder is additive attention (Bahdanau et al.) for recurrences, scaled dots for attention.
+Tried beside: a GRU for 6,000 steps at 3e-3, three seeds. The validation set is best after 2,000 of them, and the
+alignment error there is 0.733 to 0.747, still not below the diagonal's 0.710: there are too few verses.
 """
 
 from experiments.study import Scale, Study, above
