@@ -163,6 +163,8 @@ def beside(rows: list[Row], section: str, batch: int) -> Table:
     header += ["our faster, of the roofline"]
     title = "A training step beside other libraries" if section == "step" else "One more token, batch 1"
     note = f"Width 128, batch {batch}, two layers. Ratios are to ours, medians of pairs timed in turn, with quartiles."
+    if any(float(r["share"] or 0) > 1 for r in some):
+        note += " Above 100 % of the roofline is what stays in the processor's cache; its rate of bytes is memory's."
     return Table(title, header, body, note)
 
 
