@@ -26,7 +26,6 @@ from experiments.runner import Line
 from experiments.statistics import format_interval
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "applications.md"
-README = Path(__file__).parents[1] / "README.md"
 NAME, SCALE = "applications", "quick"
 
 
@@ -97,8 +96,8 @@ def main() -> None:
     if args.write:
         records.write_whole(DOCUMENT, document(lines).encode())
         charts.save(pictures(lines), DOCUMENT.with_suffix(".svg"), columns=3)
-        report.put(markdown(found.header, found.rows), README)
-        print(f"wrote {DOCUMENT}, {DOCUMENT.with_suffix('.svg')}, and the table in {README}")
+        report.put(markdown(found.header, found.rows))
+        print(f"wrote {DOCUMENT}, {DOCUMENT.with_suffix('.svg')}, and the table in {report.README}")
         return
     print(f"{markdown(found.header, found.rows)}\n\n{found.note}")
 

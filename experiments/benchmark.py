@@ -201,8 +201,13 @@ def started(libraries: Sequence[str], times: int) -> Iterator[dict[str, Worker]]
         try:
             yield workers
         finally:
-            for worker in workers.values():
-                worker.close()
+            close(workers)
+
+
+def close(workers: dict[str, Worker]) -> None:
+    for worker in workers.values():
+        worker.close()
+    workers.clear()
 
 
 def measured(
@@ -233,9 +238,7 @@ def measured(
                 rounds = (3 if quick else 5) if section != "memory" else 2
                 several = processes if {"ours", "torch"} <= set(libraries) else 1
                 if section == "memory" or several > 1:  # processes whose peak is this cell's; whose luck is evened out
-                    for worker in workers.values():  # their memory is for others now
-                        worker.close()
-                    workers = {}
+                    close(workers)  # their memory is for others now
                     found = timed(cell, wanted, started(wanted, several), rounds)
                 else:
                     for library in wanted:
@@ -252,8 +255,7 @@ def measured(
                         workers.pop(row["library"]).close()
                 yield found
     finally:
-        for worker in workers.values():
-            worker.close()
+        close(workers)
 
 
 def named(section: str, cell: Cell) -> str:
@@ -350,8 +352,8 @@ def main() -> None:
         table = records.read_csv(RECORDS / "benchmark.csv")
         charts.save(list(benchmark_page.curves(table)), DOCUMENT.with_suffix(".svg"), columns=4)
         shown = benchmark_page.summary(table)
-        report.put(report.markdown(shown.header, shown.rows), ROOT / "README.md")
-        print(f"wrote {DOCUMENT}, {DOCUMENT.with_suffix('.svg')}, and the table in {ROOT / 'README.md'}")
+        report.put(report.markdown(shown.header, shown.rows))
+        print(f"wrote {DOCUMENT}, {DOCUMENT.with_suffix('.svg')}, and the table in {report.README}")
         return
     workdir = Path(args.workdir)
     workdir.mkdir(parents=True, exist_ok=True)

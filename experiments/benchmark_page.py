@@ -145,7 +145,7 @@ def beside(rows: list[Row], section: str, batch: int) -> Table:
     some = [r for r in of(rows, section, width=128, batch=batch) if r["mixer"]]
     cells = dict.fromkeys((r["mixer"], r["length"]) for r in some if not r["library"].startswith("ours"))
     cells |= dict.fromkeys((r["mixer"], r["length"]) for r in some) if section == "token" else {}
-    body = []
+    body, shares = [], []
     for mixer, length in cells:
         mine = {r["library"]: r for r in reversed(some) if (r["mixer"], r["length"]) == (mixer, length)}
         own = [mine[name] for name in ("ours", "ours-shared", "ours-loop") if name in mine and mine[name]["seconds"]]
@@ -156,14 +156,15 @@ def beside(rows: list[Row], section: str, batch: int) -> Table:
             line.append("–" if row is None else f"{ms(row)}, {ratio(row)}" if row["ratio"] else ms(row))
         torch = [float(mine[n]["ratio"]) for n in OTHERS[:2] if n in mine and mine[n]["ratio"]]
         line += [f"{min(torch):.2f} ×" if torch else "–"]
-        line += [f"{100 * float(best['share']):.0f} %" if best.get("share") else "–"]
+        shares.append(best["share"])
+        line += [f"{100 * float(best['share']):.0f} %" if best["share"] else "–"]
         body.append(line)
     header = ["mixer", "length" if section == "step" else "context", *ours_of(section)]
     header += [*(OTHERS if section == "step" else OTHERS[:2]), "PyTorch's faster / our faster"]
     header += ["our faster, of the roofline"]
     title = "A training step beside other libraries" if section == "step" else "One more token, batch 1"
     note = f"Width 128, batch {batch}, two layers. Ratios are to ours, medians of pairs timed in turn, with quartiles."
-    if any(float(r["share"] or 0) > 1 for r in some):
+    if any(float(share) > 1 for share in shares if share):
         note += " Above 100 % of the roofline is what stays in the processor's cache; its rate of bytes is memory's."
     return Table(title, header, body, note)
 

@@ -21,7 +21,6 @@ from experiments.runner import Line
 from experiments.study import Study
 
 DOCS = Path(__file__).parents[1] / "docs"
-README = Path(__file__).parents[1] / "README.md"
 NOTES = {
     1: "A network of straight lines stays one; with non-linear activations, depth draws anything",
     2: "An RNN's encoding is a bottleneck",
@@ -104,8 +103,8 @@ def main() -> None:
     if args.write:
         records.write_whole(DOCS / "claims.md", document(some).encode())
         charts.save(pictures(some), DOCS / "claims.svg", columns=3)
-        report.put(table(some), README)
-        print(f"wrote {DOCS / 'claims.md'}, {DOCS / 'claims.svg'}, and the table in {README}")
+        report.put(table(some))
+        print(f"wrote {DOCS / 'claims.md'}, {DOCS / 'claims.svg'}, and the table in {report.README}")
 
 
 if __name__ == "__main__":

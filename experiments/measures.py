@@ -328,8 +328,8 @@ def full_bars(run: train.Run) -> Callable[[Any, int], Found]:
 
 def full_bars_lost(run: train.Run) -> Callable[[Any, int], Found]:
     """By how much that is below the share in as many tunes of the test set."""
-    people = write.counted(write.tunes_of_people(run, SEQUENCES)).filled
-    return lambda params, seed: people - tunes(run, params, seed).filled
+    people, filled = write.counted(write.tunes_of_people(run, SEQUENCES)).filled, full_bars(run)
+    return lambda params, seed: people - filled(params, seed)  # pyright: ignore[reportOperatorIssue]
 
 
 def tunes(run: train.Run, params: Any, seed: int) -> write.Counted:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import records
 from experiments.charts import DARK, MODELS, Chart, Dots, inline, names, styles
 
+README = Path(__file__).parents[1] / "README.md"
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 VERDICTS = {"reproduced": "✓", "trend only": "≈", "not reproduced": "✗", "proxy": "◇", "not run": "–"}
 
@@ -43,7 +44,7 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
 
 
-def put(table: str, page: Path) -> None:
+def put(table: str, page: Path = README) -> None:
     """Set a Markdown table in a page in place of the one with its header. Raises ValueError where there is none."""
     text = page.read_text("utf-8")
     header = table.partition("\n")[0]

@@ -40,7 +40,6 @@ from experiments.statistics import format_interval
 from experiments.study import Labels, Scale, Study, told
 
 DOCS = Path(__file__).parents[1] / "docs"
-README = Path(__file__).parents[1] / "README.md"
 PUBLISHED = Path(__file__).parent / "published"
 RESULTS = ("slots", "queries", "automata", "phrases", "parallel", "strings", "induction", "memory", "flip_flop",
            "selection", "counting", "permutations")  # fmt: skip
@@ -304,9 +303,9 @@ def write(some: Sequence[Found]) -> None:
         command="python -m experiments.reproduce --write",
     )  # fmt: skip
     shown = short(some)
-    report.put(markdown(shown.header, shown.rows), README)
+    report.put(markdown(shown.header, shown.rows))
     files = [DOCS / "reproduce.md", DOCS / "reproduce.svg", report.write(page, "runs/reproduce.html")]
-    print(f"wrote {', '.join(map(str, files))}, and the table in {README}")
+    print(f"wrote {', '.join(map(str, files))}, and the table in {report.README}")
 
 
 def main() -> None:
@@ -335,7 +334,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("result", None, f"Which one: {', '.join(RESULTS)}.")
     flags.DEFINE_string("scale", "quick", "smoke, quick, standard or full: how many seeds, rates and steps.")
     flags.DEFINE_list("models", [], "Mixers to be run beside those of the paper.")
-    flags.DEFINE_bool("again", False, "With other seeds.")
+    flags.DEFINE_bool("again", False, "With other seeds, at the learning rates chosen before.")
     flags.DEFINE_bool("all", False, "Every result, one after the other, and the page.")
     flags.DEFINE_bool("record", False, "Write the record in experiments/records/studies/ too.")
     flags.DEFINE_bool("write", False, "Write the page and docs/reproduce.md with its picture, and run nothing.")

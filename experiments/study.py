@@ -24,6 +24,14 @@ SLOPE = "slope of "  # before the name of a curve: its exponent, fitted to a pow
 Labels = dict[str, Any]  # axis → label: which setting
 Changes = Mapping[str, Any]  # field of a config → value
 
+BARE: Changes = {  # a mixer with nothing around it, as in papers older than the skeleton
+    "model.norm": "none",
+    "model.residual": False,
+    "model.final_norm": False,
+    "model.feedforward": 0.0,
+    "optimizer.weight_decay": 0.0,
+}
+
 
 class Claim(NamedTuple):
     """`left` − `right` ≥ `margin`, of the mean of `metric`; or, with `within`, |left − right| ≤ `within`.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.batch import Batch, Split, accuracy, check_rows, cross_entropy
+from tasks.batch import Batch, Split, accuracy, check_rows, cross_entropy, distinct
 
 EXAMPLES = 512  # the most in an evaluation
 
@@ -105,10 +105,11 @@ class ParallelText:
         pairs, most = self.sources[subset].shape[0], max_length // self.pair
         if not most:
             raise ValueError(f"max_length={max_length}: a pair takes {self.pair} steps, so give that or more")
-        check_rows(batch, pairs, f"{subset} pairs")
+        what = f"{subset} pairs"
         if most == 1:
-            rows = jax.random.permutation(key, pairs)[:batch, None]
+            rows = distinct(key, batch, pairs, what)[:, None]
         else:
+            check_rows(batch, pairs, what)
             rows = jax.random.randint(key, (batch, most), 0, pairs)
         return self.rows(rows, max_length, length // self.pair, subset)
 

@@ -7,11 +7,10 @@ so that these can't choose. The rows "skeleton" are the same cells in the common
 Tried before: 32,000 strings, with weight decay: no LSTM and no GRU was right at n = 200.
 """
 
-from experiments.study import Scale, Study, above, below
+from experiments.study import BARE, Scale, Study, above, below
 
-BARE = {"model.norm": "none", "model.residual": False, "model.final_norm": False, "model.feedforward": 0.0}
-BARE |= {"model.width": 10, "model.inner": 10, "optimizer.weight_decay": 0.0}
-MODELS = {name: {"mixer": name, **BARE} for name in ("lstm", "gru", "mingru")}
+TEN = {"model.width": 10, "model.inner": 10, **BARE}
+MODELS = {name: {"mixer": name, **TEN} for name in ("lstm", "gru", "mingru")}
 MODELS |= {f"{name}, skeleton": {"mixer": name, "model.width": 16} for name in ("lstm", "gru")}
 RATES = {f"rate {rate}": {"optimizer.learning_rate": rate} for rate in (0.003, 0.01, 0.03)}
 STEPS = {"training.steps": 5000, "training.batch": 32, "training.eval_every": 1000}

@@ -51,11 +51,16 @@ def test_rows_are_timed_held_together_and_found_again(tmp_path: Path, monkeypatc
     assert [json.loads(line) for line in lines] == records.plain(rows)
 
 
-def test_a_library_that_gives_something_else_is_not_timed():
-    class Answers(SimpleNamespace):
-        def ask(self, **question: Any) -> dict[str, Any]:
-            return {"outcome": self.outcome, "per_call": 1} if "cell" in question else {"seconds": 0.2}
+class Answers(SimpleNamespace):
+    """A worker whose outcome and times are given."""
 
+    outcome, seconds = (1.0, 0.9), 0.2
+
+    def ask(self, **question: Any) -> dict[str, Any]:
+        return {"outcome": self.outcome, "per_call": 1} if "cell" in question else {"seconds": self.seconds}
+
+
+def test_a_library_that_gives_something_else_is_not_timed():
     answers = {"ours": [1.0, 0.9], "torch": [1.0, 0.91], "linen": [1.01, 0.91], "nnx": [1.0002, 0.9001]}
     workers: Any = {name: Answers(outcome=outcome) for name, outcome in answers.items()}
     ours, torch, linen, nnx = benchmark.timed(SMALL[0][1], tuple(answers), [workers], 3)
@@ -69,11 +74,6 @@ def test_a_library_that_gives_something_else_is_not_timed():
 
 def test_a_median_is_over_all_processes():
     """Of three sets one runs ours in twice the time: the median does not see it."""
-
-    class Answers(SimpleNamespace):
-        def ask(self, **question: Any) -> dict[str, Any]:
-            return {"outcome": [1.0, 0.9], "per_call": 1} if "cell" in question else {"seconds": self.seconds}
-
     sets: Any = [{"ours": Answers(seconds=ours), "linen": Answers(seconds=0.3)} for ours in (0.1, 0.2, 0.1)]
     ours, linen = benchmark.timed(SMALL[0][1], ("ours", "linen"), sets, 3)
     assert (ours["seconds"], linen["seconds"]) == (0.1, 0.3)
