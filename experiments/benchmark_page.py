@@ -60,10 +60,16 @@ def document(found: dict[str, list[Row]]) -> str:
         if name.endswith(AGAIN):
             continue
         parts += [f"## From `experiments/records/{name}.csv`"]
+        parts += [f"{section}, {mixer}: {note}." for section, mixer, note in noted(rows)]
         parts += [f"### {rendered(table)}" for table in tables(rows) if table.rows]
         if again := found.get(name + AGAIN):
             parts += [f"### {rendered(agreement(rows, again))}"]
     return "\n\n".join(parts) + "\n"
+
+
+def noted(rows: list[Row]) -> Iterable[tuple[str, str, str]]:
+    """What is said of rows that were timed all the same."""
+    return dict.fromkeys((r["section"], r["mixer"], r["note"]) for r in rows if r["seconds"] and r["note"])
 
 
 def agreement(rows: list[Row], again: list[Row]) -> Table:
@@ -221,7 +227,9 @@ def crossings(rows: list[Row]) -> Table:
             for n in lengths
             if ("attention", n) in by and (mixer, n) in by
         ]
-        told = "faster at all" if gaps and gaps[0][1] > 0 else "slower at all"
+        if not gaps:
+            continue
+        told = "faster at all" if gaps[0][1] > 0 else "slower at all"
         for (a, x), (b, y) in itertools.pairwise(gaps):
             if x <= 0 < y:
                 at = math.exp(math.log(a) + (math.log(b) - math.log(a)) * -x / (y - x))

@@ -134,7 +134,8 @@ def in_jax(cell: Cell, weights: Any, layer: Callable, state: Any, how: str = "")
     took = time.perf_counter() - begun
     products, others = cost.work(step, first)
     found = {
-        "compile_seconds": took, "products": products, "others": others, "bytes": cost.traffic(step, first),
+        "compile_seconds": took, "products": products, "others": others,
+        "bytes": cost.traffic(step, first, ends=cell.what != "token"),  # what a token leaves stays where it is
         "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes, "parameters": cost.parameters(weights),
         "device": jax.devices()[0].device_kind,
     }  # fmt: skip

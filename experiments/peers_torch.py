@@ -68,16 +68,19 @@ def make(cell: Cell, weights: Any, compiled: bool) -> Made:
             parameter.copy_(torch.tensor(np.array(value, np.float32)))
 
     made = Recurrent if recurrent else Attention
-    layers: Any = nn.ModuleList([made(w) for w in weights]).to(device, dtype)
+    layers: Any = nn.ModuleList([made(w) for w in weights]).to(device)
     x, target = (torch.tensor(a.swapaxes(0, 1) if recurrent else a).to(device) for a in data(cell))
     x = x.to(dtype).contiguous()
+    # Products in bfloat16, parameters in float32, as ours: bfloat16 would round most of an update away.
+    mixed = torch.autocast(device, dtype, enabled=cell.dtype != "float32")
 
     if cell.what == "step":
 
         def loss() -> Any:
             y = x
-            for layer in layers:
-                y, _ = layer(y)
+            with mixed:
+                for layer in layers:
+                    y, _ = layer(y)
             return (y.float() - target).square().mean()
 
         loss = torch.compile(loss) if compiled else loss
@@ -97,9 +100,10 @@ def make(cell: Cell, weights: Any, compiled: bool) -> Made:
 
         def forward(x: Any, states: Any) -> tuple[Any, Any]:
             after = []
-            for layer, state in zip(layers, states, strict=True):
-                x, state = layer(x, state)
-                after.append(state)
+            with mixed:
+                for layer, state in zip(layers, states, strict=True):
+                    x, state = layer(x, state)
+                    after.append(state)
             return x, after
 
         forward = torch.compile(forward) if compiled else forward

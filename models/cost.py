@@ -58,11 +58,13 @@ def work(function: Callable, *args: Any) -> tuple[int, int]:
     return _work(jax.make_jaxpr(function)(*args).jaxpr)[:2]
 
 
-def traffic(function: Callable, *args: Any) -> int:
+def traffic(function: Callable, *args: Any, ends: bool = True) -> int:
     """Bytes that `function(*args)` must move, at the least: each matrix product's operands and result, as often as it
-    runs, and the arguments and results of the whole. What lies between products is taken to be fused into them."""
+    runs, and with `ends` the arguments and results of the whole, unless they are written where they were read. What
+    lies between products is taken to be fused into them; of a condition's branches that multiply most, the one that
+    moves least counts."""
     jaxpr = jax.make_jaxpr(function)(*args).jaxpr
-    return _work(jaxpr)[2] + sum(map(_bytes, (*jaxpr.invars, *jaxpr.outvars)))
+    return _work(jaxpr)[2] + ends * sum(map(_bytes, (*jaxpr.invars, *jaxpr.outvars)))
 
 
 def _bytes(variable: Any) -> int:
@@ -86,11 +88,15 @@ def _work(jaxpr: Any) -> tuple[int, int, int]:
         name, inner = equation.primitive.name, [_work(j) for j in _within(equation)]
         if inner:
             times = equation.params["length"] if name == "scan" else 1
-            found = [max(inner, key=lambda one: one[0] + one[1])] if name == "cond" else inner
-            found = inner[-1:] if equation.params.get("branches_platforms") else found
-            products += times * sum(one[0] for one in found)
-            others += times * sum(one[1] for one in found)
-            moved += times * sum(one[2] for one in found)
+            if equation.params.get("branches_platforms"):
+                inner = inner[-1:]
+            elif name == "cond":
+                most = max(one[0] for one in inner)
+                costs_most = max(inner, key=lambda one: one[0] + one[1])
+                inner = [(*costs_most[:2], min(one[2] for one in inner if one[0] == most))]
+            products += times * sum(one[0] for one in inner)
+            others += times * sum(one[1] for one in inner)
+            moved += times * sum(one[2] for one in inner)
         elif name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
             left = equation.invars[0].aval.shape

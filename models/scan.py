@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 Carry = Any  # a pytree of arrays
+STEPS = 16  # of a recurrence in one turn of a loop, see `unrolled`
 
 
 def boundaries(
@@ -40,7 +41,16 @@ def sequential(
         after, y = step(before, x)
         return jax.tree.map(lambda new, old: jnp.where(valid, new, old), after, before), y
 
-    return jax.lax.scan(masked, carry, (xs, start, valid))
+    return jax.lax.scan(masked, carry, (xs, start, valid), unroll=unrolled(STEPS))
+
+
+def unrolled(steps: int) -> int:
+    """How many turns of a loop are laid out one after the other: on a GPU `steps`, elsewhere one.
+
+    What a GPU's kernels of a step do takes less time than starting them from a loop. On an H200 a training step of the
+    LSTM takes 0.39 of the time with STEPS of them in a row, and compiling it twice as long.
+    """
+    return steps if jax.default_backend() == "gpu" else 1
 
 
 def compose(first: tuple[Array, Array], then: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -109,8 +119,9 @@ def running(x: Float[Array, "T *G"], past: Bool[Array, "T T"]) -> Float[Array, "
     return jnp.tensordot(past.astype(x.dtype), x, 1, precision="highest")
 
 
-def in_chunks(function: Callable, carry: Carry, xs: Any, chunk: int) -> tuple[Carry, Any]:
-    """`carry, y = function(carry, *xs)`, which takes any number of steps, over a sequence `chunk` steps at a time.
+def in_chunks(function: Callable, carry: Carry, xs: Any, chunk: int, unroll: int = 1) -> tuple[Carry, Any]:
+    """`carry, y = function(carry, *xs)`, which takes any number of steps, over a sequence `chunk` steps at a time,
+    `unroll` times in one turn of the loop.
 
     The last chunk is filled up with zeros: steps that are not `valid`, for a function that is told so.
     """
@@ -122,7 +133,7 @@ def in_chunks(function: Callable, carry: Carry, xs: Any, chunk: int) -> tuple[Ca
         padded = jnp.pad(leaf, [(0, chunks * chunk - steps)] + [(0, 0)] * (leaf.ndim - 1))
         return padded.reshape(chunks, chunk, *leaf.shape[1:])
 
-    carry, y = jax.lax.scan(lambda carry, x: function(carry, *x), carry, jax.tree.map(cut, xs))
+    carry, y = jax.lax.scan(lambda carry, x: function(carry, *x), carry, jax.tree.map(cut, xs), unroll=unroll)
     return carry, jax.tree.map(lambda leaf: leaf.reshape(chunks * chunk, *leaf.shape[2:])[:steps], y)
 
 

@@ -64,3 +64,26 @@ def test_blocks_need_memory_that_grows_with_the_length():
 
     assert needed("blocks", 4096) < 2.5 * needed("blocks", 2048)
     assert needed("plain", 4096) > 3.5 * needed("plain", 2048) > 3.5 * needed("blocks", 2048)
+
+
+@pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("causal", [True, False])
+def test_cudnn_is_all_at_once(causal: bool):
+    """Outputs and gradients, with padding behind; and nan where a second sequence follows in a row."""
+    random, steps = np.random.default_rng(0), 40
+    segments = jnp.asarray(np.arange(steps) < np.array([[steps], [17]]), jnp.int32)
+    at = jnp.broadcast_to(jnp.arange(steps), (2, steps))
+    x, direction = (jnp.asarray(random.normal(size=(2, steps, 64)), jnp.bfloat16) for _ in range(2))
+    module = Attention(width=64, inner=64, max_length=steps, heads=2, causal=causal, bias=False, dtype=jnp.bfloat16)
+    params = jax.jit(module.init)(jax.random.key(0), x[:, :1], positions=at[:, :1], segments=at[:, :1])
+
+    def total(form: str, params: Any, x: Any, segments: Any = segments):
+        y, _ = module.clone(form=form).apply(params, x, positions=at, segments=segments)
+        kept = jnp.where((segments != 0)[..., None], y, 0)
+        return (kept * direction).astype(jnp.float32).sum(), kept
+
+    gradient = jax.jit(jax.value_and_grad(total, (1, 2), has_aux=True), static_argnums=0)
+    for ours, theirs in zip(*(jax.tree.leaves(gradient(f, params, x)) for f in ("cudnn", "plain")), strict=True):
+        ours, theirs = (np.asarray(a, np.float32) for a in (ours, theirs))
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=0.03 * max(1, np.abs(theirs).max()))
+    assert np.isnan(total("cudnn", params, x, segments.at[0, 12:].set(2))[0])

@@ -163,3 +163,15 @@ def test_traffic_is_what_products_and_the_whole_must_move():
     square = jnp.zeros((4, 4))
     looped = lambda x: jax.lax.scan(lambda c, _: (jnp.tanh(c @ c), None), x, length=7)[0]  # noqa: E731
     assert cost.traffic(looped, square) == 7 * 4 * 48 + 4 * 32
+    assert cost.traffic(looped, square, ends=False) == 7 * 4 * 48
+
+
+def test_traffic_is_that_of_the_branch_that_moves_least_of_those_that_multiply_most():
+    one_by_one = lambda x, w: jax.lax.map(lambda row: row @ w, x)  # noqa: E731
+    none = lambda x, w: jnp.zeros_like(x)  # noqa: E731
+
+    def either(at, x, w):
+        return jax.lax.switch(at, [jnp.matmul, one_by_one, none], x, w)
+
+    x, w = jnp.zeros((5, 4)), jnp.zeros((4, 4))
+    assert cost.traffic(either, 0, x, w, ends=False) == 4 * (20 + 16 + 20)
