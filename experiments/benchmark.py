@@ -1,7 +1,7 @@
 """How slow is a recurrence, what does attention cost, and where do they cross? Timed beside other libraries.
 
   python -m experiments.benchmark --quick            five mixers, three lengths, in about five minutes on two cores
-  python -m experiments.benchmark                    all of it: half an hour; writes the record and its page
+  python -m experiments.benchmark                    all of it: three quarters of an hour; writes the record
   python -m experiments.benchmark --only=step,token  some of it
   python -m experiments.benchmark --table            the tables from the record, nothing run
   python -m experiments.benchmark --write            docs/benchmark.md, its picture, README's table: from the records
@@ -9,7 +9,8 @@
 Two bare layers of a mixer, width 128 and batch 32 unless said otherwise, against flax.linen, flax.nnx and PyTorch
 (pip install -e '.[peers]'; without it those lines are missing), each in a process of its own. First all of them are
 given the same weights and must give the same losses; then they are timed in turn, A B A B, and a ratio is that of two
-neighbours. Told are medians with quartiles. On a GPU, PyTorch's LSTM and attention are cuDNN's.
+neighbours. Told are medians with quartiles, over three processes of each library (--processes): some run faster than
+others from their start to their end. On a GPU, PyTorch's LSTM and attention are cuDNN's.
 
   step      forward, backward and update: every mixer against length and width, and against the other libraries
   token     one more token of one sequence, behind so many others; ours-loop gives 64 of them a call
@@ -100,8 +101,8 @@ def plan(sections: Sequence[str], quick: bool, gpu: bool) -> list[tuple[str, Cel
             # Beyond 1024 fewer sequences at once: a step then has as many tokens, and needs no more memory.
             alone = [Cell("step", mixer, n, batch=min(32, 2**15 // n)) for n in (*LENGTHS, 4096)]
             alone += [Cell("step", mixer, 256, width=width) for width in (64, 256, 512)]
-            beside = {cell for _, cell, _ in made}
-            made += [("step", cell, ("ours",)) for cell in alone if cell not in beside]
+            already = {cell for _, cell, _ in made}
+            made += [("step", cell, ("ours",)) for cell in alone if cell not in already]
     for context in (16, 1024) if quick else (16, 256, 1024, 4096, 16384):
         for mixer in QUICK:
             libraries = ("ours", "ours-loop", "torch") if gpu else ("ours", "ours-loop", "torch", "torch-compile")
@@ -124,6 +125,11 @@ def plan(sections: Sequence[str], quick: bool, gpu: bool) -> list[tuple[str, Cel
         made = [(section, fit_for_gpu(cell), libraries) for section, cell, libraries in made]
     wanted = [one for one in made if one[0] in sections]
     return list(dict.fromkeys(wanted))
+
+
+def beside(cell: Cell, libraries: Sequence[str]) -> bool:
+    """Whether it is timed beside a library that is not ours."""
+    return "ours" in libraries and any(has(one, cell.mixer) and not one.startswith("ours") for one in libraries)
 
 
 def fit_for_gpu(cell: Cell) -> Cell:
@@ -236,7 +242,7 @@ def measured(
                     continue
                 wanted = [library for library in libraries if library in here and has(library, cell.mixer)]
                 rounds = (3 if quick else 5) if section != "memory" else 2
-                several = processes if {"ours", "torch"} <= set(libraries) else 1
+                several = processes if beside(cell, wanted) else 1
                 if section == "memory" or several > 1:  # processes whose peak is this cell's; whose luck is evened out
                     close(workers)  # their memory is for others now
                     found = timed(cell, wanted, started(wanted, several), rounds)
@@ -314,7 +320,7 @@ def run(args: Any, path: Path) -> list[dict[str, Any]]:
     gpu = bool(args.gpu)
     cells = plan(args.only or SECTIONS, args.quick, gpu)
     if args.beside:
-        cells = [one for one in cells if {"ours", "torch"} <= set(one[2])]
+        cells = [one for one in cells if beside(*one[1:])]
     kept = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     here = tuple(KNOWN)
     if subprocess.run([sys.executable, "-c", "import torch"], capture_output=True).returncode:
@@ -325,7 +331,8 @@ def run(args: Any, path: Path) -> list[dict[str, Any]]:
     whole = [] if args.beside else whole
     whole = [one for one in whole if one[0] in (args.only or SECTIONS) and one[0] not in done and not args.quick]
     found = itertools.chain(
-        measured(cells, kept, args.quick, here, args.processes), (list(more()) for _, more in whole)
+        measured(cells, kept, args.quick, here, 1 if args.quick else args.processes),
+        (list(more()) for _, more in whole),
     )
     with path.open("a") as file:
         for rows in found:  # of one cell, written at once: a kill loses all of them or none
@@ -380,8 +387,9 @@ if __name__ == "__main__":
     flags.DEFINE_bool("gpu", False, "Cells for a GPU: attention in bfloat16, through cuDNN.")
     flags.DEFINE_bool("beside", False, "Only what is timed beside other libraries.")
     flags.DEFINE_integer(
-        "processes", 1, "How many processes of each library what is timed beside others is timed in, one after the "
-        "other: some run it faster than others, all through. A median is over all.", lower_bound=1,
+        "processes", 3, "How many processes of each library what is timed beside others is timed in, one after the "
+        "other: some run it faster than others, all through. A median is over all. With --quick it is one.",
+        lower_bound=1,
     )  # fmt: skip
     flags.DEFINE_bool("table", False, "Print the tables from the record, and run nothing.")
     flags.DEFINE_bool("write", False, "Write docs/benchmark.md and its picture from the records, and run nothing.")

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from models.convolution import convolve
 from models.projection import Projection
-from models.scan import boundaries, in_chunks, resumed, running, unrolled, within
+from models.scan import boundaries, in_chunks, resumed, running, within
 from models.similarity import unit
 
 CHUNK = 32  # steps taken at once
@@ -170,7 +170,7 @@ class LinearAttention(nn.Module):
             log_gate = nn.log_sigmoid(self.per_head("gate", x, 1) + 4)  # starts near 0.98
 
         def one(memory: Array, *sequence: Any) -> tuple[Array, Array]:
-            return in_chunks(write_and_read, memory, sequence, CHUNK, unrolled(4))
+            return in_chunks(write_and_read, memory, sequence, CHUNK, in_a_row=4)
 
         heads = jax.vmap(one, in_axes=(0, 0, 0, 0, 0, 0, None, None))
         rows = jax.vmap(heads)

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from models.newton import newton
 from models.projection import Projection
-from models.scan import STEPS, boundaries, resumed, sequential, unrolled
+from models.scan import boundaries, loop, resumed, sequential
 
 SOLVERS = ("sequential", "autodiff", "newton", "quasi")
 
@@ -128,38 +128,26 @@ def through_time(step: Callable, weights: dict[str, Array], *arrays: Any) -> tup
     return one_by_one(step, weights, *arrays)
 
 
-def _cell(step: Callable, weights: dict[str, Array], before: Any, drive: Float[Array, "M"]) -> tuple[Any, Callable]:
-    """A step, and how to go back from it to what was carried, its product with the matrix, the drive and the other
-    weights."""
-
-    def cell(before: Any, produced: Array, drive: Array, rest: Any) -> tuple[Any, Array]:
-        return step({**weights, **rest}, before, drive, times=lambda h, kernel: produced)
-
-    rest = {name: w for name, w in weights.items() if name != "recurrent"}
-    return jax.vjp(cell, before, product(before["h"], weights["recurrent"]), drive, rest)
-
-
 def _forward(step: Callable, weights: dict[str, Array], carry: Any, drive: Array, start: Array, valid: Array):
-    again = unrolled(STEPS) > 1
+    rest = {name: w for name, w in weights.items() if name != "recurrent"}
 
     def one(carry: Any, drive: Array, start: Array, valid: Array) -> tuple[Any, Any]:
+        def cell(carry: Any, produced: Array, drive: Array, rest: Any) -> tuple[Any, Array]:
+            return step({**weights, **rest}, carry, drive, times=lambda h, kernel: produced)
+
         before = jax.tree.map(lambda c: jnp.where(start, 0, c), carry)
-        (after, y), pull = _cell(step, weights, before, drive)
-        after = jax.tree.map(lambda new, old: jnp.where(valid, new, old), after, before)
-        return after, (y, before if again else {"h": before["h"]}, None if again else pull)
+        produced = product(before["h"], weights["recurrent"])
+        (after, y), pull = jax.vjp(cell, before, produced, drive, rest)
+        return jax.tree.map(lambda new, old: jnp.where(valid, new, old), after, before), (y, before["h"], pull)
 
     xs = jax.tree.map(lambda a: a.swapaxes(0, 1), (drive, start, valid))
-    one_each = lambda carry, x: jax.vmap(one)(carry, *x)  # noqa: E731
-    carry, (y, before, pull) = jax.lax.scan(one_each, carry, xs, unroll=unrolled(STEPS))
-    return (carry, y.swapaxes(0, 1)), (weights, before, pull, xs[0] if again else None, *xs[1:])
+    carry, (y, h, pull) = loop(lambda carry, x: jax.vmap(one)(carry, *x), carry, xs)
+    return (carry, y.swapaxes(0, 1)), (weights, h, pull, *xs[1:])
 
 
 def _backward(step: Callable, kept: Any, cotangents: Any):
-    (weights, before, pulls, drive, start, valid), (d_carry, d_y) = kept, cotangents
+    (weights, h, pulls, start, valid), (d_carry, d_y) = kept, cotangents
     kernel = weights["recurrent"]
-    if pulls is None:  # not kept, but made again for all steps at once: fewer kernels than to keep them step by step
-        again = lambda before, drive: _cell(step, weights, before, drive)[1]  # noqa: E731
-        pulls = jax.vmap(jax.vmap(again))(before, drive)
 
     def one(d_carry: Any, pull: Callable, start: Array, valid: Array, d_y: Array) -> tuple[Any, Any]:
         d_after = jax.tree.map(lambda d: jnp.where(valid, d, 0), d_carry)
@@ -176,10 +164,8 @@ def _backward(step: Callable, kept: Any, cotangents: Any):
 
     nothing = {name: jnp.zeros_like(w) for name, w in weights.items() if name != "recurrent"}
     inputs = (pulls, start, valid, d_y.swapaxes(0, 1))
-    (d_carry, d_rest), (d_produced, d_drive) = jax.lax.scan(
-        back, (d_carry, nothing), inputs, reverse=True, unroll=unrolled(STEPS)
-    )
-    rows = (a.reshape(-1, a.shape[-1]).astype(kernel.dtype) for a in (before["h"], d_produced))  # see projection
+    (d_carry, d_rest), (d_produced, d_drive) = loop(back, (d_carry, nothing), inputs, reverse=True)
+    rows = (a.reshape(-1, a.shape[-1]).astype(kernel.dtype) for a in (h, d_produced))  # all at once: see projection
     d_kernel = jnp.einsum("rn,rm->nm", *rows)
     return {**d_rest, "recurrent": d_kernel}, d_carry, d_drive.swapaxes(0, 1), None, None
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from models.projection import Projection
 from models.recurrence import orthogonal, product
-from models.scan import boundaries, in_chunks, resumed, running, sequential, unrolled, within
+from models.scan import boundaries, in_chunks, resumed, running, sequential, within
 
 CHUNK = 32  # steps of the mLSTM taken at once
 NEVER = -1e30  # the m of a memory in which nothing was written
@@ -131,7 +131,7 @@ class MLSTM(nn.Module):
         forget = lambda _, shape, dtype=jnp.float32: jnp.repeat(jnp.array([0.0, 3.0]), self.heads)  # noqa: E731
         gates = Projection(2 * self.heads, dtype=self.dtype, bias_init=forget, name="gates")(x).astype(jnp.float32)
         i, f = gates.reshape(batch, steps, 2, self.heads).transpose(2, 0, 3, 1)
-        run = lambda memory, *sequence: in_chunks(mlstm, memory, sequence, CHUNK, unrolled(4))  # noqa: E731
+        run = lambda memory, *sequence: in_chunks(mlstm, memory, sequence, CHUNK, in_a_row=4)  # noqa: E731
         heads = jax.vmap(run, in_axes=(0, 0, 0, 0, 0, 0, None, None))
         memory = {name: state[name] for name in "cm"}
         memory, y = jax.vmap(heads)(memory, query, key * size**-0.5, value, i, f, start, valid)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from models import recurrence
 from models.recurrence import CELLS, Recurrence, orthogonal
 from models.scan import sequential
 
@@ -153,11 +152,8 @@ def test_the_forget_bias_is_a_choice():
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("in_a_row", [1, 4])
-def test_its_backward_pass_is_what_jax_derives(cell: str, dtype: str, in_a_row: int, monkeypatch: pytest.MonkeyPatch):
-    """Of parameters, inputs and the state before, over segments that start anywhere and padding; as on a CPU and, with
-    several steps in a row and nothing kept, as on a GPU."""
-    monkeypatch.setattr(recurrence, "unrolled", lambda steps: in_a_row)
+def test_its_backward_pass_is_what_jax_derives(cell: str, dtype: str):
+    """Of parameters, inputs and the state before, over segments that start anywhere and padding."""
     steps = 23
     segments = jnp.asarray(random.choice([0, 1, 1, 1, 2], size=(3, steps)).cumsum(axis=1) % 4, jnp.int32)
     x, direction = (jnp.asarray(random.normal(size=(3, steps, N)), jnp.float32) for _ in range(2))

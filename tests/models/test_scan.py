@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.scan import affine, boundaries, in_chunks, resumed, sequential
+from models.scan import affine, boundaries, in_chunks, loop, resumed, sequential
 
 STEPS = 9
 segmented = st.lists(st.integers(0, 3), min_size=STEPS, max_size=STEPS).map(
@@ -39,6 +39,19 @@ def part_of(carry: Any, x: Any, segments: Any, last: Any, *, width: int):
     start, valid, after = boundaries(segments[:width], last)
     carry, y = sequential(step, carry, x[:width], start, valid)
     return carry, y, start, valid, after
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu", "cuda"])
+def test_a_gpu_alone_has_several_steps_in_a_row(platform: str):
+    """Twelve steps are three turns of four there; and it is found only where a program is made for it."""
+
+    def total(carry: Any, xs: Any) -> Any:
+        return loop(lambda c, x: (jnp.tanh(c @ x), None), carry, xs, in_a_row=4)[0].sum()
+
+    traced = jax.jit(jax.grad(total)).trace(jnp.ones((5, 5)), jnp.ones((12, 5, 5)))
+    lowered = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert ("tensor<3x4x5x5xf32>" in lowered) == (platform == "cuda")
+    assert lowered.count("stablehlo.while") == 2
 
 
 @settings(deadline=None, max_examples=60, derandomize=True)
