@@ -9,8 +9,8 @@
 Two bare layers of a mixer, width 128 and batch 32 unless said otherwise, against flax.linen, flax.nnx and PyTorch
 (pip install -e '.[peers]'; without it those lines are missing), each in a process of its own. First all of them are
 given the same weights and must give the same losses; then they are timed in turn, A B A B, and a ratio is that of two
-neighbours. Told are medians with quartiles, over three processes of each library (--processes): some run faster than
-others from their start to their end. On a GPU, PyTorch's LSTM and attention are cuDNN's.
+neighbours. Told are medians with quartiles, for what is timed beside others over three processes of each (--processes):
+some run faster than others from their start to their end. On a GPU, PyTorch's LSTM and attention are cuDNN's.
 
   step      forward, backward and update: every mixer against length and width, and against the other libraries
   token     one more token of one sequence, behind so many others; ours-loop gives 64 of them a call
@@ -241,6 +241,8 @@ def measured(
                 if named(section, cell) in done:
                     continue
                 wanted = [library for library in libraries if library in here and has(library, cell.mixer)]
+                if not wanted:  # PyTorch alone, which is not installed
+                    continue
                 rounds = (3 if quick else 5) if section != "memory" else 2
                 several = processes if beside(cell, wanted) else 1
                 if section == "memory" or several > 1:  # processes whose peak is this cell's; whose luck is evened out
@@ -331,7 +333,7 @@ def run(args: Any, path: Path) -> list[dict[str, Any]]:
     whole = [] if args.beside else whole
     whole = [one for one in whole if one[0] in (args.only or SECTIONS) and one[0] not in done and not args.quick]
     found = itertools.chain(
-        measured(cells, kept, args.quick, here, 1 if args.quick else args.processes),
+        measured(cells, kept, args.quick, here, args.processes or (1 if args.quick else 3)),
         (list(more()) for _, more in whole),
     )
     with path.open("a") as file:
@@ -387,8 +389,8 @@ if __name__ == "__main__":
     flags.DEFINE_bool("gpu", False, "Cells for a GPU: attention in bfloat16, through cuDNN.")
     flags.DEFINE_bool("beside", False, "Only what is timed beside other libraries.")
     flags.DEFINE_integer(
-        "processes", 3, "How many processes of each library what is timed beside others is timed in, one after the "
-        "other: some run it faster than others, all through. A median is over all. With --quick it is one.",
+        "processes", None, "How many processes of each library what is timed beside others is timed in, one after the "
+        "other: some run it faster than others, all through. A median is over all. 3 unless told, 1 with --quick.",
         lower_bound=1,
     )  # fmt: skip
     flags.DEFINE_bool("table", False, "Print the tables from the record, and run nothing.")

@@ -1,5 +1,6 @@
 """PyTorch's own layers, for experiments.peers; on a GPU they are cuDNN's."""
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def make(cell: Cell, weights: Any, compiled: bool) -> Made:
     x, target = (torch.tensor(a.swapaxes(0, 1) if recurrent else a).to(device) for a in data(cell))
     x = x.to(dtype).contiguous()
     # Products in bfloat16, parameters in float32, as ours: bfloat16 would round most of an update away.
-    mixed = torch.autocast(device, dtype, enabled=cell.dtype != "float32")
+    mixed = contextlib.nullcontext() if cell.dtype == "float32" else torch.autocast(device, dtype)
 
     if cell.what == "step":
 

@@ -48,7 +48,7 @@ def flops(function: Callable, *args: Any) -> int:
     matrices counts two for each term, anything else that computes (exp as well as +) one for each number it reads or
     makes, whichever are more. A complex number counts as two, a complex product as six, a term of one as eight. A while
     loop, whose length is not known, counts once; of a condition's branches the one that costs most, and of forms for
-    several platforms the last, which is for accelerators.
+    several platforms the last, that of accelerators where it matters.
     """
     return sum(work(function, *args))
 
@@ -60,9 +60,9 @@ def work(function: Callable, *args: Any) -> tuple[int, int]:
 
 def traffic(function: Callable, *args: Any, ends: bool = True) -> int:
     """Bytes that `function(*args)` must move, at the least: each matrix product's operands and result, as often as it
-    runs, and with `ends` the arguments and results of the whole, unless they are written where they were read. What
-    lies between products is taken to be fused into them; of a condition's branches that multiply most, the one that
-    moves least counts."""
+    runs, and with `ends` the arguments and results of the whole; leave these out where results are written over
+    arguments, most of which stay as they are. What lies between products is taken to be fused into them; of a
+    condition's branches that multiply most, the one that moves least counts."""
     jaxpr = jax.make_jaxpr(function)(*args).jaxpr
     return _work(jaxpr)[2] + ends * sum(map(_bytes, (*jaxpr.invars, *jaxpr.outvars)))
 

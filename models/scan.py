@@ -44,11 +44,12 @@ def sequential(
 
 
 def loop(step: Callable, carry: Carry, xs: Any, *, in_a_row: int = 16, **how: Any) -> tuple[Carry, Any]:
-    """`jax.lax.scan(step, carry, xs, **how)`, on an NVIDIA GPU with so many steps laid out in a row in each turn.
+    """`jax.lax.scan(step, carry, xs, **how)`; on an NVIDIA GPU with `in_a_row` steps laid out one after the other in
+    each turn of the loop.
 
     What a step's kernels do there takes less time than starting them from a loop: on an H200 a training step of the
-    LSTM takes 0.4 of the time with 16 in a row, and compiling it twice as long. Which it is, is chosen where the
-    program is made for a platform, not while it is traced: that may come before the devices are.
+    LSTM over 1,024 steps took 22 to 25 ms with 16 in a row and 57 ms without, and twice as long to compile. Which it
+    is depends on the platform that a program is made for, not on where it is traced: devices may come after that.
     """
 
     def so_many(unroll: int) -> Callable:
@@ -126,8 +127,8 @@ def running(x: Float[Array, "T *G"], past: Bool[Array, "T T"]) -> Float[Array, "
 
 
 def in_chunks(function: Callable, carry: Carry, xs: Any, chunk: int, in_a_row: int = 1) -> tuple[Carry, Any]:
-    """`carry, y = function(carry, *xs)`, which takes any number of steps, over a sequence `chunk` steps at a time, with
-    so many chunks `in_a_row` (see `loop`).
+    """`carry, y = function(carry, *xs)`, which takes any number of steps, over a sequence `chunk` steps at a time;
+    chunks are laid out `in_a_row` as steps are by `loop`.
 
     The last chunk is filled up with zeros: steps that are not `valid`, for a function that is told so.
     """

@@ -51,6 +51,22 @@ def test_rows_are_timed_held_together_and_found_again(tmp_path: Path, monkeypatc
     assert [json.loads(line) for line in lines] == records.plain(rows)
 
 
+@pytest.mark.timeout(120)
+def test_a_cell_of_a_library_that_is_missing_is_left_out(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(benchmark.display, "EVERY", math.inf)
+    cell = Cell("step", "attention", 6, width=8, batch=1)
+    kept = [{"section": "rates", "key": "", "dtype": "float32", "products": 1.0, "bytes": 1.0}]
+    assert list(benchmark.measured([("memory", cell, ("torch",))], kept, True, ("ours", "linen"))) == []
+
+
+def test_what_stands_beside_others():
+    """Not what others have no such mixer for, nor another library alone."""
+    assert benchmark.beside(Cell("step", "lstm", 6), ("ours", "torch"))
+    assert not benchmark.beside(Cell("step", "mingru", 6), ("ours", "torch"))
+    assert not benchmark.beside(Cell("step", "lstm", 6), ("ours", "ours-shared"))
+    assert not benchmark.beside(Cell("step", "lstm", 6), ("torch",))
+
+
 class Answers(SimpleNamespace):
     """A worker whose outcome and times are given."""
 

@@ -41,6 +41,15 @@ def test_a_token_gives_the_same_tokens(mixer: str):
     np.testing.assert_allclose(outcome("torch", cell), outcome("ours", cell), rtol=1e-4, atol=1e-5)
 
 
+@TORCH
+@pytest.mark.parametrize("library", ["torch", "torch-compile"])
+def test_parameters_stay_in_float32_where_products_are_not(library: str):
+    """In bfloat16 most of an update would be rounded away: the loss would not fall as ours does."""
+    cell = Cell("step", "attention", 6, width=8, batch=3, dtype="bfloat16")
+    expected = outcome("ours", cell)
+    np.testing.assert_allclose(outcome(library, cell), expected, rtol=1e-6, atol=0.1 * (expected[0] - expected[-1]))
+
+
 @pytest.mark.parametrize("what", ["step", "forward", "token"])
 @pytest.mark.parametrize("mixer", [name for name in models.MIXERS if name != "dense"])
 def test_every_mixer_can_be_timed(mixer: str, what: str):

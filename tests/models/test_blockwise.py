@@ -68,7 +68,7 @@ def test_blocks_need_memory_that_grows_with_the_length():
 
 @pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("causal", [True, False])
-def test_cudnn_is_all_at_once(causal: bool):
+def test_cudnn_gives_what_the_plain_form_gives(causal: bool):
     """Outputs and gradients, with padding behind; and nan where a second sequence follows in a row."""
     random, steps = np.random.default_rng(0), 40
     segments = jnp.asarray(np.arange(steps) < np.array([[steps], [17]]), jnp.int32)

@@ -171,7 +171,7 @@ def test_traffic_is_that_of_the_branch_that_moves_least_of_those_that_multiply_m
     none = lambda x, w: jnp.zeros_like(x)  # noqa: E731
 
     def either(at, x, w):
-        return jax.lax.switch(at, [jnp.matmul, one_by_one, none], x, w)
+        return jax.lax.switch(at, [one_by_one, jnp.matmul, none], x, w)
 
     x, w = jnp.zeros((5, 4)), jnp.zeros((4, 4))
     assert cost.traffic(either, 0, x, w, ends=False) == 4 * (20 + 16 + 20)

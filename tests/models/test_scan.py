@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import models
 from models.scan import affine, boundaries, in_chunks, loop, resumed, sequential
 
 STEPS = 9
@@ -52,6 +53,34 @@ def test_a_gpu_alone_has_several_steps_in_a_row(platform: str):
     lowered = traced.lower(lowering_platforms=(platform,)).as_text()
     assert ("tensor<3x4x5x5xf32>" in lowered) == (platform == "cuda")
     assert lowered.count("stablehlo.while") == 2
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "slstm", "mlstm", "linear"])
+def test_several_steps_in_a_row_are_as_many_turns(name: str, monkeypatch: pytest.MonkeyPatch):
+    """Outputs and gradients as a GPU's program has them, of a length that is no multiple; run here."""
+    steps, taken = 150, []
+    at = jnp.broadcast_to(jnp.arange(steps), (2, steps))
+    x, direction = np.random.default_rng(0).normal(size=(2, 2, steps, 4)).astype(np.float32)
+    module: Any = models.MIXERS[name](width=4, inner=4, max_length=steps)
+    params = jax.jit(module.init)(jax.random.key(0), x[:, :1], positions=at[:, :1], segments=at[:, :1])
+
+    def outcome(params: Any, x: Any) -> Any:
+        def total(params: Any, x: Any) -> Any:
+            y, state = module.apply(params, x, positions=at, segments=jnp.ones_like(at))
+            return (y * direction).sum(), (y, state)
+
+        return jax.value_and_grad(total, (0, 1), has_aux=True)(params, x)
+
+    def on_a_gpu(*args: Any, default: Any, cuda: Any = None, **others: Any) -> Any:
+        taken.append(cuda)
+        return (cuda or default)(*args)
+
+    plain = jax.jit(lambda *args: outcome(*args))(params, x)
+    monkeypatch.setattr(jax.lax, "platform_dependent", on_a_gpu)
+    in_a_row = jax.jit(lambda *args: outcome(*args))(params, x)
+    assert any(taken)
+    for ours, theirs in zip(jax.tree.leaves(in_a_row), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * max(1, float(jnp.abs(theirs).max())))
 
 
 @settings(deadline=None, max_examples=60, derandomize=True)
