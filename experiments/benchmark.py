@@ -1,7 +1,7 @@
 """How slow is a recurrence, what does attention cost, and where do they cross? Timed beside other libraries.
 
   python -m experiments.benchmark --quick            five mixers, three lengths, in about five minutes on two cores
-  python -m experiments.benchmark                    all of it: three quarters of an hour; writes the record
+  python -m experiments.benchmark                    all of it, in an hour; writes the record
   python -m experiments.benchmark --only=step,token  some of it
   python -m experiments.benchmark --table            the tables from the record, nothing run
   python -m experiments.benchmark --write            docs/benchmark.md, its picture, README's table: from the records
@@ -10,7 +10,8 @@ Two bare layers of a mixer, width 128 and batch 32 unless said otherwise, agains
 (pip install -e '.[peers]'; without it those lines are missing), each in a process of its own. First all of them are
 given the same weights and must give the same losses; then they are timed in turn, A B A B, and a ratio is that of two
 neighbours. Told are medians with quartiles, for what is timed beside others over three processes of each (--processes):
-some run faster than others from their start to their end. On a GPU, PyTorch's LSTM and attention are cuDNN's.
+some run faster than others from their start to their end. Each row is of processes that ran nothing before it (but for
+--quick): in one that had held 2 GB, steps took up to twice as long. On a GPU, PyTorch's LSTM and attention are cuDNN's.
 
   step      forward, backward and update: every mixer against length and width, and against the other libraries
   token     one more token of one sequence, behind so many others; ours-loop gives 64 of them a call
@@ -244,14 +245,13 @@ def measured(
                 if not wanted:  # PyTorch alone, which is not installed
                     continue
                 rounds = (3 if quick else 5) if section != "memory" else 2
-                several = processes if beside(cell, wanted) else 1
-                if section == "memory" or several > 1:  # processes whose peak is this cell's; whose luck is evened out
-                    close(workers)  # their memory is for others now
-                    found = timed(cell, wanted, started(wanted, several), rounds)
-                else:
+                if quick and section != "memory":
                     for library in wanted:
                         workers.setdefault(library, Worker(library))
                     found = timed(cell, wanted, [workers], rounds)
+                else:  # processes whose peak is this cell's, and whose memory none before it has left in pieces
+                    close(workers)  # theirs is for others now
+                    found = timed(cell, wanted, started(wanted, processes if beside(cell, wanted) else 1), rounds)
                 options = " ".join(f"{name}={value}" for name, value in cell.options)
                 for row in found:
                     if "seconds" in row and "products" in row and row["library"].startswith("ours"):
@@ -333,7 +333,7 @@ def run(args: Any, path: Path) -> list[dict[str, Any]]:
     whole = [] if args.beside else whole
     whole = [one for one in whole if one[0] in (args.only or SECTIONS) and one[0] not in done and not args.quick]
     found = itertools.chain(
-        measured(cells, kept, args.quick, here, args.processes or (1 if args.quick else 3)),
+        measured(cells, kept, args.quick, here, args.processes),
         (list(more()) for _, more in whole),
     )
     with path.open("a") as file:
@@ -389,8 +389,8 @@ if __name__ == "__main__":
     flags.DEFINE_bool("gpu", False, "Cells for a GPU: attention in bfloat16, through cuDNN.")
     flags.DEFINE_bool("beside", False, "Only what is timed beside other libraries.")
     flags.DEFINE_integer(
-        "processes", None, "How many processes of each library what is timed beside others is timed in, one after the "
-        "other: some run it faster than others, all through. A median is over all. 3 unless told, 1 with --quick.",
+        "processes", 3, "How many processes of each library what is timed beside others is timed in, one after the "
+        "other: some run it faster than others, all through. A median is over all. With --quick it is one for all.",
         lower_bound=1,
     )  # fmt: skip
     flags.DEFINE_bool("table", False, "Print the tables from the record, and run nothing.")

@@ -26,10 +26,16 @@ def mingru(drive: Float[Array, "T M"]) -> tuple[Float[Array, "T N"], Float[Array
 
 
 def minlstm(drive: Float[Array, "T M"]) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
-    """h = f′·h + i′·c with f′ = f/(f + i), i′ = i/(f + i), f = σ(drive_f), i = σ(drive_i)   (Feng et al., §3.2)."""
+    """h = f′·h + i′·c with f′ = f/(f + i), i′ = i/(f + i), f = σ(drive_f), i = σ(drive_i)   (Feng et al., §3.2).
+
+    That is f′ = (1 + e^−drive_i)/(2 + e^−drive_f + e^−drive_i), here over the largest of these terms, which then never
+    overflow; without the logarithms of σ that XLA computes slowly on a CPU.
+    """
     f, i, candidate = jnp.split(drive, 3, axis=-1)
-    odds = nn.log_sigmoid(f) - nn.log_sigmoid(i)  # f′ = σ(log f − log i), which never divides by nothing
-    return nn.sigmoid(odds), nn.sigmoid(-odds) * candidate
+    most = jax.lax.stop_gradient(jnp.maximum(0, jnp.maximum(-f, -i)))
+    one, f, i = jnp.exp(-most), jnp.exp(-f - most), jnp.exp(-i - most)
+    whole = 2 * one + f + i
+    return (one + i) / whole, (one + f) / whole * candidate
 
 
 MINIMAL = {"mingru": (mingru, 2), "minlstm": (minlstm, 3)}  # the function, and how many vectors drive it
