@@ -39,7 +39,7 @@ KNOWN = {
 LAYERS, HEADS, LOOPED = 2, 4, 64
 TRIED = 5  # steps or tokens whose outcomes are compared
 RATE = 0.02
-RATES = {"tcn": 1e-7}  # whose outputs, without a norm between, are large
+RATES = {"tcn": 1e-7, "irnn": 1e-18}  # whose outputs, without a norm between, are large
 
 
 class Cell(NamedTuple):
