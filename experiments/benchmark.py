@@ -11,7 +11,8 @@ Two bare layers of a mixer, width 128 and batch 32 unless said otherwise, agains
 given the same weights and must give the same losses; then they are timed in turn, A B A B, and a ratio is that of two
 neighbours. Told are medians with quartiles, for what is timed beside others over three processes of each (--processes):
 some run faster than others from their start to their end. Each row is of processes that ran nothing before it (but for
---quick): in one that had held 2 GB, steps took up to twice as long. On a GPU, PyTorch's LSTM and attention are cuDNN's.
+--quick): in one that had held 2 GB, steps took up to 2.4 times as long. On a GPU PyTorch's LSTM and attention
+are cuDNN's.
 
   step      forward, backward and update: every mixer against length and width, and against the other libraries
   token     one more token of one sequence, behind so many others; ours-loop gives 64 of them a call
