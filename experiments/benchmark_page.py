@@ -355,7 +355,9 @@ def curves(rows: list[Row]) -> Iterable[Chart]:
                 mine = sorted((r for r in some if r["mixer"] == mixer), key=lambda r: int(r[along]))
                 if len(mine) > 1:
                     series.append(Series(mixer, [int(r[along]) for r in mine], [1e3 * each(r) for r in mine]))
-            if along == "length" and series:
+            if not series:
+                continue
+            if along == "length":
                 x = [min(s.x[0] for s in series), max(s.x[-1] for s in series)]
                 start = 1e3 * min(each(r) for r in some if r["mixer"] in mixers) / 2
                 for power in (1, 2):
