@@ -10,9 +10,8 @@ Two bare layers of a mixer, width 128 and batch 32 unless said otherwise, agains
 (pip install -e '.[peers]'; without it those lines are missing), each in a process of its own. First all of them are
 given the same weights and must give the same losses; then they are timed in turn, A B A B, and a ratio is that of two
 neighbours. Told are medians with quartiles, for what is timed beside others over three processes of each (--processes):
-some run faster than others from their start to their end. Each row is of processes that ran nothing before it (but for
---quick): in one that had held 2 GB, steps took up to 2.4 times as long. On a GPU PyTorch's LSTM and attention
-are cuDNN's.
+some run faster than others from their start to their end. Each row is of processes that ran nothing before it, but for
+--quick. On a GPU, PyTorch's LSTM and attention are cuDNN's.
 
   step      forward, backward and update: every mixer against length and width, and against the other libraries
   token     one more token of one sequence, behind so many others; ours-loop gives 64 of them a call
@@ -246,12 +245,10 @@ def measured(
                 if not wanted:  # PyTorch alone, which is not installed
                     continue
                 rounds = (3 if quick else 5) if section != "memory" else 2
-                if quick and section != "memory":
-                    for library in wanted:
-                        workers.setdefault(library, Worker(library))
+                if quick:
+                    workers |= {library: Worker(library) for library in wanted if library not in workers}
                     found = timed(cell, wanted, [workers], rounds)
-                else:  # processes whose peak is this cell's, and whose memory none before it has left in pieces
-                    close(workers)  # theirs is for others now
+                else:  # processes whose peak is this cell's
                     found = timed(cell, wanted, started(wanted, processes if beside(cell, wanted) else 1), rounds)
                 options = " ".join(f"{name}={value}" for name, value in cell.options)
                 for row in found:
@@ -334,8 +331,7 @@ def run(args: Any, path: Path) -> list[dict[str, Any]]:
     whole = [] if args.beside else whole
     whole = [one for one in whole if one[0] in (args.only or SECTIONS) and one[0] not in done and not args.quick]
     found = itertools.chain(
-        measured(cells, kept, args.quick, here, args.processes),
-        (list(more()) for _, more in whole),
+        measured(cells, kept, args.quick, here, args.processes), (list(more()) for _, more in whole)
     )
     with path.open("a") as file:
         for rows in found:  # of one cell, written at once: a kill loses all of them or none

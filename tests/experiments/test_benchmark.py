@@ -76,6 +76,29 @@ class Answers(SimpleNamespace):
         return {"outcome": self.outcome, "per_call": 1} if "cell" in question else {"seconds": self.seconds}
 
 
+@pytest.mark.parametrize(("quick", "each"), [(True, 1), (False, 2)])
+def test_a_process_starts_only_where_it_is_timed(quick: bool, each: int, monkeypatch: pytest.MonkeyPatch):
+    """One that starts beside the others takes their time: one for all cells if quick, else one for each cell."""
+    made, closed = [], []
+
+    class Worker(Answers):
+        def __init__(self, library: str):
+            super().__init__()
+            made.append(library)
+
+        def close(self) -> None:
+            closed.append(self)
+
+    monkeypatch.setattr(benchmark, "Worker", Worker)
+    monkeypatch.setattr(benchmark.display, "EVERY", math.inf)
+    cells = [("step", Cell("step", "lstm", length), ("ours", "linen")) for length in (6, 7)]
+    kept = [{"section": "rates", "key": "", "dtype": "float32", "products": 1.0, "bytes": 1.0}]
+    found = list(benchmark.measured(cells, kept, quick, ("ours", "linen")))
+    assert [len(rows) for rows in found] == [2, 2]
+    assert sorted(made) == sorted(["ours", "linen"] * each)
+    assert len(closed) == len(made)
+
+
 def test_a_library_that_gives_something_else_is_not_timed():
     answers = {"ours": [1.0, 0.9], "torch": [1.0, 0.91], "linen": [1.01, 0.91], "nnx": [1.0002, 0.9001]}
     workers: Any = {name: Answers(outcome=outcome) for name, outcome in answers.items()}
