@@ -10,6 +10,11 @@ from pathlib import Path
 
 import jax
 
+SETTINGS = {
+    "jax_enable_x64": (False, "models would compute in float64"),
+    "jax_threefry_partitionable": (True, "other random numbers are drawn"),
+    "jax_random_seed_offset": (0, "other random numbers are drawn"),
+}
 FORCED = "xla_force_host_platform_device_count"
 
 
@@ -22,6 +27,27 @@ def prepare(replicas: int = 1) -> None:
             jax.config.update("jax_num_cpu_devices", devices)
         if devices == 1:
             keep_memory()
+
+
+def check_settings() -> None:
+    """Refuse, with ValueError in one line, settings of JAX under which every number here would be another.
+
+    Which generator keys are of does not matter: `tasks.random_key` says it.
+    """
+    for name, (wanted, reason) in SETTINGS.items():
+        if (value := getattr(jax.config, name, wanted)) != wanted:
+            raise ValueError(f"{name} is {value}, with which {reason}; unset {name.upper()}, or set it to {wanted}")
+
+
+def memory_bytes() -> int | None:
+    """The memory of the device that JAX computes on, or of the machine; None where neither says."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return (device.memory_stats() or {}).get("bytes_limit")
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return None
 
 
 def keep_memory(*, one_arena: bool = False) -> None:

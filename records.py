@@ -11,6 +11,7 @@ import os
 import platform
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -18,11 +19,58 @@ from typing import Any
 
 import numpy as np
 
+# Settings of JAX that change numbers, beside those that train.py refuses or does without.
+SETTINGS = ("jax_default_matmul_precision", "jax_default_prng_impl", "jax_disable_jit", "jax_numpy_dtype_promotion")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
+# What `read_json` and `read_metrics` demand of a file, as JSON Schema; more fields than these may be there.
+NUMBERS = {"type": "array", "items": {"type": "number"}}
+CONFIG = {
+    "type": "object",
+    "required": ["task", "model", "optimizer", "training", "replicas", "versions", "checksum"],
+    "properties": {
+        **{part: {"type": "object"} for part in ("optimizer", "training", "replicas", "versions")},
+        "task": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}},
+        "model": {"type": "object", "required": ["mixer"], "properties": {"mixer": {"type": "string"}}},
+    },
+}
+GROUP = {
+    "type": "object",
+    "required": ["how", "devices", "seeds", "learning_rates", "checksum"],
+    "properties": {
+        "how": {"enum": ["map", "vmap"]},
+        "devices": {"type": "integer", "minimum": 1},
+        "shards": {"type": "integer", "minimum": 1},
+        "seeds": {"type": "array", "items": {"type": "integer"}, "minItems": 1},
+        "learning_rates": NUMBERS,
+    },
+}
+RESULT = {
+    "type": "object",
+    "required": ["key", "status", "metric", "replicas", "cost", "seconds", "steps", "checksum"],
+    "properties": {"replicas": {"type": "array", "items": {"type": "object"}, "minItems": 1}},
+}
+ENVIRONMENTS = {
+    "type": "array",
+    "items": {"type": "object", "required": ["revision", "source_changed", "device", "packages"]},
+    "minItems": 1,
+}
+TASK = {
+    "type": "object",
+    "required": ["fields", "checksum"],
+    "properties": {"fields": {"type": "object", "additionalProperties": {"type": "object"}}},
+}
+ROW = {
+    "type": "object",
+    "required": ["step", "split", "checksum"],
+    "properties": {"step": {"type": "integer"}, "split": {"type": "string"}},
+}
+
+
 class Metrics:
-    """Appends one JSON object a line. A line that a killed process left unfinished is cut off first."""
+    """Appends one JSON object a line, with its checksum. A line that a killed process left unfinished is cut off
+    first."""
 
     def __init__(self, path: Path):
         if path.exists():
@@ -35,24 +83,43 @@ class Metrics:
 
     def write(self, **row: Any) -> None:
         with named(self.path):
-            self.file.write(json.dumps(plain(row)) + "\n")
+            self.file.write(json.dumps(with_checksum(plain(row))) + "\n")
             self.file.flush()
+
+    def sync(self) -> None:
+        """Until all rows are on the disk itself. Raises OSError."""
+        with named(self.path):
+            os.fsync(self.file.fileno())
 
     def close(self) -> None:
         self.file.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows in order of step. Of rows with the same step and split the last counts: a resumed run repeats some."""
-    rows = {}
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # the line that a kill cut off
-            rows[row["step"], row["split"]] = row
-    return [rows[at] for at in sorted(rows, key=lambda at: at[0])]
+    """The rows in order of step. Of rows with the same step and split the last counts: a resumed run repeats some.
+
+    A last line without its end, which a kill cut off, is passed over. Raises ValueError, naming the line, for any other
+    that is not as it was written.
+    """
+    rows, _, damage = read_lines(path, ROW)
+    if damage:
+        raise ValueError(f"{damage}; put the file back from a copy, or start anew in another directory")
+    last = {(row["step"], row["split"]): row for row in rows}
+    return [last[at] for at in sorted(last, key=lambda at: at[0])]
+
+
+def read_lines(path: Path, schema: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int, str]:
+    """The objects that `Metrics` wrote before the first line that is not as it was written, how many bytes they take,
+    and what is wrong with that line, if there is one. A last line without its end is none."""
+    whole = path.read_bytes() if path.exists() else b""
+    rows, size = [], 0
+    for number, line in enumerate(whole.split(b"\n")[:-1], 1):
+        try:
+            rows.append(parse_json(line, schema))
+        except ValueError as error:
+            return rows, size, f"{path}: line {number} is damaged ({error})"
+        size += len(line) + 1
+    return rows, size, ""
 
 
 def plain(value: Any) -> Any:
@@ -91,7 +158,15 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_whole(path, (json.dumps(plain(value), indent=1, sort_keys=True) + "\n").encode())
+    """Put `value` at `path`, with a checksum where it is an object."""
+    value = plain(value)
+    value = with_checksum(value) if isinstance(value, dict) else value
+    write_whole(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+
+
+def with_checksum(value: Mapping[str, Any]) -> dict[str, Any]:
+    """An object of plain JSON, and the hash of all that is in it."""
+    return {**value, "checksum": key(value)}
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -123,12 +198,38 @@ def renew_csv(
     write_csv(path, list(fresh[0]), [list(row.values()) for row in rows])
 
 
-def read_json(path: Path) -> Any:
-    """Raises ValueError, in one line, where the file holds no JSON."""
+def read_json(path: Path, schema: Mapping[str, Any] | None = None) -> Any:
+    """What `write_json` wrote at `path`, without its checksum.
+
+    Raises ValueError, in one line, where the file is not as it was written, or not what `schema` (JSON Schema) says.
+    """
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:  # no JSON, or not even text
+        return parse_json(path.read_bytes(), schema or {})
+    except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); delete it and the same command writes it anew") from None
+
+
+def parse_json(text: bytes, schema: Mapping[str, Any]) -> Any:
+    """A JSON value, without the checksum that it has where it is an object.
+
+    Raises ValueError, in one line, for what is no JSON, is nested too deep, is not what `schema` says or has another
+    checksum than it says.
+    """
+    import jsonschema  # takes a while, which `--help` need not wait for
+
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is no number of JSON")
+
+    try:
+        value = json.loads(text, parse_constant=refuse)
+        for error in jsonschema.Draft202012Validator(schema).iter_errors(value):
+            at = "".join(f"{part}: " for part in error.path)
+            raise ValueError(f"{at}{textwrap.shorten(error.message, 120, placeholder='…')}")
+        if isinstance(value, dict) and "checksum" in value and value.pop("checksum") != key(value):
+            raise ValueError("its checksum is that of something else")
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    return value
 
 
 @contextlib.contextmanager
@@ -165,7 +266,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def add_environment(path: Path) -> None:
     """Append to a list of environments, one for each start of a run that found something changed."""
-    known = read_json(path) if path.exists() else []
+    known = read_json(path, ENVIRONMENTS) if path.exists() else []
     if (now := plain(environment())) not in known[-1:]:
         write_json(path, [*known, now])
 
@@ -193,7 +294,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "cores": os.cpu_count(),
-        "matmul_precision": str(getattr(jax.config, "jax_default_matmul_precision", None)),
+        "settings": {name: getattr(jax.config, name, None) for name in SETTINGS},
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "command": " ".join(sys.argv),
     }

@@ -38,10 +38,13 @@ on TPUs and under SLURM; elsewhere every process is told where process 0 is, how
 """
 
 import contextlib
+import dataclasses
+import os
 import signal
+import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,8 +69,9 @@ import tasks
 from display import Display
 from models import cost
 
-VERSION = 2  # of this loop and of the defaults in configs.base: raised by hand whenever the numbers they make change
+VERSION = 3  # of this loop and of the defaults in configs.base: raised by hand whenever the numbers they make change
 EVALUATED = 512  # the most sequences that go through the model at once in an evaluation
+SMALLEST = 1e-12  # learning rate: a smaller one moves no parameter in float32
 NO_SEED = np.uint32(2**31)  # seeds are below it, so no run trains on what it is evaluated on
 
 
@@ -81,6 +85,7 @@ class Replica(NamedTuple):
     optimizer: Any
     best_params: Any  # those with the best validation score
     best_score: Array
+    best_scores: dict[str, Array]  # what they score on every split
     best_step: Array
     alive: Array  # False once a loss or gradient was not finite; it is not updated any more
     died_at: Array  # the step whose update was refused, or −1
@@ -114,8 +119,13 @@ class Run(NamedTuple):
 def build(config: Mapping[str, Any], data_dir: str | Path = "data") -> Run:
     """The task, the model and the optimizer of `config`. Raises ValueError, in one line, where it can't be."""
     config = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
+    machine.check_settings()
     check(config)
-    task = build_task(config["task"], data_dir)
+    return assemble(config, build_task(config["task"], data_dir), versions(config, data_dir))
+
+
+def assemble(config: Mapping[str, Any], task: Any, versions: Mapping[str, Any]) -> Run:
+    """The run of a checked `config` on `task`. Raises ValueError, in one line, where they don't go together."""
     if (shortest := config["training"]["shortest"]) > task.max_length:
         raise ValueError(f"training.shortest={shortest}: the task's sequences have {task.max_length} steps at most")
     if 0 < shortest < task.min_length:
@@ -126,7 +136,7 @@ def build(config: Mapping[str, Any], data_dir: str | Path = "data") -> Run:
     sizes["separator"] = getattr(task, "separator", None)
     optimizer = config["optimizer"]
     return Run(
-        config={**config, "model": model, "versions": versions(config)},
+        config={**config, "model": model, "versions": dict(versions)},
         task=task,
         model=models.build(model, **sizes),
         optimizer=optax.chain(
@@ -153,12 +163,15 @@ def fits(model: Mapping[str, Any], task: Any) -> None:
         )
 
 
-def versions(config: Mapping[str, Any]) -> dict[str, int]:
-    """The VERSIONs behind a result: of its mixer, of its task, of this loop, and of a bridge or memory it has."""
+def versions(config: Mapping[str, Any], data_dir: str | Path = "data") -> dict[str, Any]:
+    """What is behind a result: the VERSIONs of its mixer, of its task, of this loop, and of a bridge or memory it has;
+    and the fingerprint of its data, where they are real, for which they are prepared if need be."""
     mixer, task = models.version(config["model"]["mixer"]), tasks.TASKS[config["task"]["name"]].VERSION
     bridge = {"bridge": models.Seq2Seq.VERSION} if config["model"].get("bridge") else {}
     memory = {"memory": models.AssociativeMemory.VERSION} if config["model"].get("memory") else {}
-    return {"mixer": mixer, "task": task, "loop": VERSION, **bridge, **memory}
+    dataset = config["task"].get("dataset")
+    data = {"data": datasets.data_fingerprint(dataset, data_dir)} if dataset else {}
+    return {"mixer": mixer, "task": task, "loop": VERSION, **bridge, **memory, **data}
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,8 +213,8 @@ def check(config: Mapping[str, Any]) -> None:
     """Refuse, with ValueError, numbers that can't be trained with."""
     training, optimizer, replicas = config["training"], config["optimizer"], config["replicas"]
     for name in ("steps", "batch", "steps_per_call", "eval_every"):
-        if training[name] < 1:
-            raise ValueError(f"training.{name}={training[name]}: must be 1 or more")
+        if not 1 <= training[name] < 2**31:
+            raise ValueError(f"training.{name}={training[name]}: must be 1 or more, and below 2³¹")
     for name in ("steps", "eval_every"):
         if training[name] % training["steps_per_call"]:
             raise ValueError(
@@ -210,20 +223,25 @@ def check(config: Mapping[str, Any]) -> None:
             )
     if training["shortest"] < 0:
         raise ValueError(f"training.shortest={training['shortest']}: must be 0 or more")
+    largest = float(np.finfo(np.float32).max)
     for rate in (optimizer["learning_rate"], *replicas["learning_rates"]):
         if not isinstance(rate, (int, float)) or not 0 < rate < float("inf"):
             raise ValueError(f"learning_rate={rate}: must be a number above 0")
-    for name, least, below in (("warmup", 0, None), ("weight_decay", 0, None), ("b1", 0, 1), ("b2", 0, 1)):
-        if not least <= optimizer[name] < (below or float("inf")):  # nan is neither
-            more = f" and below {below}" if below else ""
-            raise ValueError(f"optimizer.{name}={optimizer[name]}: must be at least {least}{more}")
-    if not 0 < optimizer["clip"] < float("inf"):
-        raise ValueError(f"optimizer.clip={optimizer['clip']}: must be a number above 0")
+        if not SMALLEST <= rate <= largest:
+            raise ValueError(f"learning_rate={rate}: must be from {SMALLEST:g}, below which nothing moves in float32, "
+                             f"to {largest:.1e}")  # fmt: skip
+    for name, least, below in (("warmup", 0, 2**31), ("weight_decay", 0, largest), ("b1", 0, 1), ("b2", 0, 1)):
+        if not least <= optimizer[name] < below or np.float32(optimizer[name]) >= below:  # nan is neither
+            raise ValueError(f"optimizer.{name}={optimizer[name]}: must be at least {least} and, in float32, below "
+                             f"{below:.7g}")  # fmt: skip
+    if not SMALLEST <= optimizer["clip"] <= largest:
+        raise ValueError(f"optimizer.clip={optimizer['clip']}: must be a number above 0, from {SMALLEST:g} to "
+                         f"{largest:.1e}")  # fmt: skip
     seeds = replicas["seeds"]
     if not seeds or any(not isinstance(seed, int) or not 0 <= seed < 2**31 for seed in seeds):
         raise ValueError(f"replicas.seeds={seeds}: give one or more whole numbers from 0 to 2147483647")
     for name in ("seeds", "learning_rates"):
-        if len(set(replicas[name])) < len(replicas[name]):
+        if len(set(np.float32(replicas[name]) if name == "learning_rates" else replicas[name])) < len(replicas[name]):
             raise ValueError(f"replicas.{name}={replicas[name]}: each may be given once")
     models.one_of("replicas.how", replicas["how"], ("auto", "map", "vmap", "measured"))
 
@@ -263,6 +281,7 @@ def init(run: Run, seed: int, learning_rate: float) -> Replica:
         optimizer=run.optimizer.init(params),
         best_params=jax.tree.map(jnp.copy, params),  # a copy: a donated buffer can't be in the state twice
         best_score=jnp.float32(worst),
+        best_scores={split: jnp.float32(jnp.nan) for split in run.task.splits},
         best_step=jnp.int32(0),
         alive=jnp.bool_(True),
         died_at=jnp.int32(-1),
@@ -270,15 +289,20 @@ def init(run: Run, seed: int, learning_rate: float) -> Replica:
 
 
 def init_params(run: Run, seed: Array) -> Any:
-    inputs = jax.eval_shape(lambda: run.task.sample(jax.random.key(0), 1, run.task.max_length, run.task.max_length))
-    inputs = jnp.zeros(inputs.inputs.shape, inputs.inputs.dtype)
-    return run.model.init(jax.random.fold_in(jax.random.key(seed), 0), inputs)["params"]
+    inputs = jax.eval_shape(lambda task: sample_longest(task, 1), run.task).inputs
+    inputs = jnp.zeros(inputs.shape, inputs.dtype)
+    return run.model.init(jax.random.fold_in(tasks.random_key(seed), 0), inputs)["params"]
+
+
+def sample_longest(task: Any, batch: int) -> tasks.Batch:
+    """A batch of sequences as long as the task's longest."""
+    return task.sample(tasks.random_key(0), batch, task.max_length, task.max_length)
 
 
 def train_step(run: Run, task: Any, replica: Replica) -> tuple[Replica, dict[str, Array]]:
     """One step of AdamW on a batch that depends on the seed and the step alone; its loss, score and gradient norm."""
     training = run.config["training"]
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(replica.seed), 1), replica.step)
+    key = jax.random.fold_in(jax.random.fold_in(tasks.random_key(replica.seed), 1), replica.step)
     for_length, for_batch, for_dropout = jax.random.split(key, 3)
     length = jnp.int32(task.max_length)
     if training["shortest"]:
@@ -318,7 +342,7 @@ def evaluate(run: Run, split: tasks.Split, replica: Replica, task: Any, stream: 
 
     `stream` tells apart splits that are otherwise alike, which then share one program.
     """
-    key = jax.random.fold_in(jax.random.key(NO_SEED), stream)
+    key = jax.random.fold_in(tasks.random_key(NO_SEED), stream)
     whole = task.sample(key, split.examples, max(task.max_length, split.length), split.length, split.subset)
     calls = -(-split.examples // EVALUATED)
     size = -(-split.examples // calls)
@@ -339,12 +363,18 @@ def stream(split: str) -> np.uint32:
     return np.uint32(zlib.crc32(split.encode()))
 
 
-def keep_best(run: Run, replica: Replica, score: Array) -> Replica:
-    """Remember the parameters if `score`, on the validation split, is their best so far."""
-    better = score > replica.best_score if run.task.best == "max" else score < replica.best_score
-    new, old = (replica.params, score, replica.step), (replica.best_params, replica.best_score, replica.best_step)
-    params, score, step = jax.tree.map(lambda n, o: jnp.where(better, n, o), new, old)
-    return replica._replace(best_params=params, best_score=score, best_step=step)
+def keep_best(run: Run, replica: Replica, scores: Mapping[str, Array]) -> Replica:
+    """Remember the parameters, and their scores on every split, if none before did better on the validation split.
+
+    Of equal scores the later counts: a score that can't rise any more says nothing of what is learnt behind it. A
+    replica that is not updated any more stays as it is.
+    """
+    score, best = scores["validation"], replica.best_score
+    better = replica.alive & (score >= best if run.task.best == "max" else score <= best)
+    new = (replica.params, score, dict(scores), replica.step)
+    old = (replica.best_params, best, replica.best_scores, replica.best_step)
+    params, score, scores, step = jax.tree.map(lambda n, o: jnp.where(better, n, o), new, old)
+    return replica._replace(best_params=params, best_score=score, best_scores=scores, best_step=step)
 
 
 def apply(run: Run, params: Any, batch: tasks.Batch, rng: Array | None = None) -> Array:
@@ -486,6 +516,8 @@ def train(
     that can't be read, OSError where files can't be written, and command.Stopped after saving, where SIGTERM or
     Ctrl-C came.
     """
+    if not save_seconds >= 0:
+        raise ValueError(f"save_seconds={save_seconds}: must be 0 or more")
     workdir = Path(workdir)
     run = build(config, data_dir)
     path = workdir / "result.json"
@@ -494,7 +526,15 @@ def train(
         if not distributed.from_first(path.exists):
             result = fit(run, workdir, name, save_seconds, tensorboard, regroup)
             distributed.from_first(lambda: records.write_json(path, result))
-        return distributed.from_first(lambda: records.read_json(path))  # just finished and found again read alike
+        return distributed.from_first(lambda: read_result(path, run))  # just finished and found again read alike
+
+
+def read_result(path: Path, run: Run) -> dict[str, Any]:
+    """What a finished run came to. Raises ValueError where the file is damaged or another run's."""
+    result = records.read_json(path, records.RESULT)
+    if result["key"] != records.key(identity(run.config)):
+        raise ValueError(f"{path} is of another run than config.json; delete it and the same command writes it anew")
+    return result
 
 
 def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bool, regroup: bool) -> dict[str, Any]:
@@ -505,7 +545,7 @@ def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bo
     along = jax.NamedSharding(mesh, jax.P("replica"))
     replicas = init_group(run, group, mesh)
     task = jax.device_put(run.task, jax.NamedSharding(mesh, jax.P()))
-    distributed.from_first(lambda: records.add_environment(workdir / "environment.json"))
+    distributed.from_first(lambda: describe(run, workdir))
 
     call = jit_call(run, group, mesh)
     splits = run.task.splits
@@ -515,13 +555,21 @@ def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bo
     }
     keep = jax.jit(jax.vmap(partial(keep_best, run)), donate_argnums=0, out_shardings=along)
 
+    training = run.config["training"]
     checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
     step = distributed.from_first(lambda: checkpoints.latest() or 0)
     if step:
         replicas = checkpoints.restore(step, replicas)
+        check_members(workdir, group, *distributed.read((replicas.seed, replicas.learning_rate)))
+    distributed.from_first(lambda: check_log(run, workdir / "metrics.jsonl", step))
+    if first and not step and run.config["optimizer"]["warmup"] >= training["steps"]:
+        print(
+            f"{name}: the rate rises in all of the {training['steps']} steps and never falls, since optimizer.warmup="
+            f"{run.config['optimizer']['warmup']}",
+            file=sys.stderr,
+        )
     log = records.Metrics(workdir / "metrics.jsonl") if first else None
     board = Board(workdir / "tensorboard", group, step) if first and tensorboard else None
-    training = run.config["training"]
     saved = begun = time.monotonic()
 
     def note(split: str, row: Mapping[str, Any], **more: float) -> None:
@@ -552,20 +600,23 @@ def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bo
             begun = now
 
             if step % training["eval_every"] == 0 or step == training["steps"]:
+                scores = {}
                 for split in splits:
                     result = score[splits[split]](replicas, task, stream(split))
-                    if split == "validation":
-                        replicas = keep(replicas, result["score"])
+                    scores[split] = result["score"]
                     result = distributed.read(result)
                     row = {"loss": result["loss"], run.task.metric: result["score"]}
                     note(split, row, seconds=time.monotonic() - begun)
                     begun = time.monotonic()
+                replicas = keep(replicas, scores)
             if display:
                 display.step(step, **display_values(run, measured, alive))
 
             over = step == training["steps"] or not alive.any()
             caught, due = distributed.largest(signals.caught or 0, now - saved >= save_seconds)
             if over or caught or due:
+                if log:
+                    log.sync()  # so that no checkpoint is ahead of its log, even where the power fails
                 checkpoints.save(step, replicas)
                 saved = time.monotonic()
             if caught and not over:
@@ -585,6 +636,13 @@ def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bo
     return distributed.from_first(lambda: summary(run, group, end, records.read_metrics(workdir / "metrics.jsonl")))
 
 
+def describe(run: Run, workdir: Path) -> None:
+    """Write where a run takes place and, on real data, what its task is without them."""
+    records.add_environment(workdir / "environment.json")
+    if run.config["task"].get("dataset"):
+        records.write_json(workdir / "task.json", description(run.task))
+
+
 @contextlib.contextmanager
 def claim(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
     """Make `workdir` this config's, and this process's while it lasts; ValueError if it is another's."""
@@ -593,7 +651,7 @@ def claim(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
     with records.locked(workdir):
         if not path.exists():
             records.write_json(path, config)
-        theirs, ours = records.read_json(path), config
+        theirs, ours = records.read_json(path, records.CONFIG), config
         theirs_at, ours_at = identity(theirs), identity(ours)
         other = sorted(k for k in theirs_at | ours_at if theirs_at.get(k) != ours_at.get(k))
         if other:
@@ -610,10 +668,12 @@ def claim(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
 def recorded_group(workdir: Path, run: Run, regroup: bool) -> Group:
     """How this run's replicas were first grouped, which a resumed one keeps: another way gives other last bits."""
     path = workdir / "group.json"
-    read = distributed.from_first(lambda: records.read_json(path) if path.exists() and not regroup else None)
+    read = distributed.from_first(
+        lambda: records.read_json(path, records.GROUP) if path.exists() and not regroup else None
+    )
     if read:
-        seeds, rates = tuple(read["seeds"]), tuple(read["learning_rates"])
-        group = Group(read["how"], read["devices"], seeds, rates, read.get("shards", 1))
+        group = group_of(read)
+        check_members(workdir, form_group(run.config), group.seeds, group.learning_rates)
         if (begun := group.devices * group.shards) > len(jax.devices()):
             raise ValueError(
                 f"{workdir} was begun on {begun} devices and {len(jax.devices())} are here; "
@@ -629,6 +689,43 @@ def recorded_group(workdir: Path, run: Run, regroup: bool) -> Group:
     return group
 
 
+def check_members(workdir: Path, group: Group, seeds: Sequence[int], learning_rates: Sequence[float]) -> None:
+    """Refuse, with ValueError, other seeds or learning rates than the group's: a file was changed."""
+    same = np.array_equal(group.seeds, seeds) and np.array_equal(
+        np.float32(group.learning_rates), np.float32(learning_rates)
+    )
+    if not same:
+        raise ValueError(
+            f"{workdir}: config.json, group.json and the newest checkpoint are not of the same seeds and learning "
+            f"rates, so one of them was changed; put it back from a copy, or start anew in another directory"
+        )
+
+
+def check_log(run: Run, path: Path, step: int) -> None:
+    """Refuse, with ValueError, a log that lacks what was written up to `step`: time and curves would be of a part.
+
+    What is damaged behind that is cut off: it is made again.
+    """
+    rows, size, damage = records.read_lines(path, records.ROW)
+    training, there = run.config["training"], {(row["step"], row["split"]) for row in rows}
+    for at in range(training["steps_per_call"], step + 1, training["steps_per_call"]):
+        evaluated = at % training["eval_every"] == 0 or at == training["steps"]
+        for split in ("train", *(run.task.splits if evaluated else ())):
+            if (at, split) not in there:
+                raise ValueError(
+                    f"{damage or path}: there is no row of {split} at step {at}, though the run was saved at step "
+                    f"{step}; put the file back from a copy, or start anew in another directory"
+                )
+    if damage:
+        os.truncate(path, size)
+
+
+def group_of(saved: Mapping[str, Any]) -> Group:
+    """The group that a group.json holds."""
+    seeds, rates = tuple(saved["seeds"]), tuple(saved["learning_rates"])
+    return Group(saved["how"], saved["devices"], seeds, rates, saved.get("shards", 1))  # an older run has no shards
+
+
 def display_values(run: Run, measured: Mapping[str, np.ndarray], alive: np.ndarray) -> dict[str, float]:
     """Means over the replicas that are alive, and how many are not."""
     values = {"loss": measured["loss"], run.task.metric: measured["score"]}
@@ -639,14 +736,14 @@ def display_values(run: Run, measured: Mapping[str, np.ndarray], alive: np.ndarr
 def summary(run: Run, group: Group, replicas: Replica, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What is kept of a finished run: a row a replica, its scores at its best validation step; cost; time.
 
+    Scores are those of the state; `rows`, of the log, say how long it took.
+
     `seconds` are those of everything, `training_seconds` of training steps alone, without compiling and evaluating.
     """
-    metric = run.task.metric
-    at = {(row["step"], row["split"]): row[metric] for row in rows if row["split"] in run.task.splits}
     members = []
     for index, (seed, rate) in enumerate(zip(group.seeds, group.learning_rates, strict=True)):
         best = int(replicas.best_step[index])
-        scores = {split: at[best, split][index] for split in run.task.splits if (best, split) in at}
+        scores = {split: float(score[index]) for split, score in replicas.best_scores.items()} if best else {}
         members.append(
             {
                 "seed": seed,
@@ -661,7 +758,7 @@ def summary(run: Run, group: Group, replicas: Replica, rows: list[dict[str, Any]
     return {
         "key": records.key(identity(run.config)),
         "status": "finished" if replicas.alive.any() else "diverged",
-        "metric": metric,
+        "metric": run.task.metric,
         "best": run.task.best,
         "chance": run.task.chance,
         "baseline": run.task.baseline,
@@ -675,11 +772,7 @@ def summary(run: Run, group: Group, replicas: Replica, rows: list[dict[str, Any]
 
 def costs(run: Run) -> dict[str, int]:
     """Parameters, floats of state, and FLOPs of the products in one training step of one replica."""
-    batch = jax.eval_shape(
-        lambda: run.task.sample(
-            jax.random.key(0), run.config["training"]["batch"], run.task.max_length, run.task.max_length
-        )
-    )
+    batch = jax.eval_shape(lambda task: sample_longest(task, run.config["training"]["batch"]), run.task)
     params = jax.eval_shape(lambda: init_params(run, jnp.uint32(0)))
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), batch)
     _, state = jax.eval_shape(
@@ -694,7 +787,7 @@ def costs(run: Run) -> dict[str, int]:
 
 
 class Board:
-    """TensorBoard files, one curve a replica.
+    """TensorBoard files: a run for each replica, a tag for each split and metric, so that replicas share their charts.
 
     Not by tensorboardX's SummaryWriter: it writes in a thread, which a full disk ends, and then it blocks for ever.
     """
@@ -706,35 +799,39 @@ class Board:
             from tensorboardX.summary import scalar
         except ImportError as error:
             raise ValueError(f"TensorBoard files need {error.name}; install it, or give --notensorboard") from None
-        self.names = [f"seed{s}-rate{r:g}" for s, r in zip(group.seeds, group.learning_rates, strict=True)]
         events: Any = event_pb2  # its names are made when it is imported
-        self.path, self.event, self.scalar = directory, events.Event, scalar
-        with records.named(directory):
-            directory.mkdir(exist_ok=True)
-            self.file = EventsWriter(str(directory / "events"), f".{step}")
-            restart = events.SessionLog(status=events.SessionLog.START)  # hides what was logged after the checkpoint
-            self.file.write_event(self.event(wall_time=time.time(), step=step + 1, session_log=restart))
-            self.file.flush()
+        self.event, self.scalar = events.Event, scalar
+        restart = events.SessionLog(status=events.SessionLog.START)  # hides what was logged after the checkpoint
+        self.files: dict[Path, Any] = {}
+        for seed, rate in zip(group.seeds, group.learning_rates, strict=True):
+            path = directory / f"seed{seed}-rate{rate:g}"
+            with records.named(path):
+                path.mkdir(parents=True, exist_ok=True)
+                self.files[path] = EventsWriter(str(path / "events"), f".{step}")
+                self.files[path].write_event(self.event(wall_time=time.time(), step=step + 1, session_log=restart))
+                self.files[path].flush()
 
     def write(self, step: int, split: str, row: Mapping[str, np.ndarray]) -> None:
-        with records.named(self.path):
-            for value, numbers in row.items():
-                for name, number in zip(self.names, np.asarray(numbers), strict=True):
-                    told = self.scalar(f"{split}/{value}/{name}", float(number))
-                    self.file.write_event(self.event(wall_time=time.time(), step=step, summary=told))
-            if split != "train":
-                self.file.flush()
+        for index, (path, file) in enumerate(self.files.items()):
+            with records.named(path):
+                for metric, values in row.items():
+                    summary = self.scalar(f"{split}/{metric}", float(np.asarray(values)[index]))
+                    file.write_event(self.event(wall_time=time.time(), step=step, summary=summary))
+                if split != "train":
+                    file.flush()
 
     def close(self) -> None:
-        with records.named(self.path):
-            self.file.close()
+        for path, file in self.files.items():
+            with records.named(path):
+                file.close()
 
 
 # ---- the command ----------------------------------------------------------------------------------------------------
 
 
 def export(workdir: Path, to: Path, index: int, which: str) -> None:
-    """One replica of a run as an ordinary checkpoint: `to`/params, beside the config.json that builds its model.
+    """One replica of a run as an ordinary checkpoint: `to`/params, beside the config.json that builds its model and, of
+    a task on real data, task.json, with all that a model of it needs but the data.
 
     Raises ValueError where there is no such run, replica or checkpoint, and FileExistsError where `to` exists.
     """
@@ -744,6 +841,8 @@ def export(workdir: Path, to: Path, index: int, which: str) -> None:
     params = saved_params(workdir, index, which)
     to.mkdir(parents=True)
     checkpoint.save_params(to / "params", params)
+    if (workdir / "task.json").exists():
+        records.write_json(to / "task.json", records.read_json(workdir / "task.json", records.TASK))
     records.write_json(to / "config.json", config)
 
 
@@ -751,7 +850,8 @@ def of_replica(workdir: Path, index: int) -> dict[str, Any]:
     """The config of a run as if this replica had been its only one."""
     if not (workdir / "group.json").exists():
         raise ValueError(f"{workdir} holds no run; --workdir names the one to export from")
-    config, group = records.read_json(workdir / "config.json"), records.read_json(workdir / "group.json")
+    config = records.read_json(workdir / "config.json", records.CONFIG)
+    group = records.read_json(workdir / "group.json", records.GROUP)
     if not 0 <= index < len(group["seeds"]):
         raise ValueError(f"--replica={index}: {workdir} has replicas 0 to {len(group['seeds']) - 1}")
     config["replicas"] = {"seeds": [group["seeds"][index]], "learning_rates": [group["learning_rates"][index]]}
@@ -763,24 +863,62 @@ def saved_params(workdir: Path, index: int, which: str) -> Any:
     """What a run's newest checkpoint has of a replica: its "best" parameters, or the "last"."""
     state = checkpoint.Checkpoints(workdir / "checkpoints", read_only=True).raw()
     part = "best_params" if which == "best" else "params"
-    if not isinstance(state, Mapping) or part not in state:
+    if not isinstance(state, Mapping) or not {part, "seed", "learning_rate"} <= set(state):
         raise ValueError(f"{workdir}/checkpoints are of another format than train.py writes: they hold no {part}")
+    group = group_of(records.read_json(workdir / "group.json", records.GROUP))
+    check_members(workdir, group, state["seed"], state["learning_rate"])
     return checkpoint.replica(state[part], index)
 
 
-def load_exported(directory: str | Path, data_dir: str | Path = "data") -> tuple[Run, Any]:
+def load_exported(directory: str | Path, data_dir: str | Path | None = None) -> tuple[Run, Any]:
     """The run and the parameters of what `--export` wrote: `run.model.apply({"params": params}, inputs)`.
 
-    Raises ValueError where mixer, task or loop have changed since: the parameters would mean something else now.
+    Of real data nothing is needed, and `run.task` has none to sample; with a `data_dir` it has. Raises ValueError where
+    mixer, task, loop or those data have changed since: the parameters would mean something else now.
     """
-    config = records.read_json(Path(directory) / "config.json")
-    return rebuilt(config, directory, data_dir), checkpoint.load_params(Path(directory) / "params")
+    directory = Path(directory)
+    config, described = records.read_json(directory / "config.json", records.CONFIG), directory / "task.json"
+    task = task_of(config, records.read_json(described, records.TASK)) if described.exists() else None
+    run = rebuilt(config, directory, data_dir or "data", task if data_dir is None else None)
+    return run, checkpoint.load_params(directory / "params")
+
+
+def description(task: Any) -> dict[str, Any]:
+    """A task without its arrays, of which only shapes and types are kept, as JSON can hold it."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(task):
+        value = getattr(task, field.name)
+        if field.metadata.get("pytree_node", True):
+            shapes = jax.tree.map(lambda leaf: {"shape": list(leaf.shape), "dtype": str(leaf.dtype)}, value)
+            found[field.name] = {"arrays": shapes}
+        else:
+            found[field.name] = {"value": value}
+    return {"fields": found}
+
+
+def task_of(config: Mapping[str, Any], described: Mapping[str, Any]) -> Any:
+    """The task that `description` is of, with nothing but the shapes of its arrays."""
+
+    def is_shape(tree: Any) -> bool:
+        return isinstance(tree, dict) and set(tree) == {"shape", "dtype"}
+
+    def tuples(value: Any) -> Any:
+        return tuple(map(tuples, value)) if isinstance(value, list) else value
+
+    def rebuild(field: Mapping[str, Any]) -> Any:
+        if "value" in field:
+            return tuples(field["value"])
+        struct = lambda leaf: jax.ShapeDtypeStruct(tuple(leaf["shape"]), leaf["dtype"])  # noqa: E731
+        return jax.tree.map(struct, field["arrays"], is_leaf=is_shape)
+
+    return tasks.TASKS[config["task"]["name"]](**{k: rebuild(field) for k, field in described["fields"].items()})
 
 
 def load(directory: str | Path, data_dir: str | Path = "data", index: int = 0) -> tuple[Run, Any]:
     """The run and the best parameters of one replica of a workdir, or of what `--export` wrote; nothing is written.
 
-    Raises ValueError, in one line, for anything else, and for parameters that are not those of the config's model.
+    The task of an export has its data where `data_dir` has the same. Raises ValueError, in one line, for anything else,
+    and for parameters that are not those of the config's model.
     """
     directory = Path(directory)
     exported = (directory / "params").exists()
@@ -790,7 +928,7 @@ def load(directory: str | Path, data_dir: str | Path = "data", index: int = 0) -
             f"them or params/ as --export does"
         )
     if exported:
-        run, params = load_exported(directory, data_dir)
+        run, params = load_exported(directory, data_dir if has_data(directory, data_dir) else None)
     else:
         run = rebuilt(of_replica(directory, index), directory, data_dir)
         params = jax.device_put(saved_params(directory, index, "best"))
@@ -802,18 +940,33 @@ def load(directory: str | Path, data_dir: str | Path = "data", index: int = 0) -
     return run, params
 
 
-def rebuilt(config: Mapping[str, Any], directory: str | Path, data_dir: str | Path) -> Run:
-    """The run of a config.json that was read in `directory`."""
+def has_data(directory: Path, data_dir: str | Path) -> bool:
+    """Whether the data that an exported model was trained on can be had."""
+    config = records.read_json(directory / "config.json", records.CONFIG)
     try:
-        run, versions = build(config, data_dir), config["versions"]
+        return config["versions"].get("data") == versions(config, data_dir).get("data")
+    except (OSError, ImportError, ValueError, KeyError):
+        return False
+
+
+def rebuilt(config: Mapping[str, Any], directory: str | Path, data_dir: str | Path, task: Any = None) -> Run:
+    """The run of a config.json that was read in `directory`, on `task` where it is given."""
+    try:
+        recorded = config["versions"]
+        if task is None:
+            run = build(config, data_dir)
+        else:
+            check(config)
+            apart = {**config, "task": {"name": config["task"]["name"]}}
+            run = assemble(config, task, {**versions(apart), "data": recorded["data"]})
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{directory}/config.json is of another format than train.py writes ({type(error).__name__}: {error}); "
             f"check out the revision that wrote it"
         ) from error
-    if run.config["versions"] != versions:
+    if run.config["versions"] != recorded:
         raise ValueError(
-            f"{directory} was made by versions {versions} and this is {run.config['versions']}; "
+            f"{directory} was made by versions {recorded} and this is {run.config['versions']}; "
             f"check out the revision in the run's environment.json"
         )
     return run

@@ -2,7 +2,7 @@
 
 from tasks.adding import Adding
 from tasks.associations import Associations
-from tasks.batch import Batch, Split, Task
+from tasks.batch import Batch, Split, Task, random_key
 from tasks.characters import Characters
 from tasks.classification import Classification
 from tasks.copying import CopyMemory, CopyString, SelectiveCopy
@@ -41,6 +41,7 @@ __all__ = [
     "Translation",
     "WordProblem",
     "Words",
+    "random_key",
 ]
 
 # Name: class, called with the fields of a config and, for real data, with what `datasets.load` returns.

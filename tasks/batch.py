@@ -5,8 +5,9 @@ from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray, Shaped
 
 
 class Batch(NamedTuple):
@@ -78,6 +79,11 @@ class Task(Protocol):
 
     def loss(self, outputs: Float[Array, "B *T O"], batch: Batch) -> Float[Array, ""]: ...
     def score(self, outputs: Float[Array, "B *T O"], batch: Batch) -> Float[Array, ""]: ...
+
+
+def random_key(seed: Integer[Array, ""] | np.integer | int) -> PRNGKeyArray:
+    """A key of the generator that all numbers here are drawn with, whatever jax_default_prng_impl says."""
+    return jax.random.key(seed, impl="threefry2x32")
 
 
 def unpacked(batch: int, max_length: int, length: Int[Array, ""] | int) -> tuple[Int[Array, "B T"], Int[Array, "B T"]]:

@@ -24,7 +24,10 @@ def test_rows_are_read_back_in_order_of_step_and_the_last_of_a_kind_counts(tmp_p
 
 def test_a_line_that_a_kill_cut_off_is_passed_over_and_then_removed(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1, "split": "train"}\n{"step": 2, "spl')
+    log = records.Metrics(path)
+    log.write(step=1, split="train")
+    log.close()
+    path.write_bytes(path.read_bytes() + b'{"step": 2, "spl')
     assert [row["step"] for row in records.read_metrics(path)] == [1]
     log = records.Metrics(path)
     log.write(step=2, split="train")
@@ -94,10 +97,11 @@ def test_a_table_is_read_back_as_text(tmp_path):
 
 def test_an_environment_is_added_where_something_changed(tmp_path, monkeypatch):
     path = tmp_path / "environment.json"
+    now = {"revision": "abc", "source_changed": False, "device": {}, "packages": {}}
     for cores in (2, 2, 4):
-        monkeypatch.setattr(records, "environment", lambda cores=cores: {"cores": cores})
+        monkeypatch.setattr(records, "environment", lambda cores=cores: {**now, "cores": cores})
         records.add_environment(path)
-    assert records.read_json(path) == [{"cores": 2}, {"cores": 4}]
+    assert records.read_json(path) == [{**now, "cores": 2}, {**now, "cores": 4}]
 
 
 def test_some_lines_of_a_table_are_renewed_and_the_others_stay(tmp_path: Path):

@@ -124,8 +124,10 @@ def test_a_torn_line_is_mended_and_no_row_is_lost_or_counted_twice(tmp_path: Pat
     stop(20)
     with pytest.raises(command.Stopped):
         train.train(config, workdir, tensorboard=False)
-    with (workdir / "metrics.jsonl").open("a") as file:  # as if killed later than the checkpoint, and in mid-line
-        file.write('{"step": 25, "split": "train", "loss": [9.0], "accuracy": [0.0], "seconds": 1.0}\n')
+    log = records.Metrics(workdir / "metrics.jsonl")  # as if killed later than the checkpoint, and in mid-line
+    log.write(step=25, split="train", loss=[9.0], accuracy=[0.0], seconds=1.0)
+    log.close()
+    with (workdir / "metrics.jsonl").open("a") as file:
         file.write('{"step": 30, "split": "train", "loss": [3.1')
     train.train(config, workdir, tensorboard=False)
     assert untimed(workdir) == untimed(tmp_path / "whole")

@@ -118,28 +118,34 @@ def test_the_result_has_a_row_a_replica_in_order(finished: tuple[Path, dict]):
     validation, test = rows(workdir, "validation"), rows(workdir, "test")
     for index, member in enumerate(result["replicas"]):
         scores = [row["accuracy"][index] for row in validation]
-        at = int(np.argmax(scores))  # the first of the best
+        at = int(np.flatnonzero(np.equal(scores, max(scores)))[-1])  # the last of the best
         assert member["best_step"] == validation[at]["step"]
         assert member["validation"] == pytest.approx(scores[at])
         assert member["test"] == pytest.approx(test[at]["accuracy"][index])
         assert member["died_at"] is None
 
 
-def test_tensorboard_files_hold_the_metrics(finished: tuple[Path, dict]):
+def test_tensorboard_has_a_run_for_each_replica_and_a_tag_for_each_split_and_metric(finished: tuple[Path, dict]):
     workdir, _ = finished
-    (file,) = (workdir / "tensorboard").iterdir()
-    event: Any = getattr(event_pb2, "Event")  # noqa: B009
-    data, events = file.read_bytes(), []
-    while data:  # length, its checksum, the event, its checksum
-        (length,) = struct.unpack("<Q", data[:8])
-        events.append(event.FromString(data[12 : 12 + length]))
-        data = data[16 + length :]
-    curves = {(v.tag, e.step): v.simple_value for e in events for v in e.summary.value}
     names = ["seed0-rate0.01", "seed1-rate0.01", "seed0-rate0.003", "seed1-rate0.003"]
-    for row in records.read_metrics(workdir / "metrics.jsonl"):
-        for value in ("loss", "accuracy"):
-            shown = [curves[f"{row['split']}/{value}/{name}", row["step"]] for name in names]
-            np.testing.assert_allclose(shown, row[value], rtol=1e-6)
+    assert {path.name for path in (workdir / "tensorboard").iterdir()} == set(names)
+    event: Any = getattr(event_pb2, "Event")  # noqa: B009
+    metrics = records.read_metrics(workdir / "metrics.jsonl")
+    for index, name in enumerate(names):
+        (file,) = (workdir / "tensorboard" / name).iterdir()
+        data, events = file.read_bytes(), []
+        while data:  # length, its checksum, the event, its checksum
+            (length,) = struct.unpack("<Q", data[:8])
+            events.append(event.FromString(data[12 : 12 + length]))
+            data = data[16 + length :]
+        curves = {(v.tag, e.step): v.simple_value for e in events for v in e.summary.value}
+        assert {tag for tag, _ in curves} == {
+            "train/loss", "train/accuracy", "train/gradient_norm", *(
+                f"{split}/{metric}" for split in ("validation", "test") for metric in ("loss", "accuracy"))
+        }  # fmt: skip
+        for row in metrics:
+            for value in ("loss", "accuracy"):
+                np.testing.assert_allclose(curves[f"{row['split']}/{value}", row["step"]], row[value][index], rtol=1e-6)
 
 
 def test_the_same_command_again_returns_the_result_and_trains_nothing(
@@ -236,19 +242,23 @@ def test_a_run_whose_replicas_all_diverge_ends_early(tmp_path: Path):
 @pytest.mark.parametrize("best", ["max", "min"])
 def test_the_best_parameters_are_those_of_the_best_validation_score(best: str):
     run: Any = type("Run", (), {"task": type("Task", (), {"best": best})})
-    scores = [0.3, 0.7, float("nan"), 0.7, 0.1, 0.2]
+    validation = [0.3, 0.7, float("nan"), 0.7, 0.1, 0.1, 0.2, 0.9, 0.0]
     worst = jnp.float32(-np.inf if best == "max" else np.inf)
     nothing = train.Replica(*[jnp.zeros(())] * len(train.Replica._fields))
-    replica = nothing._replace(best_score=worst, best_step=jnp.int32(0))
-    for index, score in enumerate(scores):
-        now = replica._replace(params=jnp.float32(index), step=jnp.int32(10 * index))
-        replica = train.keep_best(run, now, jnp.float32(score))
-    expected = 1 if best == "max" else 4
+    unknown = {"validation": jnp.float32(np.nan), "test": jnp.float32(np.nan)}
+    replica = nothing._replace(best_score=worst, best_scores=unknown, best_step=jnp.int32(0))
+    for index, score in enumerate(validation):
+        alive = jnp.bool_(index < 7)
+        now = replica._replace(params=jnp.float32(index), step=jnp.int32(10 * index), alive=alive)
+        replica = train.keep_best(run, now, {"validation": jnp.float32(score), "test": jnp.float32(index / 10)})
+    expected = 3 if best == "max" else 5  # the later of two that are equal; what diverged is past counting
     assert (replica.best_params, replica.best_step, replica.best_score) == (
         expected,
         10 * expected,
-        np.float32(scores[expected]),
+        np.float32(validation[expected]),
     )
+    scores = {"validation": np.float32(validation[expected]), "test": np.float32(expected / 10)}
+    assert replica.best_scores == scores
 
 
 def test_the_batch_depends_on_seed_and_step_alone(monkeypatch: pytest.MonkeyPatch):
