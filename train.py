@@ -121,6 +121,7 @@ def build(config: Mapping[str, Any], data_dir: str | Path = "data") -> Run:
     config = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
     machine.check_settings()
     check(config)
+    models.check(config["model"])
     return assemble(config, build_task(config["task"], data_dir), versions(config, data_dir))
 
 
@@ -232,8 +233,9 @@ def check(config: Mapping[str, Any]) -> None:
                              f"to {largest:.1e}")  # fmt: skip
     for name, least, below in (("warmup", 0, 2**31), ("weight_decay", 0, largest), ("b1", 0, 1), ("b2", 0, 1)):
         if not least <= optimizer[name] < below or np.float32(optimizer[name]) >= below:  # nan is neither
-            raise ValueError(f"optimizer.{name}={optimizer[name]}: must be at least {least} and, in float32, below "
-                             f"{below:.7g}")  # fmt: skip
+            raise ValueError(
+                f"optimizer.{name}={optimizer[name]}: must be at least {least} and below {below:.7g}, in float32 too"
+            )
     if not SMALLEST <= optimizer["clip"] <= largest:
         raise ValueError(f"optimizer.clip={optimizer['clip']}: must be a number above 0, from {SMALLEST:g} to "
                          f"{largest:.1e}")  # fmt: skip

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 import models
+import tasks
 import train
 from experiments.measures import from_embedded
 from models import attention, positions
@@ -264,7 +265,7 @@ def influence(run: train.Run, params: Any, tokens: Tokens) -> Influence:
 def replacements(tokens: Int[Array, "T"], vocabulary: int) -> Int[Array, "T N"]:
     """For each token, others out of the vocabulary, each once; the same for every model."""
     count = min(REPLACEMENTS, vocabulary - 1)
-    keys = jax.random.split(jax.random.key(np.uint32(KEY)), len(tokens))
+    keys = jax.random.split(tasks.random_key(np.uint32(KEY)), len(tokens))
     steps = jax.vmap(lambda key: 1 + jax.random.permutation(key, vocabulary - 1)[:count])(keys)
     return (tokens[:, None] + steps) % vocabulary
 

@@ -31,7 +31,7 @@ Measure = Callable[[train.Run], Callable[[Any, int], Found]]
 def drawn(run: train.Run, sequences: int = SEQUENCES) -> tasks.Batch:
     """Sequences of the test split, of the task's length."""
     length, subset = run.task.max_length, run.task.splits["test"].subset
-    return run.task.sample(jax.random.key(np.uint32(KEY)), sequences, length, length, subset)
+    return run.task.sample(tasks.random_key(np.uint32(KEY)), sequences, length, length, subset)
 
 
 def applied(run: train.Run, params: Any, batch: tasks.Batch, **more: Any) -> Any:
@@ -80,7 +80,7 @@ def reach(run: train.Run) -> Callable[[Any, int], Found]:
             return last_output(y)
 
         y, pull = jax.vjp(last, x)
-        directions = jax.random.normal(jax.random.key(0), (8, *y.shape))
+        directions = jax.random.normal(tasks.random_key(0), (8, *y.shape))
         squares = jax.lax.map(lambda v: jnp.square(pull(v)[0]).sum(axis=(0, 2)), directions)
         return jnp.sqrt(squares.mean(axis=0))
 
@@ -99,7 +99,7 @@ def permuted(run: train.Run) -> Callable[[Any, int], Found]:
     0 says that the model can't tell one order of what it has read from another.
     """
     batch = drawn(run)
-    order = jax.random.permutation(jax.random.key(1), batch.inputs.shape[1] - (run.task.per == "token"))
+    order = jax.random.permutation(tasks.random_key(1), batch.inputs.shape[1] - (run.task.per == "token"))
     order = jnp.concatenate([order, jnp.arange(len(order), batch.inputs.shape[1])])
 
     @jax.jit
@@ -122,7 +122,7 @@ def longer(run: train.Run) -> Callable[[Any, int], Found]:
 
     @jax.jit
     def score(params: Any, length: Array) -> Array:
-        batch = run.task.sample(jax.random.key(np.uint32(KEY)), 256, 2 * longest, length, "test")
+        batch = run.task.sample(tasks.random_key(np.uint32(KEY)), 256, 2 * longest, length, "test")
         return run.task.score(train.apply(run, params, batch), batch)
 
     def measure(params: Any, seed: int) -> Found:
@@ -136,7 +136,7 @@ def longer(run: train.Run) -> Callable[[Any, int], Found]:
 
 def affine(run: train.Run) -> Callable[[Any, int], Found]:
     """|f(a + b) − f(a) − f(b) + f(0)| / |f|, the largest over pairs of inputs: 0 for a straight line."""
-    key = jax.random.key(np.uint32(KEY))
+    key = tasks.random_key(np.uint32(KEY))
     a, b = jax.random.uniform(key, (2, 256, 1, run.task.channels), minval=-1, maxval=1) / 2
 
     @jax.jit
@@ -302,7 +302,7 @@ def with_sites(run: train.Run) -> tuple[tasks.Batch, Array]:
     if not any(getattr(run.task, "sites", ())):
         raise ValueError("a measure of sites needs a task that has some, as that of the data set splice")
     subset = run.task.splits["test"]
-    batch = run.task.sample(jax.random.key(0), subset.examples, subset.length, subset.length, subset.subset)
+    batch = run.task.sample(tasks.random_key(0), subset.examples, subset.length, subset.length, subset.subset)
     some = np.isin(np.asarray(batch.targets), [i for i, places in enumerate(run.task.sites) if places])
     batch = jax.tree.map(lambda leaf: leaf[some], batch)
     known = np.zeros((len(run.task.sites), subset.length), bool)
@@ -433,7 +433,7 @@ def step_depth(run: train.Run) -> Callable[[Any, int], Found]:
 def depth(mixer: str, length: int, width: int) -> float:
     run = timing.build(mixer, length, width, batch=1)
     params = jax.eval_shape(lambda: train.init_params(run, jnp.uint32(0)))
-    batch = jax.eval_shape(lambda: run.task.sample(jax.random.key(0), 1, length, length))
+    batch = jax.eval_shape(lambda: run.task.sample(tasks.random_key(0), 1, length, length))
     return cost.depth(jax.grad(lambda p, b: run.task.loss(train.apply(run, p, b), b)), params, batch)
 
 

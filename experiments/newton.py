@@ -37,6 +37,7 @@ import configs.adding
 import machine
 import models
 import records
+import tasks
 import train
 from experiments.comparison import RECORDS
 from models.newton import newton
@@ -82,7 +83,7 @@ def trained(config: Any, workdir: Path) -> tuple[train.Run, Any, Any, float]:
 
 def problem(run: train.Run, params: Any, length: int, batch: int) -> Problem:
     """The recurrence that the model's first mixer is, over fresh sequences of its task."""
-    drawn = run.task.sample(jax.random.key(SEED), batch, length, length)
+    drawn = run.task.sample(tasks.random_key(SEED), batch, length, length)
 
     @jax.jit
     def read(params: Any) -> jax.Array:

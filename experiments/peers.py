@@ -196,7 +196,7 @@ def initial(cell: Cell) -> list[dict[str, Any]]:
     made = layer_of(cell)
     x, at = jnp.zeros((1, 1, cell.width)), jnp.zeros((1, 1), jnp.int32)
     init = jax.jit(lambda key: made.init(key, x, positions=at, segments=at + 1)["params"])
-    return [jax.device_get(init(jax.random.key(seed))) for seed in range(LAYERS)]
+    return [jax.device_get(init(jax.random.key(seed, impl="threefry2x32"))) for seed in range(LAYERS)]
 
 
 # ---- the process ----------------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def rates(dtype: str) -> dict[str, Any]:
 
     accelerator = jax.default_backend() != "cpu"
     n, size = (8192, 2**28) if accelerator else (2048, 2**25)
-    square = jax.random.normal(jax.random.key(0), (n, n), jnp.dtype(dtype))
+    square = jax.random.normal(jax.random.key(0, impl="threefry2x32"), (n, n), jnp.dtype(dtype))
 
     def best(function: Callable, x: Any) -> float:
         call, times = jax.jit(function), []

@@ -36,8 +36,10 @@ def network(form: str, blocks: int = BLOCKS, width: int = WIDTH, symbols: int = 
 
 def run(batch: int, form: str, steps: int = 10, **sizes: int) -> dict[str, Any]:
     made = network(form, **sizes)
-    tokens = jax.random.randint(jax.random.key(0), (batch, made.max_length + 1), 0, made.vocabulary)
-    params = jax.jit(lambda key, x: made.init(key, x)["params"])(jax.random.key(1), tokens[:1, :8])
+    tokens = jax.random.randint(
+        jax.random.key(0, impl="threefry2x32"), (batch, made.max_length + 1), 0, made.vocabulary
+    )
+    params = jax.jit(lambda key, x: made.init(key, x)["params"])(jax.random.key(1, impl="threefry2x32"), tokens[:1, :8])
     optimizer = optax.adamw(3e-4, b2=0.95)
 
     def loss(params: Any, tokens: Any) -> Any:

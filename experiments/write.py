@@ -24,6 +24,7 @@ from absl import flags
 import command
 import models
 import records
+import tasks
 import train
 from experiments import tunes
 from models import decoding
@@ -63,7 +64,7 @@ def written(
         return logits[0, 0], (place + 1, after)
 
     draw = partial(decoding.drawn, step, prompt[-1], steps=tokens, temperature=temperature)
-    return np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(seed), count)))
+    return np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(tasks.random_key(seed), count)))
 
 
 def spelt(names: Sequence[str], tokens: Sequence[int]) -> str:

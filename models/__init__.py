@@ -262,7 +262,7 @@ def size(mixer: str, width: int, max_length: int, inner: int, causal: bool, **ow
 
     def initial() -> Any:  # all of it inside, so that no device is needed yet, nor chosen
         x, steps = jnp.zeros((1, 1, width)), jnp.zeros((1, 1), jnp.int32)
-        return made.init(jax.random.key(0), x, positions=steps, segments=steps)
+        return made.init(jax.random.key(0, impl="threefry2x32"), x, positions=steps, segments=steps)
 
     return cost.parameters(jax.eval_shape(initial))
 

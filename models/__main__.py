@@ -44,7 +44,9 @@ def programs(name: str, width: int, length: int, inner: int = 0) -> dict[str, tu
     x, token = (jax.ShapeDtypeStruct((1, steps, width), jnp.float32) for steps in (length, 1))
     steps = jnp.zeros((1, 1), jnp.int32)
     params = jax.eval_shape(
-        lambda: module.init(jax.random.key(0), jnp.zeros((1, 1, width)), positions=steps, segments=steps)
+        lambda: module.init(
+            jax.random.key(0, impl="threefry2x32"), jnp.zeros((1, 1, width)), positions=steps, segments=steps
+        )
     )
     state = jax.eval_shape(lambda params, x: forward(params, x)[1], params, token)
     place = jax.ShapeDtypeStruct((1, 1), jnp.int32)

@@ -202,6 +202,6 @@ class AssociativeMemory(nn.Module):
 
     def features(self, x: Float[Array, "T K"], rng: PRNGKeyArray | None) -> Float[Array, "T F"]:
         if self.kernel == "favor":
-            rng = jax.random.key(0) if rng is None else rng
+            rng = jax.random.key(0, impl="threefry2x32") if rng is None else rng
             return favor(x, orthogonal(rng, self.directions, self.size))
         return linear_attention.features(x, {"linear": "elu"}.get(self.kernel, self.kernel), self.nu)

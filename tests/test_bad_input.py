@@ -159,6 +159,15 @@ TRANSLATION = {"name": "translation", "lengths": (15,)}
         ("rnn", {"replicas.seeds": (2**31,)}, "seeds=.*: give one or more whole numbers from 0 to 2147483647"),
         ("rnn", {"replicas.how": "both"}, "replicas.how=both: must be one of auto, map, vmap, measured"),
         ("rnn", {"optimizer.b1": 1.0}, "optimizer.b1=1.0: must be at least 0 and below 1"),
+        ("rnn", {"optimizer.b2": 1 - 1e-9}, "optimizer.b2=0.99.*: must be at least 0 and below 1, in float32 too"),
+        ("rnn", {"optimizer.learning_rate": 1e-300}, "learning_rate=1e-300: must be from 1e-12, below which nothing"),
+        ("rnn", {"optimizer.learning_rate": 1e39}, r"learning_rate=1e\+39: must be from 1e-12, .* to 3.4e\+38"),
+        ("rnn", {"optimizer.clip": 1e-300}, "optimizer.clip=1e-300: must be a number above 0, from 1e-12 to"),
+        ("rnn", {"optimizer.weight_decay": 1e39}, r"optimizer.weight_decay=1e\+39: must be at least 0 and below 3.4"),
+        ("rnn", {"replicas.learning_rates": (1e-3, 1e-3 + 1e-12)}, "learning_rates=.*: each may be given once"),
+        ("rnn", {"training.steps": 2**31 * 5}, "training.steps=10737418240: must be 1 or more, and below"),
+        ("rnn", {"training.batch": 2**40}, "training.batch=1099511627776: must be 1 or more, and below"),
+        ("rnn", {"optimizer.warmup": 2**31}, "optimizer.warmup=2147483648: must be at least 0 and below 2.14"),
         ("rnn", {"optimizer.warmup": -1}, "optimizer.warmup=-1: must be at least 0"),
         ("rnn", {"optimizer.weight_decay": float("nan")}, "optimizer.weight_decay=nan: must be at least 0"),
         ("rnn", {"optimizer.clip": float("nan")}, "optimizer.clip=nan: must be a number above 0"),
@@ -176,6 +185,13 @@ def test_a_config_that_cannot_be_trained(
         line = refused(changed(mixer, fields), tmp_path / "run", capsys)
 
     assert re.search(says.replace("?", r"\?"), line), line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), -1.0])
+def test_a_time_between_checkpoints_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str], seconds: float):
+    line = refused(tiny(), tmp_path / "run", capsys, save_seconds=seconds)
+    assert line == f"error: save_seconds={seconds}: must be 0 or more"
     assert not list(tmp_path.iterdir())
 
 

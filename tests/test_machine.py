@@ -1,12 +1,19 @@
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import jax
 import pytest
 
 import machine
+import records
+import tasks
+import train
+from tests import assert_same, state, tiny
 
 
 @pytest.mark.parametrize(
@@ -66,3 +73,53 @@ def test_memory_is_kept_unless_told_otherwise():
         found[how] = int(out.stdout)
     assert found[""] < 1000
     assert found["plain"] > 2000
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        (
+            "jax_enable_x64",
+            True,
+            "jax_enable_x64 is True, with which models would compute in float64; unset JAX_ENABLE",
+        ),
+        ("jax_threefry_partitionable", False, "jax_threefry_partitionable is False, with which other random numbers"),
+        ("jax_random_seed_offset", 1, "jax_random_seed_offset is 1, with which other random numbers are drawn"),
+    ],
+)
+def test_settings_of_jax_under_which_all_numbers_are_others_are_refused(name: str, value: Any, says: str):
+    before = getattr(jax.config, name)
+    try:
+        jax.config.update(name, value)
+        with pytest.raises(ValueError, match=says) as error:
+            train.build(tiny())
+        assert "\n" not in str(error.value)
+    finally:
+        jax.config.update(name, before)
+    train.build(tiny())
+
+
+def test_the_generator_that_jax_would_take_by_itself_changes_nothing(tmp_path: Path):
+    """Data, initial parameters and dropout are drawn from keys that say of what generator they are."""
+    config = tiny("attention", {"model.dropout": 0.1, "training.steps": 10})
+    expected = train.train(config, tmp_path / "threefry", tensorboard=False)
+    with jax.default_prng_impl("rbg"):
+        assert jax.random.key_impl(jax.random.key(0)) != jax.random.key_impl(tasks.random_key(0))
+        found = train.train(config, tmp_path / "rbg", tensorboard=False)
+    assert found["replicas"] == expected["replicas"]
+    assert_same(state(tmp_path / "rbg"), state(tmp_path / "threefry"))
+    settings = [records.read_json(tmp_path / name / "environment.json")[0]["settings"] for name in ("threefry", "rbg")]
+    assert [one["jax_default_prng_impl"] for one in settings] == ["threefry2x32", "rbg"]
+
+
+def test_no_key_is_made_without_saying_of_what_generator():
+    """Wherever numbers are drawn that are kept: not in tests, and not where a shape alone is asked for."""
+    here = Path(train.__file__).parent
+    made = [
+        f"{path.relative_to(here)}:{number}"
+        for path in here.rglob("*.py")
+        if not {"tests", ".venv"} & set(path.relative_to(here).parts)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.search(r"random\.(key|PRNGKey)\(", line) and "impl=" not in line and "eval_shape" not in line
+    ]
+    assert made == []
