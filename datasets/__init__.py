@@ -8,6 +8,7 @@ when asked for: training on a generated task needs none of it, and TensorFlow it
 
 import contextlib
 import difflib
+import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -51,14 +52,14 @@ def load(name: str, data_dir: str | Path) -> dict[str, Any]:
     Raises ValueError for an unknown name, a changed source or damaged files, FileNotFoundError for a source that is
     not installed, and OSError where `data_dir` can't be written.
     """
-    if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"no data set is called {name!r}: {hint}known are {', '.join(DATASETS)}")
-    module = importlib.import_module(DATASETS[name])
-    root = Path(data_dir).expanduser().absolute()
+    module, root = module_of(name), Path(data_dir).expanduser().absolute()
     if not hasattr(module, "BUILDER"):
         return module.load(name, root)
+    if module.PREPARED is None:  # differs from machine to machine: another source is prepared in a folder of its own
+        sha256 = expected(name)
+        root = root / name / sha256[:16]
+    else:
+        sha256 = module.PREPARED
     files = root / name / str(module.BUILDER.VERSION)
     if not files.exists():
         module.source()  # raises before anything is written
@@ -66,12 +67,52 @@ def load(name: str, data_dir: str | Path) -> dict[str, Any]:
         prepare(module.BUILDER, root, files)
     try:
         arguments = module.arguments(read(module.BUILDER, root))
-        intact = module.PREPARED in (None, fingerprint(arguments))  # None: differs from machine to machine
+        intact = fingerprint(arguments) == sha256
     except Exception as error:  # whatever a damaged file makes tensorflow-datasets, protobuf or ArrayRecord raise
         raise ValueError(f"{files} can't be read: delete it and it is prepared anew ({short(error)})") from error
     if not intact:
         raise ValueError(f"{files} holds something else, by its sha256: delete it and it is prepared anew")
     return arguments
+
+
+def data_fingerprint(name: str, data_dir: str | Path) -> str:
+    """The first 16 digits of the `fingerprint` of what `load(name, data_dir)` returns.
+
+    It is known without loading, and without preparing, except for the data sets of `datasets.standard`. Raises as
+    `load` does.
+    """
+    module, root = module_of(name), Path(data_dir).expanduser().absolute()
+    if hasattr(module, "BUILDER"):
+        return expected(name)[:16]
+    known, stamp = _loaded.get((name, root), ("", None))
+    if not known or stamp != module.stamp(name, root):  # what lies there has changed since
+        known = fingerprint(module.load(name, root))[:16]
+        _loaded[name, root] = known, module.stamp(name, root)
+    return known
+
+
+_loaded: dict[tuple[str, Path], tuple[str, Any]] = {}  # of `datasets.standard`: fingerprint, and the files' stamp
+
+
+@functools.cache  # the library of a running interpreter stays as it is
+def expected(name: str) -> str:
+    """The `fingerprint` of what `load` returns: as written down, or of what the source on this machine makes."""
+    module = module_of(name)
+    if module.PREPARED is not None:
+        return module.PREPARED
+    records: dict[str, list] = {split: [] for split in SPLITS}
+    for split, _, record in module.BUILDER.records():
+        records[split].append(record)
+    return fingerprint(module.arguments(records))
+
+
+def module_of(name: str) -> Any:
+    """The module of data set `name`. Raises ValueError for an unknown name."""
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"no data set is called {name!r}: {hint}known are {', '.join(DATASETS)}")
+    return importlib.import_module(DATASETS[name])
 
 
 def prepare(builder: Any, root: Path, files: Path) -> None:

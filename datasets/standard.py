@@ -64,6 +64,13 @@ def load(name: str, root: Path) -> dict[str, Any]:
     return source.arguments({split: read[split] for split in SPLITS})
 
 
+def stamp(name: str, root: Path) -> list[tuple[str, int, int, int]]:
+    """Of each file that lies below `root` for a data set: path, inode, size and time of change."""
+    folder = root / SOURCES[name].name
+    found = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [(str(path), status.st_ino, status.st_size, status.st_mtime_ns) for path, status in found]
+
+
 def characters(rows: Rows) -> dict[str, Any]:
     """For `Characters`: each split is one text."""
     some = {
