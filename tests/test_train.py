@@ -14,6 +14,7 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 import configs
+import datasets
 import records
 import tasks
 import train
@@ -495,3 +496,72 @@ def test_real_images_train(tmp_path: Path):
     assert result["baseline"] == ["the most frequent class", pytest.approx(0.0802, abs=1e-4)]
     assert 0 <= result["replicas"][0]["test"] <= 1
     assert [row["step"] for row in rows(tmp_path / "run", "validation")] == [2, 4]
+
+
+@pytest.fixture(scope="module")
+def wrote(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict]:
+    """A run on characters, what was exported of it, and where its data lie; none of it to be written to."""
+    from configs.shakespeare import get_config
+
+    root = tmp_path_factory.mktemp("wrote")
+    config: Any = get_config("rnn")
+    shrink = {"model.width": 8, "model.depth": 1, "training.steps": 4, "training.batch": 4, "task.max_length": 16}
+    config.update_from_flattened_dict({**shrink, "training.steps_per_call": 2, "training.eval_every": 2})
+    train.train(config, root / "run", data_dir=root / "data", tensorboard=False)
+    train.export(root / "run", root / "best", 0, "best")
+    return root, root / "best", config.to_dict()
+
+
+def test_the_data_are_in_the_key_and_a_run_does_not_go_on_with_others(wrote: tuple[Path, Path, dict], monkeypatch: Any):
+    root, _, config = wrote
+    mine = records.read_json(root / "run" / "result.json")["key"]
+    assert records.read_json(root / "run" / "config.json")["versions"]["data"] == datasets.data_fingerprint(
+        "shakespeare", root / "data"
+    )
+    monkeypatch.setattr(datasets, "data_fingerprint", lambda *_: "0123456789abcdef")
+    other = train.build(config, root / "data").config
+    assert records.key(train.identity(other)) != mine
+    with pytest.raises(ValueError, match=r"holds another config's run \(versions.data is \w+, not 0123456789abcdef\)"):
+        train.train(config, root / "run", data_dir=root / "data", tensorboard=False)
+
+
+def test_an_export_stands_alone(wrote: tuple[Path, Path, dict], monkeypatch: Any, tmp_path: Path):
+    """Without the data, and without the package that they are from, it is the same model of the same letters."""
+    root, best, _ = wrote
+    whole, params = train.load(root / "run", root / "data")
+    monkeypatch.setattr(datasets, "load", None)
+    monkeypatch.setattr(datasets, "data_fingerprint", None)
+    run, exported = train.load_exported(best)
+    assert run.task.names == whole.task.names
+    assert (run.task.vocabulary, run.task.max_length) == (whole.task.vocabulary, 16)
+    assert run.task.encode("ROMEO") == whole.task.encode("ROMEO")
+    tokens = jnp.array([run.task.encode("ROMEO")])
+    assert_same(*(one.model.apply({"params": p}, tokens) for one, p in ((run, exported), (whole, params))))
+    assert records.plain(run.config) == records.plain(whole.config)
+    with pytest.raises(TypeError):  # no sequence is made up
+        run.task.sample(tasks.random_key(0), 1, 16, 16)
+
+
+def test_an_export_has_its_data_where_they_are_the_same_and_its_own_letters_everywhere(
+    wrote: tuple[Path, Path, dict], monkeypatch: Any
+):
+    root, best, _ = wrote
+    run, _ = train.load(best, root / "data")
+    assert len(run.task.text["train"]) > 10_000
+    load, alphabet = datasets.load, run.task.alphabet
+
+    def missing(name: str, data_dir: Any) -> str:
+        raise FileNotFoundError(f"{name} is not installed")
+
+    def other(name: str, data_dir: Any) -> dict[str, Any]:
+        return {**load(name, data_dir), "alphabet": alphabet[::-1]}
+
+    monkeypatch.setattr(datasets, "load", other)
+    monkeypatch.setattr(datasets, "data_fingerprint", lambda *_: "0123456789abcdef")
+    run, _ = train.load(best, root / "data")
+    assert run.task.alphabet == alphabet
+    assert not hasattr(run.task.text["train"], "tobytes")
+    with pytest.raises(ValueError, match=r"was made by versions .*; check out the revision"):
+        train.load_exported(best, root / "data")
+    monkeypatch.setattr(datasets, "data_fingerprint", missing)
+    assert train.load(best, root / "data")[0].task.alphabet == alphabet
