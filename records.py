@@ -24,11 +24,12 @@ SETTINGS = ("jax_default_matmul_precision", "jax_default_prng_impl", "jax_disabl
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-# What `read_json` and `read_metrics` demand of a file, as JSON Schema; more fields than these may be there.
+# What `read_json` and `read_metrics` demand of a file, as JSON Schema; more fields than these may be there. Files of
+# older code have no checksum; their VERSIONs say what they are.
 NUMBERS = {"type": "array", "items": {"type": "number"}}
 CONFIG = {
     "type": "object",
-    "required": ["task", "model", "optimizer", "training", "replicas", "versions", "checksum"],
+    "required": ["task", "model", "optimizer", "training", "replicas", "versions"],
     "properties": {
         **{part: {"type": "object"} for part in ("optimizer", "training", "replicas", "versions")},
         "task": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}},
@@ -37,7 +38,7 @@ CONFIG = {
 }
 GROUP = {
     "type": "object",
-    "required": ["how", "devices", "seeds", "learning_rates", "checksum"],
+    "required": ["how", "devices", "seeds", "learning_rates"],
     "properties": {
         "how": {"enum": ["map", "vmap"]},
         "devices": {"type": "integer", "minimum": 1},
@@ -48,7 +49,7 @@ GROUP = {
 }
 RESULT = {
     "type": "object",
-    "required": ["key", "status", "metric", "replicas", "cost", "seconds", "steps", "checksum"],
+    "required": ["key", "status", "metric", "replicas", "cost", "seconds", "steps"],
     "properties": {"replicas": {"type": "array", "items": {"type": "object"}, "minItems": 1}},
 }
 ENVIRONMENTS = {
@@ -58,7 +59,7 @@ ENVIRONMENTS = {
 }
 TASK = {
     "type": "object",
-    "required": ["fields", "checksum"],
+    "required": ["fields"],
     "properties": {"fields": {"type": "object", "additionalProperties": {"type": "object"}}},
 }
 ROW = {

@@ -27,7 +27,8 @@ Any field can be set from here, as --config.GROUP.FIELD=VALUE; configs/__init__.
   replicas   seeds learning_rates how
 
 The workdir then holds config.json (every field as it was used), environment.json (versions, device, revision),
-group.json (who trains together, and how), metrics.jsonl, checkpoints/, tensorboard/ and, once finished, result.json.
+group.json (who trains together, and how), metrics.jsonl, checkpoints/, tensorboard/ and, once finished, result.json;
+on real data also task.json (its letters or words and its shapes).
 Stop it any way you like, kill -9 included: the same command goes on where it was, to the same bits.
 
 One run over several processes: the same command in each, with a workdir that all of them see (process 0 writes; one
