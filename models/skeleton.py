@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
+from models.bidirectional import Bidirectional
 from models.feedforward import FeedForward
 from models.positions import ADDED, added
 from models.projection import Projection
@@ -20,6 +21,9 @@ class Skeleton(nn.Module):
     numbers at each step; per "sequence" there are `outputs` numbers from the last step that is no padding (`pool`
     "last") or from the mean over those (`pool` "mean", not streamed). Without `outputs` there is no head, and the
     features themselves are returned. `norm` is "pre", "post" or "none".
+
+    With `pool` "last", the last block's mixer may read both ways: the last step then gets each direction's features at
+    that direction's own end (see models.bidirectional), so that both have read the whole sequence.
     """
 
     mixers: Sequence[Callable[..., nn.Module]]
@@ -86,12 +90,14 @@ class Skeleton(nn.Module):
             feedforward = FeedForward(self.width, self.hidden, self.activation, self.dtype, name=f"feedforward_{block}")
             for_mixer, for_sum, for_feedforward = (folded(rng, 3 * block + i) for i in (1, 2, 3))
 
+            label = self.per == "sequence" and self.pool == "last" and block == self.depth - 1
             y, new = mixer(
                 self.before(x, f"mixer_norm_{block}"),
                 state=state[block],
                 positions=positions,
                 segments=segments,
                 rng=for_mixer,
+                **({"at_ends": True} if label and isinstance(mixer, Bidirectional) else {}),
             )
             states.append(new)
             x = self.after(x, dropout(y, self.dropout, for_sum), f"mixer_norm_{block}")

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import models
 from models.attention import Attention
 from models.dense import Dense
 from models.recurrence import Recurrence
@@ -295,3 +296,68 @@ def test_outputs_are_float32_whatever_the_type_inside():
     network = make(dtype=jnp.bfloat16)
     y, state = jax.eval_shape(network.apply, transparent(network), X)
     assert (y.dtype, state[0].dtype) == (jnp.float32, jnp.bfloat16)
+
+
+BOTH_WAYS = [name for name in models.MIXERS if name != "attention"]
+
+
+def label(name: str, depth: int = 1, **fields: Any) -> tuple[Skeleton, Any]:
+    """A network that gives one label a sequence and reads it both ways, and its parameters."""
+    own = {"heads": 1} if "heads" in models.options(name) else {}
+    mixer = partial(models.one_way_or_both(name, causal=False, **own), inner=8, max_length=STEPS)
+    network = make(mixers=(mixer,), depth=depth, outputs=1, per="sequence", hidden=4, norm="pre", **fields)
+    return network, drawn(network)
+
+
+def felt(network: Skeleton, params: Any, segments: Any) -> np.ndarray:
+    """Whether each step of each row moves that row's label."""
+    places = jnp.broadcast_to(jnp.arange(STEPS), segments.shape)
+    call = lambda x: network.apply(params, x, positions=places, segments=segments)[0].sum()  # noqa: E731
+    return np.any(np.asarray(jax.jit(jax.grad(call))(X)), axis=-1)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("name", BOTH_WAYS)
+def test_each_direction_reads_all_of_a_sequence_for_its_label(name: str, direction: str):
+    """By one direction alone, the other's output being 0 and no residual around it: every step, and no padding and no
+    other sequence, moves the label; that of a packed row is of the last sequence."""
+    network, params = label(name, residual=False)
+    other = {"forward": "backward", "backward": "forward"}[direction]
+    mixer = params["params"]["mixer_0"]
+    mixer[other] = jax.tree.map(jnp.zeros_like, mixer[other])
+    segments = jnp.array([[1] * 6, [1] * 4 + [0] * 2, [0, 0, 1, 1, 0, 1], [1, 1, 2, 2, 2, 0]], jnp.int32)
+    expected = [[1] * 6, [1] * 4 + [0] * 2, [0, 0, 1, 1, 0, 1], [0, 0, 1, 1, 1, 0]]
+    np.testing.assert_array_equal(felt(network, params, segments), expected)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_label_is_that_of_the_sequence_alone(depth: int):
+    """Padding anywhere, and other sequences before it in its row, leave the label of four steps as it was."""
+    network, params = label("gru", depth)
+    places = jnp.array([[0, 1, 2, 3, 0, 0], [0, 0, 0, 1, 2, 3], [0, 1, 0, 1, 2, 3], [0, 0, 1, 0, 2, 3]], jnp.int32)
+    segments = jnp.array([[1] * 4 + [0] * 2, [0] * 2 + [1] * 4, [1] * 2 + [2] * 4, [0, 1, 1, 0, 1, 1]], jnp.int32)
+    where = np.array([[0, 1, 2, 3], [2, 3, 4, 5], [2, 3, 4, 5], [1, 2, 4, 5]])
+    four = X[:1, :4]
+    rows = X.at[jnp.arange(4)[:, None], where].set(four)
+    alone = run(network, params, four)
+    padded = run(network, params, rows, positions=places, segments=segments)
+    np.testing.assert_allclose(padded, np.broadcast_to(alone, padded.shape), atol=1e-5)
+    assert np.abs(run(network, params, X[:, :4])[1:] - alone).min() > 1e-3
+
+
+def test_what_is_read_at_every_step_or_one_way_is_as_it_was():
+    """Only the label from the last step is read at two ends: not outputs per token, nor a mean."""
+    for per, pool in (("token", "last"), ("sequence", "mean")):
+        network, params = label("gru")
+        network = network.clone(per=per, pool=pool)
+        mixer = network.mixers[0](width=D)
+        own = {"params": params["params"]["mixer_0"]}
+        places, ones = jnp.broadcast_to(jnp.arange(STEPS), X.shape[:2]), jnp.ones(X.shape[:2], jnp.int32)
+        one_block = partial(mixer.apply, own, X, positions=places, segments=ones)
+        y, _ = network.clone(hidden=0, norm="none", residual=False, outputs=0).apply(transparent_mixer(params), X)
+        expected = one_block()[0] if per == "token" else one_block()[0].mean(axis=1)
+        np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+def transparent_mixer(params: Any) -> Any:
+    return {"params": {**params["params"], "embed": {"kernel": jnp.eye(D), "bias": jnp.zeros(D)}}}
