@@ -48,7 +48,6 @@ def attend(
     one number a query and not one a pair, at about twice the rounding in gradients.
     """
     scores = over_heads(score, query, key, learnt or {})
-    scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
     scores = scores if bias is None else scores + bias
     shares, total = normalise(scores, mask)
     weights = shares / total
@@ -242,13 +241,17 @@ class Attention(nn.Module):
         if self.positions == "transformer_xl":
             features = 2 * ((self.width + 1) // 2)
             initial = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2))
-            kernel = self.param("distance_kernel", initial, (features, self.heads, size)).astype(self.dtype)
+            kernel = self.param("distance_kernel", initial, (features, self.heads, size))
             u, v = (
-                self.param(f"distance_{name}", nn.initializers.normal(0.02), (self.heads, 1, size)).astype(self.dtype)
-                for name in "uv"
+                self.param(f"distance_{name}", nn.initializers.normal(0.02), (self.heads, 1, size)) for name in "uv"
             )
             scale = size**-0.5 if self.similarity == "scaled" else 1
-            return lambda query, at, keys: (query + u, scale * position.transformer_xl(query + v, at, keys, kernel))
+
+            def of_both(query: Array, at: Array, keys: Array) -> tuple[Array, Array]:
+                query = similarity.fine(query)  # so that u and v are added, and do not round
+                return query + u, scale * position.transformer_xl(query + v, at, keys, kernel)
+
+            return of_both
         return lambda query, at, keys: (query, None)
 
     def recall(self, state: Any, new: dict[str, Array]) -> tuple[dict[str, Array], Array | int, Any]:

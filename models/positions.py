@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from models.similarity import fine
+
 ADDED = ("sinusoidal", "learned", "randomised")  # to the embedding by the skeleton, or by attention where it is told to
 SCORED = ("rope", "alibi", "hard_alibi", "t5", "transformer_xl")  # inside attention
 POSITIONS = ("none", "sinusoidal", "learned", *SCORED, "randomised")
@@ -89,19 +91,25 @@ def rope(x: Float[Array, "H T K"], positions: Int[Array, "T"]) -> Float[Array, "
 
     The product of a rotated query and a rotated key depends on the distance of their positions alone. `K` is even.
     Pairs are (i, i + K/2), which spares a shuffle and changes nothing but the order of the features. Angles are
-    float32: scores are off by some hundredths at position 10⁵, and mean nothing by 10⁷.
+    float32: scores are off by some hundredths at position 10⁵, and mean nothing by 10⁷. So is the rotation; only what
+    comes out is rounded to x's type.
     """
-    angles = frequencies(positions, x.shape[-1])
-    sine, cosine = jnp.sin(angles).astype(x.dtype), jnp.cos(angles).astype(x.dtype)
-    low, high = jnp.split(x, 2, axis=-1)
-    return jnp.concatenate([low * cosine - high * sine, high * cosine + low * sine], axis=-1)
+    angles = frequencies(positions, x.shape[-1])[None]
+    sine, cosine = jnp.sin(angles), jnp.cos(angles)
+    low, high = jnp.split(fine(x), 2, axis=-1)
+    turned = jnp.concatenate([low * cosine - high * sine, high * cosine + low * sine], axis=-1)
+    return turned.astype(x.dtype)
 
 
 def alibi(queries: Int[Array, "T"], keys: Int[Array, "S"], heads: int) -> Float[Array, "H T S"]:
-    """−slope · distance, with slopes 2^(−8h/heads), h = 1 … heads (Press et al. 2022, §3)."""
+    """−slope · distance, with slopes 2^(−8h/heads), h = 1 … heads (Press et al. 2022, §3).
+
+    That is the paper's rule at every number of heads. Where it is no power of 2 the authors' code departs from it: it
+    takes the slopes of the power of 2 below, and fills up with every other slope of the power above.
+    """
     slopes = 2.0 ** (-8 * jnp.arange(1, heads + 1) / heads)
     distance = jnp.abs(queries[:, None] - keys[None, :])
-    return -slopes[:, None, None] * distance
+    return -slopes[:, None, None] * distance[None]
 
 
 def near(queries: Int[Array, "T"], keys: Int[Array, "S"], reach: Int[Array, ""] | int) -> Bool[Array, "T S"]:
@@ -147,15 +155,15 @@ def transformer_xl(
     """q_t·W·φ(t − s), W being `kernel`; φ(d) has `F` features, the sines sin ωd before the cosines.
 
     Rotating (0, 1) by ωd gives (sin, cos) but for the sign of d, so φ(t − s) is a product of rotations by t and by s.
-    That spares the features of all pairs, and needs no order among the positions.
+    That spares the features of all pairs, and needs no order among the positions. In float32 at least, as all scores.
     """
-    turned = rope(jnp.einsum("htk,fhk->htf", query, kernel), queries)
+    turned = rope(jnp.einsum("htk,fhk->htf", fine(query), fine(kernel)), queries)
     cosines = jnp.arange(len(kernel)) >= len(kernel) // 2
-    one = jnp.broadcast_to(cosines.astype(query.dtype), (1, len(keys), len(kernel)))
+    one = jnp.broadcast_to(cosines.astype(turned.dtype), (1, len(keys), len(kernel)))
     return jnp.einsum("htf,sf->hts", turned, rope(one, keys)[0])
 
 
 def frequencies(positions: Int[Array, "T"], width: int) -> Float[Array, "T F"]:
     """position / 10000^(2i/width) for i = 0 … ⌈width/2⌉ − 1."""
     exponents = jnp.arange((width + 1) // 2) * (2 / width)
-    return positions[:, None] / 10000.0**exponents
+    return positions[:, None] / 10000.0 ** exponents[None]

@@ -6,7 +6,8 @@
     additive  v·tanh(q + k)             Bahdanau et al. 2015 (arXiv 1409.0473), appendix A.1.2
     general   q·W·k                     Luong et al. 2015
 
-q and k are already projected: Bahdanau's two matrices are those that make queries and keys.
+q and k are already projected: Bahdanau's two matrices are those that make queries and keys. Scores are in float32 at
+least whatever q and k are in, and so is all that is done on the way to them.
 """
 
 from collections.abc import Callable
@@ -20,29 +21,48 @@ Weights = dict[str, Array]  # what a similarity learns for one head; most learn 
 
 
 def dot(query: Float[Array, "T K"], key: Float[Array, "S K"], weights: Weights) -> Float[Array, "T S"]:
-    return jnp.einsum("tk,sk->ts", query, key)
+    return product(query, key)
 
 
 def scaled(query: Float[Array, "T K"], key: Float[Array, "S K"], weights: Weights) -> Float[Array, "T S"]:
-    return dot(query * query.shape[-1] ** -0.5, key, weights)
+    return product(query, key) * query.shape[-1] ** -0.5
 
 
 def cosine(query: Float[Array, "T K"], key: Float[Array, "S K"], weights: Weights) -> Float[Array, "T S"]:
-    return jnp.exp(weights["temperature"]).astype(query.dtype) * (unit(query) @ unit(key).T)
+    of_query = jnp.exp(weights["temperature"]) * shortened(query)
+    return product(query, key) * of_query[:, None] * shortened(key)[None]
 
 
 def additive(query: Float[Array, "T K"], key: Float[Array, "S K"], weights: Weights) -> Float[Array, "T S"]:
     """T·S·K numbers are held at once, which the products spare."""
-    return jnp.tanh(query[:, None] + key[None]) @ weights["direction"].astype(query.dtype)
+    query, key = fine(query), fine(key)
+    return jnp.tanh(query[:, None] + key[None]) @ weights["direction"]
 
 
 def general(query: Float[Array, "T K"], key: Float[Array, "S K"], weights: Weights) -> Float[Array, "T S"]:
-    return query @ weights["between"].astype(query.dtype) @ key.T
+    return product(fine(query) @ weights["between"], key)
+
+
+def product(query: Float[Array, "T K"], key: Float[Array, "S K"]) -> Float[Array, "T S"]:
+    """q·k summed, and returned, in float32 at least: products of two bfloat16 numbers are exact there."""
+    found = jnp.promote_types(jnp.promote_types(query.dtype, key.dtype), jnp.float32)
+    return jnp.einsum("tk,sk->ts", query, key, preferred_element_type=found)
+
+
+def fine(x: Array) -> Array:
+    """In float32 at least."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def shortened(x: Float[Array, "*T K"]) -> Float[Array, "*T"]:
+    """What brings each row to length 1; a row of zeros gets a finite number, with a finite gradient."""
+    x = fine(x)
+    return jax.lax.rsqrt((x * x).sum(axis=-1) + 1e-6)
 
 
 def unit(x: Float[Array, "*T K"]) -> Float[Array, "*T K"]:
     """Each row at length 1; a row of zeros stays, with a finite gradient."""
-    return x * jax.lax.rsqrt((x * x).sum(axis=-1, keepdims=True) + 1e-6)
+    return x * shortened(x)[..., None].astype(x.dtype)
 
 
 SIMILARITIES: dict[str, Callable[[Array, Array, Weights], Array]] = {

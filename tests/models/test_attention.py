@@ -10,6 +10,7 @@ import pytest
 import models
 from configs import base
 from models import normalisers, similarity
+from models import positions as position
 from models.attention import PLACED, SHARED, Attention, attend, visible
 from models.positions import near, sinusoidal
 
@@ -478,3 +479,69 @@ def test_every_normaliser_and_similarity_can_be_built():
 def test_a_form_that_can_not_be(own: dict[str, Any], says: str):
     with pytest.raises(ValueError, match=says):
         resolved(attention=own)
+
+
+def softmax_in_float64(name: str, query: Any, key: Any, own: Any, bias: Any) -> np.ndarray:
+    """Causal weights of one head, from queries and keys as they are."""
+    q, k = np.asarray(query, np.float64), np.asarray(key, np.float64)
+    lengths = np.sqrt((q * q).sum(-1)[:, None] * (k * k).sum(-1))
+    scores = {
+        "dot": lambda: q @ k.T,
+        "scaled": lambda: q @ k.T / np.sqrt(q.shape[1]),
+        "cosine": lambda: np.exp(own["temperature"]) * (q @ k.T) / lengths,
+        "additive": lambda: np.tanh(q[:, None] + k) @ own["direction"],
+        "general": lambda: q @ own["between"] @ k.T,
+    }[name]()
+    scores = np.where(np.tri(len(q), dtype=bool), scores + bias, -np.inf)
+    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("positions", ["none", "alibi", "t5", "transformer_xl"])
+@pytest.mark.parametrize("name", similarity.SIMILARITIES)
+def test_weights_of_bfloat16_are_those_of_float64(name: str, positions: str):
+    """Queries, keys and values rounded as they are, nothing behind them is coarser than float32; by blocks neither."""
+    if positions == "transformer_xl" and name not in ("dot", "scaled"):
+        pytest.skip("made of dot products")
+    wide, steps = 48, 96
+    module = Attention(
+        wide, wide, max_length=steps, heads=2, similarity=name, positions=positions, dtype=jnp.bfloat16, form="plain"
+    )
+    places, ones = jnp.arange(steps)[None], jnp.ones((1, steps), jnp.int32)
+    draws = np.random.default_rng(2)
+    x = jnp.asarray(draws.normal(size=(1, steps, wide)), jnp.float32)
+    params: Any = module.init(jax.random.key(0), x, positions=places, segments=ones)
+    kernels = {what: 1.5 * w for what, w in params["params"].items() if what.endswith("_kernel")}
+    own = {what: jnp.asarray(draws.normal(size=w.shape), jnp.float32) for what, w in params["params"].items()
+           if what.startswith("distance_b") or what in ("distance_u", "distance_v")}  # fmt: skip
+    own |= {"output": {"kernel": jnp.eye(wide), "bias": jnp.zeros(wide)}}
+    params = {"params": {**params["params"], **kernels, **own}}
+    with jax.disable_jit():  # a compiler may leave roundings out
+        y, seen = module.apply(params, x, positions=places, segments=ones, mutable="intermediates")
+        by_blocks, _ = module.clone(form="blocks").apply(params, x, positions=places, segments=ones)
+    query, key, value, weights = (
+        np.asarray(seen["intermediates"][what][0][0], np.float64) for what in ("query", "key", "value", "weights")
+    )
+    learnt = jax.tree.map(lambda a: np.asarray(a, np.float64), params["params"])
+    read, distance = [], np.subtract.outer(np.arange(steps), np.arange(steps))
+    for h in range(2):
+        bias = np.zeros((steps, steps))
+        of = {what: learnt[what][h] for what in similarity.initial(name, 2, wide // 2)}
+        asked = query[h]
+        if positions == "alibi":
+            bias = -(2.0 ** (-4 * (h + 1))) * distance
+        elif positions == "t5":
+            bias = learnt["distance_bias"][h][np.asarray(position.bucket(jnp.asarray(distance), True))]
+        elif positions == "transformer_xl":
+            angles = distance[..., None] / 10000.0 ** (np.arange(wide // 2) * 2 / wide)
+            features = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
+            toward = np.einsum("tk,fk->tf", asked + learnt["distance_v"][h], learnt["distance_kernel"][:, h])
+            bias = np.einsum("tf,tsf->ts", toward, features) * (1 if name == "dot" else (wide // 2) ** -0.5)
+            asked = asked + learnt["distance_u"][h]
+        expected = softmax_in_float64(name, asked, key[h], of, bias)
+        assert np.abs(weights[h] - expected).max() < 1e-5
+        read.append(expected @ value[h])
+    expected = np.concatenate(read, axis=1)
+    for found in (y, by_blocks):
+        error = np.asarray(found[0], np.float64) - expected
+        assert np.sqrt((error**2).mean() / (expected**2).mean()) < 2.5e-3

@@ -13,6 +13,7 @@ from models.bidirectional import Bidirectional
 from models.decoding import beam
 from models.recurrence import Recurrence
 from models.seq2seq import CrossAttention, Seq2Seq, ends, joined, split, writer
+from models.similarity import SIMILARITIES, initial
 from models.skeleton import Skeleton
 from tasks.translation import WORD, Translation, alignment
 
@@ -438,3 +439,24 @@ def test_decoding_says_what_a_teacher_forced_pass_says(trained: Any, unseen: Any
     beams, forced = write(params)
     np.testing.assert_allclose(beams.log_probability, forced, atol=1e-4)
     assert (np.asarray(beams.tokens[:, 0, : n + 1]) == np.asarray(unseen.targets[:8, n:])).mean() > 0.7
+
+
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_a_bridge_of_bfloat16_has_weights_of_float32(name: str):
+    """As exact as the same queries and keys in float32 allow, op by op: a compiler may leave roundings out."""
+    module, draws = CrossAttention(24, 1, name, dtype=jnp.bfloat16), np.random.default_rng(0)
+    x, source = (jnp.asarray(2 * draws.normal(size=(1, steps, 24)), jnp.bfloat16) for steps in (5, 40))
+    ones = jnp.ones((1, 40), jnp.int32)
+
+    def ask(module: CrossAttention, x: Any, source: Any) -> Any:
+        key, value = module.remember(source)
+        return module.apart(module.query(x)), key, module(x, key, value, ones)
+
+    params: Any = module.init(jax.random.key(0), x, source, method=ask)["params"]
+    with jax.disable_jit():
+        (query, key, _), seen = module.apply({"params": params}, x, source, method=ask, mutable="intermediates")
+    own = {what: params[what][0] for what in initial(name, 1, 24)}
+    query, key = (a[0, 0].astype(jnp.float32) for a in (query, key))
+    expected = jax.nn.softmax(SIMILARITIES[name](query, key, own))
+    weights: Any = seen["intermediates"]["weights"]
+    np.testing.assert_allclose(weights[0][0, 0], expected, atol=1e-5)
