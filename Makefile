@@ -6,6 +6,13 @@ ARGS ?=
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 STAMP := $(VENV)/.installed
+BEGUN := $(VENV:/=).unfinished
+
+# An error in one line unless $(1) is a Python that everything installs on; $(2) says where it is, $(3) what to do.
+check = found=$$($(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || found="none that runs"; \
+	case "$$found" in 3.11|3.12|3.13) ;; \
+	*) echo "error: Python 3.11, 3.12 or 3.13 is needed; $(2) $$found: $(3)" >&2; exit 1;; esac
+ANOTHER = make $(MAKECMDGOALS) PYTHON=python3.13
 
 .DEFAULT_GOAL := help
 .PHONY: help setup compare explore bench scorecard test check lock clean
@@ -15,21 +22,30 @@ help:  ## list the targets
 
 setup: $(STAMP)  ## create .venv and install everything, pinned and hash-checked
 
+# $(BEGUN) is there while .venv is made, filled for the first time, or removed: what a kill left of it is made anew.
+# What is without it, or was made by hand, is used as it is and never removed.
 $(STAMP): requirements.lock requirements-data.lock requirements-build.txt pyproject.toml
+	@if test -e $(BEGUN); then rm -rf $(VENV) && rm -f $(BEGUN); fi
 ifneq ($(UV),)
-	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
+	@if ! test -x $(BIN)/python; then test -e $(VENV) || touch $(BEGUN); $(UV) venv --quiet --python $(PYTHON) $(VENV); fi
+else
+	@if ! test -x $(BIN)/python; then $(call check,$(PYTHON),PYTHON=$(PYTHON) is,give another one: $(ANOTHER)); \
+		test -e $(VENV) || touch $(BEGUN); $(PYTHON) -m venv $(VENV); fi
+endif
+	@$(call check,$(BIN)/python,$(VENV) has,make clean and then $(ANOTHER))
+ifneq ($(UV),)
 	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes \
 		--build-constraints requirements-build.txt -r requirements-data.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
 else
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	PIP_CONSTRAINT=requirements-build.txt PIP_BUILD_CONSTRAINT=requirements-build.txt $(BIN)/python -m pip install \
 		--quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-data.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 endif
-	@touch $@
+	@rm -f $(BEGUN) && touch $@
 
 compare: $(STAMP)  ## RNNs against attention: a table and report.html in about ten minutes
 	$(BIN)/python -m experiments.compare $(ARGS)
@@ -56,4 +72,6 @@ lock:  ## write requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header -o requirements.lock
 
 clean:  ## remove .venv and caches, never results
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	@rm -f $(STAMP); ! test -e $(VENV) || touch $(BEGUN)
+	rm -rf $(VENV) && rm -f $(BEGUN)
+	rm -rf .pytest_cache .ruff_cache .hypothesis build *.egg-info
