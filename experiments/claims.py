@@ -56,7 +56,9 @@ def found(scale: str = "quick") -> list[Found]:
         if one.row and findings.record(name, scale).exists():
             lines = findings.recorded(name, one, scale)
             some.append(
-                Found(name, one, lines, judge.judge(one, lines, scale), runner.older(lines, one, one.scales[scale]))
+                Found(
+                    name, one, lines, judge.judge(one, lines, scale), len(runner.older(lines, one, one.scales[scale]))
+                )
             )
     return sorted(some, key=lambda each: (each.study.row, each.name))
 

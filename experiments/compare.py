@@ -176,7 +176,7 @@ def record_rates(study: Study) -> None:
             for m in study.grid(row, mixer)["replicas"]:
                 died = "" if m["died_at"] is None else m["died_at"]
                 validation = "" if m["died_at"] is not None else f"{m['validation']:.6g}"
-                where = [study.name, row.name, mixer, settings_key(row, mixer)]
+                where = [study.name, row.name, mixer, settings_key(row, mixer, study.data_dir)]
                 lines.append([*where, m["learning_rate"], m["seed"], validation, m["best_step"], died])
             study.done += 1
     header = ["scale", "row", "mixer", "settings", "learning_rate", "seed", "validation", "best_step", "died_at"]
@@ -197,7 +197,9 @@ def record_plateau(study: Study) -> None:
         curve = [(line["step"], line[result["metric"]][index]) for line in tests]
         first = next((step for step, value in curve if value is not None and value >= RECALLS), "")
         test = "" if member["test"] is None else f"{member['test']:.6g}"
-        lines.append([settings_key(row, "attention"), member["seed"], f"{rate:g}", first, result["steps"], test])
+        lines.append(
+            [settings_key(row, "attention", study.data_dir), member["seed"], f"{rate:g}", first, result["steps"], test]
+        )
     header = ["settings", "seed", "learning_rate", f"first_step_at_{RECALLS}", "steps", "test"]
     path = RECORDS / "plateau.csv"
     records.renew_csv(path, [dict(zip(header, line, strict=True)) for line in lines], ("settings", "learning_rate"))

@@ -1,7 +1,7 @@
 """The cells of a comparison: which mixer on which task, with which learning rate, trained once and found again."""
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,11 +51,15 @@ def configure(row: Row, mixer: str, seeds: tuple[int, ...], rates: tuple[float, 
     return config
 
 
-def settings_key(row: Row, mixer: str) -> str:
+def identity(config: Mapping[str, Any], data_dir: str = "data") -> dict[str, Any]:
+    """What makes a run this one and no other: its config and the VERSIONs behind it."""
+    return train.identity({**config, "versions": train.versions(config)})
+
+
+def settings_key(row: Row, mixer: str, data_dir: str = "data") -> str:
     """What a choice of learning rate holds for: everything that makes a run itself but its rates and seeds."""
-    config = configure(row, mixer, (), ()).to_dict()
-    identity = train.identity({**config, "versions": train.versions(config)})
-    return records.key({k: v for k, v in identity.items() if not k.startswith("replicas.")})
+    whole = identity(configure(row, mixer, (), ()).to_dict(), data_dir)
+    return records.key({k: v for k, v in whole.items() if not k.startswith("replicas.")})
 
 
 def recorded_rates() -> dict[str, dict[float, list[float]]]:
@@ -120,7 +124,7 @@ class Study:
 
     def rate(self, row: Row, mixer: str) -> float:
         """The recorded choice for these settings, or one made now."""
-        scores = self.rates.get(settings_key(row, mixer), {})
+        scores = self.rates.get(settings_key(row, mixer, self.data_dir), {})
         if set(scores) != set(RATES):
             scores = {}
             for member in self.grid(row, mixer)["replicas"]:

@@ -161,8 +161,10 @@ def main() -> None:
         if not findings.record(args.study, args.scale).exists():
             raise ValueError(f"there is no record of {args.study} at scale {args.scale}; run it with --record")
         lines = findings.recorded(args.study, study, args.scale)
-        if old := runner.older(lines, study, scale):
-            print(f"{old} of these {len(lines)} cells are of older code; run the study with --record to renew them\n")
+        if old := runner.older(lines, study, scale, args.data_dir):
+            print(
+                f"{len(old)} of these {len(lines)} cells are of older code; run the study with --record to renew them\n"
+            )
         return show(args.study, study, args.scale, lines)
     if args.dry_run:
         return print(dry_run(args.study, study, scale, folder, args.data_dir, some))

@@ -4,12 +4,17 @@ A results folder holds `cells.jsonl`, one line a finished cell and only ever app
 train.py for each group of cells that share a program: the seeds and learning rates of one setting. Cells are found by
 a key of what makes them: resolved config, VERSIONs, seed and rate. So studies that share a folder share cells, a study
 that grows runs what is new, and one that was killed goes on, inside its unfinished group from the last checkpoint.
+
+The cells of a group are appended in one write, each line with its place among them and a checksum. Of a group that is
+not whole there no cell is taken; it is found again in its directory.
 """
 
 import contextlib
 import itertools
 import json
+import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,11 +27,32 @@ import records
 import tasks
 import train
 from display import clock
-from experiments import measures
+from experiments import comparison, measures, record_files
 from experiments.comparison import choose
-from experiments.study import Labels, Scale, Setting, Study, settings, told
+from experiments.study import Labels, Scale, Setting, Study, every, settings, told
 
-FORMAT = 1  # of a results folder: raised when an older program could not read it any more
+FORMAT = 2  # of a results folder: raised when an older program could not read it any more; 1 had no checksums
+
+NUMBER, INTEGER, TEXT = {"type": "number"}, {"type": "integer"}, {"type": "string"}
+COUNTED = ("parameters", "mixer_parameters", "state_floats", "step_flops")
+CELL: dict[str, Any] = {  # the JSON schema of a cell
+    "type": "object",
+    "required": ["key", "seed", "learning_rate", "metrics", "metric", "best", "chance", "baseline", "best_step",
+                 "died_at", "steps", *COUNTED, "seconds", "training_seconds", "group", "how", "revision", "device",
+                 "packages", "config"],
+    "properties": {
+        **dict.fromkeys(("key", "metric", "best", "group", "how", "revision", "device"), TEXT),
+        **dict.fromkeys(("learning_rate", "chance", "seconds", "training_seconds", *COUNTED), NUMBER),
+        **dict.fromkeys(("seed", "best_step", "steps", "place", "of"), INTEGER),
+        "metrics": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
+        "measured": {"type": "object", "additionalProperties": INTEGER},
+        "baseline": {"type": "array", "prefixItems": [TEXT, NUMBER], "minItems": 2, "maxItems": 2},
+        "died_at": {"type": ["integer", "null"]},
+        "packages": {"type": "object", "additionalProperties": TEXT},
+        "config": {"type": "object"},
+    },
+}  # fmt: skip
+FOLDER = {"type": "object", "required": ["format"], "properties": {"format": {"type": "integer", "minimum": 1}}}
 
 
 class Job(NamedTuple):
@@ -64,63 +90,104 @@ class Line(NamedTuple):
 class Store:
     """The cells in a results folder, by key; what was said last of a cell counts, measures add up."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, sealed: bool = True):
+        """Without `sealed`, lines without a checksum are taken too. Raises ValueError, in one line, for damage."""
         self.folder, self.path = folder, folder / "cells.jsonl"
         self.cells: dict[str, dict[str, Any]] = {}
-        text = self.path.read_text() if self.path.exists() else ""
-        whole = text[: text.rfind("\n") + 1]  # a line that a kill cut off is of a cell that is run again
-        for number, line in enumerate(whole.splitlines(), 1):
+        data = self.path.read_bytes() if self.path.exists() else b""
+        whole = data[: data.rfind(b"\n") + 1]  # behind it, a line that a kill cut off
+        group: list[dict[str, Any]] = []
+        for number, line in enumerate(whole.split(b"\n")[:-1], 1):
             try:
-                self.take(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError):
+                cell = cell_of(line.decode(), sealed)
+            except (ValueError, RecursionError) as error:
+                why = "nested too deep" if isinstance(error, RecursionError) else str(error).splitlines()[0]
                 raise ValueError(
-                    f"{self.path}: line {number} is damaged; delete that line, and its group gives it again"
+                    f"{self.path}: line {number} is damaged ({why}); delete that line, and its group gives it again"
                 ) from None
-        self.file = records.Metrics(self.path)
+            place, of = cell.pop("place", 0), cell.pop("of", 1)
+            if place != len(group):  # the rest of the one before is missing, or the beginning of this
+                group = []
+            if place == len(group):
+                group.append(cell)
+            if len(group) == of:
+                for one in group:
+                    self.take(one)
+                group = []
+        if len(whole) < len(data):
+            os.truncate(self.path, len(whole))
 
     def take(self, cell: dict[str, Any]) -> None:
+        """Keep it in memory; what was measured by another definition gives way."""
         known = self.cells.get(cell["key"], {"metrics": {}})
-        self.cells[cell["key"]] = {**cell, "metrics": {**known["metrics"], **cell["metrics"]}}
+        measured = cell.get("measured", {})
+        kept = {name: value for name, value in known["metrics"].items() if name.split("@")[0] not in measured}
+        more = {"metrics": {**kept, **cell["metrics"]}, "measured": {**known.get("measured", {}), **measured}}
+        self.cells[cell["key"]] = {**cell, **more}
 
-    def add(self, cells: Iterable[dict[str, Any]]) -> None:
+    def add(self, cells: Sequence[Mapping[str, Any]]) -> None:
+        """The cells of a group, in one write: a kill loses all of them or none. Raises OSError where it can't be."""
+        lines = [record_files.sealed({**cell, "place": i, "of": len(cells)}) for i, cell in enumerate(cells)]
+        data = "".join(f"{line}\n" for line in lines).encode()
+        with records.named(self.path), self.path.open("ab", buffering=0) as file:
+            while data:
+                data = data[file.write(data) :]
+            os.fsync(file.fileno())
         for cell in cells:
             self.take(records.plain(cell))
-            self.file.write(**cell)
+
+
+def cell_of(line: str, sealed: bool) -> dict[str, Any]:
+    """The cell of a line of cells.jsonl. Raises ValueError where it is not one, or not of the key that it has."""
+    plain = not sealed and record_files.SEAL not in line
+    cell = json.loads(line) if plain else record_files.opened(line)
+    record_files.fit(cell, CELL)
+    made_of = cell["config"]
+    if records.key(made_of) != cell["key"]:
+        raise ValueError("its key is not that of its config")
+    for name in ("seed", "learning_rate"):
+        if made_of.get(name) != cell[name]:
+            raise ValueError(f"its {name} is not that of its config")
+    return cell
 
 
 @contextlib.contextmanager
 def opened(folder: Path) -> Iterator[Store]:
-    """The store in `folder`, held against other processes. Raises ValueError where it is in use, or too new."""
+    """The store in `folder`, held against other processes. Raises ValueError where it is in use, damaged or too new."""
     folder.mkdir(parents=True, exist_ok=True)
     with records.locked(folder):
-        path = folder / "format.json"
-        found = records.read_json(path)["format"] if path.exists() else FORMAT
+        path, cells = folder / "format.json", folder / "cells.jsonl"
+        found = record_files.read_json(path, FOLDER)["format"] if path.exists() else 1
         if found > FORMAT:
             raise ValueError(
                 f"{folder} was written by a newer version of this program (format {found}, this one reads {FORMAT}); "
                 f"update, or give another --workdir"
             )
-        records.write_json(path, {"format": FORMAT})
-        store = Store(folder)
-        try:
-            yield store
-        finally:
-            store.file.close()
+        store = Store(folder, sealed=found == FORMAT)
+        if found < FORMAT:
+            if cells.exists():
+                lines = [line for line in cells.read_text().splitlines() if line]
+                lines = [one if record_files.SEAL in one else record_files.sealed(json.loads(one)) for one in lines]
+                records.write_whole(cells, "".join(f"{line}\n" for line in lines).encode())
+            records.write_json(path, {"format": FORMAT})
+        yield store
 
 
 # ---- which cells, in which groups -----------------------------------------------------------------------------------
 
 
-def identity(config: Mapping[str, Any], seed: int, rate: float, trained: bool) -> dict[str, Any]:
+def identity(
+    config: Mapping[str, Any], seed: int, rate: float, trained: bool = True, data_dir: str = "data"
+) -> dict[str, Any]:
     """What makes a cell this one and no other."""
-    whole = train.identity({**config, "versions": train.versions(config)})
+    whole = comparison.identity(config, data_dir)
     apart = ("replicas.", "optimizer.learning_rate", *(() if trained else ("training.",)))
     kept = {name: value for name, value in whole.items() if not name.startswith(apart)}
     return {**kept, "seed": seed, "learning_rate": float(rate), **({} if trained else {"trained": False})}
 
 
-def key(config: Mapping[str, Any], seed: int, rate: float, trained: bool = True) -> str:
-    return records.key(identity(config, seed, rate, trained))
+def key(config: Mapping[str, Any], seed: int, rate: float, trained: bool = True, data_dir: str = "data") -> str:
+    return records.key(identity(config, seed, rate, trained, data_dir))
 
 
 def rates(setting: Setting, scale: Scale) -> tuple[float, ...]:
@@ -128,11 +195,17 @@ def rates(setting: Setting, scale: Scale) -> tuple[float, ...]:
 
 
 def complete(cell: Mapping[str, Any] | None, measured: Sequence[str]) -> bool:
-    """Whether all that is wanted of a cell is there. Of one that diverged nothing more is to be had."""
+    """Whether all that is wanted of a cell is there, measured as it is now. Of one that diverged nothing more is to be
+    had."""
     if cell is None:
         return False
     there = {name.split("@")[0] for name in cell["metrics"]}
-    return cell["died_at"] is not None or set(measured) <= there
+    return cell["died_at"] is not None or (set(measured) <= there and as_now(cell.get("measured", {}), measured))
+
+
+def as_now(versions: Mapping[str, int], measured: Sequence[str]) -> bool:
+    """Whether these measures were taken with the VERSIONs that they have now; 1 where none was kept."""
+    return all(versions.get(name, 1) == measures.VERSIONS[name] for name in measured)
 
 
 Wanted = Sequence[tuple[Setting, Sequence[tuple[int, float]]]]  # of each setting the cells, (seed, rate)
@@ -161,11 +234,11 @@ def groups(
     """
     programs: dict[str, tuple[Setting, list[Labels], dict[float, list[int]]]] = {}
     for setting, cells in wanted:
-        program = records.key(identity(setting.config, 0, 0, study.trained))
+        program = key(setting.config, 0, 0, study.trained, data)
         first, labels, lacking = programs.setdefault(program, (setting, [], {}))
         labels.append(setting.labels)
         for seed, rate in cells:
-            if not complete(store.cells.get(key(first.config, seed, rate, study.trained)), measured):
+            if not complete(store.cells.get(key(first.config, seed, rate, study.trained, data)), measured):
                 lacking.setdefault(rate, []).append(seed)
     jobs = []
     for setting, labels, lacking in programs.values():
@@ -177,7 +250,7 @@ def groups(
         for seeds, some in together.items():
             config = json.loads(json.dumps(records.plain(setting.config)))
             config["replicas"] |= {"seeds": list(seeds), "learning_rates": some, "how": how}
-            cells = [key(config, s, r, study.trained) for r in some for s in seeds]
+            cells = [key(config, s, r, study.trained, data) for r in some for s in seeds]
             group = records.key({"cells": cells} if how == "auto" else {"cells": cells, "how": how})
             jobs.append(Job(name, config, str(store.folder / "groups" / group), tuple(measured), study.trained, data))
     return jobs
@@ -220,7 +293,7 @@ def work(job: Job) -> list[dict[str, Any]]:
     share = 1 / len(members)
     return [
         {
-            "key": key(job.config, member["seed"], member["learning_rate"], job.trained),
+            "key": key(job.config, member["seed"], member["learning_rate"], job.trained, job.data_dir),
             "seed": member["seed"],
             "learning_rate": member["learning_rate"],
             "metrics": {
@@ -243,7 +316,8 @@ def work(job: Job) -> list[dict[str, Any]]:
             "revision": environment["revision"] + "+" * environment["source_changed"],
             "device": environment["device"]["kind"],
             "packages": environment["packages"],
-            "config": identity(job.config, member["seed"], member["learning_rate"], job.trained),
+            "measured": {name: measures.VERSIONS[name] for name in job.measured},
+            "config": identity(job.config, member["seed"], member["learning_rate"], job.trained, job.data_dir),
         }
         for i, member in enumerate(members)
     ]
@@ -291,13 +365,13 @@ def run(
         best = [rates(one, scale)[0] for one in some]
         if tried := to_choose(study, scale, some):
             fill(store, groups(store, tried, (), study, data_dir, how), execute, say)
-            found = [read(store, study, one, grid, "choose") for one, grid in tried]
+            found = [read(store, study, one, grid, "choose", data_dir) for one, grid in tried]
             best = [chosen_rate(one, cells) for one, cells in zip(some, found, strict=True)]
             lines += itertools.chain.from_iterable(found)
         wanted = to_report(scale, some, best)
         fill(store, groups(store, wanted, study.measured, study, data_dir, how), execute, say)
         for one, cells in wanted:
-            lines += read(store, study, one, cells, "report")
+            lines += read(store, study, one, cells, "report", data_dir)
     return lines
 
 
@@ -310,14 +384,18 @@ def fill(store: Store, jobs: Sequence[Job], execute: Execute, say: Callable[[str
         say(f"{job.name:<40} {cells[0]['metric'] if job.trained else 'measured'} {scores}  {seconds:.0f} s")
 
 
-def read(store: Store, study: Study, setting: Setting, cells: Iterable[tuple[int, float]], part: str) -> list[Line]:
+def read(
+    store: Store, study: Study, setting: Setting, cells: Iterable[tuple[int, float]], part: str, data: str = "data"
+) -> list[Line]:
     """The cells as lines of the study, without what another study had measured in them."""
-    foreign = set(measures.MEASURES) - set(study.measured if part == "report" else ())
+    mine = study.measured if part == "report" else ()
+    foreign = set(measures.MEASURES) - set(mine)
     lines = []
     for seed, rate in cells:
-        cell = store.cells[key(setting.config, seed, rate, study.trained)]
+        cell = store.cells[key(setting.config, seed, rate, study.trained, data)]
         metrics = {name: value for name, value in cell["metrics"].items() if name.split("@")[0] not in foreign}
-        lines.append(Line(setting.labels, part, seed, rate, {**cell, "metrics": metrics}))
+        measured = {name: cell["measured"].get(name, 1) for name in mine}
+        lines.append(Line(setting.labels, part, seed, rate, {**cell, "metrics": metrics, "measured": measured}))
     return lines
 
 
@@ -332,7 +410,7 @@ def chosen_rate(setting: Setting, cells: Iterable[Line]) -> float:
 
 COLUMNS = ("part", "seed", "learning_rate", "died_at", "best_step", "steps", "parameters", "mixer_parameters",
            "state_floats", "step_flops", "seconds", "training_seconds", "metric", "chance", "rule", "rule_score", "how",
-           "device", "key", "revision")  # fmt: skip
+           "device", "key", "revision", "measures")  # fmt: skip
 
 
 def table(lines: Sequence[Line]) -> tuple[list[str], list[list[Any]]]:
@@ -348,6 +426,7 @@ def table(lines: Sequence[Line]) -> tuple[list[str], list[list[Any]]]:
             "learning_rate": line.rate,
             "chance": f"{cell['chance']:.6g}",
             "revision": short(cell["revision"]),
+            "measures": ";".join(f"{name}:{version}" for name, version in cell.get("measured", {}).items()),
         }
         cell |= {name: f"{cell[name]:.3g}" for name in ("seconds", "training_seconds")}
         values = [line.cell["metrics"].get(name) for name in metrics]
@@ -369,32 +448,61 @@ def by_x(metric: str) -> tuple[str, float]:
 
 
 def lines_of(rows: Sequence[Mapping[str, str]], study: Study, scale: Scale) -> list[Line]:
-    """The lines that a record in the repository holds. Raises ValueError where it is cut, or not one of this study."""
-    if any(None in row.values() for row in rows):
-        raise ValueError("the record is cut in the middle of a line; make it anew with --record")
+    """The lines that a record in the repository holds. Raises ValueError where it is not one of this study, or lacks
+    seeds or rates of the scale."""
     grid = list(study.vary)
     labels = {axis: {str(label): label for label in scale.vary.get(axis, study.vary[axis])} for axis in grid}
     lines = []
     for row in rows:
         try:
-            cell = {name: row[name] for name in COLUMNS}
-            metrics = {name: float(v) for name, v in row.items() if name not in (*grid, *COLUMNS) and v}
+            cell: dict[str, Any] = {name: row.get(name, "") if name == "measures" else row[name] for name in COLUMNS}
             found = {axis: labels[axis][row[axis]] for axis in grid}
+            metrics = {name: float(v) for name, v in row.items() if name not in (*grid, *COLUMNS) and v}
+            cell |= {name: float(cell[name]) for name in (*COUNTED, "seconds", "training_seconds", "chance")}
+            cell |= {"metrics": metrics, "baseline": (cell["rule"], float(cell["rule_score"]))}
+            cell["died_at"] = int(cell["died_at"]) if cell["died_at"] else None
+            cell["measured"] = {name: int(v) for one in cell["measures"].split(";") if one
+                                for name, _, v in [one.partition(":")]}  # fmt: skip
+            lines.append(Line(found, row["part"], int(row["seed"]), float(row["learning_rate"]), cell))
         except (KeyError, ValueError) as error:
             raise ValueError(f"the record is of another study: {error}; make it anew with --record") from None
-        numbers = {name: float(cell[name]) for name in ("parameters", "mixer_parameters", "state_floats", "step_flops",
-                                                        "seconds", "training_seconds", "chance")}  # fmt: skip
-        cell |= numbers | {"metrics": metrics, "baseline": (cell["rule"], float(cell["rule_score"]))}
-        cell["died_at"] = int(cell["died_at"]) if cell["died_at"] else None
-        lines.append(Line(found, row["part"], int(row["seed"]), float(row["learning_rate"]), cell))
+    whole(lines, study, scale)
     return lines
 
 
-def older(lines: Sequence[Line], study: Study, scale: Scale) -> int:
-    """How many of these cells the code as it is now would not take for its own: VERSIONs or settings have changed."""
+def whole(lines: Sequence[Line], study: Study, scale: Scale) -> None:
+    """Raises ValueError, naming setting and seed, where lines are missing of a study's grid, or there are others."""
+    some = every(study, scale)
+    choosing = [(s, r) for r in scale.rates for s in scale.choosing] if len(scale.rates) > 1 and study.trained else []
+    wanted = [("choose", one, seed, rate) for one in some for seed, rate in choosing]
+    wanted += [("report", one, seed, None) for one in some for seed in scale.seeds]
+    there = [(one.part, one.labels, one.seed, one.rate if one.part == "choose" else None) for one in lines]
+    missing, more = Counter(map(repr, wanted)), Counter(map(repr, there))
+    for what, cells, other in (("lacks", wanted, more), ("has too many of", there, missing)):
+        counted = missing if what == "lacks" else more
+        for part, labels, seed, rate in cells:
+            name = repr((part, labels, seed, rate))
+            if counted[name] > other[name]:
+                at = "" if rate is None else f" at rate {rate:g}"
+                raise ValueError(f"the record {what} {told(labels)}, seed {seed}{at} ({part}): it is damaged, or the "
+                                 f"study has changed; make it anew with --record")  # fmt: skip
+
+
+def older(lines: Sequence[Line], study: Study, scale: Scale, data_dir: str = "data") -> list[Line]:
+    """Those of a record's cells that the code as it is now would not take for its own: VERSIONs, data or settings have
+    changed. Where the data can't be had, nobody knows, and the cell is one of them."""
     configs = {repr(one.labels): one.config for one in settings(study, scale)}
-    return sum(
-        repr(line.labels) not in configs
-        or line.cell["key"] != key(configs[repr(line.labels)], line.seed, line.rate, study.trained)
-        for line in lines
-    )
+
+    def current(line: Line) -> bool:
+        if (config := configs.get(repr(line.labels))) is None:
+            return False
+        measured = study.measured if line.part == "report" and line.cell["died_at"] is None else ()
+        try:
+            made_of = key(config, line.seed, line.rate, study.trained, data_dir)
+        except (OSError, ValueError):
+            return False
+        versions = line.cell["measured"]  # none: of a time before measures had VERSIONs
+        there = not versions or set(measured) <= set(versions)
+        return line.cell["key"] == made_of and there and as_now(versions, measured)
+
+    return [line for line in lines if not current(line)]

@@ -1,10 +1,12 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 import records
-from experiments import runner
+from experiments import measures, record_files, runner
 from experiments.study import Scale, Setting, Study, above
 
 STUDY = Study(
@@ -46,6 +48,18 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[runner.Li
     lines, said = run(folder)
     assert len(said) == 4  # of each setting the rates, then the seeds
     return folder, lines
+
+
+def lines_in(folder: Path) -> list[bytes]:
+    return (folder / "cells.jsonl").read_bytes().splitlines(keepends=True)
+
+
+@pytest.fixture
+def copied(done: tuple[Path, list[runner.Line]], tmp_path: Path) -> Path:
+    """The folder once more as it was when the study was done, to be damaged."""
+    shutil.copytree(done[0], tmp_path / "copy")
+    (tmp_path / "copy" / "cells.jsonl").write_bytes(b"".join(lines_in(done[0])[: len(done[1])]))
+    return tmp_path / "copy"
 
 
 def test_every_cell_is_there_once_with_its_part(done: tuple[Path, list[runner.Line]]):
@@ -85,19 +99,163 @@ def test_what_was_run_is_found_again_and_what_is_new_is_run(done: tuple[Path, li
     assert len(list((folder / "groups").iterdir())) == 8
 
 
-def test_a_line_that_a_kill_cut_off_is_run_again(done: tuple[Path, list[runner.Line]]):
-    folder, lines = done
-    path = folder / "cells.jsonl"
+def test_a_line_that_a_kill_cut_off_is_run_again(done: tuple[Path, list[runner.Line]], copied: Path):
+    path = copied / "cells.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole[:-40])
-    again, said = run(folder)
-    assert timeless(again) == timeless(lines)
-    assert len(said) <= 1
+    again, said = run(copied)
+    assert timeless(again) == timeless(done[1])
+    assert len(said) == 1
     path.write_bytes(b"{}\n" + whole)
-    with pytest.raises(ValueError, match=r"cells\.jsonl: line 1 is damaged; delete that line") as caught:
-        run(folder)
+    with pytest.raises(ValueError, match=r"cells\.jsonl: line 1 is damaged \(.*\); delete that line") as caught:
+        run(copied)
     assert "\n" not in str(caught.value)
-    path.write_bytes(whole)
+
+
+def test_a_kill_between_two_cells_of_a_group_leaves_the_group_whole(done: tuple[Path, list[runner.Line]], copied: Path):
+    """Cut anywhere in the write of the last group: the same cells, of the same group, to the last bit."""
+    path, whole = copied / "cells.jsonl", lines_in(copied)
+    first, last = b"".join(whole[:-2]), b"".join(whole[-2:])
+    groups = sorted(one.name for one in (copied / "groups").iterdir())
+    for kept in (0, 1, len(whole[-2]) // 2, len(whole[-2]) - 1, len(whole[-2]), len(whole[-2]) + 1, len(last) - 1):
+        path.write_bytes(first + last[:kept])
+        again, said = run(copied)
+        assert timeless(again) == timeless(done[1]), kept
+        assert [line.cell["group"] for line in again] == [line.cell["group"] for line in done[1]], kept
+        assert len(said) == 1
+        assert sorted(one.name for one in (copied / "groups").iterdir()) == groups
+        assert not run(copied)[1]
+
+
+def test_no_cell_is_taken_of_a_group_that_is_cut_at_any_byte(copied: Path):
+    path, whole = copied / "cells.jsonl", lines_in(copied)
+    first, last = b"".join(whole[:-2]), b"".join(whole[-2:])
+    with runner.opened(copied) as store:
+        every = set(store.cells)
+    mine = {json.loads(line)["key"] for line in whole[-2:]}
+    for kept in range(len(last)):
+        path.write_bytes(first + last[:kept])
+        with runner.opened(copied) as store:
+            assert set(store.cells) == every - mine, kept
+    path.write_bytes(b"".join(whole[:1] + whole[2:]))  # a line that was lost in the middle
+    with runner.opened(copied) as store:
+        assert set(store.cells) == every - {json.loads(line)["key"] for line in whole[:2]}
+
+
+def test_any_byte_that_changes_in_a_cell_is_an_error_of_one_line(copied: Path):
+    path, whole = copied / "cells.jsonl", lines_in(copied)
+    for at in range(0, len(whole[1]) - 1, 7):
+        byte = b"7" if whole[1][at : at + 1] != b"7" else b"8"
+        path.write_bytes(whole[0] + whole[1][:at] + byte + whole[1][at + 1 :] + b"".join(whole[2:]))
+        with (
+            pytest.raises(ValueError, match=r"cells\.jsonl: line 2 is damaged .*its group gives it again") as caught,
+            runner.opened(copied),
+        ):
+            pass
+        assert "\n" not in str(caught.value)
+
+
+def damages(value: Any) -> Iterator[Any]:
+    """Valid JSON that is not what was written: other values, each field gone or of other types, nested too deep."""
+    yield from ({}, [], None, 3, "text", [value], True)
+    for name in value:
+        yield {field: v for field, v in value.items() if field != name}
+        for other in (None, {}, [], "x", -1.5, True, [[]], {"x": {}}):
+            if type(other) is not type(value[name]) or other != value[name]:
+                yield value | {name: other}
+
+
+def taken(folder: Path) -> tuple[dict[str, Any], str]:
+    """The cells in a folder, or none and what is wrong with it."""
+    try:
+        with runner.opened(folder) as store:
+            return store.cells, ""
+    except ValueError as error:
+        return {}, str(error)
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_valid_json_that_is_no_cell_is_an_error_of_one_line_or_the_same_results(copied: Path, sealed: bool):
+    """With a checksum of its own or, in a folder of the first format, without any."""
+    path, whole = copied / "cells.jsonl", lines_in(copied)
+    cell = {name: value for name, value in json.loads(whole[0]).items() if name != "check"}
+    with runner.opened(copied) as store:
+        before = {key: json.dumps(one, sort_keys=True) for key, one in store.cells.items()}
+    texts = ["[" * 100_000 + "]" * 100_000]
+    for value in damages(cell):
+        plain = not sealed or not isinstance(value, dict) or not value
+        texts.append(json.dumps(value) if plain else record_files.sealed(value))
+    refused = 0
+    for text in texts:
+        path.write_bytes(text.encode() + b"\n" + b"".join(whole[1:]))
+        records.write_json(copied / "format.json", {"format": runner.FORMAT if sealed else 1})
+        cells, message = taken(copied)
+        refused += bool(message)
+        assert "\n" not in message
+        assert not message or "line 1 is damaged" in message
+        for key, one in cells.items():  # what was taken is a cell, and of its own key
+            record_files.fit(one, runner.CELL)
+            assert records.key(one["config"]) == key
+            assert key in before
+    assert refused > len(texts) / 2
+
+
+def test_valid_json_that_is_no_format_is_an_error_of_one_line(copied: Path):
+    texts = [json.dumps(value) for value in damages({"format": runner.FORMAT})]
+    for text in [*texts, "[" * 100_000 + "]" * 100_000, '{"format": 1e999}', '{"format": ' + "9" * 5000 + "}"]:
+        (copied / "format.json").write_text(text)
+        with pytest.raises(ValueError, match=r"format\.json is damaged") as caught, runner.opened(copied):
+            pass
+        assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_checksums_is_read_and_given_them(done: tuple[Path, list[runner.Line]], copied: Path):
+    path = copied / "cells.jsonl"
+    old = [json.loads(line) for line in lines_in(copied)]
+    for cell in old:
+        for name in ("check", "place", "of", "measured"):
+            del cell[name]
+    path.write_text("".join(json.dumps(cell) + "\n" for cell in old))
+    records.write_json(copied / "format.json", {"format": 1})
+    again, said = run(copied)
+    assert not said
+    assert timeless(again) == timeless(done[1])
+    assert records.read_json(copied / "format.json") == {"format": runner.FORMAT}
+    assert all(record_files.SEAL.encode() in line for line in lines_in(copied))
+    path.write_text("".join(json.dumps(cell | {"seed": cell["seed"] + 1}) + "\n" for cell in old))
+    records.write_json(copied / "format.json", {"format": 1})
+    with pytest.raises(ValueError, match=r"line 1 is damaged .its seed is not that of its config"):
+        run(copied)
+
+
+def test_a_measure_that_has_changed_is_taken_anew(
+    done: tuple[Path, list[runner.Line]], copied: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert set(measures.VERSIONS) == set(measures.MEASURES)
+    _, lines = done
+    header, rows = runner.table(lines)
+    assert {row[header.index("measures")] for row in rows if "report" in row} == {"affine:1"}
+    assert not runner.older(lines, STUDY, SCALE)
+    monkeypatch.setitem(measures.VERSIONS, "affine", 2)
+    monkeypatch.setitem(measures.MEASURES, "affine", lambda run: lambda params, seed: {1: 7.0})
+    assert runner.older(lines, STUDY, SCALE) == [line for line in lines if line.part == "report"]
+    again, said = run(copied)
+    assert len(said) == 2
+    reported = [line for line in again if line.part == "report"]
+    assert all(line.curve("affine") == {1: 7.0} for line in reported)
+    assert all("affine" not in line.cell["metrics"] for line in reported)  # the number that it was
+    assert not runner.older(again, STUDY, SCALE)
+    assert not run(copied)[1]
+
+
+def test_where_data_can_not_be_had_a_cell_counts_as_older(
+    done: tuple[Path, list[runner.Line]], monkeypatch: pytest.MonkeyPatch
+):
+    def missing(*_: Any) -> None:
+        raise FileNotFoundError("not installed")
+
+    monkeypatch.setattr(runner.comparison, "identity", missing)
+    assert len(runner.older(done[1], STUDY, SCALE)) == len(done[1])
 
 
 def test_two_runners_on_one_folder_and_a_folder_from_the_future(done: tuple[Path, list[runner.Line]], tmp_path: Path):
@@ -158,18 +316,31 @@ def test_untrained_cells_are_measured_and_found_again(tmp_path: Path):
 
 def test_a_record_reads_as_the_lines_that_it_was_written_from(done: tuple[Path, list[runner.Line]], tmp_path: Path):
     _, lines = done
-    records.write_csv(tmp_path / "record.csv", *runner.table(lines))
-    read = runner.lines_of(records.read_csv(tmp_path / "record.csv"), STUDY, SCALE)
+    record_files.write_record(tmp_path / "record.csv", *runner.table(lines))
+    read = runner.lines_of(record_files.read_record(tmp_path / "record.csv"), STUDY, SCALE)
     assert [x[:4] for x in read] == [x[:4] for x in lines]
     for ours, theirs in zip(read, lines, strict=True):
         assert ours.cell["metrics"] == pytest.approx(theirs.cell["metrics"], rel=1e-5)
         assert ours.cell["parameters"] == theirs.cell["parameters"]
     text = (tmp_path / "record.csv").read_text()
     (tmp_path / "cut.csv").write_text(text[: text.rstrip().rfind(",") - 20])
-    with pytest.raises(ValueError, match="the record is cut in the middle of a line"):
-        runner.lines_of(records.read_csv(tmp_path / "cut.csv"), STUDY, SCALE)
+    with pytest.raises(ValueError, match=r"cut\.csv: line 9 has \d+ fields and not"):
+        record_files.read_record(tmp_path / "cut.csv")
+    rows = record_files.read_record(tmp_path / "record.csv")
     with pytest.raises(ValueError, match="the record is of another study"):
-        runner.lines_of(records.read_csv(tmp_path / "record.csv"), STUDY._replace(vary={"mixer": ("lstm",)}), SCALE)
+        runner.lines_of(rows, STUDY._replace(vary={"mixer": ("lstm",)}), SCALE)
+    relu = {"model.activation": "relu"}
+    for left, message in (
+        (rows[1:], r"the record lacks activation relu, seed 100 at rate 0\.001 \(choose\)"),
+        (rows[:-1], r"the record lacks activation identity, seed 1 \(report\)"),
+        ([*rows, rows[-1]], r"the record has too many of activation identity, seed 1 \(report\)"),
+        ([row for row in rows if row["model.activation"] != "relu"], "the record lacks activation relu, seed 100"),
+    ):
+        with pytest.raises(ValueError, match=message) as caught:
+            runner.lines_of(left, STUDY, SCALE)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="the record has too many of activation relu"):
+        runner.lines_of(rows, STUDY._replace(without=[relu]), SCALE)
 
 
 KILLED = """
