@@ -23,10 +23,10 @@ from absl import flags
 import command
 import configs.curve
 import machine
-import records
 import train
 from experiments.comparison import RECORDS
 from experiments.judge import SURE
+from experiments.record_files import read_record, write_record
 from experiments.statistics import difference, p_value
 
 RECORD = RECORDS / "aa.csv"
@@ -101,7 +101,7 @@ def main() -> None:
     args: Any = flags.FLAGS
     print(f"{'scores':<22} {'seeds':>5}  {'samples':<12} {'trials':>6} {'called':>9} {'interval':>9}")
     if args.table:
-        lines = list(records.read_csv(RECORD))
+        lines = list(read_record(RECORD))
         print("\n".join(map(told, lines)))
         return print(verdict(lines))
     lines = []
@@ -111,7 +111,7 @@ def main() -> None:
             print(told(one), flush=True)
     print(verdict(lines))
     if args.real and args.trials == TRIALS:
-        records.write_csv(RECORD, list(lines[0]), [list(one.values()) for one in lines])
+        write_record(RECORD, list(lines[0]), [list(one.values()) for one in lines])
         print(f"wrote {RECORD}")
     return None
 

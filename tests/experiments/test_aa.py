@@ -2,12 +2,12 @@ from pathlib import Path
 
 import numpy as np
 
-import records
 from experiments import aa
+from experiments.record_files import read_record
 
 
 def test_the_record_holds_what_is_claimed_of_normal_scores():
-    lines = list(records.read_csv(aa.RECORD))
+    lines = list(read_record(aa.RECORD))
     kinds = {
         (line["scores"], int(line["seeds"]), line["samples"]) for line in lines if line["trials"] == str(aa.TRIALS)
     }
