@@ -51,6 +51,7 @@ import records
 from experiments import benchmark_page, charts, report
 from experiments.comparison import RECORDS
 from experiments.peers import KNOWN, Cell, has
+from experiments.record_files import read_record, write_record
 from experiments.together import timed as seconds_of
 
 ROOT = Path(__file__).parents[1]
@@ -348,14 +349,14 @@ def main() -> None:
         models.one_of("--only", name, SECTIONS)
     record = Path(args.record or RECORDS / ("benchmark-cuda.csv" if args.gpu else "benchmark.csv"))
     if args.table:
-        print(benchmark_page.text(records.read_csv(record)))
+        print(benchmark_page.text(read_record(record)))
         return
     if args.write:
         written = benchmark_page.document(
-            {p.stem: records.read_csv(p) for p in sorted(RECORDS.glob("benchmark*.csv"), key=lambda p: p.stem)}
+            {p.stem: read_record(p) for p in sorted(RECORDS.glob("benchmark*.csv"), key=lambda p: p.stem)}
         )
         records.write_whole(DOCUMENT, written.encode())
-        table = records.read_csv(RECORDS / "benchmark.csv")
+        table = read_record(RECORDS / "benchmark.csv")
         charts.save(list(benchmark_page.curves(table)), DOCUMENT.with_suffix(".svg"), columns=4)
         shown = benchmark_page.summary(table)
         report.put(report.markdown(shown.header, shown.rows))
@@ -367,13 +368,13 @@ def main() -> None:
         rows = run(args, workdir / "rows.jsonl")
         lines = [[told(row.get(name, "")) for name in COLUMNS] for row in rows]
         target = workdir / "benchmark.csv"
-        records.write_csv(target, COLUMNS, lines)
-        table = records.read_csv(target)
+        write_record(target, COLUMNS, lines)
+        table = read_record(target)
         print(benchmark_page.text(table))
         page = benchmark_page.write(table, workdir / "benchmark.html", "python -m experiments.benchmark")
         print(f"wrote {target} and {page}")
         if args.record or not (args.quick or args.only or args.beside):
-            records.write_csv(record, COLUMNS, lines)
+            write_record(record, COLUMNS, lines)
             print(f"wrote {record}")
 
 

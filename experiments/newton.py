@@ -40,6 +40,7 @@ import records
 import tasks
 import train
 from experiments.comparison import RECORDS
+from experiments.record_files import read_record, renew_record
 from models.newton import newton
 from models.recurrence import CELLS, unitwise
 from models.scan import boundaries, sequential
@@ -236,8 +237,8 @@ def main() -> None:
         for line in lines(args.cells, Path(args.workdir)):
             fresh.append(line)
             print(told(line), flush=True)
-        records.renew_csv(RECORD, fresh, ("cell",))
-    table = records.read_csv(RECORD)
+        renew_record(RECORD, fresh, ("cell",))
+    table = read_record(RECORD)
     if args.table:
         print("\n".join(told(line) for line in (None, *table)))
     print(verdict(table))

@@ -27,6 +27,7 @@ from configs.recall import get_config
 from display import clock
 from experiments import study
 from experiments.comparison import RECORDS
+from experiments.record_files import renew_record
 from experiments.runner import rates
 from experiments.study import Setting
 
@@ -113,7 +114,7 @@ def main() -> None:
         "apart_seconds": f"{alone[0]:.0f}", "apart_training": f"{alone[1]:.0f}", "ratio": f"{whole[0] / alone[0]:.3f}",
         "training_ratio": f"{whole[1] / alone[1]:.3f}",
     }  # fmt: skip
-    records.renew_csv(RECORD, [line], ("scale",))
+    renew_record(RECORD, [line], ("scale",))
     print(f"wrote {RECORD}")
 
 

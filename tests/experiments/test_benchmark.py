@@ -11,6 +11,7 @@ import records
 from experiments import benchmark, benchmark_page
 from experiments.comparison import RECORDS
 from experiments.peers import Cell
+from experiments.record_files import read_record
 from experiments.report import markdown
 
 SMALL = [("step", Cell("step", "gru", 6, width=8, batch=2), ("ours", "linen"))]
@@ -166,7 +167,7 @@ def test_two_runs_are_held_against_each_other():
 
 def test_the_readme_and_the_document_say_what_the_records_say():
     found = {
-        path.stem: records.read_csv(path) for path in sorted(RECORDS.glob("benchmark*.csv"), key=lambda path: path.stem)
+        path.stem: read_record(path) for path in sorted(RECORDS.glob("benchmark*.csv"), key=lambda path: path.stem)
     }
     assert sorted(found) == ["benchmark", "benchmark-again", "benchmark-cuda"]
     summary = benchmark_page.summary(found["benchmark"])

@@ -2,13 +2,13 @@ from pathlib import Path
 
 import pytest
 
-import records
 from experiments import newton
+from experiments.record_files import read_record
 
 
 def test_the_record_holds_the_claim():
     """Both cells, both widths, at initial and trained weights: in chunks all converge, and outputs are the same."""
-    lines = records.read_csv(newton.RECORD)
+    lines = read_record(newton.RECORD)
     cells = {(line["cell"], int(line["width"]), line["solver"], line["weights"], line["chunk"]) for line in lines}
     assert cells == {
         (cell, width, solver, weights, str(chunk or newton.LENGTH))
@@ -40,7 +40,7 @@ def test_a_small_one_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(newton, "WAYS", ((8, "sequential"),))
     lines = list(newton.lines(["gru"], tmp_path, length=20, steps=2))
     assert [line["weights"] for line in lines] == ["initial", "after 2 steps"]
-    assert list(lines[0]) == list(records.read_csv(newton.RECORD)[0])
+    assert list(lines[0]) == list(read_record(newton.RECORD)[0])
     for line in lines:
         assert line["converged"] == line["of"] == newton.BATCH
         assert float(line["difference"]) < 1e-5
