@@ -40,6 +40,7 @@ from experiments.comparison import (
     told,
     told_rate,
 )
+from experiments.record_files import renew_record
 from experiments.report import Verdict
 from experiments.statistics import Interval, difference, format_interval, interval, slope
 
@@ -181,7 +182,7 @@ def record_rates(study: Study) -> None:
             study.done += 1
     header = ["scale", "row", "mixer", "settings", "learning_rate", "seed", "validation", "best_step", "died_at"]
     path = RECORDS / "rates.csv"
-    records.renew_csv(path, [dict(zip(header, line, strict=True)) for line in lines], header[:3])
+    renew_record(path, [dict(zip(header, line, strict=True)) for line in lines], header[:3])
     print(f"wrote {path}")
 
 
@@ -202,7 +203,7 @@ def record_plateau(study: Study) -> None:
         )
     header = ["settings", "seed", "learning_rate", f"first_step_at_{RECALLS}", "steps", "test"]
     path = RECORDS / "plateau.csv"
-    records.renew_csv(path, [dict(zip(header, line, strict=True)) for line in lines], ("settings", "learning_rate"))
+    renew_record(path, [dict(zip(header, line, strict=True)) for line in lines], ("settings", "learning_rate"))
     inside = sum(line[3] != "" for line in lines)
     print(f"{inside} of {len(lines)} seeds reach {RECALLS}; wrote {path}")
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import records
 import tasks
 import train
+from experiments.record_files import read_record, write_record
 from experiments.statistics import Interval, format_interval, interval
 
 MIXERS = ("attention", "lstm", "gru", "rnn", "dense")
@@ -65,7 +66,7 @@ def settings_key(row: Row, mixer: str, data_dir: str = "data") -> str:
 def recorded_rates() -> dict[str, dict[float, list[float]]]:
     """Settings → rate → validation scores, from the record in the repository."""
     found: dict[str, dict[float, list[float]]] = {}
-    for line in records.read_csv(RECORDS / "rates.csv"):
+    for line in read_record(RECORDS / "rates.csv"):
         score = float(line["validation"] or "nan")
         found.setdefault(line["settings"], {}).setdefault(float(line["learning_rate"]), []).append(score)
     return found
@@ -161,7 +162,7 @@ def write_results(study: Study, results: Results, chosen: dict[tuple[str, str], 
                     m["died_at"],
                 ]
                 lines.append([*cell, m["seed"], chosen[row.name, mixer], *values, revision])
-    records.write_csv(path, header, lines)
+    write_record(path, header, lines)
     return path
 
 

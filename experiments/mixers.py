@@ -17,9 +17,9 @@ from absl import flags
 import command
 import machine
 import models
-import records
 from experiments.compare import recall
 from experiments.comparison import RECORDS, Row, Scale, Study, told, told_rate, write_results
+from experiments.record_files import read_record, renew_record
 from experiments.report import markdown
 from experiments.statistics import format_interval, interval
 
@@ -51,7 +51,7 @@ def table(lines: list[dict[str, str]]) -> str:
 def main() -> None:
     args: Any = flags.FLAGS
     if args.table:
-        return print(table(records.read_csv(RECORD)))
+        return print(table(read_record(RECORD)))
     names = [name.replace("+", ",") for name in args.mixers] or ORDER
     for name in names:
         for one in models.pattern(name):
@@ -66,10 +66,10 @@ def main() -> None:
             f"{row.name:<12} {mixer:<16} {told(result):<26} rate {told_rate(rate):<6} {result['seconds']:>6.0f} s",
             flush=True,
         )
-    fresh = records.read_csv(write_results(study, results, chosen))
+    fresh = read_record(write_results(study, results, chosen))
     order = lambda line: (line["row"], ORDER.index(line["mixer"]), int(line["seed"]))  # noqa: E731
-    records.renew_csv(RECORD, fresh, ("row", "mixer"), order)
-    print(f"\n{table(records.read_csv(RECORD))}\n\nwrote {RECORD}")
+    renew_record(RECORD, fresh, ("row", "mixer"), order)
+    print(f"\n{table(read_record(RECORD))}\n\nwrote {RECORD}")
     return None
 
 

@@ -20,6 +20,7 @@ from experiments.comparison import (
     unmatched,
     write_results,
 )
+from experiments.record_files import write_record
 from experiments.report import Report, Section, Table, Verdict
 from experiments.statistics import Interval, format_interval, interval
 from experiments.timing import Timing
@@ -213,5 +214,5 @@ def write_timing(study: Study, timings: list[Timing], streams: list[Timing]) -> 
     """One line a program that was timed, in seconds."""
     path = study.workdir / "timing.csv"
     lines = [[kind, *one] for kind, some in (("step", timings), ("token", streams)) for one in some]
-    records.write_csv(path, ["what", *Timing._fields], lines)
+    write_record(path, ["what", *Timing._fields], lines)
     return path

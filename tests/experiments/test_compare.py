@@ -1,7 +1,6 @@
 import pytest
 
 import models
-import records
 from experiments import compare
 from experiments.compare import SCALES, verdict_on_recall, verdict_on_shakespeare, verdict_on_time
 from experiments.comparison import (
@@ -21,6 +20,7 @@ from experiments.comparison import (
     told_rate,
     unmatched,
 )
+from experiments.record_files import read_record, write_record
 from experiments.statistics import Interval
 from train import build_task, check
 
@@ -82,7 +82,7 @@ def test_attention_leaves_its_plateau_in_every_one_of_the_twenty_recorded_seeds(
     quick = SCALES["quick"].rows[0]
     settings = settings_key(quick, "attention")
     rate = f"{choose(recorded_rates()[settings], 'max'):g}"
-    rows = records.read_csv(RECORDS / "plateau.csv")
+    rows = read_record(RECORDS / "plateau.csv")
     rows = [row for row in rows if (row["settings"], row["learning_rate"]) == (settings, rate)]
     assert len({row["seed"] for row in rows}) == 20
     assert all(0 < int(row["first_step_at_0.99"]) <= int(row["steps"]) for row in rows)
@@ -179,10 +179,10 @@ def test_a_record_of_some_rates_keeps_the_others(tmp_path, monkeypatch):
     kept = {"scale": "quick", "row": "digits", "mixer": "gru", "settings": "x", "learning_rate": "1", "seed": "1"}
     kept |= {"validation": "0.5", "best_step": "1", "died_at": ""}
     old = [list(kept.values()), ["smoke", "recall", "gru", "y", "1", "1", "0.1", "1", ""]]
-    records.write_csv(tmp_path / "rates.csv", list(kept), old)
+    write_record(tmp_path / "rates.csv", list(kept), old)
     study = Study("smoke", TINY, tmp_path, "data", [])
     compare.record_rates(study)
-    rows = records.read_csv(tmp_path / "rates.csv")
+    rows = read_record(tmp_path / "rates.csv")
     assert rows[0] == kept
     assert [float(row["learning_rate"]) for row in rows[1:]] == list(RATES)
     assert {(row["row"], row["settings"]) for row in rows[1:]} == {("recall", settings_key(TINY.rows[0], "gru"))}

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 import models
-import records
 from experiments import mixers
+from experiments.record_files import read_record
 
 
 def line(mixer: str, row: str, seed: int, test: str, died_at: str = "") -> dict[str, str]:
@@ -27,7 +27,7 @@ def test_the_table_is_made_from_the_record():
 
 
 def test_the_record_has_every_mixer_and_the_readme_has_its_table():
-    lines = records.read_csv(mixers.RECORD)
+    lines = read_record(mixers.RECORD)
     cells = {(line["mixer"], line["row"], int(line["seed"])) for line in lines}
     names = [*models.MIXERS, mixers.HYBRID]
     assert cells == {(name, row.name, seed) for name in names for row in mixers.ROWS for seed in range(3)}
@@ -38,5 +38,5 @@ def test_the_record_has_every_mixer_and_the_readme_has_its_table():
 @pytest.mark.parametrize("row", mixers.ROWS, ids=lambda row: row.name)
 def test_what_was_recorded_is_what_would_be_run(row):
     """The number of steps and, but for a change of a mixer's VERSION, the settings behind a chosen rate."""
-    steps = {line["steps"] for line in records.read_csv(mixers.RECORD) if line["row"] == row.name}
+    steps = {line["steps"] for line in read_record(mixers.RECORD) if line["row"] == row.name}
     assert steps == {str(row.changes["training.steps"])}
