@@ -3,18 +3,18 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import records
-from experiments import charts, judge, report, runner
+from experiments import charts, judge, record_files, report, runner
 from experiments.charts import Chart, Dots, band
 from experiments.comparison import RECORDS
 from experiments.report import Report, Section, Table
 from experiments.runner import Line
 from experiments.statistics import format_interval, interquartile_mean, interval
-from experiments.study import TRAINED, Labels, Study, told
+from experiments.study import TRAINED, Labels, Study, every, told
 
 MOST = 12  # lines in one chart: more can't be told apart
 
@@ -259,15 +259,43 @@ def plain_column(values: Sequence[Any]) -> list[Any]:
 
 
 def recorded(name: str, study: Study, scale: str) -> list[Line]:
-    """The lines of the study's record in the repository."""
-    return runner.lines_of(records.read_csv(record(name, scale)), study, study.scales[scale])
+    """The lines of the study's record in the repository. Raises ValueError where it is damaged, or lacks a seed."""
+    return lines_at(record(name, scale), record_files.read_record(record(name, scale)), study, scale)
 
 
-def write_record(name: str, scale: str, lines: Sequence[Line]) -> Path:
-    """Write the study's record in the repository anew."""
+def lines_at(path: Path, rows: Sequence[Mapping[str, str]], study: Study, scale: str) -> list[Line]:
+    """Rows as lines of the study; the ValueError for what is wrong with them names the file."""
+    try:
+        return runner.lines_of(rows, study, study.scales[scale])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def write_record(name: str, study: Study, scale: str, lines: Sequence[Line]) -> Path:
+    """Write the study's record in the repository: the rows of these lines' settings anew, any others as they are.
+
+    Raises ValueError, and writes nothing, where the record would lack rows of the scale then.
+    """
     path = record(name, scale)
+    header, values = runner.table(lines)
+    fresh = [dict(zip(header, map(record_files.written, row), strict=True)) for row in values]
+    axes = list(study.vary)
+
+    def setting(row: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple(row[axis] for axis in axes)
+
+    grid = [tuple(str(labels[axis]) for axis in axes) for labels in every(study, study.scales[scale])]
+    renewed = set(map(setting, fresh))
+    kept = record_files.read_record(path) if renewed < set(grid) else []
+    if kept and not set(axes) <= set(kept[0]):
+        raise ValueError(f"{path}: the record is of another study; make it anew with --record, without --filter")
+    rows = fresh + [row for row in kept if setting(row) not in renewed and setting(row) in grid]
+    rows.sort(key=lambda row: (row["part"], grid.index(setting(row))))  # "choose" before "report"
+    lines_at(path, rows, study, scale)
+    names = {name for row in rows for name in row} - {*axes, *runner.COLUMNS}
+    header = [*axes, *runner.COLUMNS, *sorted(names, key=runner.by_x)]
     path.parent.mkdir(exist_ok=True)
-    records.write_csv(path, *runner.table(lines))
+    record_files.write_record(path, header, [[row.get(name, "") for name in header] for row in rows])
     return path
 
 

@@ -32,7 +32,7 @@ from absl import flags
 import command
 import models
 import records
-from experiments import charts, findings, judge, report, runner, study
+from experiments import charts, findings, judge, record_files, report, runner, study
 from experiments.charts import Chart, Dots
 from experiments.report import VERDICTS, Table, Verdict, markdown
 from experiments.runner import Line
@@ -78,7 +78,7 @@ class Found(NamedTuple):
 
 
 def published(name: str) -> list[Number]:
-    return [Number(**row) for row in records.read_csv(PUBLISHED / f"{name}.csv")]
+    return [Number(**row) for row in record_files.read_table(PUBLISHED / f"{name}.csv")]
 
 
 def load(name: str, others: Sequence[str] = ()) -> Study:
@@ -284,7 +284,7 @@ def run(name: str, args: Any) -> None:
     files = findings.write(name, one, scale, lines, folder, some=bool(args.models),
                            command=f"python -m experiments.reproduce {words}")  # fmt: skip
     if args.record:
-        files.append(findings.write_record(name, scale, lines))
+        files.append(findings.write_record(name, one, scale, lines))
     print("wrote " + ", ".join(map(str, files)) + "\n")
 
 

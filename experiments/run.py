@@ -6,6 +6,8 @@
   python -m experiments.run --study=similarity --dry_run                what it would train, time and memory
   python -m experiments.run --study=similarity --filter=model.attention.similarity=dot,cosine
   python -m experiments.run --study=bottleneck --scale=full --executor=ray --address=auto     on a cluster
+  python -m experiments.run --study=similarity --record                 and its record in the repository written
+  python -m experiments.run --study=similarity --filter=similarity=dot --record     of these settings, the others stay
   python -m experiments.run --study=similarity --table                  from the record, nothing run
 
 A study is a file in experiments/studies/; copy one and change it. It says what varies, what is fixed, the learning
@@ -175,8 +177,8 @@ def main() -> None:
         execute = cluster.executor(args.address, args.cpus, args.gpus)
     if args.regroup:
         execute = partial(regrouped, execute)
-    if args.record and some:
-        raise ValueError("--record: writes the whole study, so it goes without --filter")
+    if args.record and some and not findings.record(args.study, args.scale).exists():
+        raise ValueError("--record: there is no record yet whose other rows could stay, so it goes without --filter")
     how = args.how or ("measured" if args.scale == "full" else "auto")
     say = partial(print, flush=True)
     lines = runner.run(study, scale, folder, data_dir=args.data_dir, how=how, execute=execute, chosen=some, say=say)
@@ -184,7 +186,7 @@ def main() -> None:
     show(args.study, study, args.scale, lines)
     files = findings.write(args.study, study, args.scale, lines, folder, some=bool(some))
     if args.record:
-        files.append(findings.write_record(args.study, args.scale, lines))
+        files.append(findings.write_record(args.study, study, args.scale, lines))
     print("wrote " + ", ".join(str(path) for path in files))
     return None
 
@@ -238,7 +240,12 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
         "Print table and verdicts from the record in the repository, and run nothing.",
         flag_values=values,
     )
-    flags.DEFINE_bool("record", False, "Write the record in experiments/records/studies/ too.", flag_values=values)
+    flags.DEFINE_bool(
+        "record",
+        False,
+        "Write the record in experiments/records/studies/ too; with --filter, only the rows of those settings.",
+        flag_values=values,
+    )
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ from absl import flags
 
 import command
 import machine
-import records
 from experiments import findings, judge, runner, study
 from experiments.mixers import RECORD as MIXERS
+from experiments.record_files import read_record
 from experiments.report import markdown
 from experiments.runner import Line
 from experiments.statistics import format_interval, interval, slope
@@ -68,7 +68,7 @@ def row(mixer: str, lines: Mapping[str, Sequence[Line]], mixers: Sequence[Mappin
 def table(lines: Mapping[str, Sequence[Line]]) -> str:
     """The scorecard in Markdown."""
     names = dict.fromkeys(line.labels["mixer"] for line in judge.reported(lines["score_cost"]))
-    recorded = records.read_csv(MIXERS)
+    recorded = read_record(MIXERS)
     return markdown(HEADER, [row(mixer, lines, recorded) for mixer in names])
 
 
@@ -85,7 +85,7 @@ def main() -> None:
             lines[name] = runner.run(one, one.scales[args.scale], Path(args.workdir), say=partial(print, flush=True))
             findings.write(name, one, args.scale, lines[name], Path(args.workdir))
             if args.record:
-                findings.write_record(name, args.scale, lines[name])
+                findings.write_record(name, one, args.scale, lines[name])
         else:
             if not (path := findings.record(name, args.scale)).exists():
                 raise ValueError(f"{path} is missing; make scorecard makes it")

@@ -1,11 +1,12 @@
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from absl import flags
 
 import command
-from experiments import run, study
+from experiments import findings, record_files, run, runner, study
 
 STUDY = study.load("lines")
 
@@ -86,12 +87,70 @@ def test_the_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
             ["--study=lines", "--scale=full", "--table"],
             r"there is no record of lines at scale full; run it with --record",
         ),
-        (["--study=lines", "--record", "--filter=depth=1"], r"--record: writes the whole study"),
+        (["--study=lines", "--scale=smoke", "--record", "--filter=depth=1"], r"--record: there is no record yet"),
     ],
 )
 def test_bad_words(words: list[str], message: str):
     with pytest.raises(ValueError, match=message):
         call(*words)
+
+
+def test_some_settings_of_a_record_are_renewed_and_the_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """To the byte, but for the last line, which answers for all; the new rows have their own revision."""
+    path = findings.record("lines", "quick")
+    (tmp_path / "studies").mkdir()
+    copy = tmp_path / "studies" / path.name
+    copy.write_bytes(path.read_bytes())
+    monkeypatch.setattr(findings, "RECORDS", tmp_path)
+    before = findings.recorded("lines", STUDY, "quick")
+    labels = {"model.activation": "relu", "model.depth": 1}
+
+    def renewed(*_: Any, chosen: Any, **__: Any) -> list[runner.Line]:
+        assert chosen == {"model.activation": ["relu"], "model.depth": ["1"]}
+        return [
+            line._replace(cell={**line.cell, "revision": "f" * 40, "measured": {"affine": 1}, "baseline": ("x", 0.5)})
+            for line in before
+            if line.labels == labels
+        ]
+
+    monkeypatch.setattr(runner, "run", renewed)
+    call("--study=lines", "--record", "--filter=activation=relu,depth=1", f"--workdir={tmp_path / 'work'}")
+    rows, old = record_files.read_record(copy), record_files.read_record(path)
+    assert len(rows) == len(old)
+    mine = 0
+    for row, was in zip(rows, old, strict=True):
+        if {axis: row[axis] for axis in labels} == {"model.activation": "relu", "model.depth": "1"}:
+            assert (row["revision"], row["measures"]) == ("f" * 12, "affine:1")
+            mine += 1
+        else:
+            assert row == was | {"measures": ""}
+        assert row["test"] == was["test"]
+    assert 0 < mine < len(rows)
+    assert [line[:4] for line in findings.recorded("lines", STUDY, "quick")] == [line[:4] for line in before]
+    again = copy.read_bytes()
+    call("--study=lines", "--record", "--filter=activation=relu,depth=1", f"--workdir={tmp_path / 'work'}")
+    assert copy.read_bytes() == again
+    lost = [line for line in renewed(chosen={"model.activation": ["relu"], "model.depth": ["1"]}) if line.seed]
+    with pytest.raises(ValueError, match=r"lines-quick\.csv: the record lacks activation relu, depth 1, seed 0"):
+        findings.write_record("lines", STUDY, "quick", lost)
+    assert copy.read_bytes() == again
+
+
+def test_a_record_that_is_cut_at_the_end_of_a_line_is_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = findings.record("lines", "quick")
+    (tmp_path / "studies").mkdir()
+    copy = tmp_path / "studies" / path.name
+    monkeypatch.setattr(findings, "RECORDS", tmp_path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    for kept in range(len(lines)):
+        copy.write_bytes(b"".join(lines[:kept]))
+        with pytest.raises(ValueError, match=rf"{copy} is (cut|damaged)") as caught:
+            call("--study=lines", "--table")
+        assert "\n" not in str(caught.value)
+    rows = record_files.read_record(path)[:-1]  # whole by its checksums
+    record_files.write_record(copy, list(rows[0]), [list(row.values()) for row in rows])
+    with pytest.raises(ValueError, match=rf"{copy}: the record lacks .*, seed 2 \(report\)"):
+        call("--study=lines", "--table")
 
 
 def test_command_told_gives_one_line(capsys: pytest.CaptureFixture[str]):
