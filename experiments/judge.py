@@ -13,13 +13,16 @@ from experiments.statistics import Interval, difference, format_interval, interv
 from experiments.study import SLOPE, TRAINED, Claim, Labels, Study, every, pairs, source, told
 
 SURE = 0.05  # the largest p, corrected, at which a difference counts as seen
+SHARES = ("accuracy", "error rate")  # scores that are shares of answers
+FEW = 10  # right or wrong answers, of a score, below which no share of them is near enough to normal for a t-test
+ALIKE = 2e-5  # numbers that differ by no more of their size are one: a record keeps six digits
 
 
 class Comparison(NamedTuple):
     """Two settings, or one and a number, on a metric: `gap` is left − right, `p` how often chance does as much.
 
     `edges` are those of its interval by Student's t, which decide where an interval does; `gap` has the bootstrap's
-    from ten seeds on.
+    from ten seeds on. `certain`: chance has no part in it.
     """
 
     left: Labels
@@ -31,6 +34,7 @@ class Comparison(NamedTuple):
     means: tuple[float, float]
     spread: float
     edges: tuple[float, float] = (math.nan, math.nan)
+    certain: bool = False
 
 
 def value(line: Line, metric: str) -> float:
@@ -59,26 +63,56 @@ def values(lines: Sequence[Line], labels: Labels, metric: str) -> dict[int, floa
     return {line.seed: value(line, metric) for line in reported(lines) if line.labels == labels}
 
 
+def task_of(line: Line) -> tuple[Any, ...]:
+    """What tells the data of one line from those of another."""
+    return line.cell["metric"], line.cell["chance"], *line.cell.get("baseline", ())
+
+
+def step(lines: Sequence[Line], metric: str) -> float:
+    """A bound above the step of the grid on which a metric of these lines lies: the smallest difference between two of
+    its values, the ends of its range among them. 0 of a measure that no seed changes: it is counted, or follows from
+    the setting.
+    """
+    by_setting = [set(values(lines, labels, metric).values()) for labels in each(reported(lines))]
+    if source(metric) not in TRAINED and all(len(some) < 2 for some in by_setting):
+        return 0.0
+    known = np.unique([*bounds(lines, metric), *(value(line, metric) for line in lines)])
+    known = known[np.isfinite(known)]
+    gaps = np.diff(known)
+    return float(min(gaps[gaps > ALIKE * np.abs(known[1:])], default=0.0))
+
+
 def compare(claim: Claim, lines: Sequence[Line]) -> list[Comparison]:
     """Every comparison that a claim stands on. Seeds are paired where both sides have them: they share their data."""
-    found = []
-    for left, right in pairs(claim, each(lines)):
-        a = values(lines, left, claim.metric)
-        b = values(lines, right, claim.metric) if isinstance(right, dict) else dict.fromkeys(a, float(right))
-        seeds = [seed for seed in a if seed in b and math.isfinite(a[seed]) and math.isfinite(b[seed])]
-        lost = len(a) - len(seeds)
-        if not seeds:
-            nan = Interval(math.nan, math.nan, math.nan, 0, "no seed left")
-            found.append(Comparison(left, right, nan, math.nan, math.nan, lost, (math.nan, math.nan), math.nan))
-            continue
-        x, y = np.array([a[seed] for seed in seeds]), np.array([b[seed] for seed in seeds])
-        gap = difference(x, y, paired=True)
-        p = statistics.p_value(x, y, paired=True)
-        spread = float(np.std(x - y, ddof=1)) if len(seeds) > 1 else math.nan
-        edges = difference(x, y, paired=True, bootstrapped=False)[1:3]
-        means = x.mean(), y.mean()
-        found.append(Comparison(left, right, gap, p, statistics.effect(x, y), lost, means, spread, edges))
-    return found
+    tasks = {repr(line.labels): task_of(line) for line in lines}
+    steps = {task: step([line for line in lines if task_of(line) == task], claim.metric) for task in tasks.values()}
+    return [compared(claim, lines, *pair, steps[tasks[repr(pair[0])]]) for pair in pairs(claim, each(lines))]
+
+
+def compared(claim: Claim, lines: Sequence[Line], left: Labels, right: Labels | float, step: float) -> Comparison:
+    """Two settings, or one and a number, on scores with such a step."""
+    a = values(lines, left, claim.metric)
+    b = values(lines, right, claim.metric) if isinstance(right, dict) else dict.fromkeys(a, float(right))
+    seeds = [seed for seed in a if seed in b and math.isfinite(a[seed]) and math.isfinite(b[seed])]
+    lost = len(a) - len(seeds)
+    if not seeds:
+        nan = Interval(math.nan, math.nan, math.nan, 0, "no seed left")
+        return Comparison(left, right, nan, math.nan, math.nan, lost, (math.nan, math.nan), math.nan)
+    x, y = np.array([a[seed] for seed in seeds]), np.array([b[seed] for seed in seeds])
+    other = y if isinstance(right, dict) else float(right)
+    gap = difference(x, other, paired=True, step=step)
+    edges = difference(x, other, paired=True, step=step, bootstrapped=False)[1:3]
+    p = statistics.p_value(x, other, paired=True, step=step)
+    certain = source(claim.metric) not in TRAINED and (not step or len(seeds) == 1)
+    if not isinstance(right, dict) and source(claim.metric) in TRAINED and len(seeds) > 1:
+        mine = [line for line in lines if line.labels == left]
+        share = mine[0].cell["metric"] in SHARES and 0 <= right <= 1
+        if share and min(right, 1 - right) < FEW * step:
+            p = max(p, statistics.p_of_share(x, right, step))
+        certain = right in bounds(mine, claim.metric) and all(x == right)
+    spread = float(np.std(x - y, ddof=1)) if len(seeds) > 1 else math.nan
+    means = x.mean(), y.mean()
+    return Comparison(left, right, gap, p, statistics.effect(x, y), lost, means, spread, edges, certain)
 
 
 def judge(study: Study, lines: Sequence[Line], scale: str) -> list[Verdict]:
@@ -87,7 +121,9 @@ def judge(study: Study, lines: Sequence[Line], scale: str) -> list[Verdict]:
     "reproduced": every comparison has the margin, and its direction is sure: p ≤ 0.05 after Holm's correction for all
     comparisons of the study. "trend only": all point the right way, but not so far or not so surely. Where two things
     are claimed to be near, or one to be no worse than another but for a margin, the interval must lie inside, or for a
-    trend the mean. Of one seed nothing is sure, but what is counted or fitted in a model, which has no spread.
+    trend the mean. Of one seed nothing is sure, but what is counted or fitted in a model, which has no spread. Seeds
+    that tie are no surer than the step between scores lets them be; and where a number leaves room for few right
+    answers, or few wrong ones, the exact test of so many answers must be sure as well.
 
     A claim that lost a seed to divergence, or some of whose settings were not run, carries no verdict: what is lost is
     no sample left out at random.
@@ -121,17 +157,15 @@ def decided(study: Study, claim: Claim, some: Sequence[tuple[Comparison, float]]
 def holds(claim: Claim, one: Comparison, p: float) -> bool:
     """Whether a comparison has what is claimed, for sure."""
     low, high = one.edges
-    if one.gap.n == 1 and source(claim.metric) not in TRAINED:
-        low = high = one.gap.mean  # counted or fitted
-        p = 0.0
+    if one.certain:  # what is held against a number has its margin in the number, and may lie on it
+        low = high = one.gap.mean
+        p = 0.0 if one.gap.mean or not isinstance(claim.right, Mapping) else 1.0
     if claim.within is not None:
         return max(-low, high) <= claim.within
     ahead, behind = (-one.gap.mean, -high) if claim.at_most else (one.gap.mean, low)
     if claim.margin < 0:
         return behind >= claim.margin
-    # What is held against a number has its margin in the number: without any spread it may lie on it.
-    on_it = isinstance(claim.right, int | float) and low == high
-    return ahead >= claim.margin and (p <= SURE or on_it)
+    return ahead >= claim.margin and p <= SURE
 
 
 def points(claim: Claim, one: Comparison) -> bool:
@@ -205,7 +239,7 @@ def best(cell: Mapping[str, Any]) -> Callable[..., Any]:
 
 
 def bounds(lines: Sequence[Line], metric: str) -> tuple[float, float]:
-    """The range of a metric: of an accuracy 0 to 1, of another score from 0, of a measure unknown."""
+    """The range of a metric: of a share 0 to 1, of another score from 0, of a measure unknown."""
     if metric.split("@")[0] not in TRAINED:
         return statistics.ANYTHING
-    return (0.0, 1.0) if {line.cell["metric"] for line in lines} == {"accuracy"} else (0.0, math.inf)
+    return (0.0, 1.0) if {line.cell["metric"] for line in lines} <= set(SHARES) else (0.0, math.inf)

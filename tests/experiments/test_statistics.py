@@ -14,6 +14,7 @@ from experiments.statistics import (
     holm,
     interquartile_mean,
     interval,
+    p_of_share,
     p_value,
     seeds_needed,
     slope,
@@ -200,6 +201,53 @@ def test_values_without_spread_differ_for_certain_or_not_at_all():
     assert 0 < p_value([1.0, 1.0, 1.0], THREE) < 0.2  # one side alone without spread has an answer
 
 
+def test_ties_on_a_grid_are_as_sure_as_its_step_lets_them_be():
+    """Gaps of two steps, by hand: t = 2·√n / √(1/6). Against a number, and of two samples, the same standard error."""
+    step = 1 / 178
+    for n in (2, 3, 5):
+        a, b = step * np.arange(160, 160 + n), step * np.arange(158, 158 + n)
+        expected = 2 * stats.t.sf(2 * math.sqrt(n) * math.sqrt(6), n - 1)
+        assert p_value(a, b, paired=True) == 0, "without a grid"
+        assert p_value(a, b, paired=True, step=step) == pytest.approx(expected)
+        assert p_value([a[0]] * n, a[0] - 2 * step, step=step) == pytest.approx(expected)
+        reach = stats.t.ppf(0.975, n - 1) * step / math.sqrt(6 * n)
+        found = difference(a, b, paired=True, step=step)
+        assert found[1:3] == pytest.approx((2 * step - reach, 2 * step + reach))
+        assert difference([a[0]] * n, 0.5, paired=True, step=step).high == pytest.approx(a[0] - 0.5 + reach)
+        constant = stats.ttest_ind_from_stats(2, math.sqrt(1 / 12), n, 0, math.sqrt(1 / 12), n, equal_var=False)
+        assert p_value([2.0] * n, [0.0] * n, step=1) == pytest.approx(constant.pvalue)
+    assert p_value([1.0, 1.0], [1.0, 1.0], paired=True, step=step) == 1
+    assert difference([1.0] * 12, [0.5] * 12, paired=True, step=step).method == "paired t"
+
+
+def test_a_step_finer_than_the_spread_changes_nothing():
+    a, b = np.random.default_rng(4).normal(size=(2, 5))
+    for paired in (True, False):
+        assert p_value(a, b, paired=paired, step=0.1) == p_value(a, b, paired=paired)
+        assert difference(a, b, paired=paired, step=0.1) == difference(a, b, paired=paired)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("right", [0.5, 0.9, 0.99, 0.998])
+@pytest.mark.parametrize("paired", [True, False])
+def test_no_more_false_alarms_on_a_grid_than_off_it(seeds: int, right: float, paired: bool):
+    random = np.random.default_rng([seeds, round(1000 * right)])
+    scores = random.binomial(178, right, (3000, 2, seeds)) / 178
+    called = [p_value(a, b, paired=paired, step=1 / 178) <= 0.05 and a.mean() > b.mean() for a, b in scores]
+    assert np.mean(called) < 0.035, "2.5 % are meant"
+
+
+def test_a_share_against_a_chance_is_as_sure_as_its_answers():
+    assert p_of_share([1.0] * 10, 0.9, 1) == pytest.approx(2 * 0.9**10)
+    assert p_of_share([0.0, 0.0], 0.01, 1 / 50) == pytest.approx(2 * 0.99**100)
+    assert p_of_share([0.9, 0.94], 0.85, 0.02) == pytest.approx(2 * stats.binomtest(92, 100, 0.85, "greater").pvalue)
+    assert p_of_share([1.0, 1.0], 1, 0.1) == 1
+    assert p_of_share([1.0, 0.9], 1, 0.1) == 0, "one is wrong"
+    for number, step in ((1.1, 0.1), (0.5, 0.0)):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            p_of_share([0.5], number, step)
+
+
 def test_an_interval_that_leaves_zero_out_has_a_p_below_5_percent():
     random = np.random.default_rng(1)
     for _ in range(200):
@@ -241,6 +289,29 @@ def test_as_many_seeds_as_said_are_needed(spread: float, margin: float):
     assert seeds_needed(1, 1e-6) == 10_000
     with pytest.raises(ValueError, match="must be positive"):
         seeds_needed(0, 1)
+
+
+def test_seeds_needed_at_every_ratio():
+    """Where the spread is tiny scipy's noncentral t is nan, and 10,000 seeds were asked for where two do."""
+    for level in (0.95, 0.999, 0.9999):
+        counts = [seeds_needed(1, ratio, level=level) for ratio in np.geomspace(1e-3, 1e6, 30)]
+        assert counts == sorted(counts, reverse=True)
+        assert (counts[0], counts[-1]) == (10_000, 2)
+    assert seeds_needed(1e-9, 1) == 2
+    assert [seeds_needed(1, ratio) for ratio in (20, 5, 1, 0.1)] == [2, 3, 10, 787], (
+        "statsmodels' TTestPower says the same"
+    )
+
+
+@pytest.mark.parametrize(("ratio", "level"), [(5, 0.95), (30, 0.999), (0.5, 0.95), (300, 0.9999)])
+def test_seeds_needed_against_a_simulation(ratio: float, level: float):
+    n = seeds_needed(1, ratio, level=level)
+    for seeds, enough in ((n, True), (n - 1, False)):
+        if seeds > 1:
+            draws = np.random.default_rng(1).normal(ratio, 1, (200_000 // seeds, seeds))
+            t = draws.mean(axis=1) / draws.std(axis=1, ddof=1) * math.sqrt(seeds)
+            power = (t > stats.t.ppf((1 + level) / 2, seeds - 1)).mean()
+            assert power >= 0.79 if enough else power < 0.81
 
 
 def test_the_middle_half_does_not_feel_one_failure():
