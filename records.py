@@ -12,6 +12,7 @@ import platform
 import subprocess
 import sys
 import textwrap
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -188,15 +189,47 @@ def renew_csv(
     path: Path, fresh: Sequence[Mapping[str, Any]], same: Sequence[str], order: Callable[[Any], Any] | None = None
 ) -> None:
     """Write `fresh` rows in place of all those in `path` that have their values in the columns `same`: behind the rest,
-    or all of them sorted by `order`."""
+    or all of them sorted by `order`.
 
-    def what(row: Mapping[str, Any]) -> tuple[str, ...]:
-        return tuple(str(row[name]) for name in same)
-
-    done = {what(row) for row in fresh}
-    rows = [*(row for row in read_csv(path) if what(row) not in done), *fresh]
+    Raises ValueError where they are fewer than those they replace, or have other columns than the rest.
+    """
+    if not fresh:
+        raise ValueError(f"{path}: there is no row to write")
+    done = {_values(row, same) for row in fresh}
+    old = read_csv(path)
+    rows = [*(row for row in old if _values(row, same) not in done), *fresh]
+    none_lost(path, rows, same)
+    if any(list(row) != list(fresh[0]) for row in rows):
+        raise ValueError(f"{path} has other columns than {','.join(fresh[0])}; delete it to begin it anew")
     rows = sorted(rows, key=order) if order else rows
     write_csv(path, list(fresh[0]), [list(row.values()) for row in rows])
+
+
+def none_lost(
+    path: Path,
+    fresh: Iterable[Mapping[str, Any]],
+    same: Sequence[str],
+    weight: Callable[[Mapping[str, Any]], float] = lambda row: 1,
+) -> None:
+    """Refuse to write `fresh` rows for all of a record that holds more: of the rows with the same values in the columns
+    `same`, the sum of `weight` may not fall.
+
+    Raises ValueError in one line, which names the first that would be lost.
+    """
+    there: dict[tuple[str, ...], float] = defaultdict(float)
+    for row in read_csv(path):
+        there[_values(row, same)] += weight(row)
+    for row in fresh:
+        there[_values(row, same)] -= weight(row)
+    if lost := [values for values, left in there.items() if left > 0]:
+        first = ", ".join(f"{name}={value}" for name, value in zip(same, lost[0], strict=True) if value)
+        more = f" and {len(lost) - 1} more" * (len(lost) > 1)
+        raise ValueError(f"{path} holds more than what would take its place: {first}{more}; run that too, or delete "
+                         f"the file first to begin it anew")  # fmt: skip
+
+
+def _values(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(str(row[name]) for name in names)
 
 
 def read_json(path: Path, schema: Mapping[str, Any] | None = None) -> Any:

@@ -113,3 +113,29 @@ def test_some_lines_of_a_table_are_renewed_and_the_others_stay(tmp_path: Path):
     assert rows == [("a", "1", "0.4"), ("b", "1", "0.9"), ("b", "2", "0.8")]
     records.renew_csv(path, [{"name": "a", "n": 3, "score": 0.1}], ("name",), lambda row: str(row["score"]))
     assert [row["score"] for row in records.read_csv(path)] == ["0.1", "0.8", "0.9"]
+
+
+def test_fewer_lines_do_not_take_the_place_of_more(tmp_path: Path):
+    path = tmp_path / "table.csv"
+    records.renew_csv(path, [{"name": name, "seed": seed, "score": 0.5} for name in "ab" for seed in (0, 1)], ("name",))
+    before = path.read_bytes()
+    for fresh, said in (
+        ([{"name": "a", "seed": 0, "score": 0.9}], "table.csv holds more than what would take its place: name=a; run"),
+        ([], "table.csv: there is no row to write"),
+        ([{"seed": 0, "name": "c"}], "table.csv has other columns than seed,name; delete it"),
+    ):
+        with pytest.raises(ValueError, match=said) as caught:
+            records.renew_csv(path, fresh, ("name",))
+        assert "\n" not in str(caught.value)
+        assert path.read_bytes() == before
+
+
+def test_a_row_that_weighs_less_is_one_lost(tmp_path: Path):
+    path = tmp_path / "table.csv"
+    records.write_csv(path, ["what", "n"], [["a", 20], ["b", 20], ["c", ""]])
+    weight = lambda row: float(row["n"] or 0)  # noqa: E731
+    more = [{"what": "a", "n": 20}, {"what": "b", "n": 30.0}]
+    records.none_lost(path, more, ("what",), weight)  # c had nothing
+    records.none_lost(tmp_path / "none.csv", [], ("what",))
+    with pytest.raises(ValueError, match="what=a and 1 more; run that too, or delete the file first"):
+        records.none_lost(path, [{"what": "b", "n": 1}, {"what": "c", "n": 1}], ("what",), weight)
