@@ -31,7 +31,7 @@ from experiments.statistics import difference, p_value
 
 RECORD = RECORDS / "aa.csv"
 SEEDS = (3, 5, 10)
-TRIALS = 2000
+TRIALS, PAIRS = 2000, 20
 ALLOWED = (0.03, 0.07)  # of normal scores: the claim, written before the run
 
 
@@ -110,7 +110,8 @@ def main() -> None:
             lines.append(one)
             print(told(one), flush=True)
     print(verdict(lines))
-    if args.real and args.trials == TRIALS:
+    if args.real >= PAIRS and args.trials >= TRIALS:
+        records.none_lost(RECORD, lines, ("scores", "seeds", "samples"), lambda one: int(one["trials"]))
         write_record(RECORD, list(lines[0]), [list(one.values()) for one in lines])
         print(f"wrote {RECORD}")
     return None
@@ -118,7 +119,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_integer("trials", TRIALS, "Simulated trials of each kind.", lower_bound=1)
-    flags.DEFINE_integer("real", 20, "Real pairs; 0 trains nothing.", lower_bound=0)
+    flags.DEFINE_integer("real", PAIRS, "Real pairs; 0 trains nothing.", lower_bound=0)
     flags.DEFINE_string("workdir", "runs/aa", "Where the real pairs are trained.")
     flags.DEFINE_bool("table", False, "Print the table from the record, and run nothing.")
     command.run(main)

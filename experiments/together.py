@@ -10,11 +10,13 @@ others stand for the rest. The record is experiments/records/together.csv.
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +83,20 @@ def fields(setting: Setting) -> list[str]:
     return [f"--config.{name}={value}" for name, value in own.items()]
 
 
+def timed_cells(line: Mapping[str, Any]) -> float:
+    """How many cells of each model a line of the record rests on."""
+    return math.inf if line["sample"] == "all" else float(line["sample"])
+
+
 def main() -> None:
     args: Any = flags.FLAGS
     if args.sample == 1:
         raise ValueError("--sample=1: one cell a model says nothing of those whose program is compiled; give 2 or more")
     one = study.load("rates")
     study.check(one, args.scale)
+    others = [row for row in records.read_csv(RECORD) if row["scale"] != args.scale]
+    this = {"scale": args.scale, "sample": args.sample or "all"}
+    records.none_lost(RECORD, [*others, this], ("scale",), timed_cells)
     scale = one.scales[args.scale]
     models: dict[str, list[tuple[Setting, int, float]]] = {}
     for setting in study.settings(one, scale):

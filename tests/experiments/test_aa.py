@@ -1,6 +1,8 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from experiments import aa
 from experiments.record_files import read_record
@@ -33,3 +35,20 @@ def test_real_pairs_are_trained_and_found_again(tmp_path: Path):
     first = list(aa.real(2, tmp_path / "run"))
     assert [line["trials"] for line in first] == [2, 2]
     assert list(aa.real(2, tmp_path / "run")) == first
+
+
+@pytest.mark.parametrize(("trials", "real"), [(5, 1), (5, 20), (aa.TRIALS, 1)])
+def test_fewer_trials_are_no_record(trials: int, real: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "aa.csv"
+    path.write_bytes(aa.RECORD.read_bytes())
+    monkeypatch.setattr(aa, "RECORD", path)
+    monkeypatch.setattr(aa, "simulated", lambda trials: iter([aa.line("normal", 3, True, [(True, True)] * trials)]))
+    monkeypatch.setattr(aa, "real", lambda pairs, _: iter([aa.line("real", 3, False, [(False, False)] * pairs)]))
+    args = SimpleNamespace(trials=trials, real=real, workdir=str(tmp_path), table=False)
+    monkeypatch.setattr(aa, "flags", SimpleNamespace(FLAGS=args))
+    aa.main()
+    assert path.read_bytes() == aa.RECORD.read_bytes()
+    args.trials, args.real = aa.TRIALS, aa.PAIRS
+    with pytest.raises(ValueError, match="aa.csv holds more than what would take its place: scores=normal, seeds=3, "):
+        aa.main()  # of other distributions there is nothing
+    assert path.read_bytes() == aa.RECORD.read_bytes()
