@@ -30,6 +30,7 @@ docs/benchmark.md:
   python -m experiments.benchmark --beside --workdir=runs/again --record=experiments/records/benchmark-again.csv
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -38,7 +39,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,22 @@ LENGTHS = (64, 256, 1024)
 SECTIONS = ("step", "token", "forward", "batch", "memory", "solver", "start", "replicas", "utilisation")
 # How far apart first losses may be, relative, and how far what five steps take off them: nnx's GRU has a bias less.
 AGREE = {"float32": (1e-3, 0.05), "bfloat16": (2e-2, 0.3)}
+NO_TORCH = "PyTorch is not installed (pip install -e '.[peers]')"
 SAMPLE = 0.15  # seconds of one sample, in calls of a training step and the like
 COLUMNS = [*("section", "what", "mixer", "library", "length", "width", "batch", "dtype", "options", "seconds", "low")]
 COLUMNS += [*("high", "ratio", "ratio_low", "ratio_high", "compile_seconds", "products", "others", "bytes", "share")]
 COLUMNS += [*("parameters", "temporary_bytes", "peak_bytes", "note")]
+WORDS = (
+    "section",
+    "what",
+    "mixer",
+    "library",
+    "dtype",
+    "options",
+    "note",
+    "key",
+)  # columns of text; others are numbers
+SAME = COLUMNS[: COLUMNS.index("seconds")]  # what tells a row from every other
 
 
 class Worker:
@@ -251,13 +264,12 @@ def measured(
                     found = timed(cell, wanted, [workers], rounds)
                 else:  # processes whose peak is this cell's
                     found = timed(cell, wanted, started(wanted, processes if beside(cell, wanted) else 1), rounds)
-                options = " ".join(f"{name}={value}" for name, value in cell.options)
                 for row in found:
                     if "seconds" in row and "products" in row and row["library"].startswith("ours"):
                         whole, rate = found[0], rates[cell.dtype]  # what devices share is counted on one
                         least = max(whole["products"] / rate["products"], whole["bytes"] / rate["bytes"])
                         row["share"] = least / row["seconds"]
-                    row |= {**cell._asdict(), "options": options, "section": section, "key": named(section, cell)}
+                    row |= {**cell._asdict(), "options": spelt(cell), "section": section, "key": named(section, cell)}
                     if "error" in row and "process ended" in row["error"] and row["library"] in workers:
                         workers.pop(row["library"]).close()
                 yield found
@@ -318,29 +330,66 @@ def utilisation() -> Iterator[dict[str, Any]]:
 
 def run(args: Any, path: Path) -> list[dict[str, Any]]:
     """All rows: those in `path` from before, and those that are missing, written there as they come."""
-    gpu = bool(args.gpu)
-    cells = plan(args.only or SECTIONS, args.quick, gpu)
-    if args.beside:
-        cells = [one for one in cells if beside(*one[1:])]
-    kept = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    here = tuple(KNOWN)
-    if subprocess.run([sys.executable, "-c", "import torch"], capture_output=True).returncode:
-        print("PyTorch is not installed (pip install -e '.[peers]'): its lines will be missing", file=sys.stderr)
-        here = tuple(library for library in KNOWN if not library.startswith("torch"))
+    cells, here = wanted(args), installed()
+    if here != tuple(KNOWN):
+        print(f"{NO_TORCH}: its lines will be missing", file=sys.stderr)
+    log = records.Metrics(path)
+    kept = read_rows(path)
     done = {row["key"] for row in kept}
-    whole = [("start", starts), ("replicas", replicas), *([("utilisation", utilisation)] if gpu else [])]
+    whole = [("start", starts), ("replicas", replicas), *([("utilisation", utilisation)] if args.gpu else [])]
     whole = [] if args.beside else whole
     whole = [one for one in whole if one[0] in (args.only or SECTIONS) and one[0] not in done and not args.quick]
     found = itertools.chain(
         measured(cells, kept, args.quick, here, args.processes), (list(more()) for _, more in whole)
     )
-    with path.open("a") as file:
-        for rows in found:  # of one cell, written at once: a kill loses all of them or none
+    with contextlib.closing(log):
+        for rows in found:  # of one cell, in one line: a kill loses all of them or none
             rows = [{name: row[name] for name in (*COLUMNS, "key") if name in row} for row in rows]
             kept += rows
-            file.write("".join(json.dumps(records.plain(row)) + "\n" for row in rows))
-            file.flush()
+            log.write(rows=rows)
     return kept
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows that were kept, a cell's in a line, or, as older versions wrote them, each in its own. Raises
+    ValueError in one line, which names the file and the line, for one that holds something else."""
+    found = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            value = json.loads(line)
+            rows = value.get("rows", [value])
+            whole = all({"section", "key"} <= set(row) <= {*COLUMNS, "key"} for row in rows) and all(
+                isinstance(value, str if name in WORDS else float | int | None)
+                for row in rows
+                for name, value in row.items()
+            )
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            whole, rows = False, []
+        if not whole:
+            raise ValueError(f"{path}: line {number} is damaged; delete that line, and what it held is run again")
+        found += rows
+    return found
+
+
+def wanted(args: Any) -> list[tuple[str, Cell, tuple[str, ...]]]:
+    """The cells of the plan that the flags ask for."""
+    cells = plan(args.only or SECTIONS, args.quick, bool(args.gpu))
+    return [one for one in cells if beside(*one[1:])] if args.beside else cells
+
+
+def installed() -> tuple[str, ...]:
+    """The libraries that can be imported here."""
+    if subprocess.run([sys.executable, "-c", "import torch"], capture_output=True).returncode:
+        return tuple(library for library in KNOWN if not library.startswith("torch"))
+    return tuple(KNOWN)
+
+
+def has_time(row: Mapping[str, Any]) -> bool:
+    return row.get("seconds", "") != ""
+
+
+def spelt(cell: Cell) -> str:
+    return " ".join(f"{name}={value}" for name, value in cell.options)
 
 
 def main() -> None:
@@ -363,6 +412,10 @@ def main() -> None:
         print(f"wrote {DOCUMENT}, {DOCUMENT.with_suffix('.svg')}, and the table in {report.README}")
         return
     workdir = Path(args.workdir)
+    into_record = args.record or not (args.quick or args.only or args.beside)
+    of_torch = [row for row in records.read_csv(record) if row["library"].startswith("torch")]
+    if into_record and of_torch and installed() != tuple(KNOWN):
+        raise ValueError(f"{NO_TORCH}, and {record} holds its lines; give another --record")
     workdir.mkdir(parents=True, exist_ok=True)
     with records.locked(workdir):
         rows = run(args, workdir / "rows.jsonl")
@@ -373,7 +426,8 @@ def main() -> None:
         print(benchmark_page.text(table))
         page = benchmark_page.write(table, workdir / "benchmark.html", "python -m experiments.benchmark")
         print(f"wrote {target} and {page}")
-        if args.record or not (args.quick or args.only or args.beside):
+        if into_record:
+            records.none_lost(record, (dict(zip(COLUMNS, line, strict=True)) for line in lines), SAME, has_time)
             write_record(record, COLUMNS, lines)
             print(f"wrote {record}")
 

@@ -49,6 +49,8 @@ def test_fewer_trials_are_no_record(trials: int, real: int, tmp_path: Path, monk
     aa.main()
     assert path.read_bytes() == aa.RECORD.read_bytes()
     args.trials, args.real = aa.TRIALS, aa.PAIRS
-    with pytest.raises(ValueError, match="aa.csv holds more than what would take its place: scores=normal, seeds=3, "):
+    with pytest.raises(
+        ValueError, match=r"aa\.csv holds more than what would take its place: scores=normal, seeds=3, "
+    ):
         aa.main()  # of other distributions there is nothing
     assert path.read_bytes() == aa.RECORD.read_bytes()

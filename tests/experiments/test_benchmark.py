@@ -49,7 +49,73 @@ def test_rows_are_timed_held_together_and_found_again(tmp_path: Path, monkeypatc
     again = benchmark.run(args, tmp_path / "rows.jsonl")
     assert [row["section"] for row in again] == ["rates", "step", "step"]
     lines = (tmp_path / "rows.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == records.plain(rows)
+    assert [json.loads(line)["rows"] for line in lines] == records.plain([[rates], [ours, linen]])
+    assert benchmark.read_rows(tmp_path / "rows.jsonl") == records.plain(rows)
+
+
+KEPT = [
+    {"rows": [{"section": "rates", "key": "", "dtype": "float32", "note": "", "products": 1.0, "bytes": 1.0}]},
+    {"rows": [{"section": "step", "key": "a cell", "library": name, "seconds": 0.5} for name in ("ours", "torch")]},
+]
+
+
+def test_a_line_that_a_kill_cut_off_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """All of a cell, at any place of the cut."""
+    monkeypatch.setattr(benchmark, "plan", lambda *_: [])
+    monkeypatch.setattr(benchmark, "measured", lambda cells, kept, *_: iter(()))
+    args: Any = SimpleNamespace(only=["step"], quick=True, gpu=False, beside=False, processes=1)
+    path = tmp_path / "rows.jsonl"
+    first, second = (json.dumps(line) + "\n" for line in KEPT)
+    for cut in (1, 20, len(second) // 2, len(second) - 1):
+        path.write_text(first + second[:cut])
+        assert benchmark.run(args, path) == KEPT[0]["rows"]
+        assert path.read_text() == first
+    path.write_text(first + second)
+    assert benchmark.run(args, path) == KEPT[0]["rows"] + KEPT[1]["rows"]
+    path.write_text("".join(json.dumps(row) + "\n" for line in KEPT for row in line["rows"]))  # as before
+    assert benchmark.run(args, path) == KEPT[0]["rows"] + KEPT[1]["rows"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["{}", "[]", "null", "3", '"rows"', '{"rows": 3}', '{"rows": [3]}', '{"rows": [{}]}', "{" * 9, "[" * 100_000,
+     '{"section": 3, "key": "x"}', '{"section": "step", "key": "x", "seconds": "0.5"}', "", "\xff",
+     '{"section": "step", "key": "x", "secnds": 0.5}'],
+)  # fmt: skip
+def test_a_damaged_line_is_named(line: str, tmp_path: Path):
+    path = tmp_path / "rows.jsonl"
+    first, second = (json.dumps(line).encode() for line in KEPT)
+    path.write_bytes(b"\n".join([first, line.encode("latin-1"), second, b""]))
+    with pytest.raises(ValueError, match=r"rows\.jsonl: line 2 is damaged; delete that line, and") as caught:
+        benchmark.read_rows(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_record_is_not_written_with_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Neither without PyTorch, which is said before anything is run, nor with a row less, nor with one that failed."""
+    record = tmp_path / "record.csv"
+    record.write_bytes((RECORDS / "benchmark.csv").read_bytes())
+    whole = records.read_csv(record)
+    words = {"only": [], "quick": False, "gpu": False, "beside": False, "record": str(record), "table": False}
+    args = SimpleNamespace(**words, write=False, workdir=str(tmp_path / "rows"))
+    monkeypatch.setattr(benchmark, "flags", SimpleNamespace(FLAGS=args))
+    monkeypatch.setattr(benchmark, "installed", lambda: ("ours", "linen", "nnx"))
+    monkeypatch.setattr(benchmark, "run", lambda *_: pytest.fail("run"))
+    with pytest.raises(ValueError, match=r"^PyTorch is not installed .*record.csv holds its lines; give another"):
+        benchmark.main()
+    monkeypatch.setattr(benchmark, "installed", lambda: tuple(benchmark.KNOWN))
+    at = next(i for i, row in enumerate(whole) if row["library"] == "torch" and row["seconds"])
+    for rows in (
+        whole[:at] + whole[at + 1 :],
+        [row | {"seconds": ""} if i == at else row for i, row in enumerate(whole)],
+    ):
+        monkeypatch.setattr(benchmark, "run", lambda *_, rows=rows: rows)
+        with pytest.raises(ValueError, match=r"record\.csv holds more than .*: section=step, .* library=torch, "):
+            benchmark.main()
+        assert records.read_csv(record) == whole
+    monkeypatch.setattr(benchmark, "run", lambda *_: whole)
+    benchmark.main()
+    assert records.read_csv(record) == whole
 
 
 @pytest.mark.timeout(120)

@@ -19,7 +19,7 @@ def test_a_sample_does_not_take_the_place_of_all_cells(tmp_path: Path, monkeypat
     monkeypatch.setattr(together, "print", lambda *_, **__: None, raising=False)
     args = SimpleNamespace(scale="smoke", sample=2)
     monkeypatch.setattr(together, "flags", SimpleNamespace(FLAGS=args))
-    with pytest.raises(ValueError, match="together.csv holds more than what would take its place: scale=smoke; "):
+    with pytest.raises(ValueError, match=r"together\.csv holds more than what would take its place: scale=smoke; "):
         together.main()
     assert not started
     args.scale, args.sample = "quick", 3
