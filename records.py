@@ -229,7 +229,7 @@ def none_lost(
 
 
 def _values(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(str(row[name]) for name in names)
+    return tuple(str(row.get(name, "")) for name in names)
 
 
 def read_json(path: Path, schema: Mapping[str, Any] | None = None) -> Any:
