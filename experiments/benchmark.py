@@ -49,7 +49,7 @@ import command
 import display
 import models
 import records
-from experiments import benchmark_page, charts, report
+from experiments import benchmark_page, report
 from experiments.comparison import RECORDS
 from experiments.peers import KNOWN, Cell, has
 from experiments.record_files import read_record, write_record
@@ -404,11 +404,10 @@ def main() -> None:
         written = benchmark_page.document(
             {p.stem: read_record(p) for p in sorted(RECORDS.glob("benchmark*.csv"), key=lambda p: p.stem)}
         )
-        records.write_whole(DOCUMENT, written.encode())
         table = read_record(RECORDS / "benchmark.csv")
-        charts.save(list(benchmark_page.curves(table)), DOCUMENT.with_suffix(".svg"), columns=4)
-        shown = benchmark_page.summary(table)
-        report.put(report.markdown(shown.header, shown.rows))
+        shown, drawn = benchmark_page.summary(table), list(benchmark_page.curves(table))
+        report.publish(DOCUMENT, written, drawn, 4, report.markdown(shown.header, shown.rows),
+                       "python -m experiments.benchmark")  # fmt: skip
         print(f"wrote {DOCUMENT}, {DOCUMENT.with_suffix('.svg')}, and the table in {report.README}")
         return
     workdir = Path(args.workdir)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import records
-from experiments.charts import DARK, MODELS, Chart, Dots, inline, names, styles
+from experiments.charts import DARK, MODELS, Chart, Dots, inline, names, save, styles
 
 README = Path(__file__).parents[1] / "README.md"
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -47,11 +47,60 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def put(table: str, page: Path = README) -> None:
     """Set a Markdown table in a page in place of the one with its header. Raises ValueError where there is none."""
     text = page.read_text("utf-8")
+    old = _old_table(text, table, page)
+    records.write_whole(page, f"{text[: old.start()]}{table}\n{text[old.end() :]}".encode())
+
+
+def _old_table(text: str, table: str, page: Path) -> re.Match[str]:
     header = table.partition("\n")[0]
     old = re.search(rf"^{re.escape(header)}\n(\|.*\n)*", text, re.M)
     if not old:
         raise ValueError(f"{page} has no table {header}")
-    records.write_whole(page, f"{text[: old.start()]}{table}\n{text[old.end() :]}".encode())
+    return old
+
+
+SECTION, ROW = r"^## (?:\d+\. )?([^:\n]+)", r"^\| ([^|\n]+) \|"  # name of the first: without number and verdict
+
+
+def publish(page: Path, text: str, pictures: Sequence[Chart | Dots], columns: int, table: str, again: str) -> None:
+    """Write a page of docs/, its pictures beside it, and its table in README: all that is committed of some results.
+
+    `again` is the command that makes a result, in which {name} stands for that. Raises ValueError, in one line and
+    before anything is written, where page or table show a result that they would not any more.
+    """
+    old = _old_table(README.read_text("utf-8"), table, README)[0]
+    pairs = ((page, page.read_text("utf-8") if page.exists() else "", text, SECTION), (README, old, table, ROW))
+    for where, before, after, part in pairs:
+        if gone := lost(before, after, part):
+            more = f" and {len(gone) - 1} more" * (len(gone) > 1)
+            raise ValueError(
+                f"{where} shows {gone[0]}{more}, of which a record is missing: "
+                f"{again.format(name=gone[0].strip('`').lower().replace(' ', '_'))} makes it; to go without, delete it "
+                f"from {where.name} first"
+            )
+    records.write_whole(page, text.encode())
+    save(pictures, page.with_suffix(".svg"), columns=columns)
+    put(table)
+
+
+def lost(before: str, after: str, part: str) -> list[str]:
+    """The SECTIONs or ROWs of a text in Markdown of which a new text for it has fewer, or with fewer sections in them,
+    or more that was "not run"."""
+
+    def parts(text: str) -> dict[str, tuple[int, int]]:
+        found: dict[str, tuple[int, int]] = {}
+        for name, rest in zip(*[iter(re.split(part, text, flags=re.M)[1:])] * 2, strict=True):
+            times, not_run = found.get(name, (0, 0))
+            times += 1 + len(re.findall(r"^### ", rest, re.M))
+            found[name] = times, not_run + len(re.findall(r"[|:] (?:– )?not run\b", rest))
+        return found
+
+    now = parts(after)
+    return [
+        name
+        for name, (times, not_run) in parts(before).items()
+        if now.get(name, (0, 0))[0] < times or now[name][1] > not_run
+    ]
 
 
 def columns(table: Table) -> str:

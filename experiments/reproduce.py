@@ -32,7 +32,7 @@ from absl import flags
 import command
 import models
 import records
-from experiments import charts, findings, judge, record_files, report, runner, study
+from experiments import findings, judge, record_files, report, runner, study
 from experiments.charts import Chart, Dots
 from experiments.report import VERDICTS, Table, Verdict, markdown
 from experiments.runner import Line
@@ -226,7 +226,7 @@ def minutes(found: Found) -> str:
 
 
 def claims_table(found: Found) -> Table:
-    again = [one.verdict for one in found.again] or ["–"] * len(found.verdicts)
+    again = [one.verdict for one in found.again] or ["– not run"] * len(found.verdicts)
     rows = [
         [f"{VERDICTS[one.verdict]} {one.verdict}", other, one.claim, one.evidence]
         for one, other in zip(found.verdicts, again, strict=True)
@@ -288,9 +288,12 @@ def run(name: str, args: Any) -> None:
     print("wrote " + ", ".join(map(str, files)) + "\n")
 
 
-def write(some: Sequence[Found]) -> None:
-    records.write_whole(DOCS / "reproduce.md", document(some).encode())
-    charts.save(pictures(some), DOCS / "reproduce.svg", columns=3)
+def write(some: Sequence[Found], scale: str) -> None:
+    """docs/reproduce.md, its picture and README's table, and a page for reading. Raises ValueError, before anything is
+    written, where a result that is shown now has no record at this scale."""
+    table, again = short(some), f"python -m experiments.reproduce --result={{name}} --scale={scale} --record"
+    report.publish(DOCS / "reproduce.md", document(some), pictures(some), 3, markdown(table.header, table.rows),
+                   f"{again} (and once more with --again)")  # fmt: skip
     page = report.Report(
         title="Twelve published results",
         question="What of the published results on recurrence and attention can be had again?",
@@ -302,8 +305,6 @@ def write(some: Sequence[Found]) -> None:
         ],
         command="python -m experiments.reproduce --write",
     )  # fmt: skip
-    shown = short(some)
-    report.put(markdown(shown.header, shown.rows))
     files = [DOCS / "reproduce.md", DOCS / "reproduce.svg", report.write(page, "runs/reproduce.html")]
     print(f"wrote {', '.join(map(str, files))}, and the table in {report.README}")
 
@@ -315,6 +316,7 @@ def main() -> None:
         raise ValueError("--record: writes the result as it is defined, so it goes without --models")
     if not names and (args.models or args.again or args.record):
         raise ValueError("--models, --again and --record are of a run: give --result=NAME or --all too")
+    models.one_of("--scale", args.scale, list(dict.fromkeys(s for one in RESULTS for s in study.load(one).scales)))
     for name in names:
         load(name, args.models)  # all that is wrong is said before the first is run
     for name in names:
@@ -323,7 +325,7 @@ def main() -> None:
         return
     some = [found for name in RESULTS if (found := recorded(name, args.scale))]
     if args.write or args.all:
-        write(some)
+        write(some, args.scale)
     rows = {found.name: [said(found), found.study.paper] for found in some}
     for name in RESULTS:
         verdict, paper = rows.get(name, ["– not run", study.load(name).paper])

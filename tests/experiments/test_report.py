@@ -9,8 +9,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from experiments import report
 from experiments.charts import DARK, MODELS, OTHERS, Chart, Dots, Series, figure, save, styles
-from experiments.report import Report, Section, Table, Verdict, markdown, put, write
+from experiments.report import Report, Section, Table, Verdict, lost, markdown, publish, put, write
 
 INJECTED = "<script>alert(1)</script> & \"$x_1\" 'µ'"
 NAMES = [*MODELS, "mamba"]
@@ -244,3 +245,47 @@ def test_a_table_is_put_in_place_of_the_old_one(tmp_path):
     assert page.read_text() == f"# Page\n\n{new}\n\nText.\n\n{other}\n"
     with pytest.raises(ValueError, match=r"page\.md has no table \| c \|$"):
         put(markdown(["c"], []), page)
+
+
+TEXT = "# Page\n\n## 1. One bit: ✓ reproduced\n\n### Claims\n\n| ✓ reproduced | it is |\n\n## 2. Two: ≈ trend only\n"
+ROWS = [["`one_bit`", "Is it?", "✓ reproduced"], ["`two`", "Is it?", "≈ trend only"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "says"),
+    [
+        ("# Page\n", [], r"page\.md shows One bit and 1 more, of which a record is missing: make one_bit makes it"),
+        (
+            TEXT.replace("## 2. Two: ≈ trend only", ""),
+            ROWS,
+            r"page\.md shows Two, .*: make two makes it; to go without",
+        ),
+        (TEXT.replace("≈ trend only", "– not run"), ROWS, r"page\.md shows Two, "),
+        (TEXT.replace("### Claims", ""), ROWS, r"page\.md shows One bit, "),
+        (TEXT.replace("| ✓ reproduced |", "| – not run |"), ROWS, r"page\.md shows One bit, "),
+        (TEXT, ROWS[1:], r"README\.md shows `one_bit`, .*: make one_bit makes it; .* from README\.md first$"),
+        (TEXT, [ROWS[0], ["`two`", "Is it?", "– not run"]], r"README\.md shows `two`, "),
+        (TEXT, [ROWS[0], ["`two`", "Is it?", "not run"]], r"README\.md shows `two`, "),
+    ],
+    ids=range(8),
+)
+def test_what_is_committed_is_not_replaced_by_less(text, rows, says, tmp_path, monkeypatch):
+    header, page, readme = ["result", "question", "verdict"], tmp_path / "page.md", tmp_path / "README.md"
+    monkeypatch.setattr(report, "README", readme)
+    readme.write_text(markdown(header, ROWS) + "\n")
+    monkeypatch.setattr(report, "put", lambda table: put(table, readme))
+    drawn = [Dots("c", "C", "y", [("lstm", [1.0, 2.0])])]
+    publish(page, TEXT, drawn, 1, markdown(header, ROWS), "make {name}")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(before) == {"page.md", "page.svg", "README.md"}
+    with pytest.raises(ValueError, match=says) as caught:
+        publish(page, text, drawn, 1, markdown(header, rows), "make {name}")
+    assert "\n" not in str(caught.value)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_result_may_become_better_and_what_was_not_run_stay_so():
+    old = "## 1. A: – not run\n| – not run |\n## 2. B: ≈ trend only\n"
+    for new in (old, "## 1. A: ✗ not reproduced\n## 2. B: ✓ reproduced\n", "## 1. B: ✓ x\n## 2. C: ✓ x\n" + old):
+        assert lost(old, new, report.SECTION) == []
+    assert lost("", old, report.SECTION) == []

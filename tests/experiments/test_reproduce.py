@@ -1,10 +1,11 @@
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from experiments import findings, judge, reproduce, study
-from experiments.report import Verdict, markdown
+from experiments.report import SECTION, Verdict, lost, markdown
 from experiments.reproduce import RESULTS, Found, Number
 from experiments.study import Scale, Study, above
 from tests.experiments.test_findings import lines
@@ -151,3 +152,32 @@ def test_a_record_is_of_its_study(name: str, scale: str):
     settings = study.settings(one, one.scales[scale])
     assert there == {(repr(s.labels), seed) for s in settings for seed in one.scales[scale].seeds}
     assert not runner.older(lines, one, one.scales[scale]), "the study has changed since its record was made"
+
+
+@pytest.mark.parametrize(
+    ("scale", "says"),
+    [
+        ("fulll", "--scale=fulll: must be one of smoke, quick, standard, full; did you mean full?"),
+        ("smoke", r"reproduce\.md shows Slots and 11 more, of which a record is missing: python -m "
+         r"experiments\.reproduce --result=slots --scale=smoke --record "),
+    ],
+)  # fmt: skip
+def test_what_is_committed_is_not_wiped_for_want_of_records(
+    scale: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("reproduce.md", "reproduce.svg"):
+        (tmp_path / name).write_bytes((reproduce.DOCS / name).read_bytes())
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(reproduce, "DOCS", tmp_path)
+    monkeypatch.setattr(reproduce.report, "put", lambda *_: pytest.fail("README"))
+    args = SimpleNamespace(all=False, result=None, record=False, models=[], again=False, write=True, scale=scale)
+    monkeypatch.setattr(reproduce, "flags", SimpleNamespace(FLAGS=args))
+    with pytest.raises(ValueError, match=says):
+        reproduce.main()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_other_seeds_that_were_run_stay_in_the_document():
+    with_others = found(again=judge.judge(STUDY, lines(), "quick"))
+    assert lost(reproduce.document([with_others]), reproduce.document([found()]), SECTION) == ["Counting"]
+    assert lost(reproduce.document([found()]), reproduce.document([with_others]), SECTION) == []
