@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 import command
-import records
-from experiments import charts, findings, judge, report, runner, study
+from experiments import findings, judge, report, runner, study
 from experiments.charts import Chart, Dots
 from experiments.report import VERDICTS, Verdict
 from experiments.runner import Line
@@ -103,9 +102,8 @@ def main() -> None:
     some = found()
     print(table(some))
     if args.write:
-        records.write_whole(DOCS / "claims.md", document(some).encode())
-        charts.save(pictures(some), DOCS / "claims.svg", columns=3)
-        report.put(table(some))
+        report.publish(DOCS / "claims.md", document(some), pictures(some), 3, table(some),
+                       "python -m experiments.run --study={name} --record")  # fmt: skip
         print(f"wrote {DOCS / 'claims.md'}, {DOCS / 'claims.svg'}, and the table in {report.README}")
 
 
