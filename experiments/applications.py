@@ -18,8 +18,7 @@ from typing import Any
 from absl import flags
 
 import command
-import records
-from experiments import charts, findings, judge, report, study
+from experiments import findings, judge, report, study
 from experiments.charts import Dots
 from experiments.report import Table, markdown
 from experiments.runner import Line
@@ -94,9 +93,8 @@ def main() -> None:
     lines = findings.recorded(NAME, study.load(NAME), SCALE)
     found = table(lines)
     if args.write:
-        records.write_whole(DOCUMENT, document(lines).encode())
-        charts.save(pictures(lines), DOCUMENT.with_suffix(".svg"), columns=3)
-        report.put(markdown(found.header, found.rows))
+        report.publish(DOCUMENT, document(lines), pictures(lines), 3, markdown(found.header, found.rows),
+                       "python -m experiments.run --study=applications --record")  # fmt: skip
         print(f"wrote {DOCUMENT}, {DOCUMENT.with_suffix('.svg')}, and the table in {report.README}")
         return
     print(f"{markdown(found.header, found.rows)}\n\n{found.note}")
