@@ -31,7 +31,6 @@ from absl import flags
 
 import command
 import models
-import records
 from experiments import findings, judge, record_files, report, runner, study
 from experiments.charts import Chart, Dots
 from experiments.report import VERDICTS, Table, Verdict, markdown
