@@ -45,10 +45,11 @@ def flops(function: Callable, *args: Any) -> int:
     """Floating-point operations in `function(*args)`; args may be ShapeDtypeStructs.
 
     Counted in the jaxpr, with a scan's body as often as it runs, which XLA's own counter does not do. A product of
-    matrices counts two for each term, anything else that computes (exp as well as +) one for each number it reads or
-    makes, whichever are more. A complex number counts as two, a complex product as six, a term of one as eight. A while
-    loop, whose length is not known, counts once; of a condition's branches the one that costs most, and of forms for
-    several platforms the last, that of accelerators where it matters.
+    matrices, or a convolution, whose zeros at the edges count too, counts two for each term; sums at places and over
+    windows count one for each number that is added; anything else that computes (exp as well as +) one for each number
+    it reads or makes, whichever are more. A complex number counts as two, a complex product as six, a term of one as
+    eight. A while loop, whose length is not known, counts once; of a condition's branches the one that costs most, and
+    of forms for several platforms the last, that of accelerators where it matters.
     """
     return sum(work(function, *args))
 
@@ -86,7 +87,9 @@ def _work(jaxpr: Any) -> tuple[int, int, int]:
     products = others = moved = 0
     for equation in jaxpr.eqns:
         name, inner = equation.primitive.name, [_work(j) for j in _within(equation)]
-        if inner:
+        if name.startswith(("scatter", "reduce_window")) or name == "reduce":  # what is within is for one number
+            others += _combined(equation)
+        elif inner:
             times = equation.params["length"] if name == "scan" else 1
             if equation.params.get("branches_platforms"):
                 inner = inner[-1:]
@@ -103,12 +106,31 @@ def _work(jaxpr: Any) -> tuple[int, int, int]:
             terms = math.prod(left[axis] for axis in contracted)
             products += 2 * terms * math.prod(equation.outvars[0].aval.shape) * _parts(equation, 4)
             moved += sum(map(_bytes, (*equation.invars, *equation.outvars)))
+        elif name == "conv_general_dilated":
+            kernel = equation.invars[1].aval.shape  # of which each output sums over all but the outputs' own axis
+            terms = math.prod(kernel) // kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+            products += 2 * terms * math.prod(equation.outvars[0].aval.shape) * _parts(equation, 4)
+            moved += sum(map(_bytes, (*equation.invars, *equation.outvars)))
         elif name == "triangular_solve":
             products += math.prod(equation.outvars[0].aval.shape) * equation.invars[0].aval.shape[-1]
         elif _computes(equation):
             sizes = [math.prod(v.aval.shape) for v in (*equation.outvars, *equation.invars)]
             others += max(sizes) * _parts(equation, 6 if name == "mul" else 2)
     return products, others, moved
+
+
+def _combined(equation: Any) -> int:
+    """Operations of an update at places, or of a reduction, whatever they combine two numbers by."""
+    if not _computes(equation):
+        return 0
+    name, made = equation.primitive.name, sum(math.prod(v.aval.shape) for v in equation.outvars)
+    if name.startswith("scatter"):
+        times = math.prod(equation.invars[2].aval.shape)
+    elif name == "reduce":
+        times = math.prod(equation.invars[0].aval.shape) * len(equation.outvars)
+    else:
+        times = made * math.prod(equation.params["window_dimensions"])
+    return times * _parts(equation, 2)
 
 
 def _depths(jaxpr: Any, given: list[int]) -> list[int]:

@@ -1,3 +1,4 @@
+import math
 from functools import partial
 
 import flax.linen as nn
@@ -175,3 +176,50 @@ def test_traffic_is_that_of_the_branch_that_moves_least_of_those_that_multiply_m
 
     x, w = jnp.zeros((5, 4)), jnp.zeros((4, 4))
     assert cost.traffic(either, 0, x, w, ends=False) == 4 * (20 + 16 + 20)
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("taps", [(3,), (3, 5)])
+def test_a_convolution_is_a_product_for_each_tap_and_channel(taps: tuple[int, ...], groups: int):
+    """2 × outputs × taps × the input channels that an output sees, dilated or not, and its gradient twice as much."""
+    batch, steps, given, made = 2, 20, 4, 8
+    x = jnp.zeros((batch, *[steps] * len(taps), given))
+    kernel = jnp.zeros((*taps, given // groups, made))
+
+    def call(x, kernel, dilation=1, padding="SAME"):
+        letters = "WH"[: len(taps)]
+        names = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
+        ones = (dilation,) * len(taps)
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1,) * len(taps), padding, rhs_dilation=ones, dimension_numbers=names, feature_group_count=groups
+        )
+
+    terms = batch * steps ** len(taps) * math.prod(taps) * given // groups * made
+    assert cost.work(call, x, kernel) == (2 * terms, 0)
+    assert cost.work(partial(call, dilation=2), x, kernel) == (2 * terms, 0)
+    assert cost.traffic(call, x, kernel, ends=False) == 4 * (x.size + kernel.size + x.size // given * made)
+    if groups == 1:  # where zeros between and around count as they do here, so that bounds are all that can be said
+        gradient = lambda x, kernel: jax.grad(lambda *a: call(*a, padding="VALID").sum(), (0, 1))(x, kernel)  # noqa: E731
+        valid = cost.work(lambda *a: call(*a, padding="VALID"), x, kernel)[0]
+        assert valid * 2 < cost.work(gradient, x, kernel)[0] < 2 * terms * 4
+
+
+def test_a_convolution_counts_as_the_matrix_that_it_is():
+    """Of one tap, as flax writes it: what the dense layer of the same kernel costs."""
+    x = jnp.zeros((3, 10, 4))
+    layers = (nn.Conv(6, (1,), use_bias=False), nn.Dense(6, use_bias=False))
+    shapes = [jax.eval_shape(layer.init, jax.random.key(0), x) for layer in layers]
+    found = [cost.flops(layer.apply, params, x) for layer, params in zip(layers, shapes, strict=True)]
+    assert found == [2 * 30 * 4 * 6] * 2
+
+
+def test_sums_at_places_and_over_windows_count_what_they_add():
+    """The gradient of a table adds each row that was read; a pool adds each number in its window."""
+    table, rows = jnp.zeros((50, 8)), jnp.zeros(6, jnp.int32)
+    assert cost.work(lambda t: t.at[rows].add(jnp.ones((6, 8))), table) == (0, 48)
+    x = jnp.zeros((2, 12, 4))
+    assert cost.work(lambda x: jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, 3, 1), (1, 3, 1), "VALID"), x)[1] == 96
+    custom = lambda a, b: a + 2 * b  # noqa: E731
+    windows = lambda x: jax.lax.reduce_window(x, 0.0, custom, (1, 3, 1), (1, 3, 1), "VALID")  # noqa: E731
+    assert cost.work(windows, x) == (0, 96)
+    assert cost.work(lambda x: jax.lax.reduce(x, 0.0, custom, (1,)), x) == (0, 96)
