@@ -86,7 +86,7 @@ class Replica(NamedTuple):
     optimizer: Any
     best_params: Any  # those with the best validation score
     best_score: Array
-    best_scores: dict[str, Array]  # what they score on every split
+    best_scores: Any  # what they score, by split
     best_step: Array
     alive: Array  # False once a loss or gradient was not finite; it is not updated any more
     died_at: Array  # the step whose update was refused, or −1
@@ -243,8 +243,8 @@ def check(config: Mapping[str, Any]) -> None:
     seeds = replicas["seeds"]
     if not seeds or any(not isinstance(seed, int) or not 0 <= seed < 2**31 for seed in seeds):
         raise ValueError(f"replicas.seeds={seeds}: give one or more whole numbers from 0 to 2147483647")
-    for name in ("seeds", "learning_rates"):
-        if len(set(np.float32(replicas[name]) if name == "learning_rates" else replicas[name])) < len(replicas[name]):
+    for name, kind in (("seeds", np.int64), ("learning_rates", np.float32)):
+        if len(np.unique(np.asarray(replicas[name], kind))) < len(replicas[name]):
             raise ValueError(f"replicas.{name}={replicas[name]}: each may be given once")
     models.one_of("replicas.how", replicas["how"], ("auto", "map", "vmap", "measured"))
 
@@ -695,7 +695,7 @@ def recorded_group(workdir: Path, run: Run, regroup: bool) -> Group:
 def check_members(workdir: Path, group: Group, seeds: Sequence[int], learning_rates: Sequence[float]) -> None:
     """Refuse, with ValueError, other seeds or learning rates than the group's: a file was changed."""
     same = np.array_equal(group.seeds, seeds) and np.array_equal(
-        np.float32(group.learning_rates), np.float32(learning_rates)
+        np.asarray(group.learning_rates, np.float32), np.asarray(learning_rates, np.float32)
     )
     if not same:
         raise ValueError(

@@ -21,6 +21,7 @@ def group(fill: float = 0.0) -> Replica:
         params={"dense": {"kernel": numbers, "bias": numbers.astype(jnp.bfloat16)}},
         optimizer=((), {"mu": numbers}, [jnp.array([7, 7])]),
         best_params={"dense": {"kernel": numbers + 1}},
+        best_scores={"test": jnp.array([jnp.nan, 0.25])},
         best_score=jnp.array([-jnp.inf, 0.5]),
         best_step=jnp.array([0, 3]),
         alive=jnp.array([True, False]),
