@@ -54,7 +54,7 @@ def configure(row: Row, mixer: str, seeds: tuple[int, ...], rates: tuple[float, 
 
 def identity(config: Mapping[str, Any], data_dir: str = "data") -> dict[str, Any]:
     """What makes a run this one and no other: its config and the VERSIONs behind it."""
-    return train.identity({**config, "versions": train.versions(config)})
+    return train.identity({**config, "versions": train.versions(config, data_dir)})
 
 
 def settings_key(row: Row, mixer: str, data_dir: str = "data") -> str:
