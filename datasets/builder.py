@@ -12,6 +12,11 @@ class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     FEATURES: ClassVar[Mapping[str, Any]]
 
+    def __init_subclass__(cls, **options: Any):
+        """Without tensorflow-datasets' list of names, which takes a name once: importlib.reload would raise, and what
+        comes second of our fashion_mnist and theirs."""
+        super().__init_subclass__(**{"skip_registration": True, **options})
+
     @staticmethod
     def records() -> Iterable[tuple[str, Any, Mapping[str, Any]]]:
         raise NotImplementedError

@@ -4,9 +4,15 @@ From the package `modlamp` 4.3.3 on PyPI (BSD-3; Müller et al. 2017), installed
 of them from APD3, half from UniProt. 222 of its 5,200 sequences are there twice or more, and 22 are in both classes;
 those 22 are left out and of the others one is kept.
 
+Many are variants of each other, so that whole clusters of those that are 65 % identical (datasets.clusters) go to one
+split, by a hash: none in the test is so near to one in training. The largest cluster has 410 sequences; the splits have
+83, 8 and 8 % of all, with 55, 51 and 56 % antimicrobial ones. In version 1.0.0, which was split by a hash of the
+sequence, 31 % of the test were 90 % identical to a training sequence and 59 % were 70 % identical. The nearest
+neighbour by runs of four letters, which is the task's baseline, had 0.863 of them right and now has 0.792.
+
 Beware of what gives the class away: 61 % of the UniProt sequences begin with methionine (M), as every protein is begun,
-and 2 % of the antimicrobial ones, which are cut out of longer ones. The rule of the first residue alone, which is the
-task's baseline, gets four in five right.
+and 2 % of the antimicrobial ones, which are cut out of longer ones. The rule of the first residue alone gets 0.751
+right.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,13 +20,14 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from datasets import locate, text, verify
+from datasets import clusters, locate, text, verify
 from datasets.builder import Records, split_of
 
 INSTALL = "pip install --no-deps modlamp==4.3.3"
 SOURCE = "e1db3dd659179118dcfca63723385f2f0c95c49d27060a90f7a9d5848250eb48"  # sha256 of AMPvsUniProt.csv
-PREPARED = "62f5ff5eaf6f81cd5aa6aae31f987ef4862b4f6877d5fa6b07e8e5ad3e410919"  # `fingerprint` of what `load` returns
+PREPARED = "841ccd4b5a1682fff9ddc80c155e7ef5c7e49fcd8e896340d90476177571e227"  # `fingerprint` of what `load` returns
 ACIDS = "ACDEFGHIKLMNPQRSTVWY"
+NEAR, RUN = 0.65, 3  # sequences that are so identical, and share a run of so many letters, go to one split
 CLASSES = ("UniProt", "antimicrobial")
 LONGEST = 64  # a longer one, of which there are few, is cut there
 
@@ -28,13 +35,15 @@ LONGEST = 64  # a longer one, of which there are few, is cut there
 class Peptides(Records):
     """One record a sequence: its amino acids by letter, and its class."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
     FEATURES = {"sequence": tfds.features.Text(), "label": tfds.features.ClassLabel(names=list(CLASSES))}
 
     @staticmethod
     def records() -> Iterator[tuple[str, str, dict[str, Any]]]:
-        for sequence, label in source().items():
-            yield split_of(sequence), sequence, {"sequence": sequence, "label": label}
+        labels = source()
+        seen = [sequence[:LONGEST] for sequence in labels]
+        for sequence, first in zip(labels, clusters.cluster(seen, NEAR, RUN), strict=True):
+            yield split_of(first), sequence, {"sequence": sequence, "label": labels[sequence]}
 
 
 BUILDER = Peptides
@@ -53,4 +62,4 @@ def source() -> dict[str, int]:
 
 def arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """What `tasks.classification.Classification` takes."""
-    return {**text.labelled(records, ACIDS, LONGEST), "classes": CLASSES, "rule": "first"}
+    return {**text.labelled(records, ACIDS, LONGEST), "classes": CLASSES, "rule": "nearest"}

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray
 from tasks.batch import Batch, Split, accuracy, cross_entropy, distinct
 from tasks.words import by_letter, split_words
 
-RULES = ("most", "first", "places")
+RULES = ("most", "first", "places", "nearest")
+RUN = 4  # tokens that the nearest neighbour is found by
 
 
 @flax.struct.dataclass
@@ -22,7 +23,8 @@ class Classification:
     A batch is distinct sequences of its subset, drawn uniformly, so that one of all `N` is the whole subset. Of each
     the model sees the first `length` tokens. `rule` says what the task is to be held against: "most", the class most
     frequent in training; "first", the one most frequent with the same first token; "places", the likeliest one if every
-    place were for itself (naive Bayes, counts + 1). `sites` are, for each class, the places that are known to make it
+    place were for itself (naive Bayes, counts + 1); "nearest", that of the training sequence with which it shares the
+    most runs of 4 tokens. `sites` are, for each class, the places that are known to make it
     one, for measures of where a model looks; none where nothing is known.
     """
 
@@ -69,11 +71,15 @@ class Classification:
             "most": "the most frequent class",
             "first": "the first token alone",
             "places": "naive Bayes, place by place",
+            "nearest": f"the nearest neighbour by runs of {RUN}",
         }
         train, test = (np.asarray(self.inputs[subset]) for subset in ("train", "test"))
         answers = np.asarray(self.labels["train"]), np.asarray(self.labels["test"])
-        places = {"most": 0, "first": 1, "places": train.shape[1]}[self.rule]
-        said = bayes(train[:, :places], answers[0], test[:, :places], len(self.names), len(self.classes))
+        if self.rule == "nearest":
+            said = nearest(train, answers[0], test)
+        else:
+            places = {"most": 0, "first": 1, "places": train.shape[1]}[self.rule]
+            said = bayes(train[:, :places], answers[0], test[:, :places], len(self.names), len(self.classes))
         return words[self.rule], float(np.mean(said == answers[1]))
 
     @property
@@ -131,3 +137,29 @@ def bayes(
         np.add.at(counts, (labels, train[:, place]), 1)
         scores += np.log(counts / counts.sum(axis=1, keepdims=True)).T[test[:, place]]
     return scores.argmax(axis=1)
+
+
+def nearest(
+    train: Integer[np.ndarray, "N P"], labels: Integer[np.ndarray, "N"], test: Integer[np.ndarray, "M Q"]
+) -> Int[np.ndarray, "M"]:
+    """The class of the training row whose set of runs of `RUN` tokens is nearest to each test row's: with the largest
+    |both| / |either|, and of equal ones the first. The most frequent class where no run is shared."""
+
+    def runs(row: np.ndarray) -> set[bytes]:
+        tokens = row[row > 0]
+        return {tokens[i : i + RUN].tobytes() for i in range(max(1, len(tokens) - RUN + 1))}
+
+    holders: dict[bytes, list[int]] = {}
+    known = [runs(row) for row in train]
+    for i, some in enumerate(known):
+        for run in some:
+            holders.setdefault(run, []).append(i)
+    sizes = np.array([len(some) for some in known])
+    said = np.full(len(test), np.bincount(labels).argmax())
+    for i, row in enumerate(test.astype(train.dtype)):
+        mine = runs(row)
+        rows = [at for run in mine for at in holders.get(run, ())]
+        if rows:
+            both = np.bincount(rows, minlength=len(train))
+            said[i] = labels[(both / (sizes + len(mine) - both)).argmax()]
+    return said

@@ -130,6 +130,24 @@ def test_unknown_names(tmp_path: Path):
 
 
 INSTALLED = [importlib.import_module(module) for module in dict.fromkeys(datasets.DATASETS.values())]
+
+
+@pytest.mark.parametrize("name", [name for name, module in datasets.DATASETS.items() if module != "datasets.standard"])
+def test_modules_can_be_reloaded(name: str):
+    """In a process of their own, for other modules hold the classes of before."""
+    program = f"import importlib, {datasets.DATASETS[name]} as module; print(importlib.reload(module).BUILDER.name)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{name}\n"), done.stderr
+
+
+def test_names_that_tensorflow_datasets_has_too():
+    """Its own fashion_mnist and ours may be imported in either order."""
+    import tensorflow_datasets as tfds
+
+    assert importlib.import_module("datasets.fashion_mnist").BUILDER.name == "fashion_mnist"
+    assert tfds.builder_cls("fashion_mnist").__module__.startswith("tensorflow_datasets.")
+
+
 PACKAGES = [module for module in INSTALLED if hasattr(module, "INSTALL") and hasattr(module, "SOURCE")]
 
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks.classification import Classification, bayes
+from tasks.classification import Classification, bayes, nearest
 
 RANDOM = np.random.default_rng(0)
 SIZES = {"train": 50, "validation": 8, "test": 20}
@@ -65,6 +65,19 @@ def test_bayes_against_its_definition():
         assert said == np.argmax(scores)
 
 
+def test_the_nearest_neighbour():
+    train = np.array([[1, 2, 3, 4, 5, 0], [1, 2, 3, 4, 1, 2], [3, 3, 0, 0, 0, 0], [5, 5, 5, 5, 5, 5]], np.uint8)
+    labels = np.array([0, 1, 1, 2])
+    test = np.array(
+        [[1, 2, 3, 4, 0, 0], [9, 1, 2, 3, 4, 1], [5, 5, 5, 5, 0, 0], [3, 3, 0, 0, 0, 0], [8, 8, 8, 8, 8, 8]]
+    )
+    # Half of the first's runs, which are fewer than the second's; two of four; all; the same short one; none.
+    assert nearest(train, labels, test).tolist() == [0, 1, 2, 1, 1]
+    name, share = made("nearest").baseline
+    assert name == "the nearest neighbour by runs of 4"
+    assert 0 < share < 1
+
+
 def test_encode_by_letter_or_by_word():
     assert made().encode("abxd") == [1, 2, 4]
     words = Classification(made().inputs, made().labels, ("", "king", "the", "pound", "x"), ("a", "b"))
@@ -74,7 +87,7 @@ def test_encode_by_letter_or_by_word():
 
 
 def test_bad_values():
-    with pytest.raises(ValueError, match=r"^task.rule=last: must be one of most, first, places$"):
+    with pytest.raises(ValueError, match=r"^task.rule=last: must be one of most, first, places, nearest$"):
         made("last")
     with pytest.raises(ValueError, match=r"^batch=9: the validation sequences are 8, so give that many or fewer$"):
         made().sample(jax.random.key(0), 9, 6, 6, "validation")
