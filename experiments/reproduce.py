@@ -33,6 +33,7 @@ import command
 import models
 from experiments import findings, judge, record_files, report, runner, study
 from experiments.charts import Chart, Dots
+from experiments.comparison import OLDER
 from experiments.report import VERDICTS, Table, Verdict, markdown
 from experiments.runner import Line
 from experiments.statistics import format_interval
@@ -74,6 +75,8 @@ class Found(NamedTuple):
     lines: list[Line]
     verdicts: list[Verdict]
     again: list[Verdict]
+    older: Sequence[Line] = ()  # those that the code as it is now would not take for its own
+    again_older: int = 0  # how many there are with other seeds
 
 
 def published(name: str) -> list[Number]:
@@ -148,17 +151,26 @@ def recorded(name: str, scale: str = "quick") -> Found | None:
     if not findings.record(name, scale).exists():
         return None
     lines = findings.recorded(name, one, scale)
-    other, again = f"{scale}{AGAIN}", []
+    other, again, again_older = f"{scale}{AGAIN}", [], 0
     if findings.record(name, other).exists():
-        again = judge.judge(one, findings.recorded(name, one, other), other)
-    return Found(name, one, published(name), lines, judge.judge(one, lines, scale), again)
+        others = findings.recorded(name, one, other)
+        again, again_older = judge.judge(one, others, other), len(runner.older(others, one, one.scales[other]))
+    verdicts, old = judge.judge(one, lines, scale), runner.older(lines, one, one.scales[scale])
+    return Found(name, one, published(name), lines, verdicts, again, old, again_older)
+
+
+def of_older_code(found: Found) -> str:
+    """How many of its cells are; empty where none is."""
+    told_of = f" {len(found.older)} of {len(found.lines)} cells are of older code" * bool(found.older)
+    again = f" {found.again_older} cells with other seeds are of older code" * bool(found.again_older)
+    return ";".join(filter(None, (told_of, again))) + "." * bool(told_of or again)
 
 
 def said(found: Found) -> str:
-    """The verdict with its sign, and whether other seeds gave another."""
+    """The verdict with its sign, whether other seeds gave another, and a mark where it rests on older code."""
     verdict = weakest(found.verdicts)
     unstable = ", unstable" if found.again and weakest(found.again) != verdict else ""
-    return f"{VERDICTS[verdict]} {verdict}{unstable}"
+    return f"{VERDICTS[verdict]} {verdict}{unstable}" + f" {OLDER}" * bool(found.older or found.again_older)
 
 
 def ours(number: Number, lines: Sequence[Line]) -> tuple[str, str]:
@@ -248,9 +260,9 @@ def document(some: Sequence[Found]) -> str:
     for number, found in enumerate(some, 1):
         parts += [f"## {number}. {findings.headline(found.name)}: {said(found)}", f"*{found.study.paper}*"]
         parts += [about(found.name)]
-        for one in (beside(found), claims_table(found), findings.summary(found.study, found.lines)):
+        for one in (beside(found), claims_table(found), findings.summary(found.study, found.lines, found.older)):
             parts += [f"### {one.title}", markdown(one.header, one.rows), *([one.note] if one.note else [])]
-        parts += [f"`python -m experiments.reproduce --result={found.name}` repeats it."]
+        parts += [f"`python -m experiments.reproduce --result={found.name}` repeats it.{of_older_code(found)}"]
     return "\n\n".join(parts) + "\n"
 
 
