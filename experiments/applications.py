@@ -18,8 +18,9 @@ from typing import Any
 from absl import flags
 
 import command
-from experiments import findings, judge, report, study
+from experiments import findings, judge, report, runner, study
 from experiments.charts import Dots
+from experiments.comparison import OLDER, older_note
 from experiments.report import Table, markdown
 from experiments.runner import Line
 from experiments.statistics import format_interval
@@ -28,9 +29,10 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "applications.md"
 NAME, SCALE = "applications", "quick"
 
 
-def table(lines: Sequence[Line]) -> Table:
+def table(lines: Sequence[Line], old: Sequence[Line] = ()) -> Table:
     """A row a data set: what is measured, the trivial baseline, and every mixer's mean and interval over seeds; the
-    best mean in bold."""
+    best mean in bold; with a mark where cells are `old`."""
+    marked, older = [line.labels for line in old], older_note(len(old), len(lines))
     lines = judge.reported(lines)
     mixers = list(dict.fromkeys(line.labels["mixer"] for line in lines))
     rows = []
@@ -42,6 +44,8 @@ def table(lines: Sequence[Line]) -> Table:
         best = better(means, key=lambda mixer: means[mixer]) if means else ""
         told = [format_interval(one) if one.n else "–" for one in found.values()]
         told = [f"**{word}**" if mixer == best else word for mixer, word in zip(mixers, told, strict=True)]
+        told = [word + f" {OLDER}" * ({"data": data, "mixer": mixer} in marked)
+                for mixer, word in zip(mixers, told, strict=True)]  # fmt: skip
         rule, score = cell["baseline"]
         rows.append([data.replace("_", " "), cell["metric"] + " ↓" * (better is min), f"{score:.3g} ({rule})", *told])
     seeds = len({line.seed for line in lines})
@@ -50,6 +54,7 @@ def table(lines: Sequence[Line]) -> Table:
         f"Test scores, mean and 95 % interval over {seeds} seeds, {steps} steps, rates chosen among three on another "
     )
     note += "seed; ↓: less is better. The best mean is in bold, which is no claim: intervals overlap."
+    note += f" {older}" * bool(older)
     return Table("Real data", ["data", "measured", "baseline", *mixers], rows, note)
 
 
@@ -65,9 +70,9 @@ def pictures(lines: Sequence[Line]) -> list[Dots]:
     return made
 
 
-def document(lines: Sequence[Line]) -> str:
+def document(lines: Sequence[Line], old: Sequence[Line] = ()) -> str:
     """All of it in Markdown: the table, the claims, and what each data set is."""
-    found, one = table(lines), study.load(NAME)
+    found, one = table(lines, old), study.load(NAME)
     parts = ["# Real data", "Made by `python -m experiments.applications --write` from "
              "`experiments/records/studies/applications-quick.csv`.", one.question,
              markdown(found.header, found.rows), found.note, "![One chart a data set](applications.svg)",
@@ -86,14 +91,21 @@ def document(lines: Sequence[Line]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def recorded() -> tuple[list[Line], list[Line]]:
+    """The lines of the record, and those of them that are of older code."""
+    one = study.load(NAME)
+    lines = findings.recorded(NAME, one, SCALE)
+    return lines, runner.older(lines, one, one.scales[SCALE])
+
+
 def main() -> None:
     args: Any = flags.FLAGS
     if not findings.record(NAME, SCALE).exists():
         raise ValueError("there is no record yet: python -m experiments.run --study=applications --record")
-    lines = findings.recorded(NAME, study.load(NAME), SCALE)
-    found = table(lines)
+    lines, old = recorded()
+    found = table(lines, old)
     if args.write:
-        report.publish(DOCUMENT, document(lines), pictures(lines), 3, markdown(found.header, found.rows),
+        report.publish(DOCUMENT, document(lines, old), pictures(lines), 3, markdown(found.header, found.rows),
                        "python -m experiments.run --study=applications --record")  # fmt: skip
         print(f"wrote {DOCUMENT}, {DOCUMENT.with_suffix('.svg')}, and the table in {report.README}")
         return

@@ -1,7 +1,7 @@
 """The cells of a comparison: which mixer on which task, with which learning rate, trained once and found again."""
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ RECURRENT = ("lstm", "gru", "rnn")
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 TIE = 1e-3  # relative difference of two mean scores below which neither rate is called better
 RECORDS = Path(__file__).parent / "records"
+OLDER = "†"  # behind what a record holds of older code
 
 Results = dict[tuple[str, str], dict[str, Any]]  # (row, mixer): what train.train returned
 
@@ -201,3 +202,33 @@ def told(result: dict[str, Any]) -> str:
     if not scores(result):
         return "all diverged"
     return format_interval(estimate(result)) + (f" ({dead} of {len(result['replicas'])} diverged)" if dead else "")
+
+
+def older(lines: Sequence[Mapping[str, str]], rows: Sequence[Row], data_dir: str = "data") -> list[Mapping[str, str]]:
+    """Those lines of a record that the code as it is now would not give: VERSIONs, data or settings have changed. Where
+    the data can't be had, nobody knows, and the line is one of them."""
+    known = {row.name: row for row in rows}
+    groups: dict[tuple[str, str, str, str], list[Mapping[str, str]]] = {}
+    for line in lines:
+        groups.setdefault((line["row"], line["mixer"], line["learning_rate"], line["key"]), []).append(line)
+
+    def current(row: str, mixer: str, rate: str, key: str, seeds: tuple[int, ...]) -> bool:
+        if row not in known:
+            return False
+        try:
+            config = train.build(configure(known[row], mixer, seeds, (float(rate),)), data_dir).config
+            return records.key(identity(config, data_dir)) == key
+        except (OSError, ValueError):
+            return False
+
+    found: list[Mapping[str, str]] = []
+    for group, some in groups.items():
+        if not current(*group, tuple(int(line["seed"]) for line in some)):
+            found += some
+    return found
+
+
+def older_note(old: int, all_of_them: int) -> str:
+    """The sentence that explains the mark; empty where nothing is older."""
+    told_of = f"{OLDER}: {old} of {all_of_them} cells are of older code, whose VERSIONs, data or settings have changed."
+    return told_of if old else ""

@@ -10,7 +10,7 @@ from typing import Any
 import records
 from experiments import charts, judge, record_files, report, runner
 from experiments.charts import Chart, Dots, band
-from experiments.comparison import RECORDS
+from experiments.comparison import OLDER, RECORDS, older_note
 from experiments.report import Report, Section, Table
 from experiments.runner import Line
 from experiments.statistics import format_interval, interquartile_mean, interval
@@ -133,8 +133,10 @@ def against_state(study: Study, lines: Sequence[Line]) -> Chart | None:
     return Chart("state", "Score against state size", "state, floats", lines[0].cell["metric"], series, log_x=True)
 
 
-def summary(study: Study, lines: Sequence[Line]) -> Table:
-    """A row a setting: score, what was measured beside it, what it costs, the rate that was chosen."""
+def summary(study: Study, lines: Sequence[Line], old: Sequence[Line] = ()) -> Table:
+    """A row a setting: score, what was measured beside it, what it costs, the rate that was chosen; with a mark where
+    cells of it are `old`."""
+    marked, older = [line.labels for line in old], older_note(len(old), len(lines))
     lines = judge.reported(lines)
     settings = judge.each(lines)
     plain = [name for name in study.measured if any(name in line.cell["metrics"] for line in lines)]
@@ -143,7 +145,7 @@ def summary(study: Study, lines: Sequence[Line]) -> Table:
     rows = []
     for setting in settings:
         mine = [line for line in lines if line.labels == setting]
-        row = [word(setting, settings)]
+        row = [word(setting, settings) + f" {OLDER}" * (setting in marked)]
         if study.trained:
             found = judge.estimate(mine, setting, "test")
             lived = [v for v in judge.values(mine, setting, "test").values() if math.isfinite(v)]
@@ -160,7 +162,8 @@ def summary(study: Study, lines: Sequence[Line]) -> Table:
         rows.append(row)
     seeds = len({line.seed for line in lines})
     return Table("Every setting", header, rows, f"Mean and 95 % interval over {seeds} seeds; “middle half” is the "
-                 f"interquartile mean of four seeds or more, which one that failed does not move.")  # fmt: skip
+                 f"interquartile mean of four seeds or more, which one that failed does not move."
+                 + f" {older}" * bool(older))  # fmt: skip
 
 
 def curves_table(lines: Sequence[Line], metric: str) -> Table:

@@ -9,6 +9,7 @@ chosen among 1e-3, 3e-3, 1e-2 and 3e-2, on a seed that is not reported; then thr
 experiments/records/mixers.csv. Stop it any way you like: the same command goes on where it was.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,18 @@ import command
 import machine
 import models
 from experiments.compare import recall
-from experiments.comparison import RECORDS, Row, Scale, Study, told, told_rate, write_results
+from experiments.comparison import (
+    OLDER,
+    RECORDS,
+    Row,
+    Scale,
+    Study,
+    older,
+    older_note,
+    told,
+    told_rate,
+    write_results,
+)
 from experiments.record_files import read_record, renew_record
 from experiments.report import markdown
 from experiments.statistics import format_interval, interval
@@ -32,8 +44,10 @@ ORDER = ["attention", *(name for name in models.MIXERS if name != "attention"), 
 RECORD = RECORDS / "mixers.csv"
 
 
-def table(lines: list[dict[str, str]]) -> str:
-    """The record as a table in Markdown: mean and 95 % interval over seeds of the test score."""
+def table(lines: Sequence[Mapping[str, str]], old: Sequence[Mapping[str, str]] = ()) -> str:
+    """The record as a table in Markdown: mean and 95 % interval over seeds of the test score, with a mark where lines
+    are `old`."""
+    marked = {(line["mixer"], line["row"]) for line in old}
     names = [name for name in ORDER if any(line["mixer"] == name for line in lines)]
     told = {name: [name.replace(",", " + ")] for name in names}
     for name in names:
@@ -41,17 +55,28 @@ def table(lines: list[dict[str, str]]) -> str:
             mine = [line for line in lines if (line["mixer"], line["row"]) == (name, row.name)]
             found = [float(line["test"]) for line in mine if not line["died_at"]]
             dead = f" ({len(mine) - len(found)} of {len(mine)} diverged)" if len(found) < len(mine) else ""
-            told[name].append((format_interval(interval(found, bounds=(0, 1))) if found else "") + dead or "not run")
+            mark = f" {OLDER}" * ((name, row.name) in marked)
+            score = format_interval(interval(found, bounds=(0, 1))) if found else ""
+            told[name].append(score + dead + mark or "not run")
         one = max((line for line in lines if line["mixer"] == name), key=lambda line: line["row"])  # recall's
         told[name] += [f"{int(one['parameters']):,}", f"{int(one['state_floats']):,}"]
     header = ["mixer", "recall of 8 pairs", "copy memory, 20 steps", "parameters", "state, floats"]
     return markdown(header, told.values())
 
 
+def recorded() -> tuple[list[dict[str, str]], list[Mapping[str, str]]]:
+    """The lines of the record, and those of them that are of older code. Raises ValueError where there is none."""
+    if not (lines := read_record(RECORD)):
+        raise ValueError(f"{RECORD} is missing; python -m experiments.mixers makes it")
+    return lines, older(lines, ROWS)
+
+
 def main() -> None:
     args: Any = flags.FLAGS
     if args.table:
-        return print(table(read_record(RECORD)))
+        lines, old = recorded()
+        print(table(lines, old))
+        return print(f"\n{older_note(len(old), len(lines))}") if old else None
     names = [name.replace("+", ",") for name in args.mixers] or ORDER
     for name in names:
         for one in models.pattern(name):
@@ -69,7 +94,8 @@ def main() -> None:
     fresh = read_record(write_results(study, results, chosen))
     order = lambda line: (line["row"], ORDER.index(line["mixer"]), int(line["seed"]))  # noqa: E731
     renew_record(RECORD, fresh, ("row", "mixer"), order)
-    print(f"\n{table(read_record(RECORD))}\n\nwrote {RECORD}")
+    lines, old = recorded()
+    print(f"\n{table(lines, old)}\n\n{older_note(len(old), len(lines))}\nwrote {RECORD}")
     return None
 
 

@@ -30,6 +30,7 @@ import command
 import train
 from display import clock
 from experiments import findings, judge, report, runner
+from experiments.comparison import older_note
 from experiments.runner import Line
 from experiments.study import Scale, Study, check, load, names, settings
 
@@ -140,10 +141,10 @@ def memory(run: train.Run, cost: Mapping[str, int], replicas: int) -> float:
     return 4 * cost["parameters"] * (4 * replicas + 1) + 3 * activations
 
 
-def show(name: str, study: Study, scale: str, lines: Sequence[Line]) -> None:
-    """The table and the verdicts, on the terminal."""
+def show(name: str, study: Study, scale: str, lines: Sequence[Line], old: Sequence[Line] = ()) -> None:
+    """The table and the verdicts, on the terminal; settings of `old` cells with a mark."""
     curves = [] if study.trained else [findings.curves_table(lines, name) for name in findings.curves_of(lines)]
-    for table in (findings.summary(study, lines), *curves):
+    for table in (findings.summary(study, lines, old), *curves):
         header = [*table.header[:-1], table.header[-1] + f"   ({table.title.lower()})" * (table in curves)]
         print(report.columns(table._replace(header=header)), end="\n\n")
     for one in judge.judge(study, lines, scale):
@@ -164,10 +165,8 @@ def main() -> None:
             raise ValueError(f"there is no record of {args.study} at scale {args.scale}; run it with --record")
         lines = findings.recorded(args.study, study, args.scale)
         if old := runner.older(lines, study, scale, args.data_dir):
-            print(
-                f"{len(old)} of these {len(lines)} cells are of older code; run the study with --record to renew them\n"
-            )
-        return show(args.study, study, args.scale, lines)
+            print(f"{older_note(len(old), len(lines))} Run the study with --record to renew them.\n")
+        return show(args.study, study, args.scale, lines, old)
     if args.dry_run:
         return print(dry_run(args.study, study, scale, folder, args.data_dir, some))
     execute = runner.one_by_one

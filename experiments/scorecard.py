@@ -11,7 +11,8 @@ shuffled). The studies score_cost, score_memory and score_context measure these.
 command goes on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from absl import flags
 import command
 import machine
 from experiments import findings, judge, runner, study
+from experiments.comparison import OLDER, older_note
 from experiments.mixers import RECORD as MIXERS
+from experiments.mixers import recorded as recorded_mixers
 from experiments.record_files import read_record
 from experiments.report import markdown
 from experiments.runner import Line
@@ -33,7 +36,9 @@ HEADER += ["recall of 8 pairs", "ten digits after 54 steps", "gradient from 64 b
 HEADER += ["2 words by one vector", "12 words", "shuffled"]
 
 
-def row(mixer: str, lines: Mapping[str, Sequence[Line]], mixers: Sequence[Mapping[str, str]]) -> list[str]:
+def row(
+    mixer: str, lines: Mapping[str, Sequence[Line]], mixers: Sequence[Mapping[str, str]], mark: str = ""
+) -> list[str]:
     """A mixer's figures: means over seeds, with an interval where there are seeds to make one of."""
 
     def found(name: str, metric: str, form: str = "{:.2f}", factor: float = 1.0) -> str:
@@ -50,7 +55,7 @@ def row(mixer: str, lines: Mapping[str, Sequence[Line]], mixers: Sequence[Mappin
     costs = [line for line in judge.reported(lines["score_cost"]) if line.labels == {"mixer": mixer}]
     times = costs[0].curve("step time") if costs else {}
     return [
-        mixer.replace(",", " + "),
+        mixer.replace(",", " + ") + mark,
         found("score_cost", "stream time@128", "{:,.0f}", 1e6),
         found("score_cost", "stream time@2048", "{:,.0f}", 1e6),
         found("score_cost", "state@2048", "{:,.0f}"),
@@ -65,11 +70,20 @@ def row(mixer: str, lines: Mapping[str, Sequence[Line]], mixers: Sequence[Mappin
     ]
 
 
-def table(lines: Mapping[str, Sequence[Line]]) -> str:
-    """The scorecard in Markdown."""
+def table(lines: Mapping[str, Sequence[Line]], old: Container[str] = ()) -> str:
+    """The scorecard in Markdown, with a mark behind mixers some of whose cells are `old`."""
     names = dict.fromkeys(line.labels["mixer"] for line in judge.reported(lines["score_cost"]))
     recorded = read_record(MIXERS)
-    return markdown(HEADER, [row(mixer, lines, recorded) for mixer in names])
+    return markdown(HEADER, [row(mixer, lines, recorded, f" {OLDER}" * (mixer in old)) for mixer in names])
+
+
+def older(lines: Mapping[str, Sequence[Line]], scale: str) -> dict[str, int]:
+    """Of each mixer that has any, how many of the cells behind its row are of older code."""
+    some = Counter(line["mixer"] for line in recorded_mixers()[1] if line["row"] == "recall")
+    for name in STUDIES:
+        one = study.load(name)
+        some.update(line.labels["mixer"] for line in runner.older(lines[name], one, one.scales[scale]))
+    return some
 
 
 def main() -> None:
@@ -90,7 +104,11 @@ def main() -> None:
             if not (path := findings.record(name, args.scale)).exists():
                 raise ValueError(f"{path} is missing; make scorecard makes it")
             lines[name] = findings.recorded(name, one, args.scale)
-    print(table(lines))
+    old = older(lines, args.scale)
+    print(table(lines, old))
+    if old:
+        recalled = sum(line["row"] == "recall" for line in read_record(MIXERS))
+        print(f"\n{older_note(sum(old.values()), recalled + sum(map(len, lines.values())))}")
     for name in STUDIES:
         for one in judge.judge(study.load(name), lines[name], args.scale):
             print(one)

@@ -1,8 +1,7 @@
 from typing import Any
 
-import pytest
-
-from experiments import applications, findings, study
+from experiments import applications
+from experiments.comparison import OLDER
 from experiments.runner import Line
 
 
@@ -34,16 +33,22 @@ def test_a_row_a_data_set_with_its_baseline_and_the_best_in_bold():
     assert "over 3 seeds" in found.note
 
 
+def test_what_is_of_older_code_is_marked():
+    found = applications.table(LINES, [line for line in LINES if line.labels["mixer"] == "lstm"][:1])
+    assert [OLDER in cell for cell in found.rows[0]] == [False, False, False, True, False]
+    assert not any(OLDER in cell for cell in found.rows[1])
+    assert f"{OLDER}: 1 of 12 cells are of older code" in found.note
+    assert OLDER not in applications.table(LINES).note
+
+
 def test_a_chart_a_data_set():
     charts = applications.pictures(LINES)
     assert [chart.title for chart in charts] == ["Digits", "Irish tunes"]
 
 
 def test_the_page_and_readme_say_what_the_record_says():
-    if not findings.record(applications.NAME, applications.SCALE).exists():
-        pytest.skip("no record yet")
-    lines = findings.recorded(applications.NAME, study.load(applications.NAME), applications.SCALE)
-    assert applications.DOCUMENT.read_text("utf-8") == applications.document(lines)
-    found = applications.table(lines)
+    lines, old = applications.recorded()
+    assert applications.DOCUMENT.read_text("utf-8") == applications.document(lines, old)
+    found = applications.table(lines, old)
     readme = (applications.DOCUMENT.parents[1] / "README.md").read_text("utf-8")
     assert applications.markdown(found.header, found.rows) in readme

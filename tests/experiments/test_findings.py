@@ -8,6 +8,7 @@ import pytest
 import records
 from experiments import findings, runner, study
 from experiments.charts import Chart, Dots
+from experiments.comparison import OLDER
 from experiments.runner import Line
 from experiments.study import Scale, Study, above
 
@@ -79,6 +80,13 @@ def test_the_table_names_what_diverged():
         "rate",
         "diverged",
     ]
+
+
+def test_the_table_marks_what_is_of_older_code():
+    table = findings.summary(STUDY, lines(), lines()[:1])
+    assert [row[0] for row in table.rows[:2]] == [f"a, 1 {OLDER}", "a, 2"]
+    assert f"{OLDER}: 1 of 18 cells are of older code" in table.note
+    assert OLDER not in findings.summary(STUDY, lines()).note
 
 
 def test_page_tables_and_pictures_are_written(tmp_path: Path):

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 import models
-from experiments import mixers
+from experiments import comparison, mixers
+from experiments.comparison import OLDER, older
 from experiments.record_files import read_record
 
 
@@ -27,12 +28,38 @@ def test_the_table_is_made_from_the_record():
 
 
 def test_the_record_has_every_mixer_and_the_readme_has_its_table():
-    lines = read_record(mixers.RECORD)
+    lines, old = mixers.recorded()
     cells = {(line["mixer"], line["row"], int(line["seed"])) for line in lines}
     names = [*models.MIXERS, mixers.HYBRID]
     assert cells == {(name, row.name, seed) for name in names for row in mixers.ROWS for seed in range(3)}
     readme = Path(__file__).parents[2].joinpath("README.md").read_text()
-    assert mixers.table(lines) in readme
+    assert mixers.table(lines, old) in readme
+
+
+def test_what_is_of_older_code_is_marked(monkeypatch: pytest.MonkeyPatch):
+    """Another VERSION of a mixer or its task, other steps, a seed less, data that can't be had."""
+    gru = [line for line in read_record(mixers.RECORD) if line["mixer"] == "gru"]
+    lstm = [line for line in read_record(mixers.RECORD) if line["mixer"] == "lstm"]
+    assert len(gru) == len(lstm) == 6
+    assert older(gru, mixers.ROWS) == []
+    assert older(gru[1:], mixers.ROWS) == gru[1:3]  # the group was of three
+    longer = [mixers.ROWS[0], mixers.ROWS[1]._replace(changes={**mixers.ROWS[1].changes, "training.steps": 2000})]
+    assert older([*gru, *lstm], longer) == [*gru[:3], *lstm[:3]]
+    assert older(gru, mixers.ROWS[:1]) == gru[:3]
+    with monkeypatch.context() as patched:
+        patched.setattr(models, "version", lambda mixer: 9)
+        assert older(gru, mixers.ROWS) == gru
+    table = mixers.table([*gru, *lstm], gru[:3])
+    assert table.count(OLDER) == 1
+    (row,) = (row for row in table.splitlines() if OLDER in row)
+    assert row.startswith("| gru |")
+    assert row.split("|")[3].strip().endswith(OLDER)  # the column of copy memory
+
+    def missing(*_: object) -> None:
+        raise FileNotFoundError("not installed")
+
+    monkeypatch.setattr(comparison, "identity", missing)
+    assert older(gru, mixers.ROWS) == gru
 
 
 @pytest.mark.parametrize("row", mixers.ROWS, ids=lambda row: row.name)

@@ -6,7 +6,7 @@ import pytest
 from absl import flags
 
 import command
-from experiments import findings, record_files, run, runner, study
+from experiments import findings, measures, record_files, run, runner, study
 
 STUDY = study.load("lines")
 
@@ -134,6 +134,18 @@ def test_some_settings_of_a_record_are_renewed_and_the_others_stay(tmp_path: Pat
     with pytest.raises(ValueError, match=r"lines-quick\.csv: the record lacks activation relu, depth 1, seed 0"):
         findings.write_record("lines", STUDY, "quick", lost)
     assert copy.read_bytes() == again
+
+
+def test_the_table_says_what_is_of_older_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    call("--study=lines", "--table")
+    assert "older code" not in capsys.readouterr().out
+    monkeypatch.setitem(measures.VERSIONS, "affine", 2)
+    call("--study=lines", "--table")
+    out = capsys.readouterr().out
+    reported = sum(line.part == "report" for line in findings.recorded("lines", STUDY, "quick"))
+    assert f"†: {reported} of " in out
+    assert "cells are of older code" in out
+    assert "identity, depth 1 †" in out or "identity, 1 †" in out
 
 
 def test_a_record_that_is_cut_at_the_end_of_a_line_is_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,14 +1,22 @@
+import pytest
+
 import models
 from experiments import findings, scorecard, study
+from experiments.comparison import OLDER
 from tests import ROOT
 
 
+@pytest.mark.long
 def test_the_readme_has_the_scorecard_of_the_records():
     """Every mixer and the hybrid, and a figure in every column."""
     lines = {name: findings.recorded(name, study.load(name), "quick") for name in scorecard.STUDIES}
-    table = scorecard.table(lines)
+    old = scorecard.older(lines, "quick")
+    table = scorecard.table(lines, old)
     rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()]
-    assert [row[0] for row in rows[2:]] == [*models.MIXERS, "rglru + attention"]
+    named = [*models.MIXERS, "rglru + attention"]
+    assert [row[0] for row in rows[2:]] == [name + f" {OLDER}" * (name.replace(" + ", ",") in old) for name in named]
     assert rows[0] == scorecard.HEADER
     assert all(cell not in ("", "nan") for row in rows for cell in row)
     assert table in (ROOT / "README.md").read_text()
+    marked = scorecard.table(lines, {"gru": 1})
+    assert [row.split("|")[1].strip() for row in marked.splitlines() if OLDER in row] == [f"gru {OLDER}"]
