@@ -4,6 +4,8 @@
 """
 
 import contextlib
+import errno
+import ipaddress
 import json
 import os
 import re
@@ -63,36 +65,68 @@ def joined(
 
 
 def connect(coordinator: str | None, processes: int | None, process: int | None) -> None:
-    """Wait for all processes and learn of their devices. Raises ValueError, in one line, where that can't be."""
+    """Wait for all processes and learn of their devices. Raises ValueError, in one line, where that can't be.
+
+    JAX would listen on every interface, and asks no one who they are: here process 0 listens on the coordinator's
+    address alone, and each process, for Gloo, on the one by which it reaches it. 0.0.0.0 or [::] are every interface.
+    """
+    bind = None
     if coordinator:
-        await_coordinator(coordinator, process == 0)
+        host, port = await_coordinator(coordinator, process == 0)
+        bind = os.environ.get("JAX_COORDINATOR_BIND_ADDRESS") or f"{f'[{host}]' if ':' in host else host}:{port}"
+        listen_on(host)
     jax.config.update("jax_enable_preemption_service", False)  # it would swallow SIGTERM
     try:
         jax.distributed.initialize(
-            coordinator, processes, process, initialization_timeout=PATIENCE, heartbeat_timeout_seconds=HEARTBEAT
+            coordinator,
+            processes,
+            process,
+            initialization_timeout=PATIENCE,
+            heartbeat_timeout_seconds=HEARTBEAT,
+            coordinator_bind_address=bind,
         )
     except (RuntimeError, ValueError) as error:
         hint = "" if coordinator else "; give --coordinator, --processes and --process"
         raise ValueError(f"no other processes were found ({command.one_line(error)}){hint}") from error
 
 
-def await_coordinator(coordinator: str, first: bool) -> None:
-    """Return once process 0 answers, or, in process 0 itself, if it can: else JAX ends with a trace of its C++.
+def listen_on(host: str) -> None:
+    """Have Gloo, by which JAX computes across CPUs, listen on this address and not on that of the machine's name."""
+    if (
+        ipaddress.ip_address(host).is_unspecified
+        or getattr(jax.config, "jax_cpu_collectives_implementation", "") != "gloo"
+    ):
+        return
+    from jax._src import distributed, xla_bridge  # JAX has no setting for it
+    from jax._src.lib import _jax
+
+    def make() -> Any:
+        client = distributed.global_state.client
+        return xla_bridge.make_cpu_client(_jax.make_gloo_tcp_collectives(distributed_client=client, hostname=host))
+
+    xla_bridge.register_backend_factory("cpu", make, priority=0, fail_quietly=False)
+
+
+def await_coordinator(coordinator: str, first: bool) -> tuple[str, int]:
+    """This process's own address, as a number, and the coordinator's port; once process 0 answers, or, in process 0
+    itself, if it can listen: else JAX ends with a trace of its C++.
 
     Raises ValueError, in one line.
     """
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 2**16:
         raise ValueError(f"--coordinator={coordinator}: must be HOST:PORT")
-    begun = time.monotonic()
+    host, begun = host.strip("[]"), time.monotonic()
     while True:
         try:
             if first:
-                socket.create_server(("", int(port))).close()
-                print(f"waiting for the other processes at {coordinator}", file=sys.stderr, flush=True)
-            else:
-                socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-            return
+                own = own_address(host, int(port))
+                local = ipaddress.ip_address(own).is_loopback and host not in (own, "localhost")
+                known = f" ({own} here, which no other machine can reach)" if local else ""
+                print(f"waiting for the other processes at {coordinator}{known}", file=sys.stderr, flush=True)
+                return own, int(port)
+            with socket.create_connection((host, int(port)), timeout=10) as made:
+                return made.getsockname()[0], int(port)
         except OSError as error:
             if first:
                 raise ValueError(f"--coordinator={coordinator}: {command.one_line(error)}") from error
@@ -101,6 +135,21 @@ def await_coordinator(coordinator: str, first: bool) -> None:
                     f"--coordinator={coordinator}: process 0 didn't answer in {PATIENCE} s ({command.one_line(error)})"
                 ) from error
         time.sleep(0.2)
+
+
+def own_address(host: str, port: int) -> str:
+    """The address of `host` that this machine can listen on at `port`, of version 4 rather than 6; else OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    failed = OSError(errno.EADDRNOTAVAIL, "")
+    for family, *_, address in sorted(found, key=lambda one: one[0] != socket.AF_INET):
+        try:
+            socket.create_server((host := str(address[0]), port), family=family).close()
+            return host
+        except OSError as error:
+            failed = error
+    if failed.errno == errno.EADDRNOTAVAIL:
+        raise OSError(f"is no address of this machine; give process 0 one of its own, or 0.0.0.0:{port} for all")
+    raise failed
 
 
 def check_even() -> None:

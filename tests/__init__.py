@@ -1,5 +1,6 @@
 """What several of the tests above the models and tasks share: a run that takes seconds, and ways to look at it."""
 
+import ipaddress
 import json
 import os
 import subprocess
@@ -76,6 +77,20 @@ def assert_close(ours: Any, theirs: Any, within: float = 1e-5) -> None:
     for (path, a), b in zip(jax.tree.leaves_with_path(ours), jax.tree.leaves(theirs), strict=True):
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
         np.testing.assert_allclose(a, b, rtol=0, atol=within * (np.abs(b).max() + 1e-30), err_msg=str(path))
+
+
+def listening(process: int) -> set[str]:
+    """The addresses at which a process takes connections, as /proc has them: IPv4, and the IPv4 in an IPv6."""
+    sockets = {os.readlink(path) for path in Path(f"/proc/{process}/fd").iterdir() if path.is_symlink()}
+    found = set()
+    for name in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{process}/net/{name}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+                words = [bytes.fromhex(fields[1][i : i + 8])[::-1] for i in range(0, len(fields[1]) - 5, 8)]
+                address = ipaddress.ip_address(b"".join(words))
+                found.add(str(getattr(address, "ipv4_mapped", None) or address))
+    return found
 
 
 SERVER = """

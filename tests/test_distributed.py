@@ -1,9 +1,11 @@
 """One run in two processes: the numbers and the files of one process, one end for both, and errors in one line."""
 
+import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +17,7 @@ import pytest
 import distributed
 import records
 import train
-from tests import Program, assert_close, assert_same, start, state, tiny, words
+from tests import ROOT, Program, assert_close, assert_same, start, state, tiny, words
 from tests.test_bad_input import told
 from tests.test_resume import untimed, wait_for_more
 
@@ -140,6 +142,58 @@ def test_a_coordinator_that_is_not_there_or_a_port_that_is_taken(monkeypatch: py
     with pytest.raises(ValueError, match=r"process 0 didn't answer in 0.3 s \(Connection refused\)"):
         distributed.await_coordinator(address, first=False)
     distributed.await_coordinator(address, first=True)
+
+
+MEET = """
+import os, sys
+import jax, numpy as np
+from jax.experimental import multihost_utils
+import distributed
+from tests import listening
+distributed.connect(sys.argv[1], 2, int(sys.argv[2]))
+gathered = multihost_utils.process_allgather(np.int32(os.getpid()))
+print(*sorted(listening(os.getpid())))
+multihost_utils.sync_global_devices("seen")
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="only Linux says there who listens where")
+@pytest.mark.parametrize("host", ["127.0.0.2", "localhost"])
+def test_no_one_listens_elsewhere_than_at_the_coordinators_address(host: str):
+    """Not even Gloo, which would take that of the machine's name; 127.0.0.2 is not what any name stands for."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", MEET, f"{host}:{port}"]
+    env = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    both = [
+        subprocess.Popen(
+            [*command, str(i)], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for i in range(2)
+    ]
+    first, other = ended(both)
+    assert (first[0], other[0]) == (0, 0), (first, other)
+    assert first[1].split() == ["127.0.0.2" if host == "127.0.0.2" else "127.0.0.1"]
+    assert other[1].split() == ["127.0.0.1"]
+
+
+def test_a_coordinator_address_of_another_machine_or_of_this_one_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(
+        ValueError, match=r"=192\.0\.2\.77:1: is no address of this machine; give process 0 one of its own"
+    ):
+        distributed.await_coordinator("192.0.2.77:1", first=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    assert distributed.await_coordinator(f"0.0.0.0:{port}", first=True) == ("0.0.0.0", port)
+    assert capsys.readouterr().err == f"waiting for the other processes at 0.0.0.0:{port}\n"
+    named = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: named)
+    assert distributed.await_coordinator(f"host0:{port}", first=True) == ("127.0.0.1", port)
+    assert "at host0:" in (told := capsys.readouterr().err)
+    assert told.endswith("(127.0.0.1 here, which no other machine can reach)\n")
 
 
 def test_devices_are_taken_from_every_process_alike(monkeypatch: pytest.MonkeyPatch):
