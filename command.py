@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import os
 import re
 import runpy
 import signal
@@ -13,7 +14,9 @@ from typing import Any
 
 from absl import app, flags, logging
 
-INTERRUPTED = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+import startup
+
+INTERRUPTED = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
 
 
 class Stopped(Exception):
@@ -25,12 +28,16 @@ class Stopped(Exception):
 
 
 class Signals:
-    """Inside `with Signals() as signals`, Ctrl-C and SIGTERM only set `signals.caught`; a second Ctrl-C interrupts."""
+    """Inside `with Signals() as signals`, Ctrl-C, SIGTERM and SIGHUP only set `signals.caught`; a second Ctrl-C
+    interrupts. SIGHUP stays ignored where it was (nohup).
+    """
 
     caught: signal.Signals | None = None
 
     def __enter__(self) -> "Signals":
-        self.before = {number: signal.signal(number, self.catch) for number in INTERRUPTED}
+        numbers = [n for n in INTERRUPTED if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+        self.before = {number: signal.signal(number, self.catch) for number in numbers}
+        self.terminals = [stream for stream in range(3) if os.isatty(stream)]
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -41,6 +48,10 @@ class Signals:
         if self.caught is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.caught = signal.Signals(number)
+        if number == signal.SIGHUP:
+            for stream in self.terminals:
+                if not os.isatty(stream):  # it is closed, and any word to it would be an error
+                    os.dup2(os.open(os.devnull, os.O_RDWR), stream)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -103,13 +114,16 @@ def unknown_field(argv: Sequence[str]) -> str | None:
 
 def told(what: Callable[[], Any]) -> Any:
     """`what()`, with the errors that a user can mend as one line on standard error."""
+    waiting = signal.getsignal(signal.SIGINT) is startup.leave
+    if waiting:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return what()
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
+        say(str(stopped))
         sys.exit(stopped.code)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        say("interrupted")
         sys.exit(128 + signal.SIGINT)
     except (ValueError, OSError) as error:
         if "--traceback" in sys.argv:
@@ -121,6 +135,17 @@ def told(what: Callable[[], Any]) -> Any:
             raise
         print(f"error: out of memory: {one_line(error)}; try fewer replicas, a smaller batch or width", file=sys.stderr)
         sys.exit(1)
+    finally:
+        if waiting:
+            signal.signal(signal.SIGINT, startup.leave)
+
+
+def say(line: str) -> None:
+    """A line on standard error, which no one may read any more."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_RDWR), 2)  # or Python tries again when it ends
 
 
 def one_line(error: BaseException) -> str:

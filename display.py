@@ -1,5 +1,6 @@
 """Progress that a person can follow: a live bar on a terminal, a plain line every few seconds elsewhere."""
 
+import contextlib
 import sys
 import time
 from typing import Any
@@ -27,14 +28,15 @@ class Display:
             self.bar.start()
             self.bar.add_task(self.name, total=self.steps, completed=self.first, told="compiling")
         else:
-            print(f"{self.name}: compiling", file=sys.stderr, flush=True)
+            say(f"{self.name}: compiling")
         return self
 
     def __exit__(self, *_: Any) -> None:
         if self.bar:
-            self.bar.stop()
+            with contextlib.suppress(OSError):
+                self.bar.stop()
         elif self.last:
-            print(self.last, file=sys.stderr, flush=True)
+            say(self.last)
 
     def step(self, done: int, **values: float) -> None:
         """Say how far the run is, `values` by name, its steps a second and the time left."""
@@ -52,8 +54,14 @@ class Display:
         self.last = f"{self.name}: {told}"
         if now - self.printed >= EVERY:
             self.printed = now
-            print(self.last, file=sys.stderr, flush=True)
+            say(self.last)
             self.last = ""
+
+
+def say(line: str) -> None:
+    """A line on standard error; training goes on where no one reads it any more."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def clock(seconds: float) -> str:

@@ -38,6 +38,11 @@ on TPUs and under SLURM; elsewhere every process is told where process 0 is, how
   python train.py --config=... --workdir=/shared/run --coordinator=host0:1234 --processes=2 --process=0     (or 1)
 """
 
+if __name__ == "__main__":
+    import startup
+
+    startup.catch_interrupts()
+
 import contextlib
 import dataclasses
 import os
@@ -994,8 +999,11 @@ def define_flags() -> None:
 
 def main() -> None:
     args: Any = flags.FLAGS
-    if not args.workdir:
-        raise ValueError("--workdir= names no directory")
+    for name in ("workdir", "data_dir", "export"):
+        if args[name].value == "":
+            raise ValueError(f"--{name}= names no directory")
+        if args[name].value:
+            args[name].value = os.path.expanduser(args[name].value)  # which a shell does not do after "="
     if args.export:
         export(Path(args.workdir), Path(args.export), args.replica, args.which)
         print(f"replica {args.replica} of {args.workdir} is in {args.export}")

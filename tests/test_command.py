@@ -6,6 +6,7 @@ import pytest
 from absl.testing import flagsaver
 
 import command
+import startup
 
 
 def test_an_error_that_a_user_can_mend_is_one_line_and_status_1(capsys):
@@ -64,6 +65,31 @@ def test_a_signal_waits_to_be_asked_about_and_a_second_ctrl_c_interrupts():
         assert signals.caught == signal.SIGINT
         os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_closed_terminal_is_waited_for_alike_unless_it_is_ignored():
+    before = signal.getsignal(signal.SIGHUP)
+    with command.Signals() as signals:
+        signal.raise_signal(signal.SIGHUP)
+        assert signals.caught == signal.SIGHUP
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+        with command.Signals() as signals:
+            signal.raise_signal(signal.SIGHUP)
+            assert signals.caught is None
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_ctrl_c_interrupts_inside_a_command_and_leaves_at_once_around_it():
+    before = signal.signal(signal.SIGINT, startup.leave)
+    try:
+        inside = command.told(lambda: signal.getsignal(signal.SIGINT))
+        assert inside is signal.default_int_handler
+        assert signal.getsignal(signal.SIGINT) is startup.leave
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_command_may_have_no_flags_at_all():

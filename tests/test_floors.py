@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-THIRD = ["train", "checkpoint", "command", "display", "distributed", "machine", "records"]
+THIRD = ["train", "checkpoint", "command", "display", "distributed", "machine", "records", "startup"]
 
 
 def imported(path):

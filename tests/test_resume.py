@@ -3,10 +3,14 @@
 `KILLS=10 python -m pytest tests/test_resume.py -n 0 -s` kills ten times, and says when.
 """
 
+import contextlib
 import os
+import pty
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,7 @@ import pytest
 import command
 import records
 import train
-from tests import assert_close, assert_same, start, state, tiny, words
+from tests import ROOT, assert_close, assert_same, start, state, tiny, words
 
 KILLS = int(os.environ.get("KILLS", "2"))
 STEPS = 100 + 50 * KILLS  # some seconds, with a checkpoint every fifth
@@ -108,6 +112,39 @@ def fewer_devices(workdir: Path, whole: Path) -> None:
     assert train.train(tiny(fields=LONG), workdir, tensorboard=False, regroup=True)["steps"] == STEPS
     assert records.read_json(workdir / "group.json")["devices"] == 1
     assert_close(state(workdir)["params"], state(whole)["params"], within=1e-3)
+
+
+TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, "train.py", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_terminal_that_is_closed_loses_no_step(tmp_path: Path, piped: bool):
+    """With `piped`, what it says goes to another program of that terminal, which ends too."""
+    ours, theirs = pty.openpty()
+    reads, writes = os.pipe()
+    flags = [*words(fields=LONG | {"training.steps": 10_000}), f"--workdir={tmp_path}", "--notensorboard"]
+    out = writes if piped else theirs
+    command = [sys.executable, "-c", TERMINAL, *flags, "--save_seconds=1000"]
+    env = {**os.environ, "XLA_FLAGS": ""}
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=theirs, stdout=out, stderr=out)
+    os.close(theirs)
+    os.close(writes)
+    os.set_blocking(ours, False)
+    while not (log := tmp_path / "metrics.jsonl").exists() or log.read_bytes().count(b"\n") < 5:
+        with contextlib.suppress(BlockingIOError):  # nothing new is shown
+            os.read(ours, 2**16)
+        time.sleep(0.01)
+    os.close(reads)
+    os.close(ours)
+    assert process.wait() == 128 + signal.SIGHUP
+    saved = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    assert saved == max(row["step"] for row in untimed(tmp_path))
 
 
 def wait_for_more(path: Path) -> None:
