@@ -48,9 +48,10 @@ def write_and_read(
     if log_gate is None:
         decay, since = past[..., None].astype(key.dtype), before[:, None].astype(key.dtype)
     else:
-        faded = running(jnp.where(valid[:, None], log_gate, 0), past)
-        decay = jnp.exp(jnp.where(past[..., None], faded[:, None] - faded[None], -jnp.inf))
-        since = jnp.where(before[:, None], jnp.exp(faded), 0)  # of what the memory held before
+        faded, rest = running(jnp.where(valid[:, None], log_gate, 0), past)
+        between = (faded[:, None] - faded[None]) + (rest[:, None] - rest[None])
+        decay = jnp.exp(jnp.where(past[..., None], between, -jnp.inf))
+        since = jnp.where(before[:, None], jnp.exp(faded + rest), 0)  # of what the memory held before
 
     def likeness(a: Array) -> Array:
         """a_t·D[t, s]·k_s."""

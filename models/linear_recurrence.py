@@ -48,15 +48,17 @@ def lru(
 
     In the paper the root is what a factor of its own starts from and is trained; here it goes with a.
     """
-    a = jnp.exp(jax.lax.complex(-jnp.exp(decay), jnp.exp(phase)))
-    return a, jnp.sqrt(-jnp.expm1(-2 * jnp.exp(decay))) * drive
+    # Past these bounds |a| is 0, the root is 0 and the angle has lost its fraction in float32; gradients are none.
+    rate, angle = jnp.exp(jnp.clip(decay, -80, 10)), jnp.exp(jnp.minimum(phase, 16))
+    a = jnp.exp(jax.lax.complex(-rate, angle))
+    return a, jnp.sqrt(-jnp.expm1(-2 * rate))[None] * drive
 
 
 def rg_lru(
     x: Float[Array, "T N"], r: Float[Array, "T N"], i: Float[Array, "T N"], decay: Float[Array, "N"]
 ) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
     """a = exp(−8·softplus(decay)·σ(r)), b = √(1 − a²)·σ(i)·x   (De et al., eq. 1–4, c = 8)."""
-    log_a = -8 * nn.softplus(decay) * nn.sigmoid(r)
+    log_a = -8 * nn.softplus(decay)[None] * nn.sigmoid(r)
     free = jnp.maximum(-jnp.expm1(2 * log_a), 1e-12)  # of 0, which a shut gate comes to, the root has no derivative
     return jnp.exp(log_a), jnp.sqrt(free) * nn.sigmoid(i) * x
 
@@ -119,11 +121,11 @@ class LRU(nn.Module):
         n = self.inner
 
         def ring(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
-            u = jax.random.uniform(key, shape)
+            u = uniform(key, shape)
             return jnp.log(-0.5 * jnp.log(u * (self.largest**2 - self.smallest**2) + self.smallest**2))
 
         decay = self.param("decay", ring, (n,))
-        phase = self.param("phase", lambda key, shape: jnp.log(self.phase * jax.random.uniform(key, shape)), (n,))
+        phase = self.param("phase", lambda key, shape: jnp.log(self.phase * uniform(key, shape)), (n,))
         parts = Projection(2 * n, use_bias=False, dtype=self.dtype, name="input")(x).astype(jnp.float32)
         drive = jax.lax.complex(*jnp.split(parts, 2, axis=-1))
         state = resumed(state, empty(len(x), (n,), jnp.complex64))
@@ -132,7 +134,7 @@ class LRU(nn.Module):
         seen = jnp.concatenate([h.real, h.imag], axis=-1)
         y = Projection(self.width, dtype=self.dtype, name="output")(seen)  # Re(C·h), C complex
         skip = self.param("skip", nn.initializers.normal(1.0), (self.width,))
-        return y + skip.astype(self.dtype) * x.astype(self.dtype), state
+        return y + skip.astype(self.dtype)[None, None] * x.astype(self.dtype), state
 
 
 class RGLRU(nn.Module):
@@ -176,6 +178,11 @@ class RGLRU(nn.Module):
         h, after = scanned(a, b, {name: state[name] for name in ("h", "segment")}, segments)
         y = Projection(self.width, dtype=self.dtype, name="output")(h.astype(self.dtype) * gate)
         return y, after | {"past": past}
+
+
+def uniform(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
+    """Evenly between 0 and 1, and never 0, of which there is no logarithm."""
+    return jnp.maximum(jax.random.uniform(key, shape), 2**-24)
 
 
 def empty(batch: int, shape: tuple[int, ...], dtype: Any = jnp.float32) -> dict[str, Array]:

@@ -24,17 +24,42 @@ from models.scan import resumed
 def s4d(
     log_step: Float[Array, "N"], log_rates: Float[Array, "N S"], turning_rates: Float[Array, "N S"]
 ) -> tuple[Complex[Array, "N S"], Complex[Array, "N S"]]:
-    """exp(Δ·A), and B̄ = (exp(Δ·A) − 1)/A for B = 1 (zero-order hold; Gu et al., eq. 6)."""
-    rates = jax.lax.complex(-jnp.exp(log_rates), turning_rates)
-    a = jnp.exp(jnp.exp(log_step)[:, None] * rates)
-    return a, (a - 1) / rates
+    """exp(Δ·A), and B̄ = (exp(Δ·A) − 1)/A for B = 1 (zero-order hold; Gu et al., eq. 6).
+
+    B̄ is Δ·(exp(z) − 1)/z with z = Δ·A, which is Δ where nothing fades or turns. Δ and rates stay below e²⁰, so that
+    float32 holds |z|².
+    """
+    step = jnp.exp(jnp.minimum(log_step, 20))[:, None]
+    fading, turning = -step * jnp.exp(jnp.minimum(log_rates, 20)), step * turning_rates
+    return jnp.exp(jax.lax.complex(fading, turning)), step * held(fading, turning)
+
+
+def held(x: Float[Array, "*S"], y: Float[Array, "*S"]) -> Complex[Array, "*S"]:
+    """(exp(z) − 1)/z of z = x + iy with x ≤ 0, to the last digits of float32 for any z; 1 at 0.
+
+    exp(z) − 1 = expm1(x) − 2·exp(x)·sin²(y/2) + i·exp(x)·sin(y), where nothing cancels; and a power series where |z| is
+    below ½, since the derivative of the quotient would lose there what the quotient keeps.
+    """
+    near = x * x + y * y < 0.25
+    z, series = jax.lax.complex(jnp.where(near, x, 0), jnp.where(near, y, 0)), jnp.ones((), jnp.complex64)
+    for n in range(9, 1, -1):
+        series = 1 + z * series / n  # in the end Σ zⁿ/(n + 1)!
+    x, y = jnp.where(near, -1, x), jnp.where(near, 0, y)
+    real, imaginary = jnp.expm1(x) - 2 * jnp.exp(x) * jnp.sin(y / 2) ** 2, jnp.exp(x) * jnp.sin(y)
+    size = x * x + y * y
+    quotient = jax.lax.complex((real * x + imaginary * y) / size, (imaginary * x - real * y) / size)
+    return jnp.where(near, series, quotient)
 
 
 def s6(
     u: Float[Array, "T N"], step: Float[Array, "T N"], b: Float[Array, "T S"], log_rates: Float[Array, "N S"]
 ) -> tuple[Float[Array, "T N S"], Float[Array, "T N S"]]:
-    """exp(Δ_t·A) and Δ_t·B_t·u_t with A = −exp(log_rates)   (Gu and Dao, eq. 4, B̄ as in their code)."""
-    return jnp.exp(-step[..., None] * jnp.exp(log_rates)), (step * u)[..., None] * b[:, None, :]
+    """exp(Δ_t·A) and Δ_t·B_t·u_t with A = −exp(log_rates)   (Gu and Dao, eq. 4, B̄ as in their code).
+
+    −A stays below e²⁰, which leaves nothing of a state even at Δ = 1e-7.
+    """
+    rates = jnp.exp(jnp.minimum(log_rates, 20))
+    return jnp.exp(-step[..., None] * rates[None]), (step * u)[..., None] * b[:, None, :]
 
 
 def log_uniform(low: float, high: float) -> Any:
@@ -75,10 +100,11 @@ class S4D(nn.Module):
             self.param("log_rates", nn.initializers.constant(math.log(0.5)), (n, s)),
             self.param("turning_rates", lambda _, shape: jnp.broadcast_to(jnp.pi * jnp.arange(s), shape), (n, s)),
         )
-        drive = u[..., None] * b
+        drive = u[..., None] * b[None, None]
         h, state = scanned(jnp.broadcast_to(a, drive.shape), drive, state, segments)
         read = jax.lax.complex(*(self.param(f"read_{part}", nn.initializers.normal(0.5**0.5), (n, s)) for part in "ri"))
-        y = 2 * (h * read).real.sum(axis=-1) + self.param("skip", nn.initializers.normal(1.0), (n,)) * u
+        skip = self.param("skip", nn.initializers.normal(1.0), (n,))
+        y = 2 * (h * read[None, None]).real.sum(axis=-1) + skip[None, None] * u
         y, gate = jnp.split(Projection(2 * self.width, dtype=self.dtype, name="output")(nn.gelu(y)), 2, axis=-1)
         return y * nn.sigmoid(gate), state
 
@@ -114,7 +140,7 @@ class S6(nn.Module):
         u, gate = jnp.split(Projection(2 * n, use_bias=False, dtype=self.dtype, name="input")(x), 2, axis=-1)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, n)).astype(self.dtype)
         u, past = convolve(u, kernel, state["past"], segments, state["segment"])
-        u = nn.silu(u + self.param("kernel_bias", nn.initializers.zeros, (n,)).astype(self.dtype))
+        u = nn.silu(u + self.param("kernel_bias", nn.initializers.zeros, (n,)).astype(self.dtype)[None, None])
 
         rank = -(-self.width // 16)
         low, b, c = jnp.split(
@@ -132,7 +158,8 @@ class S6(nn.Module):
         u = u.astype(jnp.float32)
         a, drive = jax.vmap(s6, in_axes=(0, 0, 0, None))(u, step, b.astype(jnp.float32), rates)
         h, after = scanned(a, drive, {name: state[name] for name in ("h", "segment")}, segments)
-        y = jnp.einsum("btns,bts->btn", h, c.astype(jnp.float32)) + self.param("skip", nn.initializers.ones, (n,)) * u
+        skip = self.param("skip", nn.initializers.ones, (n,))
+        y = jnp.einsum("btns,bts->btn", h, c.astype(jnp.float32)) + skip[None, None] * u
         y = Projection(self.width, use_bias=False, dtype=self.dtype, name="output")(
             y.astype(self.dtype) * nn.silu(gate)
         )

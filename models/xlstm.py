@@ -27,7 +27,7 @@ def slstm_step(weights: dict[str, Array], carry: dict[str, Float[Array, "N"]], d
     """One step; at a segment's start all of `carry` is zero, and n = 0 there makes m's value irrelevant."""
     i, f, g, o = jnp.split(drive + product(carry["h"], weights["recurrent"]), 4)
     held = jnp.where(carry["n"] > 0, nn.log_sigmoid(f) + carry["m"], -jnp.inf)
-    m = jnp.maximum(held, i)
+    m = jax.lax.stop_gradient(jnp.maximum(held, i))  # h does not depend on it
     kept, new = jnp.exp(held - m), jnp.exp(i - m)
     c, n = kept * carry["c"] + new * jnp.tanh(g), kept * carry["n"] + new
     h = nn.sigmoid(o) * c / n
@@ -49,16 +49,19 @@ def mlstm(
     value = jnp.where(valid[:, None], jnp.concatenate([value, jnp.ones((steps, 1))], axis=1), 0)
     key, i = jnp.where(valid[:, None], key, 0), jnp.where(valid, i, NEVER)
     past, before = within(start)
-    faded = running(jnp.where(valid, nn.log_sigmoid(f), 0), past)
-    written = jnp.where(past, faded[:, None] - faded + i, NEVER)  # log of what step s weighs at step t
-    held = jnp.where(before, faded + memory["m"], NEVER)  # and of what the memory held before
+    faded, rest = running(jnp.where(valid, nn.log_sigmoid(f), 0), past)
+    between = (faded[:, None] - faded[None] + i[None]) + (rest[:, None] - rest[None])
+    written = jnp.where(past, between, NEVER)  # log of what step s weighs at step t
+    held = jnp.where(before, faded + memory["m"] + rest, NEVER)  # and of what the memory held before
     m = jnp.maximum(jnp.maximum(written.max(axis=1), held), NEVER)
+    m = jax.lax.stop_gradient(m)  # no output depends on it
     weights, since = jnp.exp(written - m[:, None]), jnp.exp(held - m)
-    weights = jnp.where(past & valid, weights, 0)
+    weights = jnp.where(past & valid[None], weights, 0)
     since = jnp.where(before & (memory["m"] > NEVER), since, 0)
     y = since[:, None] * (query @ memory["c"]) + (weights * (query @ key.T)) @ value
     c = since[-1] * memory["c"] + (key * weights[-1][:, None]).T @ value
-    floor = jnp.exp(-jnp.maximum(m, -80))[:, None]
+    # e^−m, as far as float32 can divide by its square; above m = 27 it is far below what n·q is rounded by.
+    floor = jnp.exp(-jnp.clip(m, -80, 27))[:, None]
     return {"c": c, "m": m[-1]}, y[:, :-1] / jnp.maximum(jnp.abs(y[:, -1:]), floor)
 
 
