@@ -68,13 +68,13 @@ def task_of(line: Line) -> tuple[Any, ...]:
     return line.cell["metric"], line.cell["chance"], *line.cell.get("baseline", ())
 
 
-def step(lines: Sequence[Line], metric: str) -> float:
+def step_of(lines: Sequence[Line], metric: str) -> float:
     """A bound above the step of the grid on which a metric of these lines lies: the smallest difference between two of
     its values, the ends of its range among them. 0 of a measure that no seed changes: it is counted, or follows from
     the setting.
     """
-    by_setting = [set(values(lines, labels, metric).values()) for labels in each(reported(lines))]
-    if source(metric) not in TRAINED and all(len(some) < 2 for some in by_setting):
+    by_setting = [values(lines, labels, metric).values() for labels in each(reported(lines))]
+    if source(metric) not in TRAINED and all(len(set(filter(math.isfinite, some))) < 2 for some in by_setting):
         return 0.0
     known = np.unique([*bounds(lines, metric), *(value(line, metric) for line in lines)])
     known = known[np.isfinite(known)]
@@ -85,8 +85,13 @@ def step(lines: Sequence[Line], metric: str) -> float:
 def compare(claim: Claim, lines: Sequence[Line]) -> list[Comparison]:
     """Every comparison that a claim stands on. Seeds are paired where both sides have them: they share their data."""
     tasks = {repr(line.labels): task_of(line) for line in lines}
-    steps = {task: step([line for line in lines if task_of(line) == task], claim.metric) for task in tasks.values()}
-    return [compared(claim, lines, *pair, steps[tasks[repr(pair[0])]]) for pair in pairs(claim, each(lines))]
+    steps = {
+        task: step_of([line for line in lines if task_of(line) == task], claim.metric) for task in set(tasks.values())
+    }
+    return [
+        compared(claim, lines, *pair, max(steps[tasks[repr(side)]] for side in pair if isinstance(side, dict)))
+        for pair in pairs(claim, each(lines))
+    ]
 
 
 def compared(claim: Claim, lines: Sequence[Line], left: Labels, right: Labels | float, step: float) -> Comparison:
@@ -104,12 +109,11 @@ def compared(claim: Claim, lines: Sequence[Line], left: Labels, right: Labels | 
     edges = difference(x, other, paired=True, step=step, bootstrapped=False)[1:3]
     p = statistics.p_value(x, other, paired=True, step=step)
     certain = source(claim.metric) not in TRAINED and (not step or len(seeds) == 1)
-    if not isinstance(right, dict) and source(claim.metric) in TRAINED and len(seeds) > 1:
-        mine = [line for line in lines if line.labels == left]
-        share = mine[0].cell["metric"] in SHARES and 0 <= right <= 1
-        if share and min(right, 1 - right) < FEW * step:
+    if not isinstance(right, dict) and len(seeds) > 1:
+        ends = bounds([line for line in lines if line.labels == left], claim.metric)
+        if ends == (0, 1) and 0 <= right <= 1 and min(right, 1 - right) < FEW * step:
             p = max(p, statistics.p_of_share(x, right, step))
-        certain = right in bounds(mine, claim.metric) and all(x == right)
+        certain |= right in ends and all(x == right)
     spread = float(np.std(x - y, ddof=1)) if len(seeds) > 1 else math.nan
     means = x.mean(), y.mean()
     return Comparison(left, right, gap, p, statistics.effect(x, y), lost, means, spread, edges, certain)
@@ -212,7 +216,7 @@ def evidence(
         parts += [f"g {short(one.effect)}"] if math.isfinite(one.effect) else []
     elif math.isfinite(one.gap.low) and one.gap.low < one.gap.high:
         low, high = max(one.gap.low + one.right, inside[0]), min(one.gap.high + one.right, inside[1])
-        parts[0] += f" [{short(low)}, {short(high)}]"
+        parts[0] += f" [{short(low)}, {short(high)}]" if short(low) != short(high) else ""
         parts += [f"p {short(p)}"] if p > SURE else []
     if len(some) > 1:
         parts.append(f"the weakest of {len(some)}")

@@ -147,6 +147,19 @@ def test_what_no_seed_changes_is_sure():
     ]
 
 
+def test_a_step_is_that_of_one_task_and_bounded_from_above():
+    one = lines(a=[1.0, 0.9980468], b=[0.9980469, 0.5])  # 511 of 512, up to rounding
+    assert judge.step_of(one, "test") == pytest.approx(1 / 512, rel=1e-3)
+    assert judge.step_of(lines(a=[1.0, 1.0]), "test") == 1
+    assert judge.step_of(lines(a=[0.9, math.nan]), "test") == pytest.approx(0.1)
+    assert judge.step_of([line("a", 0, state=3.0), line("a", 1, state=3.0), line("b", 0, state=5.0)], "state") == 0
+    assert judge.step_of([line("a", 0, bits=3.0), line("a", 1, bits=3.5), line("b", 0, bits=5.0)], "bits") == 0.5
+    other = [x._replace(cell={**x.cell, "chance": 0.5}) for x in lines(c=[0.9, 0.9005], d=[0.8, 0.8005])]
+    some = [*lines(a=[0.93, 0.90], b=[0.92, 0.89]), *other]
+    assert verdict(above("", A, B), some).verdict == "trend only", "the other task's finer grid is not theirs"
+    assert verdict(above("", {"mixer": "c"}, {"mixer": "d"}), some).verdict == "reproduced"
+
+
 @pytest.mark.parametrize(("seeds", "right"), [(2, 0.9), (2, 0.99), (3, 0.99), (5, 0.997)])
 @pytest.mark.parametrize("by_number", [False, True])
 def test_ten_claims_without_a_difference(seeds: int, right: float, by_number: bool):
