@@ -73,28 +73,35 @@ def step_of(lines: Sequence[Line], metric: str) -> float:
     its values, the ends of its range among them. 0 of a measure that no seed changes: it is counted, or follows from
     the setting.
     """
-    by_setting = [values(lines, labels, metric).values() for labels in each(reported(lines))]
-    if source(metric) not in TRAINED and all(len(set(filter(math.isfinite, some))) < 2 for some in by_setting):
-        return 0.0
+    if source(metric) not in TRAINED:
+        by_setting = [values(lines, labels, metric).values() for labels in each(reported(lines))]
+        if all(len(set(filter(math.isfinite, some))) < 2 for some in by_setting):
+            return 0.0
     known = np.unique([*bounds(lines, metric), *(value(line, metric) for line in lines)])
     known = known[np.isfinite(known)]
     gaps = np.diff(known)
     return float(min(gaps[gaps > ALIKE * np.abs(known[1:])], default=0.0))
 
 
-def compare(claim: Claim, lines: Sequence[Line]) -> list[Comparison]:
-    """Every comparison that a claim stands on. Seeds are paired where both sides have them: they share their data."""
+def compare(claim: Claim, lines: Sequence[Line], bootstrapped: bool = True) -> list[Comparison]:
+    """Every comparison that a claim stands on. Seeds are paired where both sides have them: they share their data.
+
+    Without `bootstrapped`, which no verdict needs, `gap` has the same interval as `edges`.
+    """
     tasks = {repr(line.labels): task_of(line) for line in lines}
     steps = {
         task: step_of([line for line in lines if task_of(line) == task], claim.metric) for task in set(tasks.values())
     }
-    return [
-        compared(claim, lines, *pair, max(steps[tasks[repr(side)]] for side in pair if isinstance(side, dict)))
-        for pair in pairs(claim, each(lines))
-    ]
+    found = []
+    for left, right in pairs(claim, each(lines)):
+        step = max(steps[tasks[repr(side)]] for side in (left, right) if isinstance(side, dict))
+        found.append(compared(claim, lines, left, right, step, bootstrapped))
+    return found
 
 
-def compared(claim: Claim, lines: Sequence[Line], left: Labels, right: Labels | float, step: float) -> Comparison:
+def compared(
+    claim: Claim, lines: Sequence[Line], left: Labels, right: Labels | float, step: float, bootstrapped: bool
+) -> Comparison:
     """Two settings, or one and a number, on scores with such a step."""
     a = values(lines, left, claim.metric)
     b = values(lines, right, claim.metric) if isinstance(right, dict) else dict.fromkeys(a, float(right))
@@ -105,7 +112,7 @@ def compared(claim: Claim, lines: Sequence[Line], left: Labels, right: Labels | 
         return Comparison(left, right, nan, math.nan, math.nan, lost, (math.nan, math.nan), math.nan)
     x, y = np.array([a[seed] for seed in seeds]), np.array([b[seed] for seed in seeds])
     other = y if isinstance(right, dict) else float(right)
-    gap = difference(x, other, paired=True, step=step)
+    gap = difference(x, other, paired=True, step=step, bootstrapped=bootstrapped)
     edges = difference(x, other, paired=True, step=step, bootstrapped=False)[1:3]
     p = statistics.p_value(x, other, paired=True, step=step)
     certain = source(claim.metric) not in TRAINED and (not step or len(seeds) == 1)
@@ -132,22 +139,27 @@ def judge(study: Study, lines: Sequence[Line], scale: str) -> list[Verdict]:
     A claim that lost a seed to divergence, or some of whose settings were not run, carries no verdict: what is lost is
     no sample left out at random.
     """
-    compared = [compare(claim, lines) for claim in study.claims]
-    flat = [one for some in compared for one in some]
-    corrected = iter(statistics.holm([one.p for one in flat])) if flat else iter(())
+    corrected = correct([compare(claim, lines) for claim in study.claims])
+    asked = sum(map(len, corrected))
     seeds = len({line.seed for line in reported(lines)})
     where = f"{scale} scale, {seeds} seed{'s' * (seeds != 1)}"
     grid = every(study, study.scales[scale])
     verdicts = []
-    for claim, some in zip(study.claims, compared, strict=True):
-        judged = [(one, next(corrected)) for one in some]
+    for claim, some in zip(study.claims, corrected, strict=True):
         wanted = len(list(pairs(claim, grid)))
         if len(some) < wanted:
             verdicts.append(Verdict(claim.text, "not run", f"{len(some)} of its {wanted} comparisons were run", where))
             continue
-        told_of = evidence(claim, judged, len(flat), bounds(lines, claim.metric))
-        verdicts.append(Verdict(claim.text, decided(study, claim, judged), told_of, where))
+        told_of = evidence(claim, some, asked, bounds(lines, claim.metric))
+        verdicts.append(Verdict(claim.text, decided(study, claim, some), told_of, where))
     return verdicts
+
+
+def correct(compared: Sequence[Sequence[Comparison]]) -> list[list[tuple[Comparison, float]]]:
+    """Of each claim of a study its comparisons, each with its p as Holm's correction for all of them has it."""
+    flat = [one for some in compared for one in some]
+    p = iter(statistics.holm([one.p for one in flat])) if flat else iter(())
+    return [[(one, next(p)) for one in some] for some in compared]
 
 
 def decided(study: Study, claim: Claim, some: Sequence[tuple[Comparison, float]]) -> str:

@@ -8,14 +8,18 @@ from experiments import aa
 from experiments.record_files import read_record
 
 
-def test_the_record_holds_what_is_claimed_of_normal_scores():
+def test_the_record_holds_what_is_claimed():
     lines = list(read_record(aa.RECORD))
     kinds = {
         (line["scores"], int(line["seeds"]), line["samples"]) for line in lines if line["trials"] == str(aa.TRIALS)
     }
-    assert kinds == {(name, n, how) for name in aa.SCORES for n in aa.SEEDS for how in ("paired", "independent")}
+    seeds = {name: aa.FEW if name in aa.ANSWERS else aa.SEEDS for name in aa.SCORES}
+    assert kinds == {(name, n, how) for name in aa.SCORES for n in seeds[name] for how in ("paired", "independent")}
     assert [line["trials"] for line in lines if line["scores"].startswith("real")] == ["20", "20"]
-    assert aa.verdict(lines) == aa.verdict([line for line in lines if line["scores"] == "normal"])
+    assert aa.verdict(lines).startswith("reproduced")
+    assert len([line for line in lines if line["samples"] in aa.KINDS]) == 48
+    shares = [aa.share(line) for line in lines if line["scores"] in aa.ANSWERS]
+    assert max(shares) < 0.07, "of coarse scores no more than of normal ones"
 
 
 def test_a_difference_is_called_where_there_is_one():
@@ -24,9 +28,24 @@ def test_a_difference_is_called_where_there_is_one():
     assert aa.called(a, a[::-1], paired=False) == (False, False)
 
 
+def test_ties_are_called_without_a_step_and_not_with_it():
+    a, b = np.array([161.0, 160.0]) / 178, np.array([159.0, 158.0]) / 178
+    assert aa.called(a, b, paired=True) == (True, True)
+    assert aa.called(a, b, paired=True, step=1 / 178) == (False, False)
+
+
+def test_a_study_of_alike_settings_is_judged():
+    lines = list(aa.studies(10))
+    assert len(lines) == 48
+    assert sum(line["called"] for line in lines) <= 24
+    assert all(line["interval"] == "" and aa.told(line).endswith("–") for line in lines)
+    lines[0] |= {"called": 10}
+    assert aa.verdict([*lines, {**lines[1], "scores": "normal", "called": 1, "trials": 20}]).startswith("not ")
+
+
 def test_simulated_trials_are_counted():
     lines = list(aa.simulated(20))
-    assert len(lines) == 18
+    assert len(lines) == 34
     assert all(0 <= line["called"] <= line["trials"] == 20 for line in lines)
     assert all(name in aa.told(line) for line in lines for name in [line["scores"]])
 
