@@ -121,7 +121,7 @@ def compared(
         if ends == (0, 1) and 0 <= right <= 1 and min(right, 1 - right) < FEW * step:
             p = max(p, statistics.p_of_share(x, right, step))
         certain |= right in ends and all(x == right)
-    spread = float(np.std(x - y, ddof=1)) if len(seeds) > 1 else math.nan
+    spread = max(float(np.std(x - y, ddof=1)), step / math.sqrt(6)) if len(seeds) > 1 else math.nan
     means = x.mean(), y.mean()
     return Comparison(left, right, gap, p, statistics.effect(x, y), lost, means, spread, edges, certain)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments import judge
+from experiments import judge, statistics
 from experiments.runner import Line
 from experiments.study import Claim, Scale, Study, above, below, near
 
@@ -119,6 +119,14 @@ def test_seeds_that_tie_are_as_sure_as_the_step_lets_them_be():
     assert verdicts_of("test", [by_number], a=[0.51, 0.51], b=[0.52, 0.55]) == ["trend only"]
     assert verdicts_of("test", [by_number], a=[0.81, 0.81], b=[0.82, 0.85]) == ["reproduced"]
     assert verdicts_of("test", [by_number], a=[0.5, 0.5, 0.5], b=[0.51, 0.6, 0.7]) == ["trend only"], "lies on it"
+
+
+def test_how_many_seeds_a_tie_would_need():
+    """Of two gaps of 0.01 on a grid of 0.01, by its spread: not 10,000, nor none."""
+    found = verdict(above("", A, B, 0.01), lines(a=[0.93, 0.90], b=[0.92, 0.89]))
+    needed = statistics.seeds_needed(0.01 / math.sqrt(6), 0.01)
+    assert 2 < needed < 10
+    assert found.evidence.endswith(f"the margin would need {needed} seeds")
 
 
 def test_ties_are_no_nearer_than_the_step_lets_them_be():
