@@ -22,7 +22,8 @@ class Comparison(NamedTuple):
     """Two settings, or one and a number, on a metric: `gap` is left − right, `p` how often chance does as much.
 
     `edges` are those of its interval by Student's t, which decide where an interval does; `gap` has the bootstrap's
-    from ten seeds on. `certain`: chance has no part in it.
+    from ten seeds on. `spread` is the standard deviation of the gaps, and no less than that of the grid they lie on;
+    `certain`: chance has no part in it.
     """
 
     left: Labels

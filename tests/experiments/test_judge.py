@@ -155,6 +155,14 @@ def test_what_no_seed_changes_is_sure():
     ]
 
 
+def test_shares_lie_between_nothing_and_all():
+    wrong = [x._replace(cell={**x.cell, "metric": "error rate"}) for x in lines(a=[0.0, 0.0])]
+    assert judge.bounds(wrong, "test@98") == judge.bounds(lines(a=[1.0]), "test") == (0, 1)
+    assert judge.bounds([*wrong, *lines(a=[1.0])], "test") == (0, 1)
+    assert judge.bounds(wrong, "bits") == (-math.inf, math.inf)
+    assert judge.step_of(wrong, "test") == 1, "of nothing but zeros the grid may be that coarse"
+
+
 def test_a_step_is_that_of_one_task_and_bounded_from_above():
     one = lines(a=[1.0, 0.9980468], b=[0.9980469, 0.5])  # 511 of 512, up to rounding
     assert judge.step_of(one, "test") == pytest.approx(1 / 512, rel=1e-3)
