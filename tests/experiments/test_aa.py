@@ -61,8 +61,9 @@ def test_fewer_trials_are_no_record(trials: int, real: int, tmp_path: Path, monk
     path = tmp_path / "aa.csv"
     path.write_bytes(aa.RECORD.read_bytes())
     monkeypatch.setattr(aa, "RECORD", path)
-    monkeypatch.setattr(aa, "simulated", lambda trials: iter([aa.line("normal", 3, True, [(True, True)] * trials)]))
-    monkeypatch.setattr(aa, "real", lambda pairs, _: iter([aa.line("real", 3, False, [(False, False)] * pairs)]))
+    monkeypatch.setattr(aa, "simulated", lambda trials: iter([aa.line("normal", 3, "paired", trials, trials, trials)]))
+    monkeypatch.setattr(aa, "studies", lambda trials: iter(()))
+    monkeypatch.setattr(aa, "real", lambda pairs, _: iter([aa.line("real", 3, "independent", 0, 0, pairs)]))
     args = SimpleNamespace(trials=trials, real=real, workdir=str(tmp_path), table=False)
     monkeypatch.setattr(aa, "flags", SimpleNamespace(FLAGS=args))
     aa.main()
