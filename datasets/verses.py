@@ -4,6 +4,12 @@ From the package `bible-alignments` 0.4.2 on PyPI: the SBL Greek New Testament a
 Standard Bible (Clear Bible, Biblica; CC BY 4.0), and that Bible (public domain). Of 7,920 verses those of up to
 `LONGEST` words on either side are kept; a chapter is in one split as a whole. Greek is by lemma, English in small
 letters and without punctuation. Words seen less than twice in training are unknown ones.
+
+Of the 99,439 links of these verses 9 lead to an English word of the verse before or after, and are left out.
+
+The gospels tell much alike: chapters that share a twentieth of their runs of eight English words are in one split. Of
+the test verses 1.0 % are word for word in training all the same, and 3.5 % have half of their runs of six words there;
+it was 2.7 and 6.6 % in version 1.0.0, which was split by a hash of the chapter alone.
 """
 
 import json
@@ -14,7 +20,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from datasets import bible, locate, text, verify
+from datasets import bible, clusters, locate, text, verify
 from datasets.builder import Records, as_text, split_of
 
 SOURCES = {
@@ -23,8 +29,9 @@ SOURCES = {
         "144c84636e3972774565b66105259e01df2b2236877055920c7996c08fdbc38e"
     ),
 }
-PREPARED = "301a9df3bc3f517a77b6e511891015893604d0f76e0a50d62307362f6e1cc408"  # `fingerprint` of what `load` returns
+PREPARED = "4de549b10a2fb86e6b8d8e002b758267d7dc71a10e82ae71ab9ab4c2e5321996"  # `fingerprint` of what `load` returns
 LONGEST = 24  # words of a verse, on either side
+SAME = 0.05  # chapters with that share of the runs of `bible.RUN` English words in common go to one split
 RARE = 2  # a word that training has less often is an unknown one
 NAMES = ("", "⟶", "·", "<unk>", "<unk>")  # padding, separator, end, an unknown Greek word, an unknown English one
 
@@ -33,7 +40,7 @@ class Verses(Records):
     """One record a chapter: its number, the Greek lemmas and the English words, a verse a line with blanks between,
     and the triples (verse, English word, Greek word) of words that translate each other."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
     FEATURES = {
         "chapter": tfds.features.Text(),
         "greek": tfds.features.Text(),
@@ -46,11 +53,13 @@ class Verses(Records):
         chapters: dict[str, list] = {}
         for verse, found in source().items():
             chapters.setdefault(verse[:5], []).append(found)
-        for chapter, verses in chapters.items():
+        said = [tuple(word for _, english, _ in verses for word in english) for verses in chapters.values()]
+        firsts = clusters.cluster_by_runs(list(chapters), said, SAME, bible.RUN)
+        for (chapter, verses), first in zip(chapters.items(), firsts, strict=True):
             links = [(i, e, g) for i, (_, _, pairs) in enumerate(verses) for e, g in sorted(pairs)]
             greek, english = ("\n".join(" ".join(verse[side]) for verse in verses) for side in (0, 1))
             record = {"chapter": chapter, "greek": greek, "english": english, "links": np.array(links, np.int32)}
-            yield split_of(chapter), chapter, record
+            yield split_of(first), chapter, record
 
 
 BUILDER = Verses
