@@ -110,12 +110,17 @@ def learning_curves(lines: Sequence[Line], folder: Path) -> Chart | None:
             run = folder / "groups" / str(line.cell.get("group", ""))
             if not (run / "group.json").exists():
                 return None
-            group = records.read_json(run / "group.json")
-            members = list(zip(group["seeds"], group["learning_rates"], strict=True))
-            at = members.index((line.seed, records.plain(line.rate)))
-            for row in records.read_metrics(run / "metrics.jsonl"):
-                if row["split"] == "test" and (value := row[line.cell["metric"]][at]) is not None:
-                    curves.setdefault(row["step"], []).append(value)
+            group = runner.of_group(run, "group.json", runner.GROUP)
+            try:
+                members = list(zip(group["seeds"], group["learning_rates"], strict=True))
+                at = members.index((line.seed, records.plain(line.rate)))
+                for row in records.read_metrics(run / "metrics.jsonl"):
+                    if row["split"] == "test" and (value := row[line.cell["metric"]][at]) is not None:
+                        curves.setdefault(row["step"], []).append(value)
+            except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError):
+                raise ValueError(
+                    f"{run}: group.json or metrics.jsonl is damaged; delete {run}, and the curves are left out"
+                ) from None
         steps = sorted(curves)
         found = [interval(curves[step]) for step in steps]
         series.append(band(word(setting, settings), steps, found))

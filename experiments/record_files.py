@@ -140,17 +140,14 @@ def fit(value: Any, schema: Mapping[str, Any]) -> None:
         raise ValueError(f"{where}{': ' * bool(where)}{' '.join(error.message.split())[:120]}")
 
 
-def read_json(path: Path, schema: Mapping[str, Any]) -> Any:
-    """Raises ValueError, in one line, where the file does not hold JSON of this schema."""
+def read_json(path: Path, schema: Mapping[str, Any], mend: str = "delete it and it is written anew") -> Any:
+    """Raises ValueError, in one line that ends in `mend`, where the file does not hold JSON of this schema."""
     try:
-        value = records.read_json(path)
+        value = json.loads(path.read_text())
         fit(value, schema)
-    except RecursionError:
-        raise ValueError(f"{path} is damaged (nested too deep); delete it and it is written anew") from None
-    except ValueError as error:
-        if str(path) in str(error):
-            raise
-        raise ValueError(f"{path} is damaged ({error}); delete it and it is written anew") from None
+    except (ValueError, RecursionError) as error:  # no JSON, not even text, something else, or nested too deep
+        why = "nested too deep" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+        raise ValueError(f"{path} is damaged ({why}); {mend}") from None
     return value
 
 

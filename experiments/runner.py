@@ -52,6 +52,31 @@ CELL: dict[str, Any] = {  # the JSON schema of a cell
         "config": {"type": "object"},
     },
 }  # fmt: skip
+ENVIRONMENT: dict[str, Any] = {  # of what is read here of environment.json
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "type": "object",
+        "required": ["revision", "source_changed", "device", "packages"],
+        "properties": {
+            "revision": TEXT,
+            "source_changed": {"type": "boolean"},
+            "device": {"type": "object", "required": ["kind"], "properties": {"kind": TEXT}},
+            "packages": {"type": "object", "additionalProperties": TEXT},
+        },
+    },
+}
+GROUP: dict[str, Any] = {  # and of group.json
+    "type": "object",
+    "required": ["how", "devices", "seeds", "learning_rates"],
+    "properties": {
+        "how": TEXT,
+        "devices": INTEGER,
+        "shards": INTEGER,
+        "seeds": {"type": "array", "items": INTEGER},
+        "learning_rates": {"type": "array", "items": NUMBER},
+    },
+}
 FOLDER = {"type": "object", "required": ["format"], "properties": {"format": {"type": "integer", "minimum": 1}}}
 
 
@@ -274,9 +299,9 @@ def work(job: Job) -> list[dict[str, Any]]:
             regroup=job.regroup,
         )
         members, cost = result["replicas"], result["cost"]
-        environment = records.read_json(directory / "environment.json")[-1]
+        environment = of_group(directory, "environment.json", ENVIRONMENT)[-1]
         params = checkpoint.members(directory) if job.measured else [None] * len(members)
-        group = records.read_json(directory / "group.json")
+        group = of_group(directory, "group.json", GROUP)
         shards = group.get("shards", 1)  # an older run does not have it
         how = f"{group['how']} on {group['devices']}" + f" × {shards}" * (shards > 1)
     else:
@@ -321,6 +346,11 @@ def work(job: Job) -> list[dict[str, Any]]:
         }
         for i, member in enumerate(members)
     ]
+
+
+def of_group(directory: Path, name: str, schema: Mapping[str, Any]) -> Any:
+    """A file of a group's directory. Raises ValueError, in one line, where it does not hold what it should."""
+    return record_files.read_json(directory / name, schema, f"delete {directory}, and its group is run again")
 
 
 Execute = Callable[[Sequence[Job]], Iterator[tuple[Job, list[dict[str, Any]]]]]

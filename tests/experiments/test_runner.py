@@ -209,6 +209,28 @@ def test_valid_json_that_is_no_format_is_an_error_of_one_line(copied: Path):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("name", "schema"), [("environment.json", runner.ENVIRONMENT), ("group.json", runner.GROUP)])
+def test_a_damaged_file_of_a_group_is_an_error_of_one_line(copied: Path, name: str, schema: Any):
+    lines = lines_in(copied)
+    path = copied / "groups" / json.loads(lines[-1])["group"] / name
+    value = records.read_json(path)
+    one = value[0] if isinstance(value, list) else value
+    assert runner.of_group(path.parent, name, schema) == value
+    texts = ["[" * 100_000 + "]" * 100_000, "", "{", "{}", "null", "3", '"text"']
+    for field in {"revision", "source_changed", "device", "packages", "how", "devices", "seeds"} & set(one):
+        for other in (None, 1.5, {"x": {}}, [[]]):
+            changed = one | {field: other}
+            texts.append(json.dumps([changed] if isinstance(value, list) else changed))
+    for text in texts:
+        path.write_text(text)
+        with pytest.raises(ValueError, match=rf"{path} is damaged \(.*delete {path.parent}, and its group") as caught:
+            runner.of_group(path.parent, name, schema)
+        assert "\n" not in str(caught.value)
+    (copied / "cells.jsonl").write_bytes(b"".join(lines[:-2]))  # they are taken from their directory once more
+    with pytest.raises(ValueError, match="is damaged"):
+        run(copied)
+
+
 def test_a_folder_without_checksums_is_read_and_given_them(done: tuple[Path, list[runner.Line]], copied: Path):
     path = copied / "cells.jsonl"
     old = [json.loads(line) for line in lines_in(copied)]
