@@ -4,6 +4,7 @@
   python -m experiments.compare --workdir=runs/mine         the same, elsewhere
   python -m experiments.compare --scale=full                hours: more tasks, more seeds, rates chosen anew
   python -m experiments.compare --only=recall,digits        some of its rows
+  python -m experiments.compare --table                     from the record, nothing run
 
 Five mixers (attention, lstm, gru, rnn, dense) differ in nothing but how they mix a sequence. Each row of the table is
 one mixer on one task, printed as it finishes: test score at the best validation step, mean and 95 % interval over
@@ -27,6 +28,7 @@ import train
 from experiments import measures, page, timing
 from experiments.comparison import (
     MIXERS,
+    OLDER,
     RATES,
     RECORDS,
     RECURRENT,
@@ -35,13 +37,15 @@ from experiments.comparison import (
     Scale,
     Study,
     estimate,
+    older,
+    older_note,
     scores,
     settings_key,
     told,
     told_rate,
 )
-from experiments.record_files import renew_record
-from experiments.report import Verdict
+from experiments.record_files import read_record, renew_record
+from experiments.report import Verdict, markdown
 from experiments.statistics import Interval, difference, format_interval, interval, slope
 
 # The claims, written before the runs that decide them.
@@ -97,6 +101,9 @@ SCALES = {
         context=2048,
     ),
 }
+
+
+RECORDED = {"quick": "compare-quick.csv", "full": "compare-full-recall.csv"}  # in experiments/records/
 
 
 # ---- what was claimed, and what came out ----------------------------------------------------------------------------
@@ -227,6 +234,30 @@ def scorecard(study: Study, results: Results) -> dict[str, dict[str, str]]:
     return card
 
 
+def recorded_table(scale: str, data_dir: str) -> str:
+    """The record of a scale as a table in Markdown: mean and 95 % interval over the seeds that lived, with a mark where
+    a cell is of older code. Raises ValueError where there is no record."""
+    if scale not in RECORDED:
+        raise ValueError(f"--table: there is a record of scale {' and '.join(RECORDED)}, and none of {scale}")
+    lines = read_record(RECORDS / RECORDED[scale])
+    old = older(lines, SCALES[scale].rows, data_dir)
+    marked = {(line["row"], line["mixer"]) for line in old}
+    rows = list(dict.fromkeys(line["row"] for line in lines))
+    cells = []
+    for mixer in MIXERS:
+        cells.append([mixer])
+        for row in rows:
+            mine = [line for line in lines if (line["row"], line["mixer"]) == (row, mixer)]
+            members = [
+                {"seed": int(line["seed"]), "test": float(line["test"] or "nan"), "died_at": line["died_at"] or None}
+                for line in mine
+            ]
+            found = told({"metric": mine[0]["metric"], "replicas": members}) if mine else "–"
+            cells[-1].append(found + f" {OLDER}" * ((row, mixer) in marked))
+    table = markdown(["mixer", *rows], cells)
+    return f"{table}\n\n{older_note(len(old), len(lines))}" if old else table
+
+
 # ---- the command ----------------------------------------------------------------------------------------------------
 
 
@@ -284,6 +315,8 @@ def run(study: Study) -> list[Path]:
 def main() -> None:
     args: Any = flags.FLAGS
     scale = SCALES[args.scale]
+    if args.table:
+        return print(recorded_table(args.scale, args.data_dir))
     grid = len(scale.choosing) * len(RATES)
     machine.prepare({None: len(scale.seeds), "plateau": 20, "rates": grid}[args.record])
     workdir = Path(args.workdir or f"runs/compare-{args.scale}")
@@ -302,5 +335,6 @@ if __name__ == "__main__":
     flags.DEFINE_string("data_dir", "data", "Where real data are prepared, once, and read from.")
     flags.DEFINE_bool("regroup", False, "Go on with runs that were begun on another number of cores.")
     flags.DEFINE_list("only", [], "Rows to run, by name; all unless given.")
+    flags.DEFINE_bool("table", False, "Print the table from the record in the repository, and run nothing.")
     flags.DEFINE_enum("record", None, ["rates", "plateau"], "Write a record that the quick scale rests on, instead.")
     command.run(main)

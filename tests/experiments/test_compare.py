@@ -188,6 +188,19 @@ def test_a_record_of_some_rates_keeps_the_others(tmp_path, monkeypatch):
     assert {(row["row"], row["settings"]) for row in rows[1:]} == {("recall", settings_key(TINY.rows[0], "gru"))}
 
 
+def test_the_table_of_the_record_marks_what_is_of_older_code(monkeypatch):
+    table = compare.recorded_table("full", "data")
+    assert table.splitlines()[0] == "| mixer | recall 2 | recall 4 | recall 8 | recall 16 |"
+    assert "| gru | 0.6" in table
+    assert "†" not in table
+    monkeypatch.setattr(models, "version", lambda mixer: 1 + (mixer == "gru"))
+    table = compare.recorded_table("full", "data")
+    assert [line.split("|")[1].strip() for line in table.splitlines() if " † |" in line] == ["gru"]
+    assert table.endswith("†: 24 of 120 cells are of older code, whose VERSIONs, data or settings have changed.")
+    with pytest.raises(ValueError, match="--table: there is a record of scale quick and full, and none of smoke"):
+        compare.recorded_table("smoke", "data")
+
+
 def test_an_unknown_row_is_refused_in_one_line(tmp_path):
     with pytest.raises(ValueError, match=r"recal is none of recall, digits") as error:
         Study("smoke", SCALES["smoke"], tmp_path, "data", ["recal"])

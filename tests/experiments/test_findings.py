@@ -89,6 +89,21 @@ def test_the_table_marks_what_is_of_older_code():
     assert OLDER not in findings.summary(STUDY, lines()).note
 
 
+@pytest.mark.parametrize(
+    ("group", "log"),
+    [("{}", ""), ("3", ""), ('{"how": "map", "devices": 1, "seeds": [7], "learning_rates": [0.001]}', ""),
+     ('{"how": "map", "devices": 1, "seeds": [0], "learning_rates": [0.001]}', '{"step": 1, "split": "test"}\n'),
+     ('{"how": "map", "devices": 1, "seeds": [0], "learning_rates": [0.001]}', '[1]\n')],
+)  # fmt: skip
+def test_a_damaged_log_of_a_group_is_one_line(tmp_path: Path, group: str, log: str):
+    (tmp_path / "groups" / "none").mkdir(parents=True)
+    (tmp_path / "groups" / "none" / "group.json").write_text(group)
+    (tmp_path / "groups" / "none" / "metrics.jsonl").write_text(log)
+    with pytest.raises(ValueError, match=r"groups/none.* is damaged") as caught:
+        findings.learning_curves(lines(), tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_page_tables_and_pictures_are_written(tmp_path: Path):
     """Verdicts before figures; CSV and Parquet with the same numbers; nothing that a page would have to fetch."""
     files = findings.write("some_name", STUDY, "quick", lines(), tmp_path)
