@@ -15,6 +15,7 @@ from absl import flags
 import command
 from experiments import findings, judge, report, runner, study
 from experiments.charts import Chart, Dots
+from experiments.comparison import OLDER
 from experiments.report import VERDICTS, Verdict
 from experiments.runner import Line
 from experiments.study import Study
@@ -63,13 +64,16 @@ def found(scale: str = "quick") -> list[Found]:
 
 
 def table(some: list[Found]) -> str:
-    """A row a claim of the notes: how many of the inequalities that its studies claim came out how."""
+    """A row a claim of the notes: how many of the inequalities that its studies claim came out how; a mark behind
+    studies whose record holds older code."""
     rows = []
     for row, claim in NOTES.items():
         mine = [each for each in some if each.study.row == row]
         count = Counter(one.verdict for each in mine for one in each.verdicts)
         told = ", ".join(f"{count[verdict]} {verdict}" for verdict in VERDICTS if count[verdict]) or "not run"
-        rows.append([str(row), claim, ", ".join(f"`{each.name}`" for each in mine), told])
+        rows.append(
+            [str(row), claim, ", ".join(f"`{each.name}`" + f" {OLDER}" * bool(each.older) for each in mine), told]
+        )
     return report.markdown(["row", "the notes say", "studies", "of their claims"], rows)
 
 
