@@ -20,7 +20,7 @@ from models import associative, cost, seq2seq
 from models.associative import MEMORIES, AssociativeMemory
 from models.attention import FORMS, PLACED, SHARED, Attention
 from models.bidirectional import Bidirectional
-from models.convolution import FARTHEST_TAP, TemporalConvolution
+from models.convolution import BLOCKS, CONVOLUTIONS, FARTHEST_TAP, TemporalConvolution
 from models.dense import Dense
 from models.feedforward import ACTIVATIONS
 from models.linear_attention import FEATURES, LinearAttention
@@ -38,7 +38,7 @@ from models.xlstm import MLSTM, SLSTM
 SKELETON = ["depth", "width", "max_length", "pool", "activation", "norm", "residual", "final_norm", "positions"]
 SKELETON += ["tied", "dropout"]
 # The fields of a mixer that are no options of its own: what every mixer has, and what makes it this one.
-COMMON = {"width", "inner", "max_length", "dtype", "causal", "positions", "cell", "rule", "name", "parent"}
+COMMON = {"width", "inner", "max_length", "dtype", "dropout", "causal", "positions", "cell", "rule", "name", "parent"}
 
 MIXERS: dict[str, Callable[..., nn.Module]] = {
     "dense": Dense,
@@ -177,9 +177,14 @@ def bound(model: Mapping[str, Any], name: str, inner: int) -> Callable[..., nn.M
 
 
 def fields(model: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """What `model` says of the mixer `name` alone: its options, and of attention the positions that it sees to."""
-    positions = {"positions": model["positions"] if inside(model) else "none"} if module(name) is Attention else {}
-    return {**model.get(name, {}), **positions}
+    """What `model` says of the mixer `name` alone: its options, the positions that attention sees to, and the dropout
+    that a convolution's blocks have inside."""
+    more = {}
+    if module(name) is Attention:
+        more = {"positions": model["positions"] if inside(model) else "none"}
+    elif module(name) is TemporalConvolution:
+        more = {"dropout": model["dropout"]}
+    return {**model.get(name, {}), **more}
 
 
 def inside(model: Mapping[str, Any]) -> bool:
@@ -371,11 +376,13 @@ def check_options(name: str, inner: int, model: Mapping[str, Any]) -> None:
             )
         if not 0 < own["phase"] <= 6.2832:
             raise ValueError(f"model.lru.phase={own['phase']}: must be an angle above 0, up to 2π = 6.2832")
-    if name == "tcn" and (own["kernel"] - 1) * 2 ** min(own["layers"], 32) > 2 * FARTHEST_TAP:
-        raise ValueError(
-            f"model.tcn.layers={own['layers']}: with kernel={own['kernel']} its last layer would reach more than "
-            f"{FARTHEST_TAP:,} steps back; use fewer"
-        )
+    if name == "tcn":
+        one_of("model.tcn.block", block := own.get("block", "single"), BLOCKS)  # an older record does not have it
+        if CONVOLUTIONS[block] * (own["kernel"] - 1) * 2 ** min(own["layers"], 32) > 2 * FARTHEST_TAP:
+            raise ValueError(
+                f"model.tcn.layers={own['layers']}: with kernel={own['kernel']} its last layer would reach more than "
+                f"{FARTHEST_TAP:,} steps back; use fewer"
+            )
     heads = own.get("heads", 1)
     if inner % heads:
         raise ValueError(f"model.{name}.heads={heads}: must divide the inner width {inner}; {divisors(inner, heads)}")

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from models import linear_attention, normalisers, similarity
+from models.projection import within
 from models.skeleton import placed
 
 RULES = ("sum", "delta")
@@ -115,11 +116,6 @@ def apart(
     query = jnp.take_along_axis(inputs, last[:, None], axis=1)[:, 0] - 1
     keys, values, query = (jnp.clip(x, 0, pairs - 1) for x in (keys, values, query))
     return keys, values, pair, query
-
-
-def within(bound: float) -> nn.initializers.Initializer:
-    """Uniform from −bound to bound."""
-    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
 class AssociativeMemory(nn.Module):

@@ -2,10 +2,11 @@
 
     y_t = Σ_{j < K} w_j·x_{t − j·dilation}
 
-Bai, Kolter and Koltun 2018 (arXiv 1803.01271), §3: a stack of these with dilations 1, 2, 4, … sees a past that doubles
+Bai, Kolter and Koltun 2018 (arXiv 1803.01271), §3: a stack of blocks with dilations 1, 2, 4, … sees a past that doubles
 with every layer. A convolution never reaches into another segment, and counts tokens, not padding.
 """
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -13,9 +14,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from models.projection import Projection
+from models.projection import Projection, within
 from models.scan import boundaries, resumed
+from models.skeleton import dropout, folded
 
+CONVOLUTIONS = {"bai": 2, "single": 1}  # of a block
+BLOCKS = tuple(CONVOLUTIONS)
+MOST_TAPS = 1024  # of a kernel: each is a product of its own
 FARTHEST_TAP = 2**20  # steps back, at most: as much past is carried from step to step
 
 
@@ -45,7 +50,7 @@ def causal_convolution(
     for j, weight in enumerate(kernel):
         behind = slice(reach - j * dilation, reach - j * dilation + steps)
         seen = jnp.where((whose[behind] == whose[reach:])[:, None], tokens[behind], 0)
-        y = y + (seen * weight if weight.ndim == 1 else seen @ weight)
+        y = y + (seen * weight[None] if weight.ndim == 1 else seen @ weight)
 
     count = valid.sum()
     kept, of = (jax.lax.dynamic_slice_in_dim(a, count, reach) for a in (tokens, whose))
@@ -57,7 +62,17 @@ convolve = jax.vmap(causal_convolution, in_axes=(0, None, 0, 0, 0))  # over a ba
 
 
 class TemporalConvolution(nn.Module):
-    """width → `inner` → `layers` residual layers relu(convolution) with dilations 1, 2, 4, … → width."""
+    """`layers` residual blocks with dilations 1, 2, 4, …, each from what came before to `inner` channels; → width.
+
+    A `block`, one of BLOCKS, is "bai" (the paper's, §3.4 and Fig. 1), relu(x + F(x)) with F two convolutions of one
+    dilation, each with normed weights and with a relu and dropout behind it; x goes through a product where it has not
+    `inner` channels, as the first block's has not. So a step sees 1 + 2·(K − 1)·(2^layers − 1) steps. Or it is
+    "single", x + relu(convolution), at half of that reach, behind a product from width to `inner`.
+
+    Weight norm (Salimans and Kingma 2016, arXiv 1602.07868): each output's kernel has a length and a direction, both
+    trained. The paper names no start; this one is what the authors' code comes to: its normal numbers of deviation
+    0.01 are written over by weight norm, which keeps PyTorch's uniform ones, but for those of the products of x.
+    """
 
     width: int
     inner: int
@@ -65,8 +80,10 @@ class TemporalConvolution(nn.Module):
     dtype: Any = jnp.float32
     layers: int = 4
     kernel: int = 3
+    block: str = "bai"
+    dropout: float = 0.0  # of the skeleton, and here too, as in the paper's blocks
 
-    VERSION = 1
+    VERSION = 2
     causal = True
 
     @nn.compact
@@ -79,24 +96,54 @@ class TemporalConvolution(nn.Module):
         segments: Int[Array, "B T"],
         rng: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "B T D"], Any]:
-        """The state is `{"past": [[B, (K−1)·dilation, N], …], "segment": [B]}`."""
-        reach = [(self.kernel - 1) * 2**layer for layer in range(self.layers)]
+        """The state is `{"past": [[B, (K−1)·dilation, channels], …], "segment": [B]}`, a past for each convolution."""
+        if self.block not in BLOCKS:
+            raise ValueError(f"model.tcn.block={self.block}: must be one of {', '.join(BLOCKS)}")
+        bai = self.block == "bai"
+        y = x.astype(self.dtype) if bai else Projection(self.inner, dtype=self.dtype, name="input")(x)
+        given = [y.shape[-1], *[self.inner] * (CONVOLUTIONS[self.block] * self.layers - 1)]  # channels of each input
+        reach = [(self.kernel - 1) * 2 ** (i // CONVOLUTIONS[self.block]) for i in range(len(given))]
         empty = {
-            "past": [jnp.zeros((len(x), r, self.inner), self.dtype) for r in reach],
+            "past": [jnp.zeros((len(x), r, channels), self.dtype) for r, channels in zip(reach, given, strict=True)],
             "segment": jnp.zeros(len(x), jnp.int32),
         }
-        state = resumed(state, empty)
-        y, past = Projection(self.inner, dtype=self.dtype, name="input")(x), []
-        for layer in range(self.layers):
-            kernel = self.param(
-                f"kernel_{layer}", nn.initializers.he_normal(in_axis=(0, 1)), (self.kernel, self.inner, self.inner)
+        state, past = resumed(state, empty), []
+
+        def convolved(y: Float[Array, "B T M"], layer: int, which: int) -> Float[Array, "B T N"]:
+            index = CONVOLUTIONS[self.block] * layer + which
+            kernel, bias = (self.normed if bai else self.plain)(f"{layer}_{which}" if bai else f"{layer}", y.shape[-1])
+            one = partial(causal_convolution, dilation=2**layer)
+            added, kept = jax.vmap(one, in_axes=(0, None, 0, 0, 0))(
+                y, kernel.astype(self.dtype), state["past"][index], segments, state["segment"]
             )
-            bias = self.param(f"bias_{layer}", nn.initializers.zeros, (self.inner,))
-            one = lambda y, p, s, last, kernel=kernel, layer=layer: causal_convolution(  # noqa: E731
-                y, kernel.astype(self.dtype), p, s, last, 2**layer
-            )
-            added, kept = jax.vmap(one)(y, state["past"][layer], segments, state["segment"])
-            y = y + nn.relu(added + bias.astype(self.dtype))
             past.append(kept)
+            return nn.relu(added + bias.astype(self.dtype)[None, None])
+
+        for layer in range(self.layers):
+            if not bai:
+                y = y + convolved(y, layer, 0)
+                continue
+            made = y
+            for which in range(2):
+                made = dropout(convolved(made, layer, which), self.dropout, folded(rng, 2 * layer + which))
+            if y.shape[-1] != self.inner:
+                beside = {"kernel_init": nn.initializers.normal(0.01), "bias_init": within(y.shape[-1] ** -0.5)}
+                y = Projection(self.inner, dtype=self.dtype, name=f"beside_{layer}", **beside)(y)
+            y = nn.relu(y + made)
         _, _, last = jax.vmap(boundaries)(segments, state["segment"])
         return Projection(self.width, dtype=self.dtype, name="output")(y), {"past": past, "segment": last}
+
+    def plain(self, name: str, channels: int) -> tuple[Float[Array, "K M N"], Float[Array, "N"]]:
+        """A kernel and a bias as they are trained."""
+        initial = nn.initializers.he_normal(in_axis=(0, 1))
+        kernel = self.param(f"kernel_{name}", initial, (self.kernel, channels, self.inner))
+        return kernel, self.param(f"bias_{name}", nn.initializers.zeros, (self.inner,))
+
+    def normed(self, name: str, channels: int) -> tuple[Float[Array, "K M N"], Float[Array, "N"]]:
+        """A kernel whose part for each output has the length `length` and the direction of `kernel`; and a bias."""
+        initial = within((self.kernel * channels) ** -0.5)
+        kernel = self.param(f"kernel_{name}", initial, (self.kernel, channels, self.inner))
+        squares = (kernel * kernel).sum(axis=(0, 1))
+        length = self.param(f"length_{name}", lambda _: jnp.sqrt(squares))
+        bias = self.param(f"bias_{name}", initial, (self.inner,))
+        return kernel * (length * jax.lax.rsqrt(squares + 1e-12))[None, None], bias

@@ -9,6 +9,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
 
@@ -21,3 +22,8 @@ def in_one_row(x: Shaped[Array, "*T N"], kernel: Shaped[Array, "N M"], dimension
 
 
 Projection: Any = partial(nn.Dense, dot_general=in_one_row)
+
+
+def within(bound: float) -> nn.initializers.Initializer:
+    """Uniform from −bound to bound."""
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)

@@ -1,5 +1,6 @@
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,15 +52,72 @@ def test_it_counts_tokens_and_stays_in_its_segment():
     np.testing.assert_array_equal(kept, X[np.array([8, 9])])
 
 
-def test_layers_see_as_far_as_their_dilations_add_up():
-    """1 + (K − 1)·(1 + 2 + 4) steps (Bai et al., §3): an impulse is felt that long, and not a step longer."""
-    module, steps = TemporalConvolution(width=M, inner=M, layers=3, kernel=3), 20
+@pytest.mark.parametrize(("block", "reach"), [("bai", 2 * 2 * 7), ("single", 2 * 7)])
+def test_layers_see_as_far_as_their_dilations_add_up(block: str, reach: int):
+    """1 + 2·(K − 1)·(1 + 2 + 4) steps, or half as far back: an impulse is felt that long, and not a step longer."""
+    module, steps = TemporalConvolution(width=M, inner=M, layers=3, kernel=3, block=block), 40
     places, ones = jnp.arange(steps)[None], jnp.ones((1, steps), jnp.int32)
     params = module.init(jax.random.key(0), jnp.zeros((1, steps, M)), positions=places, segments=ones)
     params = jax.tree.map(jnp.abs, params)  # so that no relu hides the way
     call = jax.jit(lambda x: module.apply(params, x, positions=places, segments=ones)[0])
     felt = (call(jnp.zeros((1, steps, M)).at[:, 2].set(1.0)) != call(jnp.zeros((1, steps, M))))[0].any(axis=-1)
-    np.testing.assert_array_equal(np.flatnonzero(felt), np.arange(2, 2 + 1 + 2 * 7))
+    np.testing.assert_array_equal(np.flatnonzero(felt), np.arange(2, 2 + 1 + reach))
+
+
+def normed(kernel: Any, length: Any) -> Any:
+    """PyTorch's weight norm over all axes but the outputs' own, which is the last one here."""
+    return length * kernel / np.sqrt((np.asarray(kernel, np.float64) ** 2).sum(axis=(0, 1)))
+
+
+@pytest.mark.parametrize("inner", [M, N])
+def test_a_block_is_the_paper_s(inner: int):
+    """relu(x + F(x)), F twice a convolution of one dilation and a relu, weights normed; x through a product where its
+    channels are others, in the first block alone."""
+    module = TemporalConvolution(width=M, inner=inner, layers=2, kernel=3)
+    places, ones = jnp.arange(STEPS)[None], jnp.ones((1, STEPS), jnp.int32)
+    params: Any = module.init(jax.random.key(0), X[None], positions=places, segments=ones)["params"]
+    params = jax.tree.map(lambda p: p + jnp.asarray(random.normal(0, 0.3, p.shape), p.dtype), params)
+    assert ("beside_0" in params) == (inner != M)
+    assert not {"beside_1", "input"} & set(params)
+    y = X
+    for layer in range(2):
+        made, beside = y, y
+        for which in range(2):
+            name = f"{layer}_{which}"
+            kernel = normed(params[f"kernel_{name}"], params[f"length_{name}"])
+            made = nn.relu(library(made, kernel, 2**layer) + params[f"bias_{name}"])
+        if f"beside_{layer}" in params:
+            beside = y @ params[f"beside_{layer}"]["kernel"] + params[f"beside_{layer}"]["bias"]
+        y = nn.relu(beside + made)
+    expected = y @ params["output"]["kernel"] + params["output"]["bias"]
+    found, _ = module.apply({"params": params}, X[None], positions=places, segments=ones)
+    np.testing.assert_allclose(found[0], expected, atol=1e-5)
+
+
+def test_a_kernel_starts_as_it_is_and_its_length_alone_scales_it():
+    """Its direction does not change with its size, and each output has a length of its own."""
+    module = TemporalConvolution(width=M, inner=N, layers=1)
+    places, ones = jnp.arange(STEPS)[None], jnp.ones((1, STEPS), jnp.int32)
+    params: Any = module.init(jax.random.key(0), X[None], positions=places, segments=ones)["params"]
+    for name in ("0_0", "0_1"):
+        kernel = params[f"kernel_{name}"]
+        np.testing.assert_allclose(normed(kernel, params[f"length_{name}"]), kernel, rtol=1e-5)
+        assert np.abs(kernel).max() <= (3 * kernel.shape[1]) ** -0.5  # PyTorch's, which is what the authors' comes to
+        assert params[f"length_{name}"].shape == (N,)
+    call = lambda params: module.apply({"params": params}, X[None], positions=places, segments=ones)[0]  # noqa: E731
+    scaled = {name: 7 * p if name.startswith("kernel") else p for name, p in params.items()}
+    np.testing.assert_allclose(call(scaled), call(params), atol=1e-5)
+
+
+def test_dropout_is_inside_the_blocks():
+    """Behind both relus, in training alone; the same for the same key."""
+    module = TemporalConvolution(width=M, inner=N, layers=1, dropout=0.5)
+    places, ones = jnp.arange(STEPS)[None], jnp.ones((1, STEPS), jnp.int32)
+    params = module.init(jax.random.key(0), X[None], positions=places, segments=ones)
+    call = lambda rng, module=module: module.apply(params, X[None], positions=places, segments=ones, rng=rng)[0]  # noqa: E731
+    np.testing.assert_array_equal(call(None), call(jax.random.key(0), module.clone(dropout=0.0)))
+    np.testing.assert_array_equal(call(jax.random.key(0)), call(jax.random.key(0)))
+    assert np.abs(call(jax.random.key(0)) - call(jax.random.key(1))).max() > 1e-3
 
 
 def test_gradients_are_finite_differences():

@@ -189,6 +189,8 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("lru", {"lru": {"phase": 0.0}}, r"model\.lru\.phase=0\.0: must be an angle above 0"),
     ("lru", {"lru": {"phase": float("nan")}}, r"model\.lru\.phase=nan: must be an angle above 0"),
     ("tcn", {"tcn": {"layers": 40}}, r"model\.tcn\.layers=40: with kernel=3 .* 1,048,576 steps back; use fewer"),
+    ("tcn", {"tcn": {"layers": 20}}, r"model\.tcn\.layers=20: with kernel=3 .* 1,048,576 steps back; use fewer"),
+    ("tcn", {"tcn": {"block": "double"}}, r"model\.tcn\.block=double: must be one of bai, single"),
     ("tcn", {"tcn": {"layers": 10**9}}, r"model\.tcn\.layers=1000000000: .*; use fewer"),
     ("linear", {"linear": {"feature": "dpfp", "nu": 500}}, r"model\.linear\.nu=500: .* \d+ places at most; use fewer"),
     ("lstm", {"tied": True}, r"model\.tied: .* not with 8 tokens in and 9 outputs"),
@@ -201,6 +203,14 @@ def test_what_can_not_be_a_model_is_refused(mixer: str, fields: dict[str, Any], 
     with pytest.raises(ValueError, match=message) as caught:
         models.build(models.resolve(model(mixer, **fields), 32), vocabulary=8, channels=0, outputs=9, per="token")
     assert "\n" not in str(caught.value)
+
+
+def test_a_convolution_may_reach_as_far_as_it_can_carry():
+    """Two convolutions of a block reach twice as far as one."""
+    for block, layers in (("bai", 19), ("single", 20)):
+        models.check(model("tcn", tcn={"layers": layers, "block": block}))
+        with pytest.raises(ValueError, match=f"layers={layers + 1}: with kernel=3 its last layer"):
+            models.check(model("tcn", tcn={"layers": layers + 1, "block": block}))
 
 
 @pytest.mark.parametrize("mixer", models.MIXERS)
