@@ -19,10 +19,10 @@ Any field can be set from here, as --config.GROUP.FIELD=VALUE; configs/__init__.
              max_length causal bridge bridge_heads memory memory_rule dtype; and what one mixer has of its own, as
              model.lstm.open:
              attention(heads bias groups window similarity normaliser placed shared form) rnn(solver) irnn(solver)
-             lstm(forget_bias open solver) gru(solver) mlstm(heads) lru(smallest largest phase) rglru(kernel)
-             s4d(size) s6(size kernel) linear(heads feature nu kernel) gla(heads feature nu kernel)
-             delta(heads feature nu kernel negative) gated_delta(heads feature nu kernel negative)
-             tcn(layers kernel block)
+             lstm(forget_bias open solver) gru(solver) slstm(start) mlstm(heads start)
+             lru(smallest largest phase) rglru(kernel scale_first) s4d(size) s6(size kernel)
+             linear(heads feature nu kernel) gla(heads feature nu kernel) delta(heads feature nu kernel negative)
+             gated_delta(heads feature nu kernel negative) tcn(layers kernel block)
   optimizer  learning_rate warmup weight_decay clip b1 b2
   training   steps batch shortest steps_per_call eval_every
   replicas   seeds learning_rates how

@@ -32,13 +32,14 @@ from models.seq2seq import BRIDGES, Seq2Seq
 from models.similarity import SIMILARITIES
 from models.skeleton import Skeleton
 from models.state_space import S4D, S6
-from models.xlstm import MLSTM, SLSTM
+from models.xlstm import MLSTM, SLSTM, STARTS
 
 # The fields of `config.model` that go to the skeleton as they are.
 SKELETON = ["depth", "width", "max_length", "pool", "activation", "norm", "residual", "final_norm", "positions"]
 SKELETON += ["tied", "dropout"]
 # The fields of a mixer that are no options of its own: what every mixer has, and what makes it this one.
-COMMON = {"width", "inner", "max_length", "dtype", "dropout", "causal", "positions", "cell", "rule", "name", "parent"}
+COMMON = {"width", "inner", "max_length", "dtype", "dropout", "causal", "positions", "place"}
+COMMON |= {"cell", "rule", "name", "parent"}
 
 MIXERS: dict[str, Callable[..., nn.Module]] = {
     "dense": Dense,
@@ -157,12 +158,12 @@ def build_memory(model: Mapping[str, Any], vocabulary: int, outputs: int, per: s
 
 def skeleton(model: Mapping[str, Any], **sizes: Any) -> Skeleton:
     """A skeleton of the mixers that `model` names."""
-    names = pattern(model["mixer"])
+    names, depth = pattern(model["mixer"]), model["depth"]
     own = {name: model[name] for name in SKELETON}
     if inside(model):
         own["positions"] = "none"
     return Skeleton(
-        mixers=tuple(bound(model, name, inner) for name, inner in zip(names, inners(model), strict=True)),
+        mixers=tuple(bound(model, block % len(names), block / max(1, depth - 1)) for block in range(depth)),
         hidden=round(model["feedforward"] * model["width"]),
         dtype=jnp.dtype(model["dtype"]),
         **own,
@@ -170,9 +171,14 @@ def skeleton(model: Mapping[str, Any], **sizes: Any) -> Skeleton:
     )
 
 
-def bound(model: Mapping[str, Any], name: str, inner: int) -> Callable[..., nn.Module]:
-    """The mixer `name` with everything that `model` says of it; the skeleton adds width and dtype."""
-    made = one_way_or_both(name, model["causal"], **fields(model, name))
+def bound(model: Mapping[str, Any], index: int, place: float) -> Callable[..., nn.Module]:
+    """A mixer of the pattern with everything that `model` says of it; the skeleton adds width and dtype.
+
+    `place` is that of its block in the stack, from 0, the first, to 1, the last.
+    """
+    name, inner = pattern(model["mixer"])[index], inners(model)[index]
+    placed = {"place": place} if module(name) is SLSTM else {}
+    made = one_way_or_both(name, model["causal"], **fields(model, name), **placed)
     return partial(made, inner=inner, max_length=model["max_length"])
 
 
@@ -277,7 +283,7 @@ def check(model: Mapping[str, Any]) -> None:
     names = pattern(model["mixer"])
     for name in names:
         one_of("model.mixer", name, MIXERS)
-        if options(name) and name not in model:
+        if options(name) and name not in (*model, "slstm"):  # in an older record the sLSTM has no options
             raise ValueError(
                 f"model.mixer={model['mixer']}: this config was made for another mixer and has no model.{name}; name "
                 f"the mixer behind the colon, --config=FILE:{model['mixer']}"
@@ -355,6 +361,8 @@ def check_options(name: str, inner: int, model: Mapping[str, Any]) -> None:
     for option, lowest in least.items():
         if own.get(option, lowest) < lowest:
             raise ValueError(f"model.{name}.{option}={own[option]}: must be {lowest} or more")
+    if "start" in own:
+        one_of(f"model.{name}.start", own["start"], STARTS[name])
     if "feature" in own:
         one_of(f"model.{name}.feature", own["feature"], FEATURES)
     if "solver" in own:

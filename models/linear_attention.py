@@ -107,6 +107,10 @@ class LinearAttention(nn.Module):
     is positive, but for features that are not); the others norm each head's output; "delta" and "gated_delta" norm
     queries and keys to length 1. The output gates of GLA and Gated DeltaNet are left out.
 
+    Unlike in their papers: GLA's gate σ(x·W + b)^(1/16) has a whole W in place of one of rank 16, and its keys are as
+    wide as its values; gated delta's gate is σ(x·W + b + 4), near 0.98 at the start in every head, in place of
+    exp(−A·softplus(x·W + b)) with A and b spread over the heads, which is Mamba-2's.
+
     `kernel` puts a short convolution before queries, keys and values. With `negative`, β reaches 2, so that a key's
     recall can change its sign (Grazzi et al. 2024, arXiv 2411.12537).
     """

@@ -12,7 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Complex, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Complex, Float, Int, PRNGKeyArray
 
 from models.convolution import convolve
 from models.projection import Projection
@@ -20,7 +20,11 @@ from models.scan import affine, boundaries, resumed
 
 
 def mingru(drive: Float[Array, "T M"]) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
-    """h = (1 − z)·h + z·c with z = σ(drive_z), c = drive_c   (Feng et al., §3.1)."""
+    """h = (1 − z)·h + z·c with z = σ(drive_z), c = drive_c   (Feng et al., §3.1).
+
+    Unlike the paper's scan in logarithms, which puts the candidate through g(c) = c + ½ or, below 0, σ(c) to keep it
+    positive, c is taken as it is; in the minLSTM too.
+    """
     z, candidate = jnp.split(drive, 2, axis=-1)
     return nn.sigmoid(-z), nn.sigmoid(z) * candidate
 
@@ -55,11 +59,20 @@ def lru(
 
 
 def rg_lru(
-    x: Float[Array, "T N"], r: Float[Array, "T N"], i: Float[Array, "T N"], decay: Float[Array, "N"]
+    x: Float[Array, "T N"],
+    r: Float[Array, "T N"],
+    i: Float[Array, "T N"],
+    decay: Float[Array, "N"],
+    unscaled: Bool[Array, "T"] | None = None,
 ) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
-    """a = exp(−8·softplus(decay)·σ(r)), b = √(1 − a²)·σ(i)·x   (De et al., eq. 1–4, c = 8)."""
+    """a = exp(−8·softplus(decay)·σ(r)), b = √(1 − a²)·σ(i)·x   (De et al., eq. 1–4, c = 8).
+
+    Where `unscaled`, b is σ(i)·x without the root.
+    """
     log_a = -8 * nn.softplus(decay)[None] * nn.sigmoid(r)
     free = jnp.maximum(-jnp.expm1(2 * log_a), 1e-12)  # of 0, which a shut gate comes to, the root has no derivative
+    if unscaled is not None:
+        free = jnp.where(unscaled[:, None], 1, free)
     return jnp.exp(log_a), jnp.sqrt(free) * nn.sigmoid(i) * x
 
 
@@ -94,7 +107,11 @@ class Minimal(nn.Module):
 
 
 class LRU(nn.Module):
-    """width → `inner` complex units, each turning and fading at a rate of its own → width."""
+    """width → `inner` complex units, each turning and fading at a rate of its own → width.
+
+    Unlike in the paper, which starts from any radius below 1 and any angle unless a task needs less, the ring that it
+    starts on is 0.5 … 0.99 and half a turn, and its input's weights start √2 times as large.
+    """
 
     width: int
     inner: int
@@ -139,13 +156,20 @@ class LRU(nn.Module):
 
 class RGLRU(nn.Module):
     """Griffin's recurrent block: width → `inner`, twice; one through a short convolution and the RG-LRU, the other
-    through a gelu; their product → width."""
+    through a gelu; their product → width.
+
+    With `scale_first` the root √(1 − a²) scales a segment's first token like every other, as in the paper's equation;
+    without, the first token is taken whole, as in Google's and Hugging Face's code. a⁸ starts evenly between 0.9 and
+    0.999, as in the paper; unlike in Google's code, where a itself starts there, evenly in a². And unlike there, the
+    gates see all features and not a block of them, and the convolution has no bias.
+    """
 
     width: int
     inner: int
     max_length: int = 0
     dtype: Any = jnp.float32
     kernel: int = 4
+    scale_first: bool = True
 
     VERSION = 1
     causal = True
@@ -174,7 +198,9 @@ class RGLRU(nn.Module):
             a = jax.random.uniform(key, shape, minval=0.9, maxval=0.999)
             return jnp.log(jnp.expm1(-jnp.log(a) / 8))
 
-        a, b = jax.vmap(rg_lru, (0, 0, 0, None))(u.astype(jnp.float32), r, i, self.param("decay", slow, (n,)))
+        first = None if self.scale_first else jax.vmap(boundaries)(segments, state["segment"])[0]
+        decay = self.param("decay", slow, (n,))
+        a, b = jax.vmap(rg_lru, (0, 0, 0, None, 0))(u.astype(jnp.float32), r, i, decay, first)
         h, after = scanned(a, b, {name: state[name] for name in ("h", "segment")}, segments)
         y = Projection(self.width, dtype=self.dtype, name="output")(h.astype(self.dtype) * gate)
         return y, after | {"past": past}

@@ -53,7 +53,10 @@ def rnn_step(
 def irnn_step(
     weights: dict[str, Array], carry: dict[str, Float[Array, "N"]], drive: Float[Array, "N"], times: Callable = product
 ):
-    """h' = relu(drive + h·U), with U = 1 to begin with   (Le, Jaitly and Hinton 2015)."""
+    """h' = relu(drive + h·U), with U = 1 to begin with   (Le, Jaitly and Hinton 2015).
+
+    Unlike there, where the other weights start at a standard deviation of 0.001, they start as every mixer's do.
+    """
     h = nn.relu(drive + times(carry["h"], weights["recurrent"]))
     return {"h": h}, h
 

@@ -70,7 +70,11 @@ def log_uniform(low: float, high: float) -> Any:
 
 
 class S4D(nn.Module):
-    """width → `inner` features, each through `size` complex states, a gelu, → width gated by itself (GLU)."""
+    """width → `inner` features, each through `size` complex states, a gelu, → width gated by itself (GLU).
+
+    It starts as S4D-Lin does (A = −½ + iπn, Δ evenly in log between 0.001 and 0.1). Unlike in the authors' code, the
+    gelu is the approximation by tanh.
+    """
 
     width: int
     inner: int
@@ -111,7 +115,11 @@ class S4D(nn.Module):
 
 class S6(nn.Module):
     """Mamba's block: width → `inner` features, twice; one through a short convolution, a silu and the selective state
-    space with `size` states a feature, the other through a silu; their product → width."""
+    space with `size` states a feature, the other through a silu; their product → width.
+
+    A, D and Δ's bias start as in the authors' code (−1, −2, …; 1; Δ evenly in log between 0.001 and 0.1). Unlike there,
+    Δ's weights start normal and √3 times as large, and the convolution's bias at 0.
+    """
 
     width: int
     inner: int

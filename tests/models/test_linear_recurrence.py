@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 import jax
@@ -70,6 +71,35 @@ def test_rg_lru_is_its_definition():
         h = a * h + np.sqrt(1 - a**2) * sigmoid(i[t]) * x[t]
         expected.append(h)
     np.testing.assert_allclose(scanned(*rg_lru(*map(jnp.asarray, (x, r, i, decay)))), expected, atol=1e-5)
+
+
+def test_the_rg_lru_s_first_token_scaled_or_whole():
+    """The module as a stack of plain loops, in rows with two segments: with the root at each segment's start, and
+    without, which is all that the option changes."""
+    x = random.normal(size=(1, STEPS, 3)).astype(np.float32)
+    places, segments = jnp.arange(STEPS)[None], jnp.array([[1] * 5 + [2] * 4])
+
+    def run(scale_first: bool) -> tuple[Any, Any]:
+        module = RGLRU(width=3, inner=N, kernel=1, scale_first=scale_first)
+        given = {"positions": places, "segments": segments}
+        (y, _), params = jax.jit(partial(module.init_with_output, **given))(jax.random.key(1), x)
+        return y[0], jax.tree.map(np.asarray, params["params"])
+
+    for scale_first in (True, False):
+        found, own = run(scale_first)
+        gate, u = (x[0] @ own[name]["kernel"] + own[name]["bias"] for name in ("gate", "input"))
+        u = u * own["kernel"][0]
+        r, i = np.split(sigmoid(u @ own["gates"]["kernel"] + own["gates"]["bias"]), 2, axis=1)
+        h, expected = np.zeros(N), []
+        for t in range(STEPS):
+            start = t in (0, 5)
+            a = sigmoid(-own["decay"]) ** (8 * r[t])
+            root = np.sqrt(1 - a**2) if scale_first or not start else 1
+            h = (0 if start else a * h) + root * i[t] * u[t]
+            expected.append(h)
+        joined = np.array(expected) * np.asarray(jax.nn.gelu(gate))
+        np.testing.assert_allclose(found, joined @ own["output"]["kernel"] + own["output"]["bias"], atol=1e-5)
+    assert RGLRU(width=3, inner=N).scale_first  # the paper's
 
 
 numbers = st.lists(st.floats(-20, 20, width=32), min_size=STEPS * N, max_size=STEPS * N)

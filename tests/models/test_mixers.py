@@ -31,6 +31,7 @@ FIELDS: dict[str, list[dict[str, Any]]] = {
     "delta": [{"heads": 2, "inner": WIDTH, "negative": True}],
     "gated_delta": [{"heads": 2, "inner": WIDTH}],
     "mlstm": [{"heads": 2}],
+    "rglru": [{}, {"scale_first": False}],
     "tcn": [{"layers": 2}, {"layers": 2, "block": "single"}],
 }
 # How far bfloat16 may be from float32, root mean square over root mean square. A norm of each head's output divides by

@@ -3,6 +3,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import models
@@ -98,6 +99,26 @@ def test_build_makes_what_the_fields_say():
     assert (added.positions, other.positions) == ("learned", "none")
 
 
+def test_the_slstm_starts_by_the_place_of_its_block():
+    """As its authors' does: the exponent goes from 0.3 in the first block to 1.6 in the last, reading both ways too."""
+    for causal in (True, False):
+        made = models.resolve(model("slstm", depth=3, causal=causal), 16)
+        network = models.build(made, vocabulary=5, channels=0, outputs=5, per="token")
+        params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
+        for block, exponent in enumerate((0.3, 0.95, 1.6)):
+            mixer = params[f"mixer_{block}"]
+            for one in [mixer] if causal else [mixer["forward"], mixer["backward"]]:
+                forget = np.split(one["input"]["bias"], 4)[1]
+                expected = 5 - 12 * np.linspace(0, 1, len(forget)) ** exponent
+                np.testing.assert_allclose(forget, expected, atol=1e-4)
+
+
+def test_an_older_record_of_an_slstm_has_no_options():
+    made = models.resolve(model("slstm"), 16)
+    older = {name: value for name, value in made.items() if name != "slstm"}
+    models.build(older, vocabulary=5, channels=0, outputs=5, per="token")
+
+
 def test_a_pattern_is_a_stack_block_by_block_and_over_again():
     """As Griffin's two recurrences and one attention; each mixer with its own options and its own inner width."""
     fields: dict[str, Any] = {"depth": 5, "width": 32, "attention": {"heads": 2}, "rglru": {"kernel": 3}}
@@ -175,6 +196,8 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("s6", {"s6": {"size": 0}}, r"model\.s6\.size=0: must be 1 or more"),
     ("tcn", {"tcn": {"kernel": 0}}, r"model\.tcn\.kernel=0: must be 1 or more"),
     ("delta", {"delta": {"kernel": -1}}, r"model\.delta\.kernel=-1: must be 0 or more"),
+    ("slstm", {"slstm": {"start": "powerlw"}}, r"slstm\.start=powerlw: must be one of powerlaw, linspace, plain; did"),
+    ("mlstm", {"mlstm": {"start": "powerlaw"}}, r"model\.mlstm\.start=powerlaw: must be one of linspace, plain"),
     ("linear", {"linear": {"feature": "relu"}}, r"model\.linear\.feature=relu: must be one of identity, elu, dpfp"),
     ("lstm", {"mixer": "attention"}, r"model\.mixer=attention: .* made for another mixer .* --config=FILE:attention"),
     ("lstm,gru,rnn", {}, r"model\.mixer=lstm,gru,rnn: 3 mixers take turns in 2 blocks, .* give model\.depth=3 or more"),

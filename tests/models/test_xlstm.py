@@ -7,7 +7,7 @@ import pytest
 from jax.test_util import check_grads
 
 from models.scan import in_chunks, sequential
-from models.xlstm import NEVER, mlstm, slstm_step
+from models.xlstm import MLSTM, NEVER, SLSTM, mlstm, slstm_step
 
 N, K, V, STEPS = 4, 3, 5, 11
 random = np.random.default_rng(0)
@@ -98,3 +98,55 @@ def test_gradients_are_finite_differences():
             return sequential(lambda c, x: slstm_step(weights, c, x), zero, drive, START, VALID)[1]
 
         check_grads(jax.jit(hidden), (weights, drive), order=1, modes=["rev"])
+
+
+def initial(module: Any, steps: int = 1) -> Any:
+    x, places = jnp.zeros((1, steps, module.width)), jnp.zeros((1, steps), jnp.int32)
+    return jax.jit(lambda key: module.init(key, x, positions=places, segments=places + 1))(jax.random.key(0))["params"]
+
+
+def test_the_slstm_starts_as_its_authors_does():
+    """The figures of their package (xlstm 2.0.6, one head of 64): forget biases in the first of several blocks, in the
+    last, and as "small_init"; zeros else."""
+    figures = {
+        (0.0, "powerlaw"): {0: 5, 1: 1.5376, 31: -4.7004, 63: -7},
+        (1.0, "powerlaw"): {0: 5, 1: 4.9842, 31: 1.1415, 63: -7},
+        (0.5, "linspace"): {0: 3, 21: 4, 42: 5, 63: 6},
+    }
+    for (place, start), units in figures.items():
+        params = initial(SLSTM(width=5, inner=64, place=place, start=start))
+        i, f, g, o = np.split(params["input"]["bias"], 4)
+        np.testing.assert_allclose([f[unit] for unit in units], list(units.values()), atol=1e-4)
+        assert not np.concatenate([i, g, o, params["recurrent"].ravel()]).any()
+    assert (SLSTM(width=5, inner=64).start, SLSTM(width=5, inner=64).place) == ("powerlaw", 0)
+    plain = initial(SLSTM(width=5, inner=6, start="plain"))
+    assert not plain["input"]["bias"].any()
+    for block in np.split(plain["recurrent"], 4, axis=1):
+        np.testing.assert_allclose(block @ block.T, np.eye(6), atol=1e-5)
+
+
+def test_the_mlstm_starts_as_its_authors_does():
+    """Forget biases 3 to 6 over the heads, input biases normal at 0.1, weights of the gates 0."""
+    params = initial(MLSTM(width=5, inner=400, heads=100))["gates"]
+    np.testing.assert_allclose(params["bias"][100:], np.linspace(3, 6, 100), atol=1e-5)
+    assert params["bias"][:100].std() == pytest.approx(0.1, rel=0.3)
+    assert not params["kernel"].any()
+    assert MLSTM(width=5, inner=4).start == "linspace"
+    plain = initial(MLSTM(width=5, inner=8, heads=2, start="plain"))["gates"]
+    np.testing.assert_array_equal(plain["bias"], [0, 0, 3, 3])
+    assert plain["kernel"].any()
+
+
+@pytest.mark.parametrize(("start", "least", "most"), [("powerlaw", 1e-3, 1), ("linspace", 1e-3, 1), ("plain", 0, 1e-9)])
+def test_what_reaches_64_steps_back_at_the_start(start: str, least: float, most: float):
+    """The gradient of the last output there, as a share of that at the last step."""
+    module = SLSTM(width=16, inner=32, start=start)
+    x = jnp.asarray(random.normal(size=(1, 65, 16)), jnp.float32)
+    places = jnp.arange(65)[None]
+
+    def last(x: Any) -> Any:
+        return module.apply({"params": params}, x, positions=places, segments=places * 0 + 1)[0][0, -1]
+
+    params = initial(module)
+    sizes = np.sqrt((np.asarray(jax.jit(jax.jacrev(last))(x)) ** 2).sum(axis=(0, 1, 3)))
+    assert least < sizes[0] / sizes[-1] < most
