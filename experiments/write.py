@@ -6,8 +6,8 @@
   python -m experiments.write --workdir=runs/irish --tunes=50
 
 With --tunes=N it writes N tunes, each from "X:1" to its first blank line; says how many of them parse as ABC (fields
-X, T, M, L and K, notes, and music21 reads it), how many of their bars last as long as the metre says, and the same of
-as many tunes of the test set; and leaves all in WORKDIR/tunes.abc and the first that parses in WORKDIR/tune.mid.
+X, T, M and K, notes, and music21 reads it), how many of their bars last as long as the metre says, and the same of as
+many tunes of the test set; and leaves all in WORKDIR/tunes.abc and the first that parses in WORKDIR/tune.mid.
 """
 
 import sys
@@ -94,7 +94,7 @@ class Counted(NamedTuple):
 
 
 def counted(some: Sequence[str]) -> Counted:
-    """Tunes, read as ABC by music21 (experiments.tunes)."""
+    """Tunes, read as ABC (experiments.tunes)."""
     good, bars, full = [], 0, 0
     for tune in some:
         try:
