@@ -175,14 +175,15 @@ class CopyString:
     """`$ x | x .`: a string of letters, and the same once more, told token by token.
 
     A row of `length` tokens holds a string of n = (length − 2) // 2 letters, at most `longest` in training, up to the
-    last letter of the second x: the targets are that x and the full stop behind it. The loss counts these, and the
-    score is the share of strings that are right in all of them, each token being told what came before it (which is
-    how the paper scores). `times` asks for test sets of strings of so many times `longest` letters.
+    last letter of the second x: the targets are that x and the full stop behind it. The loss counts these; the score
+    is the share of strings that are right in all letters, each token being told what came before it, and does not look
+    at the full stop (both as in the authors' code, sjelassi/transformers_ssm_copy). `times` asks for test sets of
+    strings of so many times `longest` letters.
 
     The paper packs strings into rows of 220 tokens, so that each sees those before it; here a row holds one.
     """
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2  # 1 scored the full stop too
 
     longest: int = flax.struct.field(default=20, pytree_node=False)
     times: tuple[float | int, ...] = flax.struct.field(default=(), pytree_node=False)
@@ -240,4 +241,5 @@ class CopyString:
         return cross_entropy(outputs, batch)
 
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return whole(outputs, batch)
+        letters = batch.weights * (batch.targets != END)
+        return whole(outputs, batch._replace(weights=letters))

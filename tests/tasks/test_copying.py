@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tasks.batch import Batch
-from tasks.copying import CopyMemory, CopyString, SelectiveCopy
+from tasks.copying import END, CopyMemory, CopyString, SelectiveCopy
 
 
 @partial(jax.jit, static_argnames="batch")
@@ -125,6 +125,21 @@ def test_a_string_with_one_wrong_letter_is_wrong():
     answers[1, 8] = answers[1, 8] % 26 + 1
     answers[2, 0] = 5  # which does not count
     assert grade(task, jnp.asarray(answers), batch)[0] == 0.75
+
+
+@pytest.mark.parametrize("length", [8, 11, 12])
+def test_the_full_stop_is_learned_and_not_scored(length: int):
+    """In the loss and not in the score, as the authors have it; also of a shorter string, with padding behind it."""
+    task = CopyString(5)
+    batch = sample(task, 3, length, 4)
+    stop = np.asarray(batch.targets) == END
+    np.testing.assert_array_equal(stop.sum(axis=1), 1)
+    wrong = jnp.where(stop[:2].any(axis=0) & (jnp.arange(4) < 2)[:, None], 1, batch.targets)
+    score, loss, _ = grade(task, wrong, batch)
+    assert score == 1
+    assert loss > grade(task, batch.targets, batch)[1] + 1
+    blank = 99.0 * jax.nn.one_hot(batch.targets, task.outputs)
+    assert task.score(jnp.where(stop[..., None], jnp.nan, blank), batch) == 1
 
 
 def test_letters_are_uniform():
