@@ -50,7 +50,10 @@ def with_room(run: train.Run, tokens: int) -> train.Run:
 def written(
     run: train.Run, params: Any, prompt: Sequence[int], count: int, tokens: int, temperature: float, seed: int
 ) -> np.ndarray:
-    """`count` times `tokens` tokens that follow on the `prompt`, `[count, tokens]`."""
+    """`count` times `tokens` tokens that follow on the `prompt`, `[count, tokens]`. Raises ValueError for an empty one,
+    since a model says what comes next only where something was."""
+    if not len(prompt):
+        raise ValueError("--prompt: nothing is left of it; give what the text begins with, a letter or a word at least")
     network = with_room(run, len(prompt) + tokens).model
     before = jnp.asarray([prompt[:-1]], jnp.int32)
     state = network.apply({"params": params}, before)[1] if len(prompt) > 1 else None

@@ -69,6 +69,13 @@ def test_a_model_that_ends_somewhere():
         write.with_room(run, 9)
 
 
+def test_a_text_begins_with_something():
+    run, params = made("gru")
+    with pytest.raises(ValueError, match="^--prompt: nothing is left of it; give what the text begins with, a letter"):
+        write.written(run, params, run.task.encode(""), count=1, tokens=3, temperature=0.0, seed=0)
+    assert write.written(run, params, [1], count=1, tokens=3, temperature=0.0, seed=0).shape == (1, 3)
+
+
 def test_tokens_as_text():
     assert write.spelt(Characters(TEXT, "abcdef", 8).names, [0, 5, 2]) == "afc"
     assert write.spelt(Words(TEXT, ("?", "the", "cat"), 8).names, [1, 2, 0]) == "the cat ?"
