@@ -199,10 +199,12 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Called where this file is the program; a test has flags of its own."""
     flags.DEFINE_string("study", None, "Which study; --list names them.", flag_values=values)
     flags.DEFINE_string("scale", "quick", "smoke, quick or full: how many seeds, rates and steps.", flag_values=values)
-    flags.DEFINE_string(
+    command.define_directory(
         "workdir", "runs/studies", "Where results are kept, of all studies together.", flag_values=values
     )
-    flags.DEFINE_string("data_dir", "data", "Where real data are prepared, once, and read from.", flag_values=values)
+    command.define_directory(
+        "data_dir", "data", "Where real data are prepared, once, and read from.", flag_values=values
+    )
     flags.DEFINE_list("filter", [], "Only settings with these labels: AXIS=LABEL,LABEL,AXIS=LABEL.", flag_values=values)
     flags.DEFINE_enum(
         "executor",
