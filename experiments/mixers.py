@@ -100,7 +100,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", "runs/mixers", "Where the runs go.")
+    command.define_directory("workdir", "runs/mixers", "Where the runs go.")
     flags.DEFINE_list("mixers", [], "Mixers to train, or patterns joined by +; all unless given.")
     flags.DEFINE_list("only", [], "Rows to train: recall, copy memory; both unless given.")
     flags.DEFINE_bool("table", False, "Print the table from the record, and train nothing.")

@@ -118,5 +118,5 @@ if __name__ == "__main__":
     flags.DEFINE_bool("run", False, "Run the studies, where they are not run yet, and not only read their records.")
     flags.DEFINE_bool("record", False, "With --run, write the records in the repository anew.")
     flags.DEFINE_string("scale", "quick", "smoke, quick or full.")
-    flags.DEFINE_string("workdir", "runs/studies", "Where results are kept, of all studies together.")
+    command.define_directory("workdir", "runs/studies", "Where results are kept, of all studies together.")
     command.run(main)
