@@ -70,6 +70,24 @@ def unless_late(unraisable: Any) -> None:
         sys.__unraisablehook__(unraisable)
 
 
+class Directory(flags.ArgumentParser):
+    """Of a flag that names a directory: not "", which would be the one where the program runs; and a "~" in front is
+    the home directory, which shells see to only where it begins a word."""
+
+    syntactic_help = "a directory"
+
+    def parse(self, argument: str) -> str:
+        if not argument.strip():
+            raise ValueError("names no directory")
+        return os.path.expanduser(argument)
+
+
+def define_directory(
+    name: str, default: str | None, text: str, *, flag_values: flags.FlagValues = flags.FLAGS, required: bool = False
+) -> None:
+    flags.DEFINE(Directory(), name, default, text, flag_values=flag_values, required=required)
+
+
 def parse(argv: Sequence[str]) -> list[str]:
     """absl's parsing, whose errors come as ValueErrors of one line, and where a word that is no flag is one too."""
     for word, after in itertools.pairwise([*argv[1:], ""]):

@@ -174,6 +174,6 @@ def main() -> None:
 if __name__ == "__main__":
     flags.DEFINE_integer("trials", TRIALS, "Simulated trials of each kind.", lower_bound=1)
     flags.DEFINE_integer("real", PAIRS, "Real pairs; 0 trains nothing.", lower_bound=0)
-    flags.DEFINE_string("workdir", "runs/aa", "Where the real pairs are trained.")
+    command.define_directory("workdir", "runs/aa", "Where the real pairs are trained.")
     flags.DEFINE_bool("table", False, "Print the table from the record, and run nothing.")
     command.run(main)

@@ -447,6 +447,6 @@ if __name__ == "__main__":
     flags.DEFINE_bool("table", False, "Print the tables from the record, and run nothing.")
     flags.DEFINE_bool("write", False, "Write docs/benchmark.md and its picture from the records, and run nothing.")
     flags.DEFINE_list("only", [], f"Some of {', '.join(SECTIONS)}.")
-    flags.DEFINE_string("workdir", "runs/benchmark", "Where rows are kept as they come.")
+    command.define_directory("workdir", "runs/benchmark", "Where rows are kept as they come.")
     flags.DEFINE_string("record", "", "Where the whole is written; in experiments/records unless told.")
     command.run(main)

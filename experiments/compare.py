@@ -331,8 +331,8 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_enum("scale", "quick", list(SCALES), "How much: a minute, ten minutes, or hours.")
-    flags.DEFINE_string("workdir", None, "Where runs and report go; runs/compare-SCALE unless given.")
-    flags.DEFINE_string("data_dir", "data", "Where real data are prepared, once, and read from.")
+    command.define_directory("workdir", None, "Where runs and report go; runs/compare-SCALE unless given.")
+    command.define_directory("data_dir", "data", "Where real data are prepared, once, and read from.")
     flags.DEFINE_bool("regroup", False, "Go on with runs that were begun on another number of cores.")
     flags.DEFINE_list("only", [], "Rows to run, by name; all unless given.")
     flags.DEFINE_bool("table", False, "Print the table from the record in the repository, and run nothing.")

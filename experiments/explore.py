@@ -237,9 +237,10 @@ def main() -> None:
     if args.workdir is None:
         paths = trained(directory, args.data_dir, args.input)
     else:
-        paths = [Path(path) for path in args.workdir if path]
-        if not paths or len(paths) < len(args.workdir):
-            raise ValueError("--workdir= names no directory")
+        try:
+            paths = [Path(command.Directory().parse(path)) for path in args.workdir or [""]]
+        except ValueError as error:
+            raise ValueError(f"--workdir= {error}") from None
     written = explore(
         paths, args.input, Path(args.out or directory / "explore.html"), args.data_dir, args.replica, args.figures
     )
@@ -252,5 +253,5 @@ if __name__ == "__main__":
     flags.DEFINE_string("out", None, "The page; runs/explore/explore.html unless given.")
     flags.DEFINE_integer("replica", 0, "Which replica of each workdir.")
     flags.DEFINE_bool("figures", False, "Write the maps as SVG and PDF too, and all arrays as .npz.")
-    flags.DEFINE_string("data_dir", "data", "Where real data are prepared, once, and read from.")
+    command.define_directory("data_dir", "data", "Where real data are prepared, once, and read from.")
     command.run(main)

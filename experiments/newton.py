@@ -247,7 +247,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", "runs/newton", "Where the models are trained.")
+    command.define_directory("workdir", "runs/newton", "Where the models are trained.")
     flags.DEFINE_list("cells", ["lstm", "gru"], "Which cells to run.")
     flags.DEFINE_bool("table", False, "Print the table from the record, and run nothing.")
     command.run(main)

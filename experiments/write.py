@@ -158,7 +158,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", None, "A run's directory, or what train.py exported.", required=True)
+    command.define_directory("workdir", None, "A run's directory, or what train.py exported.", required=True)
     flags.DEFINE_string("prompt", "The ", "What the text begins with.")
     flags.DEFINE_integer("tokens", 400, "How many tokens to write.", lower_bound=1)
     flags.DEFINE_float(
@@ -168,5 +168,5 @@ if __name__ == "__main__":
     flags.DEFINE_integer("tunes", 0, "How many tunes to write and to check.", lower_bound=0)
     flags.DEFINE_integer("seed", 0, "Another one gives other texts.")
     flags.DEFINE_integer("replica", 0, "Which of a run's replicas.")
-    flags.DEFINE_string("data_dir", "data", "Where real data are prepared, once, and read from.")
+    command.define_directory("data_dir", "data", "Where real data are prepared, once, and read from.")
     command.run(main)

@@ -1,8 +1,12 @@
 import errno
 import os
+import re
 import signal
+from pathlib import Path
+from typing import Any
 
 import pytest
+from absl import flags
 from absl.testing import flagsaver
 
 import command
@@ -35,6 +39,33 @@ def test_too_little_memory_is_one_line_too(capsys):
     with pytest.raises(SystemExit):
         command.told(fails)
     assert capsys.readouterr().err.startswith("error: out of memory: RESOURCE_EXHAUSTED: Out of memory allocating")
+
+
+@pytest.mark.parametrize("given", ["", " "])
+def test_an_empty_name_is_no_directory(given: str):
+    values = flags.FlagValues()
+    command.define_directory("workdir", "runs/x", "Where.", flag_values=values)
+    with pytest.raises(flags.IllegalFlagValueError, match=f"^flag --workdir={given}: names no directory$"):
+        values(["program", f"--workdir={given}"])
+
+
+def test_a_tilde_is_the_home_directory(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    values: Any = flags.FlagValues()
+    for name, default in (("workdir", None), ("data_dir", "~/data"), ("more", "data")):
+        command.define_directory(name, default, "Where.", flag_values=values)
+    values(["program", "--workdir=~/runs/~x"])
+    assert (values.workdir, values.data_dir, values.more) == ("/home/someone/runs/~x", "/home/someone/data", "data")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(command.__file__).parent / "experiments").glob("*.py")), ids=lambda p: p.stem
+)
+def test_every_command_asks_for_its_directories_in_the_same_way(path: Path):
+    """But for explore, whose --workdir is a list."""
+    text = path.read_text()
+    others = re.findall(r'flags\.DEFINE_(\w+)\(\s*"(?:workdir|data_dir)"', text)
+    assert others == (["list"] if path.stem == "explore" else [])
 
 
 def broken():
