@@ -1,4 +1,4 @@
-"""Is a peptide antimicrobial? By its amino acids, up to 64 of them, read both ways."""
+"""Is a peptide antimicrobial? By its amino acids, up to 64 of them, read both ways. Near copies are in one split."""
 
 from typing import Any
 

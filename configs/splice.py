@@ -1,4 +1,4 @@
-"""Where does an exon end or begin? 60 nucleotides, read both ways: three classes."""
+"""Where does an exon end or begin? 60 nucleotides, read both ways: three classes. Near copies are in one split."""
 
 from typing import Any
 

