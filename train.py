@@ -201,11 +201,23 @@ def build_task(config: Mapping[str, Any], data_dir: str | Path = "data") -> Any:
     fields = dict(config)
     name, dataset = fields.pop("name"), fields.pop("dataset", "")
     models.one_of("task.name", name, tasks.TASKS)
+    if dataset:
+        check_datasets()
     data = datasets.load(dataset, data_dir) if dataset else {}
     try:
         return tasks.TASKS[name](**data, **fields)
     except TypeError as error:  # a field that this task does not have
         raise ValueError(f"task: {error}") from None
+
+
+def check_datasets() -> None:
+    """Raise ValueError where another package of that name, such as Hugging Face's, was imported in place of ours."""
+    folder, found = Path(__file__).resolve().parent, list(getattr(datasets, "__path__", [str(datasets.__file__)]))
+    if folder / "datasets" not in [Path(place).resolve() for place in found]:
+        raise ValueError(
+            f"datasets is another package of that name, {', '.join(found)}: put {folder} first on sys.path before it "
+            f"is imported, or run in that folder"
+        )
 
 
 def decayed(params: Any) -> Any:
