@@ -8,6 +8,7 @@ options, `config.model.NAME.OPTION`. The shared tests then cover it, and `python
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from typing import Any
@@ -20,7 +21,7 @@ from models import associative, cost, seq2seq
 from models.associative import MEMORIES, AssociativeMemory
 from models.attention import FORMS, PLACED, SHARED, Attention
 from models.bidirectional import Bidirectional
-from models.convolution import BLOCKS, CONVOLUTIONS, FARTHEST_TAP, TemporalConvolution
+from models.convolution import BLOCKS, CONVOLUTIONS, FARTHEST_TAP, MOST_TAPS, TemporalConvolution
 from models.dense import Dense
 from models.feedforward import ACTIVATIONS
 from models.linear_attention import FEATURES, LinearAttention
@@ -40,6 +41,17 @@ SKELETON += ["tied", "dropout"]
 # The fields of a mixer that are no options of its own: what every mixer has, and what makes it this one.
 COMMON = {"width", "inner", "max_length", "dtype", "dropout", "causal", "positions", "place"}
 COMMON |= {"cell", "rule", "name", "parent"}
+
+# What no field may pass, so that nothing is traced that could not be held; `parameters` counts what all of them make.
+LARGEST = {"depth": 1024, "width": 2**16, "inner": 2**18, "max_length": 2**24}
+LARGEST_OPTIONS = {"heads": 2**16, "groups": 2**16, "nu": 2**10, "size": 2**12, "layers": 64, "kernel": MOST_TAPS}
+LARGEST_OPTIONS |= {"window": 2**24}
+NUMBERS = 2**31  # in one array: its places are counted in 32 bits
+# What a memory has no use for, at the values that say nothing; `inner`, `max_length` and `positions` are left alone,
+# since the first two are filled in and the last may be the config file's.
+UNUSED_BY_MEMORY: dict[str, Any] = {"depth": 2, "feedforward": 2.0, "activation": "gelu", "norm": "pre"}
+UNUSED_BY_MEMORY |= {"residual": True, "final_norm": True, "tied": False, "dropout": 0.0, "pool": "last"}
+UNUSED_BY_MEMORY |= {"causal": True, "bridge": "", "bridge_heads": 1}
 
 MIXERS: dict[str, Callable[..., nn.Module]] = {
     "dense": Dense,
@@ -128,6 +140,8 @@ def build(
     check(model)
     if model.get("memory"):  # an older record does not have it
         return build_memory(model, vocabulary, outputs, per)
+    if model["pool"] != "last" and (per == "token" or model.get("bridge")):
+        raise idle("pool", model["pool"], "last", "where a whole sequence has one label; this task has one a token")
     if model["tied"] and not vocabulary == outputs:
         raise ValueError(
             f"model.tied: the head can share the embedding only where inputs and outputs are the same tokens, "
@@ -293,6 +307,7 @@ def check(model: Mapping[str, Any]) -> None:
             f"model.mixer={model['mixer']}: {len(names)} mixers take turns in {model['depth']} blocks, so that some "
             f"never would; give model.depth={len(names)} or more"
         )
+    check_sizes(model, names)
     one_of("model.positions", model["positions"], POSITIONS)
     one_of("model.activation", model["activation"], ACTIVATIONS)
     one_of("model.norm", model["norm"], ("pre", "post", "none"))
@@ -326,6 +341,73 @@ def check(model: Mapping[str, Any]) -> None:
         )
     for name, inner in zip(names, inners(model), strict=True):
         check_options(name, inner or (model["width"] if name == "attention" else 0), model)
+    check_idle(model, names)
+
+
+def check_sizes(model: Mapping[str, Any], names: list[str]) -> None:
+    """Refuse what is too large to be traced, or held in one array."""
+    for name, most in LARGEST.items():
+        for value in inners(model) if name == "inner" else [model[name]]:
+            if value > most:
+                raise ValueError(f"model.{name}={value}: must be {most:,} or less")
+    if LARGEST["inner"] < model["feedforward"] * model["width"] < float("inf"):
+        raise ValueError(
+            f"model.feedforward={model['feedforward']}: times model.width={model['width']}, the feed-forward layers' "
+            f"hidden width must be {LARGEST['inner']:,} or less"
+        )
+    for name in dict.fromkeys(names):
+        for option, most in LARGEST_OPTIONS.items():
+            if (value := model.get(name, {}).get(option, 0)) > most:
+                raise ValueError(f"model.{name}.{option}={value}: must be {most:,} or less; use fewer")
+    if "dense" in names and model["max_length"] ** 2 >= NUMBERS:
+        raise ValueError(f"model.max_length={model['max_length']}: dense's parameters grow with its square; use less")
+
+
+def check_idle(model: Mapping[str, Any], names: list[str]) -> None:
+    """Refuse fields that are not at their defaults and do nothing in this model: they would only change its key."""
+    if not model.get("memory") and model.get("memory_rule", "sum") != "sum":
+        raise idle("memory_rule", model["memory_rule"], "sum", "with a model.memory")
+    heads = model.get("bridge_heads", 1)  # where config files set it, it may also stand beside no bridge
+    if model.get("bridge", "") == "" and (heads < 1 or model["width"] % heads):
+        raise idle("bridge_heads", heads, 1, "with a model.bridge that attends, as scaled")
+    if model["activation"] != "gelu" and not model["feedforward"]:
+        raise idle("activation", model["activation"], "gelu", "with feed-forward layers, model.feedforward above 0")
+    if model.get("memory"):
+        for name, usual in UNUSED_BY_MEMORY.items():
+            if model.get(name, usual) != usual:
+                raise idle(name, model[name], usual, "without a model.memory")
+    for name in (name for name in MIXERS if name in model):
+        usual, own = options(name), model[name]
+        if model.get("memory") or name not in names:
+            for option, value in own.items():
+                if value != usual.get(option, value):
+                    acts = "without a model.memory" if model.get("memory") else f"with {name} in model.mixer"
+                    raise idle(f"{name}.{option}", value, usual[option], acts)
+        elif own.get("nu", 1) != 1 and own.get("feature") != "dpfp":
+            raise idle(f"{name}.nu", own["nu"], 1, f"with model.{name}.feature=dpfp")
+        elif "f" in own.get("open", "") and own.get("forget_bias", 1.0) != usual["forget_bias"]:
+            raise idle(
+                f"{name}.forget_bias", own["forget_bias"], usual["forget_bias"], f"without f in model.{name}.open"
+            )
+
+
+def idle(field: str, value: Any, usual: Any, acts: str) -> ValueError:
+    """What says that `field` does nothing here, and where it acts."""
+    return ValueError(f"model.{field}={value}: does nothing here, it acts {acts}; use {usual}")
+
+
+def parameters(network: nn.Module, inputs: jax.ShapeDtypeStruct) -> int:
+    """How many numbers a network has for inputs of this shape; nothing is made, and no device is chosen.
+
+    Raises ValueError for one with an array that is too large to be counted in 32 bits.
+    """
+    initial: Any = lambda: network.init(jax.random.key(0), jnp.zeros(inputs.shape, inputs.dtype))  # noqa: E731
+    shapes = jax.eval_shape(initial)
+    for path, leaf in jax.tree.leaves_with_path(shapes):
+        if math.prod(leaf.shape) >= NUMBERS:
+            name = jax.tree_util.keystr(path[1:], simple=True, separator=".")
+            raise ValueError(f"{name} would have {math.prod(leaf.shape):,} numbers, and an array can have {NUMBERS:,}")
+    return cost.parameters(shapes)
 
 
 def check_bridge(model: Mapping[str, Any]) -> None:

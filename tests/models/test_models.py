@@ -216,6 +216,32 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("tcn", {"tcn": {"block": "double"}}, r"model\.tcn\.block=double: must be one of bai, single"),
     ("tcn", {"tcn": {"layers": 10**9}}, r"model\.tcn\.layers=1000000000: .*; use fewer"),
     ("linear", {"linear": {"feature": "dpfp", "nu": 500}}, r"model\.linear\.nu=500: .* \d+ places at most; use fewer"),
+    (
+        "lstm",
+        {"memory_rule": "dleta"},
+        r"model\.memory_rule=dleta: does nothing here, .* with a model\.memory; use sum",
+    ),
+    ("lstm", {"bridge_heads": 0}, r"model\.bridge_heads=0: does nothing here, it acts with a model\.bridge .*; use 1"),
+    ("lstm", {"pool": "mean"}, r"model\.pool=mean: does nothing here, it acts where a whole sequence has one label"),
+    ("lstm", {"feedforward": 0.0, "activation": "relu"}, r"model\.activation=relu: does nothing .*; use gelu"),
+    ("linear", {"linear": {"nu": 2}}, r"model\.linear\.nu=2: .* it acts with model\.linear\.feature=dpfp; use 1"),
+    ("lstm", {"lstm": {"open": "f", "forget_bias": 3.0}}, r"model\.lstm\.forget_bias=3\.0: .* without f in"),
+    ("lstm,attention", {"mixer": "lstm", "attention": {"heads": 2}}, r"attention\.heads=2: .* with attention in model"),
+    ("lstm", {"memory": "linear", "depth": 3}, r"model\.depth=3: does nothing here, it acts without a model\.memory"),
+    ("attention", {"memory": "linear", "attention": {"heads": 2}}, r"heads=2: .* acts without a model\.memory; use 4"),
+    ("lstm", {"width": 10**9}, r"model\.width=1000000000: must be 65,536 or less"),
+    ("lstm", {"width": 10**30}, r"model\.width=1000000000000000000000000000000: must be 65,536 or less"),
+    ("attention", {"max_length": 2**31}, r"model\.max_length=2147483648: must be 16,777,216 or less"),
+    ("lstm", {"inner": 2**31}, r"model\.inner=2147483648: must be 262,144 or less"),
+    ("lstm", {"depth": 10**9}, r"model\.depth=1000000000: must be 1,024 or less"),
+    ("lstm", {"feedforward": 1e300}, r"model\.feedforward=1e\+300: .* hidden width must be 262,144 or less"),
+    *(
+        (name, {name: {"kernel": 10**6}}, rf"model\.{name}\.kernel=1000000: must be 1,024 or less")
+        for name in ("rglru", "s6", "linear", "gla", "delta", "gated_delta", "tcn")
+    ),
+    ("tcn", {"tcn": {"kernel": 1, "layers": 10**6}}, r"model\.tcn\.layers=1000000: must be 64 or less"),
+    ("attention", {"attention": {"heads": 10**30}}, r"model\.attention\.heads=10+: must be 65,536 or less"),
+    ("dense", {"max_length": 10**5}, r"model\.max_length=100000: dense's parameters grow with its square"),
     ("lstm", {"tied": True}, r"model\.tied: .* not with 8 tokens in and 9 outputs"),
 ]
 
@@ -226,6 +252,23 @@ def test_what_can_not_be_a_model_is_refused(mixer: str, fields: dict[str, Any], 
     with pytest.raises(ValueError, match=message) as caught:
         models.build(models.resolve(model(mixer, **fields), 32), vocabulary=8, channels=0, outputs=9, per="token")
     assert "\n" not in str(caught.value)
+
+
+def test_a_memory_s_unused_fields_are_said_with_their_defaults():
+    usual = base("lstm").to_dict()["model"]
+    assert {name: usual[name] for name in models.UNUSED_BY_MEMORY} == models.UNUSED_BY_MEMORY
+
+
+@pytest.mark.parametrize("name", ["gru", "attention", "tcn"])
+def test_parameters_are_counted_before_any_is_made(name: str):
+    made = models.resolve(model(name, width=16), 8)
+    network = models.build(made, vocabulary=8, channels=0, outputs=8, per="token")
+    tokens = jax.ShapeDtypeStruct((1, 8), jnp.int32)
+    params = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 8), jnp.int32))
+    assert models.parameters(network, tokens) == parameters(params)
+    large = models.build({**made, "width": 2**16}, vocabulary=2**16, channels=0, outputs=8, per="token")
+    with pytest.raises(ValueError, match=r"embed.embedding would have 4,294,967,296 numbers, and an array can have"):
+        models.parameters(large, tokens)
 
 
 def test_a_convolution_may_reach_as_far_as_it_can_carry():
