@@ -1,7 +1,7 @@
 """An A/A check: one model under two names. How often would our statistics call it two?
 
-  python -m experiments.aa                 simulated and real, ten minutes on two cores; writes the record
-  python -m experiments.aa --real=0        simulated scores only, six minutes
+  python -m experiments.aa                 simulated and real, five minutes on two cores; writes the record
+  python -m experiments.aa --real=0        simulated scores only, three minutes
   python -m experiments.aa --table         from the record, nothing run
 
 A trial draws the same number of scores twice from one distribution: normal; skewed, as losses are (exponential);
