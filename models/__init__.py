@@ -321,7 +321,7 @@ def check(model: Mapping[str, Any]) -> None:
             f"model.feedforward={model['feedforward']}: times model.width={model['width']}, the feed-forward layers' "
             f"hidden width must be a number of units, 1 or more, or 0 for no such layers"
         )
-    if min(inners(model)) < 0 or len(inners(model)) != len(names):
+    if any(type(inner) is not int or inner < 0 for inner in inners(model)) or len(inners(model)) != len(names):
         raise ValueError(f"model.inner={model['inner']}: must be 0 or more, one number for all mixers or one for each")
     if model.get("bridge"):
         check_bridge(model)
