@@ -1,6 +1,7 @@
 """Save and restore a run, and hand out one of its replicas. All of Orbax that this project uses is in this file."""
 
 import contextlib
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -13,6 +14,21 @@ import numpy as np
 KEPT = 2  # the newest checkpoints, so that one lost to a bad disk does not lose the run
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Orbax warns of what is meant: that nothing is to be written, and that we add no metadata of our own."""
+
+    def kept(record: logging.LogRecord) -> bool:
+        return record.levelno > logging.WARNING or "orbax" not in record.pathname
+
+    logger = logging.getLogger("absl")
+    logger.addFilter(kept)
+    try:
+        yield
+    finally:
+        logger.removeFilter(kept)
+
+
 class Checkpoints:
     """The checkpoints of one run, in `directory`/STEP; written in the background, each whole or not at all."""
 
@@ -22,12 +38,15 @@ class Checkpoints:
 
         self.ocp = ocp
         self.directory = Path(directory).absolute()
-        self.manager = ocp.CheckpointManager(
-            self.directory,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=policies.LatestN(KEPT), cleanup_tmp_directories=not read_only, read_only=read_only
-            ),
-        )
+        with quiet():
+            self.manager = ocp.CheckpointManager(
+                self.directory,
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=policies.LatestN(KEPT),
+                    cleanup_tmp_directories=not read_only,
+                    read_only=read_only,
+                ),
+            )
 
     def latest(self) -> int | None:
         """The newest step, or None where there is none."""
@@ -60,7 +79,7 @@ class Checkpoints:
         if step is None:
             raise ValueError(f"{self.directory} holds no checkpoint yet")
         saved = self.directory / str(step) / "default"
-        with self.reading(step), self.ocp.PyTreeCheckpointer() as checkpointer:
+        with quiet(), self.reading(step), self.ocp.PyTreeCheckpointer() as checkpointer:
             shapes = checkpointer.metadata(saved).item_metadata.tree
             arrays = jax.tree.map(lambda _: self.ocp.RestoreArgs(restore_type=np.ndarray), shapes)
             return checkpointer.restore(saved, restore_args=arrays)
@@ -131,7 +150,7 @@ def load_params(directory: Path) -> Any:
     import orbax.checkpoint as ocp
 
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with quiet(), ocp.StandardCheckpointer() as checkpointer:
             return jax.device_put(checkpointer.restore(Path(directory).absolute()))
     except Exception as error:  # of many kinds, as in `Checkpoints.reading`
         why = " ".join(str(error).split())[:160]

@@ -1,5 +1,7 @@
+import logging
 from pathlib import Path
 
+import absl.logging
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +30,21 @@ def group(fill: float = 0.0) -> Replica:
         died_at=jnp.array([-1, 2]),
     )
     return jax.device_put(made, jax.NamedSharding(mesh, jax.P("replica")))
+
+
+def test_reading_says_nothing_of_its_own_and_hides_nothing_of_others(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    first = checkpoint.Checkpoints(tmp_path / "checkpoints")
+    first.save(3, group())
+    first.wait()
+    checkpoint.save_params(tmp_path / "params", {"a": jnp.ones(2)})
+    caplog.clear()
+    checkpoint.members(tmp_path)
+    checkpoint.load_params(tmp_path / "params")
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    with checkpoint.quiet():
+        absl.logging.warning("of another")
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == ["of another"]
+    assert not logging.getLogger("absl").filters
 
 
 def test_what_is_saved_is_restored_bit_for_bit_where_it_was(tmp_path: Path):
