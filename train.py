@@ -1030,7 +1030,7 @@ def main() -> None:
 
 def fit_and_tell(args: Any) -> None:
     replicas = args.config.replicas
-    members = len(replicas.seeds) * max(1, len(replicas.learning_rates))
+    members = max(1, len(replicas.seeds)) * max(1, len(replicas.learning_rates))
     machine.prepare(-(-members // (args.processes or 1)) if not args.distributed else 1)
     distributed.check_even()
     result = train(

@@ -3,7 +3,7 @@
 `--config=configs/recall.py:lstm` calls `get_config("lstm")` of `configs/recall.py`. A new config starts from `base`.
 """
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 import models
 
@@ -25,7 +25,8 @@ def base(mixer: str) -> ConfigDict:
                 "mixer": mixer,  # a name in models.MIXERS, or several with commas between: block by block, over again
                 "depth": 2,  # blocks; 0: none, each token for itself
                 "width": 64,  # features of a token
-                "inner": 0,  # of the mixer: state size, or features of all heads; 0: as many parameters as attention
+                # of the mixer: state size, or features of all heads; 0: as many parameters as attention; or one each
+                "inner": FieldReference(0, field_type=object),
                 "feedforward": 2.0,  # its hidden width as a multiple of width; 0: no feed-forward layers
                 "activation": "gelu",  # gelu, relu, tanh, silu, identity
                 "norm": "pre",  # pre, post, none

@@ -1,5 +1,6 @@
 """What a user can do wrong, and what can go wrong around a run: one line that says what to do, and nothing lost."""
 
+import os
 import re
 import shutil
 import signal
@@ -14,7 +15,7 @@ import pytest
 import command
 import records
 import train
-from tests import Program, assert_same, start, state, tiny, words
+from tests import ROOT, Program, assert_same, start, state, tiny, words
 
 
 def told(outcome: tuple[int, str, str]) -> str:
@@ -356,3 +357,51 @@ def test_metrics_that_cannot_be_written_name_their_file(tmp_path: Path):
     with pytest.raises(OSError, match="No space left") as caught:
         log.write(step=1, split="train")
     assert command.one_line(caught.value) == f"{tmp_path}/metrics.jsonl: No space left on device"
+
+
+@pytest.mark.parametrize("platform", ["cuda", "nonsense"])
+def test_a_platform_that_is_not_there(tmp_path: Path, platform: str):
+    env = {**os.environ, "JAX_PLATFORMS": platform, "XLA_FLAGS": ""}
+    command = [sys.executable, "train.py", *words(), f"--workdir={tmp_path / 'run'}"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    says = f"error: JAX_PLATFORMS={platform}: JAX finds no such device here, or has no plugin for it; it finds cpu"
+    if done.returncode == 0:
+        pytest.skip("this machine has a GPU")
+    assert told((done.returncode, done.stdout, done.stderr)) == says
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [
+        ("--mixer=lstm", "--mixer: the mixer stands behind the colon, as in --config=configs/recall.py:lstm"),
+        ("--steps=3", "--steps: no such flag; did you mean --config.training.steps?"),
+        ("--config.replicas.seeds=9..0", "=9..0: a range goes up, as 0..9, and has at most 10000 numbers"),
+        ("--config.replicas.seeds=0..10000", "a range goes up, as 0..9, and has at most 10000 numbers"),
+        ("--config.replicas.seeds=", "replicas.seeds=(): give one or more whole numbers"),
+        ("--config.model.inner=a", "model.inner=a: must be 0 or more, one number for all mixers or one for each"),
+        ("--config.model.inner=1.5", "model.inner=1.5: must be 0 or more, one number for all mixers or one for each"),
+        ("--config.model.inner=8,8", "model.inner=(8, 8): must be 0 or more, one number for all mixers or one for"),
+        ("--data_dir=", "--data_dir= names no directory"),
+        ("--export=", "--export= names no directory"),
+    ],
+)
+def test_words_that_are_nearly_right(program: Program, tmp_path: Path, flag: str, says: str):
+    assert says in told(program(*words(), f"--workdir={tmp_path / 'run'}", flag))
+    assert not list(tmp_path.iterdir())
+
+
+def test_lists_ranges_and_nothing_where_the_help_promises_them(program: Program, tmp_path: Path):
+    given = ["--config.replicas.seeds=0..2,7", "--config.replicas.learning_rates=", "--config.model.inner=8,16"]
+    code, _, err = program(*words("rnn,gru", {"model.depth": 2}), *given, f"--workdir={tmp_path}", "--notensorboard")
+    assert code == 0, err
+    config = records.read_json(tmp_path / "config.json")
+    assert config["replicas"]["seeds"] == [0, 1, 2, 7]
+    assert config["replicas"]["learning_rates"] == []
+    assert config["model"]["inner"] == [8, 16]
+
+
+def test_a_tilde_is_the_home_directory(program: Program, tmp_path: Path):
+    home = Path("~").expanduser()
+    outcome = program("--workdir=~/is/no/run", f"--export={tmp_path / 'to'}")
+    assert f"{home}/is/no/run" in told(outcome)

@@ -2,6 +2,7 @@ import json
 import shutil
 import struct
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -565,3 +566,12 @@ def test_an_export_has_its_data_where_they_are_the_same_and_its_own_letters_ever
         train.load_exported(best, root / "data")
     monkeypatch.setattr(datasets, "data_fingerprint", missing)
     assert train.load(best, root / "data")[0].task.alphabet == alphabet
+
+
+def test_it_trains_in_a_thread_too(tmp_path: Path):
+    """As Optuna's jobs and web apps do; no signal is caught there."""
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(train.train, tiny(), tmp_path / "thread", tensorboard=False).result()
+    here = train.train(tiny(), tmp_path / "here", tensorboard=False)
+    assert found["replicas"] == here["replicas"]
+    assert_same(state(tmp_path / "thread"), state(tmp_path / "here"))
