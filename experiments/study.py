@@ -9,6 +9,7 @@ did best, on seeds that are reported. Each seed of each rate is a cell.
 import importlib
 import itertools
 import pkgutil
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,8 @@ from experiments import measures, studies
 
 TRAINED = ("test", "validation")  # the scores that training itself gives; "test@16" is that of a split "test_16"
 SLOPE = "slope of "  # before the name of a curve: its exponent, fitted to a power law
+
+UNFIT = ("Cc", "Cs", "Cn")  # control characters, halves of surrogates, and what is no character: no XML holds them all
 
 Labels = dict[str, Any]  # axis → label: which setting
 Changes = Mapping[str, Any]  # field of a config → value
@@ -218,6 +221,10 @@ def check(study: Study, scale_name: str) -> None:
     if not study.trained and not study.measured:
         raise ValueError("trained=False: then something must be measured")
     grid = axes(study, scale)
+    shown = [study.question, study.proxy, study.paper, *(claim.text for claim in study.claims), *grid]
+    for text in (*shown, *(str(label) for labels in grid.values() for label in labels)):
+        if unfit := [character for character in text if unicodedata.category(character) in UNFIT]:
+            raise ValueError(f"{text!r}: has {unfit[0]!r} in it, which no report can show")
     all_of_them = settings(study, scale)
     if scale.rates and len({one.config["optimizer"]["learning_rate"] for one in all_of_them}) > 1:
         raise ValueError(

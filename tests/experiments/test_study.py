@@ -80,6 +80,15 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"scales": {"quick": SCALE._replace(seeds=())}}, r"seeds=\(\): must be one or more different seeds"),
     ({"scales": {"quick": SCALE._replace(seeds=(0, 100))}}, r"seed 100 is reported too, so it may not choose the rate"),
     ({"scales": {"quick": SCALE._replace(vary={"mixr": ("lstm",)})}}, r"Scale\.vary=mixr: must be one of mixer, size"),
+    *(
+        ({"vary": {"size": {f"s{unfit}": {"model.width": 8}, "b": {}}}, "claims": ()}, rf"^'s{said}': has '{said}' in it")
+        for unfit, said in (("\0", r"\\x00"), ("\x1b", r"\\x1b"), ("\n", r"\\n"), ("\ud800", r"\\ud800"),
+                            ("\uffff", r"\\uffff"))
+    ),
+    ({"vary": {"size\x07": {"small": {"model.width": 8}, "b": {}}}, "claims": ()}, r"'size\\x07': has "),
+    ({"scales": {"quick": SCALE._replace(vary={"size": {"s\x07": {"model.width": 8}}})}}, r"'s\\x07': has "),
+    ({"question": "Is\x0cit?"}, r"'Is\\x0cit\?': has '\\x0c' in it, which no report can show"),
+    ({"claims": (above("a\x0b", {"mixer": "lstm"}, 0.5),)}, r"'a\\x0b': has "),
 ]  # fmt: skip
 
 
