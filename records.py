@@ -55,8 +55,17 @@ RESULT = {
 }
 ENVIRONMENTS = {
     "type": "array",
-    "items": {"type": "object", "required": ["revision", "source_changed", "device", "packages"]},
     "minItems": 1,
+    "items": {
+        "type": "object",
+        "required": ["revision", "source_changed", "device", "packages"],
+        "properties": {
+            "revision": {"type": "string"},
+            "source_changed": {"type": "boolean"},
+            "device": {"type": "object", "required": ["kind"], "properties": {"kind": {"type": "string"}}},
+            "packages": {"type": "object", "additionalProperties": {"type": "string"}},
+        },
+    },
 }
 TASK = {
     "type": "object",
@@ -85,7 +94,7 @@ class Metrics:
 
     def write(self, **row: Any) -> None:
         with named(self.path):
-            self.file.write(json.dumps(with_checksum(plain(row))) + "\n")
+            self.file.write(json_line(row) + "\n")
             self.file.flush()
 
     def sync(self) -> None:
@@ -166,6 +175,11 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
 
+def json_line(value: Mapping[str, Any]) -> str:
+    """An object as one line of JSON, with its checksum."""
+    return json.dumps(with_checksum(plain(value)))
+
+
 def with_checksum(value: Mapping[str, Any]) -> dict[str, Any]:
     """An object of plain JSON, and the hash of all that is in it."""
     return {**value, "checksum": key(value)}
@@ -232,7 +246,9 @@ def _values(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
     return tuple(str(row.get(name, "")) for name in names)
 
 
-def read_json(path: Path, schema: Mapping[str, Any] | None = None) -> Any:
+def read_json(
+    path: Path, schema: Mapping[str, Any] | None = None, mend: str = "delete it and the same command writes it anew"
+) -> Any:
     """What `write_json` wrote at `path`, without its checksum.
 
     Raises ValueError, in one line, where the file is not as it was written, or not what `schema` (JSON Schema) says.
@@ -240,7 +256,7 @@ def read_json(path: Path, schema: Mapping[str, Any] | None = None) -> Any:
     try:
         return parse_json(path.read_bytes(), schema or {})
     except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it and the same command writes it anew") from None
+        raise ValueError(f"{path} is damaged ({error}); {mend}") from None
 
 
 def parse_json(text: bytes, schema: Mapping[str, Any]) -> Any:

@@ -110,7 +110,7 @@ def learning_curves(lines: Sequence[Line], folder: Path) -> Chart | None:
             run = folder / "groups" / str(line.cell.get("group", ""))
             if not (run / "group.json").exists():
                 return None
-            group = runner.of_group(run, "group.json", runner.GROUP)
+            group = runner.of_group(run, "group.json", records.GROUP)
             try:
                 members = list(zip(group["seeds"], group["learning_rates"], strict=True))
                 at = members.index((line.seed, records.plain(line.rate)))

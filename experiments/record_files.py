@@ -1,4 +1,4 @@
-"""Files of results that notice damage: tables and lines of JSON, each line with a checksum.
+"""Tables of results that notice damage: each line has a checksum.
 
   python -m experiments.record_files FILE.csv ...     give a table as it stands its checksums: one that has none yet, or
                                                       one that was changed by hand
@@ -19,7 +19,6 @@ import records
 
 CHECK = "check"
 RESTORE = "take it from git again, or make it anew"
-SEAL = f', "{CHECK}": "'  # before the checksum at the end of a line of JSON
 
 
 def digest(text: str) -> str:
@@ -112,43 +111,6 @@ def sign(path: Path) -> None:
     if header[-1] == CHECK:
         header, rows = header[:-1], [fields[:-1] for fields in rows]
     write_record(path, header, rows)
-
-
-def sealed(value: Mapping[str, Any]) -> str:
-    """A line of JSON with its checksum as the last field."""
-    text = json.dumps(records.plain(value))
-    return f'{text[:-1]}{SEAL}{digest(text)}"}}'
-
-
-def opened(line: str) -> dict[str, Any]:
-    """What was sealed. Raises ValueError where the checksum is not that of the line, or missing."""
-    body, found, check = line.rpartition(SEAL)
-    if not found:
-        raise ValueError("it has no checksum")
-    if check != digest(body + "}") + '"}':
-        raise ValueError("its checksum is another")
-    return json.loads(body + "}")
-
-
-def fit(value: Any, schema: Mapping[str, Any]) -> None:
-    """Raises ValueError, in one short line, where `value` is not of the JSON schema."""
-    import jsonschema
-
-    error = next(jsonschema.Draft202012Validator(schema).iter_errors(value), None)
-    if error is not None:
-        where = ".".join(map(str, error.absolute_path))
-        raise ValueError(f"{where}{': ' * bool(where)}{' '.join(error.message.split())[:120]}")
-
-
-def read_json(path: Path, schema: Mapping[str, Any], mend: str = "delete it and it is written anew") -> Any:
-    """Raises ValueError, in one line that ends in `mend`, where the file does not hold JSON of this schema."""
-    try:
-        value = json.loads(path.read_text())
-        fit(value, schema)
-    except (ValueError, RecursionError) as error:  # no JSON, not even text, something else, or nested too deep
-        why = "nested too deep" if isinstance(error, RecursionError) else str(error).splitlines()[0]
-        raise ValueError(f"{path} is damaged ({why}); {mend}") from None
-    return value
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import records
 import tasks
 import train
 from display import clock
-from experiments import comparison, measures, record_files
+from experiments import comparison, measures
 from experiments.comparison import choose
 from experiments.study import Labels, Scale, Setting, Study, every, settings, told
 
@@ -52,31 +52,6 @@ CELL: dict[str, Any] = {  # the JSON schema of a cell
         "config": {"type": "object"},
     },
 }  # fmt: skip
-ENVIRONMENT: dict[str, Any] = {  # of what is read here of environment.json
-    "type": "array",
-    "minItems": 1,
-    "items": {
-        "type": "object",
-        "required": ["revision", "source_changed", "device", "packages"],
-        "properties": {
-            "revision": TEXT,
-            "source_changed": {"type": "boolean"},
-            "device": {"type": "object", "required": ["kind"], "properties": {"kind": TEXT}},
-            "packages": {"type": "object", "additionalProperties": TEXT},
-        },
-    },
-}
-GROUP: dict[str, Any] = {  # and of group.json
-    "type": "object",
-    "required": ["how", "devices", "seeds", "learning_rates"],
-    "properties": {
-        "how": TEXT,
-        "devices": INTEGER,
-        "shards": INTEGER,
-        "seeds": {"type": "array", "items": INTEGER},
-        "learning_rates": {"type": "array", "items": NUMBER},
-    },
-}
 FOLDER = {"type": "object", "required": ["format"], "properties": {"format": {"type": "integer", "minimum": 1}}}
 
 
@@ -124,11 +99,10 @@ class Store:
         group: list[dict[str, Any]] = []
         for number, line in enumerate(whole.split(b"\n")[:-1], 1):
             try:
-                cell = cell_of(line.decode(), sealed)
-            except (ValueError, RecursionError) as error:
-                why = "nested too deep" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+                cell = cell_of(line, sealed)
+            except ValueError as error:
                 raise ValueError(
-                    f"{self.path}: line {number} is damaged ({why}); delete that line, and its group gives it again"
+                    f"{self.path}: line {number} is damaged ({error}); delete that line, and its group gives it again"
                 ) from None
             place, of = cell.pop("place", 0), cell.pop("of", 1)
             if place != len(group):  # the rest of the one before is missing, or the beginning of this
@@ -152,7 +126,7 @@ class Store:
 
     def add(self, cells: Sequence[Mapping[str, Any]]) -> None:
         """The cells of a group, in one write: a kill loses all of them or none. Raises OSError where it can't be."""
-        lines = [record_files.sealed({**cell, "place": i, "of": len(cells)}) for i, cell in enumerate(cells)]
+        lines = [records.json_line({**cell, "place": i, "of": len(cells)}) for i, cell in enumerate(cells)]
         data = "".join(f"{line}\n" for line in lines).encode()
         with records.named(self.path), self.path.open("ab", buffering=0) as file:
             while data:
@@ -162,11 +136,10 @@ class Store:
             self.take(records.plain(cell))
 
 
-def cell_of(line: str, sealed: bool) -> dict[str, Any]:
+def cell_of(line: bytes, sealed: bool) -> dict[str, Any]:
     """The cell of a line of cells.jsonl. Raises ValueError where it is not one, or not of the key that it has."""
-    plain = not sealed and record_files.SEAL not in line
-    cell = json.loads(line) if plain else record_files.opened(line)
-    record_files.fit(cell, CELL)
+    required = [*CELL["required"], *(["checksum"] if sealed else [])]
+    cell = records.parse_json(line, {**CELL, "required": required})
     made_of = cell["config"]
     if records.key(made_of) != cell["key"]:
         raise ValueError("its key is not that of its config")
@@ -182,7 +155,7 @@ def opened(folder: Path) -> Iterator[Store]:
     folder.mkdir(parents=True, exist_ok=True)
     with records.locked(folder):
         path, cells = folder / "format.json", folder / "cells.jsonl"
-        found = record_files.read_json(path, FOLDER)["format"] if path.exists() else 1
+        found = records.read_json(path, FOLDER)["format"] if path.exists() else 1
         if found > FORMAT:
             raise ValueError(
                 f"{folder} was written by a newer version of this program (format {found}, this one reads {FORMAT}); "
@@ -191,8 +164,8 @@ def opened(folder: Path) -> Iterator[Store]:
         store = Store(folder, sealed=found == FORMAT)
         if found < FORMAT:
             if cells.exists():
-                lines = [line for line in cells.read_text().splitlines() if line]
-                lines = [one if record_files.SEAL in one else record_files.sealed(json.loads(one)) for one in lines]
+                lines = [line for line in cells.read_bytes().split(b"\n") if line]
+                lines = [records.json_line(records.parse_json(line, CELL)) for line in lines]
                 records.write_whole(cells, "".join(f"{line}\n" for line in lines).encode())
             records.write_json(path, {"format": FORMAT})
         yield store
@@ -299,9 +272,9 @@ def work(job: Job) -> list[dict[str, Any]]:
             regroup=job.regroup,
         )
         members, cost = result["replicas"], result["cost"]
-        environment = of_group(directory, "environment.json", ENVIRONMENT)[-1]
+        environment = of_group(directory, "environment.json", records.ENVIRONMENTS)[-1]
         params = checkpoint.members(directory) if job.measured else [None] * len(members)
-        group = of_group(directory, "group.json", GROUP)
+        group = of_group(directory, "group.json", records.GROUP)
         shards = group.get("shards", 1)  # an older run does not have it
         how = f"{group['how']} on {group['devices']}" + f" × {shards}" * (shards > 1)
     else:
@@ -350,7 +323,7 @@ def work(job: Job) -> list[dict[str, Any]]:
 
 def of_group(directory: Path, name: str, schema: Mapping[str, Any]) -> Any:
     """A file of a group's directory. Raises ValueError, in one line, where it does not hold what it should."""
-    return record_files.read_json(directory / name, schema, f"delete {directory}, and its group is run again")
+    return records.read_json(directory / name, schema, f"delete {directory}, and its group is run again")
 
 
 Execute = Callable[[Sequence[Job]], Iterator[tuple[Job, list[dict[str, Any]]]]]

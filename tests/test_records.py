@@ -139,3 +139,12 @@ def test_a_row_that_weighs_less_is_one_lost(tmp_path: Path):
     records.none_lost(tmp_path / "none.csv", [], ("what",))
     with pytest.raises(ValueError, match="what=a and 1 more; run that too, or delete the file first"):
         records.none_lost(path, [{"what": "b", "n": 1}, {"what": "c", "n": 1}], ("what",), weight)
+
+
+def test_a_line_of_json_with_any_other_character_is_damaged():
+    value = {"a": 1.5, "b": {"c": [1, "x", None]}, "d": "check"}
+    line = records.json_line(value)
+    assert records.parse_json(line.encode(), {}) == value
+    for at in range(len(line)):
+        with pytest.raises(ValueError, match=r"checksum|Expecting|delimiter|is no number of JSON"):
+            records.parse_json((line[:at] + "~" + line[at + 1 :]).encode(), {"required": ["checksum"]})

@@ -93,15 +93,6 @@ def test_a_table_by_hand_is_refused_where_a_line_is_cut(path: Path):
     assert record_files.read_table(path) == [{"a": "1", "b": "2"}]
 
 
-def test_a_sealed_line_opens_to_what_it_was():
-    value = {"a": 1.5, "b": {"c": [1, "x", None]}, "d": "check"}
-    line = record_files.sealed(value)
-    assert record_files.opened(line) == value
-    for at in range(len(line)):
-        with pytest.raises(ValueError, match=r"its checksum is another|it has no checksum"):
-            record_files.opened(line[:at] + "~" + line[at + 1 :])
-
-
 def test_every_record_in_the_repository_has_its_checksums():
     folder = Path(record_files.__file__).parent / "records"
     paths = sorted(folder.rglob("*.csv"))

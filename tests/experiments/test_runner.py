@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jsonschema
 import numpy as np
 import pytest
 
@@ -178,13 +179,13 @@ def taken(folder: Path) -> tuple[dict[str, Any], str]:
 def test_valid_json_that_is_no_cell_is_an_error_of_one_line_or_the_same_results(copied: Path, sealed: bool):
     """With a checksum of its own or, in a folder of the first format, without any."""
     path, whole = copied / "cells.jsonl", lines_in(copied)
-    cell = {name: value for name, value in json.loads(whole[0]).items() if name != "check"}
+    cell = {name: value for name, value in json.loads(whole[0]).items() if name != "checksum"}
     with runner.opened(copied) as store:
         before = {key: json.dumps(one, sort_keys=True) for key, one in store.cells.items()}
     texts = ["[" * 100_000 + "]" * 100_000]
     for value in damages(cell):
         plain = not sealed or not isinstance(value, dict) or not value
-        texts.append(json.dumps(value) if plain else record_files.sealed(value))
+        texts.append(json.dumps(value) if plain else records.json_line(value))
     refused = 0
     for text in texts:
         path.write_bytes(text.encode() + b"\n" + b"".join(whole[1:]))
@@ -194,7 +195,7 @@ def test_valid_json_that_is_no_cell_is_an_error_of_one_line_or_the_same_results(
         assert "\n" not in message
         assert not message or "line 1 is damaged" in message
         for key, one in cells.items():  # what was taken is a cell, and of its own key
-            record_files.fit(one, runner.CELL)
+            jsonschema.validate(one, runner.CELL)
             assert records.key(one["config"]) == key
             assert key in before
     assert refused > len(texts) / 2
@@ -209,7 +210,9 @@ def test_valid_json_that_is_no_format_is_an_error_of_one_line(copied: Path):
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "schema"), [("environment.json", runner.ENVIRONMENT), ("group.json", runner.GROUP)])
+@pytest.mark.parametrize(
+    ("name", "schema"), [("environment.json", records.ENVIRONMENTS), ("group.json", records.GROUP)]
+)
 def test_a_damaged_file_of_a_group_is_an_error_of_one_line(copied: Path, name: str, schema: Any):
     lines = lines_in(copied)
     path = copied / "groups" / json.loads(lines[-1])["group"] / name
@@ -235,7 +238,7 @@ def test_a_folder_without_checksums_is_read_and_given_them(done: tuple[Path, lis
     path = copied / "cells.jsonl"
     old = [json.loads(line) for line in lines_in(copied)]
     for cell in old:
-        for name in ("check", "place", "of", "measured"):
+        for name in ("checksum", "place", "of", "measured"):
             del cell[name]
     path.write_text("".join(json.dumps(cell) + "\n" for cell in old))
     records.write_json(copied / "format.json", {"format": 1})
@@ -243,7 +246,7 @@ def test_a_folder_without_checksums_is_read_and_given_them(done: tuple[Path, lis
     assert not said
     assert timeless(again) == timeless(done[1])
     assert records.read_json(copied / "format.json") == {"format": runner.FORMAT}
-    assert all(record_files.SEAL.encode() in line for line in lines_in(copied))
+    assert all(json.loads(line)["checksum"] for line in lines_in(copied))
     path.write_text("".join(json.dumps(cell | {"seed": cell["seed"] + 1}) + "\n" for cell in old))
     records.write_json(copied / "format.json", {"format": 1})
     with pytest.raises(ValueError, match=r"line 1 is damaged .its seed is not that of its config"):
