@@ -81,7 +81,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"scales": {"quick": SCALE._replace(seeds=(0, 100))}}, r"seed 100 is reported too, so it may not choose the rate"),
     ({"scales": {"quick": SCALE._replace(vary={"mixr": ("lstm",)})}}, r"Scale\.vary=mixr: must be one of mixer, size"),
     *(
-        ({"vary": {"size": {f"s{unfit}": {"model.width": 8}, "b": {}}}, "claims": ()}, rf"^'s{said}': has '{said}' in it")
+        ({"vary": {"size": {f"s{unfit}": {"model.width": 8}, "b": {}}}, "claims": ()}, rf"^'s{said}': has '{said}' in")
         for unfit, said in (("\0", r"\\x00"), ("\x1b", r"\\x1b"), ("\n", r"\\n"), ("\ud800", r"\\ud800"),
                             ("\uffff", r"\\uffff"))
     ),
