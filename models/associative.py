@@ -112,7 +112,7 @@ def apart(
     two = inputs[:, : steps // 2 * 2].reshape(len(inputs), -1, 2)
     keys, values = two[..., 0] - 1, two[..., 1] - 1 - pairs
     pair = (keys >= 0) & (keys < pairs) & (values >= 0) & valid[:, 1::2]
-    last = jnp.where(valid, jnp.arange(steps), 0).max(axis=1)
+    last = jnp.where(valid, jnp.arange(steps)[None], 0).max(axis=1)
     query = jnp.take_along_axis(inputs, last[:, None], axis=1)[:, 0] - 1
     keys, values, query = (jnp.clip(x, 0, pairs - 1) for x in (keys, values, query))
     return keys, values, pair, query
@@ -193,7 +193,7 @@ class AssociativeMemory(nn.Module):
         wide, others = table.shape[1], 0 if values is None else self.pairs
         kernel = self.param(f"{name}_kernel", start, (others + wide, size))
         bias = self.param(f"{name}_bias", within((others + wide) ** -0.5), (size,))
-        y = (table @ kernel[others:] + bias)[keys]
+        y = (table @ kernel[others:] + bias[None])[keys]
         return y if values is None else y + kernel[:others][values]
 
     def features(self, x: Float[Array, "T K"], rng: PRNGKeyArray | None) -> Float[Array, "T F"]:

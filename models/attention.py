@@ -49,7 +49,7 @@ def attend(
     """
     scores = over_heads(score, query, key, learnt or {})
     scores = scores if bias is None else scores + bias
-    shares, total = normalise(scores, mask)
+    shares, total = normalise(scores, mask.reshape(-1, *mask.shape[-2:]))
     weights = shares / total
     if late:
         read = over_heads(jnp.matmul, shares.astype(value.dtype), value)
@@ -74,9 +74,9 @@ def visible(
 
     `queries` and `keys` are segments; query t stands at place `offset + t` among the keys.
     """
-    mask = (queries[:, None] == keys[None, :]) & (keys != 0)
+    mask = (queries[:, None] == keys[None, :]) & (keys != 0)[None]
     if causal:
-        mask &= jnp.arange(len(keys)) <= offset + jnp.arange(len(queries))[:, None]
+        mask &= jnp.arange(len(keys))[None] <= offset + jnp.arange(len(queries))[:, None]
     return mask
 
 
@@ -174,7 +174,7 @@ class Attention(nn.Module):
             if self.window:
                 mask = mask & position.near(new["positions"], seen["positions"], self.window)
             if self.positions == "hard_alibi":
-                mask = mask & position.hard_alibi(new["positions"], seen["positions"], heads)
+                mask = mask[None] & position.hard_alibi(new["positions"], seen["positions"], heads)
             query, bias = of_distances(new["query"], new["positions"], seen["positions"])
             return read(query, seen["key"], seen["value"], mask, bias, late=late)
 
@@ -227,7 +227,7 @@ class Attention(nn.Module):
         for name, count in heads.items():
             kernel = kernels[owner[name]].reshape(self.width, count, size)
             y = jnp.einsum("btd,dhk->bhtk", moved if name[0] in self.placed else x, kernel)
-            made.append(y + biases[owner[name]].reshape(count, 1, size) if self.bias else y)
+            made.append(y + biases[owner[name]].reshape(1, count, 1, size) if self.bias else y)
         return made
 
     def of_distances(self, size: int) -> Callable[[Array, Array, Array], tuple[Array, Array | None]]:
@@ -291,7 +291,7 @@ class Joined(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (heads * size, self.width)).astype(self.dtype)
         joined = jnp.einsum("bhtk,hkd->btd", y.astype(self.dtype), kernel.reshape(heads, size, self.width))
         if self.bias:
-            joined = joined + self.param("bias", nn.initializers.zeros, (self.width,)).astype(self.dtype)
+            joined = joined + self.param("bias", nn.initializers.zeros, (self.width,)).astype(self.dtype)[None, None]
         return joined
 
 

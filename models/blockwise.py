@@ -77,7 +77,7 @@ def by_cudnn(
 ) -> Float[Array, "B H T K"]:
     """cuDNN's kernel, which knows one sequence a row with padding behind it: a row that is anything else gives nan."""
     lengths = (segments != 0).sum(axis=1)
-    simple = (segments == segments[:, :1]) | (jnp.arange(segments.shape[1]) >= lengths[:, None])
+    simple = (segments == segments[:, :1]) | (jnp.arange(segments.shape[1])[None] >= lengths[:, None])
     heads_last = (a.swapaxes(1, 2) for a in (query, key, value))
     y = jax.nn.dot_product_attention(
         *heads_last, scale=scale, is_causal=causal, query_seq_lengths=lengths, key_value_seq_lengths=lengths,

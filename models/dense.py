@@ -28,7 +28,7 @@ def window_step(blocks: Float[Array, "W W M N"], window: Float[Array, "W M"], to
 @custom_vmap
 def in_order(positions: Int[Array, "B T"], segments: Int[Array, "B T"]) -> Bool[Array, ""]:
     """Whether every row is one sequence from its first step on: not packed, padded behind only."""
-    there = (positions == jnp.arange(positions.shape[1])) & (segments == segments[:, :1])
+    there = (positions == jnp.arange(positions.shape[1])[None]) & (segments == segments[:, :1])
     return jnp.all(there | (segments == 0))
 
 

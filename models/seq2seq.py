@@ -112,7 +112,7 @@ class CrossAttention(nn.Module):
         real = jnp.broadcast_to((segments != 0)[:, None], (*x.shape[:2], segments.shape[1]))
         similarity = jax.vmap(jax.vmap(SIMILARITIES[self.similarity]), (0, 0, None))  # over heads, then over the batch
         scores = similarity(self.apart(self.query(x)), key, dict(self.own))
-        weights = jnp.divide(*jax.vmap(NORMALISERS[self.normaliser])(scores, real))
+        weights = jnp.divide(*jax.vmap(NORMALISERS[self.normaliser])(scores, real[:, None]))
         self.sow("intermediates", "weights", weights)
         y = jnp.einsum("bhts,bhsk->bthk", weights.astype(value.dtype), value)
         return self.output(y.reshape(x.shape))

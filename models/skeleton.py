@@ -162,7 +162,7 @@ def pooled(x: Float[Array, "B T D"], segments: Int[Array, "B T"], how: str) -> F
     if how == "mean":
         return (x * valid[..., None]).sum(axis=1) / jnp.maximum(valid.sum(axis=1), 1)[:, None].astype(x.dtype)
     steps = jnp.arange(segments.shape[1])
-    last = jnp.where(valid, steps, 0).max(axis=1)
+    last = jnp.where(valid, steps[None], 0).max(axis=1)
     return jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
 
 

@@ -1,0 +1,84 @@
+"""Nothing broadcasts from a lower rank on its own: all of it traces where JAX is told to raise there, as flax does."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import models
+from models import associative
+from models.normalisers import NORMALISERS
+from models.positions import POSITIONS
+from models.similarity import SIMILARITIES
+from tests.models.test_mixers import VARIANTS, make
+from tests.models.test_models import model
+
+STEPS = 40
+TOKENS = {"vocabulary": 9, "channels": 0, "outputs": 9, "per": "token"}
+
+
+@pytest.fixture(autouse=True)
+def strict():
+    with jax.numpy_rank_promotion("raise"):
+        yield
+
+
+def traced(network: Any, inputs: Any, **more: Any) -> None:
+    """Parameters, outputs, a step that goes on from them where it streams, and gradients."""
+    params = jax.eval_shape(network.init, jax.random.key(0), inputs, **more)
+
+    def total(params: Any, inputs: Any) -> Any:
+        y, state = network.apply(params, inputs, rng=jax.random.key(1), **more)
+        return y.astype(jnp.float32).sum(), state
+
+    floats = (0, 1) if jnp.issubdtype(inputs.dtype, jnp.floating) else 0
+    jax.eval_shape(jax.grad(total, floats, has_aux=True), params, inputs)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join([v[0], *map(str, v[1].values())]))
+def test_mixers(variant: tuple[str, dict[str, Any]]):
+    places, ones = jnp.zeros((2, STEPS), jnp.int32), jnp.ones((2, STEPS), jnp.int32)
+    module, x = make(variant[0], **variant[1]), jnp.zeros((2, STEPS, 8))
+    traced(module, x, positions=places, segments=ones)
+    if getattr(module, "causal"):  # noqa: B009
+        call = (
+            lambda x, state=None: module.init_with_output(  # noqa: E731
+                jax.random.key(0), x, state=state, positions=places[:, : x.shape[1]], segments=ones[:, : x.shape[1]]
+            )[0]
+        )
+        jax.eval_shape(lambda x: call(x[:, :1], call(x[:, :5])[1]), x)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"dropout": 0.1, "norm": "post"},
+        {"tied": True, "residual": False},
+        {"bridge": "vector"},
+        *({"bridge": name} for name in SIMILARITIES),
+        *({"positions": name} for name in POSITIONS),
+        *({"attention": {"similarity": name}} for name in SIMILARITIES),
+        *({"attention": {"normaliser": name}} for name in NORMALISERS),
+        *({"attention": {"form": name, "window": window}} for name in ("plain", "blocks") for window in (0, 3)),
+        {"attention": {"placed": "qk"}, "positions": "learned"},
+        {"dtype": "bfloat16", "positions": "transformer_xl"},
+    ],
+    ids=str,
+)
+def test_networks_over_tokens(fields: dict[str, Any]):
+    network = models.build(models.resolve(model("attention", width=16, **fields), STEPS), **TOKENS, separator=1)
+    traced(network, jnp.ones((2, STEPS), jnp.int32))
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("pool", ["last", "mean"])
+def test_networks_over_sequences(pool: str, causal: bool):
+    made = models.resolve(model("gru", width=16, pool=pool, causal=causal), STEPS)
+    traced(models.build(made, vocabulary=0, channels=3, outputs=2, per="sequence"), jnp.zeros((2, STEPS, 3)))
+
+
+@pytest.mark.parametrize("rule", associative.RULES)
+@pytest.mark.parametrize("name", associative.MEMORIES)
+def test_memories(name: str, rule: str):
+    traced(associative.AssociativeMemory(4, 8, rule=rule, **associative.MEMORIES[name]), jnp.ones((2, 9), jnp.int32))
