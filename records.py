@@ -199,26 +199,6 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def renew_csv(
-    path: Path, fresh: Sequence[Mapping[str, Any]], same: Sequence[str], order: Callable[[Any], Any] | None = None
-) -> None:
-    """Write `fresh` rows in place of all those in `path` that have their values in the columns `same`: behind the rest,
-    or all of them sorted by `order`.
-
-    Raises ValueError where they are fewer than those they replace, or have other columns than the rest.
-    """
-    if not fresh:
-        raise ValueError(f"{path}: there is no row to write")
-    done = {_values(row, same) for row in fresh}
-    old = read_csv(path)
-    rows = [*(row for row in old if _values(row, same) not in done), *fresh]
-    none_lost(path, rows, same)
-    if any(list(row) != list(fresh[0]) for row in rows):
-        raise ValueError(f"{path} has other columns than {','.join(fresh[0])}; delete it to begin it anew")
-    rows = sorted(rows, key=order) if order else rows
-    write_csv(path, list(fresh[0]), [list(row.values()) for row in rows])
-
-
 def none_lost(
     path: Path,
     fresh: Iterable[Mapping[str, Any]],

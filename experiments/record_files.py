@@ -93,13 +93,20 @@ def read_fields(path: Path) -> tuple[list[str], list[list[str]]]:
 def renew_record(
     path: Path, fresh: Sequence[Mapping[str, Any]], same: Sequence[str], order: Callable[[Any], Any] | None = None
 ) -> None:
-    """`records.renew_csv` of a table with checksums: `fresh` rows in place of those with their values in `same`."""
+    """Write `fresh` rows in place of all those in `path` that have their values in the columns `same`: behind the rest,
+    or all of them sorted by `order`. Raises ValueError where they are fewer than those they replace, or lack a column.
+    """
+    if not fresh:
+        raise ValueError(f"{path}: there is no row to write")
 
     def what(row: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(written(row[name]) for name in same)
 
-    done = {what(row) for row in fresh}
-    rows = [*(row for row in read_record(path) if what(row) not in done), *fresh]
+    done, old = {what(row) for row in fresh}, read_record(path)
+    rows = [*(row for row in old if what(row) not in done), *fresh]
+    records.none_lost(path, rows, same)
+    if old and (missing := [name for name in old[0] if name not in fresh[0]]):
+        raise ValueError(f"{path} has a column {missing[0]}, which the new rows lack; delete it to begin it anew")
     rows = sorted(rows, key=order) if order else rows
     header = list(dict.fromkeys(name for row in rows for name in row))  # a column may be younger than some rows
     write_record(path, header, [[row.get(name, "") for name in header] for row in rows])

@@ -136,8 +136,7 @@ def test_the_record_of_every_claim_of_the_notes_is_of_its_study(name: str):
     verdicts = judge.judge(one, found, "quick")
     assert len(verdicts) == len(one.claims)
     assert isinstance(findings.main_chart(one, found, name), (Chart, Dots))
-    for setting in study.settings(one, scale):
-        mine = [x for x in judge.reported(found) if x.labels == setting.labels]
-        assert {x.cell["key"] for x in mine} == {
-            runner.key(setting.config, x.seed, x.rate, one.trained) for x in mine
-        }, "the study has changed since its record was made"
+    old = len(runner.older(found, one, scale))
+    said = f"{old} of {len(found)} cells are of older code." if old else "repeats it.\n"
+    document = (Path(findings.__file__).parents[1] / "docs" / "claims.md").read_text()
+    assert said in document[document.index(f"--study={name}`") :].split("\n\n")[0] + "\n", "what is older is said so"

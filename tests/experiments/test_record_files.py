@@ -101,3 +101,35 @@ def test_every_record_in_the_repository_has_its_checksums():
         rows = record_files.read_record(path)
         with path.open(newline="") as file:
             assert len(rows) == sum(1 for _ in csv.reader(file)) - 1
+
+
+def test_some_lines_of_a_table_are_renewed_and_the_others_stay(tmp_path: Path):
+    """By their values in the columns that are named, whatever type these have; behind the rest, or sorted."""
+    path = tmp_path / "table.csv"
+    record_files.renew_record(
+        path, [{"name": "b", "n": 1, "score": 0.5}, {"name": "a", "n": 1, "score": 0.4}], ("name", "n")
+    )
+    record_files.renew_record(
+        path, [{"name": "b", "n": 1, "score": 0.9}, {"name": "b", "n": 2, "score": 0.8}], ("name", "n")
+    )
+    rows = [tuple(row.values()) for row in record_files.read_record(path)]
+    assert rows == [("a", "1", "0.4"), ("b", "1", "0.9"), ("b", "2", "0.8")]
+    record_files.renew_record(path, [{"name": "a", "n": 3, "score": 0.1}], ("name",), lambda row: str(row["score"]))
+    assert [row["score"] for row in record_files.read_record(path)] == ["0.1", "0.8", "0.9"]
+
+
+def test_fewer_lines_do_not_take_the_place_of_more(tmp_path: Path):
+    path = tmp_path / "table.csv"
+    record_files.renew_record(
+        path, [{"name": name, "seed": seed, "score": 0.5} for name in "ab" for seed in (0, 1)], ("name",)
+    )
+    before = path.read_bytes()
+    for fresh, said in (
+        ([{"name": "a", "seed": 0, "score": 0.9}], "table.csv holds more than what would take its place: name=a; run"),
+        ([], "table.csv: there is no row to write"),
+        ([{"seed": 0, "name": "c"}], "table.csv has a column score, which the new rows lack"),
+    ):
+        with pytest.raises(ValueError, match=said) as caught:
+            record_files.renew_record(path, fresh, ("name",))
+        assert "\n" not in str(caught.value)
+        assert path.read_bytes() == before

@@ -42,11 +42,11 @@ def test_mixers(variant: tuple[str, dict[str, Any]]):
     module, x = make(variant[0], **variant[1]), jnp.zeros((2, STEPS, 8))
     traced(module, x, positions=places, segments=ones)
     if getattr(module, "causal"):  # noqa: B009
-        call = (
-            lambda x, state=None: module.init_with_output(  # noqa: E731
-                jax.random.key(0), x, state=state, positions=places[:, : x.shape[1]], segments=ones[:, : x.shape[1]]
-            )[0]
-        )
+
+        def call(x, state=None):
+            at, segments = places[:, : x.shape[1]], ones[:, : x.shape[1]]
+            return module.init_with_output(jax.random.key(0), x, state=state, positions=at, segments=segments)[0]
+
         jax.eval_shape(lambda x: call(x[:, :1], call(x[:, :5])[1]), x)
 
 
