@@ -479,7 +479,7 @@ COSTS = (step_time, step_depth, stream_time, state, parameters)
 TIMED = {"step time", "stream time"}  # what else the machine does shows in these
 MEASURES: dict[str, Measure] = {f.__name__.replace("_", " "): f for f in (*ORDER, *LOOKS, *REAL, *TUNES, *COSTS)}
 # Raised by hand when a measure gives other numbers, beyond rounding; what was measured before is measured anew then.
-VERSIONS: dict[str, int] = {**dict.fromkeys(MEASURES, 1), **"tunes that parse": 2, "full bars": 2, "full bars lost": 2}
+VERSIONS: dict[str, int] = {**dict.fromkeys(MEASURES, 1), "tunes that parse": 2, "full bars": 2, "full bars lost": 2}
 
 
 def take(run: train.Run, names: Sequence[str], members: Sequence[tuple[Any, int]]) -> list[dict[str, float]]:

@@ -5,6 +5,7 @@ import pytest
 
 import records
 from experiments import record_files
+from experiments.record_files import read_record, renew_record
 
 HEADER = ["mixer", "seed", "test"]
 ROWS = [["lstm", 0, 0.5], ["lstm", 1, None], ["s6, again", 2, "0.25"], ["s6", 3, "1"]]
@@ -17,7 +18,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_record_reads_as_it_was_written(path: Path, tmp_path: Path):
-    assert record_files.read_record(path) == [
+    assert read_record(path) == [
         {"mixer": "lstm", "seed": "0", "test": "0.5"},
         {"mixer": "lstm", "seed": "1", "test": ""},
         {"mixer": "s6, again", "seed": "2", "test": "0.25"},
@@ -25,15 +26,15 @@ def test_a_record_reads_as_it_was_written(path: Path, tmp_path: Path):
     ]
     assert path.read_text().splitlines()[0] == "mixer,seed,test,check"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))  # as git writes it where lines end in both
-    assert len(record_files.read_record(path)) == 4
-    assert record_files.read_record(tmp_path / "missing.csv") == []
+    assert len(read_record(path)) == 4
+    assert read_record(tmp_path / "missing.csv") == []
     with pytest.raises(ValueError, match="a record has a line at least"):
         record_files.write_record(path, HEADER, [])
 
 
 def test_no_damage_to_a_record_gives_another_table(path: Path):
     """Cut at every byte, every byte changed, every line gone, doubled or in another place."""
-    whole, right = path.read_bytes(), record_files.read_record(path)
+    whole, right = path.read_bytes(), read_record(path)
     lines = whole.splitlines(keepends=True)
     damaged = [whole[:at] for at in range(len(whole) - 1)]
     damaged += [whole[:at] + other + whole[at + 1 :] for at in range(len(whole)) for other in (b"7", b"x", b",", b"\n")]
@@ -53,7 +54,7 @@ def test_no_damage_to_a_record_gives_another_table(path: Path):
 
 def read(path: Path) -> tuple[list[dict[str, str]], str]:
     try:
-        return record_files.read_record(path), ""
+        return read_record(path), ""
     except ValueError as error:
         return [], str(error)
 
@@ -74,14 +75,14 @@ def test_the_line_that_is_wrong_is_named(path: Path):
 
 def test_renewed_rows_leave_the_others_as_they_were(path: Path):
     before = path.read_text().splitlines()
-    fresh = [{"mixer": "lstm", "seed": "0", "test": "0.75", "more": "1"}]
-    record_files.renew_record(path, fresh, ("mixer",), lambda row: row["mixer"])
-    rows = record_files.read_record(path)
+    fresh = [{"mixer": "lstm", "seed": seed, "test": "0.75", "more": "1"} for seed in "01"]
+    renew_record(path, fresh, ("mixer",), lambda row: row["mixer"])
+    rows = read_record(path)
     assert [tuple(row.values()) for row in rows] == [
-        ("lstm", "0", "0.75", "1"), ("s6", "3", "1", ""), ("s6, again", "2", "0.25", "")
+        ("lstm", "0", "0.75", "1"), ("lstm", "1", "0.75", "1"), ("s6", "3", "1", ""), ("s6, again", "2", "0.25", "")
     ]  # fmt: skip
-    record_files.renew_record(path.with_name("new.csv"), fresh, ("mixer",))
-    assert record_files.read_record(path.with_name("new.csv")) == fresh
+    renew_record(path.with_name("new.csv"), fresh, ("mixer",))
+    assert read_record(path.with_name("new.csv")) == fresh
     assert [line.split(",")[0] for line in before[1:3]] == ["lstm", "lstm"]
 
 
@@ -98,7 +99,7 @@ def test_every_record_in_the_repository_has_its_checksums():
     paths = sorted(folder.rglob("*.csv"))
     assert len(paths) > 60
     for path in paths:
-        rows = record_files.read_record(path)
+        rows = read_record(path)
         with path.open(newline="") as file:
             assert len(rows) == sum(1 for _ in csv.reader(file)) - 1
 
@@ -106,23 +107,17 @@ def test_every_record_in_the_repository_has_its_checksums():
 def test_some_lines_of_a_table_are_renewed_and_the_others_stay(tmp_path: Path):
     """By their values in the columns that are named, whatever type these have; behind the rest, or sorted."""
     path = tmp_path / "table.csv"
-    record_files.renew_record(
-        path, [{"name": "b", "n": 1, "score": 0.5}, {"name": "a", "n": 1, "score": 0.4}], ("name", "n")
-    )
-    record_files.renew_record(
-        path, [{"name": "b", "n": 1, "score": 0.9}, {"name": "b", "n": 2, "score": 0.8}], ("name", "n")
-    )
-    rows = [tuple(row.values()) for row in record_files.read_record(path)]
+    renew_record(path, [{"name": "b", "n": 1, "score": 0.5}, {"name": "a", "n": 1, "score": 0.4}], ("name", "n"))
+    renew_record(path, [{"name": "b", "n": 1, "score": 0.9}, {"name": "b", "n": 2, "score": 0.8}], ("name", "n"))
+    rows = [tuple(row.values()) for row in read_record(path)]
     assert rows == [("a", "1", "0.4"), ("b", "1", "0.9"), ("b", "2", "0.8")]
-    record_files.renew_record(path, [{"name": "a", "n": 3, "score": 0.1}], ("name",), lambda row: str(row["score"]))
-    assert [row["score"] for row in record_files.read_record(path)] == ["0.1", "0.8", "0.9"]
+    renew_record(path, [{"name": "a", "n": 3, "score": 0.1}], ("name",), lambda row: str(row["score"]))
+    assert [row["score"] for row in read_record(path)] == ["0.1", "0.8", "0.9"]
 
 
 def test_fewer_lines_do_not_take_the_place_of_more(tmp_path: Path):
     path = tmp_path / "table.csv"
-    record_files.renew_record(
-        path, [{"name": name, "seed": seed, "score": 0.5} for name in "ab" for seed in (0, 1)], ("name",)
-    )
+    renew_record(path, [{"name": name, "seed": seed, "score": 0.5} for name in "ab" for seed in (0, 1)], ("name",))
     before = path.read_bytes()
     for fresh, said in (
         ([{"name": "a", "seed": 0, "score": 0.9}], "table.csv holds more than what would take its place: name=a; run"),
@@ -130,6 +125,6 @@ def test_fewer_lines_do_not_take_the_place_of_more(tmp_path: Path):
         ([{"seed": 0, "name": "c"}], "table.csv has a column score, which the new rows lack"),
     ):
         with pytest.raises(ValueError, match=said) as caught:
-            record_files.renew_record(path, fresh, ("name",))
+            renew_record(path, fresh, ("name",))
         assert "\n" not in str(caught.value)
         assert path.read_bytes() == before
