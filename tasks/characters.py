@@ -99,7 +99,7 @@ def windows(
         raise ValueError(f"max_length={max_length}: the {subset} text allows {text.shape[0] - 1} at most")
     positions, segments = unpacked(batch, max_length, length)
     start = jax.random.randint(key, (batch, 1), 0, text.shape[0] - length)  # the last target is still in the text
-    window = text.at[start + jnp.arange(max_length + 1)].get(mode="fill", fill_value=0).astype(jnp.int32)
+    window = text.at[start + jnp.arange(max_length + 1)[None]].get(mode="fill", fill_value=0).astype(jnp.int32)
     inputs, targets = window[:, :-1] * segments, window[:, 1:] * segments
     return Batch(inputs, targets, segments.astype(jnp.float32), positions, segments)
 

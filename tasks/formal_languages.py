@@ -224,7 +224,7 @@ class FormalLanguage:
         string = jnp.where(step < n, self.draw(key, (batch, max_length)), 0)
         answer = LANGUAGES[self.language].answer(string, n, step - n)
         inputs = jnp.where(step < n, 1 + string, self.blank) * segments
-        asked = segments * (step >= n)
+        asked = segments * (step >= n)[None]
         return Batch(inputs, answer * asked, asked.astype(jnp.float32), positions, segments)
 
     def draw(self, key: PRNGKeyArray, shape: tuple[int, int]) -> Int[Array, "B T"]:

@@ -75,7 +75,7 @@ class Induction:
         """See `Task.sample`. `subset` makes no difference: every draw is fresh."""
         for_tokens, for_place = jax.random.split(key)
         positions, segments = unpacked(batch, max_length, length)
-        step, last = positions[0], length - 1
+        step, last = positions[:1], length - 1
         place = jax.random.randint(for_place, (batch, 1), 0, length - 2)
         tokens = jax.random.randint(for_tokens, (batch, max_length), 1, self.symbols + 1)
         inputs = jnp.where((step == place) | (step == last), self.symbols + 1, tokens) * segments

@@ -117,14 +117,14 @@ class ParallelText:
         self, which: Int[Array, "B K"], max_length: int, count: Int[Array, ""] | int, subset: str = "train"
     ) -> Batch:
         """The batch whose row b holds the first `count` of the pairs `which[b]`."""
-        there = (jnp.arange(which.shape[1]) < count)[:, None]
+        there = (jnp.arange(which.shape[1]) < count)[None, :, None]
 
         def side(pairs: Any) -> tuple[Array, Array]:
             pieces = jnp.asarray(pairs[subset])[which].astype(jnp.int32) * there
             return jax.vmap(lambda some: joined(some, self.between, max_length))(pieces)
 
         (source, n), (target, m) = side(self.sources), side(self.targets)
-        n, m, place = n[:, None], m[:, None], jnp.arange(max_length)
+        n, m, place = n[:, None], m[:, None], jnp.arange(max_length)[None]
         positions = jnp.broadcast_to(place, (len(which), max_length))
         segments = (place <= n + m).astype(jnp.int32)
         moved = jnp.take_along_axis(target, jnp.clip(place - n - 1, 0), axis=1)

@@ -91,7 +91,7 @@ class Translation:
         source = jax.random.randint(key, (batch, max_length), 0, self.words)
         target = self.words + jnp.take_along_axis(source, jax.vmap(alignment, (0, None))(source, n), axis=1)
 
-        step = jnp.arange(max_length)
+        step = jnp.arange(max_length)[None]
         inputs = WORD + jnp.where(step < n, source, jnp.roll(target, n + 1, axis=1))
         inputs = jnp.where(step == n, self.separator, inputs) * segments
         targets = jnp.roll(inputs, -1, axis=1).at[:, -1].set(0)

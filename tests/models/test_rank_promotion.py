@@ -43,9 +43,9 @@ def test_mixers(variant: tuple[str, dict[str, Any]]):
     traced(module, x, positions=places, segments=ones)
     if getattr(module, "causal"):  # noqa: B009
 
-        def call(x, state=None):
-            at, segments = places[:, : x.shape[1]], ones[:, : x.shape[1]]
-            return module.init_with_output(jax.random.key(0), x, state=state, positions=at, segments=segments)[0]
+        def call(x: Any, state: Any = None) -> Any:
+            at, of = places[:, : x.shape[1]], ones[:, : x.shape[1]]
+            return module.init_with_output(jax.random.key(0), x, state=state, positions=at, segments=of)[0]
 
         jax.eval_shape(lambda x: call(x[:, :1], call(x[:, :5])[1]), x)
 

@@ -1,16 +1,23 @@
 """No task broadcasts from a lower rank on its own: all trace where JAX is told to raise there."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import pytest
 
 from tasks import TASKS
+from tasks.formal_languages import LANGUAGES
 from tests.tasks.test_tasks import DATA
 
+CASES = [(name, DATA.get(name, {})) for name in TASKS]
+CASES += [("formal_language", {"language": language}) for language in LANGUAGES]
+CASES += [("associations", {"again": True}), ("recall", {"pairs": 3})]
 
-@pytest.mark.parametrize("name", TASKS)
-def test_tasks(name: str):
-    task = TASKS[name](**DATA.get(name, {}))
+
+@pytest.mark.parametrize(("name", "fields"), CASES, ids=[f"{n}-{f.get('language', '')}" for n, f in CASES])
+def test_tasks(name: str, fields: dict[str, Any]):
+    task = TASKS[name](**fields)
 
     def measured(length):
         batch = task.sample(jax.random.key(0), 3, task.max_length, length)
