@@ -155,6 +155,23 @@ def assemble(config: Mapping[str, Any], task: Any, versions: Mapping[str, Any]) 
     )
 
 
+def check_memory(run: Run) -> None:
+    """Refuse, with ValueError, what this machine's memory can't hold for sure: parameters, the best ones, two moments
+    and a gradient of every replica, and one layer's features of one replica's batch, all in float32."""
+    config, steps = run.config, run.task.max_length
+    members = len(config["replicas"]["seeds"]) * max(1, len(config["replicas"]["learning_rates"]))
+    inputs = jax.eval_shape(lambda task: sample_longest(task, 1), run.task).inputs
+    parameters, batch = models.parameters(run.model, inputs), config["training"]["batch"]
+    needed = 4 * (5 * members * parameters + batch * steps * config["model"]["width"])
+    there = machine.memory_bytes()
+    if there is not None and needed > there:
+        raise ValueError(
+            f"{members} × {parameters:,} parameters and batches of {batch} × {steps:,} steps need at least "
+            f"{needed / 2**30:,.0f} GiB, and this machine has {there / 2**30:,.0f}; give fewer replicas, or a smaller "
+            f"model.width, model.depth or training.batch"
+        )
+
+
 def fits(model: Mapping[str, Any], task: Any) -> None:
     """Refuse, with ValueError, a model that would cheat in this task, or could not be tested in it."""
     if task.next_tokens and not model["causal"]:
@@ -542,6 +559,8 @@ def train(
     workdir = Path(workdir)
     run = build(config, data_dir)
     path = workdir / "result.json"
+    if not path.exists():
+        check_memory(run)
     with contextlib.ExitStack() as held:
         distributed.from_first(lambda: held.enter_context(claim(workdir, run.config)))
         if not distributed.from_first(path.exists):

@@ -297,7 +297,7 @@ def check(model: Mapping[str, Any]) -> None:
     names = pattern(model["mixer"])
     for name in names:
         one_of("model.mixer", name, MIXERS)
-        if options(name) and name not in (*model, "slstm"):  # in an older record the sLSTM has no options
+        if options(name) and name not in model:
             raise ValueError(
                 f"model.mixer={model['mixer']}: this config was made for another mixer and has no model.{name}; name "
                 f"the mixer behind the colon, --config=FILE:{model['mixer']}"
@@ -307,6 +307,8 @@ def check(model: Mapping[str, Any]) -> None:
             f"model.mixer={model['mixer']}: {len(names)} mixers take turns in {model['depth']} blocks, so that some "
             f"never would; give model.depth={len(names)} or more"
         )
+    if any(type(inner) is not int or inner < 0 for inner in inners(model)) or len(inners(model)) != len(names):
+        raise ValueError(f"model.inner={model['inner']}: must be 0 or more, one number for all mixers or one for each")
     check_sizes(model, names)
     one_of("model.positions", model["positions"], POSITIONS)
     one_of("model.activation", model["activation"], ACTIVATIONS)
@@ -321,8 +323,6 @@ def check(model: Mapping[str, Any]) -> None:
             f"model.feedforward={model['feedforward']}: times model.width={model['width']}, the feed-forward layers' "
             f"hidden width must be a number of units, 1 or more, or 0 for no such layers"
         )
-    if any(type(inner) is not int or inner < 0 for inner in inners(model)) or len(inners(model)) != len(names):
-        raise ValueError(f"model.inner={model['inner']}: must be 0 or more, one number for all mixers or one for each")
     if model.get("bridge"):
         check_bridge(model)
     if model.get("memory"):
@@ -401,7 +401,10 @@ def parameters(network: nn.Module, inputs: jax.ShapeDtypeStruct) -> int:
 
     Raises ValueError for one with an array that is too large to be counted in 32 bits.
     """
-    initial: Any = lambda: network.init(jax.random.key(0), jnp.zeros(inputs.shape, inputs.dtype))  # noqa: E731
+
+    def initial() -> Any:
+        return network.init(jax.random.key(0, impl="threefry2x32"), jnp.zeros(inputs.shape, inputs.dtype))
+
     shapes = jax.eval_shape(initial)
     for path, leaf in jax.tree.leaves_with_path(shapes):
         if math.prod(leaf.shape) >= NUMBERS:

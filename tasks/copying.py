@@ -229,7 +229,7 @@ class CopyString:
         fresh."""
         n = (length - 2) // 2
         positions, segments = unpacked(batch, max_length, 2 * n + 2)
-        step = positions[0]
+        step = positions[:1]
         letters = jax.random.randint(key, (batch, max_length), 1, LETTERS + 1)
         inputs = jnp.where(step <= n, jnp.roll(letters, 1, axis=1), jnp.roll(letters, n + 2, axis=1))
         inputs = jnp.where(step == 0, BEGIN, jnp.where(step == n + 1, THEN, inputs)) * segments

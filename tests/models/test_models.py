@@ -113,12 +113,6 @@ def test_the_slstm_starts_by_the_place_of_its_block():
                 np.testing.assert_allclose(forget, expected, atol=1e-4)
 
 
-def test_an_older_record_of_an_slstm_has_no_options():
-    made = models.resolve(model("slstm"), 16)
-    older = {name: value for name, value in made.items() if name != "slstm"}
-    models.build(older, vocabulary=5, channels=0, outputs=5, per="token")
-
-
 def test_a_pattern_is_a_stack_block_by_block_and_over_again():
     """As Griffin's two recurrences and one attention; each mixer with its own options and its own inner width."""
     fields: dict[str, Any] = {"depth": 5, "width": 32, "attention": {"heads": 2}, "rglru": {"kernel": 3}}
