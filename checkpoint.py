@@ -30,13 +30,16 @@ def quiet() -> Iterator[None]:
 
 
 class Checkpoints:
-    """The checkpoints of one run, in `directory`/STEP; written in the background, each whole or not at all."""
+    """The checkpoints of one run, in `directory`/STEP; written in the background, each whole or not at all.
 
-    def __init__(self, directory: Path, *, read_only: bool = False):
+    `run` is the run's key, which each checkpoint carries beside its step; one with another is not read.
+    """
+
+    def __init__(self, directory: Path, *, read_only: bool = False, run: str = ""):
         import orbax.checkpoint as ocp  # takes a second or two, which `--help` need not wait for
         from orbax.checkpoint import checkpoint_managers as policies
 
-        self.ocp = ocp
+        self.ocp, self.run = ocp, run
         self.directory = Path(directory).absolute()
         with quiet():
             self.manager = ocp.CheckpointManager(
@@ -59,13 +62,15 @@ class Checkpoints:
         """
         if step not in self.manager.all_steps():
             with self.writing():
-                self.manager.save(step, args=self.ocp.args.StandardSave(state), force=True)
+                whose = {"run": self.run, "step": step}
+                self.manager.save(step, args=self.ocp.args.StandardSave(state), force=True, custom_metadata=whose)
 
     def restore(self, step: int, like: Any) -> Any:
         """The state saved at `step`, with the shapes, types and shardings of `like`.
 
         Raises ValueError, in one line, where it can't be read.
         """
+        self.check(step)
         abstract = jax.tree.map(self.ocp.tree.to_shape_dtype_struct, like)
         with self.reading(step):
             return self.manager.restore(step, args=self.ocp.args.StandardRestore(abstract))
@@ -78,11 +83,24 @@ class Checkpoints:
         step = self.latest() if step is None else step
         if step is None:
             raise ValueError(f"{self.directory} holds no checkpoint yet")
+        self.check(step)
         saved = self.directory / str(step) / "default"
         with quiet(), self.reading(step), self.ocp.PyTreeCheckpointer() as checkpointer:
             shapes = checkpointer.metadata(saved).item_metadata.tree
             arrays = jax.tree.map(lambda _: self.ocp.RestoreArgs(restore_type=np.ndarray), shapes)
             return checkpointer.restore(saved, restore_args=arrays)
+
+    def check(self, step: int) -> None:
+        """Raise ValueError, in one line, for a checkpoint of another run or of another step; an older one says
+        neither."""
+        with quiet(), self.reading(step):
+            whose: Any = self.manager.metadata(step).custom_metadata or {}
+        path = self.directory / str(step)
+        if self.run and whose.get("run", self.run) != self.run:
+            raise ValueError(f"{path} is of another run than config.json describes; put back what was changed from a "
+                             f"copy, or start anew in another directory")  # fmt: skip
+        if whose.get("step", step) != step:
+            raise ValueError(f"{path} is the checkpoint of step {whose['step']}; give it its own name again")
 
     def wait(self) -> None:
         """Until what was saved is on disk. Raises OSError, in one line, where it could not be written."""
@@ -125,33 +143,29 @@ def replica(state: Any, index: int) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf)[index], state)
 
 
-def members(workdir: Path, part: str = "best_params") -> list[Any]:
-    """The newest parameters of every replica of a run, on the default device: its best ones, or its "params".
-
-    Raises ValueError, in one line, where there is no checkpoint or it can't be read.
-    """
-    state = Checkpoints(Path(workdir) / "checkpoints", read_only=True).raw()
-    return [jax.device_put(replica(state[part], index)) for index in range(len(state["seed"]))]
-
-
-def save_params(directory: Path, params: Any) -> None:
-    """An ordinary checkpoint: the parameters of one model, to be read by `load_params` or by Orbax itself."""
+def save_params(directory: Path, params: Any, run: str = "") -> None:
+    """An ordinary checkpoint: the parameters of one model, to be read by `load_params` or by Orbax itself; with the key
+    of the run that they are from."""
     import orbax.checkpoint as ocp
 
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(Path(directory).absolute(), params)
+        checkpointer.save(Path(directory).absolute(), params, custom_metadata={"run": run})
 
 
-def load_params(directory: Path) -> Any:
+def load_params(directory: Path, run: str = "") -> Any:
     """The parameters that `save_params` wrote, on the default device.
 
-    Raises ValueError, in one line, where it can't be read.
+    Raises ValueError, in one line, where they can't be read, or are from another run than `run` says.
     """
     import orbax.checkpoint as ocp
 
     try:
         with quiet(), ocp.StandardCheckpointer() as checkpointer:
-            return jax.device_put(checkpointer.restore(Path(directory).absolute()))
+            whose: Any = checkpointer.metadata(Path(directory).absolute()).custom_metadata or {}
+            params = jax.device_put(checkpointer.restore(Path(directory).absolute()))
     except Exception as error:  # of many kinds, as in `Checkpoints.reading`
         why = " ".join(str(error).split())[:160]
         raise ValueError(f"{directory} can't be read ({why}); train.py --export writes such a directory") from error
+    if run and whose.get("run") not in (None, "", run):
+        raise ValueError(f"{directory} is of another run than the config.json beside it; export that run again")
+    return params

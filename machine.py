@@ -14,6 +14,9 @@ SETTINGS = {
     "jax_enable_x64": (False, "models would compute in float64"),
     "jax_threefry_partitionable": (True, "other random numbers are drawn"),
     "jax_random_seed_offset": (0, "other random numbers are drawn"),
+    "jax_high_dynamic_range_gumbel": (False, "other random numbers are drawn"),
+    **dict.fromkeys(("jax_disable_jit", "jax_no_execution"), (False, "nothing can be compiled or run")),
+    **dict.fromkeys(("jax_debug_nans", "jax_debug_infs"), (False, "a replica that diverges would stop all others")),
 }
 FORCED = "xla_force_host_platform_device_count"
 

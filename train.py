@@ -78,6 +78,7 @@ from models import cost
 
 VERSION = 3  # of this loop and of the defaults in configs.base: raised by hand whenever the numbers they make change
 EVALUATED = 512  # the most sequences that go through the model at once in an evaluation
+MEND = "put it back from a copy, or check out the revision that wrote it"  # of a file that no command writes anew
 SMALLEST = 1e-12  # learning rate: a smaller one moves no parameter in float32
 NO_SEED = np.uint32(2**31)  # seeds are below it, so no run trains on what it is evaluated on
 
@@ -92,7 +93,7 @@ class Replica(NamedTuple):
     optimizer: Any
     best_params: Any  # those with the best validation score
     best_score: Array
-    best_scores: Any  # what they score, by split
+    best_scores: Any  # what they score, by split; nothing yet at best_step 0
     best_step: Array
     alive: Array  # False once a loss or gradient was not finite; it is not updated any more
     died_at: Array  # the step whose update was refused, or −1
@@ -262,7 +263,7 @@ def check(config: Mapping[str, Any]) -> None:
         raise ValueError(f"training.shortest={training['shortest']}: must be 0 or more")
     largest = float(np.finfo(np.float32).max)
     for rate in (optimizer["learning_rate"], *replicas["learning_rates"]):
-        if not isinstance(rate, (int, float)) or not 0 < rate < float("inf"):
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < float("inf"):
             raise ValueError(f"learning_rate={rate}: must be a number above 0")
         if not SMALLEST <= rate <= largest:
             raise ValueError(f"learning_rate={rate}: must be from {SMALLEST:g}, below which nothing moves in float32, "
@@ -276,7 +277,7 @@ def check(config: Mapping[str, Any]) -> None:
         raise ValueError(f"optimizer.clip={optimizer['clip']}: must be a number above 0, from {SMALLEST:g} to "
                          f"{largest:.1e}")  # fmt: skip
     seeds = replicas["seeds"]
-    if not seeds or any(not isinstance(seed, int) or not 0 <= seed < 2**31 for seed in seeds):
+    if not seeds or any(type(seed) is not int or not 0 <= seed < 2**31 for seed in seeds):
         raise ValueError(f"replicas.seeds={seeds}: give one or more whole numbers from 0 to 2147483647")
     for name, kind in (("seeds", np.int64), ("learning_rates", np.float32)):
         if len(np.unique(np.asarray(replicas[name], kind))) < len(replicas[name]):
@@ -319,7 +320,9 @@ def init(run: Run, seed: int, learning_rate: float) -> Replica:
         optimizer=run.optimizer.init(params),
         best_params=jax.tree.map(jnp.copy, params),  # a copy: a donated buffer can't be in the state twice
         best_score=jnp.float32(worst),
-        best_scores={split: jnp.float32(jnp.nan) for split in run.task.splits},
+        best_scores={
+            split: jnp.float32(0) for split in run.task.splits
+        },  # no nan, which is unequal to another process's
         best_step=jnp.int32(0),
         alive=jnp.bool_(True),
         died_at=jnp.int32(-1),
@@ -596,11 +599,15 @@ def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bo
     keep = jax.jit(jax.vmap(partial(keep_best, run)), donate_argnums=0, out_shardings=along)
 
     training = run.config["training"]
-    checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
+    checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", run=records.key(identity(run.config)))
     step = distributed.from_first(lambda: checkpoints.latest() or 0)
     if step:
         replicas = checkpoints.restore(step, replicas)
         check_members(workdir, group, *distributed.read((replicas.seed, replicas.learning_rate)))
+        if (there := int(distributed.read(replicas.step).max())) != step:
+            raise ValueError(
+                f"{workdir}/checkpoints/{step} is the checkpoint of step {there}; give it its own name again"
+            )
     distributed.from_first(lambda: check_log(run, workdir / "metrics.jsonl", step))
     if first and not step and run.config["optimizer"]["warmup"] >= training["steps"]:
         print(
@@ -696,7 +703,7 @@ def claim(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
         other = sorted(k for k in theirs_at | ours_at if theirs_at.get(k) != ours_at.get(k))
         if other:
             was, wanted = flattened(theirs), flattened(ours)
-            told = [f"{name} is {was.get(name)}, not {wanted.get(name)}" for name in other[:3]]
+            told = [f"{name} is {was.get(name)!r}, not {wanted.get(name)!r}" for name in other[:3]]
             more = f" and {len(other) - 3} more" if len(other) > 3 else ""
             raise ValueError(
                 f"{workdir} holds another config's run ({'; '.join(told)}{more}); give another --workdir, "
@@ -797,7 +804,7 @@ def summary(run: Run, group: Group, replicas: Replica, rows: list[dict[str, Any]
         )
     return {
         "key": records.key(identity(run.config)),
-        "status": "finished" if replicas.alive.any() else "diverged",
+        "status": "finished" if (replicas.alive & (replicas.best_step > 0)).any() else "diverged",
         "metric": run.task.metric,
         "best": run.task.best,
         "chance": run.task.chance,
@@ -880,9 +887,9 @@ def export(workdir: Path, to: Path, index: int, which: str) -> None:
         raise FileExistsError(f"{to} exists already; --export needs a new directory")
     params = saved_params(workdir, index, which)
     to.mkdir(parents=True)
-    checkpoint.save_params(to / "params", params)
+    checkpoint.save_params(to / "params", params, records.key(identity(config)))
     if (workdir / "task.json").exists():
-        records.write_json(to / "task.json", records.read_json(workdir / "task.json", records.TASK))
+        records.write_json(to / "task.json", records.read_json(workdir / "task.json", records.TASK, MEND))
     records.write_json(to / "config.json", config)
 
 
@@ -890,7 +897,7 @@ def of_replica(workdir: Path, index: int) -> dict[str, Any]:
     """The config of a run as if this replica had been its only one."""
     if not (workdir / "group.json").exists():
         raise ValueError(f"{workdir} holds no run; --workdir names the one to export from")
-    config = records.read_json(workdir / "config.json", records.CONFIG)
+    config = records.read_json(workdir / "config.json", records.CONFIG, MEND)
     group = records.read_json(workdir / "group.json", records.GROUP)
     if not 0 <= index < len(group["seeds"]):
         raise ValueError(f"--replica={index}: {workdir} has replicas 0 to {len(group['seeds']) - 1}")
@@ -901,13 +908,38 @@ def of_replica(workdir: Path, index: int) -> dict[str, Any]:
 
 def saved_params(workdir: Path, index: int, which: str) -> Any:
     """What a run's newest checkpoint has of a replica: its "best" parameters, or the "last"."""
-    state = checkpoint.Checkpoints(workdir / "checkpoints", read_only=True).raw()
-    part = "best_params" if which == "best" else "params"
-    if not isinstance(state, Mapping) or not {part, "seed", "learning_rate"} <= set(state):
-        raise ValueError(f"{workdir}/checkpoints are of another format than train.py writes: they hold no {part}")
+    return checkpoint.replica(saved_state(workdir)["best_params" if which == "best" else "params"], index)
+
+
+def saved_members(workdir: str | Path, part: str = "best_params") -> list[Any]:
+    """The newest parameters of every replica of a run, on the default device: its best ones, or its "params".
+
+    Raises ValueError as `saved_state` does.
+    """
+    state = saved_state(Path(workdir))
+    return [jax.device_put(checkpoint.replica(state[part], index)) for index in range(len(state["seed"]))]
+
+
+def saved_state(workdir: Path) -> Any:
+    """A run's newest checkpoint, as nested dicts of numpy arrays, on however many devices it was made.
+
+    Raises ValueError, in one line, where there is none, it can't be read, or it is not of the run that config.json,
+    group.json and result.json are of.
+    """
+    config = records.read_json(workdir / "config.json", records.CONFIG, MEND)
+    key, result = records.key(identity(config)), workdir / "result.json"
+    checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", read_only=True, run=key)
+    state = checkpoints.raw()
+    if not isinstance(state, Mapping) or not {"params", "best_params", "seed", "learning_rate"} <= set(state):
+        raise ValueError(f"{workdir}/checkpoints are of another format than train.py writes: they hold no best_params")
     group = group_of(records.read_json(workdir / "group.json", records.GROUP))
     check_members(workdir, group, state["seed"], state["learning_rate"])
-    return checkpoint.replica(state[part], index)
+    if result.exists() and (steps := records.read_json(result, records.RESULT)["steps"]) != checkpoints.latest():
+        raise ValueError(
+            f"{workdir}: result.json is of step {steps} and the newest checkpoint of step {checkpoints.latest()}; "
+            f"delete result.json, and the command that trained it makes the rest again"
+        )
+    return state
 
 
 def load_exported(directory: str | Path, data_dir: str | Path | None = None) -> tuple[Run, Any]:
@@ -917,10 +949,21 @@ def load_exported(directory: str | Path, data_dir: str | Path | None = None) -> 
     mixer, task, loop or those data have changed since: the parameters would mean something else now.
     """
     directory = Path(directory)
-    config, described = records.read_json(directory / "config.json", records.CONFIG), directory / "task.json"
-    task = task_of(config, records.read_json(described, records.TASK)) if described.exists() else None
+    config, described = records.read_json(directory / "config.json", records.CONFIG, MEND), directory / "task.json"
+    task = task_of(config, records.read_json(described, records.TASK, MEND)) if described.exists() else None
     run = rebuilt(config, directory, data_dir or "data", task if data_dir is None else None)
-    return run, checkpoint.load_params(directory / "params")
+    params = checkpoint.load_params(directory / "params", records.key(identity(config)))
+    check_params(run, params, directory)
+    return run, params
+
+
+def check_params(run: Run, params: Any, directory: Path) -> None:
+    """Refuse, with ValueError, parameters that are not of the shapes of the run's model."""
+    expected = jax.eval_shape(lambda: init_params(run, jnp.uint32(0)))
+    if jax.tree.structure(params) != jax.tree.structure(expected) or any(
+        a.shape != b.shape for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(expected), strict=True)
+    ):
+        raise ValueError(f"{directory} holds parameters of another model than its config.json says; train it anew")
 
 
 def description(task: Any) -> dict[str, Any]:
@@ -968,21 +1011,16 @@ def load(directory: str | Path, data_dir: str | Path = "data", index: int = 0) -
             f"them or params/ as --export does"
         )
     if exported:
-        run, params = load_exported(directory, data_dir if has_data(directory, data_dir) else None)
-    else:
-        run = rebuilt(of_replica(directory, index), directory, data_dir)
-        params = jax.device_put(saved_params(directory, index, "best"))
-    expected = jax.eval_shape(lambda: init_params(run, jnp.uint32(0)))
-    if jax.tree.structure(params) != jax.tree.structure(expected) or any(
-        a.shape != b.shape for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(expected), strict=True)
-    ):
-        raise ValueError(f"{directory} holds parameters of another model than its config.json says; train it anew")
+        return load_exported(directory, data_dir if has_data(directory, data_dir) else None)
+    run = rebuilt(of_replica(directory, index), directory, data_dir)
+    params = jax.device_put(saved_params(directory, index, "best"))
+    check_params(run, params, directory)
     return run, params
 
 
 def has_data(directory: Path, data_dir: str | Path) -> bool:
     """Whether the data that an exported model was trained on can be had."""
-    config = records.read_json(directory / "config.json", records.CONFIG)
+    config = records.read_json(directory / "config.json", records.CONFIG, MEND)
     try:
         return config["versions"].get("data") == versions(config, data_dir).get("data")
     except (OSError, ImportError, ValueError, KeyError):

@@ -20,7 +20,12 @@ CELLS = 2**17  # of an alignment's table that are worked on at once
 
 
 def cluster(sequences: Sequence[str], threshold: float, k: int) -> list[str]:
-    """Of each sequence, the alphabetically first one of its cluster. Sequences are in ASCII."""
+    """Of each sequence, the alphabetically first one of its cluster. Sequences are in ASCII.
+
+    Raises ValueError for one of `UNIT` letters or more, whose alignments could not be counted.
+    """
+    if (longest := max(map(len, sequences), default=0)) >= UNIT:
+        raise ValueError(f"a sequence has {longest} letters; alignments are of fewer than {UNIT}")
     pairs = np.array(sorted(sharing(sequences, k)), np.int32).reshape(-1, 2)
     sizes = np.array([len(sequence) for sequence in sequences], np.int32)
     counts = [

@@ -20,7 +20,6 @@ from typing import Any
 
 from absl import flags
 
-import checkpoint
 import command
 import machine
 import records
@@ -224,7 +223,7 @@ def scorecard(study: Study, results: Results) -> dict[str, dict[str, str]]:
     for mixer in MIXERS:
         directory = study.directory(row, mixer)
         run = train.build(records.read_json(directory / "config.json"), study.data_dir)
-        trained = zip(checkpoint.members(directory), results[row.name, mixer]["replicas"], strict=True)
+        trained = zip(train.saved_members(directory), results[row.name, mixer]["replicas"], strict=True)
         lived = [(params, one["seed"]) for params, one in trained if one["died_at"] is None]
         moved = [found["permuted"] for found in measures.take(run, ["permuted"], lived)]
         card[mixer] = {

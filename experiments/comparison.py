@@ -130,7 +130,9 @@ class Study:
         if set(scores) != set(RATES):
             scores = {}
             for member in self.grid(row, mixer)["replicas"]:
-                score = float("nan") if member["died_at"] is not None else member["validation"]
+                score = (
+                    float("nan") if member["died_at"] is not None or not member["best_step"] else member["validation"]
+                )
                 scores.setdefault(member["learning_rate"], []).append(score)
         return choose(scores, tasks.TASKS[configure(row, mixer, (), ()).task.name].best)
 

@@ -31,7 +31,6 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-import checkpoint
 import command
 import configs.adding
 import machine
@@ -77,7 +76,7 @@ def trained(config: Any, workdir: Path) -> tuple[train.Run, Any, Any, float]:
     train.train(config, workdir, name=f"training {config.model.mixer} {config.model.width}", tensorboard=False)
     run = train.build(config)
     first = train.init(run, 0, config.optimizer.learning_rate).params
-    (last,) = checkpoint.members(workdir, "params")
+    (last,) = train.saved_members(workdir, "params")
     loss = [row["loss"][0] for row in records.read_metrics(workdir / "metrics.jsonl") if row["split"] == "train"][-1]
     return run, first, last, loss
 

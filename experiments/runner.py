@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 
 import jax
 
-import checkpoint
 import machine
 import records
 import tasks
@@ -273,7 +272,7 @@ def work(job: Job) -> list[dict[str, Any]]:
         )
         members, cost = result["replicas"], result["cost"]
         environment = of_group(directory, "environment.json", records.ENVIRONMENTS)[-1]
-        params = checkpoint.members(directory) if job.measured else [None] * len(members)
+        params = train.saved_members(directory) if job.measured else [None] * len(members)
         group = of_group(directory, "group.json", records.GROUP)
         shards = group.get("shards", 1)  # an older run does not have it
         how = f"{group['how']} on {group['devices']}" + f" × {shards}" * (shards > 1)

@@ -10,6 +10,7 @@ X, T, M and K, notes, and music21 reads it), how many of their bars last as long
 many tunes of the test set; and leaves all in WORKDIR/tunes.abc and the first that parses in WORKDIR/tune.mid.
 """
 
+import math
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -153,6 +154,8 @@ def main() -> None:
             raise ValueError(f"--tunes: {into} was not trained on tunes; train configs/irish.py")
         write_tunes(run, params, args.tunes, args.temperature, args.seed, into)
         return
+    if not math.isfinite(args.temperature):
+        raise ValueError(f"--temperature={args.temperature}: must be a number, 0 or more")
     prompt = run.task.encode(args.prompt)
     for row in written(run, params, prompt, args.samples, args.tokens, args.temperature, args.seed).tolist():
         print(spelt(run.task.names, [*prompt, *row]), end="\n\n")

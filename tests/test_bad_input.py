@@ -158,6 +158,8 @@ TRANSLATION = {"name": "translation", "lengths": (15,)}
         ("rnn", {"replicas.seeds": ()}, "seeds=.*: give one or more whole numbers"),
         ("rnn", {"replicas.seeds": (0, 1, 0)}, "seeds=.*: each may be given once"),
         ("rnn", {"replicas.seeds": (2**31,)}, "seeds=.*: give one or more whole numbers from 0 to 2147483647"),
+        ("rnn", {"replicas.seeds": (True,)}, "seeds=.*: give one or more whole numbers from 0 to 2147483647"),
+        ("rnn", {"replicas.learning_rates": (True,)}, "learning_rate=True: must be a number above 0"),
         ("rnn", {"replicas.how": "both"}, "replicas.how=both: must be one of auto, map, vmap, measured"),
         ("rnn", {"optimizer.b1": 1.0}, "optimizer.b1=1.0: must be at least 0 and below 1"),
         ("rnn", {"optimizer.b2": 1 - 1e-9}, "optimizer.b2=0.99.*: must be at least 0 and below 1, in float32 too"),
@@ -223,7 +225,7 @@ def test_a_workdir_with_another_configs_run(workdir: Path, capsys: pytest.Captur
     before = files(workdir)
     line = refused(tiny("lstm", {"optimizer.clip": 2.0}), workdir, capsys)
     assert "holds another config's run (model.inner is 10, not " in line
-    assert "model.mixer is rnn, not lstm; optimizer.clip is 1.0, not 2.0" in line
+    assert "model.mixer is 'rnn', not 'lstm'; optimizer.clip is 1.0, not 2.0" in line
     assert line.endswith("give another --workdir, or that run's own values to go on with it")
     assert files(workdir) == before
 

@@ -38,7 +38,7 @@ def test_reading_says_nothing_of_its_own_and_hides_nothing_of_others(tmp_path: P
     first.wait()
     checkpoint.save_params(tmp_path / "params", {"a": jnp.ones(2)})
     caplog.clear()
-    checkpoint.members(tmp_path)
+    checkpoint.Checkpoints(tmp_path / "checkpoints", read_only=True).raw()
     checkpoint.load_params(tmp_path / "params")
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     with checkpoint.quiet():

@@ -203,3 +203,47 @@ def test_a_rate_that_only_rises_is_told(tmp_path: Path, capsys: pytest.CaptureFi
         train.train(tiny(fields={"optimizer.warmup": warmup}), tmp_path / str(warmup), tensorboard=False)
         line = "train: the rate rises in all of the 40 steps and never falls, since optimizer.warmup=40\n"
         assert (line in capsys.readouterr().err) == said
+
+
+def test_a_checkpoint_of_another_run_of_the_same_shapes_is_refused(runs: tuple[Path, Path, dict], tmp_path: Path):
+    """As when checkpoints/ was copied from a run of another config: nothing but its key tells it apart."""
+    other, config = tmp_path / "other", tiny(fields={**FIELDS, "optimizer.clip": 2.0})
+    train.train(config, other, tensorboard=False)
+    shutil.rmtree(other / "checkpoints")
+    shutil.copytree(runs[0] / "checkpoints", other / "checkpoints")
+    for read in (train.load, train.saved_members):
+        with pytest.raises(ValueError, match=r"checkpoints/\d+ is of another run than config\.json describes"):
+            read(other)
+    (other / "result.json").unlink()
+    with pytest.raises(ValueError, match=r"checkpoints/\d+ is of another run than config\.json describes"):
+        train.train(config, other, tensorboard=False)
+
+
+@pytest.mark.parametrize("name", ["15", "37"])
+def test_a_renamed_checkpoint_is_refused(runs: tuple[Path, Path, dict], tmp_path: Path, name: str):
+    workdir = shutil.copytree(runs[1], tmp_path / "run")
+    for path in (workdir / "checkpoints").iterdir():
+        if path.name != "20":
+            shutil.rmtree(path)
+    (workdir / "checkpoints" / "20").rename(workdir / "checkpoints" / name)
+    with pytest.raises(ValueError, match=rf"checkpoints/{name} is the checkpoint of step 20; give it its own name"):
+        train.train(tiny(fields=FIELDS), workdir, tensorboard=False)
+
+
+def test_an_older_checkpoint_than_the_result_is_not_taken_for_the_newest(tmp_path: Path):
+    workdir = tmp_path / "run"
+    train.train(tiny(fields=FIELDS), workdir, tensorboard=False, save_seconds=0)
+    shutil.rmtree(workdir / "checkpoints" / "40")
+    with pytest.raises(ValueError, match=r"result\.json is of step 40 and the newest checkpoint of step 35; delete"):
+        train.export(workdir, tmp_path / "best", 0, "best")
+    assert not (tmp_path / "best").exists()
+
+
+def test_an_export_with_the_parameters_of_another_is_refused(runs: tuple[Path, Path, dict], tmp_path: Path):
+    for index in (0, 1):
+        train.export(runs[0], tmp_path / str(index), index, "best")
+    shutil.rmtree(tmp_path / "0" / "params")
+    shutil.copytree(tmp_path / "1" / "params", tmp_path / "0" / "params")
+    for read in (train.load, train.load_exported):
+        with pytest.raises(ValueError, match=r"params is of another run than the config\.json beside it"):
+            read(tmp_path / "0")

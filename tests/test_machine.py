@@ -85,6 +85,9 @@ def test_memory_is_kept_unless_told_otherwise():
         ),
         ("jax_threefry_partitionable", False, "jax_threefry_partitionable is False, with which other random numbers"),
         ("jax_random_seed_offset", 1, "jax_random_seed_offset is 1, with which other random numbers are drawn"),
+        ("jax_high_dynamic_range_gumbel", True, "jax_high_dynamic_range_gumbel is True, with which other random"),
+        ("jax_disable_jit", True, "jax_disable_jit is True, with which nothing can be compiled or run"),
+        ("jax_debug_nans", True, "jax_debug_nans is True, with which a replica that diverges would stop all others"),
     ],
 )
 def test_settings_of_jax_under_which_all_numbers_are_others_are_refused(name: str, value: Any, says: str):

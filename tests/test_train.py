@@ -522,7 +522,9 @@ def test_the_data_are_in_the_key_and_a_run_does_not_go_on_with_others(wrote: tup
     monkeypatch.setattr(datasets, "data_fingerprint", lambda *_: "0123456789abcdef")
     other = train.build(config, root / "data").config
     assert records.key(train.identity(other)) != mine
-    with pytest.raises(ValueError, match=r"holds another config's run \(versions.data is \w+, not 0123456789abcdef\)"):
+    with pytest.raises(
+        ValueError, match=r"holds another config's run \(versions.data is '\w+', not '0123456789abcdef'\)"
+    ):
         train.train(config, root / "run", data_dir=root / "data", tensorboard=False)
 
 

@@ -76,3 +76,8 @@ def test_no_near_copies_across_splits(module: Any, share: float, data_dir: Path)
     assert min(counts["validation"], counts["test"]) > 300
     balance = [np.bincount(labels) / len(labels) for labels in loaded["labels"].values()]
     assert np.ptp(balance, axis=0).max() < 0.1
+
+
+def test_a_sequence_too_long_to_be_counted_is_refused():
+    with pytest.raises(ValueError, match="a sequence has 1024 letters; alignments are of fewer than 1024"):
+        clusters.cluster(["A" * 1024, "A" * 1024], 0.9, 3)

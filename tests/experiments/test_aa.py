@@ -62,7 +62,7 @@ def test_fewer_trials_are_no_record(trials: int, real: int, tmp_path: Path, monk
     path.write_bytes(aa.RECORD.read_bytes())
     monkeypatch.setattr(aa, "RECORD", path)
     monkeypatch.setattr(aa, "simulated", lambda trials: iter([aa.line("normal", 3, "paired", trials, trials, trials)]))
-    monkeypatch.setattr(aa, "studies", lambda trials: iter(()))
+    monkeypatch.setattr(aa, "studies", lambda trials: iter([aa.line("178 answers", 3, aa.KINDS[0], 0, None, trials)]))
     monkeypatch.setattr(aa, "real", lambda pairs, _: iter([aa.line("real", 3, "independent", 0, 0, pairs)]))
     args = SimpleNamespace(trials=trials, real=real, workdir=str(tmp_path), table=False)
     monkeypatch.setattr(aa, "flags", SimpleNamespace(FLAGS=args))

@@ -569,8 +569,8 @@ def test_a_checkpoint_of_another_format(runs: Path, recall: Path, tmp_path: Path
         records.write_json(other / "config.json", change)
         return refused([other], "abc", tmp_path, 0, capsys=capsys)
 
-    assert "is of another format than train.py writes (KeyError: 'training')" in told({"task": config["task"]})
-    assert "is of another format than train.py writes (KeyError: 'versions')" in told(
+    assert "config.json is damaged ('model' is a required property)" in told({"task": config["task"]})
+    assert "config.json is damaged ('versions' is a required property); put it back from a copy, or check out" in told(
         {name: value for name, value in config.items() if name != "versions"}
     )
     assert "was made by versions" in told({**config, "versions": {**config["versions"], "mixer": 99}})
