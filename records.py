@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 # Settings of JAX that change numbers, beside those that train.py refuses or does without.
-SETTINGS = ("jax_default_matmul_precision", "jax_default_prng_impl", "jax_disable_jit", "jax_numpy_dtype_promotion")
+SETTINGS = ("jax_default_matmul_precision", "jax_default_prng_impl", "jax_numpy_dtype_promotion")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 

@@ -48,7 +48,6 @@ import contextlib
 import dataclasses
 import os
 import signal
-import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -73,7 +72,7 @@ import machine
 import models
 import records
 import tasks
-from display import Display
+from display import Display, say
 from models import cost
 
 VERSION = 3  # of this loop and of the defaults in configs.base: raised by hand whenever the numbers they make change
@@ -320,9 +319,8 @@ def init(run: Run, seed: int, learning_rate: float) -> Replica:
         optimizer=run.optimizer.init(params),
         best_params=jax.tree.map(jnp.copy, params),  # a copy: a donated buffer can't be in the state twice
         best_score=jnp.float32(worst),
-        best_scores={
-            split: jnp.float32(0) for split in run.task.splits
-        },  # no nan, which is unequal to another process's
+        # Not nan, which JAX would take for unequal to that of another process.
+        best_scores={split: jnp.float32(0) for split in run.task.splits},
         best_step=jnp.int32(0),
         alive=jnp.bool_(True),
         died_at=jnp.int32(-1),
@@ -610,10 +608,9 @@ def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bo
             )
     distributed.from_first(lambda: check_log(run, workdir / "metrics.jsonl", step))
     if first and not step and run.config["optimizer"]["warmup"] >= training["steps"]:
-        print(
+        say(
             f"{name}: the rate rises in all of the {training['steps']} steps and never falls, since optimizer.warmup="
-            f"{run.config['optimizer']['warmup']}",
-            file=sys.stderr,
+            f"{run.config['optimizer']['warmup']}"
         )
     log = records.Metrics(workdir / "metrics.jsonl") if first else None
     board = Board(workdir / "tensorboard", group, step) if first and tensorboard else None
