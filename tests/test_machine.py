@@ -53,16 +53,19 @@ faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 add, x = jax.jit(lambda x: x + 1), jax.numpy.ones(2**24)
 for _ in range(20):  # until there is room for both the old and the new
     x = add(x).block_until_ready()
-before = faults()
-for _ in range(5):
+each = []
+for _ in range(9):
+    before = faults()
     x = add(x).block_until_ready()
-print(faults() - before)
+    each.append(faults() - before)
+print(sorted(each)[4])
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's allocator is told anything")
 def test_memory_is_kept_unless_told_otherwise():
-    """64 MiB are 16,384 pages, which each new array faults for where none is kept."""
+    """64 MiB are 16,384 pages, which each new array faults for where none is kept (fewer where the system has large
+    pages). The median: a buffer that a busy machine frees late makes room for one more array, once."""
     found = {}
     for how in ("", "plain"):
         env = {**os.environ, "RECUR_OR_ATTEND_MALLOC": how, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
@@ -71,8 +74,8 @@ def test_memory_is_kept_unless_told_otherwise():
             command, cwd=Path(machine.__file__).parent, env=env, capture_output=True, text=True, check=True, timeout=100
         )
         found[how] = int(out.stdout)
-    assert found[""] < 1000
-    assert found["plain"] > 2000
+    assert found[""] < 200
+    assert found["plain"] > 400
 
 
 @pytest.mark.parametrize(
