@@ -19,7 +19,7 @@ def base(mixer: str) -> ConfigDict:
         models.one_of("--config=FILE:MIXER, MIXER", name, models.MIXERS)
     return ConfigDict(
         {
-            # A name in tasks.TASKS; the other fields are its own. `dataset` names real data in datasets.DATASETS.
+            # A name in tasks.TASKS; the other fields are its own. `dataset` names real data in data.DATASETS.
             "task": {"name": ""},
             "model": {
                 "mixer": mixer,  # a name in models.MIXERS, or several with commas between: block by block, over again

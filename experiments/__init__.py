@@ -2,7 +2,7 @@
 
 import sys
 
-import startup
+from training import startup
 
 if sys.argv[:1] == ["-m"]:  # `python -m experiments.NAME` imports this first, and says so by this word
     startup.catch_interrupts()

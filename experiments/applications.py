@@ -17,13 +17,15 @@ from typing import Any
 
 from absl import flags
 
-import command
-from experiments import findings, judge, report, runner, study
-from experiments.charts import Dots
+from experiments.ablation import runner, study
+from experiments.ablation import verdicts as judge
+from experiments.ablation.intervals import format_interval
+from experiments.ablation.runner import Line
 from experiments.comparison import OLDER, older_note
-from experiments.report import Table, markdown
-from experiments.runner import Line
-from experiments.statistics import format_interval
+from experiments.reporting import html_report, study_report
+from experiments.reporting.charts import Dots
+from experiments.reporting.html_report import Table, markdown
+from training import cli
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "applications.md"
 NAME, SCALE = "applications", "quick"
@@ -87,31 +89,31 @@ def document(lines: Sequence[Line], old: Sequence[Line] = ()) -> str:
         config = importlib.import_module(f"configs.{data}")
         parts += [f"### {data.replace('_', ' ').capitalize()}", (config.__doc__ or "").strip()]
         source = config.get_config("lstm").task.dataset
-        parts.append((importlib.import_module(f"datasets.{source}").__doc__ or "").strip())
+        parts.append((importlib.import_module(f"data.sources.{source}").__doc__ or "").strip())
     return "\n\n".join(parts) + "\n"
 
 
 def recorded() -> tuple[list[Line], list[Line]]:
     """The lines of the record, and those of them that are of older code."""
     one = study.load(NAME)
-    lines = findings.recorded(NAME, one, SCALE)
+    lines = study_report.recorded(NAME, one, SCALE)
     return lines, runner.older(lines, one, one.scales[SCALE])
 
 
 def main() -> None:
     args: Any = flags.FLAGS
-    if not findings.record(NAME, SCALE).exists():
+    if not study_report.record(NAME, SCALE).exists():
         raise ValueError("there is no record yet: python -m experiments.run --study=applications --record")
     lines, old = recorded()
     found = table(lines, old)
     if args.write:
-        report.publish(DOCUMENT, document(lines, old), pictures(lines), 3, markdown(found.header, found.rows),
+        html_report.publish(DOCUMENT, document(lines, old), pictures(lines), 3, markdown(found.header, found.rows),
                        "python -m experiments.run --study=applications --record")  # fmt: skip
-        print(f"wrote {DOCUMENT}, {DOCUMENT.with_suffix('.svg')}, and the table in {report.README}")
+        print(f"wrote {DOCUMENT}, {DOCUMENT.with_suffix('.svg')}, and the table in {html_report.README}")
         return
     print(f"{markdown(found.header, found.rows)}\n\n{found.note}")
 
 
 if __name__ == "__main__":
     flags.DEFINE_bool("write", False, "Write docs/applications.md and its picture, and run nothing.")
-    command.run(main)
+    cli.run(main)

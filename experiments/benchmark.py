@@ -45,15 +45,14 @@ from typing import Any
 
 from absl import flags
 
-import command
-import display
 import models
-import records
-from experiments import benchmark_page, report
-from experiments.comparison import RECORDS
-from experiments.peers import KNOWN, Cell, has
-from experiments.record_files import read_record, write_record
-from experiments.together import timed as seconds_of
+from experiments.ablation.learning_rates import RECORDS
+from experiments.ablation.record_files import read_record, write_record
+from experiments.benchmarks import tables
+from experiments.benchmarks.batched_study import timed as seconds_of
+from experiments.benchmarks.worker import KNOWN, Cell, has
+from experiments.reporting import html_report
+from training import cli, files, metrics, progress
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "benchmark.md"
@@ -81,12 +80,12 @@ SAME = COLUMNS[: COLUMNS.index("seconds")]  # what tells a row from every other
 
 
 class Worker:
-    """A library in a process of its own (see experiments.peers)."""
+    """A library in a process of its own (see experiments.benchmarks.worker)."""
 
     def __init__(self, library: str):
         environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "3"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.peers", library], cwd=ROOT, env=environment, text=True,
+            [sys.executable, "-m", "experiments.benchmarks.worker", library], cwd=ROOT, env=environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
@@ -250,7 +249,7 @@ def measured(
         rates[dtype] = {**row, "products": rate["flops"], "bytes": rate["bytes"]}
         yield [rates[dtype]]
     try:
-        with display.Display("benchmark", len(cells)) as shown:
+        with progress.Display("benchmark", len(cells)) as shown:
             for at, (section, cell, libraries) in enumerate(cells):
                 shown.step(at)
                 if named(section, cell) in done:
@@ -305,11 +304,11 @@ def program(*words: str) -> dict[str, Any]:
 
 
 def replicas() -> Iterator[dict[str, Any]]:
-    """15 replicas, 500 steps: experiments.replicas, each way in a process of its own."""
+    """15 replicas, 500 steps: experiments.benchmarks.replicas, each way in a process of its own."""
     row = {"section": "replicas", "key": "replicas", "library": "ours", "batch": 15}
     for mixer in ("lstm", "attention"):
         for way in ("apart", "map", "vmap"):
-            found = program("experiments.replicas", mixer, way)
+            found = program("experiments.benchmarks.replicas", mixer, way)
             if "error" in found:
                 times = {"note": found["error"]}
             else:
@@ -318,9 +317,9 @@ def replicas() -> Iterator[dict[str, Any]]:
 
 
 def utilisation() -> Iterator[dict[str, Any]]:
-    """A Transformer of 124 million parameters: experiments.utilisation, in a process of its own."""
+    """A Transformer of 124 million parameters: experiments.benchmarks.gpu_utilization, in a process of its own."""
     row = {"section": "utilisation", "key": "utilisation", "mixer": "attention", "library": "ours", "dtype": "bfloat16"}
-    found = program("experiments.utilisation")
+    found = program("experiments.benchmarks.gpu_utilization")
     if "error" in found:
         yield {**row, "note": found["error"]}
     else:
@@ -333,7 +332,7 @@ def run(args: Any, path: Path) -> list[dict[str, Any]]:
     cells, here = wanted(args), installed()
     if here != tuple(KNOWN):
         print(f"{NO_TORCH}: its lines will be missing", file=sys.stderr)
-    log = records.Metrics(path)
+    log = metrics.Metrics(path)
     kept = read_rows(path)
     done = {row["key"] for row in kept}
     whole = [("start", starts), ("replicas", replicas), *([("utilisation", utilisation)] if args.gpu else [])]
@@ -398,35 +397,35 @@ def main() -> None:
         models.one_of("--only", name, SECTIONS)
     record = Path(args.record or RECORDS / ("benchmark-cuda.csv" if args.gpu else "benchmark.csv"))
     if args.table:
-        print(benchmark_page.text(read_record(record)))
+        print(tables.text(read_record(record)))
         return
     if args.write:
-        written = benchmark_page.document(
+        written = tables.document(
             {p.stem: read_record(p) for p in sorted(RECORDS.glob("benchmark*.csv"), key=lambda p: p.stem)}
         )
         table = read_record(RECORDS / "benchmark.csv")
-        shown, drawn = benchmark_page.summary(table), list(benchmark_page.curves(table))
-        report.publish(DOCUMENT, written, drawn, 4, report.markdown(shown.header, shown.rows),
+        shown, drawn = tables.summary(table), list(tables.curves(table))
+        html_report.publish(DOCUMENT, written, drawn, 4, html_report.markdown(shown.header, shown.rows),
                        "python -m experiments.benchmark")  # fmt: skip
-        print(f"wrote {DOCUMENT}, {DOCUMENT.with_suffix('.svg')}, and the table in {report.README}")
+        print(f"wrote {DOCUMENT}, {DOCUMENT.with_suffix('.svg')}, and the table in {html_report.README}")
         return
     workdir = Path(args.workdir)
     into_record = args.record or not (args.quick or args.only or args.beside)
-    of_torch = [row for row in records.read_csv(record) if row["library"].startswith("torch")]
+    of_torch = [row for row in files.read_csv(record) if row["library"].startswith("torch")]
     if into_record and of_torch and installed() != tuple(KNOWN):
         raise ValueError(f"{NO_TORCH}, and {record} holds its lines; give another --record")
     workdir.mkdir(parents=True, exist_ok=True)
-    with records.locked(workdir):
+    with files.locked(workdir):
         rows = run(args, workdir / "rows.jsonl")
         lines = [[told(row.get(name, "")) for name in COLUMNS] for row in rows]
         target = workdir / "benchmark.csv"
         write_record(target, COLUMNS, lines)
         table = read_record(target)
-        print(benchmark_page.text(table))
-        page = benchmark_page.write(table, workdir / "benchmark.html", "python -m experiments.benchmark")
+        print(tables.text(table))
+        page = tables.write(table, workdir / "benchmark.html", "python -m experiments.benchmark")
         print(f"wrote {target} and {page}")
         if into_record:
-            records.none_lost(record, (dict(zip(COLUMNS, line, strict=True)) for line in lines), SAME, has_time)
+            files.none_lost(record, (dict(zip(COLUMNS, line, strict=True)) for line in lines), SAME, has_time)
             write_record(record, COLUMNS, lines)
             print(f"wrote {record}")
 
@@ -447,6 +446,6 @@ if __name__ == "__main__":
     flags.DEFINE_bool("table", False, "Print the tables from the record, and run nothing.")
     flags.DEFINE_bool("write", False, "Write docs/benchmark.md and its picture from the records, and run nothing.")
     flags.DEFINE_list("only", [], f"Some of {', '.join(SECTIONS)}.")
-    command.define_directory("workdir", "runs/benchmark", "Where rows are kept as they come.")
+    cli.define_directory("workdir", "runs/benchmark", "Where rows are kept as they come.")
     flags.DEFINE_string("record", "", "Where the whole is written; in experiments/records unless told.")
-    command.run(main)
+    cli.run(main)

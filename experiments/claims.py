@@ -12,13 +12,15 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-import command
-from experiments import findings, judge, report, runner, study
-from experiments.charts import Chart, Dots
+from experiments.ablation import runner, study
+from experiments.ablation import verdicts as judge
+from experiments.ablation.runner import Line
+from experiments.ablation.study import Study
+from experiments.ablation.verdicts import VERDICTS, Verdict
 from experiments.comparison import OLDER
-from experiments.report import VERDICTS, Verdict
-from experiments.runner import Line
-from experiments.study import Study
+from experiments.reporting import html_report, study_report
+from experiments.reporting.charts import Chart, Dots
+from training import cli
 
 DOCS = Path(__file__).parents[1] / "docs"
 NOTES = {
@@ -53,8 +55,8 @@ def found(scale: str = "quick") -> list[Found]:
     some = []
     for name in study.names():
         one = study.load(name)
-        if one.row and findings.record(name, scale).exists():
-            lines = findings.recorded(name, one, scale)
+        if one.row and study_report.record(name, scale).exists():
+            lines = study_report.recorded(name, one, scale)
             some.append(
                 Found(
                     name, one, lines, judge.judge(one, lines, scale), len(runner.older(lines, one, one.scales[scale]))
@@ -74,7 +76,7 @@ def table(some: list[Found]) -> str:
         rows.append(
             [str(row), claim, ", ".join(f"`{each.name}`" + f" {OLDER}" * bool(each.older) for each in mine), told]
         )
-    return report.markdown(["row", "the notes say", "studies", "of their claims"], rows)
+    return html_report.markdown(["row", "the notes say", "studies", "of their claims"], rows)
 
 
 def document(some: list[Found]) -> str:
@@ -82,10 +84,10 @@ def document(some: list[Found]) -> str:
     parts = ["# The notes' claims, measured", "", "Made by `python -m experiments.claims --write` from the records in "
              "`experiments/records/studies/`.", "", "![One chart a study](claims.svg)", ""]  # fmt: skip
     for each in some:
-        parts += [f"## {each.study.row}. {findings.headline(each.name)}", "", f"*{NOTES[each.study.row]}.* "
+        parts += [f"## {each.study.row}. {study_report.headline(each.name)}", "", f"*{NOTES[each.study.row]}.* "
                   f"{each.study.question}", ""]  # fmt: skip
         rows = [[f"{VERDICTS[one.verdict]} {one.verdict}", one.claim, one.evidence] for one in each.verdicts]
-        parts.append(report.markdown(["verdict", "claim, written before the run", "evidence"], rows))
+        parts.append(html_report.markdown(["verdict", "claim, written before the run", "evidence"], rows))
         where = each.verdicts[0].scale if each.verdicts else ""
         parts += [
             "",
@@ -97,8 +99,8 @@ def document(some: list[Found]) -> str:
 
 
 def pictures(some: list[Found]) -> list[Chart | Dots]:
-    titles = [f"{each.study.row}. {findings.headline(each.name)}" for each in some]
-    return [findings.main_chart(one.study, one.lines, title) for one, title in zip(some, titles, strict=True)]
+    titles = [f"{each.study.row}. {study_report.headline(each.name)}" for each in some]
+    return [study_report.main_chart(one.study, one.lines, title) for one, title in zip(some, titles, strict=True)]
 
 
 def main() -> None:
@@ -106,11 +108,11 @@ def main() -> None:
     some = found()
     print(table(some))
     if args.write:
-        report.publish(DOCS / "claims.md", document(some), pictures(some), 3, table(some),
+        html_report.publish(DOCS / "claims.md", document(some), pictures(some), 3, table(some),
                        "python -m experiments.run --study={name} --record")  # fmt: skip
-        print(f"wrote {DOCS / 'claims.md'}, {DOCS / 'claims.svg'}, and the table in {report.README}")
+        print(f"wrote {DOCS / 'claims.md'}, {DOCS / 'claims.svg'}, and the table in {html_report.README}")
 
 
 if __name__ == "__main__":
     flags.DEFINE_bool("write", False, "Write docs/claims.md, docs/claims.svg and README's table too.")
-    command.run(main)
+    cli.run(main)

@@ -20,16 +20,15 @@ from typing import Any
 
 from absl import flags
 
-import command
-import machine
-import records
-import train
-from experiments import measures, page, timing
+from data import DEFAULT_DATA_DIR
+from experiments import page
+from experiments.ablation.intervals import Interval, difference, format_interval, interval, slope
+from experiments.ablation.learning_rates import RATES, RECORDS
+from experiments.ablation.record_files import read_record, renew_record
+from experiments.ablation.verdicts import Verdict
 from experiments.comparison import (
     MIXERS,
     OLDER,
-    RATES,
-    RECORDS,
     RECURRENT,
     Results,
     Row,
@@ -43,9 +42,9 @@ from experiments.comparison import (
     told,
     told_rate,
 )
-from experiments.record_files import read_record, renew_record
-from experiments.report import Verdict, markdown
-from experiments.statistics import Interval, difference, format_interval, interval, slope
+from experiments.measures import registry, timing
+from experiments.reporting.html_report import markdown
+from training import builder, cli, export, files, metrics, runtime
 
 # The claims, written before the runs that decide them.
 RECALLS, FORGETS = 0.99, 0.60  # at equal parameters, attention's accuracy at least, every recurrent mixer's at most
@@ -198,7 +197,7 @@ def record_plateau(study: Study) -> None:
     rate = study.rate(row, "attention")
     result = study.train(row, "attention", tuple(range(200, 220)), (rate,), " plateau")
     path = study.directory(row, "attention", " plateau") / "metrics.jsonl"
-    tests = [line for line in records.read_metrics(path) if line["split"] == "test"]
+    tests = [line for line in metrics.read_metrics(path) if line["split"] == "test"]
     lines = []
     for index, member in enumerate(result["replicas"]):
         curve = [(line["step"], line[result["metric"]][index]) for line in tests]
@@ -222,12 +221,12 @@ def scorecard(study: Study, results: Results) -> dict[str, dict[str, str]]:
     card = {}
     for mixer in MIXERS:
         directory = study.directory(row, mixer)
-        run = train.build(records.read_json(directory / "config.json"), study.data_dir)
-        trained = zip(train.saved_members(directory), results[row.name, mixer]["replicas"], strict=True)
+        run = builder.build(files.read_json(directory / "config.json"), study.data_dir)
+        trained = zip(export.saved_members(directory), results[row.name, mixer]["replicas"], strict=True)
         lived = [(params, one["seed"]) for params, one in trained if one["died_at"] is None]
-        moved = [found["permuted"] for found in measures.take(run, ["permuted"], lived)]
+        moved = [found["permuted"] for found in registry.take(run, ["permuted"], lived)]
         card[mixer] = {
-            f"chain of operations at {longest}": f"{measures.depth(mixer, longest, 64):,.0f}",
+            f"chain of operations at {longest}": f"{registry.depth(mixer, longest, 64):,.0f}",
             f"{row.name}, shuffled: output moves": format_interval(interval(moved), 2) if moved else "diverged",
         }
     return card
@@ -317,7 +316,7 @@ def main() -> None:
     if args.table:
         return print(recorded_table(args.scale, args.data_dir))
     grid = len(scale.choosing) * len(RATES)
-    machine.prepare({None: len(scale.seeds), "plateau": 20, "rates": grid}[args.record])
+    runtime.prepare({None: len(scale.seeds), "plateau": 20, "rates": grid}[args.record])
     workdir = Path(args.workdir or f"runs/compare-{args.scale}")
     study = Study(args.scale, SCALES[args.scale], workdir, args.data_dir, args.only, args.regroup)
     if args.record == "rates":
@@ -330,10 +329,10 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_enum("scale", "quick", list(SCALES), "How much: a minute, ten minutes, or hours.")
-    command.define_directory("workdir", None, "Where runs and report go; runs/compare-SCALE unless given.")
-    command.define_directory("data_dir", "data", "Where real data are prepared, once, and read from.")
+    cli.define_directory("workdir", None, "Where runs and report go; runs/compare-SCALE unless given.")
+    cli.define_directory("data_dir", DEFAULT_DATA_DIR, "Where real data are prepared, once, and read from.")
     flags.DEFINE_bool("regroup", False, "Go on with runs that were begun on another number of cores.")
     flags.DEFINE_list("only", [], "Rows to run, by name; all unless given.")
     flags.DEFINE_bool("table", False, "Print the table from the record in the repository, and run nothing.")
     flags.DEFINE_enum("record", None, ["rates", "plateau"], "Write a record that the quick scale rests on, instead.")
-    command.run(main)
+    cli.run(main)

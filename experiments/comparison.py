@@ -5,17 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import records
 import tasks
-import train
-from experiments.record_files import read_record, write_record
-from experiments.statistics import Interval, format_interval, interval
+from data import DEFAULT_DATA_DIR
+from experiments.ablation.intervals import Interval, format_interval, interval
+from experiments.ablation.learning_rates import RATES, choose, recorded_rates
+from experiments.ablation.record_files import write_record
+from training import builder, files, loop
 
 MIXERS = ("attention", "lstm", "gru", "rnn", "dense")
 RECURRENT = ("lstm", "gru", "rnn")
-RATES = (1e-3, 3e-3, 1e-2, 3e-2)
-TIE = 1e-3  # relative difference of two mean scores below which neither rate is called better
-RECORDS = Path(__file__).parent / "records"
 OLDER = "†"  # behind what a record holds of older code
 
 Results = dict[tuple[str, str], dict[str, Any]]  # (row, mixer): what train.train returned
@@ -53,41 +51,15 @@ def configure(row: Row, mixer: str, seeds: tuple[int, ...], rates: tuple[float, 
     return config
 
 
-def identity(config: Mapping[str, Any], data_dir: str = "data") -> dict[str, Any]:
+def identity(config: Mapping[str, Any], data_dir: str = DEFAULT_DATA_DIR) -> dict[str, Any]:
     """What makes a run this one and no other: its config and the VERSIONs behind it."""
-    return train.identity({**config, "versions": train.versions(config, data_dir)})
+    return builder.identity({**config, "versions": builder.versions(config, data_dir)})
 
 
-def settings_key(row: Row, mixer: str, data_dir: str = "data") -> str:
+def settings_key(row: Row, mixer: str, data_dir: str = DEFAULT_DATA_DIR) -> str:
     """What a choice of learning rate holds for: everything that makes a run itself but its rates and seeds."""
     whole = identity(configure(row, mixer, (), ()).to_dict(), data_dir)
-    return records.key({k: v for k, v in whole.items() if not k.startswith("replicas.")})
-
-
-def recorded_rates() -> dict[str, dict[float, list[float]]]:
-    """Settings → rate → validation scores, from the record in the repository."""
-    found: dict[str, dict[float, list[float]]] = {}
-    for line in read_record(RECORDS / "rates.csv"):
-        score = float(line["validation"] or "nan")
-        found.setdefault(line["settings"], {}).setdefault(float(line["learning_rate"]), []).append(score)
-    return found
-
-
-def choose(scores: dict[float, list[float]], best: str) -> float:
-    """The rate with the fewest diverged seeds (nan) and, among those, the best mean score of the others.
-
-    Means within `TIE` of the best are no evidence of a difference: of those the smallest rate is taken.
-    """
-    sign = 1 if best == "max" else -1
-    alive = {rate: [value for value in values if value == value] for rate, values in scores.items()}
-    fewest = min(len(scores[rate]) - len(alive[rate]) for rate in scores)
-    means = {
-        rate: sign * sum(values) / max(len(values), 1)
-        for rate, values in alive.items()
-        if len(scores[rate]) - len(values) == fewest
-    }
-    top = max(means.values())
-    return min(rate for rate, mean in means.items() if mean >= top - TIE * abs(top))
+    return files.key({k: v for k, v in whole.items() if not k.startswith("replicas.")})
 
 
 class Study:
@@ -110,7 +82,7 @@ class Study:
     def train(
         self, row: Row, mixer: str, seeds: tuple[int, ...], rates: tuple[float, ...], part: str = ""
     ) -> dict[str, Any]:
-        return train.train(
+        return loop.train(
             configure(row, mixer, seeds, rates),
             self.directory(row, mixer, part),
             data_dir=self.data_dir,
@@ -153,7 +125,7 @@ def write_results(study: Study, results: Results, chosen: dict[tuple[str, str], 
     for row in study.rows:
         for mixer in study.scale.mixers:
             result = results[row.name, mixer]
-            revision = records.read_json(study.directory(row, mixer) / "environment.json")[-1]["revision"][:12]
+            revision = files.read_json(study.directory(row, mixer) / "environment.json")[-1]["revision"][:12]
             cell = [row.name, mixer, result["key"], result["steps"], result["cost"]["parameters"]]
             for m in result["replicas"]:
                 values = [
@@ -206,7 +178,9 @@ def told(result: dict[str, Any]) -> str:
     return format_interval(estimate(result)) + (f" ({dead} of {len(result['replicas'])} diverged)" if dead else "")
 
 
-def older(lines: Sequence[Mapping[str, str]], rows: Sequence[Row], data_dir: str = "data") -> list[Mapping[str, str]]:
+def older(
+    lines: Sequence[Mapping[str, str]], rows: Sequence[Row], data_dir: str = DEFAULT_DATA_DIR
+) -> list[Mapping[str, str]]:
     """Those lines of a record that the code as it is now would not give: VERSIONs, data or settings have changed. Where
     the data can't be had, nobody knows, and the line is one of them."""
     known = {row.name: row for row in rows}
@@ -218,8 +192,8 @@ def older(lines: Sequence[Mapping[str, str]], rows: Sequence[Row], data_dir: str
         if row not in known:
             return False
         try:
-            config = train.build(configure(known[row], mixer, seeds, (float(rate),)), data_dir).config
-            return records.key(identity(config, data_dir)) == key
+            config = builder.build(configure(known[row], mixer, seeds, (float(rate),)), data_dir).config
+            return files.key(identity(config, data_dir)) == key
         except (OSError, ValueError):
             return False
 

@@ -23,16 +23,17 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-import command
-import machine
-import records
-import train
 from configs import shakespeare, titles
-from experiments import explore_figures, explore_page, inside, measures, write
-from experiments.explore_page import Finder
-from experiments.explore_stages import ADDED, Reading
+from data import DEFAULT_DATA_DIR
+from experiments import sample
+from experiments.inspection import activations, html_page
+from experiments.inspection import figures as explore_figures
+from experiments.inspection.html_page import Finder
+from experiments.inspection.stages import ADDED, Reading
+from experiments.measures import registry
 from models.skeleton import Skeleton
-from tasks.words import by_letter, split_words
+from tasks.real.words import by_letter, split_words
+from training import builder, cli, export, files, loop, runtime
 
 SENTENCE = "He tosses the ball to her, and she tosses it back."
 LONGEST = 256  # tokens: maps grow with their square
@@ -59,16 +60,16 @@ def trained(directory: Path, data_dir: str, text: str | None) -> list[Path]:
 
     Raises ValueError, before anything is trained, for a text that they could not read.
     """
-    reader = train.build(config("attention"), data_dir)
+    reader = builder.build(config("attention"), data_dir)
     check(tokens_of(reader, text)[0], names_of(reader.task), [directory / "attention"], [reader])
     for name in (*RATES, "titles"):
-        train.train(config(name), directory / name, data_dir=data_dir, name=name, tensorboard=False)
+        loop.train(config(name), directory / name, data_dir=data_dir, name=name, tensorboard=False)
     return [directory / name for name in (*RATES, "titles")]
 
 
-def load(directory: Path, data_dir: str, replica: int) -> tuple[train.Run, Any]:
+def load(directory: Path, data_dir: str, replica: int) -> tuple[builder.Run, Any]:
     """`train.load`, for models that this page can take apart: ValueError for others."""
-    run, params = train.load(directory, data_dir, replica)
+    run, params = export.load(directory, data_dir, replica)
     if not isinstance(run.model, Skeleton):
         raise ValueError(f"{directory} is an encoder and a decoder, or a memory: explore takes one stack of layers")
     if not run.task.vocabulary:
@@ -76,7 +77,7 @@ def load(directory: Path, data_dir: str, replica: int) -> tuple[train.Run, Any]:
     return run, params
 
 
-def named(paths: Sequence[Path], runs: Sequence[train.Run]) -> list[str]:
+def named(paths: Sequence[Path], runs: Sequence[builder.Run]) -> list[str]:
     """A name for each: its mixer, and its directory where that is not enough."""
     mixers = [run.config["model"]["mixer"].replace(",", " + ") for run in runs]
     return [
@@ -85,7 +86,7 @@ def named(paths: Sequence[Path], runs: Sequence[train.Run]) -> list[str]:
     ]
 
 
-def told(directory: Path, run: train.Run) -> str:
+def told(directory: Path, run: builder.Run) -> str:
     """What a run is, in a line: task, size, and how well it does where its result is there."""
     model, task = run.config["model"], run.config["task"]
     size = {0: "a bag of words", 1: "1 layer"}.get(model["depth"], f"{model['depth']} layers")
@@ -93,7 +94,7 @@ def told(directory: Path, run: train.Run) -> str:
     path = directory / "result.json"
     if not path.exists():
         return f"{told}, from {directory.name}"
-    result = records.read_json(path)
+    result = files.read_json(path)
     seeds = run.config["replicas"]["seeds"]
     score = next((one["test"] for one in result["replicas"] if one["seed"] == seeds[0]), None)
     return f"{told}, {result['steps']:,} steps" + (f", {score:.2f} {result['metric']} on test" if score else "")
@@ -102,7 +103,7 @@ def told(directory: Path, run: train.Run) -> str:
 # ---- the sentence ---------------------------------------------------------------------------------------------------
 
 
-def tokens_of(run: train.Run, text: str | None) -> tuple[np.ndarray, str]:
+def tokens_of(run: builder.Run, text: str | None) -> tuple[np.ndarray, str]:
     """The tokens of --input: of text as the task has it, else whole numbers with blanks between. Beside them what is to
     be said: of characters or words that the model never saw, which are left out or read as the task has it; or nothing.
 
@@ -113,7 +114,7 @@ def tokens_of(run: train.Run, text: str | None) -> tuple[np.ndarray, str]:
     if text is None:
         if hasattr(task, "encode") and not unknown(task, SENTENCE):
             return np.array(task.encode(SENTENCE), np.int32), ""
-        batch = measures.drawn(run, 1)
+        batch = registry.drawn(run, 1)
         return np.asarray(batch.inputs[0], np.int32)[np.asarray(batch.segments[0]) != 0], ""
     if not text.strip():
         raise ValueError(f"--input={text!r} is empty: give a few words or tokens")
@@ -148,14 +149,14 @@ def numbers(task: Any, text: str) -> np.ndarray:
     return np.array(list(map(int, text.split())), np.int32)
 
 
-def room(run: train.Run) -> int:
+def room(run: builder.Run) -> int:
     """The most tokens that a model can take: recurrences any number, up to what a page can show."""
     model = run.config["model"]
     bounded = {"attention", "dense"} & set(model["mixer"].split(",")) or model["positions"] in ADDED
     return min(model["max_length"], LONGEST) if bounded else LONGEST
 
 
-def check(tokens: np.ndarray, names: Sequence[str], paths: Sequence[Path], runs: Sequence[train.Run]) -> None:
+def check(tokens: np.ndarray, names: Sequence[str], paths: Sequence[Path], runs: Sequence[builder.Run]) -> None:
     """Refuse, with ValueError, what these runs can't be shown side by side for."""
     for path, run in zip(paths, runs, strict=True):
         if names_of(run.task) != list(names):
@@ -181,21 +182,21 @@ def outputs_of(task: Any) -> list[str]:
 # ---- everything -----------------------------------------------------------------------------------------------------
 
 
-def read(name: str, path: Path, run: train.Run, params: Any, tokens: np.ndarray) -> Reading:
+def read(name: str, path: Path, run: builder.Run, params: Any, tokens: np.ndarray) -> Reading:
     """Everything that the page shows of one model."""
-    found = inside.look(run, params, tokens)
-    moved = inside.influence(run, params, tokens)
-    return Reading(name, told(path, run), run, found, inside.heads(run, found, tokens), moved)
+    found = activations.look(run, params, tokens)
+    moved = activations.influence(run, params, tokens)
+    return Reading(name, told(path, run), run, found, activations.heads(run, found, tokens), moved)
 
 
-def finder(path: Path, run: train.Run, params: Any, about: Mapping[str, tuple[str, int]]) -> Finder:
+def finder(path: Path, run: builder.Run, params: Any, about: Mapping[str, tuple[str, int]]) -> Finder:
     """The search model, its titles with kind and year as far as they are known."""
     classes = [(title, *about.get(title, ("", 0))) for title in run.task.classes]
-    return Finder(inside.search(run, params), run.task.names, classes, told(path, run))
+    return Finder(activations.search(run, params), run.task.names, classes, told(path, run))
 
 
 def about_titles() -> dict[str, tuple[str, int]]:
-    from datasets.titles import ABOUT  # with tensorflow-datasets, which takes its time
+    from data.sources.titles import ABOUT  # with tensorflow-datasets, which takes its time
 
     return {title: (kind, year) for title, kind, year in ABOUT.values()}
 
@@ -205,8 +206,8 @@ def explore(
 ) -> list[Path]:
     """Load the runs, read the sentence with each, and write the page. Returns the files written."""
     loaded = [(path, *load(path, data_dir, replica)) for path in paths]
-    bags = [one for one in loaded if inside.searches(one[1])]
-    loaded = [one for one in loaded if not inside.searches(one[1])] or loaded
+    bags = [one for one in loaded if activations.searches(one[1])]
+    loaded = [one for one in loaded if not activations.searches(one[1])] or loaded
     paths, runs = [path for path, _, _ in loaded], [run for _, run, _ in loaded]
     (tokens, say), names = tokens_of(runs[0], text), names_of(runs[0].task)
     check(tokens, names, paths, runs)
@@ -217,10 +218,10 @@ def explore(
         for name, (path, run, params) in zip(named(paths, runs), loaded, strict=True)
     ]
     found = finder(*bags[0], about_titles()) if bags else None
-    spelt = write.spelt(names, tokens.tolist())
+    spelt = sample.spelt(names, tokens.tolist())
     outputs = outputs_of(next((one for one in readings if one.heads), readings[0]).run.task)
     how = " ".join(["python -m experiments.explore", *map(quoted, sys.argv[1:])])
-    written = [explore_page.write(out, spelt, tokens, names, outputs, readings, found, how)]
+    written = [html_page.write(out, spelt, tokens, names, outputs, readings, found, how)]
     if figures:
         written += explore_figures.write(out, tokens, [names[token] for token in tokens], readings)
     return written
@@ -232,13 +233,13 @@ def quoted(word: str) -> str:
 
 def main() -> None:
     args: Any = flags.FLAGS
-    machine.prepare()
+    runtime.prepare()
     directory = Path("runs/explore")
     if args.workdir is None:
         paths = trained(directory, args.data_dir, args.input)
     else:
         try:
-            paths = [Path(command.Directory().parse(path)) for path in args.workdir or [""]]
+            paths = [Path(cli.Directory().parse(path)) for path in args.workdir or [""]]
         except ValueError as error:
             raise ValueError(f"--workdir= {error}") from None
     written = explore(
@@ -253,5 +254,5 @@ if __name__ == "__main__":
     flags.DEFINE_string("out", None, "The page; runs/explore/explore.html unless given.")
     flags.DEFINE_integer("replica", 0, "Which replica of each workdir.")
     flags.DEFINE_bool("figures", False, "Write the maps as SVG and PDF too, and all arrays as .npz.")
-    command.define_directory("data_dir", "data", "Where real data are prepared, once, and read from.")
-    command.run(main)
+    cli.define_directory("data_dir", DEFAULT_DATA_DIR, "Where real data are prepared, once, and read from.")
+    cli.run(main)

@@ -15,25 +15,15 @@ from typing import Any
 
 from absl import flags
 
-import command
-import machine
 import models
+from data import DEFAULT_DATA_DIR
+from experiments.ablation.intervals import format_interval, interval
+from experiments.ablation.learning_rates import RECORDS
+from experiments.ablation.record_files import read_record, renew_record
 from experiments.compare import recall
-from experiments.comparison import (
-    OLDER,
-    RECORDS,
-    Row,
-    Scale,
-    Study,
-    older,
-    older_note,
-    told,
-    told_rate,
-    write_results,
-)
-from experiments.record_files import read_record, renew_record
-from experiments.report import markdown
-from experiments.statistics import format_interval, interval
+from experiments.comparison import OLDER, Row, Scale, Study, older, older_note, told, told_rate, write_results
+from experiments.reporting.html_report import markdown
+from training import cli, runtime
 
 ROWS = (
     recall(8, "recall", 3000),
@@ -82,8 +72,8 @@ def main() -> None:
         for one in models.pattern(name):
             models.one_of("--mixers", one, models.MIXERS)
     scale = Scale(ROWS, seeds=(0, 1, 2), choosing=(100,), lengths=(), context=0, mixers=tuple(names))
-    machine.prepare(len(scale.seeds))
-    study = Study("mixers", scale, Path(args.workdir), "data", args.only)
+    runtime.prepare(len(scale.seeds))
+    study = Study("mixers", scale, Path(args.workdir), DEFAULT_DATA_DIR, args.only)
     results, chosen = {}, {}
     for row, mixer, rate, result in study.cells():
         results[row.name, mixer], chosen[row.name, mixer] = result, rate
@@ -100,8 +90,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.define_directory("workdir", "runs/mixers", "Where the runs go.")
+    cli.define_directory("workdir", "runs/mixers", "Where the runs go.")
     flags.DEFINE_list("mixers", [], "Mixers to train, or patterns joined by +; all unless given.")
     flags.DEFINE_list("only", [], "Rows to train: recall, copy memory; both unless given.")
     flags.DEFINE_bool("table", False, "Print the table from the record, and train nothing.")
-    command.run(main)
+    cli.run(main)

@@ -4,9 +4,9 @@ import importlib
 import time
 from pathlib import Path
 
-import records
-from experiments import charts, report
-from experiments.charts import Chart, Dots, Series, band
+from experiments.ablation.intervals import Interval, format_interval, interval
+from experiments.ablation.record_files import write_record
+from experiments.ablation.verdicts import Verdict
 from experiments.comparison import (
     MIXERS,
     Results,
@@ -20,10 +20,11 @@ from experiments.comparison import (
     unmatched,
     write_results,
 )
-from experiments.record_files import write_record
-from experiments.report import Report, Section, Table, Verdict
-from experiments.statistics import Interval, format_interval, interval
-from experiments.timing import Timing
+from experiments.measures.timing import Timing
+from experiments.reporting import charts, html_report
+from experiments.reporting.charts import Chart, Dots, Series, band
+from experiments.reporting.html_report import Report, Section, Table
+from training import files, metrics
 
 
 def learning_curves(study: Study, results: Results, row: Row) -> Chart:
@@ -32,7 +33,7 @@ def learning_curves(study: Study, results: Results, row: Row) -> Chart:
     for mixer in MIXERS:
         if (row.name, mixer) not in results:
             continue
-        rows = records.read_metrics(study.directory(row, mixer) / "metrics.jsonl")
+        rows = metrics.read_metrics(study.directory(row, mixer) / "metrics.jsonl")
         died = [member["died_at"] for member in results[row.name, mixer]["replicas"]]
         points = []
         for line in (line for line in rows if line["split"] == "test"):
@@ -155,7 +156,7 @@ def write(
             "How many key–value pairs each mixer can hold: sequences of four tokens a pair, the same model throughout."
         )
         sections.insert(0, Section("Recall against pairs", text, [pairs_curve(results, of_recall)]))
-    environment = records.read_json(study.directory(study.rows[0], MIXERS[0]) / "environment.json")[-1]
+    environment = files.read_json(study.directory(study.rows[0], MIXERS[0]) / "environment.json")[-1]
     page = Report(
         title="Recur or attend?",
         question="At equal parameters and equal budget, what does attention do that a recurrent network can't, "
@@ -168,10 +169,10 @@ def write(
                 f"{row} {mixer}": told_rate(rate) for (row, mixer), rate in chosen.items()
             },
             **{
-                f"Config: {row.name}": records.flat(records.read_json(study.directory(row, MIXERS[0]) / "config.json"))
+                f"Config: {row.name}": files.flat(files.read_json(study.directory(row, MIXERS[0]) / "config.json"))
                 for row in study.rows
             },
-            "Machine and versions": records.flat(environment),
+            "Machine and versions": files.flat(environment),
         },
         command=f"python -m experiments.compare --scale={study.name}",
         made=f"{time.strftime('%Y-%m-%d')}, at revision {environment['revision'][:12]}"
@@ -181,7 +182,7 @@ def write(
     if len(of_recall) > 1:
         shown[0] = pairs_curve(results, of_recall)
     return [
-        report.write(page, study.workdir / "report.html"),
+        html_report.write(page, study.workdir / "report.html"),
         charts.save(shown, study.workdir / "picture.svg", columns=2),
         write_results(study, results, chosen),
         write_timing(study, timings, streams),

@@ -29,15 +29,19 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-import command
 import models
-from experiments import findings, judge, record_files, report, runner, study
-from experiments.charts import Chart, Dots
+from data import DEFAULT_DATA_DIR
+from experiments.ablation import record_files, runner, study
+from experiments.ablation import verdicts as judge
+from experiments.ablation.intervals import format_interval
+from experiments.ablation.runner import Line
+from experiments.ablation.study import Labels, Scale, Study, told
+from experiments.ablation.verdicts import VERDICTS, Verdict
 from experiments.comparison import OLDER
-from experiments.report import VERDICTS, Table, Verdict, markdown
-from experiments.runner import Line
-from experiments.statistics import format_interval
-from experiments.study import Labels, Scale, Study, told
+from experiments.reporting import html_report, study_report
+from experiments.reporting.charts import Chart, Dots
+from experiments.reporting.html_report import Table, markdown
+from training import cli
 
 DOCS = Path(__file__).parents[1] / "docs"
 PUBLISHED = Path(__file__).parent / "published"
@@ -148,12 +152,12 @@ def weakest(verdicts: Sequence[Verdict]) -> str:
 def recorded(name: str, scale: str = "quick") -> Found | None:
     """What the records say of a result; None where it has none at this scale."""
     one = load(name)
-    if not findings.record(name, scale).exists():
+    if not study_report.record(name, scale).exists():
         return None
-    lines = findings.recorded(name, one, scale)
+    lines = study_report.recorded(name, one, scale)
     other, again, again_older = f"{scale}{AGAIN}", [], 0
-    if findings.record(name, other).exists():
-        others = findings.recorded(name, one, other)
+    if study_report.record(name, other).exists():
+        others = study_report.recorded(name, one, other)
         again, again_older = judge.judge(one, others, other), len(runner.older(others, one, one.scales[other]))
     verdicts, old = judge.judge(one, lines, scale), runner.older(lines, one, one.scales[scale])
     return Found(name, one, published(name), lines, verdicts, again, old, again_older)
@@ -258,17 +262,17 @@ def document(some: Sequence[Found]) -> str:
              markdown(table.header, table.rows), "![One chart a result](reproduce.svg)"]  # fmt: skip
     parts += [f"Written, and not run yet: {', '.join(missing)}."] if missing else []
     for number, found in enumerate(some, 1):
-        parts += [f"## {number}. {findings.headline(found.name)}: {said(found)}", f"*{found.study.paper}*"]
+        parts += [f"## {number}. {study_report.headline(found.name)}: {said(found)}", f"*{found.study.paper}*"]
         parts += [about(found.name)]
-        for one in (beside(found), claims_table(found), findings.summary(found.study, found.lines, found.older)):
+        for one in (beside(found), claims_table(found), study_report.summary(found.study, found.lines, found.older)):
             parts += [f"### {one.title}", markdown(one.header, one.rows), *([one.note] if one.note else [])]
         parts += [f"`python -m experiments.reproduce --result={found.name}` repeats it.{of_older_code(found)}"]
     return "\n\n".join(parts) + "\n"
 
 
 def pictures(some: Sequence[Found]) -> list[Chart | Dots]:
-    titles = [f"{number}. {findings.headline(one.name)}" for number, one in enumerate(some, 1)]
-    return [findings.main_chart(one.study, one.lines, title) for one, title in zip(some, titles, strict=True)]
+    titles = [f"{number}. {study_report.headline(one.name)}" for number, one in enumerate(some, 1)]
+    return [study_report.main_chart(one.study, one.lines, title) for one, title in zip(some, titles, strict=True)]
 
 
 # ---- the command ----------------------------------------------------------------------------------------------------
@@ -285,17 +289,17 @@ def run(name: str, args: Any) -> None:
     print()
     verdicts, before = judge.judge(one, lines, scale), recorded(name, args.scale) if args.again else None
     found = Found(name, one, published(name), lines, verdicts, before.verdicts if before else [])
-    for table in (beside(found), findings.summary(one, lines)):
-        print(report.columns(table), end="\n\n")
+    for table in (beside(found), study_report.summary(one, lines)):
+        print(html_report.columns(table), end="\n\n")
     for verdict in found.verdicts:
         print(verdict)
     print(f"{name}: {said(found)}")
     words = f"--result={name} --scale={args.scale}" + " --again" * bool(args.again)
     words += f" --models={','.join(args.models)}" * bool(args.models)
-    files = findings.write(name, one, scale, lines, folder, some=bool(args.models),
+    files = study_report.write(name, one, scale, lines, folder, some=bool(args.models),
                            command=f"python -m experiments.reproduce {words}")  # fmt: skip
     if args.record:
-        files.append(findings.write_record(name, one, scale, lines))
+        files.append(study_report.write_record(name, one, scale, lines))
     print("wrote " + ", ".join(map(str, files)) + "\n")
 
 
@@ -303,21 +307,21 @@ def write(some: Sequence[Found], scale: str) -> None:
     """docs/reproduce.md, its picture and README's table, and a page for reading. Raises ValueError, before anything is
     written, where a result that is shown now has no record at this scale."""
     table, again = short(some), f"python -m experiments.reproduce --result={{name}} --scale={scale} --record"
-    report.publish(DOCS / "reproduce.md", document(some), pictures(some), 3, markdown(table.header, table.rows),
+    html_report.publish(DOCS / "reproduce.md", document(some), pictures(some), 3, markdown(table.header, table.rows),
                    f"{again} (and once more with --again)")  # fmt: skip
-    page = report.Report(
+    page = html_report.Report(
         title="Twelve published results",
         question="What of the published results on recurrence and attention can be had again?",
         summary=overview(some),
         sections=[
-            report.Section(f"{findings.headline(one.name)}: {said(one)}", about(one.name), [chart],
+            html_report.Section(f"{study_report.headline(one.name)}: {said(one)}", about(one.name), [chart],
                            [beside(one), claims_table(one)])
             for one, chart in zip(some, pictures(some), strict=True)
         ],
         command="python -m experiments.reproduce --write",
     )  # fmt: skip
-    files = [DOCS / "reproduce.md", DOCS / "reproduce.svg", report.write(page, "runs/reproduce.html")]
-    print(f"wrote {', '.join(map(str, files))}, and the table in {report.README}")
+    files = [DOCS / "reproduce.md", DOCS / "reproduce.svg", html_report.write(page, "runs/reproduce.html")]
+    print(f"wrote {', '.join(map(str, files))}, and the table in {html_report.README}")
 
 
 def main() -> None:
@@ -351,7 +355,7 @@ if __name__ == "__main__":
     flags.DEFINE_bool("all", False, "Every result, one after the other, and the page.")
     flags.DEFINE_bool("record", False, "Write the record in experiments/records/studies/ too.")
     flags.DEFINE_bool("write", False, "Write the page and docs/reproduce.md with its picture, and run nothing.")
-    command.define_directory("workdir", "runs/studies", "Where results are kept, of all studies together.")
-    command.define_directory("data_dir", "data", "Where real data are prepared, once, and read from.")
+    cli.define_directory("workdir", "runs/studies", "Where results are kept, of all studies together.")
+    cli.define_directory("data_dir", DEFAULT_DATA_DIR, "Where real data are prepared, once, and read from.")
     flags.DEFINE_enum("how", None, ["auto", "map", "vmap", "measured"], "How replicas run; auto unless given.")
-    command.run(main)
+    cli.run(main)

@@ -26,13 +26,14 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
-import command
-import train
-from display import clock
-from experiments import findings, judge, report, runner
+from data import DEFAULT_DATA_DIR
+from experiments.ablation import runner, verdicts
+from experiments.ablation.runner import Line
+from experiments.ablation.study import Scale, Study, check, load, names, settings
 from experiments.comparison import older_note
-from experiments.runner import Line
-from experiments.study import Scale, Study, check, load, names, settings
+from experiments.reporting import html_report, study_report
+from training import builder, cli, ensemble, trainer
+from training.progress import clock
 
 
 def listed() -> str:
@@ -78,8 +79,8 @@ def dry_run(
     rate = {mixer: spread.median(found) for mixer, found in speeds(known).items()}
     told_jobs, seconds, largest, unknown = [], 0.0, 0.0, 0
     for job in jobs:
-        run = train.build(job.config, job.data_dir)
-        cost, replicas = train.costs(run), len(train.form_group(job.config).seeds)
+        run = builder.build(job.config, job.data_dir)
+        cost, replicas = trainer.costs(run), len(ensemble.form_group(job.config).seeds)
         speed = rate.get(job.config["model"]["mixer"], rate.get("", 0.0))
         needs = cost["step_flops"] * job.config["training"]["steps"] * replicas / speed if speed and job.trained else 0
         unknown += not needs
@@ -89,7 +90,7 @@ def dry_run(
             f"{job.name:<44} {replicas:>3} cells  {cost['parameters']:>10,} parameters  "
             f"{bytes_ / 2**20:>7.0f} MiB  {clock(needs + START) if needs else '?':>8}"
         )
-    cells = sum(len(train.form_group(job.config).seeds) for job in jobs)
+    cells = sum(len(ensemble.form_group(job.config).seeds) for job in jobs)
     rest = f", without {unknown} programs of which nothing is known" * bool(unknown)
     return "\n".join(
         [
@@ -120,12 +121,12 @@ def all_recorded() -> list[Line]:
     found = []
     for name in names():
         study = load(name)
-        if findings.record(name, "quick").exists() and study.trained:
-            found += findings.recorded(name, study, "quick")
+        if study_report.record(name, "quick").exists() and study.trained:
+            found += study_report.recorded(name, study, "quick")
     return found
 
 
-def memory(run: train.Run, cost: Mapping[str, int], replicas: int) -> float:
+def memory(run: builder.Run, cost: Mapping[str, int], replicas: int) -> float:
     """Bytes, roughly: every replica's parameters, best ones and two moments; one's gradient and activations."""
     batch, length = run.config["training"]["batch"], run.config["model"]["max_length"]
     shapes = jax.eval_shape(
@@ -135,7 +136,7 @@ def memory(run: train.Run, cost: Mapping[str, int], replicas: int) -> float:
                       jnp.int32 if run.task.vocabulary else jnp.float32),
             capture_intermediates=True,
         )[1],
-        jax.eval_shape(lambda: train.init_params(run, jnp.uint32(0))),
+        jax.eval_shape(lambda: trainer.init_params(run, jnp.uint32(0))),
     )  # fmt: skip
     activations = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
     return 4 * cost["parameters"] * (4 * replicas + 1) + 3 * activations
@@ -143,11 +144,11 @@ def memory(run: train.Run, cost: Mapping[str, int], replicas: int) -> float:
 
 def show(name: str, study: Study, scale: str, lines: Sequence[Line], old: Sequence[Line] = ()) -> None:
     """The table and the verdicts, on the terminal; settings of `old` cells with a mark."""
-    curves = [] if study.trained else [findings.curves_table(lines, name) for name in findings.curves_of(lines)]
-    for table in (findings.summary(study, lines, old), *curves):
+    curves = [] if study.trained else [study_report.curves_table(lines, name) for name in study_report.curves_of(lines)]
+    for table in (study_report.summary(study, lines, old), *curves):
         header = [*table.header[:-1], table.header[-1] + f"   ({table.title.lower()})" * (table in curves)]
-        print(report.columns(table._replace(header=header)), end="\n\n")
-    for one in judge.judge(study, lines, scale):
+        print(html_report.columns(table._replace(header=header)), end="\n\n")
+    for one in verdicts.judge(study, lines, scale):
         print(one)
 
 
@@ -161,9 +162,9 @@ def main() -> None:
     check(study, args.scale)
     scale, some = study.scales[args.scale], chosen(args.filter, study)
     if args.table:
-        if not findings.record(args.study, args.scale).exists():
+        if not study_report.record(args.study, args.scale).exists():
             raise ValueError(f"there is no record of {args.study} at scale {args.scale}; run it with --record")
-        lines = findings.recorded(args.study, study, args.scale)
+        lines = study_report.recorded(args.study, study, args.scale)
         if old := runner.older(lines, study, scale, args.data_dir):
             print(f"{older_note(len(old), len(lines))} Run the study with --record to renew them.\n")
         return show(args.study, study, args.scale, lines, old)
@@ -171,21 +172,21 @@ def main() -> None:
         return print(dry_run(args.study, study, scale, folder, args.data_dir, some))
     execute = runner.one_by_one
     if args.executor == "ray":
-        from experiments import cluster
+        from experiments.ablation import ray_executor
 
-        execute = cluster.executor(args.address, args.cpus, args.gpus)
+        execute = ray_executor.executor(args.address, args.cpus, args.gpus)
     if args.regroup:
         execute = partial(regrouped, execute)
-    if args.record and some and not findings.record(args.study, args.scale).exists():
+    if args.record and some and not study_report.record(args.study, args.scale).exists():
         raise ValueError("--record: there is no record yet whose other rows could stay, so it goes without --filter")
     how = args.how or ("measured" if args.scale == "full" else "auto")
     say = partial(print, flush=True)
     lines = runner.run(study, scale, folder, data_dir=args.data_dir, how=how, execute=execute, chosen=some, say=say)
     print()
     show(args.study, study, args.scale, lines)
-    files = findings.write(args.study, study, args.scale, lines, folder, some=bool(some))
+    files = study_report.write(args.study, study, args.scale, lines, folder, some=bool(some))
     if args.record:
-        files.append(findings.write_record(args.study, study, args.scale, lines))
+        files.append(study_report.write_record(args.study, study, args.scale, lines))
     print("wrote " + ", ".join(str(path) for path in files))
     return None
 
@@ -199,11 +200,11 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Called where this file is the program; a test has flags of its own."""
     flags.DEFINE_string("study", None, "Which study; --list names them.", flag_values=values)
     flags.DEFINE_string("scale", "quick", "smoke, quick or full: how many seeds, rates and steps.", flag_values=values)
-    command.define_directory(
+    cli.define_directory(
         "workdir", "runs/studies", "Where results are kept, of all studies together.", flag_values=values
     )
-    command.define_directory(
-        "data_dir", "data", "Where real data are prepared, once, and read from.", flag_values=values
+    cli.define_directory(
+        "data_dir", DEFAULT_DATA_DIR, "Where real data are prepared, once, and read from.", flag_values=values
     )
     flags.DEFINE_list("filter", [], "Only settings with these labels: AXIS=LABEL,LABEL,AXIS=LABEL.", flag_values=values)
     flags.DEFINE_enum(
@@ -251,4 +252,4 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

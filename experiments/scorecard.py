@@ -19,16 +19,16 @@ from typing import Any
 
 from absl import flags
 
-import command
-import machine
-from experiments import findings, judge, runner, study
+from experiments.ablation import runner, study, verdicts
+from experiments.ablation.intervals import format_interval, interval, slope
+from experiments.ablation.record_files import read_record
+from experiments.ablation.runner import Line
 from experiments.comparison import OLDER, older_note
 from experiments.mixers import RECORD as MIXERS
 from experiments.mixers import recorded as recorded_mixers
-from experiments.record_files import read_record
-from experiments.report import markdown
-from experiments.runner import Line
-from experiments.statistics import format_interval, interval, slope
+from experiments.reporting import study_report
+from experiments.reporting.html_report import markdown
+from training import cli, runtime
 
 STUDIES = ("score_cost", "score_memory", "score_context")
 HEADER = ["mixer", "µs a token at 128", "at 2,048", "state at 2,048, floats", "step time ∝ length^", "chain at 512"]
@@ -42,17 +42,17 @@ def row(
     """A mixer's figures: means over seeds, with an interval where there are seeds to make one of."""
 
     def found(name: str, metric: str, form: str = "{:.2f}", factor: float = 1.0) -> str:
-        estimate = judge.estimate(lines[name], {"mixer": mixer}, metric)
+        estimate = verdicts.estimate(lines[name], {"mixer": mixer}, metric)
         return form.format(factor * estimate.mean) if estimate.n else "–"
 
     def told(name: str, metric: str) -> str:
-        estimate = judge.estimate(lines[name], {"mixer": mixer}, metric)
+        estimate = verdicts.estimate(lines[name], {"mixer": mixer}, metric)
         return format_interval(estimate, 2) if estimate.n else "–"
 
     pairs = [
         float(line["test"]) for line in mixers if (line["mixer"], line["row"]) == (mixer, "recall") and line["test"]
     ]
-    costs = [line for line in judge.reported(lines["score_cost"]) if line.labels == {"mixer": mixer}]
+    costs = [line for line in verdicts.reported(lines["score_cost"]) if line.labels == {"mixer": mixer}]
     times = costs[0].curve("step time") if costs else {}
     return [
         mixer.replace(",", " + ") + mark,
@@ -72,7 +72,7 @@ def row(
 
 def table(lines: Mapping[str, Sequence[Line]], old: Container[str] = ()) -> str:
     """The scorecard in Markdown, with a mark behind mixers some of whose cells are `old`."""
-    names = dict.fromkeys(line.labels["mixer"] for line in judge.reported(lines["score_cost"]))
+    names = dict.fromkeys(line.labels["mixer"] for line in verdicts.reported(lines["score_cost"]))
     recorded = read_record(MIXERS)
     return markdown(HEADER, [row(mixer, lines, recorded, f" {OLDER}" * (mixer in old)) for mixer in names])
 
@@ -90,27 +90,27 @@ def main() -> None:
     args: Any = flags.FLAGS
     lines = {}
     if args.run:  # for all of them, since the first array settles it
-        machine.prepare(max(len(study.load(name).scales[args.scale].seeds) for name in STUDIES))
+        runtime.prepare(max(len(study.load(name).scales[args.scale].seeds) for name in STUDIES))
     for name in STUDIES:
         one = study.load(name)
         study.check(one, args.scale)
         if args.run:
             print(f"{name}: {one.question}", flush=True)
             lines[name] = runner.run(one, one.scales[args.scale], Path(args.workdir), say=partial(print, flush=True))
-            findings.write(name, one, args.scale, lines[name], Path(args.workdir))
+            study_report.write(name, one, args.scale, lines[name], Path(args.workdir))
             if args.record:
-                findings.write_record(name, one, args.scale, lines[name])
+                study_report.write_record(name, one, args.scale, lines[name])
         else:
-            if not (path := findings.record(name, args.scale)).exists():
+            if not (path := study_report.record(name, args.scale)).exists():
                 raise ValueError(f"{path} is missing; make scorecard makes it")
-            lines[name] = findings.recorded(name, one, args.scale)
+            lines[name] = study_report.recorded(name, one, args.scale)
     old = older(lines, args.scale)
     print(table(lines, old))
     if old:
         recalled = sum(line["row"] == "recall" for line in read_record(MIXERS))
         print(f"\n{older_note(sum(old.values()), recalled + sum(map(len, lines.values())))}")
     for name in STUDIES:
-        for one in judge.judge(study.load(name), lines[name], args.scale):
+        for one in verdicts.judge(study.load(name), lines[name], args.scale):
             print(one)
 
 
@@ -118,5 +118,5 @@ if __name__ == "__main__":
     flags.DEFINE_bool("run", False, "Run the studies, where they are not run yet, and not only read their records.")
     flags.DEFINE_bool("record", False, "With --run, write the records in the repository anew.")
     flags.DEFINE_string("scale", "quick", "smoke, quick or full.")
-    command.define_directory("workdir", "runs/studies", "Where results are kept, of all studies together.")
-    command.run(main)
+    cli.define_directory("workdir", "runs/studies", "Where results are kept, of all studies together.")
+    cli.run(main)

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from models.projection import Projection
+from models.ops.projection import Projection
 
 
 def identity(x: Array) -> Array:

@@ -8,7 +8,7 @@
         additive                                                               Bahdanau et al. 2015 (arXiv 1409.0473)
         dot, general                                                           Luong et al. 2015 (arXiv 1508.04025)
         scaled, and attention as the mixer: the Transformer                    Vaswani et al. 2017 (arXiv 1706.03762)
-        cosine                                                                 see models.similarity
+        cosine                                                                 see models.ops.similarity
 
 The vector is `width` numbers however long the source was: the bottleneck. Any causal mixer can be the decoder, so what
 these papers do inside a recurrent step is done around it: Bahdanau asks with the state before the step and feeds the
@@ -25,9 +25,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from models.normalisers import NORMALISERS
-from models.projection import Projection
-from models.similarity import SIMILARITIES, initial
+from models.ops.normalizers import NORMALISERS
+from models.ops.projection import Projection
+from models.ops.similarity import SIMILARITIES, initial
 from models.skeleton import Skeleton, folded, placed, pooled
 
 BRIDGES = ("vector", *SIMILARITIES)

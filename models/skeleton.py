@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
-from models.bidirectional import Bidirectional
 from models.feedforward import FeedForward
-from models.positions import ADDED, added
-from models.projection import Projection
+from models.mixers.bidirectional import Bidirectional
+from models.ops.position_encodings import ADDED, added
+from models.ops.projection import Projection
 
 
 class Skeleton(nn.Module):
@@ -23,7 +23,7 @@ class Skeleton(nn.Module):
     features themselves are returned. `norm` is "pre", "post" or "none".
 
     With `pool` "last", the last block's mixer may read both ways: the last step then gets each direction's features at
-    that direction's own end (see models.bidirectional), so that both have read the whole sequence.
+    that direction's own end (see models.mixers.bidirectional), so that both have read the whole sequence.
     """
 
     mixers: Sequence[Callable[..., nn.Module]]

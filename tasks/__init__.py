@@ -1,22 +1,22 @@
-"""Tasks: what a model is asked. Each is a pure function of a key; see `tasks.batch.Task`."""
+"""Tasks: what a model is asked. Each is a pure function of a key; see `tasks.base.Task`."""
 
-from tasks.adding import Adding
-from tasks.associations import Associations
-from tasks.batch import Batch, Split, Task, random_key
-from tasks.characters import Characters
-from tasks.classification import Classification
-from tasks.copying import CopyMemory, CopyString, SelectiveCopy
-from tasks.counting import Counting
-from tasks.curve import Curve
-from tasks.flip_flop import FlipFlop
-from tasks.formal_languages import FormalLanguage
-from tasks.induction import Induction
-from tasks.parallel_text import ParallelText
-from tasks.pixels import Pixels
-from tasks.recall import Recall
-from tasks.translation import Translation
-from tasks.word_problem import WordProblem
-from tasks.words import Words
+from tasks.base import Batch, Split, Task, random_key
+from tasks.real.characters import Characters
+from tasks.real.classification import Classification
+from tasks.real.parallel_text import ParallelText
+from tasks.real.pixels import Pixels
+from tasks.real.words import Words
+from tasks.synthetic.adding import Adding
+from tasks.synthetic.associations import Associations
+from tasks.synthetic.copying import CopyMemory, CopyString, SelectiveCopy
+from tasks.synthetic.counting import Counting
+from tasks.synthetic.curve import Curve
+from tasks.synthetic.flip_flop import FlipFlop
+from tasks.synthetic.formal_languages import FormalLanguage
+from tasks.synthetic.induction import Induction
+from tasks.synthetic.recall import Recall
+from tasks.synthetic.translation import Translation
+from tasks.synthetic.word_problem import WordProblem
 
 __all__ = [
     "TASKS",
@@ -44,7 +44,7 @@ __all__ = [
     "random_key",
 ]
 
-# Name: class, called with the fields of a config and, for real data, with what `datasets.load` returns.
+# Name: class, called with the fields of a config and, for real data, with what `data.load` returns.
 TASKS = {
     "recall": Recall,
     "copy_memory": CopyMemory,

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-import checkpoint
+from training import checkpoint
 
 ROOT = Path(__file__).parent.parent
 FIELDS = {

@@ -7,8 +7,8 @@ from pathlib import Path
 import jax
 import pytest
 
-import machine
 from tests import Program
+from training import runtime
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -21,7 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("XLA_FLAGS", quick)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # a worker finds what the first process has set
         cache = getattr(config, "cache", None)  # there is none under -p no:cacheprovider
-        kept = cache.mkdir(f"compiled-{machine.processor()}") if cache else None
+        kept = cache.mkdir(f"compiled-{runtime.processor()}") if cache else None
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(kept or "")
     if kept := os.environ["JAX_COMPILATION_CACHE_DIR"]:
         jax.config.update("jax_compilation_cache_dir", kept)

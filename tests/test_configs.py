@@ -5,9 +5,9 @@ import pytest
 
 import configs
 import models
-import records
 import tasks
 import train
+from training import builder, files, validation
 
 FILES = sorted(path.stem for path in Path(configs.__file__).parent.glob("[a-z]*.py"))
 
@@ -16,10 +16,10 @@ FILES = sorted(path.stem for path in Path(configs.__file__).parent.glob("[a-z]*.
 @pytest.mark.parametrize("mixer", models.MIXERS)
 def test_every_config_can_be_trained_with_every_mixer(name, mixer):
     config = importlib.import_module(f"configs.{name}").get_config(mixer).to_dict()
-    train.check(config)
+    validation.check(config)
     assert config["task"]["name"] in tasks.TASKS
     if "dataset" not in config["task"]:
-        resolved = models.resolve(config["model"], train.build_task(config["task"]).max_length)
+        resolved = models.resolve(config["model"], builder.build_task(config["task"]).max_length)
         assert resolved["inner"] > 0
         assert resolved["max_length"] > 0
 
@@ -34,7 +34,7 @@ def test_help_alone_names_every_field_and_every_config_file():
     words = set(told.replace(",", " ").replace(":", " ").replace(";", " ").split())
     fields = configs.base("attention").to_dict()
     del fields["model"]["attention"]
-    for field in records.flat(fields):
+    for field in files.flat(fields):
         short = field.split(".", 1)[1]
         assert short in words, field
     for mixer in models.MIXERS:

@@ -1,6 +1,6 @@
 """Row 11: attention's weights single out what matters: in a translation, the word that is being translated."""
 
-from experiments.study import Scale, Study, above
+from experiments.ablation.study import Scale, Study, above
 
 MODELS = {
     "GRU, additive": {"mixer": "gru", "model.bridge": "additive"},

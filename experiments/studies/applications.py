@@ -1,6 +1,6 @@
 """RNN against attention on real data: language, music, biology, vision and translation, each from one config."""
 
-from experiments.study import Scale, Study, above, below, near
+from experiments.ablation.study import Scale, Study, above, below, near
 
 CONFIGS = ("shakespeare", "python", "bible", "irish", "peptides", "splice", "digits", "permuted_digits", "mnist")
 DATA = {name: {"config": name} for name in (*CONFIGS, "phonemes", "verses")}

@@ -1,6 +1,6 @@
 """Attention's own weights in a splice model, held against the known sites: where it looks, is that what matters?"""
 
-from experiments.study import Scale, Study, above
+from experiments.ablation.study import Scale, Study, above
 
 STUDY = Study(
     question="Is the place that attention gives the most weight the one that decides?",

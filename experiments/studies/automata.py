@@ -8,7 +8,7 @@ attention). Tried before: recurrences in the common skeleton (a row here), whose
 cycles after 2,000 steps, 0.69 to 0.86 after 6,000, and 0.68 of the parities, one seed of three being at chance.
 """
 
-from experiments.study import BARE, Scale, Study, above, below
+from experiments.ablation.study import BARE, Scale, Study, above, below
 
 RATES = (1e-3, 3e-3, 1e-2)
 STEPS = {"training.shortest": 2, "training.batch": 64, "task.longest": 20, "task.times": (1, 2)}

@@ -1,6 +1,6 @@
 """Row 2: an encoder that hands over one vector is a bottleneck; attention over all of its states is the way around."""
 
-from experiments.study import Scale, Study, above, near
+from experiments.ablation.study import Scale, Study, above, near
 
 MODELS = {
     "GRU, one vector": {"mixer": "gru", "model.bridge": "vector"},

@@ -1,6 +1,6 @@
 """Row 4 again: what a recurrent network can recall is bounded by the size of its state."""
 
-from experiments.study import Scale, Study, above, below
+from experiments.ablation.study import Scale, Study, above, below
 
 STUDY = Study(
     question="How many bits of eight key–value pairs does a state of a given size recall?",

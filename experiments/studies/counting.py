@@ -7,7 +7,7 @@ so that these can't choose. The rows "skeleton" are the same cells in the common
 Tried before: 32,000 strings, with weight decay: no LSTM and no GRU was right at n = 200.
 """
 
-from experiments.study import BARE, Scale, Study, above, below
+from experiments.ablation.study import BARE, Scale, Study, above, below
 
 TEN = {"model.width": 10, "model.inner": 10, **BARE}
 MODELS = {name: {"mixer": name, **TEN} for name in ("lstm", "gru", "mingru")}

@@ -1,6 +1,6 @@
 """Row 5: Idea I, everything into one dense network: it does not scale, and fails at lengths it was not trained on."""
 
-from experiments.study import Scale, Study, above, below, near
+from experiments.ablation.study import Scale, Study, above, below, near
 
 STUDY = Study(
     question="What becomes of one dense network over the whole window as the window grows?",

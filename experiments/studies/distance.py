@@ -1,6 +1,6 @@
 """Row 4: recurrent networks have no long memory: what was said long ago is lost, and no gradient reaches it."""
 
-from experiments.study import Scale, Study, above, below
+from experiments.ablation.study import Scale, Study, above, below
 
 RECURRENT = ("rnn", "lstm", "gru")
 STUDY = Study(

@@ -1,6 +1,6 @@
 """Ablation: blocks with and without their feed-forward layers, at the same number of blocks."""
 
-from experiments.study import Scale, Study, above, near
+from experiments.ablation.study import Scale, Study, above, near
 
 STUDY = Study(
     question="What do the feed-forward layers between the mixers do?",

@@ -5,7 +5,7 @@ reads alone. Not as in the paper: 128 tokens (it has 512), two blocks of width 6
 share of wrong bits; 2,000 sparse sequences have some 3,200 reads, so that 0.0003 is the least that one seed shows.
 """
 
-from experiments.study import Scale, Study, above, below
+from experiments.ablation.study import Scale, Study, above, below
 
 RATES = (1e-3, 3e-3, 1e-2)
 MODELS = {

@@ -1,6 +1,6 @@
 """Ablation: which gate of the LSTM matters (Greff et al. 2017, arXiv 1503.04069), and the bias of its forget gate."""
 
-from experiments.study import Scale, Study, above, near
+from experiments.ablation.study import Scale, Study, above, near
 
 GATES = {"all gates": {}, "no input gate": {"model.lstm.open": "i"}, "no forget gate": {"model.lstm.open": "f"},
          "no output gate": {"model.lstm.open": "o"}, "forget bias 0": {"model.lstm.forget_bias": 0.0},

@@ -1,6 +1,6 @@
 """Row 12: several heads see different things, and blocks stack into a Transformer."""
 
-from experiments.study import Scale, Study, above
+from experiments.ablation.study import Scale, Study, above
 
 STUDY = Study(
     question="What do more heads and more blocks do for recall, at the same number of features?",

@@ -6,7 +6,7 @@ learned ones end where training did. Rows for LSTM and ALiBi are ours. Tried bef
 it, where no attention had left chance after 3,000 steps of 32 sequences; it trains for 200,000 and more.
 """
 
-from experiments.study import Scale, Study, above, below
+from experiments.ablation.study import Scale, Study, above, below
 
 RATES = (1e-3, 3e-3, 1e-2)
 MODELS = {

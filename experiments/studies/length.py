@@ -1,6 +1,6 @@
 """Ablation: which positional encodings hold at lengths that training never showed?"""
 
-from experiments.study import Scale, Study, above
+from experiments.ablation.study import Scale, Study, above
 
 POSITIONS = ("none", "sinusoidal", "learned", "rope", "alibi", "t5", "transformer_xl", "randomised")
 STUDY = Study(

@@ -1,6 +1,6 @@
 """Row 1: a network of straight lines stays a straight line; with non-linear activations, depth draws anything."""
 
-from experiments.study import Scale, Study, above, below
+from experiments.ablation.study import Scale, Study, above, below
 
 STUDY = Study(
     question="Does depth help a network whose activations are straight lines, and one whose are not?",

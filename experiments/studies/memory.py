@@ -7,7 +7,7 @@ is the share of the gradient of the last output that comes from so many steps ba
 2013). The LSTM's failure at adding is one of time, and is said in other papers to end with more of it.
 """
 
-from experiments.study import Scale, Study, above, below
+from experiments.ablation.study import Scale, Study, above, below
 
 RATES = (1e-3, 3e-3, 1e-2)
 TASKS = {"adding": {"config": "adding", "task.max_length": 100}, "copy": {"config": "copy_memory", "task.delay": 60}}

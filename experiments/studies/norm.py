@@ -1,6 +1,6 @@
 """Ablation: the norm before each sublayer, after it, or nowhere; with the residual path and without."""
 
-from experiments.study import Scale, Study, above
+from experiments.ablation.study import Scale, Study, above
 
 STUDY = Study(
     question="Where does the norm belong, and what is a stack of four blocks without the residual path?",

@@ -1,6 +1,6 @@
 """Row 10: softmax turns scores into weights that sum to one, so that changing one weight changes all the others."""
 
-from experiments.study import Scale, Study, above, below
+from experiments.ablation.study import Scale, Study, above, below
 
 ALONE = ("sigmoid", "none")
 STUDY = Study(

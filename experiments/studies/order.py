@@ -1,6 +1,6 @@
 """Row 7: fed all at once, a sequence has lost its order; positional encoding gives it back."""
 
-from experiments.study import Scale, Study, above, below
+from experiments.ablation.study import Scale, Study, above, below
 
 POSITIONS = ("sinusoidal", "learned", "rope", "alibi", "t5", "transformer_xl")
 STUDY = Study(

@@ -7,7 +7,7 @@ go, where what a call costs anyway hides the cache: behind 16 tokens one takes 7
 (docs/benchmark.md). Newton's method over all steps (DEER) has a record of its own, experiments/records/newton.csv.
 """
 
-from experiments.study import Scale, Study, above, below, near
+from experiments.ablation.study import Scale, Study, above, below, near
 
 STUDY = Study(
     question="What does a step of training, and one more token, cost as the sequence grows?",

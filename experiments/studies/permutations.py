@@ -6,7 +6,7 @@ and what a layer or two reach in the same steps in place of the fewest layers fo
 common skeleton (a row here), and for 12 elements a bare RNN: 0.98 after 20,000 steps, which take more than ten minutes.
 """
 
-from experiments.study import BARE, Scale, Study, above, below
+from experiments.ablation.study import BARE, Scale, Study, above, below
 
 LAYER = {"model.inner": 128, "model.depth": 1, **BARE}
 LONG = {"training.steps_per_call": 100, "training.eval_every": 1000, "task.longest": 10, "task.lengths": (4, 7, 10)}

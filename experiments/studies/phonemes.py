@@ -1,6 +1,6 @@
 """The encoding bottleneck on real data: words to sounds, so many words at once, through one vector or attention."""
 
-from experiments.study import Scale, Study, above, near
+from experiments.ablation.study import Scale, Study, above, near
 
 BRIDGES = {"one vector": {"model.bridge": "vector"}, "attention": {"model.bridge": "additive"}}
 STUDY = Study(

@@ -7,7 +7,7 @@ reads one way), the common skeleton, every word told the right ones before it, a
 BLEU. Tried first with 2,000 steps, in which attention trained on up to 20 words got 0.87 of them right at 20.
 """
 
-from experiments.study import Scale, Study, above
+from experiments.ablation.study import Scale, Study, above
 
 RATES = (1e-3, 3e-3, 1e-2)
 MODELS = {

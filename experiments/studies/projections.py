@@ -1,6 +1,6 @@
 """Row 8: query, key and value each have weights and a bias of their own, over an input that knows its position."""
 
-from experiments.study import Scale, Study, above, near
+from experiments.ablation.study import Scale, Study, above, near
 
 PROJECTIONS = {
     "own weights and biases": {},

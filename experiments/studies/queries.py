@@ -6,7 +6,7 @@ every step, attention with ALiBi (it has learned positions), and rows for LSTM, 
 short convolution too).
 """
 
-from experiments.study import Scale, Study, above
+from experiments.ablation.study import Scale, Study, above
 
 RECURRENT = ("lstm", "gru", "mingru", "linear")
 RATES = (1e-3, 3e-3, 1e-2)

@@ -1,6 +1,7 @@
-"""Ablation: how much hangs on the learning rate? Also what experiments/together.py times the runner with."""
+"""Ablation: how much hangs on the learning rate? Also what experiments/benchmarks/batched_study.py times the runner
+with."""
 
-from experiments.study import Scale, Study, near
+from experiments.ablation.study import Scale, Study, near
 
 MIXERS = ("rnn", "gru", "lstm", "mingru", "rglru", "attention")
 STUDY = Study(

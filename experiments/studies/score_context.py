@@ -1,6 +1,6 @@
 """Row 6, context: the bottleneck of one vector, for every mixer as encoder and decoder."""
 
-from experiments.study import Scale, Study, below
+from experiments.ablation.study import Scale, Study, below
 from models import MIXERS
 
 STUDY = Study(

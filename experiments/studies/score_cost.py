@@ -1,6 +1,6 @@
 """Row 6, continuous stream and parallelisation: what every mixer costs as sequences and streams grow."""
 
-from experiments.study import Scale, Study, above, near
+from experiments.ablation.study import Scale, Study, above, near
 from models import MIXERS
 
 FIXED_STATE = tuple(name for name in MIXERS if name not in ("attention", "dense"))

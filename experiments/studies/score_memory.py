@@ -1,6 +1,6 @@
 """Row 6, long memory and order: what every mixer keeps through a silence, and whether it minds the order."""
 
-from experiments.study import Scale, Study, above
+from experiments.ablation.study import Scale, Study, above
 from models import MIXERS
 
 STUDY = Study(

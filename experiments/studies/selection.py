@@ -7,7 +7,7 @@ cost time). S6 is Mamba's whole block, with its gate and convolution, and S4D ha
 before: 40 blanks and 6 tokens, of which S4D gets 0.80 right, one layer of minGRU 0.61 and three of them all.
 """
 
-from experiments.study import Scale, Study, above, below
+from experiments.ablation.study import Scale, Study, above, below
 
 RATES = (1e-3, 3e-3, 1e-2)
 MODELS = {

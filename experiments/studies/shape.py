@@ -1,6 +1,6 @@
 """Ablation: deep and narrow, or shallow and wide?"""
 
-from experiments.study import Scale, Study, near
+from experiments.ablation.study import Scale, Study, near
 
 STUDY = Study(
     question="How do depth and width trade against each other on handwritten digits?",

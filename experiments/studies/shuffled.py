@@ -1,6 +1,6 @@
 """Row 5 again: to one dense network the order of its inputs means nothing; to a recurrence it does."""
 
-from experiments.study import Scale, Study, above, near
+from experiments.ablation.study import Scale, Study, above, near
 
 STUDY = Study(
     question="What does it cost to see the pixels of every image in one and the same random order?",

@@ -1,6 +1,6 @@
 """Row 9: the similarity of query and key, by dot product or cosine: similar words get the higher weight."""
 
-from experiments.study import Scale, Study, above, near
+from experiments.ablation.study import Scale, Study, above, near
 
 OTHERS = ("dot", "cosine", "additive", "general")
 STUDY = Study(

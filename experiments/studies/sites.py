@@ -1,6 +1,6 @@
 """Does a trained model look where biology says? Splice junctions, whose introns begin with GT and end with AG."""
 
-from experiments.study import Scale, Study, above
+from experiments.ablation.study import Scale, Study, above
 
 STUDY = Study(
     question="Where in a DNA sequence is what decides for a model, and is that the splice site?",

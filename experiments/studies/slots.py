@@ -5,7 +5,7 @@ last value counting), their squared error. Not as in the paper: three learning r
 over 2,500 steps, and no early stop. The rows "skeleton" put the common skeleton to the same task, at 20 pairs.
 """
 
-from experiments.study import Scale, Study, above, below
+from experiments.ablation.study import Scale, Study, above, below
 
 MEMORIES = {name: {"model.memory": name} for name in ("softmax", "linear", "dpfp1", "dpfp2")}
 REPEAT = {"task.again": True, "model.memory": "dpfp1"}

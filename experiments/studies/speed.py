@@ -1,6 +1,6 @@
 """Row 3: a recurrent network is slow, for its steps can't be taken side by side; attention's work grows faster."""
 
-from experiments.study import Scale, Study, above, below
+from experiments.ablation.study import Scale, Study, above, below
 
 RECURRENT = ("rnn", "lstm", "gru")
 STUDY = Study(

@@ -6,7 +6,7 @@ paper: strings of 5 to 15 letters (it has up to 300), two blocks of width 64 (it
 four heads, of which hard ALiBi leaves two short ones: it got 0.77 of the longest strings and none of twice the length.
 """
 
-from experiments.study import Scale, Study, above, below
+from experiments.ablation.study import Scale, Study, above, below
 
 RATES = (1e-3, 3e-3, 1e-2)
 MODELS = {

@@ -1,6 +1,6 @@
 """Music: of the tunes that a model writes, how many can be read and played, and do their bars add up?"""
 
-from experiments.study import Scale, Study, above, below
+from experiments.ablation.study import Scale, Study, above, below
 
 STUDY = Study(
     question="How many of the tunes that a model writes parse as ABC, and how many of their bars are full?",

@@ -1,8 +1,8 @@
 from typing import Any
 
 from experiments import applications
+from experiments.ablation.runner import Line
 from experiments.comparison import OLDER
-from experiments.runner import Line
 
 
 def line(data: str, mixer: str, seed: int, value: float, metric: str = "accuracy") -> Line:

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 import models
-import records
-from experiments import benchmark, benchmark_page
-from experiments.comparison import RECORDS
-from experiments.peers import Cell
-from experiments.record_files import read_record
-from experiments.report import markdown
+from experiments import benchmark
+from experiments.ablation.learning_rates import RECORDS
+from experiments.ablation.record_files import read_record
+from experiments.benchmarks import tables
+from experiments.benchmarks.worker import Cell
+from experiments.reporting.html_report import markdown
+from training import files
 
 SMALL = [("step", Cell("step", "gru", 6, width=8, batch=2), ("ours", "linen"))]
 
@@ -33,7 +34,7 @@ def test_a_plan_names_each_cell_once_and_only_libraries_there_are(quick: bool, g
 def test_rows_are_timed_held_together_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(benchmark, "SAMPLE", 0.001)
     monkeypatch.setattr(benchmark, "plan", lambda *_: SMALL)
-    monkeypatch.setattr(benchmark.display, "EVERY", math.inf)
+    monkeypatch.setattr(benchmark.progress, "EVERY", math.inf)
     args: Any = SimpleNamespace(only=["step"], quick=True, gpu=False, beside=False, processes=1)
     rows = benchmark.run(args, tmp_path / "rows.jsonl")
     rates, ours, linen = rows
@@ -49,8 +50,8 @@ def test_rows_are_timed_held_together_and_found_again(tmp_path: Path, monkeypatc
     again = benchmark.run(args, tmp_path / "rows.jsonl")
     assert [row["section"] for row in again] == ["rates", "step", "step"]
     lines = (tmp_path / "rows.jsonl").read_text().splitlines()
-    assert [json.loads(line)["rows"] for line in lines] == records.plain([[rates], [ours, linen]])
-    assert benchmark.read_rows(tmp_path / "rows.jsonl") == records.plain(rows)
+    assert [json.loads(line)["rows"] for line in lines] == files.plain([[rates], [ours, linen]])
+    assert benchmark.read_rows(tmp_path / "rows.jsonl") == files.plain(rows)
 
 
 KEPT = [
@@ -95,7 +96,7 @@ def test_a_record_is_not_written_with_less(tmp_path: Path, monkeypatch: pytest.M
     """Neither without PyTorch, which is said before anything is run, nor with a row less, nor with one that failed."""
     record = tmp_path / "record.csv"
     record.write_bytes((RECORDS / "benchmark.csv").read_bytes())
-    whole = records.read_csv(record)
+    whole = files.read_csv(record)
     words = {"only": [], "quick": False, "gpu": False, "beside": False, "record": str(record), "table": False}
     args = SimpleNamespace(**words, write=False, workdir=str(tmp_path / "rows"))
     monkeypatch.setattr(benchmark, "flags", SimpleNamespace(FLAGS=args))
@@ -112,15 +113,15 @@ def test_a_record_is_not_written_with_less(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setattr(benchmark, "run", lambda *_, rows=rows: rows)
         with pytest.raises(ValueError, match=r"record\.csv holds more than .*: section=step, .* library=torch, "):
             benchmark.main()
-        assert records.read_csv(record) == whole
+        assert files.read_csv(record) == whole
     monkeypatch.setattr(benchmark, "run", lambda *_: whole)
     benchmark.main()
-    assert records.read_csv(record) == whole
+    assert files.read_csv(record) == whole
 
 
 @pytest.mark.timeout(120)
 def test_a_cell_of_a_library_that_is_missing_is_left_out(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(benchmark.display, "EVERY", math.inf)
+    monkeypatch.setattr(benchmark.progress, "EVERY", math.inf)
     cell = Cell("step", "attention", 6, width=8, batch=1)
     kept = [{"section": "rates", "key": "", "dtype": "float32", "products": 1.0, "bytes": 1.0}]
     assert list(benchmark.measured([("memory", cell, ("torch",))], kept, True, ("ours", "linen"))) == []
@@ -157,7 +158,7 @@ def test_a_process_starts_only_where_it_is_timed(quick: bool, each: int, monkeyp
             closed.append(self)
 
     monkeypatch.setattr(benchmark, "Worker", Worker)
-    monkeypatch.setattr(benchmark.display, "EVERY", math.inf)
+    monkeypatch.setattr(benchmark.progress, "EVERY", math.inf)
     cells = [("step", Cell("step", "lstm", length), ("ours", "linen")) for length in (6, 7)]
     kept = [{"section": "rates", "key": "", "dtype": "float32", "products": 1.0, "bytes": 1.0}]
     found = list(benchmark.measured(cells, kept, quick, ("ours", "linen")))
@@ -193,18 +194,18 @@ def row(mixer: str, length: int, seconds: float, **more: Any) -> dict[str, str]:
 
 
 def test_every_mixer_is_in_a_family():
-    assert {mixer for family in benchmark_page.FAMILIES.values() for mixer in family} == set(models.MIXERS)
+    assert {mixer for family in tables.FAMILIES.values() for mixer in family} == set(models.MIXERS)
 
 
 def test_laws_and_crossings_are_those_of_the_times():
     lengths = (64, 256, 1024, 4096)
     rows = [row("lstm", n, 1e-4 * n) for n in lengths] + [row("attention", n, 1e-7 * n**2) for n in lengths]
     rows += [row("mingru", n, 1e-6 * n) for n in lengths] + [row("dense", n, 1e-2 * n) for n in lengths]
-    table = {line[0]: line for line in benchmark_page.laws(rows).rows}
+    table = {line[0]: line for line in tables.laws(rows).rows}
     assert table["lstm"][1].startswith("1.00")
     assert table["attention"][1].startswith("2.00")
     assert table["attention"][3] == "–"
-    crossed = {line[0]: line[1] for line in benchmark_page.crossings(rows).rows}
+    crossed = {line[0]: line[1] for line in tables.crossings(rows).rows}
     assert crossed == {"lstm": "1000", "mingru": "faster at all", "dense": "slower at all"}
 
 
@@ -213,11 +214,11 @@ def test_a_page_is_written_from_rows_that_lack_some(tmp_path: Path):
     rows += [row("gru", n, 2e-4 * n, library="torch", ratio=2.0, ratio_low=1.9, ratio_high=2.1) for n in (64, 256)]
     rows += [row("lstm", 64, 0, library="torch", note="ValueError: no room") | {"seconds": ""}]
     rows += [row("lstm", 64, 1e-3)]
-    page = benchmark_page.write(rows, tmp_path / "page.html", "python -m experiments.benchmark").read_text()
+    page = tables.write(rows, tmp_path / "page.html", "python -m experiments.benchmark").read_text()
     assert "2.00 × (1.90–2.10)" in page
     assert "ValueError: no room" in page
     assert "<svg" in page
-    assert "2.00 ×" in benchmark_page.text(rows)
+    assert "2.00 ×" in tables.text(rows)
 
 
 def test_two_runs_are_held_against_each_other():
@@ -225,10 +226,10 @@ def test_two_runs_are_held_against_each_other():
         found = [row("gru", 64 * 2**n, 1e-3, library="torch", ratio=ratio) for n, ratio in enumerate(ratios)]
         return [row("gru", 64, 1e-3, ratio=1.0), *found]
 
-    table = benchmark_page.agreement(run(2.0, 2.0, 2.0, 2.0), run(2.1, 1.9, 1.7, 2.5))
+    table = tables.agreement(run(2.0, 2.0, 2.0, 2.0), run(2.1, 1.9, 1.7, 2.5))
     assert [line[-1] for line in table.rows] == ["-15 %", "+25 %"]
     assert "Of 4 ratios to other libraries, 2 (50 %)" in table.note
-    assert "Of 0 ratios" in benchmark_page.agreement(run(), run(2.0)).note
+    assert "Of 0 ratios" in tables.agreement(run(), run(2.0)).note
 
 
 def test_the_readme_and_the_document_say_what_the_records_say():
@@ -236,6 +237,6 @@ def test_the_readme_and_the_document_say_what_the_records_say():
         path.stem: read_record(path) for path in sorted(RECORDS.glob("benchmark*.csv"), key=lambda path: path.stem)
     }
     assert sorted(found) == ["benchmark", "benchmark-again", "benchmark-cuda"]
-    summary = benchmark_page.summary(found["benchmark"])
+    summary = tables.summary(found["benchmark"])
     assert markdown(summary.header, summary.rows) in (benchmark.ROOT / "README.md").read_text()
-    assert benchmark.DOCUMENT.read_text() == benchmark_page.document(found)
+    assert benchmark.DOCUMENT.read_text() == tables.document(found)

@@ -1,7 +1,9 @@
 from pathlib import Path
 
-from experiments import claims, findings, judge, study
+from experiments import claims
+from experiments.ablation import study, verdicts
 from experiments.comparison import OLDER
+from experiments.reporting import study_report
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,8 +22,8 @@ def test_the_readme_and_the_document_say_what_the_records_say():
 
 def test_what_rests_on_older_code_is_marked():
     one = study.load("lines")
-    lines = findings.recorded("lines", one, "quick")
-    fresh = claims.Found("lines", one, lines, judge.judge(one, lines, "quick"), 0)
+    lines = study_report.recorded("lines", one, "quick")
+    fresh = claims.Found("lines", one, lines, verdicts.judge(one, lines, "quick"), 0)
     assert OLDER not in claims.table([fresh])
     assert "older" not in claims.document([fresh])
     old = fresh._replace(older=7)

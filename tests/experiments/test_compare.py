@@ -2,27 +2,25 @@ import pytest
 
 import models
 from experiments import compare
+from experiments.ablation.intervals import Interval
+from experiments.ablation.learning_rates import RATES, RECORDS, choose, recorded_rates
+from experiments.ablation.record_files import read_record, write_record
 from experiments.compare import SCALES, verdict_on_recall, verdict_on_shakespeare, verdict_on_time
 from experiments.comparison import (
     MIXERS,
-    RATES,
-    RECORDS,
     Row,
     Scale,
     Study,
-    choose,
     configure,
     estimate,
-    recorded_rates,
     scores,
     settings_key,
     told,
     told_rate,
     unmatched,
 )
-from experiments.record_files import read_record, write_record
-from experiments.statistics import Interval
-from train import build_task, check
+from training.builder import build_task
+from training.validation import check
 
 TINY = Scale(
     rows=(

@@ -12,15 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import checkpoint
-import command
-import datasets
-import records
-import train
+import data
 from configs import digits, shakespeare, titles, translation
-from experiments import explore, explore_page, inside
-from experiments.explore_stages import Reading
+from experiments import explore
+from experiments.inspection import activations, html_page
+from experiments.inspection.stages import Reading
 from tests import tiny
+from training import builder, checkpoint, cli, files, loop, trainer
+from training import export as export_module
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NASTY = "</script><b>'x"  # all of whose characters the model below knows
@@ -32,7 +31,7 @@ ABOUT = {PLAY: ("comedy", 1594), "King Ink": ("history", 1596), "The Sea": ("tra
 
 
 def made_up(name: str, data_dir: Any = None) -> dict[str, Any]:
-    """What `datasets.load` returns, with noise in it."""
+    """What `data.load` returns, with noise in it."""
     random = np.random.default_rng(0)
     splits = {"train": 300, "validation": 100, "test": 100}
     if name == "shakespeare":
@@ -46,13 +45,13 @@ def made_up(name: str, data_dir: Any = None) -> dict[str, Any]:
 def export(directory: Path, config: Any, **fields: Any) -> Path:
     """An untrained model as `train.export` leaves it, with biases and norms that are something."""
     config.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
-    run = train.build(config)
-    leaves, tree = jax.tree.flatten(jax.jit(partial(train.init_params, run))(jnp.uint32(0)))
+    run = builder.build(config)
+    leaves, tree = jax.tree.flatten(jax.jit(partial(trainer.init_params, run))(jnp.uint32(0)))
     keys = jax.random.split(jax.random.key(1), len(leaves))
     drawn = [leaf + 0.3 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
     directory.mkdir(parents=True)
     checkpoint.save_params(directory / "params", jax.tree.unflatten(tree, drawn))
-    records.write_json(directory / "config.json", run.config)
+    files.write_json(directory / "config.json", run.config)
     return directory
 
 
@@ -63,15 +62,15 @@ def text_model(directory: Path, mixer: str, **fields: Any) -> Path:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def data():
+def made_up_data():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets, "load", made_up)
+        patch.setattr(data, "load", made_up)
         patch.setattr(explore, "about_titles", lambda: ABOUT)
         yield
 
 
 @pytest.fixture(scope="module")
-def runs(data: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(made_up_data: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Exported: attention, lstm and titles."""
     root = tmp_path_factory.mktemp("runs")
     text_model(root / "attention", "attention")
@@ -236,9 +235,9 @@ def test_the_page_asks_for_nothing_and_raises_nothing(page: Path, seen: Any):
 
 def test_every_cell_says_the_number_that_the_model_computed(runs: Path, seen: Any):
     """By keyboard at two cells, by pointer at the last: layer 2, head 3 of attention, and both models' influence."""
-    run, params = train.load(runs / "attention")
+    run, params = export_module.load(runs / "attention")
     tokens = np.array(run.task.encode(NASTY))
-    found = inside.look(run, params, tokens)
+    found = activations.look(run, params, tokens)
     block = found.blocks[1]
     attended = block.attention
     assert attended
@@ -256,7 +255,7 @@ def test_every_cell_says_the_number_that_the_model_computed(runs: Path, seen: An
         assert one.attention
         expected |= {f"head-{index}-{head}": one.attention.weights[head] for head in range(4)}
     for index, name in enumerate(("attention", "lstm")):
-        moved = inside.influence(*train.load(runs / name), tokens)
+        moved = activations.influence(*export_module.load(runs / name), tokens)
         expected |= {f"occlusion-{index}": moved.occlusion, f"gradient-{index}": moved.gradient}
     assert set(seen["maps"]) == {f"map-{name}" for name in expected}
     for name, x in expected.items():
@@ -282,9 +281,9 @@ def test_what_a_query_may_not_see_is_said_to_lie_ahead(page: Path, seen: Any):
 
 
 def test_tokens_are_chosen_and_hovered(runs: Path, seen: Any):
-    run, params = train.load(runs / "attention")
+    run, params = export_module.load(runs / "attention")
     tokens = np.array(run.task.encode(NASTY))
-    found = inside.look(run, params, tokens)
+    found = activations.look(run, params, tokens)
     assert seen["end"] == f"‘x’ ({len(NASTY)})"
     assert seen["chosen"] == "‘i’ (6)"
     assert seen["tabbable"] == 1
@@ -298,7 +297,7 @@ def test_tokens_are_chosen_and_hovered(runs: Path, seen: Any):
     most = int(attended.weights[2][9].argmax())
     assert seen["looks"].startswith(f"‘{NASTY[9]}’ (10) looks at ‘{NASTY[most]}’ ({most + 1}) ")
     assert seen["left"].startswith("‘i’ (6) looks at ")
-    moved = inside.influence(*train.load(runs / "lstm"), tokens).occlusion[5]
+    moved = activations.influence(*export_module.load(runs / "lstm"), tokens).occlusion[5]
     assert seen["moves"].startswith(f"after ‘i’ (6): moved by ‘{NASTY[int(moved.argmax())]}’ ")
 
 
@@ -314,8 +313,8 @@ def columns(rows: Any) -> np.ndarray:
 
 def test_softmax_by_hand(runs: Path, seen: Any):
     """The model's own scores first, whose weights are the model's; then one is dragged, and the sum stays one."""
-    run, params = train.load(runs / "attention")
-    attended = inside.look(run, params, np.array(run.task.encode(NASTY))).blocks[1].attention
+    run, params = export_module.load(runs / "attention")
+    attended = activations.look(run, params, np.array(run.task.encode(NASTY))).blocks[1].attention
     assert attended
     hand = seen["hand"]
     before, after, warm = (columns(hand[name]) for name in ("before", "after", "warm"))
@@ -347,7 +346,7 @@ def test_softmax_by_hand(runs: Path, seen: Any):
 
 
 def test_search_says_what_the_model_says(runs: Path, seen: Any):
-    run, params = train.load(runs / "titles")
+    run, params = export_module.load(runs / "titles")
     tokens = jnp.array(run.task.encode("love love o'er"))[None]
     y, _ = run.model.apply({"params": params}, tokens)
     scores, weights = np.asarray(y[0]), np.asarray(jax.nn.softmax(y[0]))
@@ -375,7 +374,7 @@ def test_markup_is_shown_and_never_run(page: Path, seen: Any):
     text = page.read_text("utf-8")
     assert text.count("</script>") == 2
     assert "<b>'x" not in text
-    assert explore_page.embedded({"a": "</script>&\u2028"}) == '{"a":"\\u003c/script\\u003e\\u0026\\u2028"}'
+    assert html_page.embedded({"a": "</script>&\u2028"}) == '{"a":"\\u003c/script\\u003e\\u0026\\u2028"}'
 
 
 def test_on_a_phone_nothing_runs_out_of_the_page(page: Path):
@@ -400,15 +399,15 @@ def drawn_reading(name: str, mixer: str) -> Reading:
     config: Any = shakespeare.get_config(mixer)
     config.task.max_length = 64
     config.model.positions = "sinusoidal" if mixer == "attention" else "none"
-    run = train.build(config)
+    run = builder.build(config)
     run = run._replace(task=run.task.replace(alphabet="".join(map(chr, range(32, 116)))))
     draw = lambda *shape: random.normal(size=shape).astype(np.float32)  # noqa: E731
     x, pairs, heads, outputs = draw(64, 64), draw(4, 64, 64), draw(4, 64, 16), draw(64, 84)
-    attended = inside.Attended(heads, heads, heads, pairs, pairs, heads) if mixer == "attention" else None
-    block = inside.Block(x, attended, x, x, x, x)
-    found = inside.Inside(x, x, x, (block, block), x, outputs, outputs)
-    moved = inside.Influence(np.abs(draw(64, 64)), np.abs(draw(64, 64)))
-    return Reading(name, name, run, found, inside.heads(run, found, np.arange(64)), moved)
+    attended = activations.Attended(heads, heads, heads, pairs, pairs, heads) if mixer == "attention" else None
+    block = activations.Block(x, attended, x, x, x, x)
+    found = activations.Inside(x, x, x, (block, block), x, outputs, outputs)
+    moved = activations.Influence(np.abs(draw(64, 64)), np.abs(draw(64, 64)))
+    return Reading(name, name, run, found, activations.heads(run, found, np.arange(64)), moved)
 
 
 def test_two_layers_of_four_heads_over_64_tokens_are_below_a_mebibyte(tmp_path: Path):
@@ -417,10 +416,10 @@ def test_two_layers_of_four_heads_over_64_tokens_are_below_a_mebibyte(tmp_path: 
     readings = [drawn_reading(mixer, mixer) for mixer in ("attention", "lstm", "gru")]
     draw = lambda *shape: random.normal(size=shape).astype(np.float32)  # noqa: E731
     words = ["".join(random.choice(list("abcdefghijklmno"), 8)) for _ in range(4000)]
-    found = explore_page.Finder(inside.Search(draw(4001, 24), draw(24, 42), draw(42)), ["", *words],
+    found = html_page.Finder(activations.Search(draw(4001, 24), draw(24, 42), draw(42)), ["", *words],
                                 [(f"The Title Number {i}", "history", 1600) for i in range(42)], "")  # fmt: skip
     names = readings[0].run.task.names
-    out = explore_page.write(tmp_path / "page.html", "", np.arange(64), names, names, readings, found)
+    out = html_page.write(tmp_path / "page.html", "", np.arange(64), names, names, readings, found)
     assert out.stat().st_size < 2**20
 
 
@@ -429,11 +428,11 @@ def test_figures_and_arrays(page: Path, runs: Path):
     names = ("path", "heads", "influence", "distance")
     assert drawn == {f"explore-{name}.{kind}" for name in names for kind in ("svg", "pdf")} | {"explore.npz"}
     assert "Layer 2, head 4" in page.with_name("explore-heads.svg").read_text()
-    run, params = train.load(runs / "attention")
+    run, params = export_module.load(runs / "attention")
     with np.load(page.with_suffix(".npz")) as kept:
         tokens = kept["tokens"]
         assert "".join(run.task.names[token] for token in tokens) == NASTY
-        for name, x in inside.named(inside.look(run, params, tokens)).items():
+        for name, x in activations.named(activations.look(run, params, tokens)).items():
             np.testing.assert_allclose(kept[f"attention/{name}"], x, rtol=1e-6)
         assert kept["lstm/occlusion"].shape == (len(NASTY), len(NASTY))
         assert "lstm/block_0.weights" not in kept
@@ -462,7 +461,7 @@ def test_without_attention_the_page_says_so_and_shows_influence(runs: Path, tmp_
 def recall(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workdir, of a task without text, trained for a moment."""
     fields = {"replicas.seeds": (0, 1), "training.steps": 10}
-    train.train(tiny("attention", fields), directory := tmp_path_factory.mktemp("recall") / "run", tensorboard=False)
+    loop.train(tiny("attention", fields), directory := tmp_path_factory.mktemp("recall") / "run", tensorboard=False)
     return directory
 
 
@@ -473,7 +472,7 @@ def test_a_workdir_of_a_generated_task(recall: Path, tmp_path: Path):
     assert "<title>Look inside: 3 9 3</title>" in text
     assert "1 layer of width 8 on recall, 10 steps" in text
     assert {path: path.stat().st_mtime_ns for path in recall.rglob("*")} == before
-    run, _ = train.load(recall)
+    run, _ = export_module.load(recall)
     drawn, _ = explore.tokens_of(run, None)
     assert len(drawn) == 8
     assert 0 <= drawn.min() < drawn.max() < run.task.vocabulary
@@ -488,13 +487,13 @@ def test_a_bag_of_words_alone_is_taken_apart(runs: Path, tmp_path: Path):
 def test_what_is_trained_where_nothing_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Attention, two recurrences and the search, each a config that can be built, with room for the sentence."""
     asked = []
-    monkeypatch.setattr(train, "train", lambda config, workdir, **_: asked.append((workdir.name, train.build(config))))
+    monkeypatch.setattr(loop, "train", lambda config, workdir, **_: asked.append((workdir.name, builder.build(config))))
     monkeypatch.setattr(explore, "SENTENCE", explore.SENTENCE.lower())  # the stand-in has no capitals
     assert [path.name for path in explore.trained(tmp_path, "data", None)] == ["attention", "lstm", "gru", "titles"]
     for name, run in asked[:3]:
         assert run.config["model"]["mixer"] == name
         assert len(explore.SENTENCE) <= explore.room(run)
-    assert inside.searches(asked[3][1])
+    assert activations.searches(asked[3][1])
     assert asked[0][1].config["model"]["positions"] == "sinusoidal"
     with pytest.raises(ValueError, match=r"has 65 tokens and \S+attention takes 64 at most"):
         explore.trained(tmp_path, "data", "a" * 65)
@@ -509,7 +508,7 @@ def refused(*given: Any, capsys: pytest.CaptureFixture[str]) -> str:
     capsys.readouterr()
     paths, text, out, replica = given
     with pytest.raises(SystemExit) as stop:
-        command.told(lambda: explore.explore(paths, text, out / "page.html", "data", replica, False))
+        cli.told(lambda: explore.explore(paths, text, out / "page.html", "data", replica, False))
     assert stop.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert not list(out.glob("*.html"))
@@ -524,7 +523,7 @@ def test_characters_never_seen_are_left_out_and_said_to_be(
     assert "<title>Look inside: aba</title>" in text_of(tmp_path / "shown.htm")
     line = refused([runs / "attention"], "☃☃", tmp_path, 0, capsys=capsys)
     assert line.startswith("--input: nothing is left of it; the model knows !\"'()")
-    tokens, said = explore.tokens_of(train.load(runs / "titles")[0], "Love, zebra, sea")
+    tokens, said = explore.tokens_of(export_module.load(runs / "titles")[0], "Love, zebra, sea")
     assert tokens.tolist() == [1, 5]
     assert said == "left out, since the model never saw them: ',', 'zebra'"
 
@@ -538,7 +537,7 @@ def test_an_empty_sentence(text: str, runs: Path, tmp_path: Path, capsys: pytest
 def test_a_sentence_that_is_too_long(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     line = refused([runs / "lstm", runs / "attention"], "a" * 20, tmp_path, 0, capsys=capsys)
     assert line == f"--input has 20 tokens and {runs / 'attention'} takes 16 at most; leave out 4"
-    assert explore.room(train.load(runs / "lstm")[0]) == explore.LONGEST
+    assert explore.room(export_module.load(runs / "lstm")[0]) == explore.LONGEST
     line = refused([runs / "lstm"], "a" * 300, tmp_path, 0, capsys=capsys)
     assert line.endswith("takes 256 at most; leave out 44")
 
@@ -563,10 +562,10 @@ def test_what_is_no_run(recall: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 def test_a_checkpoint_of_another_format(runs: Path, recall: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """A config without its fields, of another version, or of another model; parameters that are none; no checkpoint."""
     other = shutil.copytree(runs / "lstm", tmp_path / "other")
-    config = records.read_json(other / "config.json")
+    config = files.read_json(other / "config.json")
 
     def told(change: Any) -> str:
-        records.write_json(other / "config.json", change)
+        files.write_json(other / "config.json", change)
         return refused([other], "abc", tmp_path, 0, capsys=capsys)
 
     assert "config.json is damaged ('model' is a required property)" in told({"task": config["task"]})
@@ -578,7 +577,7 @@ def test_a_checkpoint_of_another_format(runs: Path, recall: Path, tmp_path: Path
     assert told(wider) == f"{other} holds parameters of another model than its config.json says; train it anew"
     (other / "config.json").write_text("{")
     assert "is damaged" in refused([other], "abc", tmp_path, 0, capsys=capsys)
-    records.write_json(other / "config.json", config)
+    files.write_json(other / "config.json", config)
     shutil.rmtree(other / "params")
     (other / "params").mkdir()
     assert f"{other / 'params'} can't be read (" in refused([other], "abc", tmp_path, 0, capsys=capsys)
@@ -590,9 +589,9 @@ def test_a_checkpoint_of_another_format(runs: Path, recall: Path, tmp_path: Path
 def test_pixels_and_encoders_with_decoders_are_not_taken(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    pixels: dict[str, Any] = {"inputs": {s: np.zeros((4, 64, 1), np.float32) for s in datasets.SPLITS}}
-    pixels["labels"] = {s: np.zeros(4, np.int32) for s in datasets.SPLITS}
-    monkeypatch.setattr(datasets, "load", lambda name, data_dir: pixels)
+    pixels: dict[str, Any] = {"inputs": {s: np.zeros((4, 64, 1), np.float32) for s in data.SPLITS}}
+    pixels["labels"] = {s: np.zeros(4, np.int32) for s in data.SPLITS}
+    monkeypatch.setattr(data, "load", lambda name, data_dir: pixels)
     ends: dict[str, tuple[Any, str]] = {
         "digits": (
             digits.get_config("gru"),
@@ -604,6 +603,6 @@ def test_pixels_and_encoders_with_decoders_are_not_taken(
         ),
     }
     for name, (config, end) in ends.items():
-        run = train.build(config)
-        monkeypatch.setattr(train, "load", lambda *_, run=run: (run, None))
+        run = builder.build(config)
+        monkeypatch.setattr(export, "load", lambda *_, run=run: (run, None))
         assert refused([tmp_path / name], "abc", tmp_path, 0, capsys=capsys) == f"{tmp_path / name} {end}"

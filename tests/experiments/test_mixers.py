@@ -3,11 +3,10 @@ from pathlib import Path
 import pytest
 
 import models
-import records
-import train
 from experiments import comparison, mixers
+from experiments.ablation.record_files import read_record
 from experiments.comparison import OLDER, older
-from experiments.record_files import read_record
+from training import builder, files
 
 
 def line(mixer: str, row: str, seed: int, test: str, died_at: str = "") -> dict[str, str]:
@@ -47,7 +46,7 @@ def test_what_is_of_older_code_is_marked(monkeypatch: pytest.MonkeyPatch):
         for line in lines:
             row = next(row for row in mixers.ROWS if row.name == line["row"])
             config = comparison.configure(row, mixer, (0, 1, 2), (float(line["learning_rate"]),))
-            line["key"] = records.key(comparison.identity(train.build(config).config))
+            line["key"] = files.key(comparison.identity(builder.build(config).config))
         return lines
 
     gru, lstm = as_now("gru"), as_now("lstm")

@@ -4,12 +4,16 @@ from typing import Any
 
 import pytest
 
-from experiments import findings, judge, reproduce, runner, study
+from experiments import reproduce
+from experiments.ablation import runner, study
+from experiments.ablation import verdicts as judge
+from experiments.ablation.study import Scale, Study, above
+from experiments.ablation.verdicts import Verdict
 from experiments.comparison import OLDER
-from experiments.report import SECTION, Verdict, lost, markdown
+from experiments.reporting import study_report
+from experiments.reporting.html_report import SECTION, lost, markdown
 from experiments.reproduce import AGAIN, RESULTS, Found, Number
-from experiments.study import Scale, Study, above
-from tests.experiments.test_findings import lines
+from tests.experiments.reporting.test_study_report import lines
 
 STUDY = Study(
     "Is it so?",
@@ -156,7 +160,7 @@ def test_the_readme_and_the_document_say_what_the_records_say():
 @pytest.mark.parametrize("scale", ["quick", "quick-again"])
 def test_a_record_is_of_its_study(name: str, scale: str):
     one = reproduce.load(name)
-    lines = findings.recorded(name, one, scale)
+    lines = study_report.recorded(name, one, scale)
     there = {(repr(x.labels), x.seed) for x in judge.reported(lines)}
     settings = study.settings(one, one.scales[scale])
     assert there == {(repr(s.labels), seed) for s in settings for seed in one.scales[scale].seeds}
@@ -182,7 +186,7 @@ def test_what_is_committed_is_not_wiped_for_want_of_records(
         (tmp_path / name).write_bytes((reproduce.DOCS / name).read_bytes())
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     monkeypatch.setattr(reproduce, "DOCS", tmp_path)
-    monkeypatch.setattr(reproduce.report, "put", lambda *_: pytest.fail("README"))
+    monkeypatch.setattr(reproduce.html_report, "put", lambda *_: pytest.fail("README"))
     args = SimpleNamespace(all=False, result=None, record=False, models=[], again=False, write=True, scale=scale)
     monkeypatch.setattr(reproduce, "flags", SimpleNamespace(FLAGS=args))
     with pytest.raises(ValueError, match=says):

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from absl import flags
 
-import command
-from experiments import findings, record_files, run, runner, study
+from experiments import run
+from experiments.ablation import record_files, runner, study
+from experiments.reporting import study_report
+from training import cli
 
 STUDY = study.load("lines")
 
@@ -97,12 +99,12 @@ def test_bad_words(words: list[str], message: str):
 
 def test_some_settings_of_a_record_are_renewed_and_the_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """To the byte, but for the last line, which answers for all; the new rows have their own revision."""
-    path = findings.record("lines", "quick")
+    path = study_report.record("lines", "quick")
     (tmp_path / "studies").mkdir()
     copy = tmp_path / "studies" / path.name
     copy.write_bytes(path.read_bytes())
-    monkeypatch.setattr(findings, "RECORDS", tmp_path)
-    before = findings.recorded("lines", STUDY, "quick")
+    monkeypatch.setattr(study_report, "RECORDS", tmp_path)
+    before = study_report.recorded("lines", STUDY, "quick")
     labels = {"model.activation": "relu", "model.depth": 1}
 
     def renewed(*_: Any, chosen: Any, **__: Any) -> list[runner.Line]:
@@ -126,13 +128,13 @@ def test_some_settings_of_a_record_are_renewed_and_the_others_stay(tmp_path: Pat
             assert row == was | {"measures": ""}
         assert row["test"] == was["test"]
     assert 0 < mine < len(rows)
-    assert [line[:4] for line in findings.recorded("lines", STUDY, "quick")] == [line[:4] for line in before]
+    assert [line[:4] for line in study_report.recorded("lines", STUDY, "quick")] == [line[:4] for line in before]
     again = copy.read_bytes()
     call("--study=lines", "--record", "--filter=activation=relu,depth=1", f"--workdir={tmp_path / 'work'}")
     assert copy.read_bytes() == again
     lost = [line for line in renewed(chosen={"model.activation": ["relu"], "model.depth": ["1"]}) if line.seed]
     with pytest.raises(ValueError, match=r"lines-quick\.csv: the record lacks activation relu, depth 1, seed 0"):
-        findings.write_record("lines", STUDY, "quick", lost)
+        study_report.write_record("lines", STUDY, "quick", lost)
     assert copy.read_bytes() == again
 
 
@@ -149,10 +151,10 @@ def test_the_table_says_what_is_of_older_code(monkeypatch: pytest.MonkeyPatch, c
 
 
 def test_a_record_that_is_cut_at_the_end_of_a_line_is_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = findings.record("lines", "quick")
+    path = study_report.record("lines", "quick")
     (tmp_path / "studies").mkdir()
     copy = tmp_path / "studies" / path.name
-    monkeypatch.setattr(findings, "RECORDS", tmp_path)
+    monkeypatch.setattr(study_report, "RECORDS", tmp_path)
     lines = path.read_bytes().splitlines(keepends=True)
     for kept in range(len(lines)):
         copy.write_bytes(b"".join(lines[:kept]))
@@ -167,6 +169,6 @@ def test_a_record_that_is_cut_at_the_end_of_a_line_is_no_record(tmp_path: Path, 
 
 def test_command_told_gives_one_line(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
-        command.told(lambda: call("--study=lnes"))
+        cli.told(lambda: call("--study=lnes"))
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert sys.exc_info()[0] is None

@@ -1,15 +1,17 @@
 import pytest
 
 import models
-from experiments import findings, scorecard, study
+from experiments import scorecard
+from experiments.ablation import study
 from experiments.comparison import OLDER
+from experiments.reporting import study_report
 from tests import ROOT
 
 
 @pytest.mark.long
 def test_the_readme_has_the_scorecard_of_the_records():
     """Every mixer and the hybrid, and a figure in every column."""
-    lines = {name: findings.recorded(name, study.load(name), "quick") for name in scorecard.STUDIES}
+    lines = {name: study_report.recorded(name, study.load(name), "quick") for name in scorecard.STUDIES}
     old = scorecard.older(lines, "quick")
     table = scorecard.table(lines, old)
     rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()]

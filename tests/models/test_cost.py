@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import models
 from models import cost
-from models.scan import affine
+from models.ops.scan import affine
 
 D, N, W = 8, 6, 10
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import models
-from models.linear_attention import write_and_read
-from models.linear_recurrence import lru
-from models.scan import in_chunks
-from models.state_space import held, s4d, s6
-from models.xlstm import NEVER, mlstm
+from models.mixers.linear_attention import write_and_read
+from models.mixers.linear_recurrence import lru
+from models.mixers.state_space import held, s4d, s6
+from models.mixers.xlstm import NEVER, mlstm
+from models.ops.scan import in_chunks
 from tests.models.test_mixers import counted, make, normal, outcome
 
 WIDTH = 8

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import pytest
 
 import models
-from models import associative
-from models.normalisers import NORMALISERS
-from models.positions import POSITIONS
-from models.similarity import SIMILARITIES
+from models import associative_memory
+from models.ops.normalizers import NORMALISERS
+from models.ops.position_encodings import POSITIONS
+from models.ops.similarity import SIMILARITIES
 from tests.models.test_mixers import VARIANTS, make
 from tests.models.test_models import model
 
@@ -78,7 +78,10 @@ def test_networks_over_sequences(pool: str, causal: bool):
     traced(models.build(made, vocabulary=0, channels=3, outputs=2, per="sequence"), jnp.zeros((2, STEPS, 3)))
 
 
-@pytest.mark.parametrize("rule", associative.RULES)
-@pytest.mark.parametrize("name", associative.MEMORIES)
+@pytest.mark.parametrize("rule", associative_memory.RULES)
+@pytest.mark.parametrize("name", associative_memory.MEMORIES)
 def test_memories(name: str, rule: str):
-    traced(associative.AssociativeMemory(4, 8, rule=rule, **associative.MEMORIES[name]), jnp.ones((2, 9), jnp.int32))
+    traced(
+        associative_memory.AssociativeMemory(4, 8, rule=rule, **associative_memory.MEMORIES[name]),
+        jnp.ones((2, 9), jnp.int32),
+    )

@@ -8,14 +8,14 @@ import numpy as np
 import optax
 import pytest
 
-from models.attention import Attention
-from models.bidirectional import Bidirectional
 from models.decoding import beam
-from models.recurrence import Recurrence
+from models.mixers.attention import Attention
+from models.mixers.bidirectional import Bidirectional
+from models.mixers.recurrent import Recurrence
+from models.ops.similarity import SIMILARITIES, initial
 from models.seq2seq import CrossAttention, Seq2Seq, ends, joined, split, writer
-from models.similarity import SIMILARITIES, initial
 from models.skeleton import Skeleton
-from tasks.translation import WORD, Translation, alignment
+from tasks.synthetic.translation import WORD, Translation, alignment
 
 V, D, S, T, ROW = 9, 8, 5, 6, 12
 SEPARATOR = 1

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import models
-from models.attention import Attention
-from models.dense import Dense
-from models.recurrence import Recurrence
+from models.mixers.attention import Attention
+from models.mixers.dense_window import Dense
+from models.mixers.recurrent import Recurrence
 from models.skeleton import Skeleton, dropout, folded, pooled
 
 D, STEPS = 4, 6

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from tasks import TASKS
-from tasks.formal_languages import LANGUAGES
+from tasks.synthetic.formal_languages import LANGUAGES
 from tests.tasks.test_tasks import DATA
 
 CASES = [(name, DATA.get(name, {})) for name in TASKS]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tasks import TASKS, Batch, Task
-from tasks.batch import accuracy, cross_entropy
+from tasks.base import accuracy, cross_entropy
 
 RANDOM = np.random.default_rng(0)
 SUBSETS = {"train": 40, "validation": 10, "test": 20}

@@ -1,0 +1,181 @@
+"""Real data, prepared once into ArrayRecord files and read back as the keyword arguments of a task.
+
+`TASKS["pixels"](**load("digits", data_dir))`, `TASKS["characters"](**load("shakespeare", data_dir), max_length=128)`.
+
+Each module named in `DATASETS` holds a tensorflow-datasets builder and an `arguments` function. They are imported only
+when asked for: training on a generated task needs none of it, and TensorFlow itself is never needed.
+"""
+
+import contextlib
+import difflib
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import io
+import os
+import sys
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# Name: the module that holds its `BUILDER`; or data.tfds_catalog, for those that tensorflow-datasets has itself.
+DATASETS = {
+    "digits": "data.sources.digits",
+    "shakespeare": "data.sources.shakespeare",
+    "python": "data.sources.python",
+    "bible": "data.sources.bible",
+    "irish": "data.sources.irish",
+    "oneill": "data.sources.oneill",
+    "peptides": "data.sources.peptides",
+    "splice": "data.sources.splice",
+    "titles": "data.sources.titles",
+    "phonemes": "data.sources.phonemes",
+    "verses": "data.sources.verses",
+    "mnist_5k": "data.sources.mnist_5k",
+    "fashion_mnist": "data.sources.fashion_mnist",
+    "tiny_shakespeare": "data.tfds_catalog",
+    "mnist": "data.tfds_catalog",
+    "imdb_reviews": "data.tfds_catalog",
+    "lm1b": "data.tfds_catalog",
+    "ted_hrlr_translate": "data.tfds_catalog",
+}
+SPLITS = ("train", "validation", "test")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+DEFAULT_DATA_DIR = str(CACHE / "recur-or-attend" / "data")  # one for all checkouts: what is prepared lasts
+
+
+def load(name: str, data_dir: str | Path) -> dict[str, Any]:
+    """The arrays of data set `name` as keyword arguments for its task; prepares them under `data_dir` if need be.
+
+    Preparing says so in one line on stderr. It fills a directory `incomplete.…`, which nobody reads, and renames that:
+    a killed preparation leaves nothing that looks finished, and of two at once the first to end wins.
+
+    Raises ValueError for an unknown name, a changed source or damaged files, FileNotFoundError for a source that is
+    not installed, and OSError where `data_dir` can't be written.
+    """
+    module, root = module_of(name), Path(data_dir).expanduser().absolute()
+    if not hasattr(module, "BUILDER"):
+        return module.load(name, root)
+    if module.PREPARED is None:  # differs from machine to machine: another source is prepared in a folder of its own
+        sha256 = expected(name)
+        root = root / name / sha256[:16]
+    else:
+        sha256 = module.PREPARED
+    files = root / name / str(module.BUILDER.VERSION)
+    if not files.exists():
+        module.source()  # raises before anything is written
+        print(f"preparing {name} in {files}", file=sys.stderr)
+        prepare(module.BUILDER, root, files)
+    try:
+        arguments = module.arguments(read(module.BUILDER, root))
+        intact = fingerprint(arguments) == sha256
+    except Exception as error:  # whatever a damaged file makes tensorflow-datasets, protobuf or ArrayRecord raise
+        raise ValueError(f"{files} can't be read: delete it and it is prepared anew ({short(error)})") from error
+    if not intact:
+        raise ValueError(f"{files} holds something else, by its sha256: delete it and it is prepared anew")
+    return arguments
+
+
+def data_fingerprint(name: str, data_dir: str | Path) -> str:
+    """The first 16 digits of the `fingerprint` of what `load(name, data_dir)` returns.
+
+    It is known without loading, and without preparing, except for the data sets of `data.tfds_catalog`. Raises as
+    `load` does.
+    """
+    module, root = module_of(name), Path(data_dir).expanduser().absolute()
+    if hasattr(module, "BUILDER"):
+        return expected(name)[:16]
+    known, stamp = _loaded.get((name, root), ("", None))
+    if not known or stamp != module.stamp(name, root):  # what lies there has changed since
+        known = fingerprint(module.load(name, root))[:16]
+        _loaded[name, root] = known, module.stamp(name, root)
+    return known
+
+
+_loaded: dict[tuple[str, Path], tuple[str, Any]] = {}  # of `data.tfds_catalog`: fingerprint, and the files' stamp
+
+
+@functools.cache  # the library of a running interpreter stays as it is
+def expected(name: str) -> str:
+    """The `fingerprint` of what `load` returns: as written down, or of what the source on this machine makes."""
+    module = module_of(name)
+    if module.PREPARED is not None:
+        return module.PREPARED
+    records: dict[str, list] = {split: [] for split in SPLITS}
+    for split, _, record in module.BUILDER.records():
+        records[split].append(record)
+    return fingerprint(module.arguments(records))
+
+
+def module_of(name: str) -> Any:
+    """The module of data set `name`. Raises ValueError for an unknown name."""
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"no data set is called {name!r}: {hint}known are {', '.join(DATASETS)}")
+    return importlib.import_module(DATASETS[name])
+
+
+def prepare(builder: Any, root: Path, files: Path) -> None:
+    """Write a data set below `root`; returns with `files` in place, whoever wrote them. Raises OSError."""
+    import tensorflow_datasets as tfds
+
+    tfds.disable_progress_bar()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with contextlib.redirect_stdout(io.StringIO()):  # tensorflow-datasets announces itself there
+            # The default format, tfrecord, would need TensorFlow.
+            builder(data_dir=root, file_format="array_record").download_and_prepare()
+    except (OSError, RuntimeError) as error:  # RuntimeError is how ArrayRecord says that the disk is full
+        if not files.exists():  # else another process was quicker, and ours could not be renamed over its work
+            raise OSError(f"{root} can't be written: give another data_dir ({short(error)})") from error
+
+
+def read(builder: Any, root: Path) -> dict[str, list[dict[str, Any]]]:
+    """All records of each split, in the order in which they lie in the files."""
+    import grain
+
+    prepared = builder(data_dir=root, file_format="array_record")
+    return {split: list(grain.MapDataset.source(prepared.as_data_source(split))) for split in SPLITS}
+
+
+def locate(package: str, path: str, install: str) -> Path:
+    """Where an installed package keeps `path`, found without importing the package.
+
+    Raises FileNotFoundError, with the `install` line, where it is not there.
+    """
+    try:
+        found = Path(str(importlib.metadata.distribution(package).locate_file(path)))
+    except importlib.metadata.PackageNotFoundError:
+        found = None
+    if found is None or not found.exists():
+        raise FileNotFoundError(f"{package} is not installed, or lacks {path}: {install}")
+    return found
+
+
+def verify(contents: bytes, sha256: str, what: str, install: str) -> None:
+    """Raises ValueError unless `contents` have that checksum."""
+    if (got := hashlib.sha256(contents).hexdigest()) != sha256:
+        raise ValueError(f"{what} has sha256 {got[:12]}… and not {sha256[:12]}…: reinstall it with {install}")
+
+
+def fingerprint(arguments: Mapping[str, Any]) -> str:
+    """A sha256 over everything that `load` returns: names, types, shapes and values."""
+    total = hashlib.sha256()
+    for name, value in sorted(arguments.items()):
+        if isinstance(value, Mapping):
+            total.update(f"{name} {fingerprint(value)}".encode())
+        elif hasattr(value, "tobytes"):
+            total.update(f"{name} {value.dtype} {value.shape}".encode() + value.tobytes())
+        else:
+            total.update(f"{name} {value!r}".encode())
+    return total.hexdigest()
+
+
+def short(error: Exception) -> str:
+    """What it says, in one line of bounded length."""
+    return textwrap.shorten(
+        getattr(error, "strerror", None) or str(error) or type(error).__name__, 160, placeholder="…"
+    )

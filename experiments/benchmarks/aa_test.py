@@ -1,0 +1,176 @@
+"""An A/A check: one model under two names. How often would our statistics call it two?
+
+  python -m experiments.benchmarks.aa_test          simulated and real, five minutes on two cores; writes the record
+  python -m experiments.benchmarks.aa_test --real=0        simulated scores only, three minutes
+  python -m experiments.benchmarks.aa_test --table         from the record, nothing run
+
+A trial draws the same number of scores twice from one distribution: normal; skewed, as losses are (exponential);
+saturated, as accuracies are at the top (three quarters of them exactly 1); or shares of 178 or 512 answers, each seed
+with a chance of its own (0.90 ± 0.01) to be right. A difference is called if its p is at most 5 %, which is what
+verdicts go by; beside that stands how often the interval that is printed leaves 0 out, which is the same below ten
+seeds and from there on that of a bootstrap. Five of a hundred should be; Student's t promises it for normal scores.
+
+A study asks ten such questions, of shares of so many answers that are right with one chance, and is judged as any other
+is (ablation/verdicts.py): ten times whether one of two settings alike is higher than the other, or than the chance that
+it has. "Called" is how often any is found "reproduced", and 2.5 of a hundred are meant: half of 5 %, since the other
+half points the other way.
+
+The real pairs are a small network fitted to a curve (configs/curve.py), one seed apart from the next; from one group of
+seeds each pair takes as many fresh ones as a sample needs. The record is experiments/records/aa.csv.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+import configs.curve
+from experiments.ablation.intervals import difference, p_value
+from experiments.ablation.learning_rates import RECORDS
+from experiments.ablation.record_files import read_record, write_record
+from experiments.ablation.runner import Line
+from experiments.ablation.study import Scale, Study, above
+from experiments.ablation.verdicts import SURE, compare, correct, decided
+from training import cli, files, loop, runtime
+
+RECORD = RECORDS / "aa.csv"
+SEEDS = (3, 5, 10)
+FEW = (2, *SEEDS)  # of scores on a grid, where two seeds often tie
+TRIALS, PAIRS = 2000, 20
+STUDIES = 4  # times fewer of them than of single trials
+KINDS = ("ten pairs", "ten numbers")
+CHANCES = (0.9, 0.99, 0.998)
+ALLOWED = (0.03, 0.07)  # of normal scores: the claim, written before the run
+MOST = 0.05  # of studies
+
+
+def saturated(random: np.random.Generator, size: int) -> np.ndarray:
+    return np.minimum(1, 1 + random.normal(0.067, 0.1, size))
+
+
+def shares(answers: int) -> Callable[[np.random.Generator, int], np.ndarray]:
+    return lambda random, size: random.binomial(answers, random.normal(0.9, 0.01, size)) / answers
+
+
+ANSWERS = {"178 answers": 178, "512 answers": 512}
+SCORES: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+    "normal": lambda random, size: random.normal(0.8, 0.1, size),
+    "skewed": lambda random, size: random.exponential(0.1, size),
+    "saturated": saturated,
+    **{name: shares(answers) for name, answers in ANSWERS.items()},
+}
+
+
+def called(a: np.ndarray, b: np.ndarray, paired: bool, step: float = 0.0) -> tuple[bool, bool]:
+    """Whether a verdict would call the samples different, and whether the interval of their difference does."""
+    found = difference(a, b, paired=paired, step=step)
+    return p_value(a, b, paired=paired, step=step) <= SURE, not found.low <= 0 <= found.high
+
+
+def simulated(trials: int) -> Iterator[dict[str, Any]]:
+    """A line a distribution, number of seeds and pairing."""
+    for name, draw in SCORES.items():
+        step = 1 / ANSWERS[name] if name in ANSWERS else 0.0
+        for seeds in FEW if step else SEEDS:
+            for paired in (True, False):
+                random = np.random.default_rng([seeds, paired])
+                found = [called(draw(random, seeds), draw(random, seeds), paired, step) for _ in range(trials)]
+                by_p, by_interval = map(sum, zip(*found, strict=True))
+                yield line(name, seeds, "paired" if paired else "independent", by_p, by_interval, trials)
+
+
+def studies(trials: int) -> Iterator[dict[str, Any]]:
+    """A line a grid, chance of being right, number of seeds and kind of claim: how many studies had a false alarm."""
+    for (name, answers), chance, seeds, kind in itertools.product(ANSWERS.items(), CHANCES, FEW, KINDS):
+        random = np.random.default_rng([answers, round(1000 * chance), seeds, KINDS.index(kind)])
+        found = sum(alarmed(random, answers, chance, seeds, kind) for _ in range(trials))
+        yield line(f"{name}, {chance:g} right", seeds, kind, found, None, trials)
+
+
+def alarmed(random: np.random.Generator, answers: int, chance: float, seeds: int, kind: str) -> bool:
+    """Whether a study of ten claims finds one reproduced, of answers that are all right with one chance."""
+    names = [f"{side}{i}" for i in range(10) for side in "ab"]
+    right = [{"model": f"b{i}"} if kind == "ten pairs" else chance for i in range(10)]
+    claims = [above("", {"model": f"a{i}"}, right[i]) for i in range(10)]
+    study = Study("?", {}, {"model": tuple(names)}, {"quick": Scale(tuple(range(seeds)))}, claims)
+    cell = {"died_at": None, "metric": "accuracy", "chance": 0.5, "baseline": ("none", 0.5)}
+    lines = [
+        Line({"model": name}, "report", seed, 1e-3, {**cell, "metrics": {"test": hits / answers}})
+        for name in names
+        for seed, hits in enumerate(random.binomial(answers, chance, seeds))
+    ]
+    corrected = correct([compare(claim, lines, bootstrapped=False) for claim in claims])
+    return any(decided(study, claim, some) == "reproduced" for claim, some in zip(claims, corrected, strict=True))
+
+
+def real(pairs: int, workdir: Path) -> Iterator[dict[str, Any]]:
+    """The same of scores that were trained for: disjoint groups of seeds of one config."""
+    config: Any = configs.curve.get_config()
+    config.training.update(steps=200, eval_every=200, steps_per_call=100)
+    config.replicas.seeds = tuple(range(2 * pairs * 5))
+    runtime.prepare(len(config.replicas.seeds))
+    members = loop.train(config, workdir, name="real pairs", tensorboard=False)["replicas"]
+    scores = np.array([member["test"] for member in members])
+    for seeds in (3, 5):
+        groups = scores[: 2 * pairs * seeds].reshape(pairs, 2, seeds)
+        found = [called(a, b, False) for a, b in groups]
+        by_p, by_interval = map(sum, zip(*found, strict=True))
+        yield line("real, a curve's error", seeds, "independent", by_p, by_interval, pairs)
+
+
+def line(scores: str, seeds: int, samples: str, by_p: int, by_interval: int | None, trials: int) -> dict[str, Any]:
+    counts = {"trials": trials, "called": by_p, "interval": "" if by_interval is None else by_interval}
+    return {"scores": scores, "seeds": seeds, "samples": samples, **counts}
+
+
+def told(one: dict[str, Any]) -> str:
+    name, seeds, samples, trials, *counts = one.values()
+    shares = [f"{int(count) / int(trials):>9.1%}" if count != "" else f"{'–':>9}" for count in counts]
+    return f"{name:<24} {seeds:>5}  {samples:<12} {trials:>6} {' '.join(shares)}"
+
+
+def verdict(lines: list[dict[str, Any]]) -> str:
+    normal = [share(one) for one in lines if one["scores"] == "normal"]
+    of_studies = [share(one) for one in lines if one["samples"] in KINDS]
+    held = all(ALLOWED[0] <= share <= ALLOWED[1] for share in normal) and max(of_studies) <= MOST
+    return (
+        f"{'' if held else 'not '}reproduced: of normal scores {ALLOWED[0]:.0%} to {ALLOWED[1]:.0%} are called "
+        f"different ({min(normal):.1%} to {max(normal):.1%}), and at most {MOST:.0%} of studies have a false alarm "
+        f"({min(of_studies):.1%} to {max(of_studies):.1%})"
+    )
+
+
+def share(one: dict[str, Any]) -> float:
+    return int(one["called"]) / int(one["trials"])
+
+
+def main() -> None:
+    args: Any = flags.FLAGS
+    print(f"{'scores':<24} {'seeds':>5}  {'samples':<12} {'trials':>6} {'called':>9} {'interval':>9}")
+    if args.table:
+        lines = list(read_record(RECORD))
+        print("\n".join(map(told, lines)))
+        return print(verdict(lines))
+    lines = []
+    some_real = real(args.real, Path(args.workdir)) if args.real else ()
+    for some in (simulated(args.trials), studies(-(-args.trials // STUDIES)), some_real):
+        for one in some:
+            lines.append(one)
+            print(told(one), flush=True)
+    print(verdict(lines))
+    if args.real >= PAIRS and args.trials >= TRIALS:
+        files.none_lost(RECORD, lines, ("scores", "seeds", "samples"), lambda one: int(one["trials"]))
+        write_record(RECORD, list(lines[0]), [list(one.values()) for one in lines])
+        print(f"wrote {RECORD}")
+    return None
+
+
+if __name__ == "__main__":
+    flags.DEFINE_integer("trials", TRIALS, "Simulated trials of each kind.", lower_bound=1)
+    flags.DEFINE_integer("real", PAIRS, "Real pairs; 0 trains nothing.", lower_bound=0)
+    cli.define_directory("workdir", "runs/aa", "Where the real pairs are trained.")
+    flags.DEFINE_bool("table", False, "Print the table from the record, and run nothing.")
+    cli.run(main)

@@ -1,0 +1,132 @@
+"""What it spares to run a study's cells together: the study `rates` against each of its cells as train.py of its own.
+
+  python -m experiments.benchmarks.batched_study                            6 models × 3 rates × 5 seeds at smoke scale
+  python -m experiments.benchmarks.batched_study --scale=quick --sample=2  two cells of each model, counted as 15
+
+Both sides are processes that a user would start, each side with an empty cache of compiled programs to begin with,
+which a model's later cells find filled. Told are seconds of the clock, and apart from them the seconds of training
+steps alone, without starting, compiling and evaluating. With --sample, a model's first cell counts as itself and the
+others stand for the rest. The record is experiments/records/together.csv.
+"""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from configs.recall import get_config
+from experiments.ablation import study
+from experiments.ablation.learning_rates import RECORDS
+from experiments.ablation.record_files import renew_record
+from experiments.ablation.runner import rates
+from experiments.ablation.study import Setting
+from training import builder, cli, files
+from training.progress import clock
+
+RECORD = RECORDS / "together.csv"
+ROOT = Path(__file__).parents[2]
+
+
+def timed(words: list[str], cache: Path) -> float:
+    """Seconds that a program of this repository takes. Raises ValueError with its last line where it fails."""
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
+    begun = time.monotonic()
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(f"{' '.join(words[:3])} failed: {done.stderr.strip().splitlines()[-1]}")
+    return time.monotonic() - begun
+
+
+def together(scale: str, folder: Path) -> tuple[float, float]:
+    """Seconds of the whole study in one process, and of its training steps."""
+    words = ["-m", "experiments.run", "--study=rates", f"--scale={scale}", f"--workdir={folder / 'study'}"]
+    seconds = timed(words, folder / "cache together")
+    cells = [json.loads(line) for line in (folder / "study" / "cells.jsonl").read_text().splitlines()]
+    return seconds, sum(cell["training_seconds"] for cell in cells)
+
+
+def apart(some: list[tuple[Setting, int, float]], sample: int, folder: Path) -> tuple[float, float]:
+    """The same of one model's cells as processes of their own."""
+    found = []
+    for setting, seed, rate in some[: sample or None]:
+        workdir = folder / "apart" / f"{study.told(setting.labels)} {seed}".replace(" ", "-")
+        words = [
+            "train.py",
+            f"--config=configs/recall.py:{setting.labels['mixer']}",
+            f"--workdir={workdir}",
+            *fields(setting),
+        ]
+        words += [f"--config.replicas.seeds={seed},", f"--config.optimizer.learning_rate={rate}", "--notensorboard"]
+        seconds = timed(words, folder / "cache apart")
+        found.append((seconds, files.read_json(workdir / "result.json")["training_seconds"]))
+    rest = (len(some) - 1) / max(1, len(found) - 1)  # cells that each cell but the first stands for
+    first, others = found[0], found[1:]
+    total = [a + rest * sum(other[i] for other in others) for i, a in enumerate(first)]
+    return total[0], total[1]
+
+
+def fields(setting: Setting) -> list[str]:
+    """The fields that the study sets beside rate and seed, as flags."""
+    usual = builder.flattened(get_config(setting.labels["mixer"]).to_dict())
+    apart = ("replicas.", "optimizer.learning_rate")
+    own = {k: v for k, v in builder.flattened(setting.config).items() if usual.get(k) != v and not k.startswith(apart)}
+    return [f"--config.{name}={value}" for name, value in own.items()]
+
+
+def timed_cells(line: Mapping[str, Any]) -> float:
+    """How many cells of each model a line of the record rests on."""
+    return math.inf if line["sample"] == "all" else float(line["sample"])
+
+
+def main() -> None:
+    args: Any = flags.FLAGS
+    if args.sample == 1:
+        raise ValueError("--sample=1: one cell a model says nothing of those whose program is compiled; give 2 or more")
+    one = study.load("rates")
+    study.check(one, args.scale)
+    others = [row for row in files.read_csv(RECORD) if row["scale"] != args.scale]
+    this = {"scale": args.scale, "sample": args.sample or "all"}
+    files.none_lost(RECORD, [*others, this], ("scale",), timed_cells)
+    scale = one.scales[args.scale]
+    models: dict[str, list[tuple[Setting, int, float]]] = {}
+    for setting in study.settings(one, scale):
+        cells = [(setting, seed, rates(setting, scale)[0]) for seed in scale.seeds]
+        models.setdefault(setting.labels["mixer"], []).extend(cells)
+    with tempfile.TemporaryDirectory() as name:
+        whole = together(args.scale, Path(name))
+        print(f"together: {clock(whole[0])} of which {clock(whole[1])} training steps", flush=True)
+        alone = [0.0, 0.0]
+        for mixer, some in models.items():
+            seconds, training = apart(some, args.sample, Path(name))
+            alone = [alone[0] + seconds, alone[1] + training]
+            told = f"{args.sample} of {len(some)} run" if args.sample else f"{len(some)} run"
+            print(f"apart: {mixer} {clock(seconds)} of which {clock(training)} training steps ({told})", flush=True)
+    rest = (whole[0] - whole[1], alone[0] - alone[1])
+    cells = sum(map(len, models.values()))
+    print(f"apart, all {cells} cells: {clock(alone[0])}, of which {clock(alone[1])} training steps")
+    print(
+        f"together takes {whole[0] / alone[0]:.2f} of the time apart: {whole[1] / alone[1]:.2f} in training "
+        f"steps, {rest[0] / rest[1]:.2f} in starting, compiling and evaluating"
+    )
+    line = {
+        "scale": args.scale, "cells": cells, "sample": args.sample or "all",
+        "together_seconds": f"{whole[0]:.0f}", "together_training": f"{whole[1]:.0f}",
+        "apart_seconds": f"{alone[0]:.0f}", "apart_training": f"{alone[1]:.0f}", "ratio": f"{whole[0] / alone[0]:.3f}",
+        "training_ratio": f"{whole[1] / alone[1]:.3f}",
+    }  # fmt: skip
+    renew_record(RECORD, [line], ("scale",))
+    print(f"wrote {RECORD}")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("scale", "smoke", "smoke, quick or full.")
+    flags.DEFINE_integer("sample", 0, "Of each model only so many cells on their own; 0: all.", lower_bound=0)
+    cli.run(main)

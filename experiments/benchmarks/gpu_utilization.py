@@ -1,0 +1,80 @@
+"""How much of a GPU a Transformer of 124 million parameters uses in training: python -m
+experiments.benchmarks.gpu_utilization
+
+GPT-2's smallest (Radford et al. 2019): 12 blocks, width 768, 12 heads, 1024 tokens, here with 50,304 symbols; products
+in bfloat16, parameters, sums and softmax in float32, AdamW. Prints a line of JSON: seconds a step, tokens a second, and
+operations a second as 6·parameters + 12·blocks·width·length/2 a token (Chowdhery et al. 2022, appendix B; half, since
+attention is causal), as a share of what this machine does in a product of large bfloat16 matrices.
+"""
+
+import json
+import sys
+import time
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import models
+from experiments.benchmarks.worker import rates
+from models import cost
+from models.mixers.attention import FORMS
+from models.skeleton import Skeleton
+
+BLOCKS, WIDTH, HEADS, LENGTH, SYMBOLS = 12, 768, 12, 1024, 50_304
+
+
+def network(form: str, blocks: int = BLOCKS, width: int = WIDTH, symbols: int = SYMBOLS, length: int = LENGTH) -> Any:
+    mixer = partial(models.MIXERS["attention"], inner=width, max_length=length, heads=HEADS, form=form)
+    return Skeleton(
+        mixers=(mixer,), depth=blocks, width=width, hidden=4 * width, vocabulary=symbols, channels=0, outputs=symbols,
+        per="token", max_length=length, pool="last", activation="gelu", norm="pre", residual=True, final_norm=True,
+        positions="learned", tied=True, dropout=0.0, dtype=jnp.bfloat16,
+    )  # fmt: skip
+
+
+def run(batch: int, form: str, steps: int = 10, **sizes: int) -> dict[str, Any]:
+    made = network(form, **sizes)
+    tokens = jax.random.randint(
+        jax.random.key(0, impl="threefry2x32"), (batch, made.max_length + 1), 0, made.vocabulary
+    )
+    params = jax.jit(lambda key, x: made.init(key, x)["params"])(jax.random.key(1, impl="threefry2x32"), tokens[:1, :8])
+    optimizer = optax.adamw(3e-4, b2=0.95)
+
+    def loss(params: Any, tokens: Any) -> Any:
+        logits, _ = made.apply({"params": params}, tokens[:, :-1])
+        return optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:]).mean()
+
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def step(params: Any, state: Any, tokens: Any) -> Any:
+        found, gradient = jax.value_and_grad(loss)(params, tokens)
+        updates, state = optimizer.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state, found
+
+    state, losses, found = optimizer.init(params), [], 0.0
+    for _ in range(3):
+        params, state, found = step(params, state, tokens)
+        losses.append(float(found))
+    begun = time.perf_counter()
+    for _ in range(steps):
+        params, state, found = step(params, state, tokens)
+    losses.append(float(found))
+    seconds = (time.perf_counter() - begun) / steps
+    count = cost.parameters(params)
+    each = 6 * count + 12 * made.depth * made.width * made.max_length / 2
+    flops = each * batch * made.max_length / seconds
+    best = rates("bfloat16")["flops"]
+    return {
+        "form": form, "batch": batch, "parameters": count, "seconds": seconds, "losses": losses,
+        "tokens_a_second": batch * made.max_length / seconds, "flops": flops, "best": best, "share": flops / best,
+        "device": jax.devices()[0].device_kind,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    batch, form, *more = (*sys.argv[1:], *("32", "cudnn")[len(sys.argv) - 1 :])
+    if more or not batch.isdigit() or form not in FORMS:
+        sys.exit(f"usage: python -m experiments.benchmarks.gpu_utilization [BATCH [{'|'.join(FORMS)}]]")
+    print(json.dumps(run(int(batch), form)))

@@ -1,0 +1,57 @@
+"""Fifteen seeds and rates of one model, trained together or one by one: python -m experiments.benchmarks.replicas lstm
+vmap
+
+Each is 500 steps of recall at width 64; a way is "apart" (one by one in one process, compiled once), "map" or "vmap".
+Prints seconds: "whole" with compiling, "warm" without.
+"""
+
+import json
+import sys
+import time
+from typing import Any
+
+import jax
+
+import models
+from configs.recall import get_config
+from training import builder, ensemble, runtime
+
+WAYS = ("apart", "map", "vmap")
+SEEDS, RATES, STEPS, CALLED = (0, 1, 2, 3, 4), (1e-3, 3e-3, 1e-2), 500, 50
+
+
+def run(mixer: str, way: str) -> dict[str, float]:
+    """`way` says how the group is run. Nothing is evaluated or saved: training steps alone."""
+    config: Any = get_config(mixer)
+    config.training.update(steps=STEPS, steps_per_call=CALLED, eval_every=STEPS)
+    config.replicas.seeds, config.replicas.learning_rates = SEEDS, RATES
+    config.replicas.how = "map" if way == "apart" else way
+    runtime.prepare(1 if way == "apart" else len(SEEDS) * len(RATES))
+    jax.config.update("jax_enable_compilation_cache", False)
+    made = builder.build(config)
+    group = ensemble.form_group(made.config)
+    begun = time.perf_counter()
+    mesh = ensemble.make_mesh(group)
+    task = jax.device_put(made.task, jax.NamedSharding(mesh, jax.P()))
+    states = [ensemble.init_group(made, group, mesh)]
+    if way == "apart":
+        count, group = len(group.seeds), group._replace(seeds=SEEDS[:1], learning_rates=RATES[:1])
+        states = [jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], states[0]) for i in range(count)]
+    call = ensemble.jit_call(made, group, mesh).lower(states[0], task).compile()
+    compiled = time.perf_counter() - begun
+    begun = time.perf_counter()
+    for state in states:
+        for _ in range(STEPS // CALLED):
+            state, _ = call(state, task)
+        jax.block_until_ready(state)
+    warm = time.perf_counter() - begun
+    return {"whole": compiled + warm, "warm": warm}
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3 or sys.argv[1] not in models.MIXERS or sys.argv[2] not in WAYS:
+        sys.exit(
+            "usage: python -m experiments.benchmarks.replicas MIXER "
+            f"{'|'.join(WAYS)}, MIXER one of {', '.join(models.MIXERS)}"
+        )
+    print(json.dumps(run(*sys.argv[1:])))

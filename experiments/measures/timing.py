@@ -1,0 +1,113 @@
+"""What a mixer costs in time: a training step against length, and a streamed token."""
+
+import statistics as spread
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import configs.recall
+import models
+from training import builder, runtime, trainer
+
+AT_LEAST = 0.3  # seconds of measuring, and
+REPEATS = 5  # calls, whichever takes longer
+
+
+class Timing(NamedTuple):
+    """Median seconds of one call, and the quartiles around it; `parameters` of the network that was timed."""
+
+    mixer: str
+    length: int
+    seconds: float
+    low: float
+    high: float
+    parameters: int
+
+
+def build(mixer: str, length: int, width: int, batch: int) -> builder.Run:
+    """The recall network at this length, with one block, or of a pattern one block of each mixer in it.
+
+    Mixers are matched as `models.resolve` can: `dense` can't be at every length, which its parameters show.
+    """
+    config: Any = configs.recall.get_config(mixer)
+    config.task.pairs, config.task.max_length = 2, length
+    config.model.width, config.model.depth = width, len(models.pattern(mixer))
+    config.training.update(steps=1, steps_per_call=1, eval_every=1, batch=batch)
+    return builder.build(config)
+
+
+def training_steps(mixers: Sequence[str], lengths: Sequence[int], width: int, batch: int) -> Iterator[Timing]:
+    """Data, forward, backward and update of one step of train.py, for each mixer at each length."""
+
+    def program(cell: tuple[str, int]):
+        run = build(*cell, width=width, batch=batch)
+        replica = jax.eval_shape(lambda: trainer.init(run, 0, 1e-3))
+        step = jax.jit(lambda replica: trainer.train_steps(run, replica, run.task)[0], donate_argnums=0)
+        return run, zeros(replica), step.lower(replica).compile()
+
+    for cell, (run, replica, step) in ahead(program, [(mixer, length) for mixer in mixers for length in lengths]):
+        mixer, length = cell
+        yield Timing(mixer, length, *measure(step, replica), parameters=trainer.costs(run)["parameters"])
+
+
+def streamed_tokens(mixers: Sequence[str], context: int, width: int) -> Iterator[Timing]:
+    """One token of one sequence through the whole network to the next token, given the state of `context` − 1 before.
+
+    The token that comes out is the next one to go in, so that nothing of the network can be left out.
+    """
+
+    def program(mixer: str):
+        run = build(mixer, context, width, batch=1)
+        params = jax.eval_shape(lambda: trainer.init_params(run, jnp.uint32(0)))
+        one = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+        last = jnp.full((1, 1), context - 1)
+
+        def apply(params, token, state=None):
+            outputs, state = run.model.apply(
+                {"params": params}, token, state=state, positions=last, segments=jnp.ones_like(last)
+            )
+            return outputs.argmax(axis=-1).astype(jnp.int32), state
+
+        def step(carried):
+            params, token, state = carried
+            token, after = apply(params, token, state)
+            # Attention's cache counts its tokens: held at `context` − 1, it stays full and never runs over.
+            return params, token, jax.tree.map(lambda new, old: old if new.ndim == 0 else new, after, state)
+
+        _, state = jax.eval_shape(apply, params, one)
+        compiled = jax.jit(step, donate_argnums=0).lower((params, one, state)).compile()
+        state = jax.tree.map(lambda leaf: leaf if leaf.ndim else jnp.int32(context - 1), zeros(state))
+        return run, (*zeros((params, one)), state), compiled
+
+    for mixer, (run, carried, step) in ahead(program, mixers):
+        yield Timing(mixer, context, *measure(step, carried), parameters=trainer.costs(run)["parameters"])
+
+
+def zeros(shapes: Any) -> Any:
+    """Arrays to time with: how long a product takes does not depend on what is multiplied."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+def ahead(function: Callable, items: Iterable) -> Iterator[tuple[Any, Any]]:
+    """Each item and `function` of it, in order: all made, on every core, before the first comes out and is timed."""
+    items = list(items)
+    with ThreadPoolExecutor(runtime.cores()) as pool:
+        results = list(pool.map(function, items))
+    return zip(items, results, strict=True)
+
+
+def measure(step: Callable, carried: Any) -> tuple[float, float, float]:
+    """Median and quartiles of the seconds that `carried = step(carried)` takes, after two calls to warm up."""
+    for _ in range(2):
+        carried = jax.block_until_ready(step(carried))
+    times = []
+    while len(times) < REPEATS or sum(times) < AT_LEAST:
+        begun = time.perf_counter()
+        carried = jax.block_until_ready(step(carried))
+        times.append(time.perf_counter() - begun)
+    low, middle, high = spread.quantiles(times, n=4)
+    return middle, low, high

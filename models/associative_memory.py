@@ -1,0 +1,204 @@
+"""One memory and nothing else: pairs of key and value are written to it, and one query is read from it.
+
+    softmax     y = Σ_n softmax_n(q·k_n / √K)·v_n                     which keeps every pair as it is
+    sum rule    y = V·φ(K)ᵀ·φ(q) / (Σ_n φ(k_n)·φ(q))                  one matrix, V·φ(K)ᵀ, as wide as φ
+    delta rule  W ← W + β_n·(v_n − W·k̄_n)·k̄_nᵀ,   y = W·q̄            k̄ = φ(k)/Σφ(k), and q̄ likewise
+
+    linear  φ = elu + 1, K features                        Katharopoulos et al. 2020 (arXiv 2006.16236)
+    dpfp    2·K·ν products of relu(±x)                     Schlag et al. 2021, eq. 37
+    favor   exp(±ω·x − |x|²/2), ω drawn anew at each call  Choromanski et al. 2020 (arXiv 2009.14794)
+
+Schlag, Irie and Schmidhuber 2021 (arXiv 2102.11174), §6.1, after the authors' code (synthetic/linearAttention.py and
+softmaxAttention.py of ischlag/fast-weight-transformers). Whatever the rule, what one query reads is a sum of
+values, each with a weight of its own, and no matrix need be made to know the weights.
+"""
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from models.mixers import linear_attention
+from models.ops import normalizers, similarity
+from models.ops.projection import within
+from models.skeleton import placed
+
+RULES = ("sum", "delta")
+SMALL = 1e-6  # what is added to a sum before something is divided by it
+
+# By the names that config.model.memory has for them, which are the paper's: the fields of AssociativeMemory.
+MEMORIES: dict[str, dict[str, Any]] = {
+    "softmax": {"kernel": "softmax"},
+    "linear": {"kernel": "linear"},
+    **{f"dpfp{nu}": {"kernel": "dpfp", "nu": nu} for nu in (1, 2, 3)},
+    **{f"favor{m}": {"kernel": "favor", "directions": m} for m in (64, 128, 512)},
+}
+
+
+# ---- what a query reads: the weight of each pair --------------------------------------------------------------------
+
+
+def read_softmax(query: Float[Array, "K"], key: Float[Array, "N K"], pair: Bool[Array, "N"]) -> Float[Array, "N"]:
+    """Places that are no `pair` get 0."""
+    scores = similarity.scaled(query[None], key, {})
+    return jnp.divide(*normalizers.softmax(scores, pair[None]))[0]
+
+
+def read_sum(query: Float[Array, "F"], key: Float[Array, "N F"], pair: Bool[Array, "N"]) -> Float[Array, "N"]:
+    """For features none of which is negative."""
+    weights = jnp.where(pair, key @ query, 0)
+    return weights / (weights.sum() + SMALL)
+
+
+def read_delta(
+    query: Float[Array, "F"], key: Float[Array, "N F"], pair: Bool[Array, "N"], strength: Float[Array, "N"]
+) -> Float[Array, "N"]:
+    """The weights β_n·k̄_n·r_n, where r_N = q̄ and r_{n−1} = r_n − β_n·(k̄_n·r_n)·k̄_n: the writes read backwards.
+
+    For W_n = W_{n−1}·(1 − β_n·k̄_n·k̄_nᵀ) + β_n·v_n·k̄_nᵀ, and so W_n·r_n = W_{n−1}·r_{n−1} + β_n·(k̄_n·r_n)·v_n. What is
+    carried is a vector, and not a matrix with a row for every value.
+    """
+    key = key / (key.sum(axis=-1, keepdims=True) + SMALL)
+    strength = jnp.where(pair, strength, 0)
+
+    def step(r: Array, x: tuple[Array, Array]) -> tuple[Array, Array]:
+        key, strength = x
+        weight = strength * (key @ r)
+        return r - weight * key, weight
+
+    return jax.lax.scan(step, query / (query.sum() + SMALL), (key, strength), reverse=True)[1]
+
+
+# ---- features -------------------------------------------------------------------------------------------------------
+
+
+def favor(x: Float[Array, "T K"], directions: Float[Array, "M K"]) -> Float[Array, "T F"]:
+    """F = 2·M features exp(±ω·x − |x|²/2) / √F. The mean of φ(q)·φ(k) over normal ω is exp(q·k)."""
+    along = x @ directions.T
+    offset = (x * x).sum(axis=-1, keepdims=True) / 2 + jnp.log(2.0 * len(directions)) / 2
+    return jnp.exp(jnp.concatenate([along, -along], axis=-1) - offset)
+
+
+def orthogonal(rng: PRNGKeyArray, count: int, size: int) -> Float[Array, "{count} {size}"]:
+    """Directions that are orthogonal in blocks of `size`, as long as vectors of independent normal numbers are.
+
+    By Gram and Schmidt: two devices that call LAPACK at the same time can wait for each other for ever (jaxlib 0.10.2).
+    """
+    drawn = jax.random.normal(rng, (-(-count // size), size, size))
+
+    def step(found: Array, x: tuple[Array, Array]) -> tuple[Array, None]:
+        row, place = x
+        for _ in range(2):  # the second time takes away what rounding left of a row that is nearly a sum of others
+            row = row - jnp.matmul(jnp.matmul(found, row, precision="highest"), found, precision="highest")
+        return found.at[place].set(row / jnp.linalg.norm(row)), None
+
+    def block(rows: Array) -> Array:
+        found, _ = jax.lax.scan(step, jnp.zeros_like(rows), (rows, jnp.arange(size)))
+        return found * jnp.linalg.norm(rows, axis=-1, keepdims=True)
+
+    return jax.vmap(block)(drawn).reshape(-1, size)[:count]
+
+
+# ---- the network ----------------------------------------------------------------------------------------------------
+
+
+def apart(
+    inputs: Int[Array, "B T"], segments: Int[Array, "B T"], pairs: int
+) -> tuple[Int[Array, "B N"], Int[Array, "B N"], Bool[Array, "B N"], Int[Array, "B"]]:
+    """Keys and values, counted from 0, of every two tokens; whether these are a pair at all; and the query of a row."""
+    valid, steps = segments != 0, inputs.shape[1]
+    two = inputs[:, : steps // 2 * 2].reshape(len(inputs), -1, 2)
+    keys, values = two[..., 0] - 1, two[..., 1] - 1 - pairs
+    pair = (keys >= 0) & (keys < pairs) & (values >= 0) & valid[:, 1::2]
+    last = jnp.where(valid, jnp.arange(steps)[None], 0).max(axis=1)
+    query = jnp.take_along_axis(inputs, last[:, None], axis=1)[:, 0] - 1
+    keys, values, query = (jnp.clip(x, 0, pairs - 1) for x in (keys, values, query))
+    return keys, values, pair, query
+
+
+class AssociativeMemory(nn.Module):
+    """The published model of `pairs` keys and as many values; its queries and keys have `size` numbers.
+
+    A row is the tokens `k₁ v₁ … k_P v_P q`, one sequence a row: 1 … pairs are keys, pairs+1 … 2·pairs values, 0 is
+    neither; the last token that is no padding is the query. The output, one a row, is what the query reads: a sum of
+    the values' one-hot vectors, which are not trained. A key is made from all of its pair, the value too; a query from
+    a key's embedding alone. The table has rows for the values as well, as the authors' has, which nothing looks up.
+
+    `kernel` is "softmax", "linear", "dpfp" with its `nu`, or "favor" with so many random `directions` and twice as many
+    features; `rule`, one of RULES, says how all but softmax write. Everything is in float32.
+    """
+
+    pairs: int
+    size: int = 64
+    kernel: str = "softmax"
+    rule: str = "sum"
+    nu: int = 1
+    directions: int = 128
+
+    VERSION = 1
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Int[Array, "B T"],
+        *,
+        state: Any = None,
+        positions: Int[Array, "B T"] | None = None,
+        segments: Int[Array, "B T"] | None = None,
+        rng: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, "B {self.pairs}"], None]:
+        """Called as a skeleton is, but a row is read at once and not streamed: the state is always None.
+
+        Positions make no difference. `rng` draws favor's directions, the same for all rows; without it, as in an
+        evaluation, they are the same in every call, where the authors draw them anew.
+        """
+        if state is not None:
+            raise ValueError("a memory of associations reads a row at once and can't be streamed")
+        _, segments = placed(inputs, state, positions, segments)
+        keys, values, pair, query = apart(inputs, segments, self.pairs)
+
+        wide = int(2 * self.pairs * 1.1)
+        table = self.param("embedding", nn.initializers.normal(1.0), (2 * self.pairs, wide))[: self.pairs]
+        # Not said in the paper: the authors' two models start differently.
+        start = nn.initializers.glorot_uniform() if self.kernel == "softmax" else within(self.size**-0.5)
+        key = self.projected("key", self.size, start, table, keys, values)
+        query = self.projected("query", self.size, start, table, query)
+
+        if self.kernel == "softmax":
+            weights = jax.vmap(read_softmax)(query, key, pair)
+        else:
+            phi = partial(self.features, rng=rng)
+            query, key = phi(query), phi(key.reshape(-1, self.size)).reshape(*keys.shape, -1)
+            if self.rule == "delta":
+                start = within((self.pairs + wide) ** -0.5)
+                strength = nn.sigmoid(self.projected("strength", 1, start, table, keys, values)[..., 0])
+                weights = jax.vmap(read_delta)(query, key, pair, strength)
+            else:
+                weights = jax.vmap(read_sum)(query, key, pair)
+        return jnp.einsum("bn,bns->bs", weights, jax.nn.one_hot(values, self.pairs)), None
+
+    def projected(
+        self,
+        name: str,
+        size: int,
+        start: nn.initializers.Initializer,
+        table: Float[Array, "S E"],
+        keys: Int[Array, "*B"],
+        values: Int[Array, "*B"] | None = None,
+    ) -> Float[Array, "*B {size}"]:
+        """W·[one-hot value; embedding of the key] + bias. Each key of the table is multiplied once, however often it
+        comes in a batch, which takes a tenth of the operations."""
+        wide, others = table.shape[1], 0 if values is None else self.pairs
+        kernel = self.param(f"{name}_kernel", start, (others + wide, size))
+        bias = self.param(f"{name}_bias", within((others + wide) ** -0.5), (size,))
+        y = (table @ kernel[others:] + bias[None])[keys]
+        return y if values is None else y + kernel[:others][values]
+
+    def features(self, x: Float[Array, "T K"], rng: PRNGKeyArray | None) -> Float[Array, "T F"]:
+        if self.kernel == "favor":
+            rng = jax.random.key(0, impl="threefry2x32") if rng is None else rng
+            return favor(x, orthogonal(rng, self.directions, self.size))
+        return linear_attention.features(x, {"linear": "elu"}.get(self.kernel, self.kernel), self.nu)

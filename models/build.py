@@ -1,0 +1,88 @@
+"""Build the network that a resolved `config.model` describes."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from models.associative_memory import MEMORIES, AssociativeMemory
+from models.matching import encoder_inners
+from models.mixers.xlstm import SLSTM
+from models.registry import fields, inners, inside, module, one_way_or_both, pattern
+from models.seq2seq import Seq2Seq
+from models.skeleton import Skeleton
+from models.validation import check, idle
+
+# The fields of `config.model` that go to the skeleton as they are.
+SKELETON = ["depth", "width", "max_length", "pool", "activation", "norm", "residual", "final_norm", "positions"]
+SKELETON += ["tied", "dropout"]
+
+
+def build(
+    model: Mapping[str, Any], *, vocabulary: int, channels: int, outputs: int, per: str, separator: int | None = None
+) -> Skeleton | Seq2Seq | AssociativeMemory:
+    """The network that a resolved `config.model` describes, for inputs and outputs of these sizes.
+
+    With a `bridge` it is an encoder–decoder, which tells source and target apart by the token `separator`; with a
+    `memory` it is that alone, with keys of `width` numbers, and no mixers.
+    Raises ValueError, in one line, for a name or number that can't be built.
+    """
+    check(model)
+    if model.get("memory"):  # an older record does not have it
+        return build_memory(model, vocabulary, outputs, per)
+    if model["pool"] != "last" and (per == "token" or model.get("bridge")):
+        raise idle("pool", model["pool"], "last", "where a whole sequence has one label; this task has one a token")
+    if model["tied"] and not vocabulary == outputs:
+        raise ValueError(
+            f"model.tied: the head can share the embedding only where inputs and outputs are the same tokens, "
+            f"not with {vocabulary} tokens in and {outputs} outputs"
+        )
+    sizes: dict[str, Any] = {"vocabulary": vocabulary, "channels": channels, "per": per}
+    decoder = skeleton(model, outputs=outputs, **sizes)
+    if not model.get("bridge"):  # an older record does not have it
+        return decoder
+    if separator is None:
+        raise ValueError(f"model.bridge={model['bridge']}: this task has no source and target; translation has")
+    return Seq2Seq(
+        encoder=skeleton({**model, "causal": False, "inner": encoder_inners(model)}, outputs=0, **sizes),
+        decoder=decoder,
+        bridge=model["bridge"],
+        separator=separator,
+        heads=model["bridge_heads"],
+        halves=True,
+    )
+
+
+def build_memory(model: Mapping[str, Any], vocabulary: int, outputs: int, per: str) -> AssociativeMemory:
+    if per != "sequence" or vocabulary != 2 * outputs + 1:
+        raise ValueError(f"model.memory={model['memory']}: this task has no rows of keys and values; associations has")
+    own = MEMORIES[model["memory"]]
+    return AssociativeMemory(outputs, model["width"], rule=model["memory_rule"], **own)
+
+
+def skeleton(model: Mapping[str, Any], **sizes: Any) -> Skeleton:
+    """A skeleton of the mixers that `model` names."""
+    names, depth = pattern(model["mixer"]), model["depth"]
+    own = {name: model[name] for name in SKELETON}
+    if inside(model):
+        own["positions"] = "none"
+    return Skeleton(
+        mixers=tuple(bound(model, block % len(names), block / max(1, depth - 1)) for block in range(depth)),
+        hidden=round(model["feedforward"] * model["width"]),
+        dtype=jnp.dtype(model["dtype"]),
+        **own,
+        **sizes,
+    )
+
+
+def bound(model: Mapping[str, Any], index: int, place: float) -> Callable[..., nn.Module]:
+    """A mixer of the pattern with everything that `model` says of it; the skeleton adds width and dtype.
+
+    `place` is that of its block in the stack, from 0, the first, to 1, the last.
+    """
+    name, inner = pattern(model["mixer"])[index], inners(model)[index]
+    placed = {"place": place} if module(name) is SLSTM else {}
+    made = one_way_or_both(name, model["causal"], **fields(model, name), **placed)
+    return partial(made, inner=inner, max_length=model["max_length"])

@@ -1,0 +1,98 @@
+"""Match the parameters of every mixer to those of attention."""
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from models import cost
+from models.mixers.attention import Attention
+from models.registry import fields, inners, module, one_way_or_both, options, pattern
+from models.validation import NUMBERS, check
+
+
+def resolve(model: Mapping[str, Any], max_length: int) -> dict[str, Any]:
+    """`config.model` with its zeros filled in: `max_length` with the task's, `inner` with what matches attention.
+
+    Every mixer, and attention whatever its options, then has as many parameters as plain attention at the same width,
+    as near as a whole number of units allows.
+    """
+    model = dict(model)
+    check(model)
+    model["max_length"] = model["max_length"] or max_length
+    if model["max_length"] < max_length:
+        raise ValueError(
+            f"model.max_length={model['max_length']}: the task has sequences of {max_length}; give {max_length} or more"
+        )
+    width, longest, causal = model["width"], model["max_length"], model["causal"]
+    found = [
+        inner or matched_inner(name, width, longest, causal, **fields(model, name))
+        for name, inner in zip(pattern(model["mixer"]), inners(model), strict=True)
+    ]
+    model["inner"] = found if len(set(found)) > 1 else found[0]
+    check(model)
+    return model
+
+
+def encoder_inners(model: Mapping[str, Any]) -> list[int]:
+    """The inner widths with which the mixers of an encoder, reading both ways, have the decoder's parameters."""
+    found = []
+    for name, inner in zip(pattern(model["mixer"]), inners(model), strict=True):
+        own = fields(model, name)
+        decoders = size(name, model["width"], model["max_length"], inner, True, **own)
+        found.append(matched_inner(name, model["width"], model["max_length"], False, decoders, **own))
+    return found
+
+
+@lru_cache
+def matched_inner(
+    mixer: str, width: int, max_length: int, causal: bool = True, target: int | None = None, **own: Any
+) -> int:
+    """The inner width at which `mixer` has nearly `target` parameters, or those of plain attention at this width.
+
+    Plain attention, whose query, key, value and output have `width`² weights and `width` biases each, keeps its usual
+    inner width, which is `width`.
+    """
+    own = options(mixer) | own
+    heads, attention = own.get("heads", 1), module(mixer) is Attention
+    if attention and width % heads and target is None:
+        return width  # `check` will say what is wrong with it
+    unit = heads * (2 if own.get("positions") == "rope" or not (causal or attention) else 1)
+
+    def count(units: int) -> int:
+        return size(mixer, width, max_length, units * unit, causal, **own)
+
+    return unit * cost.closest(count, target or 4 * width * width + 4 * width, largest=max(8, 4 * width // unit))
+
+
+@lru_cache
+def size(mixer: str, width: int, max_length: int, inner: int, causal: bool, **own: Any) -> int:
+    """The parameters of one mixer."""
+    made = one_way_or_both(mixer, causal, **own)(width=width, inner=inner, max_length=max_length)
+
+    def initial() -> Any:  # all of it inside, so that no device is needed yet, nor chosen
+        x, steps = jnp.zeros((1, 1, width)), jnp.zeros((1, 1), jnp.int32)
+        return made.init(jax.random.key(0, impl="threefry2x32"), x, positions=steps, segments=steps)
+
+    return cost.parameters(jax.eval_shape(initial))
+
+
+def parameters(network: nn.Module, inputs: jax.ShapeDtypeStruct) -> int:
+    """How many numbers a network has for inputs of this shape; nothing is made, and no device is chosen.
+
+    Raises ValueError for one with an array that is too large to be counted in 32 bits.
+    """
+
+    def initial() -> Any:
+        return network.init(jax.random.key(0, impl="threefry2x32"), jnp.zeros(inputs.shape, inputs.dtype))
+
+    shapes = jax.eval_shape(initial)
+    for path, leaf in jax.tree.leaves_with_path(shapes):
+        if math.prod(leaf.shape) >= NUMBERS:
+            name = jax.tree_util.keystr(path[1:], simple=True, separator=".")
+            raise ValueError(f"{name} would have {math.prod(leaf.shape):,} numbers, and an array can have {NUMBERS:,}")
+    return cost.parameters(shapes)

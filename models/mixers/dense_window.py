@@ -1,0 +1,118 @@
+"""Idea I of the lecture: feed the whole window into one dense network."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from models.ops.projection import Projection
+from models.ops.scan import boundaries, resumed, sequential
+
+
+def window_product(x: Float[Array, "T M"], blocks: Float[Array, "W W M N"]) -> Float[Array, "T N"]:
+    """y_t = Σ_{s ≤ t} x_s·blocks[t, s] for a sequence that starts at place 0."""
+    steps = len(x)
+    return jnp.einsum("tsmn,sm->tn", blocks[:steps, :steps], x)
+
+
+def window_step(blocks: Float[Array, "W W M N"], window: Float[Array, "W M"], token: tuple[Array, Array]):
+    """The same for one token `(x [M], place [])`, given the window of the tokens before it in its segment."""
+    x, place = token
+    window = window.at[place].set(x, mode="drop")
+    return window, jnp.einsum("smn,sm->n", blocks.at[place].get(mode="fill", fill_value=jnp.nan), window)
+
+
+@custom_vmap
+def in_order(positions: Int[Array, "B T"], segments: Int[Array, "B T"]) -> Bool[Array, ""]:
+    """Whether every row is one sequence from its first step on: not packed, padded behind only."""
+    there = (positions == jnp.arange(positions.shape[1])[None]) & (segments == segments[:, :1])
+    return jnp.all(there | (segments == 0))
+
+
+@in_order.def_vmap
+def in_order_everywhere(size: int, batched: list[bool], positions: Array, segments: Array):
+    """One answer for all replicas: a condition that differed between them would make XLA run both branches."""
+
+    def rows(array: Array, batched: bool) -> Array:
+        return (array if batched else jnp.broadcast_to(array, (size, *array.shape))).reshape(-1, array.shape[-1])
+
+    return in_order(rows(positions, batched[0]), rows(segments, batched[1])), False
+
+
+class Dense(nn.Module):
+    """A block-lower-triangular matrix over a window of `max_length` tokens, and a bias for each place in it.
+
+    Block (t, s) maps the token at place s to the output at place t ≥ s, so the next token can be predicted at every
+    place. Its parameters grow with the square of the window and it refuses to go past it: ValueError where the length
+    is known, nan where the place is traced. With `inner` = `width` the blocks act on the tokens themselves. Any other
+    `inner` is a bottleneck: each place gives ⌈inner/2⌉ numbers and gets `inner`, which lets the parameters be matched
+    more finely than square blocks would.
+    """
+
+    width: int
+    inner: int
+    max_length: int
+    dtype: Any = jnp.float32
+
+    VERSION = 1
+    causal = True
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        *,
+        state: Any = None,
+        positions: Int[Array, "B T"],
+        segments: Int[Array, "B T"],
+        rng: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, "B T D"], Any]:
+        """The state is `{"window": [B, W, M], "segment": [B]}`: what the current segment fed in so far."""
+        window = self.max_length
+        if x.shape[1] > window:
+            raise ValueError(
+                f"dense has a window of {window} tokens and can't take {x.shape[1]}; raise model.max_length to "
+                f"{x.shape[1]} (its parameters grow with the square)"
+            )
+        narrow = self.inner != self.width
+        given = (self.inner + 1) // 2 if narrow else self.width
+        u = Projection(given, dtype=self.dtype, name="input")(x) if narrow else x
+        rows, columns = jnp.tril_indices(window)
+        initial = nn.initializers.normal((window * given) ** -0.5)
+        stored = self.param("blocks", initial, (len(rows), given, self.inner)).astype(self.dtype)
+        blocks = jnp.zeros((window, window, *stored.shape[1:]), self.dtype).at[rows, columns].set(stored)
+        biases = self.param("bias", nn.initializers.zeros, (window, self.inner)).astype(self.dtype)
+
+        valid = segments != 0
+        u = jnp.where(valid[..., None], u, 0)
+        place = jnp.where(valid, positions, 0)
+        empty = jnp.zeros((len(x), window, given), self.dtype)
+        begun = {"window": empty, "segment": jnp.zeros(len(x), jnp.int32)}
+        if state is None:
+            y, state = jax.lax.cond(
+                in_order(positions, segments),
+                lambda: self.at_once(u, blocks, begun, segments),
+                # Without the checkpoint, the branch not taken would fill its residuals, W times the input, with zeros.
+                jax.checkpoint(lambda: self.one_by_one(u, blocks, begun, place, segments)),
+            )
+        else:
+            y, state = self.one_by_one(u, blocks, resumed(state, begun), place, segments)
+        y = y + biases.at[place].get(mode="fill", fill_value=jnp.nan)
+        return Projection(self.width, dtype=self.dtype, name="output")(y) if narrow else y, state
+
+    def at_once(self, u: Array, blocks: Array, state: Any, segments: Array) -> tuple[Array, Any]:
+        y = jax.vmap(window_product, in_axes=(0, None))(u, blocks)
+        _, _, last = jax.vmap(boundaries)(segments, state["segment"])
+        return y, {"window": state["window"].at[:, : u.shape[1]].set(u), "segment": last}
+
+    def one_by_one(self, u: Array, blocks: Array, state: Any, place: Array, segments: Array) -> tuple[Array, Any]:
+        start, valid, last = jax.vmap(boundaries)(segments, state["segment"])
+
+        def run(window, u, place, start, valid):
+            return sequential(lambda w, token: window_step(blocks, w, token), window, (u, place), start, valid)
+
+        window, y = jax.vmap(run)(state["window"], u, place, start, valid)
+        return y, {"window": window, "segment": last}

@@ -1,0 +1,113 @@
+"""Language modelling by character: what comes next?"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tasks.base import Batch, Split, cross_entropy, unpacked
+from tasks.real.ngrams import remembered_bits
+
+WINDOWS = 256  # in an evaluation
+
+
+@flax.struct.dataclass
+class Characters:
+    """`text` holds one long array of indices into `alphabet` by subset: "train", "validation" and "test".
+
+    A sequence is `length` consecutive characters from a uniformly drawn place, and the target of each is the character
+    after it. The loss is in nats, the score in bits per character.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    text: Any
+    alphabet: str = flax.struct.field(pytree_node=False)
+    max_length: int = flax.struct.field(default=128, pytree_node=False)
+
+    def __post_init__(self):
+        if not 2 <= len(set(self.alphabet)) == len(self.alphabet) <= 256:
+            raise ValueError(f"alphabet={self.alphabet!r}: must be 2 to 256 distinct characters")
+        check_window(self.text, self.max_length)
+
+    @property
+    def vocabulary(self) -> int:
+        return len(self.alphabet)
+
+    @property
+    def outputs(self) -> int:
+        return len(self.alphabet)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each token looks like."""
+        return tuple(self.alphabet)
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text. Raises ValueError, naming them, for characters that are not in the alphabet."""
+        known = {character: token for token, character in enumerate(self.alphabet)}
+        if unknown := [character for character in dict.fromkeys(text) if character not in known]:
+            raise ValueError(f"the alphabet has no {', '.join(map(repr, unknown))}")
+        return [known[character] for character in text]
+
+    min_length = 1
+    channels = 0
+    per = "token"
+    next_tokens = True
+    metric = "bits per character"
+    best = "min"
+
+    @property
+    def chance(self) -> float:
+        return math.log2(len(self.alphabet))
+
+    @property
+    def baseline(self) -> tuple[str, float]:
+        """Bits per character of `ngram_bits` at order 3, counted on the training text and measured on the test's."""
+        train, test = (np.asarray(self.text[subset]).astype(np.int32).tobytes() for subset in ("train", "test"))
+        return "trigram counts", remembered_bits(train, test, len(self.alphabet), order=3)
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        return {subset: Split(self.max_length, WINDOWS, subset) for subset in ("validation", "test")}
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """See `Task.sample`. Raises ValueError where the subset's text is shorter than a window."""
+        return windows(self.text, subset, key, batch, max_length, length)
+
+    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return cross_entropy(outputs, batch)
+
+    def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return cross_entropy(outputs, batch) / math.log(2)
+
+
+def windows(
+    texts: Mapping[str, Any], subset: str, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int
+) -> Batch:
+    """`length` consecutive tokens from uniformly drawn places of a subset's text, padded to `max_length`; the target of
+    each is the token after it. Raises ValueError where the text is shorter than that."""
+    text = jnp.asarray(texts[subset])
+    if max_length >= text.shape[0]:
+        raise ValueError(f"max_length={max_length}: the {subset} text allows {text.shape[0] - 1} at most")
+    positions, segments = unpacked(batch, max_length, length)
+    start = jax.random.randint(key, (batch, 1), 0, text.shape[0] - length)  # the last target is still in the text
+    window = text.at[start + jnp.arange(max_length + 1)[None]].get(mode="fill", fill_value=0).astype(jnp.int32)
+    inputs, targets = window[:, :-1] * segments, window[:, 1:] * segments
+    return Batch(inputs, targets, segments.astype(jnp.float32), positions, segments)
+
+
+def check_window(texts: Any, length: int) -> None:
+    """Refuse, with ValueError, windows that the shortest of these texts has no room for."""
+    # Where JAX rebuilds a task, anything may stand in for its arrays.
+    shapes = [shape for leaf in jax.tree.leaves(texts) if (shape := getattr(leaf, "shape", ()))]
+    most = min((shape[-1] for shape in shapes), default=2**31) - 1
+    if not 1 <= length <= most:
+        raise ValueError(f"task.max_length={length}: must be 1 to {most}, one less than the shortest text has")

@@ -1,0 +1,165 @@
+"""Sequences of tokens with a class: is this peptide antimicrobial, is there a splice site, which work is this from?"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import flax.struct
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray
+
+from tasks.base import Batch, Split, accuracy, cross_entropy, distinct
+from tasks.real.words import by_letter, split_words
+
+RULES = ("most", "first", "places", "nearest")
+RUN = 4  # tokens that the nearest neighbour is found by
+
+
+@flax.struct.dataclass
+class Classification:
+    """`inputs` are indices into `names`, `[N, max_length]` by subset, "train", "validation" and "test", with 0 behind
+    a sequence's end; `labels` `[N]` are indices into `classes`.
+
+    A batch is distinct sequences of its subset, drawn uniformly, so that one of all `N` is the whole subset. Of each
+    the model sees the first `length` tokens. `rule` says what the task is to be held against: "most", the class most
+    frequent in training; "first", the one most frequent with the same first token; "places", the likeliest one if every
+    place were for itself (naive Bayes, counts + 1); "nearest", that of the training sequence with which it shares the
+    most runs of 4 tokens. `sites` are, for each class, the places that are known to make it
+    one, for measures of where a model looks; none where nothing is known.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    inputs: Any
+    labels: Any
+    names: tuple[str, ...] = flax.struct.field(pytree_node=False)
+    classes: tuple[str, ...] = flax.struct.field(pytree_node=False)
+    rule: str = flax.struct.field(default="most", pytree_node=False)
+    sites: tuple[tuple[int, ...], ...] = flax.struct.field(default=(), pytree_node=False)
+
+    def __post_init__(self):
+        if self.rule not in RULES:
+            raise ValueError(f"task.rule={self.rule}: must be one of {', '.join(RULES)}")
+
+    @property
+    def max_length(self) -> int:
+        return self.inputs["train"].shape[1]
+
+    min_length = 1
+    channels = 0
+
+    @property
+    def vocabulary(self) -> int:
+        return len(self.names)
+
+    @property
+    def outputs(self) -> int:
+        return len(self.classes)
+
+    per = "sequence"
+    next_tokens = False
+    metric = "accuracy"
+    best = "max"
+
+    @property
+    def chance(self) -> float:
+        return 1 / len(self.classes)
+
+    @property
+    def baseline(self) -> tuple[str, float]:
+        words = {
+            "most": "the most frequent class",
+            "first": "the first token alone",
+            "places": "naive Bayes, place by place",
+            "nearest": f"the nearest neighbour by runs of {RUN}",
+        }
+        train, test = (np.asarray(self.inputs[subset]) for subset in ("train", "test"))
+        answers = np.asarray(self.labels["train"]), np.asarray(self.labels["test"])
+        if self.rule == "nearest":
+            said = nearest(train, answers[0], test)
+        else:
+            places = {"most": 0, "first": 1, "places": train.shape[1]}[self.rule]
+            said = bayes(train[:, :places], answers[0], test[:, :places], len(self.names), len(self.classes))
+        return words[self.rule], float(np.mean(said == answers[1]))
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        return {
+            subset: Split(length=self.max_length, examples=len(self.labels[subset]), subset=subset)
+            for subset in ("validation", "test")
+        }
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """See `Task.sample`. Raises ValueError where the subset holds fewer sequences, or they are shorter."""
+        sequences, labels = self.inputs[subset], self.labels[subset]
+        if max_length > self.max_length:
+            raise ValueError(f"max_length={max_length}: sequences have {self.max_length} tokens, so give that or fewer")
+        rows = distinct(key, batch, sequences.shape[0], f"{subset} sequences")
+        positions = jnp.broadcast_to(jnp.arange(max_length), (batch, max_length))
+        tokens = jnp.asarray(sequences)[rows, :max_length].astype(jnp.int32) * (positions < length)
+        segments = ((tokens != 0) | (positions == 0)).astype(jnp.int32)  # a sequence without tokens is one blank
+        return Batch(tokens, jnp.asarray(labels)[rows], jnp.ones(batch), positions, segments)
+
+    def loss(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
+        return cross_entropy(outputs, batch)
+
+    def score(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
+        return accuracy(outputs, batch)
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a text: of each letter where names are letters, else of each word; what has no name is left out.
+
+        Raises ValueError where nothing is left.
+        """
+        parts = text.strip() if by_letter(self.names) else split_words(text)
+        number = {name: i for i, name in enumerate(self.names) if name}
+        found = [number[part] for part in parts if part in number]
+        if not found:
+            raise ValueError(f"{text!r}: none of it is known; known are {', '.join(self.names[1:6])} and so on")
+        return found
+
+
+def bayes(
+    train: Integer[np.ndarray, "N P"],
+    labels: Integer[np.ndarray, "N"],
+    test: Integer[np.ndarray, "M P"],
+    tokens: int,
+    classes: int,
+) -> Int[np.ndarray, "M"]:
+    """The class of each test row with the largest log p(class) + Σ_places log p(token | class, place), from counts in
+    the training rows with one added to each."""
+    prior = np.bincount(labels, minlength=classes)
+    scores = np.tile(np.log(prior + 1.0), (len(test), 1))
+    for place in range(train.shape[1]):
+        counts = np.ones((classes, tokens))
+        np.add.at(counts, (labels, train[:, place]), 1)
+        scores += np.log(counts / counts.sum(axis=1, keepdims=True)).T[test[:, place]]
+    return scores.argmax(axis=1)
+
+
+def nearest(
+    train: Integer[np.ndarray, "N P"], labels: Integer[np.ndarray, "N"], test: Integer[np.ndarray, "M Q"]
+) -> Int[np.ndarray, "M"]:
+    """The class of the training row whose set of runs of `RUN` tokens is nearest to each test row's: with the largest
+    |both| / |either|, and of equal ones the first. The most frequent class where no run is shared."""
+
+    def runs(row: np.ndarray) -> set[bytes]:
+        tokens = row[row > 0]
+        return {tokens[i : i + RUN].tobytes() for i in range(max(1, len(tokens) - RUN + 1))}
+
+    holders: dict[bytes, list[int]] = {}
+    known = [runs(row) for row in train]
+    for i, some in enumerate(known):
+        for run in some:
+            holders.setdefault(run, []).append(i)
+    sizes = np.array([len(some) for some in known])
+    said = np.full(len(test), np.bincount(labels).argmax())
+    for i, row in enumerate(test.astype(train.dtype)):
+        mine = runs(row)
+        rows = [at for run in mine for at in holders.get(run, ())]
+        if rows:
+            both = np.bincount(rows, minlength=len(train))
+            said[i] = labels[(both / (sizes + len(mine) - both)).argmax()]
+    return said

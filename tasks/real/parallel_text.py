@@ -1,0 +1,152 @@
+"""Translation between pairs of real sequences: words and how they are said, verses in two languages."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tasks.base import Batch, Split, accuracy, check_rows, cross_entropy, distinct
+
+EXAMPLES = 512  # the most in an evaluation
+
+
+@flax.struct.dataclass
+class ParallelText:
+    """`sources` and `targets` are indices into `names`, `[N, L]` by subset, with 0 behind the end and the same L.
+
+    A row is `x₁ … xₙ separator y₁ … yₘ`, of n and m tokens of its own; the target at the separator is y₁, and at yₘ the
+    token `end`. The loss counts all of these, the score every one but the end. `together` pairs make a row, one after
+    the other on either side with the token `between` them, so that a source can be had at any length. A row of
+    `length` steps holds length // 2(L + 1) pairs. `counts` asks for test sets of so many pairs a row.
+
+    `links` [N, L, L] by subset, where people have said which token of a target (second axis) translates which of its
+    source (third), are for measures of alignment; they need rows of one pair.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    sources: Any
+    targets: Any
+    names: tuple[str, ...] = flax.struct.field(pytree_node=False)
+    links: Any = None
+    between: int = flax.struct.field(default=0, pytree_node=False)
+    together: int = flax.struct.field(default=1, pytree_node=False)
+    counts: tuple[int, ...] = flax.struct.field(default=(), pytree_node=False)
+
+    def __post_init__(self):
+        if self.together < 1 or any(not isinstance(n, int) or n < 1 for n in self.counts):
+            raise ValueError(f"task.together={self.together}, counts={self.counts}: must be 1 or more each")
+        if max((self.together, *self.counts)) > 1 and not self.between:
+            raise ValueError(
+                f"task.together={self.together}, counts={self.counts}: these pairs have nothing to stand between "
+                f"them; use 1"
+            )
+
+    separator = 1  # a network that has a source and a target tells them apart by it; each takes half of a row
+    end = 2
+    channels = 0
+    per = "token"
+    next_tokens = True
+    metric = "accuracy"
+    best = "max"
+
+    @property
+    def pair(self) -> int:
+        """The steps that a row has for one pair."""
+        return 2 * (self.sources["train"].shape[1] + 1)
+
+    @property
+    def max_length(self) -> int:
+        return self.together * self.pair
+
+    @property
+    def min_length(self) -> int:
+        return self.pair
+
+    @property
+    def vocabulary(self) -> int:
+        return len(self.names)
+
+    @property
+    def outputs(self) -> int:
+        return len(self.names)
+
+    @property
+    def chance(self) -> float:
+        return 1 / len(self.names)
+
+    @property
+    def baseline(self) -> tuple[str, float]:
+        """The commonest token of the training targets, everywhere."""
+        counts = np.bincount(np.asarray(self.targets["train"]).ravel())
+        counts[0] = 0
+        test = np.asarray(self.targets["test"])
+        return "always the commonest token", float(np.mean(test[test > 0] == counts.argmax()))
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        one = {
+            subset: Split(self.max_length, min(EXAMPLES, len(self.sources[subset])), subset)
+            for subset in ("validation", "test")
+        }
+        more = {f"test_{n}": one["test"]._replace(length=n * self.pair) for n in self.counts}
+        return {**one, **more}
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """See `Task.sample`. Pairs are drawn uniformly; rows of one are distinct pairs.
+
+        Raises ValueError where a row has no room for one, or there are fewer pairs than are asked for."""
+        pairs, most = self.sources[subset].shape[0], max_length // self.pair
+        if not most:
+            raise ValueError(f"max_length={max_length}: a pair takes {self.pair} steps, so give that or more")
+        what = f"{subset} pairs"
+        if most == 1:
+            rows = distinct(key, batch, pairs, what)[:, None]
+        else:
+            check_rows(batch, pairs, what)
+            rows = jax.random.randint(key, (batch, most), 0, pairs)
+        return self.rows(rows, max_length, length // self.pair, subset)
+
+    def rows(
+        self, which: Int[Array, "B K"], max_length: int, count: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """The batch whose row b holds the first `count` of the pairs `which[b]`."""
+        there = (jnp.arange(which.shape[1]) < count)[None, :, None]
+
+        def side(pairs: Any) -> tuple[Array, Array]:
+            pieces = jnp.asarray(pairs[subset])[which].astype(jnp.int32) * there
+            return jax.vmap(lambda some: joined(some, self.between, max_length))(pieces)
+
+        (source, n), (target, m) = side(self.sources), side(self.targets)
+        n, m, place = n[:, None], m[:, None], jnp.arange(max_length)[None]
+        positions = jnp.broadcast_to(place, (len(which), max_length))
+        segments = (place <= n + m).astype(jnp.int32)
+        moved = jnp.take_along_axis(target, jnp.clip(place - n - 1, 0), axis=1)
+        inputs = jnp.where(place < n, source, jnp.where(place == n, self.separator, moved)) * segments
+        targets = jnp.roll(inputs, -1, axis=1).at[:, -1].set(0)
+        asked = (place >= n) & (place <= n + m)
+        targets = jnp.where(place == n + m, self.end, targets) * asked
+        return Batch(inputs, targets, asked.astype(jnp.float32), positions, segments)
+
+    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return cross_entropy(outputs, batch)
+
+    def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return accuracy(outputs, batch, batch.weights * (batch.targets > self.end))
+
+
+def joined(pieces: Int[Array, "K L"], between: int, size: int) -> tuple[Int[Array, "{size}"], Int[Array, ""]]:
+    """The tokens of all pieces that are no padding, one piece after the other with `between` in between, and how many
+    they are."""
+    started = (pieces[:, 0] > 0).astype(jnp.int32)
+    flat = jnp.concatenate([pieces, between * started[:, None]], axis=1).ravel()
+    order = jnp.argsort(flat == 0, stable=True)
+    count = (flat != 0).sum() - (between > 0)  # none behind the last one
+    kept = jnp.where(jnp.arange(len(flat)) < count, flat[order], 0)
+    return jnp.zeros(size, jnp.int32).at[: len(flat)].set(kept), count

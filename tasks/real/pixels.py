@@ -1,0 +1,114 @@
+"""Images as sequences of pixels, row by row, or of patches: which class is it?
+
+Le, Jaitly and Hinton 2015 (arXiv 1504.00941), §4.3, set it for MNIST; `data.sources.digits` gives a small one of 64
+steps. Patches are those of Dosovitskiy et al. 2020 (arXiv 2010.11929), §3.1.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import flax.struct
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tasks.base import Batch, Split, accuracy, cross_entropy, distinct, unpacked
+
+
+@flax.struct.dataclass
+class Pixels:
+    """`inputs` are images `[N, pixels, channels]` by subset, "train", "validation" and "test", of numbers in 0 … 1, or
+    of whole ones in 0 … 255; `labels` `[N]`. With a `patch` of p, a step is a square of p × p pixels of a square image.
+
+    A batch is distinct images of its subset, drawn uniformly, so that one of all `N` is the whole subset. Of each image
+    the model sees the first `length` steps; `permuted`, in one fixed random order, the same for all images (Le, Jaitly
+    and Hinton 2015, §4.3), which takes from neighbours that they come one after another.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    inputs: Any
+    labels: Any
+    classes: int = flax.struct.field(default=10, pytree_node=False)
+    permuted: bool = flax.struct.field(default=False, pytree_node=False)
+    patch: int = flax.struct.field(default=1, pytree_node=False)
+
+    def __post_init__(self):
+        if self.classes < 2:
+            raise ValueError(f"task.classes={self.classes}: must be 2 or more")
+        # Where JAX rebuilds a task, anything may stand in for its arrays.
+        shape: Any = getattr(self.inputs["train"], "shape", ()) if isinstance(self.inputs, Mapping) else ()
+        side = math.isqrt(shape[1]) if len(shape) == 3 else 0
+        if self.patch < 1 or (self.patch > 1 and side and (side**2 != shape[1] or side % self.patch)):
+            raise ValueError(f"task.patch={self.patch}: must divide the {side} pixels of an image's side, or be 1")
+
+    @property
+    def max_length(self) -> int:
+        return self.inputs["train"].shape[1] // self.patch**2
+
+    min_length = 1
+    vocabulary = 0
+
+    @property
+    def channels(self) -> int:
+        return self.inputs["train"].shape[2] * self.patch**2
+
+    @property
+    def outputs(self) -> int:
+        return self.classes
+
+    per = "sequence"
+    next_tokens = False
+    metric = "accuracy"
+    best = "max"
+
+    @property
+    def chance(self) -> float:
+        return 1 / self.classes
+
+    @property
+    def baseline(self) -> tuple[str, float]:
+        """The class most frequent in training, and its share of the test images."""
+        most = np.bincount(np.asarray(self.labels["train"])).argmax()
+        return "the most frequent class", float(np.mean(np.asarray(self.labels["test"]) == most))
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        return {
+            subset: Split(length=self.max_length, examples=len(self.labels[subset]), subset=subset)
+            for subset in ("validation", "test")
+        }
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """See `Task.sample`. Raises ValueError where the subset holds fewer images, or an image fewer pixels."""
+        images, labels = self.inputs[subset], self.labels[subset]
+        if max_length > self.max_length:
+            raise ValueError(f"max_length={max_length}: an image has {self.max_length} steps, so give that or fewer")
+        rows = distinct(key, batch, images.shape[0], f"{subset} images")
+        positions, segments = unpacked(batch, max_length, length)
+        pixels = jnp.asarray(images)[rows]
+        if jnp.issubdtype(pixels.dtype, jnp.integer):
+            pixels = pixels.astype(jnp.float32) / 255
+        if self.patch > 1:
+            pixels = patches(pixels, self.patch)
+        if self.permuted:
+            pixels = pixels[:, np.random.default_rng(0).permutation(self.max_length)]
+        seen = pixels[:, :max_length] * segments[:, :, None]
+        return Batch(seen, jnp.asarray(labels)[rows], jnp.ones(batch), positions, segments)
+
+    def loss(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
+        return cross_entropy(outputs, batch)
+
+    def score(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
+        return accuracy(outputs, batch)
+
+
+def patches(images: Float[Array, "B N C"], patch: int) -> Float[Array, "B M D"]:
+    """Square images, cut into squares of `patch` × `patch` pixels, row by row; a square's pixels are one step."""
+    batch, pixels, channels = images.shape
+    across = math.isqrt(pixels) // patch
+    cut = images.reshape(batch, across, patch, across, patch, channels).transpose(0, 1, 3, 2, 4, 5)
+    return cut.reshape(batch, across**2, patch**2 * channels)

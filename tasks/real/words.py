@@ -1,0 +1,97 @@
+"""Language modelling by word: which comes next?"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import flax.struct
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tasks.base import Batch, Split, cross_entropy
+from tasks.real.characters import WINDOWS, check_window, windows
+from tasks.real.ngrams import remembered_bits
+
+WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d+|[^\w\s]")  # a word with its apostrophes, a number, or one sign
+
+
+@flax.struct.dataclass
+class Words:
+    """`text` holds one long array of indices into `names` by subset: "train", "validation" and "test". The first of
+    the names stands for all words that have none.
+
+    A sequence is `length` consecutive words from a uniformly drawn place, and the target of each is the word after it.
+    The loss is in nats, the score the perplexity: e to the loss. What is unknown counts like any word, so that only
+    models with the same names can be compared.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    text: Any
+    names: tuple[str, ...] = flax.struct.field(pytree_node=False)
+    max_length: int = flax.struct.field(default=32, pytree_node=False)
+
+    def __post_init__(self):
+        if not 2 <= len(set(self.names)) == len(self.names):
+            raise ValueError(f"names={self.names[:3]}…: must be two or more distinct words")
+        check_window(self.text, self.max_length)
+
+    @property
+    def vocabulary(self) -> int:
+        return len(self.names)
+
+    @property
+    def outputs(self) -> int:
+        return len(self.names)
+
+    min_length = 1
+    channels = 0
+    per = "token"
+    next_tokens = True
+    metric = "perplexity"
+    best = "min"
+
+    @property
+    def chance(self) -> float:
+        return float(len(self.names))
+
+    @property
+    def baseline(self) -> tuple[str, float]:
+        """2 to the bits of `ngrams.ngram_bits` at order 3, counted on the training text and measured on the test's."""
+        train, test = (np.asarray(self.text[subset]).astype(np.int32).tobytes() for subset in ("train", "test"))
+        return "trigram counts", 2 ** remembered_bits(train, test, len(self.names), order=3)
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        return {subset: Split(self.max_length, WINDOWS, subset) for subset in ("validation", "test")}
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """See `Task.sample`. Raises ValueError where the subset's text is shorter than a window."""
+        return windows(self.text, subset, key, batch, max_length, length)
+
+    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return cross_entropy(outputs, batch)
+
+    def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return jnp.exp(cross_entropy(outputs, batch))
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of the words and signs of a text; an unknown word is token 0. Raises ValueError for an empty one."""
+        number = {name: i for i, name in enumerate(self.names)}
+        found = [number.get(word, 0) for word in split_words(text)]
+        if not found:
+            raise ValueError(f"{text!r}: has no words")
+        return found
+
+
+def by_letter(names: Sequence[str]) -> bool:
+    """Whether tokens of these names are single characters, which stand side by side in a text."""
+    return all(len(name) <= 1 for name in names)
+
+
+def split_words(text: str) -> Sequence[str]:
+    """Words with their apostrophes, numbers and signs, in small letters, as the data sets have them."""
+    return WORD.findall(text.lower())

@@ -1,0 +1,67 @@
+"""The adding problem: the sum of the two numbers that were marked.
+
+Hochreiter and Schmidhuber 1997; marks placed as in Bai, Kolter and Koltun 2018 (arXiv 1803.01271), §4.1: anywhere.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tasks.base import Batch, Split, squared_error, unpacked
+
+
+@flax.struct.dataclass
+class Adding:
+    """Steps `[u, m]` with u ~ U(0, 1) and m = 1 at two distinct, uniformly drawn steps; the target is their u's sum."""
+
+    VERSION: ClassVar[int] = 1
+
+    max_length: int = flax.struct.field(default=100, pytree_node=False)
+
+    def __post_init__(self):
+        if self.max_length < 2:
+            raise ValueError(f"task.max_length={self.max_length}: two marks need 2 steps or more")
+
+    min_length = 2
+    vocabulary = 0
+    channels = 2
+    outputs = 1
+    per = "sequence"
+    next_tokens = False
+    metric = "squared error"
+    best = "min"
+    chance = 1 / 6 + 1  # E (u + v)², for an answer of 0
+
+    @property
+    def baseline(self) -> tuple[str, float]:
+        """The variance of the sum of two uniform numbers: 2/12. (Bai et al. print 0.1767 for the same rule.)"""
+        return "always 1", 1 / 6
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        split = Split(length=self.max_length, examples=512)
+        return {"validation": split, "test": split}  # the same distribution, other draws
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """See `Task.sample`. `subset` makes no difference: every draw is fresh."""
+        for_numbers, for_marks = jax.random.split(key)
+        positions, segments = unpacked(batch, max_length, length)
+        numbers = jax.random.uniform(for_numbers, (batch, max_length)) * segments
+        # The two largest of random scores mark two distinct steps, every pair as likely as any other.
+        scores = jnp.where(segments > 0, jax.random.uniform(for_marks, (batch, max_length)), -1.0)
+        _, marked = jax.lax.top_k(scores, 2)
+        marks = jax.nn.one_hot(marked, max_length).sum(axis=1)
+        targets = (numbers * marks).sum(axis=1)[:, None]
+        return Batch(jnp.stack([numbers, marks], axis=-1), targets, jnp.ones(batch), positions, segments)
+
+    def loss(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
+        return squared_error(outputs, batch)
+
+    def score(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
+        return squared_error(outputs, batch)

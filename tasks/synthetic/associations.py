@@ -1,0 +1,136 @@
+"""Associations: which value came with this key? As many pairs as it takes to find where a memory is full.
+
+Schlag, Irie and Schmidhuber 2021, "Linear Transformers Are Secretly Fast Weight Programmers" (arXiv 2102.11174), §6.1,
+their settings 1 (each key once) and 2 (keys come again, with another value), drawn as in the authors' code
+(ischlag/fast-weight-transformers, synthetic/associativeRetrievalDataset.py).
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import ClassVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tasks.base import Batch, Split, accuracy, unpacked, weighted_mean
+
+SEQUENCES = 20  # of an evaluation
+ASKED = 200  # the most keys that are asked for in one of them
+
+
+@flax.struct.dataclass
+class Associations:
+    """`pairs` = S keys and S values in rows `k₁ v₁ … k_P v_P q`; the target, one a row, is the value of the query q.
+
+    Tokens 1 … S are keys, S+1 … 2S values, 0 fills. Each key and each value comes once and P = S; or, with `again`,
+    P = 2S keys and values are drawn with replacement and a key's last value is its right one. A row of `length` tokens
+    holds at most (length − 1) // 2 pairs, and its last token is the query.
+
+    In training the query is the key of a pair drawn evenly, so that of keys that come again the more frequent are asked
+    for more often. For any other subset, S or 200 rows in a row (whichever are fewer) are the same pairs, and ask for
+    their keys one by one, in the order of the keys; where there are fewer keys than rows, the last rows hold no query
+    and weigh nothing.
+
+    The loss is half the squared distance to the value's one-hot vector.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    pairs: int = flax.struct.field(default=20, pytree_node=False)
+    again: bool = flax.struct.field(default=False, pytree_node=False)
+
+    def __post_init__(self):
+        if self.pairs < 2:
+            raise ValueError(f"task.pairs={self.pairs}: must be 2 or more, for there to be something to mistake")
+
+    @property
+    def longest(self) -> int:
+        """The most pairs in a row."""
+        return self.pairs * (2 if self.again else 1)
+
+    @property
+    def max_length(self) -> int:
+        return 2 * self.longest + 1
+
+    @property
+    def vocabulary(self) -> int:
+        return 2 * self.pairs + 1
+
+    @property
+    def outputs(self) -> int:
+        return self.pairs
+
+    min_length = 3  # a pair and its query
+    channels = 0
+    per = "sequence"
+    next_tokens = False
+    metric = "squared error"  # half of it, as it was published
+    best = "min"
+
+    @property
+    def chance(self) -> float:
+        """1/S for every value."""
+        return (1 - 1 / self.pairs) / 2
+
+    baseline = ("nothing at all", 0.5)
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        """Rows of S pairs in both settings, as the authors' are, whose rows of training are twice as long with `again`.
+
+        Their evaluation is drawn anew each time, and is 20 sequences too.
+        """
+        split = Split(length=2 * self.pairs + 1, examples=SEQUENCES * min(self.pairs, ASKED))
+        return {"validation": split, "test": split}  # the same distribution, other draws
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """See `Task.sample`. `subset` says who is asked for: in "train" one key, else all."""
+        asked = 1 if subset == "train" else min(self.pairs, ASKED)
+        one = partial(self.one, asked=asked, all_keys=subset != "train", max_length=max_length, length=length)
+        drawn = jax.vmap(one)(jax.random.split(key, -(-batch // asked)))
+        inputs, targets, weights = (x.reshape(-1, *x.shape[2:])[:batch] for x in drawn)
+        positions, segments = unpacked(batch, max_length, length)
+        return Batch(inputs, targets, weights, positions, segments)
+
+    def one(
+        self, key: PRNGKeyArray, *, asked: int, all_keys: bool, max_length: int, length: Int[Array, ""] | int
+    ) -> tuple[Int[Array, "Q T"], Int[Array, "Q"], Float[Array, "Q"]]:
+        """One sequence, once for each of the `asked` queries; targets and weights."""
+        for_keys, for_values, for_query = jax.random.split(key, 3)
+        keys, values = self.draw(for_keys), self.draw(for_values)
+        pairs = jnp.minimum(self.longest, (length - 1) // 2)
+        place = jnp.arange(self.longest)
+        nowhere = self.pairs  # writes to this key are dropped
+        last = jnp.full(self.pairs, -1).at[jnp.where(place < pairs, keys, nowhere)].max(place, mode="drop")
+
+        in_order = jnp.argsort(last < 0)[:asked]  # stable: the keys that there are, and then the others
+        query = in_order if all_keys else keys[jax.random.randint(for_query, (1,), 0, pairs)]
+        exists = last[query] >= 0
+
+        tokens = jnp.stack([1 + keys, 1 + self.pairs + values], axis=1).reshape(-1)
+        tokens = jnp.pad(tokens, (0, max(0, max_length - len(tokens))))[:max_length]
+        step = jnp.arange(max_length)
+        row = jnp.where(step < 2 * pairs, tokens, 0)
+        inputs = jnp.where(step == length - 1, jnp.where(exists, 1 + query, 0)[:, None], row)
+        return inputs, jnp.where(exists, values[last[query]], 0), exists.astype(jnp.float32)
+
+    def draw(self, key: PRNGKeyArray) -> Int[Array, "P"]:
+        """Keys, or values, of the pairs of one sequence, from 0 up."""
+        if self.again:
+            return jax.random.randint(key, (self.longest,), 0, self.pairs)
+        return jax.random.permutation(key, self.pairs)
+
+    def loss(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
+        error = jnp.square(outputs.astype(jnp.float32) - jax.nn.one_hot(batch.targets, self.outputs)).sum(axis=-1)
+        return weighted_mean(error / 2, batch.weights)
+
+    def score(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
+        return self.loss(outputs, batch)
+
+    def accuracy(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
+        """Share of the queries whose value the largest output names, which the paper does not give."""
+        return accuracy(outputs, batch)

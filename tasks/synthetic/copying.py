@@ -1,0 +1,245 @@
+"""Copying: say again what was read, after a silence, out of noise, or at once and letter by letter.
+
+CopyMemory     Hochreiter and Schmidhuber 1997; as in Bai, Kolter and Koltun 2018 (arXiv 1803.01271), §4.1
+SelectiveCopy  Gu and Dao 2023 (arXiv 2312.00752), §4.1.1; as the code of S4 draws it, with variable=True
+CopyString     Jelassi et al. 2024 (arXiv 2402.01032), §3, one string a row
+"""
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tasks.base import Batch, Split, accuracy, cross_entropy, unpacked, whole
+
+SYMBOLS = 10  # how many are to be held
+GO = 9  # the token that asks for them
+
+
+@flax.struct.dataclass
+class CopyMemory:
+    """Ten digits from 1 … 8, `delay` − 1 zeros, eleven nines; the target is zeros, then the ten digits.
+
+    A sequence has `length = delay + 20` tokens. The loss is the cross-entropy over all of them; the score is the
+    accuracy on the ten digits alone.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    delay: int = flax.struct.field(default=80, pytree_node=False)
+
+    def __post_init__(self):
+        if self.delay < 1:
+            raise ValueError(f"task.delay={self.delay}: must be 1 or more")
+
+    @property
+    def max_length(self) -> int:
+        return self.delay + 2 * SYMBOLS
+
+    min_length = 2 * SYMBOLS + 1
+    vocabulary = 10
+    channels = 0
+    outputs = 10
+    per = "token"
+    next_tokens = False
+    metric = "accuracy"
+    best = "max"
+    chance = 1 / 8
+
+    @property
+    def baseline(self) -> tuple[str, float]:
+        """Zeros, then random digits: this scores 1/8, with the loss of `guess_loss`."""
+        return "zeros, then random digits", 1 / 8
+
+    @property
+    def guess_loss(self) -> float:
+        """The loss, in nats, of knowing when to speak and nothing of what to say: 10·ln 8 / (delay + 20)."""
+        return SYMBOLS * math.log(8) / (self.delay + 2 * SYMBOLS)
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        split = Split(length=self.max_length, examples=512)
+        return {"validation": split, "test": split}  # the same distribution, other draws
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """See `Task.sample`. `subset` makes no difference: every draw is fresh."""
+        digits = jax.random.randint(key, (batch, SYMBOLS), 1, 9)
+        positions, segments = unpacked(batch, max_length, length)
+        step = positions[0]
+        go = (step >= length - SYMBOLS - 1) & (step < length)
+        inputs = jnp.broadcast_to(jnp.where(go, GO, 0), (batch, max_length)).at[:, :SYMBOLS].set(digits)
+        back = step - (length - SYMBOLS)  # 0 … 9 where the digits are due
+        due = (back >= 0) & (back < SYMBOLS)
+        targets = jnp.where(due, digits[:, jnp.clip(back, 0, SYMBOLS - 1)], 0)
+        return Batch(inputs, targets, segments.astype(jnp.float32), positions, segments)
+
+    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return cross_entropy(outputs, batch)
+
+    def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return accuracy(outputs, batch, batch.weights * (batch.targets > 0))
+
+
+@flax.struct.dataclass
+class SelectiveCopy:
+    """`data` symbols somewhere among `noise` blanks, in order, then as many markers, at which they are to be said.
+
+    Of an alphabet of `symbols`, 0 is the blank and the last one the marker; 1 … symbols − 2 are drawn, each place as
+    likely as any other. A row has `length = noise + 2·data` tokens; a shorter one has less noise. Loss and score count
+    the markers alone.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    noise: int = flax.struct.field(default=64, pytree_node=False)
+    data: int = flax.struct.field(default=8, pytree_node=False)
+    symbols: int = flax.struct.field(default=16, pytree_node=False)
+
+    def __post_init__(self):
+        for name, least in (("noise", 0), ("data", 1), ("symbols", 4)):
+            if getattr(self, name) < least:
+                raise ValueError(f"task.{name}={getattr(self, name)}: must be {least} or more")
+
+    @property
+    def max_length(self) -> int:
+        return self.noise + 2 * self.data
+
+    @property
+    def min_length(self) -> int:
+        return 2 * self.data
+
+    @property
+    def vocabulary(self) -> int:
+        return self.symbols
+
+    @property
+    def outputs(self) -> int:
+        return self.symbols
+
+    channels = 0
+    per = "token"
+    next_tokens = False
+    metric = "accuracy"
+    best = "max"
+
+    @property
+    def chance(self) -> float:
+        return 1 / (self.symbols - 2)
+
+    @property
+    def baseline(self) -> tuple[str, float]:
+        return "always the same symbol", self.chance
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        split = Split(length=self.max_length, examples=512)
+        return {"validation": split, "test": split}  # the same distribution, other draws
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """See `Task.sample`. `subset` makes no difference: every draw is fresh."""
+        for_symbols, for_places = jax.random.split(key)
+        symbols = jax.random.randint(for_symbols, (batch, self.data), 1, self.symbols - 1)
+        positions, segments = unpacked(batch, max_length, length)
+        step = positions[0]
+        scores = jnp.where(step < length - self.data, jax.random.uniform(for_places, (batch, max_length)), -1.0)
+        places = jnp.sort(jax.lax.top_k(scores, self.data)[1], axis=1)  # every set of places as likely as any other
+        inputs = jax.vmap(lambda at, values: jnp.zeros(max_length, jnp.int32).at[at].set(values))(places, symbols)
+        back = step - (length - self.data)
+        due = (back >= 0) & (back < self.data)
+        inputs = jnp.where(due, self.symbols - 1, inputs)
+        targets = jnp.where(due, symbols[:, jnp.clip(back, 0, self.data - 1)], 0)
+        weights = jnp.broadcast_to(due, targets.shape).astype(jnp.float32)
+        return Batch(inputs, targets, weights, positions, segments)
+
+    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return cross_entropy(outputs, batch)
+
+    def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return accuracy(outputs, batch)
+
+
+LETTERS = 26
+BEGIN, THEN, END = LETTERS + 1, LETTERS + 2, LETTERS + 3  # $ | and .
+
+
+@flax.struct.dataclass
+class CopyString:
+    """`$ x | x .`: a string of letters, and the same once more, told token by token.
+
+    A row of `length` tokens holds a string of n = (length − 2) // 2 letters, at most `longest` in training, up to the
+    last letter of the second x: the targets are that x and the full stop behind it. The loss counts these; the score
+    is the share of strings that are right in all letters, each token being told what came before it, and does not look
+    at the full stop (both as in the authors' code, sjelassi/transformers_ssm_copy). `times` asks for test sets of
+    strings of so many times `longest` letters.
+
+    The paper packs strings into rows of 220 tokens, so that each sees those before it; here a row holds one.
+    """
+
+    VERSION: ClassVar[int] = 2  # 1 scored the full stop too
+
+    longest: int = flax.struct.field(default=20, pytree_node=False)
+    times: tuple[float | int, ...] = flax.struct.field(default=(), pytree_node=False)
+
+    def __post_init__(self):
+        if self.longest < 1:
+            raise ValueError(f"task.longest={self.longest}: must be 1 or more")
+        if any(round(t * self.longest) < 1 for t in self.times):
+            raise ValueError(f"task.times={self.times}: times {self.longest} letters must be 1 or more each")
+
+    @property
+    def max_length(self) -> int:
+        return 2 * self.longest + 2
+
+    min_length = 4
+    vocabulary = END + 1
+    channels = 0
+    outputs = END + 1
+    per = "token"
+    next_tokens = True
+    metric = "accuracy"
+    best = "max"
+
+    @property
+    def chance(self) -> float:
+        """Of a whole string, guessed letter by letter."""
+        return LETTERS**-self.longest
+
+    @property
+    def baseline(self) -> tuple[str, float]:
+        return "every letter guessed", self.chance
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        split = Split(length=self.max_length, examples=512)
+        more = {f"test_{t:g}": Split(length=2 * round(t * self.longest) + 2, examples=512) for t in self.times}
+        return {"validation": split, "test": split, **more}  # the same distribution, other draws
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """See `Task.sample`; of an odd `length` the last step is padding. `subset` makes no difference: every draw is
+        fresh."""
+        n = (length - 2) // 2
+        positions, segments = unpacked(batch, max_length, 2 * n + 2)
+        step = positions[:1]
+        letters = jax.random.randint(key, (batch, max_length), 1, LETTERS + 1)
+        inputs = jnp.where(step <= n, jnp.roll(letters, 1, axis=1), jnp.roll(letters, n + 2, axis=1))
+        inputs = jnp.where(step == 0, BEGIN, jnp.where(step == n + 1, THEN, inputs)) * segments
+        targets = jnp.roll(inputs, -1, axis=1).at[:, -1].set(0)
+        targets = jnp.where(step == 2 * n + 1, END, targets) * (step > n) * segments
+        return Batch(inputs, targets, (targets > 0).astype(jnp.float32), positions, segments)
+
+    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return cross_entropy(outputs, batch)
+
+    def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        letters = batch.weights * (batch.targets != END)
+        return whole(outputs, batch._replace(weights=letters))

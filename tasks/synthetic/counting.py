@@ -1,0 +1,109 @@
+"""Counting: as many b's as there were a's.
+
+Weiss, Goldberg and Yahav 2018, "On the Practical Computational Power of Finite Precision RNNs for Language Recognition"
+(arXiv 1805.04908): trained alike on aⁿbⁿ and aⁿbⁿcⁿ, an LSTM counts far beyond the n that it saw and a GRU does not.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tasks.base import Batch, Split, cross_entropy, unpacked, whole
+
+BEGIN, END, A = 1, 2, 3  # tokens; 0 is blank, and b and c follow on a
+
+
+@flax.struct.dataclass
+class Counting:
+    """`begin aⁿ bⁿ end`, with cⁿ before the end where there are three `letters`; the target is the next token.
+
+    n is drawn evenly from 0 … `longest` − 1, or from what a shorter row holds: n ≤ (length − 2) // letters. Steps after
+    the end are blank and count for nothing. The loss counts every token from `begin` to the last letter. From the first
+    b on, each next token follows from those before it, and the score is the share of strings in which all of these are
+    right, n = 0 having none; after an a, no one can know. `lengths` asks for test sets of strings with that n alone,
+    which may be longer ones: all of such a set is right or all of it wrong.
+
+    The paper has n below 100 for aⁿbⁿ and below 50 for aⁿbⁿcⁿ, and takes a string as accepted if each of its tokens was
+    given more than a threshold, after an a too.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    letters: int = flax.struct.field(default=2, pytree_node=False)
+    longest: int = flax.struct.field(default=100, pytree_node=False)
+    lengths: tuple[int, ...] = flax.struct.field(default=(), pytree_node=False)
+
+    def __post_init__(self):
+        if self.letters not in (2, 3):
+            raise ValueError(f"task.letters={self.letters}: must be 2 or 3")
+        if self.longest < 2:
+            raise ValueError(f"task.longest={self.longest}: must be 2 or more, as n is below it")
+        if any(not isinstance(n, int) or n < 1 for n in self.lengths):
+            raise ValueError(f"task.lengths={self.lengths}: must be whole numbers, 1 or more each")
+
+    @property
+    def max_length(self) -> int:
+        return self.letters * (self.longest - 1) + 2
+
+    @property
+    def vocabulary(self) -> int:
+        return A + self.letters
+
+    @property
+    def outputs(self) -> int:
+        return self.vocabulary
+
+    min_length = 2
+    channels = 0
+    per = "token"
+    next_tokens = True
+    metric = "accuracy"
+    best = "max"
+
+    @property
+    def chance(self) -> float:
+        """Every token guessed, among the letters and the end; strings with n = 0 do not count."""
+        strings = range(1, self.longest)
+        return sum((self.letters + 1.0) ** -(n * (self.letters - 1)) for n in strings) / len(strings)
+
+    @property
+    def baseline(self) -> tuple[str, float]:
+        """Whichever n that is."""
+        return "the same n for every string", 1 / (self.longest - 1)
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        split = Split(length=self.max_length, examples=512)
+        # Strings with the same n are alike, so that a few will do.
+        more = {f"test_{n}": Split(length=self.letters * n + 2, examples=8, subset="exact") for n in self.lengths}
+        return {"validation": split, "test": split, **more}  # of the first two: the same distribution, other draws
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """See `Task.sample`. With `subset` "exact" every n is the largest one that `length` holds."""
+        most = (length - 2) // self.letters
+        n = jax.random.randint(key, (batch, 1), 0, most + 1)
+        n = jnp.full_like(n, most) if subset == "exact" else n
+        positions, segments = unpacked(batch, max_length, length)
+        last = self.letters * n  # the step of the last letter
+        inputs = A + (positions - 1) // jnp.maximum(n, 1)
+        inputs = jnp.where(positions == 0, BEGIN, jnp.where(positions <= last, inputs, 0))
+        inputs = jnp.where(positions == last + 1, END, inputs)
+        targets = jnp.roll(inputs, -1, axis=1) * (positions <= last)
+        return Batch(inputs, targets, (positions <= last).astype(jnp.float32), positions, segments)
+
+    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return cross_entropy(outputs, batch)
+
+    def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return whole(outputs, batch._replace(weights=batch.weights * (batch.inputs > A)))
+
+
+def first_failure(scores: Mapping[int, float]) -> int | None:
+    """The least n whose strings were not all right, of scores of test sets by n; None where all were."""
+    return min((n for n, score in scores.items() if not score >= 1), default=None)  # nan is not right

@@ -1,0 +1,72 @@
+"""Fitting a curve: what can a network without memory draw?
+
+A vector goes in and a number comes out; the sequence has one step. With that, every network of this project is a plain
+multilayer perceptron, and what its activations and its depth can do is seen without anything else.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tasks.base import Batch, Split, squared_error, unpacked
+
+
+@flax.struct.dataclass
+class Curve:
+    """y = 2·sin(π·`waves`·x₁)·cos(π·x₂), of x uniform in [−1, 1]²: mean 0, variance 1, nothing straight in it.
+
+    Both factors have mean 0, so that y correlates with neither x₁ nor x₂: no straight line scores below 1, which the
+    mean alone does too.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    waves: int = flax.struct.field(default=2, pytree_node=False)
+
+    def __post_init__(self):
+        if self.waves < 1:
+            raise ValueError(f"task.waves={self.waves}: must be 1 or more")
+
+    vocabulary = 0
+    channels = 2
+    outputs = 1
+    max_length = 1
+    min_length = 1
+    per = "sequence"
+    next_tokens = False
+    metric = "squared error"
+    best = "min"
+    chance = 1.0
+
+    @property
+    def baseline(self) -> tuple[str, float]:
+        return "the best straight line", 1.0
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        split = Split(length=1, examples=16_384)
+        return {"validation": split, "test": split}  # the same distribution, other draws
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """See `Task.sample`; steps after the first are padding. `subset` makes no difference: every draw is fresh."""
+        x = jax.random.uniform(key, (batch, 1, 2), minval=-1, maxval=1)
+        inputs = jnp.pad(x, ((0, 0), (0, max_length - 1), (0, 0)))
+        positions, segments = unpacked(batch, max_length, jnp.minimum(length, 1))
+        return Batch(inputs, self.height(x[:, 0]), jnp.ones(batch), positions, segments)
+
+    def height(self, x: Float[Array, "B 2"]) -> Float[Array, "B 1"]:
+        y = 2 * jnp.sin(math.pi * self.waves * x[:, 0]) * jnp.cos(math.pi * x[:, 1])
+        return y[:, None]
+
+    def loss(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
+        return squared_error(outputs, batch)
+
+    def score(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
+        return squared_error(outputs, batch)

@@ -1,0 +1,89 @@
+"""Flip-flop language: one bit of memory, written, ignored and read.
+
+Liu et al. 2023, "Exposing Attention Glitches with Flip-Flop Language Modeling" (arXiv 2306.00946), §3: a recurrence
+learns it without error; attention is right nearly always, and wrong now and then where reads are far from writes.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tasks.base import Batch, Split, accuracy, cross_entropy, unpacked
+
+WRITE, READ, IGNORE, BIT = 1, 2, 3, 4  # tokens; 4 and 5 are the bits 0 and 1
+SHARES = {"98": 0.98, "10": 0.1}  # of instructions that are ignored, in test sets unlike training: sparse and dense
+
+
+@flax.struct.dataclass
+class FlipFlop:
+    """Instructions and bits in turn; the bit after a read is that of the last write, any other one is random.
+
+    The first instruction writes and the last one reads. Of the others a share of `ignores` ignores, and half of the
+    rest each write and read. Loss and score count the bits after reads alone, the score being the share that is wrong.
+    Test sets: "test" as trained, "test_98" where 98 % are ignored (sparse) and "test_10" (dense).
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    max_length: int = flax.struct.field(default=512, pytree_node=False)
+    ignores: float = flax.struct.field(default=0.8, pytree_node=False)
+    examples: int = flax.struct.field(default=512, pytree_node=False)
+
+    def __post_init__(self):
+        if self.max_length < 4 or self.max_length % 2:
+            raise ValueError(f"task.max_length={self.max_length}: must be an even number, 4 or more")
+        if not 0 <= self.ignores <= 1:
+            raise ValueError(f"task.ignores={self.ignores}: must be a share, from 0 to 1")
+        if self.examples < 1:
+            raise ValueError(f"task.examples={self.examples}: must be 1 or more sequences in each test set")
+
+    min_length = 4
+    vocabulary = BIT + 2
+    channels = 0
+    outputs = BIT + 2
+    per = "token"
+    next_tokens = True
+    metric = "error rate"
+    best = "min"
+    chance = 0.5
+
+    @property
+    def baseline(self) -> tuple[str, float]:
+        return "always 0", 0.5
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        tests = {"test": "test"} | {f"test_{name}": name for name in SHARES}
+        found = {name: Split(self.max_length, self.examples, subset) for name, subset in tests.items()}
+        return {"validation": Split(self.max_length, 512), **found}
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """See `Task.sample`; of an odd `length` the last step is padding. The subsets "98" and "10" have shares of
+        ignored instructions of their own."""
+        ignores = SHARES.get(subset, self.ignores)
+        for_kinds, for_bits = jax.random.split(key)
+        pairs = (max_length + 1) // 2
+        last = length // 2 - 1  # of the pairs of instruction and bit
+        draw, pair = jax.random.uniform(for_kinds, (batch, pairs)), jnp.arange(pairs)
+        kinds = jnp.where(draw < ignores, IGNORE, jnp.where(draw < (1 + ignores) / 2, WRITE, READ))
+        kinds = jnp.where(pair == 0, WRITE, jnp.where(pair == last, READ, kinds))
+        written = jax.lax.cummax(jnp.where(kinds == WRITE, pair, 0), axis=1)  # where the last write was
+        bits = jax.random.bernoulli(for_bits, 0.5, (batch, pairs)).astype(jnp.int32)
+        bits = jnp.where(kinds == READ, jnp.take_along_axis(bits, written, axis=1), bits)
+
+        positions, segments = unpacked(batch, max_length, length // 2 * 2)
+        tokens = jnp.stack([kinds, BIT + bits], axis=-1).reshape(batch, -1)[:, :max_length] * segments
+        targets = jnp.roll(tokens, -1, axis=1).at[:, -1].set(0) * (tokens == READ)
+        return Batch(tokens, targets, (targets > 0).astype(jnp.float32), positions, segments)
+
+    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return cross_entropy(outputs, batch)
+
+    def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return 1 - accuracy(outputs, batch)

@@ -1,0 +1,242 @@
+"""Formal languages: what a fixed memory can compute of a string, and what needs a counter, a stack or a tape.
+
+Delétang et al. 2022, "Neural Networks and the Chomsky Hierarchy" (arXiv 2207.02098), Table 2. Trained on short
+strings and tested on longer ones, recurrent networks solve the first four below, and attention one of these.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from typing import ClassVar, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tasks.base import Batch, Split, accuracy, cross_entropy, unpacked
+
+MINUS, TIMES = 6, 7  # symbols of `modular`; 0 … 4 are digits and 5 is +
+
+# A language's answer, for strings x that are 0 from their n-th symbol on, at each place of it: in every one of the
+# steps asked for, the first being place 0, or the same in all of them. What it says of other places is not looked at.
+
+
+def parity(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B 1"]:
+    """Of bits: 1 if the number of ones is odd."""
+    return x.sum(axis=1, keepdims=True) % 2
+
+
+def even_pairs(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B 1"]:
+    """Of bits: 0 if 01 and 10 come an even number of times in all, which is to say if the first bit is the last."""
+    return jnp.bitwise_xor(x[:, 0], x[:, n - 1])[:, None]
+
+
+def cycle(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B 1"]:
+    """Of moves 0 (stay), 1 (go on) and 2 (go back): which of five places in a circle they lead to, from place 0."""
+    return ((x + 1) % 3 - 1).sum(axis=1, keepdims=True) % 5
+
+
+def modular(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B 1"]:
+    """Of digits 0 … 4 with 5 (+), 6 (−) or 7 (×) between: the value modulo 5, products first."""
+    digits = x[:, ::2].T
+    operators = jnp.pad(x[:, 1::2], [(0, 0), (1, 0)]).T[: len(digits)]  # what is neither − nor × counts as +
+
+    def read(done, symbols):
+        total, term = done  # of the terms before this one, and of this one so far, with its sign
+        operator, digit = symbols
+        times = operator == TIMES
+        total = jnp.where(times, total, total + term) % 5
+        term = jnp.where(times, term * digit, jnp.where(operator == MINUS, -digit, digit)) % 5
+        return (total, term), None
+
+    (total, term), _ = jax.lax.scan(read, (jnp.zeros_like(x[:, 0]), jnp.zeros_like(x[:, 0])), (operators, digits))
+    return ((total + term) % 5)[:, None]
+
+
+def bucket_sort(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B T"]:
+    """Of symbols 0 … 4: the same ones, sorted."""
+    return jnp.sort(jnp.where(jnp.arange(x.shape[1]) < n, x, 5), axis=1)[:, place]
+
+
+def reverse(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B T"]:
+    """Of bits: the same ones from the last to the first."""
+    return x[:, n - 1 - place]
+
+
+def duplicate(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B T"]:
+    """Of bits: the same ones, twice over."""
+    return x[:, place % n]
+
+
+def zeros_of_cycle(n: int) -> float:
+    """How often a walk of `n` random moves ends where it began: the mean over five turns of what one move averages."""
+    return sum(((1 + 2 * math.cos(2 * math.pi * turn / 5)) / 3) ** n for turn in range(5)) / 5
+
+
+def zeros_of_modular(n: int) -> float:
+    """How often the value is 0, from how likely each total and term is after each operator and its digit."""
+    likely = np.zeros((5, 5))
+    likely[0] = 1 / 5
+    for _ in range(n // 2):
+        after = np.zeros((5, 5))
+        for total, term, digit in itertools.product(range(5), repeat=3):
+            after[total, term * digit % 5] += likely[total, term] / 3 / 5
+            after[(total + term) % 5, digit] += likely[total, term] * 2 / 3 / 5  # −digit is as random as digit
+        likely = after
+    return float(sum(likely[-term, term] for term in range(5)))
+
+
+def likeliest_of_sorted(n: int) -> float:
+    """How often the likeliest symbol at each place of `n` sorted ones is there."""
+    from scipy import special  # which takes as long to import as all tasks together
+
+    place = np.arange(n)[:, None]
+    least = special.bdtr(place, n, np.arange(6) / 5)  # that place holds s or more: at most `place` symbols are below s
+    return float((least[:, :-1] - least[:, 1:]).max(axis=1).mean())
+
+
+class Language(NamedTuple):
+    """`symbols` in its alphabet and as many `classes` an answer is one of; the answer is as long as the string `copies`
+    times, or has one token (0). `simple` says what a simple rule scores in strings of n symbols."""
+
+    symbols: int
+    classes: int
+    copies: int
+    answer: Callable[..., Int[Array, "B ..."]]
+    simple: Callable[[int], float]
+    rule: str = "always 0"
+
+
+LANGUAGES = {
+    "parity": Language(2, 2, 0, parity, lambda n: 1 / 2),
+    "even_pairs": Language(2, 2, 0, even_pairs, lambda n: 1 / 2 if n > 1 else 1.0),
+    "cycle": Language(3, 5, 0, cycle, zeros_of_cycle),
+    "modular": Language(8, 5, 0, modular, zeros_of_modular),
+    "bucket_sort": Language(5, 5, 1, bucket_sort, likeliest_of_sorted, "the likeliest symbol at each place"),
+    "reverse": Language(2, 2, 1, reverse, lambda n: 1 / 2),
+    "duplicate": Language(2, 2, 2, duplicate, lambda n: 1 / 2),
+}
+
+
+def drawn(language: str, n: Int[Array, ""] | int) -> Int[Array, ""] | int:
+    """The string that is drawn where one of `n` symbols is asked for: `modular` has an odd number, one less if even."""
+    return n - (n + 1) % 2 if language == "modular" else n
+
+
+def tokens(language: str, n: Int[Array, ""] | int) -> Int[Array, ""] | int:
+    """The length of a row that holds a string of `n` symbols and its answer: n + 1, 2n or 3n tokens."""
+    n, copies = drawn(language, n), LANGUAGES[language].copies
+    return n + copies * n if copies else n + 1
+
+
+def symbols(language: str, length: Int[Array, ""] | int) -> Int[Array, ""] | int:
+    """The symbols of the longest string that fits into a row of `length` tokens with its answer."""
+    copies = LANGUAGES[language].copies
+    return drawn(language, length // (1 + copies) if copies else length - 1)
+
+
+@flax.struct.dataclass
+class FormalLanguage:
+    """A string of n random symbols, then as many blanks as its answer has tokens, at which the answer is read.
+
+    `language` is one of these; what the functions of the same names say of a string is the answer:
+
+        parity, even_pairs, cycle, modular      one token     regular: a fixed memory will do
+        reverse                                 n tokens      context-free: needs a stack
+        bucket_sort, duplicate                  n, 2n         context-sensitive: need counters, or a tape
+
+    Token 0 is padding, 1 + s the symbol s, and the last one, `blank`, asks for the answer, whose tokens all count for
+    the same, in loss and score. A row of `length` tokens holds a string of `symbols(language, length)` symbols, at most
+    `longest` in training, and padding where that leaves steps over. `times` asks for test sets of strings of so
+    many times `longest` symbols.
+
+    The paper's attention looks both ways. Its strings have 1 … 40 symbols, each number as often; here it is rows that
+    have each length as often, so that the longest string is rarer than others where two or three lengths hold the same.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    language: str = flax.struct.field(default="parity", pytree_node=False)
+    longest: int = flax.struct.field(default=40, pytree_node=False)
+    times: tuple[int | float, ...] = flax.struct.field(default=(), pytree_node=False)
+
+    def __post_init__(self):
+        if self.language not in LANGUAGES:
+            raise ValueError(f"task.language={self.language}: must be one of {', '.join(LANGUAGES)}")
+        if self.longest < 1:
+            raise ValueError(f"task.longest={self.longest}: must be 1 or more")
+        if any(round(t * self.longest) < 1 for t in self.times):
+            raise ValueError(f"task.times={self.times}: times {self.longest} symbols must be 1 or more each")
+
+    channels = 0
+    per = "token"
+    next_tokens = False
+    metric = "accuracy"
+    best = "max"
+
+    @property
+    def max_length(self) -> int:
+        return int(tokens(self.language, self.longest))
+
+    @property
+    def min_length(self) -> int:
+        return int(tokens(self.language, 1))
+
+    @property
+    def blank(self) -> int:
+        return 1 + LANGUAGES[self.language].symbols
+
+    @property
+    def vocabulary(self) -> int:
+        return self.blank + 1
+
+    @property
+    def outputs(self) -> int:
+        return LANGUAGES[self.language].classes
+
+    @property
+    def chance(self) -> float:
+        return 1 / self.outputs
+
+    @property
+    def baseline(self) -> tuple[str, float]:
+        """Without a look at the string, in strings as long as training has them."""
+        language = LANGUAGES[self.language]
+        return language.rule, language.simple(int(drawn(self.language, self.longest)))
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        split = Split(length=self.max_length, examples=512)
+        sizes = {t: int(tokens(self.language, round(t * self.longest))) for t in self.times}
+        more = {f"test_{t:g}": Split(length=size, examples=512) for t, size in sizes.items()}
+        return {"validation": split, "test": split, **more}  # the same distribution, other draws
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """See `Task.sample`; what a string and its answer leave of `length` is padding. `subset` makes no difference:
+        every draw is fresh."""
+        n = symbols(self.language, length)
+        positions, segments = unpacked(batch, max_length, tokens(self.language, n))
+        step = jnp.arange(max_length)
+        string = jnp.where(step < n, self.draw(key, (batch, max_length)), 0)
+        answer = LANGUAGES[self.language].answer(string, n, step - n)
+        inputs = jnp.where(step < n, 1 + string, self.blank) * segments
+        asked = segments * (step >= n)[None]
+        return Batch(inputs, answer * asked, asked.astype(jnp.float32), positions, segments)
+
+    def draw(self, key: PRNGKeyArray, shape: tuple[int, int]) -> Int[Array, "B T"]:
+        """Random symbols, each as likely as any other; of `modular`, digits and operators in turn."""
+        if self.language != "modular":
+            return jax.random.randint(key, shape, 0, LANGUAGES[self.language].symbols)
+        for_digits, for_operators = jax.random.split(key)
+        digits, operators = jax.random.randint(for_digits, shape, 0, 5), jax.random.randint(for_operators, shape, 5, 8)
+        return jnp.where(jnp.arange(shape[1]) % 2 == 0, digits, operators)
+
+    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return cross_entropy(outputs, batch)
+
+    def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return accuracy(outputs, batch)

@@ -1,0 +1,91 @@
+"""Induction heads: what came after this token, the last time?
+
+Olsson et al. 2022 (arXiv 2209.11895); as in Gu and Dao 2023 (arXiv 2312.00752), §4.1.2 and Table 11: two attention
+layers can do it, one can't, and a recurrence that selects can do it at lengths it never saw.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tasks.base import Batch, Split, accuracy, cross_entropy, unpacked
+
+
+@flax.struct.dataclass
+class Induction:
+    """Random tokens 1 … symbols with the token symbols + 1 once among them and once more at the end, where the token
+    that followed it is to be named. Nothing else counts.
+
+    It stands at each place but the last two with equal chance. `times` asks for test sets
+    of so many times `max_length` tokens.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    symbols: int = flax.struct.field(default=16, pytree_node=False)
+    max_length: int = flax.struct.field(default=256, pytree_node=False)
+    times: tuple[float | int, ...] = flax.struct.field(default=(), pytree_node=False)
+
+    def __post_init__(self):
+        if self.symbols < 2:
+            raise ValueError(f"task.symbols={self.symbols}: must be 2 or more")
+        if self.max_length < 3:
+            raise ValueError(f"task.max_length={self.max_length}: must be 3 or more")
+        if any(round(t * self.max_length) < 3 for t in self.times):
+            raise ValueError(f"task.times={self.times}: times {self.max_length} tokens must be 3 or more each")
+
+    @property
+    def vocabulary(self) -> int:
+        return self.symbols + 2
+
+    @property
+    def outputs(self) -> int:
+        return self.symbols + 1
+
+    min_length = 3
+    channels = 0
+    per = "token"
+    next_tokens = False
+    metric = "accuracy"
+    best = "max"
+
+    @property
+    def chance(self) -> float:
+        return 1 / self.symbols
+
+    @property
+    def baseline(self) -> tuple[str, float]:
+        """Of the n − 2 tokens that it saw, one is the answer; each of the others may be the same by chance."""
+        seen = self.max_length - 2
+        return "any token seen in the sequence", 1 / seen + (1 - 1 / seen) / self.symbols
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        split = Split(length=self.max_length, examples=512)
+        more = {f"test_{t:g}": Split(length=round(t * self.max_length), examples=512) for t in self.times}
+        return {"validation": split, "test": split, **more}  # the same distribution, other draws
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """See `Task.sample`. `subset` makes no difference: every draw is fresh."""
+        for_tokens, for_place = jax.random.split(key)
+        positions, segments = unpacked(batch, max_length, length)
+        step, last = positions[:1], length - 1
+        place = jax.random.randint(for_place, (batch, 1), 0, length - 2)
+        tokens = jax.random.randint(for_tokens, (batch, max_length), 1, self.symbols + 1)
+        inputs = jnp.where((step == place) | (step == last), self.symbols + 1, tokens) * segments
+        answer = jnp.take_along_axis(tokens, place + 1, axis=1)
+        targets = jnp.where(step == last, answer, 0)
+        weights = jnp.broadcast_to(step == last, targets.shape).astype(jnp.float32)
+        return Batch(inputs, targets, weights, positions, segments)
+
+    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return cross_entropy(outputs, batch)
+
+    def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return accuracy(outputs, batch)

@@ -1,0 +1,118 @@
+"""Multi-query associative recall: which value came with this key?
+
+Arora et al. 2023, "Zoology" (arXiv 2312.04927), §4: `D` key–value pairs, then each key once more as a query in one of
+the slots that follow; the model names the value at the query. Queries come soon after the pairs more often than late.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import ClassVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tasks.base import Batch, Split, accuracy, cross_entropy, unpacked
+
+
+@flax.struct.dataclass
+class Recall:
+    """`pairs` key–value pairs out of a vocabulary of `symbols`, in sequences of `max_length` tokens.
+
+    Tokens 1 … symbols/2−1 are keys, symbols/2 … symbols−1 values, 0 fills. A sequence of `length` tokens holds
+    `D = min(pairs, length // 4)` distinct keys with distinct values, `k₁ v₁ … k_D v_D`; the rest is slots of two
+    tokens, and each key stands at the start of a slot of its own, slot i = 1, 2, … drawn without replacement with
+    probability ∝ i^(power−1). The target at a query is that key's value; nothing else is scored.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    pairs: int = flax.struct.field(default=8, pytree_node=False)
+    symbols: int = flax.struct.field(default=64, pytree_node=False)
+    max_length: int = flax.struct.field(default=32, pytree_node=False)
+    power: float = flax.struct.field(default=0.01, pytree_node=False)
+
+    def __post_init__(self):
+        if self.symbols < 4 or self.symbols % 2:
+            raise ValueError(f"task.symbols={self.symbols}: must be an even number, 4 or more")
+        if not 1 <= self.pairs < self.symbols // 2:
+            raise ValueError(
+                f"task.pairs={self.pairs}: {self.symbols} symbols hold {self.symbols // 2 - 1} distinct keys, "
+                f"so give 1 to {self.symbols // 2 - 1} pairs or raise task.symbols"
+            )
+        if self.max_length < 4 * self.pairs:
+            raise ValueError(
+                f"task.max_length={self.max_length}: {self.pairs} pairs and their queries need {4 * self.pairs} tokens"
+            )
+
+    @property
+    def vocabulary(self) -> int:
+        return self.symbols
+
+    @property
+    def outputs(self) -> int:
+        return self.symbols
+
+    min_length = 4  # a pair and its query
+    channels = 0
+    per = "token"
+    next_tokens = False
+    metric = "accuracy"
+    best = "max"
+
+    @property
+    def chance(self) -> float:
+        """A uniform guess among the values."""
+        return 1 / (self.symbols // 2)
+
+    @property
+    def baseline(self) -> tuple[str, float]:
+        return "any value seen in the sequence", 1 / self.pairs
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        split = Split(length=self.max_length, examples=512)
+        return {"validation": split, "test": split}  # the same distribution, other draws
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """See `Task.sample`. `subset` makes no difference: every draw is fresh."""
+        one = partial(self.one, max_length=max_length, length=length)
+        inputs, targets = jax.vmap(one)(jax.random.split(key, batch))
+        positions, segments = unpacked(batch, max_length, length)
+        return Batch(inputs, targets, (targets > 0).astype(jnp.float32), positions, segments)
+
+    def one(
+        self, key: PRNGKeyArray, *, max_length: int, length: Int[Array, ""] | int
+    ) -> tuple[Int[Array, "T"], Int[Array, "T"]]:
+        """One sequence and its targets (0 where nothing is asked)."""
+        half = self.symbols // 2
+        pairs = jnp.minimum(self.pairs, length // 4)
+        slots = (length - 2 * pairs) // 2
+        for_keys, for_values, for_slots = jax.random.split(key, 3)
+        keys = 1 + jax.random.permutation(for_keys, half - 1)[: self.pairs]
+        values = half + jax.random.permutation(for_values, half)[: self.pairs]
+
+        # Gumbel top-k: the k largest of log p + Gumbel noise are k draws without replacement.
+        slot = jnp.arange(max_length // 2)
+        score = (self.power - 1) * jnp.log1p(slot) + jax.random.gumbel(for_slots, slot.shape)
+        order = jnp.argsort(-jnp.where(slot < slots, score, -jnp.inf))[: self.pairs]
+
+        pair = jnp.arange(self.pairs)
+        exists = pair < pairs
+        nowhere = max_length  # writes to this index are dropped
+        query = jnp.where(exists, 2 * pairs + 2 * order, nowhere)
+        blank = jnp.zeros(max_length, jnp.int32)
+        inputs = blank.at[jnp.where(exists, 2 * pair, nowhere)].set(keys, mode="drop")
+        inputs = inputs.at[jnp.where(exists, 2 * pair + 1, nowhere)].set(values, mode="drop")
+        inputs = inputs.at[query].set(keys, mode="drop")
+        targets = blank.at[query].set(values, mode="drop")
+        return inputs, targets
+
+    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return cross_entropy(outputs, batch)
+
+    def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return accuracy(outputs, batch)

@@ -1,0 +1,115 @@
+"""Translation from a generated language, whose dictionary, grammar and alignments are known.
+
+What an encoder–decoder must carry across is the whole sentence, word by word, so that accuracy against length shows how
+much it can carry: Cho et al. 2014 (arXiv 1409.1259) and Bahdanau et al. 2015 (arXiv 1409.0473), Fig. 2, on
+sentences that can be had at any length and in any number.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tasks.base import Batch, Split, accuracy, cross_entropy, unpacked
+
+WORD = 3  # the first token that is a word; 0 fills
+
+
+@flax.struct.dataclass
+class Translation:
+    """A sentence of uniformly drawn words, the token `separator`, and the sentence in the other language.
+
+    Each of the `words` words has one translation. Words stand in pairs, and a pair whose words are of different kinds
+    (an even and an odd one) changes places; a last word without a partner stays. A row of `length` tokens holds
+    n = (length − 1) // 2 words and as many again, `longest` at most in training: `x₁ … xₙ separator y₁ … yₙ`. The
+    target at the separator is y₁, at y₁ y₂, and at yₙ the token `end`. The loss counts all of these, the score the
+    words. `lengths` asks for test sets of sentences of so many words, longer ones than `longest` too.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    words: int = flax.struct.field(default=20, pytree_node=False)
+    longest: int = flax.struct.field(default=10, pytree_node=False)
+    lengths: tuple[int, ...] = flax.struct.field(default=(), pytree_node=False)
+
+    def __post_init__(self):
+        if self.words < 2 or self.words % 2:
+            raise ValueError(f"task.words={self.words}: must be an even number, 2 or more")
+        if self.longest < 1:
+            raise ValueError(f"task.longest={self.longest}: must be 1 or more")
+        if any(not isinstance(n, int) or n < 1 for n in self.lengths):
+            raise ValueError(f"task.lengths={self.lengths}: must be whole numbers of words, 1 or more each")
+
+    separator = 1  # a network that has a source and a target tells them apart by it; each takes half of a row
+    end = 2
+    min_length = 3
+    channels = 0
+    per = "token"
+    next_tokens = True
+    metric = "accuracy"
+    best = "max"
+
+    @property
+    def max_length(self) -> int:
+        return 2 * self.longest + 1
+
+    @property
+    def vocabulary(self) -> int:
+        return WORD + 2 * self.words
+
+    @property
+    def outputs(self) -> int:
+        return self.vocabulary
+
+    @property
+    def chance(self) -> float:
+        """A uniform guess among the words; what was written already says nothing about the next one."""
+        return 1 / self.words
+
+    @property
+    def baseline(self) -> tuple[str, float]:
+        """A dictionary without grammar: right where a word has stayed, which one pair in two has."""
+        pairs = self.longest // 2
+        return "word for word, in the source's order", 1 - pairs / self.longest
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        split = Split(length=self.max_length, examples=512)
+        more = {f"test_{n}": Split(length=2 * n + 1, examples=512) for n in self.lengths}
+        return {"validation": split, "test": split, **more}  # the same distribution, other draws
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """See `Task.sample`; of an even `length` the last step is padding. `subset` makes no difference: every draw is
+        fresh."""
+        n = (length - 1) // 2
+        positions, segments = unpacked(batch, max_length, 2 * n + 1)
+        source = jax.random.randint(key, (batch, max_length), 0, self.words)
+        target = self.words + jnp.take_along_axis(source, jax.vmap(alignment, (0, None))(source, n), axis=1)
+
+        step = jnp.arange(max_length)[None]
+        inputs = WORD + jnp.where(step < n, source, jnp.roll(target, n + 1, axis=1))
+        inputs = jnp.where(step == n, self.separator, inputs) * segments
+        targets = jnp.roll(inputs, -1, axis=1).at[:, -1].set(0)
+        targets = jnp.where(step == 2 * n, self.end, targets) * (step >= n)
+        weights = (segments * (step >= n)).astype(jnp.float32)
+        return Batch(inputs, targets * segments, weights, positions, segments)
+
+    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return cross_entropy(outputs, batch)
+
+    def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return accuracy(outputs, batch, batch.weights * (batch.targets >= WORD))
+
+
+def alignment(source: Int[Array, "T"], n: Int[Array, ""] | int) -> Int[Array, "T"]:
+    """Which word of a source of `n` words, the first ones in `source`, each word of its translation comes from."""
+    place = jnp.arange(len(source))
+    partner = place ^ 1
+    other = source.at[partner].get(mode="fill", fill_value=0)
+    moves = (partner < n) & ((source + other) % 2 == 1)
+    return jnp.where(moves, partner, place)

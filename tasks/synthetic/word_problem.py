@@ -1,0 +1,126 @@
+"""Word problems: the product so far of a sequence of elements of a group.
+
+Merrill, Petty and Sabharwal 2024, "The Illusion of State in State-Space Models" (arXiv 2404.08819), Fig. 3.
+A recurrence of one layer multiplies at any length. Attention, and recurrences that only scale their state, need more
+layers the longer the sequence, in a group such as A5 that can't be taken apart into commutative ones.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import combinations, permutations
+from typing import ClassVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tasks.base import Batch, Split, accuracy, cross_entropy, unpacked
+
+ORDER = 60  # every group here has as many elements
+BEGIN = ORDER + 1  # the token before the first element
+
+# A group is a table of products: table[a, b] is a·b. Element 0 is the one that changes nothing.
+
+
+def cyclic(order: int) -> Int[np.ndarray, "N N"]:
+    """Numbers, added modulo `order`."""
+    return np.add.outer(np.arange(order), np.arange(order)) % order
+
+
+def alternating(letters: int) -> Int[np.ndarray, "N N"]:
+    """Even permutations, sorted as words are; (a·b)(i) is a(b(i)). The first one leaves all in place."""
+    even = [p for p in permutations(range(letters)) if sum(x > y for x, y in combinations(p, 2)) % 2 == 0]
+    number = {p: i for i, p in enumerate(even)}
+    return np.array([[number[tuple(a[i] for i in b)] for b in even] for a in even])
+
+
+def pairs(one: Int[np.ndarray, "M M"], other: Int[np.ndarray, "N N"]) -> Int[np.ndarray, "MN MN"]:
+    """Pairs of an element of each, multiplied apart; (a, b) is number N·a + b."""
+    size = len(one) * len(other)
+    return (len(other) * one[:, None, :, None] + other[None, :, None, :]).reshape(size, size)
+
+
+GROUPS = {
+    "a5": lambda: alternating(5),  # simple, and not commutative: the hard one
+    "z60": lambda: cyclic(60),  # commutative: a sum will do
+    "a4xz5": lambda: pairs(alternating(4), cyclic(5)),  # not commutative, yet made of commutative ones
+}
+
+
+@lru_cache
+def multiplication(group: str) -> Int[np.ndarray, "60 60"]:
+    """The table of one of `GROUPS`."""
+    table = GROUPS[group]().astype(np.int32)
+    table.setflags(write=False)  # all who ask are given this one
+    return table
+
+
+@flax.struct.dataclass
+class WordProblem:
+    """`begin x₁ … x_k`, of uniformly drawn elements of `group`; the target at x_t is x₁·x₂ … x_t.
+
+    A row of `length` tokens holds k = length − 1 elements, at most `longest` in training. Token 0 is padding, 1 + e the
+    element e, and 61 the token `begin`, at which nothing is asked. (The paper's code has that token as its own target
+    there, and counts it.) Loss and score count every element for the same: what is lost late in a row shows in a test
+    set of longer ones. `lengths` asks for such sets, of so many elements.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    group: str = flax.struct.field(default="a5", pytree_node=False)
+    longest: int = flax.struct.field(default=12, pytree_node=False)
+    lengths: tuple[int, ...] = flax.struct.field(default=(), pytree_node=False)
+
+    def __post_init__(self):
+        if self.group not in GROUPS:
+            raise ValueError(f"task.group={self.group}: must be one of {', '.join(GROUPS)}")
+        if self.longest < 1:
+            raise ValueError(f"task.longest={self.longest}: must be 1 or more")
+        if any(not isinstance(n, int) or n < 1 for n in self.lengths):
+            raise ValueError(f"task.lengths={self.lengths}: must be whole numbers of elements, 1 or more each")
+
+    @property
+    def max_length(self) -> int:
+        return self.longest + 1
+
+    min_length = 2
+    vocabulary = BEGIN + 1
+    channels = 0
+    outputs = ORDER
+    per = "token"
+    next_tokens = False
+    metric = "accuracy"
+    best = "max"
+    chance = 1 / ORDER
+
+    @property
+    def baseline(self) -> tuple[str, float]:
+        """Right at the first element, and at others where the product before them is the one that changes nothing."""
+        return "each element alone", (1 + (self.longest - 1) / ORDER) / self.longest
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        split = Split(length=self.max_length, examples=512)
+        more = {f"test_{n}": Split(length=n + 1, examples=512) for n in self.lengths}
+        return {"validation": split, "test": split, **more}  # the same distribution, other draws
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
+    ) -> Batch:
+        """See `Task.sample`. `subset` makes no difference: every draw is fresh."""
+        table = jnp.asarray(multiplication(self.group))
+        positions, segments = unpacked(batch, max_length, length)
+        begins = positions == 0
+        elements = jnp.where(begins, 0, jax.random.randint(key, (batch, max_length), 0, ORDER))
+        products = jax.lax.associative_scan(lambda a, b: table[a, b], elements, axis=1)
+        inputs = jnp.where(begins, BEGIN, 1 + elements) * segments
+        counts = segments * ~begins
+        return Batch(inputs, products * counts, counts.astype(jnp.float32), positions, segments)
+
+    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return cross_entropy(outputs, batch)
+
+    def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+        return accuracy(outputs, batch)

@@ -1,0 +1,142 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.ablation import study
+from experiments.ablation.study import Scale, Study, above, below, near
+from tests import ROOT
+from training import builder
+
+SCALE = Scale((0, 1), (1e-3, 3e-3), (100,))
+GOOD = Study(
+    question="?",
+    fixed={"config": "recall", "training.steps": 100, "training.eval_every": 100},
+    vary={"mixer": ("lstm", "gru"), "size": {"small": {"model.width": 8}, "large": {"model.width": 16}}},
+    scales={"quick": SCALE},
+    claims=(above("a", {"mixer": "lstm"}, {"mixer": "gru"}, 0.1),),
+)
+
+
+def test_settings_are_all_combinations_with_their_configs():
+    found = study.settings(GOOD, SCALE)
+    assert [tuple(one.labels.values()) for one in found] == [
+        ("lstm", "small"), ("lstm", "large"), ("gru", "small"), ("gru", "large")
+    ]  # fmt: skip
+    assert [one.config["model"]["width"] for one in found] == [8, 16, 8, 16]
+    assert {one.config["model"]["mixer"] for one in found[:2]} == {"lstm"}
+    assert all(one.config["training"]["steps"] == 100 for one in found)
+    assert all(one.config["task"]["pairs"] == 8 for one in found)  # what is not said is the file's
+    assert study.told(found[0].labels) == "lstm, small"
+
+
+def test_a_scale_changes_fields_and_axes_and_some_can_be_left_out():
+    scale = SCALE._replace(changes={"training.steps": 50, "training.eval_every": 50}, vary={"mixer": ("rnn",)})
+    found = study.settings(GOOD, scale)
+    assert {one.labels["mixer"] for one in found} == {"rnn"}
+    assert {one.config["training"]["steps"] for one in found} == {50}
+    without = GOOD._replace(without=({"mixer": "gru", "size": "large"},))
+    assert len(study.settings(without, SCALE)) == 3
+    assert len(study.settings(GOOD, SCALE, {"mixer": ["gru"], "size": ["small"]})) == 1
+
+
+def test_a_claim_compares_settings_that_differ_in_what_its_right_side_names():
+    settings: list[Any] = [{"mixer": m, "delay": d} for m in ("rnn", "lstm", "attention") for d in (5, 60)]
+    compared: Any = list(study.pairs(above("", {"mixer": "attention"}, {"mixer": ("rnn", "lstm")}), settings))
+    assert [(a["delay"], b["mixer"], b["delay"]) for a, b in compared] == [
+        (5, "rnn", 5), (5, "lstm", 5), (60, "rnn", 60), (60, "lstm", 60)
+    ]  # fmt: skip
+    compared = list(study.pairs(below("", {"mixer": ("rnn", "lstm"), "delay": 60}, {"delay": 5}), settings))
+    assert [(a["mixer"], b["mixer"]) for a, b in compared] == [("rnn", "rnn"), ("lstm", "lstm")]
+    assert [b for _, b in study.pairs(above("", {"delay": 5}, 0.9), settings)] == [0.9] * 3
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"fixed": {"config": "recal"}}, r"config=recal: must be one of .*did you mean recall\?"),
+    ({"fixed": {}}, r"config=None: must be one of adding"),
+    ({"vary": {"mixer": ("lstm", "gur")}}, r"mixer gur: .*MIXER=gur: must be one of .*did you mean gru\?|^gur: "),
+    ({"vary": {"model.widht": (8, 16)}}, r"widht 8: field=model\.widht: must be one of .*did you mean model\.width\?"),
+    ({"vary": {"model.width": (8, "wide")}}, r"width wide: model\.width='wide': must be of the type of 32"),
+    ({"vary": {"task.name": ("recall", "recal")}}, r"task\.name=recal: must be one of .*did you mean recall\?"),
+    ({"vary": {}}, r"vary: a study varies something"),
+    ({"vary": {"mixer": ()}}, r"vary: mixer has no labels, so the grid is empty"),
+    ({"vary": {"mixer": "lstm"}}, r"vary: mixer='lstm' must be a tuple of different labels"),
+    ({"vary": {"mixer": ("lstm", "lstm")}}, r"must be a tuple of different labels"),
+    ({"without": ({},)}, r"the grid is empty: everything is filtered out or without"),
+    ({"vary": {"heads": {"four": {"model.attention.heads": 4}, "three": {"model.attention.heads": 3}}}},
+     r"three: model\.attention\.heads=3: must divide the inner width 32"),
+    ({"vary": {"same": {"a": {"model.width": 8}, "b": {"model.width": 8}}}}, r"^b and a: are the same config"),
+    ({"claims": (above("x", {"mixer": "rnn"}, 0.5),)}, r"claim 'x': mixer has no 'rnn'; it has lstm, gru"),
+    ({"claims": (above("x", {"mixr": "lstm"}, 0.5),)}, r"claim 'x'=mixr: must be one of mixer, size"),
+    ({"claims": (near("x", {"mixer": "lstm"}, {"size": "tiny"}, 0.1),)}, r"claim 'x': size has no 'tiny'"),
+    ({"claims": (above("x", {"mixer": "lstm"}, 0.5, metric="tset"),)}, r"metric=tset: must be one of test, validation"),
+    ({"without": ({"mixer": "gru"},)}, r"claim 'a': the grid has no setting that it speaks of"),
+    ({"measured": ("reech",)}, r"measured=reech: must be one of reach, .*did you mean reach\?"),
+    ({"show": "bits"}, r"metric=bits: must be one of test, validation"),
+    ({"trained": False}, r"trained=False: then something must be measured"),
+    ({"scales": {"quick": SCALE._replace(seeds=())}}, r"seeds=\(\): must be one or more different seeds"),
+    ({"scales": {"quick": SCALE._replace(seeds=(0, 100))}}, r"seed 100 is reported too, so it may not choose the rate"),
+    ({"scales": {"quick": SCALE._replace(vary={"mixr": ("lstm",)})}}, r"Scale\.vary=mixr: must be one of mixer, size"),
+    *(
+        ({"vary": {"size": {f"s{unfit}": {"model.width": 8}, "b": {}}}, "claims": ()}, rf"^'s{said}': has '{said}' in")
+        for unfit, said in (("\0", r"\\x00"), ("\x1b", r"\\x1b"), ("\n", r"\\n"), ("\ud800", r"\\ud800"),
+                            ("\uffff", r"\\uffff"))
+    ),
+    ({"vary": {"size\x07": {"small": {"model.width": 8}, "b": {}}}, "claims": ()}, r"'size\\x07': has "),
+    ({"scales": {"quick": SCALE._replace(vary={"size": {"s\x07": {"model.width": 8}}})}}, r"'s\\x07': has "),
+    ({"question": "Is\x0cit?"}, r"'Is\\x0cit\?': has '\\x0c' in it, which no report can show"),
+    ({"claims": (above("a\x0b", {"mixer": "lstm"}, 0.5),)}, r"'a\\x0b': has "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD, ids=[str(i) for i in range(len(BAD))])
+def test_what_can_not_be_run_is_refused_before_anything_is_trained(changes: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message) as caught:
+        study.check(GOOD._replace(**changes), "quick")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_study_or_scale_that_there_is_not():
+    with pytest.raises(ValueError, match=r"--study=similarty: must be one of .*did you mean similarity\?"):
+        study.load("similarty")
+    with pytest.raises(ValueError, match=r"--scale=big: must be one of quick"):
+        study.check(GOOD, "big")
+
+
+@pytest.mark.parametrize("name", study.names())
+def test_every_study_can_be_run_at_every_scale_and_fits_in_forty_lines(name: str):
+    one = study.load(name)
+    assert {"smoke", "quick", "full"} <= set(one.scales)
+    for scale in one.scales:
+        study.check(one, scale)
+    assert len(Path(study.studies.__path__[0], f"{name}.py").read_text().splitlines()) <= 40
+
+
+def test_the_notes_claims_each_have_a_study():
+    rows = {study.load(name).row for name in study.names()}
+    assert set(range(1, 13)) - {6} <= rows  # the sixth is the scorecard's
+
+
+def test_a_setting_is_what_train_would_run():
+    (one, *_) = study.settings(GOOD, SCALE)
+    assert builder.build(one.config).config["model"]["width"] == 8
+
+
+def test_checking_a_study_leaves_open_how_many_devices_there_are():
+    """Replicas are spread over as many as suit them, which can be said only before the first array is made."""
+    code = """
+import jax
+from experiments import study
+for name in ("distance", "bottleneck", "order"):
+    study.check(study.load(name), "quick")
+jax.config.update("jax_num_cpu_devices", 3)
+print(len(jax.devices()))
+"""
+    flags = {**os.environ, "XLA_FLAGS": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=flags, capture_output=True, text=True, timeout=100, check=True
+    )
+    assert done.stdout.strip() == "3"

@@ -1,0 +1,245 @@
+"""Files of a run that are not as they were written: a line that names them, and never another result."""
+
+import json
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import tiny
+from training import cli, export, files, loop, metrics
+
+SCHEMAS = {
+    "config.json": files.CONFIG,
+    "group.json": files.GROUP,
+    "result.json": files.RESULT,
+    "environment.json": files.ENVIRONMENTS,
+}
+FIELDS: dict[str, Any] = {"replicas.seeds": (0, 1), "replicas.how": "map"}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Any]]:
+    """A finished run and one stopped at step 20, neither to be written to, and how both end."""
+    root = tmp_path_factory.mktemp("runs")
+    result = loop.train(tiny(fields=FIELDS), root / "whole", tensorboard=False)
+
+    class Display(loop.Display):
+        def step(self, done: int, **values: float) -> None:
+            if done == 20:
+                signal.raise_signal(signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "Display", Display)
+        with pytest.raises(cli.Stopped):
+            loop.train(tiny(fields=FIELDS), root / "half", tensorboard=False, save_seconds=0)
+    return root / "whole", root / "half", result
+
+
+def damages(value: Any) -> Iterator[tuple[str, bytes]]:
+    """JSON that is something else than `value`: of another type, without a field, with another type or number in it,
+    nested too deep for anyone, or with what is no number of JSON."""
+    for other in ({}, [], None, 3, "x", [value], True):
+        yield f"all {other!r:.20}", json.dumps(other).encode()
+    yield "deep", b"[" * 100_000 + b"]" * 100_000
+    yield "deep field", b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+    yield "nan", b'{"checksum": NaN}'
+    yield "text", b"\xff\xfe"
+    if not isinstance(value, dict):
+        return
+    for path, part in walk(value):
+        *parents, last = path
+        for name, change in {
+            "gone": None, "null": lambda _: None, "list": lambda old: [old], "text": lambda old: f"{old}?",
+            "digit": lambda old: old + 1 if isinstance(old, (int, float)) else [old, old],
+        }.items():  # fmt: skip
+            copy = json.loads(json.dumps(value))
+            at = copy
+            for step in parents:
+                at = at[step]
+            if change is None:
+                del at[last]
+            else:
+                at[last] = change(part)
+            if copy != value:
+                yield f"{'.'.join(map(str, path))} {name}", json.dumps(copy).encode()
+
+
+def walk(value: dict[str, Any]) -> Iterator[tuple[list[Any], Any]]:
+    """The paths of an object's fields, and of theirs, and what is there."""
+    for name, part in value.items():
+        yield [name], part
+        if isinstance(part, dict):
+            yield from (([name, *path], inner) for path, inner in walk(part))
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_any_other_json_is_damaged_in_one_line(runs: tuple[Path, Path, dict], tmp_path: Path, name: str):
+    path, written = tmp_path / name, json.loads((runs[0] / name).read_text())
+    path.write_bytes((runs[0] / name).read_bytes())
+    whole, count = files.read_json(path, SCHEMAS[name]), 0
+    for damage, contents in damages(written):
+        path.write_bytes(contents)
+        if damage == "checksum gone":  # as in a file of older code
+            assert files.read_json(path, SCHEMAS[name]) == whole
+            continue
+        with pytest.raises(ValueError, match=r"^[^\n]{,400}$") as error:
+            files.read_json(path, SCHEMAS[name])
+        assert str(error.value).startswith(f"{path} is damaged ("), damage
+        count += 1
+    assert count >= 8
+
+
+@pytest.mark.parametrize("name", ["config.json", "group.json", "result.json"])
+def test_a_run_with_another_number_in_a_file_is_refused(runs: tuple[Path, Path, dict], tmp_path: Path, name: str):
+    """Even where the checksum is right, as it is of a file that was copied from elsewhere."""
+    workdir = shutil.copytree(runs[0] if name == "result.json" else runs[1], tmp_path / "run")
+    value = files.read_json(workdir / name)
+    if name == "config.json":
+        value["optimizer"]["clip"] = 2.0
+    elif name == "group.json":
+        value["seeds"] = [0, 2]
+    else:
+        value["key"] = "0" * 16
+    files.write_json(workdir / name, value)
+    with pytest.raises(ValueError, match=r"holds another config's run|not of the same seeds|is of another run"):
+        loop.train(tiny(fields=FIELDS), workdir, tensorboard=False)
+
+
+def test_a_checkpoint_of_other_seeds_than_the_group_is_refused(runs: tuple[Path, Path, dict], tmp_path: Path):
+    """As when the files of one run are put beside the checkpoints of another."""
+    other = {**FIELDS, "replicas.seeds": (0, 3)}
+    workdir = tmp_path / "run"
+    loop.train(tiny(fields=other), workdir, tensorboard=False)
+    (workdir / "result.json").unlink()
+    for name in ("config.json", "group.json"):
+        shutil.copy(runs[0] / name, workdir / name)
+    with pytest.raises(ValueError, match=r"checkpoints/40 is of another run than config\.json describes"):
+        loop.train(tiny(fields=FIELDS), workdir, tensorboard=False)
+    with pytest.raises(ValueError, match=r"checkpoints/40 is of another run than config\.json describes"):
+        export.export(workdir, tmp_path / "best", 0, "best")
+    assert not (tmp_path / "best").exists()
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def lose_a_row(path: Path) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if '"step": 10, "split": "validation"' not in line))
+
+
+def change_a_digit(path: Path) -> None:
+    text = path.read_text()
+    at = text.index('"accuracy": [0.') + len('"accuracy": [0.')
+    path.write_text(text[:at] + str((int(text[at]) + 1) % 10) + text[at + 1 :])
+
+
+def other_json(path: Path) -> None:
+    path.write_text("[]\n" + path.read_text())
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, empty, lose_a_row, change_a_digit, other_json])
+def test_a_log_that_is_not_whole_is_refused_and_left_alone(
+    runs: tuple[Path, Path, dict], tmp_path: Path, damage: Callable[[Path], None]
+):
+    workdir = shutil.copytree(runs[1], tmp_path / "run")
+    path = workdir / "metrics.jsonl"
+    damage(path)
+    before = path.read_bytes() if path.exists() else None
+    with pytest.raises(ValueError, match=r"there is no row of \w+ at step \d+, though the run was saved") as error:
+        loop.train(tiny(fields=FIELDS), workdir, tensorboard=False)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert (path.read_bytes() if path.exists() else None) == before
+
+
+def test_a_log_that_is_damaged_behind_the_checkpoint_is_written_again(runs: tuple[Path, Path, dict], tmp_path: Path):
+    """As a power failure may leave it: everything up to the checkpoint was on the disk, what came behind was not."""
+    workdir = shutil.copytree(runs[1], tmp_path / "run")
+    with (workdir / "metrics.jsonl").open("ab") as file:
+        file.write(b"\0" * 50 + b"\n" + b'{"step": 3')
+    result = loop.train(tiny(fields=FIELDS), workdir, tensorboard=False)
+    assert result["replicas"] == runs[2]["replicas"]
+    assert len(metrics.read_metrics(workdir / "metrics.jsonl")) == 8 + 2 * 4
+
+
+def test_scores_are_those_of_the_checkpoint_whatever_the_log_says(runs: tuple[Path, Path, dict], tmp_path: Path):
+    workdir = shutil.copytree(runs[0], tmp_path / "run")
+    (workdir / "result.json").unlink()
+    rows = metrics.read_metrics(workdir / "metrics.jsonl")
+    (workdir / "metrics.jsonl").unlink()
+    log = metrics.Metrics(workdir / "metrics.jsonl")
+    for row in rows:
+        log.write(**{**row, "accuracy": [0.123, 0.456]})
+    log.close()
+    assert loop.train(tiny(fields=FIELDS), workdir, tensorboard=False) == runs[2]
+
+
+def test_a_run_of_older_code_is_named_so(runs: tuple[Path, Path, dict], tmp_path: Path):
+    """Its files have no checksums."""
+    workdir = shutil.copytree(runs[1], tmp_path / "run")
+    for name in ("config.json", "group.json"):
+        value = files.read_json(workdir / name)
+        if name == "config.json":
+            value["versions"]["loop"] -= 1
+        (workdir / name).write_text(json.dumps(value))
+    with pytest.raises(ValueError, match=r"holds another config's run \(versions.loop is \d+, not \d+\)"):
+        loop.train(tiny(fields=FIELDS), workdir, tensorboard=False)
+    with pytest.raises(ValueError, match=r"was made by versions .*; check out the revision"):
+        export.load(workdir)
+
+
+def test_a_rate_that_only_rises_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for warmup, said in ((40, True), (39, False)):
+        loop.train(tiny(fields={"optimizer.warmup": warmup}), tmp_path / str(warmup), tensorboard=False)
+        line = "train: the rate rises in all of the 40 steps and never falls, since optimizer.warmup=40\n"
+        assert (line in capsys.readouterr().err) == said
+
+
+def test_a_checkpoint_of_another_run_of_the_same_shapes_is_refused(runs: tuple[Path, Path, dict], tmp_path: Path):
+    """As when checkpoints/ was copied from a run of another config: nothing but its key tells it apart."""
+    other, config = tmp_path / "other", tiny(fields={**FIELDS, "optimizer.clip": 2.0})
+    loop.train(config, other, tensorboard=False)
+    shutil.rmtree(other / "checkpoints")
+    shutil.copytree(runs[0] / "checkpoints", other / "checkpoints")
+    for read in (export.load, export.saved_members):
+        with pytest.raises(ValueError, match=r"checkpoints/\d+ is of another run than config\.json describes"):
+            read(other)
+    (other / "result.json").unlink()
+    with pytest.raises(ValueError, match=r"checkpoints/\d+ is of another run than config\.json describes"):
+        loop.train(config, other, tensorboard=False)
+
+
+@pytest.mark.parametrize("name", ["15", "37"])
+def test_a_renamed_checkpoint_is_refused(runs: tuple[Path, Path, dict], tmp_path: Path, name: str):
+    workdir = shutil.copytree(runs[1], tmp_path / "run")
+    for path in (workdir / "checkpoints").iterdir():
+        if path.name != "20":
+            shutil.rmtree(path)
+    (workdir / "checkpoints" / "20").rename(workdir / "checkpoints" / name)
+    with pytest.raises(ValueError, match=rf"checkpoints/{name} is the checkpoint of step 20; give it its own name"):
+        loop.train(tiny(fields=FIELDS), workdir, tensorboard=False)
+
+
+def test_an_older_checkpoint_than_the_result_is_not_taken_for_the_newest(tmp_path: Path):
+    workdir = tmp_path / "run"
+    loop.train(tiny(fields=FIELDS), workdir, tensorboard=False, save_seconds=0)
+    shutil.rmtree(workdir / "checkpoints" / "40")
+    with pytest.raises(ValueError, match=r"result\.json is of step 40 and the newest checkpoint of step 35; delete"):
+        export.export(workdir, tmp_path / "best", 0, "best")
+    assert not (tmp_path / "best").exists()
+
+
+def test_an_export_with_the_parameters_of_another_is_refused(runs: tuple[Path, Path, dict], tmp_path: Path):
+    for index in (0, 1):
+        export.export(runs[0], tmp_path / str(index), index, "best")
+    shutil.rmtree(tmp_path / "0" / "params")
+    shutil.copytree(tmp_path / "1" / "params", tmp_path / "0" / "params")
+    for read in (export.load, export.load_exported):
+        with pytest.raises(ValueError, match=r"params is of another run than the config\.json beside it"):
+            read(tmp_path / "0")

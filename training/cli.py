@@ -1,0 +1,260 @@
+"""What every command of this project shares: flags, errors in one line, and signals that wait for a good moment."""
+
+import difflib
+import itertools
+import os
+import re
+import runpy
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags, logging
+
+from training import startup
+
+INTERRUPTED = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
+
+
+MOST = 10_000  # numbers in a range
+
+
+class Stopped(Exception):
+    """A run ended early because it was asked to; `code` is the exit status that says so (128 + the signal)."""
+
+    def __init__(self, message: str, code: int):
+        super().__init__(message)
+        self.code = code
+
+
+class Signals:
+    """Inside `with Signals() as signals`, Ctrl-C, SIGTERM and SIGHUP only set `signals.caught`; a second Ctrl-C
+    interrupts. SIGHUP stays ignored where it was (nohup). In a thread, where Python lets no one set handlers, nothing
+    is caught: whoever made it has ways to stop.
+    """
+
+    caught: signal.Signals | None = None
+
+    def __enter__(self) -> "Signals":
+        numbers = [n for n in INTERRUPTED if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+        main = threading.current_thread() is threading.main_thread()
+        self.before = {number: signal.signal(number, self.catch) for number in (numbers if main else ())}
+        self.terminals = [stream for stream in range(3) if os.isatty(stream)]
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def catch(self, number: int, _: Any) -> None:
+        if self.caught is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.caught = signal.Signals(number)
+        if number == signal.SIGHUP:
+            for stream in self.terminals:
+                if not os.isatty(stream):  # it is closed, and any word to it would be an error
+                    os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parse the flags and call `main`; what the user can mend is told in one line, with exit status 1."""
+    flags.DEFINE_bool("traceback", False, "Show where in the program an error came from.")
+    logging.set_verbosity(logging.FATAL)  # Orbax reports every step of a save, and errors that it raises too
+    sys.unraisablehook = unless_late
+    # What Orbax had begun to write when the disk was full, told in Python's words at a moment of its own choosing.
+    warnings.filterwarnings("ignore", message="coroutine 'async_serialize.* was never awaited")
+    app.run(lambda _: told(main), flags_parser=lambda argv: told(lambda: parse(argv)))
+
+
+def unless_late(unraisable: Any) -> None:
+    """Python's own hook, but for what TensorStore tells an event loop that Orbax closed on its first error."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
+
+
+class Directory(flags.ArgumentParser):
+    """Of a flag that names a directory: not "", which would be the one where the program runs; and a "~" in front is
+    the home directory, which shells see to only where it begins a word."""
+
+    syntactic_help = "a directory"
+
+    def parse(self, argument: str) -> str:
+        if not argument.strip():
+            raise ValueError("names no directory")
+        return os.path.expanduser(argument)
+
+
+def define_directory(
+    name: str, default: str | None, text: str, *, flag_values: flags.FlagValues = flags.FLAGS, required: bool = False
+) -> None:
+    flags.DEFINE(Directory(), name, default, text, flag_values=flag_values, required=required)
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+    """absl's parsing, whose errors come as ValueErrors of one line, and where a word that is no flag is one too."""
+    for word, after in itertools.pairwise([*argv[1:], ""]):
+        name, given, value = word.lstrip("-").partition("=")
+        value = value if given else after
+        if name == "config" and not (path := Path(value.split(":")[0] or "configs")).is_file():
+            folder = path if path.is_dir() else path.parent
+            known = ", ".join(sorted(str(file) for file in folder.glob("[a-z]*.py"))) or "none there"
+            raise ValueError(f"--config={value}: no such file; there are {known}")
+    try:
+        rest = flags.FLAGS(written_out(argv))
+    except (flags.Error, AttributeError, KeyError, TypeError) as error:
+        raise ValueError(unknown_field(argv) or unknown_flag(error, argv) or one_line(error)) from error
+    if len(rest) > 1:
+        raise ValueError(f"{rest[1]!r} is no flag; flags look like --name=value, and --help lists them")
+    return rest
+
+
+def written_out(argv: Sequence[str]) -> list[str]:
+    """`argv` as ml_collections takes it: a value of --config.FIELD that has ranges (0..3,7) as 0,1,2,3,7, and where
+    the field is a tuple, no value as ().
+
+    Raises ValueError for a range that is none.
+    """
+    words = list(argv)
+    for index, word in enumerate(words):
+        name, given, value = word.partition("=")
+        if not name.lstrip("-").startswith("config.") or (not given and index + 1 == len(words)):
+            continue
+        value = value if given else words[index + 1]
+        if re.fullmatch(r"\d+(\.\.\d+)?(,\d+(\.\.\d+)?)*,?", value) and ".." in value:
+            value = "".join(f"{n}," for part in value.strip(",").split(",") for n in whole(part, name))
+        elif not value and isinstance(field(config_of(words), name.lstrip("-")), tuple):
+            value = "()"
+        words[index if given else index + 1] = f"{name}={value}" if given else value
+    return words
+
+
+def whole(part: str, name: str) -> Sequence[int]:
+    """The numbers that "5" or "3..5" stands for, both ends included."""
+    first, *rest = map(int, part.split(".."))
+    last = rest[0] if rest else first
+    if not 0 <= last - first < MOST:
+        raise ValueError(f"{name}={part}: a range goes up, as 0..9, and has at most {MOST} numbers")
+    return range(first, last + 1)
+
+
+def config_of(argv: Sequence[str]) -> Any:
+    """What the file that --config names holds before any flag changes it; None where there is none, or it fails."""
+    files = [
+        word.partition("=")[2] or after
+        for word, after in itertools.pairwise([*argv[1:], ""])
+        if word.lstrip("-").partition("=")[0] == "config"
+    ]
+    file, *mixer = files[-1].split(":") if files else [""]
+    try:
+        return runpy.run_path(file)["get_config"](*mixer)
+    except Exception:  # which absl complains of too
+        return None
+
+
+def field(config: Any, name: str) -> Any:
+    """The value of `config.GROUP.FIELD`; None where there is no such field."""
+    for part in name.split(".")[1:]:
+        config = config[part] if part in getattr(config, "keys", list)() else None
+    return config
+
+
+def unknown_flag(error: Exception, argv: Sequence[str]) -> str | None:
+    """What to say of a flag that is not there, but is a field of the config; None of any other error."""
+    if not isinstance(error, flags.UnrecognizedFlagError) or "config" not in flags.FLAGS:
+        return None
+    name = error.flagname
+    if name == "mixer":
+        return "--mixer: the mixer stands behind the colon, as in --config=configs/recall.py:lstm"
+    config = config_of(argv) or {}
+    groups = [group for group in config if name in getattr(config[group], "keys", list)()]
+    return f"--{name}: no such flag; did you mean --config.{groups[0]}.{name}?" if groups else None
+
+
+def unknown_field(argv: Sequence[str]) -> str | None:
+    """What to say of the first --config.FIELD that the config does not have; None where all exist."""
+    names = [name for name in (word.lstrip("-").partition("=")[0] for word in argv[1:]) if name.startswith("config.")]
+    if names and not any(word.lstrip("-").partition("=")[0] == "config" for word in argv[1:]):
+        return f"--{names[0]}: give --config=FILE too; --help shows how"
+    if (config := config_of(argv)) is None:  # then it is the file that absl complained of, not a field
+        return None
+    for name in names:
+        tree, path = config, "config"
+        for part in name.split(".")[1:]:
+            known = list(getattr(tree, "keys", list)())
+            if part not in known:
+                near = difflib.get_close_matches(part, known, n=1)
+                hint = f"did you mean {near[0]}? " if near else ""
+                return f"--{name}: {path} has no field {part}; {hint}it has {', '.join(known) or 'none'}"
+            tree, path = tree[part], f"{path}.{part}"
+    return None
+
+
+def told(what: Callable[[], Any]) -> Any:
+    """`what()`, with the errors that a user can mend as one line on standard error."""
+    waiting = signal.getsignal(signal.SIGINT) is startup.leave
+    if waiting:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return what()
+    except Stopped as stopped:
+        say(str(stopped))
+        sys.exit(stopped.code)
+    except KeyboardInterrupt:
+        say("interrupted")
+        sys.exit(128 + signal.SIGINT)
+    except (ValueError, OSError) as error:
+        if "--traceback" in sys.argv:
+            raise
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        sys.exit(1)
+    except (RuntimeError, AssertionError) as error:
+        if "--traceback" in sys.argv:
+            raise
+        if line := no_device(error):
+            say(f"error: {line}")
+            sys.exit(1)
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        print(f"error: out of memory: {one_line(error)}; try fewer replicas, a smaller batch or width", file=sys.stderr)
+        sys.exit(1)
+    finally:
+        if waiting:
+            signal.signal(signal.SIGINT, startup.leave)
+
+
+def no_device(error: BaseException) -> str | None:
+    """What to say where JAX finds nothing of what JAX_PLATFORMS names, which it tells in many ways; else None."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    if Path(where.filename).name != "xla_bridge.py":
+        return None
+    import jax
+
+    if not (asked := getattr(jax.config, "jax_platforms", None)):
+        return None
+    jax.config.update("jax_platforms", None)
+    there = ", ".join(sorted({device.platform for device in jax.devices()}))
+    return f"JAX_PLATFORMS={asked}: JAX finds no such device here, or has no plugin for it; it finds {there}"
+
+
+def say(line: str) -> None:
+    """A line on standard error, which no one may read any more."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_RDWR), 2)  # or Python tries again when it ends
+
+
+def one_line(error: BaseException) -> str:
+    """The message of `error` in one line: of an OSError with its file, of a nested traceback the last message."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, flags.IllegalFlagValueError) and "Non-boolean" in str(error):
+        return str(error).split(": (")[0] + ": must be True or False"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    nested = [line for line in lines if re.match(r"\w+Error: ", line)]
+    return nested[-1].split(": ", 1)[1] if nested else " ".join(lines)[:600] or type(error).__name__

@@ -1,0 +1,231 @@
+"""Several processes that train together, on one machine or on many, and what they tell each other.
+
+`joined` comes before the first array is made. Alone, a process has no one to tell: each function is then what it wraps.
+"""
+
+import contextlib
+import errno
+import ipaddress
+import json
+import os
+import re
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from training import cli
+
+PATIENCE = 300  # seconds to wait for the other processes to start
+HEARTBEAT = 60  # seconds without a sign of life after which a process counts as dead, and all others end
+FAREWELL = 5  # seconds in which the others, if they fail alike, can say so themselves before this process is gone
+
+
+def devices(count: int) -> list[Any]:
+    """So many of all processes' devices, as many from each as from any other or one more, in the order of processes."""
+    each, over = divmod(count, jax.process_count())
+    chosen = []
+    for process in range(jax.process_count()):
+        theirs = [device for device in jax.devices() if device.process_index == process]
+        chosen += theirs[: each + (process < over)]
+    return chosen
+
+
+@contextlib.contextmanager
+def joined(
+    distributed: bool = False, coordinator: str | None = None, processes: int | None = None, process: int | None = None
+) -> Iterator[None]:
+    """Inside, this process is one of several that train together, if it is told of others; else nothing happens.
+
+    An error in one of them is told as `command.told` does and ends this process without waiting for the others, who may
+    wait for it. They then find it gone: at once on a CPU, and after `HEARTBEAT` seconds elsewhere or where it hangs.
+    Raises ValueError, in one line, for flags that don't go together, and where the others can't be reached.
+    """
+    given = {"--coordinator": coordinator, "--processes": processes, "--process": process}
+    missing = [name for name, value in given.items() if value is None]
+    if missing and len(missing) < len(given):
+        there = next(name for name, value in given.items() if value is not None)
+        raise ValueError(f"{there}={given[there]}: give {' and '.join(missing)} too")
+    if not distributed and missing:
+        yield
+        return
+    if processes is not None and process is not None and process >= processes:
+        raise ValueError(f"--process={process}: must be below --processes={processes}, for they count from 0")
+    connect(coordinator, processes, process)
+    try:
+        yield
+    except BaseException as error:
+        leave(error)
+
+
+def connect(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    """Wait for all processes and learn of their devices. Raises ValueError, in one line, where that can't be.
+
+    JAX would listen on every interface, and asks no one who they are: here process 0 listens on the coordinator's
+    address alone, and each process, for Gloo, on the one by which it reaches it. 0.0.0.0 or [::] are every interface.
+    """
+    bind = None
+    if coordinator:
+        host, port = await_coordinator(coordinator, process == 0)
+        bind = os.environ.get("JAX_COORDINATOR_BIND_ADDRESS") or f"{f'[{host}]' if ':' in host else host}:{port}"
+        listen_on(host)
+    jax.config.update("jax_enable_preemption_service", False)  # it would swallow SIGTERM
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            processes,
+            process,
+            initialization_timeout=PATIENCE,
+            heartbeat_timeout_seconds=HEARTBEAT,
+            coordinator_bind_address=bind,
+        )
+    except (RuntimeError, ValueError) as error:
+        hint = "" if coordinator else "; give --coordinator, --processes and --process"
+        raise ValueError(f"no other processes were found ({cli.one_line(error)}){hint}") from error
+
+
+def listen_on(host: str) -> None:
+    """Have Gloo, by which JAX computes across CPUs, listen on this address and not on that of the machine's name."""
+    if (
+        ipaddress.ip_address(host).is_unspecified
+        or getattr(jax.config, "jax_cpu_collectives_implementation", "") != "gloo"
+    ):
+        return
+    from jax._src import distributed, xla_bridge  # JAX has no setting for it
+    from jax._src.lib import _jax
+
+    def make() -> Any:
+        client = distributed.global_state.client
+        return xla_bridge.make_cpu_client(_jax.make_gloo_tcp_collectives(distributed_client=client, hostname=host))
+
+    xla_bridge.register_backend_factory("cpu", make, priority=0, fail_quietly=False)
+
+
+def await_coordinator(coordinator: str, first: bool) -> tuple[str, int]:
+    """This process's own address, as a number, and the coordinator's port; once process 0 answers, or, in process 0
+    itself, if it can listen: else JAX ends with a trace of its C++.
+
+    Raises ValueError, in one line.
+    """
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+        raise ValueError(f"--coordinator={coordinator}: must be HOST:PORT")
+    host, begun = host.strip("[]"), time.monotonic()
+    while True:
+        try:
+            if first:
+                own = own_address(host, int(port))
+                local = ipaddress.ip_address(own).is_loopback and host not in (own, "localhost")
+                known = f" ({own} here, which no other machine can reach)" if local else ""
+                print(f"waiting for the other processes at {coordinator}{known}", file=sys.stderr, flush=True)
+                return own, int(port)
+            with socket.create_connection((host, int(port)), timeout=10) as made:
+                return made.getsockname()[0], int(port)
+        except OSError as error:
+            if first:
+                raise ValueError(f"--coordinator={coordinator}: {cli.one_line(error)}") from error
+            if time.monotonic() - begun > PATIENCE:
+                raise ValueError(
+                    f"--coordinator={coordinator}: process 0 didn't answer in {PATIENCE} s ({cli.one_line(error)})"
+                ) from error
+        time.sleep(0.2)
+
+
+def own_address(host: str, port: int) -> str:
+    """The address of `host` that this machine can listen on at `port`, of version 4 rather than 6; else OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    failed = OSError(errno.EADDRNOTAVAIL, "")
+    for family, *_, address in sorted(found, key=lambda one: one[0] != socket.AF_INET):
+        try:
+            socket.create_server((host := str(address[0]), port), family=family).close()
+            return host
+        except OSError as error:
+            failed = error
+    if failed.errno == errno.EADDRNOTAVAIL:
+        raise OSError(f"is no address of this machine; give process 0 one of its own, or 0.0.0.0:{port} for all")
+    raise failed
+
+
+def check_even() -> None:
+    """Raise ValueError, in one line, where one process has more devices than another: JAX can't broadcast to those."""
+    counts = [sum(device.process_index == i for device in jax.devices()) for i in range(jax.process_count())]
+    if len(set(counts)) > 1:
+        raise ValueError(f"the processes have {', '.join(map(str, counts))} devices; each must have as many")
+
+
+def leave(error: BaseException) -> None:
+    """Tell of `error` and end this process, with the exit status that `command.told` gives it."""
+
+    def again() -> None:
+        if isinstance(error, (RuntimeError, ValueError)) and re.search("Gloo|NCCL|coordination", str(error)):
+            raise ValueError(
+                f"another process of this run is gone ({cli.one_line(error)[:160]}); "
+                f"start all again, and they go on from the newest checkpoint"
+            ) from error
+        raise error
+
+    code: Any = 1
+    try:
+        if not isinstance(error, cli.Stopped) or jax.process_index() == 0:  # all stop alike, and one says so
+            cli.told(again)
+        else:
+            code = error.code
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    threading.Timer(FAREWELL, os._exit, (code,)).start()
+    jax.distributed.shutdown()  # returns once all have come here
+    os._exit(code)
+
+
+def from_first(make: Callable[[], Any]) -> Any:
+    """`make()` of process 0, in every process, as JSON can hold it; only process 0 calls it.
+
+    What it raises there process 0 raises; the others raise ValueError of the same message.
+    """
+    if jax.process_count() == 1:
+        return make()
+    from jax.experimental import multihost_utils
+
+    told, failed = {}, None
+    if jax.process_index() == 0:
+        try:
+            told = {"value": make()}
+        except (ValueError, OSError) as error:
+            told, failed = {"error": cli.one_line(error)}, error
+    sent = np.frombuffer(json.dumps(told).encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(sent))))
+    sent = multihost_utils.broadcast_one_to_all(sent if jax.process_index() == 0 else np.zeros(size, np.uint8))
+    if failed:
+        raise failed
+    told = json.loads(np.asarray(sent, np.uint8).tobytes())
+    if "error" in told:
+        raise ValueError(f"process 0: {told['error']}")
+    return told["value"]
+
+
+def largest(*numbers: int) -> list[int]:
+    """The largest of each number that any process gives."""
+    if jax.process_count() == 1:
+        return list(map(int, numbers))
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.process_allgather(np.array(numbers, np.int32)).max(axis=0).tolist()
+
+
+def read(tree: Any) -> Any:
+    """Arrays as numpy arrays in every process, whole, wherever their parts are."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.process_allgather(tree, tiled=True)

@@ -1,0 +1,226 @@
+"""JSON and CSV files that are written whole, carry a checksum, and are checked when they are read."""
+
+import contextlib
+import csv
+import fcntl
+import hashlib
+import io
+import json
+import math
+import os
+import textwrap
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# What `read_json` and `read_metrics` demand of a file, as JSON Schema; more fields than these may be there. Files of
+# older code have no checksum; their VERSIONs say what they are.
+NUMBERS = {"type": "array", "items": {"type": "number"}}
+CONFIG = {
+    "type": "object",
+    "required": ["task", "model", "optimizer", "training", "replicas", "versions"],
+    "properties": {
+        **{part: {"type": "object"} for part in ("optimizer", "training", "replicas", "versions")},
+        "task": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}},
+        "model": {"type": "object", "required": ["mixer"], "properties": {"mixer": {"type": "string"}}},
+    },
+}
+GROUP = {
+    "type": "object",
+    "required": ["how", "devices", "seeds", "learning_rates"],
+    "properties": {
+        "how": {"enum": ["map", "vmap"]},
+        "devices": {"type": "integer", "minimum": 1},
+        "shards": {"type": "integer", "minimum": 1},
+        "seeds": {"type": "array", "items": {"type": "integer"}, "minItems": 1},
+        "learning_rates": NUMBERS,
+    },
+}
+RESULT = {
+    "type": "object",
+    "required": ["key", "status", "metric", "replicas", "cost", "seconds", "steps"],
+    "properties": {"replicas": {"type": "array", "items": {"type": "object"}, "minItems": 1}},
+}
+ENVIRONMENTS = {
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "type": "object",
+        "required": ["revision", "source_changed", "device", "packages"],
+        "properties": {
+            "revision": {"type": "string"},
+            "source_changed": {"type": "boolean"},
+            "device": {"type": "object", "required": ["kind"], "properties": {"kind": {"type": "string"}}},
+            "packages": {"type": "object", "additionalProperties": {"type": "string"}},
+        },
+    },
+}
+TASK = {
+    "type": "object",
+    "required": ["fields"],
+    "properties": {"fields": {"type": "object", "additionalProperties": {"type": "object"}}},
+}
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it: arrays as lists, nan and infinity as null."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if hasattr(value, "tolist"):
+        return plain(np.asarray(value).tolist())
+    if isinstance(value, float):
+        # nine digits tell any two float32 apart
+        return float(f"{value:.9g}") if math.isfinite(value) else None
+    return value
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """An OSError from inside names `path`: a write that finds the disk full does not say of which file."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Put `data` at `path` in one step, so that a reader or a crash never sees half of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with named(path):
+        try:
+            part.write_bytes(data)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Put `value` at `path`, with a checksum where it is an object."""
+    value = plain(value)
+    value = with_checksum(value) if isinstance(value, dict) else value
+    write_whole(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+
+
+def json_line(value: Mapping[str, Any]) -> str:
+    """An object as one line of JSON, with its checksum."""
+    return json.dumps(with_checksum(plain(value)))
+
+
+def with_checksum(value: Mapping[str, Any]) -> dict[str, Any]:
+    """An object of plain JSON, and the hash of all that is in it."""
+    return {**value, "checksum": key(value)}
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    write_whole(path, text.getvalue().encode())
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows, none where there is no file yet."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def none_lost(
+    path: Path,
+    fresh: Iterable[Mapping[str, Any]],
+    same: Sequence[str],
+    weight: Callable[[Mapping[str, Any]], float] = lambda row: 1,
+) -> None:
+    """Refuse to write `fresh` rows for all of a record that holds more: of the rows with the same values in the columns
+    `same`, the sum of `weight` may not fall.
+
+    Raises ValueError in one line, which names the first that would be lost.
+    """
+    there: dict[tuple[str, ...], float] = defaultdict(float)
+    for row in read_csv(path):
+        there[_values(row, same)] += weight(row)
+    for row in fresh:
+        there[_values(row, same)] -= weight(row)
+    if lost := [values for values, left in there.items() if left > 0]:
+        first = ", ".join(f"{name}={value}" for name, value in zip(same, lost[0], strict=True) if value)
+        more = f" and {len(lost) - 1} more" * (len(lost) > 1)
+        raise ValueError(f"{path} holds more than what would take its place: {first}{more}; run that too, or delete "
+                         f"the file first to begin it anew")  # fmt: skip
+
+
+def _values(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(str(row.get(name, "")) for name in names)
+
+
+def read_json(
+    path: Path, schema: Mapping[str, Any] | None = None, mend: str = "delete it and the same command writes it anew"
+) -> Any:
+    """What `write_json` wrote at `path`, without its checksum.
+
+    Raises ValueError, in one line, where the file is not as it was written, or not what `schema` (JSON Schema) says.
+    """
+    try:
+        return parse_json(path.read_bytes(), schema or {})
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); {mend}") from None
+
+
+def parse_json(text: bytes, schema: Mapping[str, Any]) -> Any:
+    """A JSON value, without the checksum that it has where it is an object.
+
+    Raises ValueError, in one line, for what is no JSON, is nested too deep, is not what `schema` says or has another
+    checksum than it says.
+    """
+    import jsonschema  # takes a while, which `--help` need not wait for
+
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is no number of JSON")
+
+    try:
+        value = json.loads(text, parse_constant=refuse)
+        for error in jsonschema.Draft202012Validator(schema).iter_errors(value):
+            at = "".join(f"{part}: " for part in error.path)
+            raise ValueError(f"{at}{textwrap.shorten(error.message, 120, placeholder='…')}")
+        if isinstance(value, dict) and "checksum" in value and value.pop("checksum") != key(value):
+            raise ValueError("its checksum is that of something else")
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    return value
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold `directory` against other processes; the system lets go of it when this one ends, however it ends.
+
+    Raises ValueError, in one line, where another process holds it.
+    """
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{directory} is in use by another process; wait for it or give another") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+def key(identity: Mapping[str, Any]) -> str:
+    """What a result is found again by: a hash of what makes it this one (`train.identity`)."""
+    return hashlib.sha256(json.dumps(plain(identity), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"model": {"depth": 2}} as {"model.depth": 2}."""
+    rows = {}
+    for name, value in tree.items():
+        rows |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return rows

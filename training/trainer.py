@@ -1,0 +1,187 @@
+"""The train state of one replica and the pure functions on it: initialise, train, evaluate, keep the best."""
+
+import zlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array
+
+import tasks
+from models import cost
+from training.builder import Run
+
+EVALUATED = 512  # the most sequences that go through the model at once in an evaluation
+NO_SEED = np.uint32(2**31)  # seeds are below it, so no run trains on what it is evaluated on
+
+
+class Replica(NamedTuple):
+    """One model in training. A run's state is a Replica whose every leaf has a leading axis, one entry a replica."""
+
+    step: Array
+    seed: Array
+    learning_rate: Array
+    params: Any
+    optimizer: Any
+    best_params: Any  # those with the best validation score
+    best_score: Array
+    best_scores: Any  # what they score, by split; nothing yet at best_step 0
+    best_step: Array
+    alive: Array  # False once a loss or gradient was not finite; it is not updated any more
+    died_at: Array  # the step whose update was refused, or −1
+
+
+def init(run: Run, seed: int, learning_rate: float) -> Replica:
+    """A replica before its first step."""
+    params = init_params(run, jnp.uint32(seed))
+    worst = -jnp.inf if run.task.best == "max" else jnp.inf
+    return Replica(
+        step=jnp.int32(0),
+        seed=jnp.uint32(seed),
+        learning_rate=jnp.float32(learning_rate),
+        params=params,
+        optimizer=run.optimizer.init(params),
+        best_params=jax.tree.map(jnp.copy, params),  # a copy: a donated buffer can't be in the state twice
+        best_score=jnp.float32(worst),
+        # Not nan, which JAX would take for unequal to that of another process.
+        best_scores={split: jnp.float32(0) for split in run.task.splits},
+        best_step=jnp.int32(0),
+        alive=jnp.bool_(True),
+        died_at=jnp.int32(-1),
+    )
+
+
+def init_params(run: Run, seed: Array) -> Any:
+    inputs = jax.eval_shape(lambda task: sample_longest(task, 1), run.task).inputs
+    inputs = jnp.zeros(inputs.shape, inputs.dtype)
+    return run.model.init(jax.random.fold_in(tasks.random_key(seed), 0), inputs)["params"]
+
+
+def sample_longest(task: Any, batch: int) -> tasks.Batch:
+    """A batch of sequences as long as the task's longest."""
+    return task.sample(tasks.random_key(0), batch, task.max_length, task.max_length)
+
+
+def train_step(run: Run, task: Any, replica: Replica) -> tuple[Replica, dict[str, Array]]:
+    """One step of AdamW on a batch that depends on the seed and the step alone; its loss, score and gradient norm."""
+    training = run.config["training"]
+    key = jax.random.fold_in(jax.random.fold_in(tasks.random_key(replica.seed), 1), replica.step)
+    for_length, for_batch, for_dropout = jax.random.split(key, 3)
+    length = jnp.int32(task.max_length)
+    if training["shortest"]:
+        length = jax.random.randint(for_length, (), training["shortest"], task.max_length + 1)
+    batch = shared_out(task.sample(for_batch, training["batch"], task.max_length, length))
+
+    def objective(params):
+        model = run.config["model"]
+        draws = model["dropout"] or model["positions"] == "randomised" or model.get("memory")
+        outputs = apply(run, params, batch, for_dropout if draws else None)
+        return task.loss(outputs, batch), outputs
+
+    (loss, outputs), gradient = jax.value_and_grad(objective, has_aux=True)(replica.params)
+    norm = optax.global_norm(gradient)
+    direction, optimizer = run.optimizer.update(gradient, replica.optimizer, replica.params)
+    rate = replica.learning_rate * schedule(run.config, replica.step)
+    params = jax.tree.map(lambda p, d: p - rate * d, replica.params, direction)
+
+    alive = replica.alive & jnp.isfinite(loss) & jnp.isfinite(norm)
+    params, optimizer = jax.tree.map(
+        lambda new, old: jnp.where(alive, new, old), (params, optimizer), (replica.params, replica.optimizer)
+    )
+    died_at = jnp.where(replica.alive & ~alive, replica.step, replica.died_at)
+    after = replica._replace(step=replica.step + 1, params=params, optimizer=optimizer, alive=alive, died_at=died_at)
+    return after, {"loss": loss, "score": task.score(outputs, batch), "gradient_norm": norm}
+
+
+def train_steps(run: Run, replica: Replica, task: Any) -> tuple[Replica, dict[str, Array]]:
+    """`steps_per_call` steps, and the means of what they measured."""
+    step = lambda replica, _: train_step(run, task, replica)  # noqa: E731
+    replica, measured = jax.lax.scan(step, replica, length=run.config["training"]["steps_per_call"])
+    return replica, jax.tree.map(jnp.mean, measured)
+
+
+def evaluate(run: Run, split: tasks.Split, replica: Replica, task: Any, stream: Array) -> dict[str, Array]:
+    """Loss and score of a replica on a split, whose sequences are the same for every model and seed.
+
+    `stream` tells apart splits that are otherwise alike, which then share one program.
+    """
+    key = jax.random.fold_in(tasks.random_key(NO_SEED), stream)
+    whole = task.sample(key, split.examples, max(task.max_length, split.length), split.length, split.subset)
+    calls = -(-split.examples // EVALUATED)
+    size = -(-split.examples // calls)
+    size += -size % sharers()
+    over = calls * size - split.examples
+
+    def cut(leaf):
+        padded = jnp.pad(leaf, [(0, over), *[(0, 0)] * (leaf.ndim - 1)])
+        return padded.reshape(calls, size, *leaf.shape[1:])
+
+    outputs = jax.lax.map(lambda batch: apply(run, replica.params, shared_out(batch)), jax.tree.map(cut, whole))
+    outputs = outputs.reshape(calls * size, *outputs.shape[2:])[: split.examples]
+    return {"loss": task.loss(outputs, whole), "score": task.score(outputs, whole)}
+
+
+def stream(split: str) -> np.uint32:
+    """A number for the name of a split, which adding another split does not change."""
+    return np.uint32(zlib.crc32(split.encode()))
+
+
+def keep_best(run: Run, replica: Replica, scores: Mapping[str, Array]) -> Replica:
+    """Remember the parameters, and their scores on every split, if none before did better on the validation split.
+
+    Of equal scores the later counts: a score that can't rise any more says nothing of what is learnt behind it. A
+    replica that is not updated any more stays as it is.
+    """
+    score, best = scores["validation"], replica.best_score
+    better = replica.alive & (score >= best if run.task.best == "max" else score <= best)
+    new = (replica.params, score, dict(scores), replica.step)
+    old = (replica.best_params, best, replica.best_scores, replica.best_step)
+    params, score, scores, step = jax.tree.map(lambda n, o: jnp.where(better, n, o), new, old)
+    return replica._replace(best_params=params, best_score=score, best_scores=scores, best_step=step)
+
+
+def apply(run: Run, params: Any, batch: tasks.Batch, rng: Array | None = None) -> Array:
+    outputs, _ = run.model.apply(
+        {"params": params}, batch.inputs, positions=batch.positions, segments=batch.segments, rng=rng
+    )
+    return outputs
+
+
+def schedule(config: Mapping[str, Any], step: Array) -> Array:
+    """1 at the end of a linear warm-up, then a half cosine that would reach 0 with one step more than there are."""
+    warmup, steps = config["optimizer"]["warmup"], config["training"]["steps"]
+    rising = (step + 1) / max(warmup, 1)
+    falling = 0.5 * (1 + jnp.cos(jnp.pi * (step - warmup) / max(steps - warmup, 1)))
+    return jnp.where(step < warmup, jnp.minimum(rising, 1.0), falling)
+
+
+def sharers() -> int:
+    """How many devices share a batch where this is traced: 1 outside of `over_replicas`."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if "batch" in mesh.manual_axes else dict(mesh.shape).get("batch", 1)
+
+
+def shared_out(batch: tasks.Batch) -> tasks.Batch:
+    """The same batch, its sequences split evenly over the devices that share it."""
+    if sharers() == 1:
+        return batch
+    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, jax.P("batch")), batch)
+
+
+def costs(run: Run) -> dict[str, int]:
+    """Parameters, floats of state, and FLOPs of the products in one training step of one replica."""
+    batch = jax.eval_shape(lambda task: sample_longest(task, run.config["training"]["batch"]), run.task)
+    params = jax.eval_shape(lambda: init_params(run, jnp.uint32(0)))
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), batch)
+    _, state = jax.eval_shape(
+        lambda p, b: run.model.apply({"params": p}, b.inputs, positions=b.positions, segments=b.segments), params, one
+    )
+    return {
+        "parameters": cost.parameters(params),
+        "mixer_parameters": cost.mixer_parameters(params),
+        "state_floats": cost.state_floats(state),
+        "step_flops": cost.flops(jax.grad(lambda p, b: run.task.loss(apply(run, p, b), b)), params, batch),
+    }
