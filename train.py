@@ -2,8 +2,8 @@
 
   python train.py --config=configs/recall.py:lstm --workdir=runs/recall-lstm
   python train.py --config=configs/recall.py:attention --config.model.depth=4 --workdir=runs/deep
-  python train.py --config=configs/digits.py:gru --config.replicas.seeds=0,1,2 \\
-      --config.replicas.learning_rates=1e-3,3e-3 --workdir=runs/digits-gru      (six replicas, one program)
+  python train.py --config=configs/digits.py:gru --config.ensemble.seeds=0,1,2 \\
+      --config.ensemble.learning_rates=1e-3,3e-3 --workdir=runs/digits-gru      (six replicas, one program)
   python train.py --workdir=runs/digits-gru --export=best-gru --replica=2       (one of them, to keep)
 
 A config is a file and, after the colon, a mixer, or several with commas between that take turns block by block.
@@ -15,9 +15,9 @@ shakespeare, splice, titles, translation, verses, word_problem (in configs/).
 Any field can be set from here, as --config.GROUP.FIELD=VALUE; configs/__init__.py says what each one is:
 
   task       name, and what that task takes: recall has pairs, symbols, max_length
-  model      mixer depth width inner feedforward activation norm residual final_norm positions tied dropout pool
+  model      mixer depth width hidden_size feedforward activation norm residual final_norm positions tied dropout pool
              max_length causal bridge bridge_heads memory memory_rule dtype; and what one mixer has of its own, as
-             model.lstm.open:
+             model.lstm.disabled_gates:
              attention(heads bias groups window similarity normaliser placed shared form) rnn(solver) irnn(solver)
              lstm(forget_bias open solver) gru(solver) slstm(start) mlstm(heads start)
              lru(smallest largest phase) rglru(kernel scale_first) s4d(size) s6(size kernel)
@@ -96,8 +96,8 @@ def main() -> None:
 
 
 def fit_and_tell(args: Any) -> None:
-    replicas = args.config.replicas
-    members = max(1, len(replicas.seeds)) * max(1, len(replicas.learning_rates))
+    ensemble = args.config.ensemble
+    members = max(1, len(ensemble.seeds)) * max(1, len(ensemble.learning_rates))
     runtime.prepare(-(-members // (args.processes or 1)) if not args.distributed else 1)
     distributed.check_even()
     result = train(
@@ -113,7 +113,7 @@ def fit_and_tell(args: Any) -> None:
         return
     rule, score = result["baseline"]
     print(f"{result['status']}: {result['steps']} steps in {result['seconds']:.0f} s; {result['metric']}:")
-    for index, member in enumerate(result["replicas"]):
+    for index, member in enumerate(result["members"]):
         told = "diverged before its first evaluation" if member["test"] is None else f"test {member['test']:.4f}"
         died = "" if member["died_at"] is None else f", diverged at step {member['died_at']}"
         print(

@@ -26,7 +26,7 @@ def base(mixer: str) -> ConfigDict:
                 "depth": 2,  # blocks; 0: none, each token for itself
                 "width": 64,  # features of a token
                 # of the mixer: state size, or features of all heads; 0: as many parameters as attention; or one each
-                "inner": FieldReference(0, field_type=object),
+                "hidden_size": FieldReference(0, field_type=object),
                 "feedforward": 2.0,  # its hidden width as a multiple of width; 0: no feed-forward layers
                 "activation": "gelu",  # gelu, relu, tanh, silu, identity
                 "norm": "pre",  # pre, post, none
@@ -34,38 +34,38 @@ def base(mixer: str) -> ConfigDict:
                 "final_norm": True,
                 # added: sinusoidal, learned, randomised; in attention: rope, alibi, hard_alibi, t5, transformer_xl
                 "positions": "none",
-                "tied": False,  # the head shares the embedding
+                "tie_embeddings": False,  # the head shares the embedding
                 "dropout": 0.0,
                 "pool": "last",  # last, mean: what a label for a whole sequence is read from
                 "max_length": 0,  # of learned positions, dense's window and attention's cache; 0: the task's
-                "bridge": "",  # from encoder to decoder: vector, dot, scaled, cosine, additive, general; "": one stack
-                "bridge_heads": 1,  # of the bridge's attention
+                "encoder_decoder": "",  # vector, dot, scaled, cosine, additive, general; "": no encoder
+                "cross_attention_heads": 1,  # of the bridge's attention
                 # in place of all mixers, keys of `width` numbers: softmax, linear, dpfp1 to 3, favor64, 128, 512
-                "memory": "",
-                "memory_rule": "sum",  # how it is written to: sum, delta
+                "associative_memory": "",
+                "update_rule": "sum",  # how it is written to: sum, delta
                 "causal": True,  # False: attention sees the whole sequence, other mixers read it both ways
                 "dtype": "float32",  # of the products; bfloat16 on accelerators
                 **{name: models.options(name) for name in names},  # what only this mixer has, as attention.heads
             },
             "optimizer": {  # AdamW, with a linear warm-up and a cosine down to 0
                 "learning_rate": 3e-3,
-                "warmup": 100,  # steps
+                "warmup_steps": 100,  # steps
                 "weight_decay": 0.01,
-                "clip": 1.0,  # largest norm of the gradient
+                "grad_clip_norm": 1.0,  # largest norm of the gradient
                 "b1": 0.9,
                 "b2": 0.98,
             },
             "training": {
                 "steps": 2000,
-                "batch": 32,
-                "shortest": 0,  # lengths are drawn from shortest … the task's, evenly; 0: all are the task's
+                "batch_size": 32,
+                "min_length": 0,  # lengths are drawn from shortest … the task's, evenly; 0: all are the task's
                 "steps_per_call": 50,  # compiled together; loss is logged, and a run can stop, once a call
                 "eval_every": 500,  # steps, a multiple of steps_per_call
             },
-            "replicas": {  # seeds × learning rates are trained together, in one program
+            "ensemble": {  # seeds × learning rates are trained together, in one program
                 "seeds": (0,),
                 "learning_rates": (),  # empty: optimizer.learning_rate alone
-                "how": "auto",  # map: one after another on a device; vmap: side by side; auto: by device; measured
+                "mode": "auto",  # map: one after another on a device; vmap: side by side; auto: by device; measured
             },
         }
     )

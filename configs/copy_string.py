@@ -9,7 +9,7 @@ from configs import base
 
 def get_config(mixer: str = "attention") -> ConfigDict:
     config: Any = base(mixer)
-    config.task = {"name": "copy_string", "longest": 15, "times": ()}
-    config.training.shortest = 12
+    config.task = {"name": "copy_string", "max_items": 15, "eval_length_multipliers": ()}
+    config.training.min_length = 12
     config.model.positions = "rope" if "attention" in mixer else "none"
     return config

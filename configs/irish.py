@@ -12,6 +12,6 @@ def get_config(mixer: str = "attention") -> ConfigDict:
     config.task = {"name": "characters", "dataset": "irish", "max_length": 64}
     config.model.positions = "alibi" if "attention" in mixer else "none"
     config.training.steps = 1200
-    config.training.batch = 16
+    config.training.batch_size = 16
     config.training.eval_every = 200
     return config

@@ -15,7 +15,7 @@ def get_config(mixer: str = "attention") -> ConfigDict:
     config.model.pool = "mean"
     config.optimizer.learning_rate = 1e-2
     config.optimizer.weight_decay = 1.0  # without, it is far too sure of what it finds
-    config.training.batch = 128
+    config.training.batch_size = 128
     config.training.steps = 1500
     config.training.eval_every = 250
     return config

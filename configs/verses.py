@@ -13,7 +13,7 @@ def get_config(mixer: str = "gru") -> ConfigDict:
     config.model.width = 64
     config.model.depth = 1
     config.model.positions = "sinusoidal" if "attention" in mixer else "none"
-    config.model.bridge = "scaled" if "attention" in mixer else "additive"
-    config.model.bridge_heads = 1
+    config.model.encoder_decoder = "scaled" if "attention" in mixer else "additive"
+    config.model.cross_attention_heads = 1
     config.training.steps = 3000
     return config

@@ -126,7 +126,9 @@ def plan(sections: Sequence[str], quick: bool, gpu: bool) -> list[tuple[str, Cel
     for batch in (1, 8, 64) if quick else (1, 2, 4, 8, 16, 32, 64, 128):
         made += [("batch", Cell("step", mixer, 256, batch=batch), ("ours",)) for mixer in ("lstm", "attention")]
     for form, length in () if quick else (("plain", 2048), ("plain", 4096), *(("blocks", 2**n) for n in (11, 12, 13))):
-        made.append(("memory", Cell("step", "attention", length, batch=1, options=(("form", form),)), ("ours",)))
+        made.append(
+            ("memory", Cell("step", "attention", length, batch=1, options=(("implementation", form),)), ("ours",))
+        )
     if not quick:
         made.append(("memory", Cell("step", "attention", 8192, batch=1), ("torch",)))
         made.append(("memory", Cell("step", "lstm", 8192, batch=1), ("ours",)))
@@ -149,7 +151,7 @@ def beside(cell: Cell, libraries: Sequence[str]) -> bool:
 def fit_for_gpu(cell: Cell) -> Cell:
     """Attention's products in bfloat16, through cuDNN, as its kernels ask for."""
     if cell.mixer == "attention" and cell.what == "step" and not cell.options:
-        return cell._replace(dtype="bfloat16", options=(("form", "cudnn"),))
+        return cell._replace(dtype="bfloat16", options=(("implementation", "cudnn"),))
     return cell
 
 

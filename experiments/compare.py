@@ -57,8 +57,8 @@ def recall(pairs: int, name: str, steps: int, symbols: int = 32, seconds: int = 
 
 
 BOTTLENECK = {
-    "model.bridge": "vector", "model.width": 32, "task.longest": 8, "training.shortest": 3, "training.steps": 500,
-    "training.eval_every": 100,
+    "model.encoder_decoder": "vector", "model.width": 32, "task.max_items": 8, "training.min_length": 3,
+    "training.steps": 500, "training.eval_every": 100,
 }  # fmt: skip
 
 SCALES = {
@@ -153,8 +153,8 @@ def unfit(there: dict[str, Any]) -> str | None:
     """Why no verdict can rest on these results, or None: a seed lost to divergence is no sample left out at random."""
     if missing := [mixer for mixer in ("attention", *RECURRENT) if mixer not in there]:
         return f"{', '.join(missing)} not trained"
-    lost = {mixer: len(result["replicas"]) - len(scores(result)) for mixer, result in there.items()}
-    told = [f"{mixer} diverged in {n} of {len(there[mixer]['replicas'])} seeds" for mixer, n in lost.items() if n]
+    lost = {mixer: len(result["members"]) - len(scores(result)) for mixer, result in there.items()}
+    told = [f"{mixer} diverged in {n} of {len(there[mixer]['members'])} seeds" for mixer, n in lost.items() if n]
     return ", ".join(told) or None
 
 
@@ -179,7 +179,7 @@ def record_rates(study: Study) -> None:
     lines = []
     for row in study.rows:
         for mixer in MIXERS:
-            for m in study.grid(row, mixer)["replicas"]:
+            for m in study.grid(row, mixer)["members"]:
                 died = "" if m["died_at"] is None else m["died_at"]
                 validation = "" if m["died_at"] is not None else f"{m['validation']:.6g}"
                 where = [study.name, row.name, mixer, settings_key(row, mixer, study.data_dir)]
@@ -199,7 +199,7 @@ def record_plateau(study: Study) -> None:
     path = study.directory(row, "attention", " plateau") / "metrics.jsonl"
     tests = [line for line in metrics.read_metrics(path) if line["split"] == "test"]
     lines = []
-    for index, member in enumerate(result["replicas"]):
+    for index, member in enumerate(result["members"]):
         curve = [(line["step"], line[result["metric"]][index]) for line in tests]
         first = next((step for step, value in curve if value is not None and value >= RECALLS), "")
         test = "" if member["test"] is None else f"{member['test']:.6g}"
@@ -222,7 +222,7 @@ def scorecard(study: Study, results: Results) -> dict[str, dict[str, str]]:
     for mixer in MIXERS:
         directory = study.directory(row, mixer)
         run = builder.build(files.read_json(directory / "config.json"), study.data_dir)
-        trained = zip(export.saved_members(directory), results[row.name, mixer]["replicas"], strict=True)
+        trained = zip(export.saved_members(directory), results[row.name, mixer]["members"], strict=True)
         lived = [(params, one["seed"]) for params, one in trained if one["died_at"] is None]
         moved = [found["permuted"] for found in registry.take(run, ["permuted"], lived)]
         card[mixer] = {

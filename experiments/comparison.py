@@ -47,7 +47,7 @@ def configure(row: Row, mixer: str, seeds: tuple[int, ...], rates: tuple[float, 
     """The config of one cell, its replicas being every seed with every rate."""
     config: Any = importlib.import_module(f"configs.{row.config}").get_config(mixer)
     config.update_from_flattened_dict(row.changes)
-    config.replicas.seeds, config.replicas.learning_rates = seeds, rates
+    config.ensemble.seeds, config.ensemble.learning_rates = seeds, rates
     return config
 
 
@@ -59,7 +59,7 @@ def identity(config: Mapping[str, Any], data_dir: str = DEFAULT_DATA_DIR) -> dic
 def settings_key(row: Row, mixer: str, data_dir: str = DEFAULT_DATA_DIR) -> str:
     """What a choice of learning rate holds for: everything that makes a run itself but its rates and seeds."""
     whole = identity(configure(row, mixer, (), ()).to_dict(), data_dir)
-    return files.key({k: v for k, v in whole.items() if not k.startswith("replicas.")})
+    return files.key({k: v for k, v in whole.items() if not k.startswith("ensemble.")})
 
 
 class Study:
@@ -101,7 +101,7 @@ class Study:
         scores = self.rates.get(settings_key(row, mixer, self.data_dir), {})
         if set(scores) != set(RATES):
             scores = {}
-            for member in self.grid(row, mixer)["replicas"]:
+            for member in self.grid(row, mixer)["members"]:
                 score = (
                     float("nan") if member["died_at"] is not None or not member["best_step"] else member["validation"]
                 )
@@ -127,7 +127,7 @@ def write_results(study: Study, results: Results, chosen: dict[tuple[str, str], 
             result = results[row.name, mixer]
             revision = files.read_json(study.directory(row, mixer) / "environment.json")[-1]["revision"][:12]
             cell = [row.name, mixer, result["key"], result["steps"], result["cost"]["parameters"]]
-            for m in result["replicas"]:
+            for m in result["members"]:
                 values = [
                     result["cost"]["state_floats"],
                     result["metric"],
@@ -143,7 +143,7 @@ def write_results(study: Study, results: Results, chosen: dict[tuple[str, str], 
 
 def scores(result: dict[str, Any], split: str = "test") -> dict[int, float]:
     """The scores of the replicas that lived, by seed."""
-    lived = [member for member in result["replicas"] if member["died_at"] is None and member[split] is not None]
+    lived = [member for member in result["members"] if member["died_at"] is None and member[split] is not None]
     return {member["seed"]: member[split] for member in lived}
 
 
@@ -172,10 +172,10 @@ def told_rate(rate: float) -> str:
 
 def told(result: dict[str, Any]) -> str:
     """Mean and interval, and how many seeds diverged, if any."""
-    dead = len(result["replicas"]) - len(scores(result))
+    dead = len(result["members"]) - len(scores(result))
     if not scores(result):
         return "all diverged"
-    return format_interval(estimate(result)) + (f" ({dead} of {len(result['replicas'])} diverged)" if dead else "")
+    return format_interval(estimate(result)) + (f" ({dead} of {len(result['members'])} diverged)" if dead else "")
 
 
 def older(

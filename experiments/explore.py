@@ -95,8 +95,8 @@ def told(directory: Path, run: builder.Run) -> str:
     if not path.exists():
         return f"{told}, from {directory.name}"
     result = files.read_json(path)
-    seeds = run.config["replicas"]["seeds"]
-    score = next((one["test"] for one in result["replicas"] if one["seed"] == seeds[0]), None)
+    seeds = run.config["ensemble"]["seeds"]
+    score = next((one["test"] for one in result["members"] if one["seed"] == seeds[0]), None)
     return f"{told}, {result['steps']:,} steps" + (f", {score:.2f} {result['metric']} on test" if score else "")
 
 

@@ -34,7 +34,7 @@ def learning_curves(study: Study, results: Results, row: Row) -> Chart:
         if (row.name, mixer) not in results:
             continue
         rows = metrics.read_metrics(study.directory(row, mixer) / "metrics.jsonl")
-        died = [member["died_at"] for member in results[row.name, mixer]["replicas"]]
+        died = [member["died_at"] for member in results[row.name, mixer]["members"]]
         points = []
         for line in (line for line in rows if line["split"] == "test"):
             values = [value for value, at in zip(line[some["metric"]], died, strict=True) if at is None]

@@ -134,7 +134,9 @@ def mixers_axis(one: Study) -> str | None:
     """The axis along which a study varies its mixer and nothing that a mixer can't have."""
     for axis in ("mixer", "model"):
         labels = one.vary.get(axis, {})
-        alone = not isinstance(labels, Mapping) or not any("model.bridge" in changes for changes in labels.values())
+        alone = not isinstance(labels, Mapping) or not any(
+            "model.encoder_decoder" in changes for changes in labels.values()
+        )
         if labels and alone and (axis == "mixer" or any("mixer" in changes for changes in labels.values())):
             return axis
     return None

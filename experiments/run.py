@@ -128,7 +128,7 @@ def all_recorded() -> list[Line]:
 
 def memory(run: builder.Run, cost: Mapping[str, int], replicas: int) -> float:
     """Bytes, roughly: every replica's parameters, best ones and two moments; one's gradient and activations."""
-    batch, length = run.config["training"]["batch"], run.config["model"]["max_length"]
+    batch, length = run.config["training"]["batch_size"], run.config["model"]["max_length"]
     shapes = jax.eval_shape(
         lambda p: run.model.apply(
             {"params": p},

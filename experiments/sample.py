@@ -147,7 +147,7 @@ def main() -> None:
     args: Any = flags.FLAGS
     into = Path(args.workdir)
     run, params = export.load(into, args.data_dir, args.replica)
-    if not run.task.next_tokens or not hasattr(run.task, "encode") or run.config["model"].get("bridge"):
+    if not run.task.next_tokens or not hasattr(run.task, "encode") or run.config["model"].get("encoder_decoder"):
         raise ValueError(f"{into} holds a model that does not write text; train one with configs/shakespeare.py, say")
     if args.tunes:
         if not set(BEGIN) <= set(run.task.names) or run.config["task"].get("dataset") not in ("irish", "oneill"):

@@ -25,14 +25,14 @@ WIDTHS = (12, 11, 8, 8, 12, 13, 19, 0)
 COLUMNS = ("mixer", "parameters", "state", "depth", "train/token", "stream/token", "lowers for", "source")
 
 
-def programs(name: str, width: int, length: int, inner: int = 0) -> dict[str, tuple[Any, tuple]]:
+def programs(name: str, width: int, length: int, hidden_size: int = 0) -> dict[str, tuple[Any, tuple]]:
     """A mixer's forward pass, the gradient of it and one streamed step, with the shapes of their arguments.
 
-    `inner` 0 is what matches attention's parameters.
+    `hidden_size` 0 is what matches attention's parameters.
     """
     own = models.options(name)
-    inner = inner or models.matched_inner(name, width, length, **own)
-    module: Any = models.MIXERS[name](width=width, inner=inner, max_length=length, **own)
+    hidden_size = hidden_size or models.matched_inner(name, width, length, **own)
+    module: Any = models.MIXERS[name](width=width, hidden_size=hidden_size, max_length=length, **own)
 
     def forward(params: Any, x: jax.Array, state: Any = None, place: jax.Array | None = None) -> Any:
         steps = jnp.broadcast_to(jnp.arange(x.shape[1]) if place is None else place, x.shape[:2])

@@ -29,11 +29,12 @@ from models.skeleton import placed
 RULES = ("sum", "delta")
 SMALL = 1e-6  # what is added to a sum before something is divided by it
 
-# By the names that config.model.memory has for them, which are the paper's: the fields of AssociativeMemory.
+# By the names that config.model.associative_memory has for them, which are the paper's: the fields of
+# AssociativeMemory.
 MEMORIES: dict[str, dict[str, Any]] = {
     "softmax": {"kernel": "softmax"},
     "linear": {"kernel": "linear"},
-    **{f"dpfp{nu}": {"kernel": "dpfp", "nu": nu} for nu in (1, 2, 3)},
+    **{f"dpfp{nu}": {"kernel": "dpfp", "dpfp_nu": nu} for nu in (1, 2, 3)},
     **{f"favor{m}": {"kernel": "favor", "directions": m} for m in (64, 128, 512)},
 }
 
@@ -127,15 +128,15 @@ class AssociativeMemory(nn.Module):
     the values' one-hot vectors, which are not trained. A key is made from all of its pair, the value too; a query from
     a key's embedding alone. The table has rows for the values as well, as the authors' has, which nothing looks up.
 
-    `kernel` is "softmax", "linear", "dpfp" with its `nu`, or "favor" with so many random `directions` and twice as many
-    features; `rule`, one of RULES, says how all but softmax write. Everything is in float32.
+    `kernel` is "softmax", "linear", "dpfp" with its `dpfp_nu`, or "favor" with so many random `directions` and twice
+    as many features; `update_rule`, one of RULES, says how all but softmax write. Everything is in float32.
     """
 
     pairs: int
     size: int = 64
     kernel: str = "softmax"
-    rule: str = "sum"
-    nu: int = 1
+    update_rule: str = "sum"
+    dpfp_nu: int = 1
     directions: int = 128
 
     VERSION = 1
@@ -172,7 +173,7 @@ class AssociativeMemory(nn.Module):
         else:
             phi = partial(self.features, rng=rng)
             query, key = phi(query), phi(key.reshape(-1, self.size)).reshape(*keys.shape, -1)
-            if self.rule == "delta":
+            if self.update_rule == "delta":
                 start = within((self.pairs + wide) ** -0.5)
                 strength = nn.sigmoid(self.projected("strength", 1, start, table, keys, values)[..., 0])
                 weights = jax.vmap(read_delta)(query, key, pair, strength)
@@ -201,4 +202,4 @@ class AssociativeMemory(nn.Module):
         if self.kernel == "favor":
             rng = jax.random.key(0, impl="threefry2x32") if rng is None else rng
             return favor(x, orthogonal(rng, self.directions, self.size))
-        return linear_attention.features(x, {"linear": "elu"}.get(self.kernel, self.kernel), self.nu)
+        return linear_attention.features(x, {"linear": "elu"}.get(self.kernel, self.kernel), self.dpfp_nu)

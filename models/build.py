@@ -17,7 +17,7 @@ from models.validation import check, idle
 
 # The fields of `config.model` that go to the skeleton as they are.
 SKELETON = ["depth", "width", "max_length", "pool", "activation", "norm", "residual", "final_norm", "positions"]
-SKELETON += ["tied", "dropout"]
+SKELETON += ["tie_embeddings", "dropout"]
 
 
 def build(
@@ -25,41 +25,47 @@ def build(
 ) -> Skeleton | Seq2Seq | AssociativeMemory:
     """The network that a resolved `config.model` describes, for inputs and outputs of these sizes.
 
-    With a `bridge` it is an encoder–decoder, which tells source and target apart by the token `separator`; with a
-    `memory` it is that alone, with keys of `width` numbers, and no mixers.
+    With a `encoder_decoder` it is an encoder–decoder, which tells source and target apart by the token `separator`;
+    with a `memory` it is that alone, with keys of `width` numbers, and no mixers.
     Raises ValueError, in one line, for a name or number that can't be built.
     """
     check(model)
-    if model.get("memory"):  # an older record does not have it
+    if model.get("associative_memory"):  # an older record does not have it
         return build_memory(model, vocabulary, outputs, per)
-    if model["pool"] != "last" and (per == "token" or model.get("bridge")):
+    if model["pool"] != "last" and (per == "token" or model.get("encoder_decoder")):
         raise idle("pool", model["pool"], "last", "where a whole sequence has one label; this task has one a token")
-    if model["tied"] and not vocabulary == outputs:
+    if model["tie_embeddings"] and not vocabulary == outputs:
         raise ValueError(
-            f"model.tied: the head can share the embedding only where inputs and outputs are the same tokens, "
+            f"model.tie_embeddings: the head can share the embedding only where inputs and outputs are the same "
+            f"tokens, "
             f"not with {vocabulary} tokens in and {outputs} outputs"
         )
     sizes: dict[str, Any] = {"vocabulary": vocabulary, "channels": channels, "per": per}
     decoder = skeleton(model, outputs=outputs, **sizes)
-    if not model.get("bridge"):  # an older record does not have it
+    if not model.get("encoder_decoder"):  # an older record does not have it
         return decoder
     if separator is None:
-        raise ValueError(f"model.bridge={model['bridge']}: this task has no source and target; translation has")
+        raise ValueError(
+            f"model.encoder_decoder={model['encoder_decoder']}: this task has no source and target; translation has"
+        )
     return Seq2Seq(
-        encoder=skeleton({**model, "causal": False, "inner": encoder_inners(model)}, outputs=0, **sizes),
+        encoder=skeleton({**model, "causal": False, "hidden_size": encoder_inners(model)}, outputs=0, **sizes),
         decoder=decoder,
-        bridge=model["bridge"],
+        encoder_decoder=model["encoder_decoder"],
         separator=separator,
-        heads=model["bridge_heads"],
+        heads=model["cross_attention_heads"],
         halves=True,
     )
 
 
 def build_memory(model: Mapping[str, Any], vocabulary: int, outputs: int, per: str) -> AssociativeMemory:
     if per != "sequence" or vocabulary != 2 * outputs + 1:
-        raise ValueError(f"model.memory={model['memory']}: this task has no rows of keys and values; associations has")
-    own = MEMORIES[model["memory"]]
-    return AssociativeMemory(outputs, model["width"], rule=model["memory_rule"], **own)
+        raise ValueError(
+            f"model.associative_memory={model['associative_memory']}: this task has no rows of keys and values; "
+            f"associations has"
+        )
+    own = MEMORIES[model["associative_memory"]]
+    return AssociativeMemory(outputs, model["width"], update_rule=model["update_rule"], **own)
 
 
 def skeleton(model: Mapping[str, Any], **sizes: Any) -> Skeleton:
@@ -82,7 +88,7 @@ def bound(model: Mapping[str, Any], index: int, place: float) -> Callable[..., n
 
     `place` is that of its block in the stack, from 0, the first, to 1, the last.
     """
-    name, inner = pattern(model["mixer"])[index], inners(model)[index]
+    name, hidden_size = pattern(model["mixer"])[index], inners(model)[index]
     placed = {"place": place} if module(name) is SLSTM else {}
     made = one_way_or_both(name, model["causal"], **fields(model, name), **placed)
-    return partial(made, inner=inner, max_length=model["max_length"])
+    return partial(made, hidden_size=hidden_size, max_length=model["max_length"])

@@ -86,20 +86,20 @@ def _work(jaxpr: Any) -> tuple[int, int, int]:
     """Operations of products, of all else, and the bytes that products read and write."""
     products = others = moved = 0
     for equation in jaxpr.eqns:
-        name, inner = equation.primitive.name, [_work(j) for j in _within(equation)]
+        name, hidden_size = equation.primitive.name, [_work(j) for j in _within(equation)]
         if name.startswith(("scatter", "reduce_window")) or name == "reduce":  # what is within is for one number
             others += _combined(equation)
-        elif inner:
+        elif hidden_size:
             times = equation.params["length"] if name == "scan" else 1
             if equation.params.get("branches_platforms"):
-                inner = inner[-1:]
+                hidden_size = hidden_size[-1:]
             elif name == "cond":
-                most = max(one[0] for one in inner)
-                costs_most = max(inner, key=lambda one: one[0] + one[1])
-                inner = [(*costs_most[:2], min(one[2] for one in inner if one[0] == most))]
-            products += times * sum(one[0] for one in inner)
-            others += times * sum(one[1] for one in inner)
-            moved += times * sum(one[2] for one in inner)
+                most = max(one[0] for one in hidden_size)
+                costs_most = max(hidden_size, key=lambda one: one[0] + one[1])
+                hidden_size = [(*costs_most[:2], min(one[2] for one in hidden_size if one[0] == most))]
+            products += times * sum(one[0] for one in hidden_size)
+            others += times * sum(one[1] for one in hidden_size)
+            moved += times * sum(one[2] for one in hidden_size)
         elif name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
             left = equation.invars[0].aval.shape
@@ -137,18 +137,18 @@ def _depths(jaxpr: Any, given: list[int]) -> list[int]:
     """How long the chain behind each output is, if those behind the inputs are `given`."""
     at: dict[Any, int] = dict(zip(jaxpr.invars, given, strict=True))
     for equation in jaxpr.eqns:
-        name, inner = equation.primitive.name, _within(equation)
+        name, hidden_size = equation.primitive.name, _within(equation)
         before = [0 if isinstance(v, jax.extend.core.Literal) else at.get(v, 0) for v in equation.invars]
         if name == "scan":
-            after = _depths_of_scan(equation, inner[0], before)
+            after = _depths_of_scan(equation, hidden_size[0], before)
         elif name == "cond":
-            inner = inner[-1:] if equation.params.get("branches_platforms") else inner
-            after = [max(column) for column in zip(*(_depths(j, before[1:]) for j in inner), strict=True)]
+            hidden_size = hidden_size[-1:] if equation.params.get("branches_platforms") else hidden_size
+            after = [max(column) for column in zip(*(_depths(j, before[1:]) for j in hidden_size), strict=True)]
             after = [max(one, before[0]) for one in after]
         elif name == "while":
             after = _depths(equation.params["body_jaxpr"].jaxpr, before[equation.params["cond_nconsts"] :])
-        elif inner and len(inner[0].invars) == len(before):
-            after = _depths(inner[0], before)
+        elif hidden_size and len(hidden_size[0].invars) == len(before):
+            after = _depths(hidden_size[0], before)
         else:
             after = [max(before, default=0) + _links(equation)] * len(equation.outvars)
         at.update(zip(equation.outvars, after, strict=True))

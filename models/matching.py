@@ -16,7 +16,7 @@ from models.validation import NUMBERS, check
 
 
 def resolve(model: Mapping[str, Any], max_length: int) -> dict[str, Any]:
-    """`config.model` with its zeros filled in: `max_length` with the task's, `inner` with what matches attention.
+    """`config.model` with its zeros filled in: `max_length` with the task's, `hidden_size` with what matches attention.
 
     Every mixer, and attention whatever its options, then has as many parameters as plain attention at the same width,
     as near as a whole number of units allows.
@@ -30,10 +30,10 @@ def resolve(model: Mapping[str, Any], max_length: int) -> dict[str, Any]:
         )
     width, longest, causal = model["width"], model["max_length"], model["causal"]
     found = [
-        inner or matched_inner(name, width, longest, causal, **fields(model, name))
-        for name, inner in zip(pattern(model["mixer"]), inners(model), strict=True)
+        hidden_size or matched_inner(name, width, longest, causal, **fields(model, name))
+        for name, hidden_size in zip(pattern(model["mixer"]), inners(model), strict=True)
     ]
-    model["inner"] = found if len(set(found)) > 1 else found[0]
+    model["hidden_size"] = found if len(set(found)) > 1 else found[0]
     check(model)
     return model
 
@@ -41,9 +41,9 @@ def resolve(model: Mapping[str, Any], max_length: int) -> dict[str, Any]:
 def encoder_inners(model: Mapping[str, Any]) -> list[int]:
     """The inner widths with which the mixers of an encoder, reading both ways, have the decoder's parameters."""
     found = []
-    for name, inner in zip(pattern(model["mixer"]), inners(model), strict=True):
+    for name, hidden_size in zip(pattern(model["mixer"]), inners(model), strict=True):
         own = fields(model, name)
-        decoders = size(name, model["width"], model["max_length"], inner, True, **own)
+        decoders = size(name, model["width"], model["max_length"], hidden_size, True, **own)
         found.append(matched_inner(name, model["width"], model["max_length"], False, decoders, **own))
     return found
 
@@ -70,9 +70,9 @@ def matched_inner(
 
 
 @lru_cache
-def size(mixer: str, width: int, max_length: int, inner: int, causal: bool, **own: Any) -> int:
+def size(mixer: str, width: int, max_length: int, hidden_size: int, causal: bool, **own: Any) -> int:
     """The parameters of one mixer."""
-    made = one_way_or_both(mixer, causal, **own)(width=width, inner=inner, max_length=max_length)
+    made = one_way_or_both(mixer, causal, **own)(width=width, hidden_size=hidden_size, max_length=max_length)
 
     def initial() -> Any:  # all of it inside, so that no device is needed yet, nor chosen
         x, steps = jnp.zeros((1, 1, width)), jnp.zeros((1, 1), jnp.int32)

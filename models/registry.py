@@ -20,7 +20,7 @@ from models.mixers.xlstm import MLSTM, SLSTM
 from models.ops.position_encodings import SCORED
 
 # The fields of a mixer that are no options of its own: what every mixer has, and what makes it this one.
-COMMON = {"width", "inner", "max_length", "dtype", "dropout", "causal", "positions", "place"}
+COMMON = {"width", "hidden_size", "max_length", "dtype", "dropout", "causal", "positions", "place"}
 COMMON |= {"cell", "rule", "name", "parent"}
 MIXERS: dict[str, Callable[..., nn.Module]] = {
     "dense": Dense,
@@ -109,7 +109,9 @@ def fields(model: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def inside(model: Mapping[str, Any]) -> bool:
     """Whether attention sees to the positions, and not the skeleton."""
-    return model["positions"] in SCORED or model.get("attention", {}).get("placed", "embedding") != "embedding"
+    return (
+        model["positions"] in SCORED or model.get("attention", {}).get("position_injection", "embedding") != "embedding"
+    )
 
 
 def one_way_or_both(name: str, causal: bool, **own: Any) -> Callable[..., nn.Module]:
@@ -121,8 +123,8 @@ def one_way_or_both(name: str, causal: bool, **own: Any) -> Callable[..., nn.Mod
 
 
 def inners(model: Mapping[str, Any]) -> list[int]:
-    """The inner width of each mixer in the pattern: `model.inner` is one for all, or a list of one each."""
-    given = model["inner"]
+    """The inner width of each mixer in the pattern: `model.hidden_size` is one for all, or a list of one each."""
+    given = model["hidden_size"]
     return list(given) if isinstance(given, (list, tuple)) else [given] * len(pattern(model["mixer"]))
 
 

@@ -88,7 +88,7 @@ class CrossAttention(nn.Module):
     width: int
     heads: int = 1
     similarity: str = "scaled"
-    normaliser: str = "softmax"
+    normalizer: str = "softmax"
     dtype: Any = jnp.float32
 
     def setup(self):
@@ -112,7 +112,7 @@ class CrossAttention(nn.Module):
         real = jnp.broadcast_to((segments != 0)[:, None], (*x.shape[:2], segments.shape[1]))
         similarity = jax.vmap(jax.vmap(SIMILARITIES[self.similarity]), (0, 0, None))  # over heads, then over the batch
         scores = similarity(self.apart(self.query(x)), key, dict(self.own))
-        weights = jnp.divide(*jax.vmap(NORMALISERS[self.normaliser])(scores, real[:, None]))
+        weights = jnp.divide(*jax.vmap(NORMALISERS[self.normalizer])(scores, real[:, None]))
         self.sow("intermediates", "weights", weights)
         y = jnp.einsum("bhts,bhsk->bthk", weights.astype(value.dtype), value)
         return self.output(y.reshape(x.shape))
@@ -122,7 +122,7 @@ class CrossAttention(nn.Module):
 
 
 class Seq2Seq(nn.Module):
-    """Two skeletons and a `bridge`, one of BRIDGES, whose cross-attention has `heads` heads.
+    """Two skeletons and a `encoder_decoder`, one of BRIDGES, whose cross-attention has `heads` heads.
 
     The `encoder` gives features (`outputs` 0) and may look both ways; the `decoder`, of the same width, is causal and
     streams. As any network it takes rows, which hold a source, the token `separator`, and the target: one such pair a
@@ -131,7 +131,7 @@ class Seq2Seq(nn.Module):
 
     encoder: Skeleton
     decoder: Skeleton
-    bridge: str
+    encoder_decoder: str
     separator: int
     heads: int = 1
     halves: bool = False
@@ -140,11 +140,11 @@ class Seq2Seq(nn.Module):
 
     def setup(self):
         width, dtype = self.decoder.width, self.decoder.dtype
-        check(self.bridge, self.heads, width)
-        if self.bridge == "vector":
+        check(self.encoder_decoder, self.heads, width)
+        if self.encoder_decoder == "vector":
             self.summary = Projection(width, dtype=dtype)
         else:
-            cross = partial(CrossAttention, width, self.heads, self.bridge, dtype=dtype)
+            cross = partial(CrossAttention, width, self.heads, self.encoder_decoder, dtype=dtype)
             self.bridges = [cross() for _ in range(self.decoder.depth)]
 
     def __call__(
@@ -202,7 +202,7 @@ class Seq2Seq(nn.Module):
         with keys and values `[B, H, S, K]` for each block of the decoder."""
         positions, segments = placed(source, None, positions, segments)
         x, _ = self.encoder(source, positions=positions, segments=segments, rng=rng)
-        if self.bridge == "vector":
+        if self.encoder_decoder == "vector":
             return {"summary": nn.tanh(self.summary(ends(x, segments)))}
         return {"read": tuple(bridge.remember(x) for bridge in self.bridges), "segments": segments}
 
@@ -217,14 +217,17 @@ class Seq2Seq(nn.Module):
         rng: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "B T O"], Any]:
         """Logits of the next token after each of `target`, and the decoder's state: streams as a skeleton does."""
-        if self.bridge == "vector":
+        if self.encoder_decoder == "vector":
             known = set(memory) == {"summary"}
         else:
             known = set(memory) == {"read", "segments"} and len(memory["read"]) == self.decoder.depth
         if not known:
-            raise ValueError(f"this memory of a source is none of a decoder with bridge={self.bridge} and this depth")
+            raise ValueError(
+                f"this memory of a source is none of a decoder with encoder_decoder={self.encoder_decoder} and this "
+                f"depth"
+            )
         context, bridges = None, []
-        if self.bridge == "vector":
+        if self.encoder_decoder == "vector":
             context = memory["summary"][:, None]
         else:
             for bridge, (key, value) in zip(self.bridges, memory["read"], strict=True):
@@ -270,6 +273,6 @@ def writer(network: Seq2Seq, params: Any, memory: Any) -> Callable[[Any, Array],
 def check(bridge: str, heads: int, width: int) -> None:
     """Refuse, with ValueError, what can't be a bridge between skeletons of this width."""
     if bridge not in BRIDGES:
-        raise ValueError(f"model.bridge={bridge}: must be one of {', '.join(BRIDGES)}")
+        raise ValueError(f"model.encoder_decoder={bridge}: must be one of {', '.join(BRIDGES)}")
     if heads < 1 or width % heads:
-        raise ValueError(f"model.bridge_heads={heads}: must be 1 or more and divide model.width={width}")
+        raise ValueError(f"model.cross_attention_heads={heads}: must be 1 or more and divide model.width={width}")

@@ -41,7 +41,7 @@ class Skeleton(nn.Module):
     residual: bool = True
     final_norm: bool = True
     positions: str = "none"
-    tied: bool = False
+    tie_embeddings: bool = False
     dropout: float = 0.0
     dtype: Any = jnp.float32
 
@@ -116,7 +116,7 @@ class Skeleton(nn.Module):
                 x = jnp.where((segments != 0).any(axis=1)[:, None], x, jnp.nan)
         if not self.outputs:
             return x.astype(jnp.float32), tuple(states)
-        if self.tied and embedding is not None:
+        if self.tie_embeddings and embedding is not None:
             return embedding.attend(x).astype(jnp.float32), tuple(states)
         return Projection(self.outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32), tuple(states)
 

@@ -21,9 +21,9 @@ FIELDS = {
     "model.width": 8,
     "model.depth": 1,
     "optimizer.learning_rate": 1e-2,
-    "optimizer.warmup": 5,
+    "optimizer.warmup_steps": 5,
     "training.steps": 40,
-    "training.batch": 4,
+    "training.batch_size": 4,
     "training.steps_per_call": 5,
     "training.eval_every": 10,
 }

@@ -20,7 +20,7 @@ def test_every_config_can_be_trained_with_every_mixer(name, mixer):
     assert config["task"]["name"] in tasks.TASKS
     if "dataset" not in config["task"]:
         resolved = models.resolve(config["model"], builder.build_task(config["task"]).max_length)
-        assert resolved["inner"] > 0
+        assert resolved["hidden_size"] > 0
         assert resolved["max_length"] > 0
 
 

@@ -40,10 +40,10 @@ def build(config: Mapping[str, Any], data_dir: str | Path = DEFAULT_DATA_DIR) ->
 
 def assemble(config: Mapping[str, Any], task: Any, versions: Mapping[str, Any]) -> Run:
     """The run of a checked `config` on `task`. Raises ValueError, in one line, where they don't go together."""
-    if (shortest := config["training"]["shortest"]) > task.max_length:
-        raise ValueError(f"training.shortest={shortest}: the task's sequences have {task.max_length} steps at most")
+    if (shortest := config["training"]["min_length"]) > task.max_length:
+        raise ValueError(f"training.min_length={shortest}: the task's sequences have {task.max_length} steps at most")
     if 0 < shortest < task.min_length:
-        raise ValueError(f"training.shortest={shortest}: the task's sequences have {task.min_length} steps at least")
+        raise ValueError(f"training.min_length={shortest}: the task's sequences have {task.min_length} steps at least")
     model = models.resolve(config["model"], task.max_length)
     fits(model, task)
     sizes = {"vocabulary": task.vocabulary, "channels": task.channels, "outputs": task.outputs, "per": task.per}
@@ -54,7 +54,7 @@ def assemble(config: Mapping[str, Any], task: Any, versions: Mapping[str, Any]) 
         task=task,
         model=models.build(model, **sizes),
         optimizer=optax.chain(
-            optax.clip_by_global_norm(optimizer["clip"]),
+            optax.clip_by_global_norm(optimizer["grad_clip_norm"]),
             optax.scale_by_adam(b1=optimizer["b1"], b2=optimizer["b2"]),
             optax.add_decayed_weights(optimizer["weight_decay"], mask=decayed),
         ),
@@ -65,8 +65,10 @@ def versions(config: Mapping[str, Any], data_dir: str | Path = DEFAULT_DATA_DIR)
     """What is behind a result: the VERSIONs of its mixer, of its task, of this loop, and of a bridge or memory it has;
     and the fingerprint of its data, where they are real, for which they are prepared if need be."""
     mixer, task = models.version(config["model"]["mixer"]), tasks.TASKS[config["task"]["name"]].VERSION
-    bridge = {"bridge": models.Seq2Seq.VERSION} if config["model"].get("bridge") else {}
-    memory = {"memory": models.AssociativeMemory.VERSION} if config["model"].get("memory") else {}
+    bridge = {"encoder_decoder": models.Seq2Seq.VERSION} if config["model"].get("encoder_decoder") else {}
+    memory = (
+        {"associative_memory": models.AssociativeMemory.VERSION} if config["model"].get("associative_memory") else {}
+    )
     dataset = config["task"].get("dataset")
     fingerprint = {"data": data.data_fingerprint(dataset, data_dir)} if dataset else {}
     return {"mixer": mixer, "task": task, "loop": VERSION, **bridge, **memory, **fingerprint}

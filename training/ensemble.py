@@ -31,13 +31,13 @@ def form_group(config: Mapping[str, Any]) -> Group:
 
     As many of the devices left over as divide a batch share it. `how` may be "measured", which `fastest` resolves.
     """
-    rates = config["replicas"]["learning_rates"] or (config["optimizer"]["learning_rate"],)
-    pairs = [(seed, rate) for rate in rates for seed in config["replicas"]["seeds"]]
-    how = config["replicas"]["how"]
+    rates = config["ensemble"]["learning_rates"] or (config["optimizer"]["learning_rate"],)
+    pairs = [(seed, rate) for rate in rates for seed in config["ensemble"]["seeds"]]
+    how = config["ensemble"]["mode"]
     if how == "auto":  # a processor is busy with one small model; an accelerator wants them side by side
         how = "map" if jax.default_backend() == "cpu" else "vmap"
     devices = largest_divisor(len(pairs), len(jax.devices()))
-    shards = largest_divisor(config["training"]["batch"], len(jax.devices()) // devices) if runtime.spare() else 1
+    shards = largest_divisor(config["training"]["batch_size"], len(jax.devices()) // devices) if runtime.spare() else 1
     return Group(how, devices, tuple(s for s, _ in pairs), tuple(float(r) for _, r in pairs), shards)
 
 
@@ -52,7 +52,7 @@ def make_mesh(group: Group) -> jax.sharding.Mesh:
     if count < jax.process_count():
         raise ValueError(
             f"{len(group.seeds)} replicas and their batches can share {count} devices, too few for "
-            f"{jax.process_count()} processes; give fewer processes, or a training.batch that more devices divide"
+            f"{jax.process_count()} processes; give fewer processes, or a training.batch_size that more devices divide"
         )
     devices = np.array(distributed.devices(count)).reshape(group.devices, group.shards)
     return jax.sharding.Mesh(devices, ("replica", "batch"))
@@ -117,7 +117,7 @@ def fastest(run: Run, group: Group) -> tuple[Group, list[dict[str, Any]]]:
                 if "RESOURCE_EXHAUSTED" not in str(error) or jax.process_count() > 1:
                     raise
     if not ways:
-        raise ValueError("replicas.how=measured: out of memory in every way; try fewer replicas or a smaller batch")
+        raise ValueError("ensemble.mode=autotune: out of memory in every way; try fewer replicas or a smaller batch")
     ways = distributed.from_first(lambda: ways)  # the clocks of others say otherwise
     best = min(ways, key=lambda way: way["seconds"])
     return group._replace(how=best["how"], devices=best["devices"], shards=best["shards"]), ways

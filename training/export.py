@@ -41,8 +41,8 @@ def of_replica(workdir: Path, index: int) -> dict[str, Any]:
     group = files.read_json(workdir / "group.json", files.GROUP)
     if not 0 <= index < len(group["seeds"]):
         raise ValueError(f"--replica={index}: {workdir} has replicas 0 to {len(group['seeds']) - 1}")
-    config["replicas"] = {"seeds": [group["seeds"][index]], "learning_rates": [group["learning_rates"][index]]}
-    config["replicas"]["how"] = group["how"]
+    config["ensemble"] = {"seeds": [group["seeds"][index]], "learning_rates": [group["learning_rates"][index]]}
+    config["ensemble"]["mode"] = group["how"]
     return config
 
 

@@ -26,16 +26,16 @@ def check_memory(run: Run) -> None:
     """Refuse, with ValueError, what this machine's memory can't hold for sure: parameters, the best ones, two moments
     and a gradient of every replica, and one layer's features of one replica's batch, all in float32."""
     config, steps = run.config, run.task.max_length
-    members = len(config["replicas"]["seeds"]) * max(1, len(config["replicas"]["learning_rates"]))
+    members = len(config["ensemble"]["seeds"]) * max(1, len(config["ensemble"]["learning_rates"]))
     inputs = jax.eval_shape(lambda task: sample_longest(task, 1), run.task).inputs
-    parameters, batch = models.parameters(run.model, inputs), config["training"]["batch"]
+    parameters, batch = models.parameters(run.model, inputs), config["training"]["batch_size"]
     needed = 4 * (5 * members * parameters + batch * steps * config["model"]["width"])
     there = runtime.memory_bytes()
     if there is not None and needed > there:
         raise ValueError(
             f"{members} × {parameters:,} parameters and batches of {batch} × {steps:,} steps need at least "
             f"{needed / 2**30:,.0f} GiB, and this machine has {there / 2**30:,.0f}; give fewer replicas, or a smaller "
-            f"model.width, model.depth or training.batch"
+            f"model.width, model.depth or training.batch_size"
         )
 
 
@@ -100,10 +100,11 @@ def fit(run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bo
                 f"{workdir}/checkpoints/{step} is the checkpoint of step {there}; give it its own name again"
             )
     distributed.from_first(lambda: check_log(run, workdir / "metrics.jsonl", step))
-    if first and not step and run.config["optimizer"]["warmup"] >= training["steps"]:
+    if first and not step and run.config["optimizer"]["warmup_steps"] >= training["steps"]:
         say(
-            f"{name}: the rate rises in all of the {training['steps']} steps and never falls, since optimizer.warmup="
-            f"{run.config['optimizer']['warmup']}"
+            f"{name}: the rate rises in all of the {training['steps']} steps and never falls, since "
+            f"optimizer.warmup_steps="
+            f"{run.config['optimizer']['warmup_steps']}"
         )
     log = metrics.Metrics(workdir / "metrics.jsonl") if first else None
     board = Board(workdir / "tensorboard", group, step) if first and tensorboard else None

@@ -71,13 +71,13 @@ def train_step(run: Run, task: Any, replica: Replica) -> tuple[Replica, dict[str
     key = jax.random.fold_in(jax.random.fold_in(tasks.random_key(replica.seed), 1), replica.step)
     for_length, for_batch, for_dropout = jax.random.split(key, 3)
     length = jnp.int32(task.max_length)
-    if training["shortest"]:
-        length = jax.random.randint(for_length, (), training["shortest"], task.max_length + 1)
-    batch = shared_out(task.sample(for_batch, training["batch"], task.max_length, length))
+    if training["min_length"]:
+        length = jax.random.randint(for_length, (), training["min_length"], task.max_length + 1)
+    batch = shared_out(task.sample(for_batch, training["batch_size"], task.max_length, length))
 
     def objective(params):
         model = run.config["model"]
-        draws = model["dropout"] or model["positions"] == "randomised" or model.get("memory")
+        draws = model["dropout"] or model["positions"] == "randomised" or model.get("associative_memory")
         outputs = apply(run, params, batch, for_dropout if draws else None)
         return task.loss(outputs, batch), outputs
 
@@ -152,7 +152,7 @@ def apply(run: Run, params: Any, batch: tasks.Batch, rng: Array | None = None) -
 
 def schedule(config: Mapping[str, Any], step: Array) -> Array:
     """1 at the end of a linear warm-up, then a half cosine that would reach 0 with one step more than there are."""
-    warmup, steps = config["optimizer"]["warmup"], config["training"]["steps"]
+    warmup, steps = config["optimizer"]["warmup_steps"], config["training"]["steps"]
     rising = (step + 1) / max(warmup, 1)
     falling = 0.5 * (1 + jnp.cos(jnp.pi * (step - warmup) / max(steps - warmup, 1)))
     return jnp.where(step < warmup, jnp.minimum(rising, 1.0), falling)
@@ -173,7 +173,7 @@ def shared_out(batch: tasks.Batch) -> tasks.Batch:
 
 def costs(run: Run) -> dict[str, int]:
     """Parameters, floats of state, and FLOPs of the products in one training step of one replica."""
-    batch = jax.eval_shape(lambda task: sample_longest(task, run.config["training"]["batch"]), run.task)
+    batch = jax.eval_shape(lambda task: sample_longest(task, run.config["training"]["batch_size"]), run.task)
     params = jax.eval_shape(lambda: init_params(run, jnp.uint32(0)))
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), batch)
     _, state = jax.eval_shape(

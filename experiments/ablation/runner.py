@@ -178,7 +178,7 @@ def identity(
 ) -> dict[str, Any]:
     """What makes a cell this one and no other."""
     whole = comparison.identity(config, data_dir)
-    apart = ("replicas.", "optimizer.learning_rate", *(() if trained else ("training.",)))
+    apart = ("ensemble.", "optimizer.learning_rate", *(() if trained else ("training.",)))
     kept = {name: value for name, value in whole.items() if not name.startswith(apart)}
     return {**kept, "seed": seed, "learning_rate": float(rate), **({} if trained else {"trained": False})}
 
@@ -248,7 +248,7 @@ def groups(
             together.setdefault(tuple(seeds), []).append(rate)
         for seeds, some in together.items():
             config = json.loads(json.dumps(files.plain(setting.config)))
-            config["replicas"] |= {"seeds": list(seeds), "learning_rates": some, "how": how}
+            config["ensemble"] |= {"seeds": list(seeds), "learning_rates": some, "how": how}
             cells = [key(config, s, r, study.trained, data) for r in some for s in seeds]
             group = files.key({"cells": cells} if how == "auto" else {"cells": cells, "how": how})
             jobs.append(Job(name, config, str(store.folder / "groups" / group), tuple(measured), study.trained, data))
@@ -272,7 +272,7 @@ def work(job: Job) -> list[dict[str, Any]]:
             tensorboard=False,
             regroup=job.regroup,
         )
-        members, cost = result["replicas"], result["cost"]
+        members, cost = result["members"], result["cost"]
         environment = of_group(directory, "environment.json", files.ENVIRONMENTS)[-1]
         params = export.saved_members(directory) if job.measured else [None] * len(members)
         group = of_group(directory, "group.json", files.GROUP)
@@ -342,7 +342,7 @@ def one_by_one(jobs: Sequence[Job]) -> Iterator[tuple[Job, list[dict[str, Any]]]
 
 def size(job: Job) -> int:
     """A guess at how long a job takes, in any unit: replicas × steps."""
-    replicas = job.config["replicas"]
+    replicas = job.config["ensemble"]
     return len(replicas["seeds"]) * len(replicas["learning_rates"]) * job.config["training"]["steps"]
 
 
@@ -359,7 +359,7 @@ def run(
 ) -> list[Line]:
     """Every cell of the study, run or found; the reported ones of each setting at the rate that did best.
 
-    `how` is that of `replicas.how`: with "measured", each group times its ways before its first step.
+    `how` is that of `ensemble.mode`: with "measured", each group times its ways before its first step.
     """
     some = settings(study, scale, chosen)
     # What is not trained is measured one by one, and timed as it runs alone.

@@ -110,9 +110,9 @@ def real(pairs: int, workdir: Path) -> Iterator[dict[str, Any]]:
     """The same of scores that were trained for: disjoint groups of seeds of one config."""
     config: Any = configs.curve.get_config()
     config.training.update(steps=200, eval_every=200, steps_per_call=100)
-    config.replicas.seeds = tuple(range(2 * pairs * 5))
-    runtime.prepare(len(config.replicas.seeds))
-    members = loop.train(config, workdir, name="real pairs", tensorboard=False)["replicas"]
+    config.ensemble.seeds = tuple(range(2 * pairs * 5))
+    runtime.prepare(len(config.ensemble.seeds))
+    members = loop.train(config, workdir, name="real pairs", tensorboard=False)["members"]
     scores = np.array([member["test"] for member in members])
     for seeds in (3, 5):
         groups = scores[: 2 * pairs * seeds].reshape(pairs, 2, seeds)

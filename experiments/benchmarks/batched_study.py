@@ -64,7 +64,7 @@ def apart(some: list[tuple[Setting, int, float]], sample: int, folder: Path) -> 
             f"--workdir={workdir}",
             *fields(setting),
         ]
-        words += [f"--config.replicas.seeds={seed},", f"--config.optimizer.learning_rate={rate}", "--notensorboard"]
+        words += [f"--config.ensemble.seeds={seed},", f"--config.optimizer.learning_rate={rate}", "--notensorboard"]
         seconds = timed(words, folder / "cache apart")
         found.append((seconds, files.read_json(workdir / "result.json")["training_seconds"]))
     rest = (len(some) - 1) / max(1, len(found) - 1)  # cells that each cell but the first stands for
@@ -76,7 +76,7 @@ def apart(some: list[tuple[Setting, int, float]], sample: int, folder: Path) -> 
 def fields(setting: Setting) -> list[str]:
     """The fields that the study sets beside rate and seed, as flags."""
     usual = builder.flattened(get_config(setting.labels["mixer"]).to_dict())
-    apart = ("replicas.", "optimizer.learning_rate")
+    apart = ("ensemble.", "optimizer.learning_rate")
     own = {k: v for k, v in builder.flattened(setting.config).items() if usual.get(k) != v and not k.startswith(apart)}
     return [f"--config.{name}={value}" for name, value in own.items()]
 

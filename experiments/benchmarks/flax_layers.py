@@ -42,11 +42,11 @@ def make(cell: Cell, weights: Any, library: str) -> Made:
     found = nnx.to_pure_dict(found)
 
     def converted(w: dict[str, Any]) -> Any:
-        inner = w if cell.mixer == "attention" else {"cell": nnx_cell(cell.mixer, w["cell"])}
-        return jax.tree.map(lambda like, a: np.reshape(a, like.shape), found, inner)
+        hidden_size = w if cell.mixer == "attention" else {"cell": nnx_cell(cell.mixer, w["cell"])}
+        return jax.tree.map(lambda like, a: np.reshape(a, like.shape), found, hidden_size)
 
     def of_nnx(w: Any, x: Any, s: Any) -> tuple[Any, Any]:
-        state = nnx.State(jax.tree.map(nnx.Param, w["inner"]))
+        state = nnx.State(jax.tree.map(nnx.Param, w["hidden_size"]))
         layer = nnx.merge(graph, state, rest)
         if cell.mixer == "attention":
             return layer(x, mask=causal), s
@@ -54,8 +54,8 @@ def make(cell: Cell, weights: Any, library: str) -> Made:
         y = layer(x, initial_carry=(zeros, zeros) if cell.mixer == "lstm" else zeros)
         return dense.apply({"params": w["output"]}, y), s
 
-    own = [{"inner": converted(w), "output": w.get("output")} for w in named]
-    own = [w if cell.mixer != "attention" else {"inner": w["inner"]} for w in own]
+    own = [{"hidden_size": converted(w), "output": w.get("output")} for w in named]
+    own = [w if cell.mixer != "attention" else {"hidden_size": w["hidden_size"]} for w in own]
     return in_jax(cell, own, of_nnx, None)
 
 

@@ -27,11 +27,11 @@ BLOCKS, WIDTH, HEADS, LENGTH, SYMBOLS = 12, 768, 12, 1024, 50_304
 
 
 def network(form: str, blocks: int = BLOCKS, width: int = WIDTH, symbols: int = SYMBOLS, length: int = LENGTH) -> Any:
-    mixer = partial(models.MIXERS["attention"], inner=width, max_length=length, heads=HEADS, form=form)
+    mixer = partial(models.MIXERS["attention"], hidden_size=width, max_length=length, heads=HEADS, implementation=form)
     return Skeleton(
         mixers=(mixer,), depth=blocks, width=width, hidden=4 * width, vocabulary=symbols, channels=0, outputs=symbols,
         per="token", max_length=length, pool="last", activation="gelu", norm="pre", residual=True, final_norm=True,
-        positions="learned", tied=True, dropout=0.0, dtype=jnp.bfloat16,
+        positions="learned", tie_embeddings=True, dropout=0.0, dtype=jnp.bfloat16,
     )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ class Problem(NamedTuple):
 def configure(cell: str, width: int, steps: int = STEPS) -> Any:
     """The adding model with one block, its mixer as wide as the model."""
     config: Any = configs.adding.get_config(cell)
-    config.model.update(width=width, inner=width, depth=1)
+    config.model.update(width=width, hidden_size=width, depth=1)
     config.training.update(steps=steps, eval_every=steps, steps_per_call=min(50, steps))
     return config
 

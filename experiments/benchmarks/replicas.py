@@ -24,8 +24,8 @@ def run(mixer: str, way: str) -> dict[str, float]:
     """`way` says how the group is run. Nothing is evaluated or saved: training steps alone."""
     config: Any = get_config(mixer)
     config.training.update(steps=STEPS, steps_per_call=CALLED, eval_every=STEPS)
-    config.replicas.seeds, config.replicas.learning_rates = SEEDS, RATES
-    config.replicas.how = "map" if way == "apart" else way
+    config.ensemble.seeds, config.ensemble.learning_rates = SEEDS, RATES
+    config.ensemble.mode = "map" if way == "apart" else way
     runtime.prepare(1 if way == "apart" else len(SEEDS) * len(RATES))
     jax.config.update("jax_enable_compilation_cache", False)
     made = builder.build(config)

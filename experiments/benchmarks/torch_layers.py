@@ -22,13 +22,13 @@ def make(cell: Cell, weights: Any, compiled: bool) -> Made:
         def __init__(self, w: Any):
             super().__init__()
             kind: Any = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[cell.mixer]
-            self.inner, self.out = kind(d, d), nn.Linear(d, d)
-            set_(self.inner.weight_ih_l0, w["input"]["kernel"].T)
-            set_(self.inner.bias_ih_l0, w["input"]["bias"])
-            set_(self.inner.weight_hh_l0, w["recurrent"].T)
-            set_(self.inner.bias_hh_l0, np.zeros(self.inner.bias_hh_l0.shape))
+            self.hidden_size, self.out = kind(d, d), nn.Linear(d, d)
+            set_(self.hidden_size.weight_ih_l0, w["input"]["kernel"].T)
+            set_(self.hidden_size.bias_ih_l0, w["input"]["bias"])
+            set_(self.hidden_size.weight_hh_l0, w["recurrent"].T)
+            set_(self.hidden_size.bias_hh_l0, np.zeros(self.hidden_size.bias_hh_l0.shape))
             if cell.mixer == "gru":
-                set_(self.inner.bias_hh_l0[2 * d :], w["candidate_bias"])
+                set_(self.hidden_size.bias_hh_l0[2 * d :], w["candidate_bias"])
             set_(self.out.weight, w["output"]["kernel"].T)
             set_(self.out.bias, w["output"]["bias"])
 

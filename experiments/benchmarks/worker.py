@@ -100,7 +100,7 @@ def in_jax(cell: Cell, weights: Any, layer: Callable, state: Any, how: str = "")
             return jnp.square(y.astype(jnp.float32) - target).mean()
 
         gradient_of, rate = jax.value_and_grad(loss), RATES.get(cell.mixer, RATE)
-        if how == "shared":
+        if how == "tied_projections":
             mesh = jax.make_mesh((len(jax.devices()),), ("batch",))
             x, target = (jax.device_put(a, jax.NamedSharding(mesh, jax.P("batch"))) for a in (x, target))
             weights = jax.device_put(weights, jax.NamedSharding(mesh, jax.P()))
@@ -152,7 +152,7 @@ def layer_of(cell: Cell) -> Any:
     import models
 
     made: Any = models.MIXERS[cell.mixer]
-    sizes = {"width": cell.width, "inner": cell.width, "max_length": cell.length}
+    sizes = {"width": cell.width, "hidden_size": cell.width, "max_length": cell.length}
     return made(**sizes, dtype=np.dtype(cell.dtype), **dict(cell.options))
 
 

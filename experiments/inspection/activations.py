@@ -324,7 +324,9 @@ class Search(NamedTuple):
 def searches(run: builder.Run) -> bool:
     """Whether a model is such a bag of words: no block, no position, one label for the mean over all words."""
     model = run.config["model"]
-    bag = model["depth"] == 0 and model["pool"] == "mean" and model["positions"] == "none" and not model["tied"]
+    bag = (
+        model["depth"] == 0 and model["pool"] == "mean" and model["positions"] == "none" and not model["tie_embeddings"]
+    )
     return bag and run.task.per == "sequence" and hasattr(run.task, "classes")
 
 

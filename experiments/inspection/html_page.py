@@ -81,7 +81,7 @@ def path(reading: Reading) -> dict[str, Any]:
         "top": None if whole else [[[number[o], float(p[r, o])] for o in row.tolist()] for r, row in enumerate(best)],
         "rows": len(p),
         "heads": 0 if attention is None else len(attention.query),
-        "groups": 0 if attention is None else len(attention.key),
+        "kv_heads": 0 if attention is None else len(attention.key),
     }
 
 
@@ -200,7 +200,7 @@ def write(
             for index, block in enumerate(shown.inside.blocks)
         ],
         count=data["path"]["heads"],
-        normaliser=shown.run.config["model"].get("attention", {}).get("normaliser", "softmax"),
+        normalizer=shown.run.config["model"].get("attention", {}).get("normalizer", "softmax"),
         roles=activations.ROLES,
         measures=activations.MEASURES,
         clear=activations.CLEAR,

@@ -131,11 +131,11 @@ def of_attention(reading: Reading) -> list[Stage]:
               f"{text} {size} numbers a head.")
         for name, title, low, high, text in made
     ]  # fmt: skip
-    together = own["normaliser"] in ("softmax", "linear")
+    together = own["normalizer"] in ("softmax", "linear")
     found += [
         Stage("scores", "Scores", f"s<sub>ts</sub> = {score}", "How well each key answers each query. A row is a "
               f"query; {sees}."),
-        Stage("weights", f"Weights: after {own['normaliser']}", f"a<sub>ts</sub> = {NORMALISER[own['normaliser']]}",
+        Stage("weights", f"Weights: after {own['normalizer']}", f"a<sub>ts</sub> = {NORMALISER[own['normalizer']]}",
               "Each row of scores becomes shares that sum to one." if together else "Each score becomes a weight by "
               "itself."),
         Stage("weighted", "Weighted values", "a<sub>ts</sub> · v<sub>s</sub>", "For the chosen token t as query: "
@@ -173,7 +173,9 @@ def positions(reading: Reading) -> str:
     if model["positions"] in INSIDE:
         return INSIDE[model["positions"]]
     if model["positions"] in ADDED:
-        which = " and ".join({"q": "queries", "k": "keys", "v": "values"}[one] for one in model["attention"]["placed"])
+        which = " and ".join(
+            {"q": "queries", "k": "keys", "v": "values"}[one] for one in model["attention"]["position_injection"]
+        )
         return f"This model adds positions in every layer, only to what {which} are made from."
     if any(block.attention for block in reading.inside.blocks):
         return "This model is told no positions."

@@ -43,7 +43,7 @@ def from_embedded(run: builder.Run, params: Any) -> tuple[Any, Any]:
     """The network from its embedded inputs `[B, T, D]` on, and its parameters: the same outputs as from the inputs."""
     width = run.model.width
     own = {**params, "embed": {"kernel": jnp.eye(width), "bias": jnp.zeros(width)}}
-    if run.model.tied:  # the head reads by the table, which is no embedding any more
+    if run.model.tie_embeddings:  # the head reads by the table, which is no embedding any more
         table = params["embed"]["embedding"]
         own["head"] = {"kernel": table.T, "bias": jnp.zeros(len(table))}
     return run.model.clone(vocabulary=0, channels=width), own
@@ -466,7 +466,7 @@ def parameters(run: builder.Run) -> Callable[[Any, int], Found]:
     """Parameters of the mixers, as wide as the model, against the window that they are made for."""
 
     def count(length: int) -> int:
-        model = {**run.config["model"], "inner": run.model.width, "max_length": length}
+        model = {**run.config["model"], "hidden_size": run.model.width, "max_length": length}
         made = builder.build({**run.config, "model": model})
         return cost.mixer_parameters(jax.eval_shape(lambda: trainer.init_params(made, jnp.uint32(0))))
 

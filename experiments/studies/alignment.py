@@ -3,15 +3,15 @@
 from experiments.ablation.study import Scale, Study, above
 
 MODELS = {
-    "GRU, additive": {"mixer": "gru", "model.bridge": "additive"},
-    "GRU, dot": {"mixer": "gru", "model.bridge": "dot"},
-    "GRU, general": {"mixer": "gru", "model.bridge": "general"},
-    "Transformer": {"mixer": "attention", "model.bridge": "scaled"},
+    "GRU, additive": {"mixer": "gru", "model.encoder_decoder": "additive"},
+    "GRU, dot": {"mixer": "gru", "model.encoder_decoder": "dot"},
+    "GRU, general": {"mixer": "gru", "model.encoder_decoder": "general"},
+    "Transformer": {"mixer": "attention", "model.encoder_decoder": "scaled"},
 }
 STUDY = Study(
     question="Does attention look at the source word that it translates, where that is known by construction?",
     row=11,
-    fixed={"config": "translation", "task.lengths": (2, 4, 6, 8, 10, 12)},
+    fixed={"config": "translation", "task.eval_lengths": (2, 4, 6, 8, 10, 12)},
     vary={"model": MODELS},
     measured=("aligned",),
     show="aligned",

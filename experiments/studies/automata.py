@@ -11,8 +11,13 @@ cycles after 2,000 steps, 0.69 to 0.86 after 6,000, and 0.68 of the parities, on
 from experiments.ablation.study import BARE, Scale, Study, above, below
 
 RATES = (1e-3, 3e-3, 1e-2)
-STEPS = {"training.shortest": 2, "training.batch": 64, "task.longest": 20, "task.times": (1, 2)}
-MODELS = {x: {"mixer": x, "model.inner": n, "model.depth": 1, **BARE} for x, n in (("rnn", 200), ("lstm", 96))}
+STEPS = {
+    "training.min_length": 2,
+    "training.batch_size": 64,
+    "task.max_items": 20,
+    "task.eval_length_multipliers": (1, 2),
+}
+MODELS = {x: {"mixer": x, "model.hidden_size": n, "model.depth": 1, **BARE} for x, n in (("rnn", 200), ("lstm", 96))}
 MODELS |= {"lstm, skeleton": {"mixer": "lstm"}}
 MODELS |= {"attention": {"mixer": "attention", "model.causal": False, "model.positions": "sinusoidal"}}
 STUDY = Study(
@@ -25,7 +30,8 @@ STUDY = Study(
         "quick": Scale((0, 1, 2), RATES, changes={"training.steps": 2500, "training.eval_every": 500}),
         "standard": Scale(tuple(range(5)), RATES, changes={"training.steps": 20_000}),
         "full": Scale(tuple(range(10)), (1e-4, 3e-4, 5e-4), changes={
-            "training.steps": 1_000_000, "training.batch": 128, "task.longest": 40, "task.times": (1, 2, 5, 12.5)}),
+            "training.steps": 1_000_000, "training.batch_size": 128, "task.max_items": 40,
+            "task.eval_length_multipliers": (1, 2, 5, 12.5)}),
     },
     claims=(
         above("RNN and LSTM solve both at twice the length: 90 % or more", {"model": ("rnn", "lstm")}, 0.9,

@@ -3,16 +3,16 @@
 from experiments.ablation.study import Scale, Study, above, near
 
 MODELS = {
-    "GRU, one vector": {"mixer": "gru", "model.bridge": "vector"},
-    "GRU, additive attention": {"mixer": "gru", "model.bridge": "additive"},
-    "GRU, general attention": {"mixer": "gru", "model.bridge": "general"},
-    "Transformer": {"mixer": "attention", "model.bridge": "scaled"},
+    "GRU, one vector": {"mixer": "gru", "model.encoder_decoder": "vector"},
+    "GRU, additive attention": {"mixer": "gru", "model.encoder_decoder": "additive"},
+    "GRU, general attention": {"mixer": "gru", "model.encoder_decoder": "general"},
+    "Transformer": {"mixer": "attention", "model.encoder_decoder": "scaled"},
 }
 ATTENTION = tuple(name for name in MODELS if "one vector" not in name)
 STUDY = Study(
     question="How does translation hold up as sentences grow, with and without attention between encoder and decoder?",
     row=2,
-    fixed={"config": "translation", "task.lengths": (2, 4, 6, 8, 10, 12)},
+    fixed={"config": "translation", "task.eval_lengths": (2, 4, 6, 8, 10, 12)},
     vary={"model": MODELS},
     scales={
         "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),

@@ -6,7 +6,7 @@ STUDY = Study(
     question="How many bits of eight key–value pairs does a state of a given size recall?",
     row=4,
     fixed={"config": "recall"},
-    vary={"mixer": ("lstm", "gru", "gla", "delta"), "model.inner": (16, 48, 128)},
+    vary={"mixer": ("lstm", "gru", "gla", "delta"), "model.hidden_size": (16, 48, 128)},
     measured=("bits",),
     show="bits",
     scales={
@@ -16,9 +16,10 @@ STUDY = Study(
     },
     claims=(
         above("With eight times the units each recalls at least two bits more",
-              {"mixer": ("lstm", "gru", "gla", "delta"), "model.inner": 128}, {"model.inner": 16}, 2, metric="bits"),
+              {"mixer": ("lstm", "gru", "gla", "delta"), "model.hidden_size": 128}, {"model.hidden_size": 16}, 2,
+              metric="bits"),
         below("Even at 128 units an LSTM or a GRU recalls less than half of the 32 bits",
-              {"mixer": ("lstm", "gru"), "model.inner": 128}, 16, metric="bits"),
+              {"mixer": ("lstm", "gru"), "model.hidden_size": 128}, 16, metric="bits"),
         above("A matrix for a state (delta rule) recalls more than a vector of as many units",
               {"mixer": "delta"}, {"mixer": ("lstm", "gru")}, 1, metric="bits"),
     ),

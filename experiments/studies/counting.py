@@ -9,15 +9,15 @@ Tried before: 32,000 strings, with weight decay: no LSTM and no GRU was right at
 
 from experiments.ablation.study import BARE, Scale, Study, above, below
 
-TEN = {"model.width": 10, "model.inner": 10, **BARE}
+TEN = {"model.width": 10, "model.hidden_size": 10, **BARE}
 MODELS = {name: {"mixer": name, **TEN} for name in ("lstm", "gru", "mingru")}
 MODELS |= {f"{name}, skeleton": {"mixer": name, "model.width": 16} for name in ("lstm", "gru")}
 RATES = {f"rate {rate}": {"optimizer.learning_rate": rate} for rate in (0.003, 0.01, 0.03)}
-STEPS = {"training.steps": 5000, "training.batch": 32, "training.eval_every": 1000}
+STEPS = {"training.steps": 5000, "training.batch_size": 32, "training.eval_every": 1000}
 STUDY = Study(
     question="Who counts beyond what it was shown?",
     paper="Weiss, Goldberg and Yahav 2018 (arXiv 1805.04908), and the authors' notebook",
-    fixed={"config": "counting", "task.lengths": (99, 130, 200, 1000), "model.depth": 1, **STEPS},
+    fixed={"config": "counting", "task.eval_lengths": (99, 130, 200, 1000), "model.depth": 1, **STEPS},
     vary={"model": MODELS, "rate": RATES},
     without=[{"model": name, "rate": rate} for name in MODELS if name not in ("lstm", "gru")
              for rate in ("rate 0.003", "rate 0.03")],
@@ -26,7 +26,7 @@ STUDY = Study(
         "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
         "quick": Scale(tuple(range(10))),
         "standard": Scale(tuple(range(20)), changes={"training.steps": 20_000}),
-        "full": Scale(tuple(range(30)), changes={"training.steps": 20_000, "training.batch": 100}),
+        "full": Scale(tuple(range(30)), changes={"training.steps": 20_000, "training.batch_size": 100}),
     },
     claims=(
         above("LSTM is right at n = 99 more often than not", {"model": "lstm"}, 0.5, metric="test@99"),

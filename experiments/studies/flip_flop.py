@@ -25,7 +25,7 @@ STUDY = Study(
         "quick": Scale((0, 1, 2, 3, 4), RATES, changes={"training.steps": 2000, "training.eval_every": 1000}),
         "standard": Scale(tuple(range(10)), RATES, changes={"training.steps": 10_000}),
         "full": Scale(tuple(range(10)), (1e-4, 3e-4, 1e-3), changes={
-            "training.steps": 10_000, "training.eval_every": 5000, "training.batch": 16, "task.max_length": 512,
+            "training.steps": 10_000, "training.eval_every": 5000, "training.batch_size": 16, "task.max_length": 512,
             "model.width": 512, "task.examples": 100_000}, vary={"model": {
                 **MODELS, "attention, 2 layers": {"mixer": "attention", "model.depth": 6}}}),
     },

@@ -2,8 +2,9 @@
 
 from experiments.ablation.study import Scale, Study, above, near
 
-GATES = {"all gates": {}, "no input gate": {"model.lstm.open": "i"}, "no forget gate": {"model.lstm.open": "f"},
-         "no output gate": {"model.lstm.open": "o"}, "forget bias 0": {"model.lstm.forget_bias": 0.0},
+GATES = {"all gates": {}, "no input gate": {"model.lstm.disabled_gates": "i"},
+         "no forget gate": {"model.lstm.disabled_gates": "f"},
+         "no output gate": {"model.lstm.disabled_gates": "o"}, "forget bias 0": {"model.lstm.forget_bias": 0.0},
          "forget bias 3": {"model.lstm.forget_bias": 3.0}}  # fmt: skip
 STUDY = Study(
     question="Which of its gates does an LSTM need to add two marked numbers among fifty?",

@@ -16,7 +16,7 @@ MODELS = {
     "2 layers, ALiBi": {"mixer": "attention", "model.positions": "alibi"},
     **{name: {"mixer": name} for name in ("lstm", "s6")},
 }
-SHORT = {"task.max_length": 48, "task.times": (0.5, 1, 2, 4), "training.shortest": 6}
+SHORT = {"task.max_length": 48, "task.eval_length_multipliers": (0.5, 1, 2, 4), "training.min_length": 6}
 STUDY = Study(
     question="Who finds what followed a token the last time, and who still does at lengths never seen?",
     paper="Gu and Dao 2023, Mamba, Table 11 (arXiv 2312.00752); Olsson et al. 2022 (arXiv 2209.11895)",
@@ -27,7 +27,7 @@ STUDY = Study(
         "quick": Scale((0, 1, 2), RATES, changes={"training.steps": 2000}),
         "standard": Scale(tuple(range(5)), RATES, changes={"training.steps": 30_000}),
         "full": Scale(tuple(range(5)), (2e-4, 1e-3), changes={
-            "training.steps": 200_000, "training.batch": 8, "task.max_length": 256, "training.shortest": 0}),
+            "training.steps": 200_000, "training.batch_size": 8, "task.max_length": 256, "training.min_length": 0}),
     },
     claims=(
         above("Two layers of attention solve it at the length of training", {"model": ("2 layers, RoPE",

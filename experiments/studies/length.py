@@ -6,8 +6,8 @@ POSITIONS = ("none", "sinusoidal", "learned", "rope", "alibi", "t5", "transforme
 STUDY = Study(
     question="Trained on sentences of up to 12 words, how well does each positional encoding translate longer ones?",
     fixed={
-        "config": "translation", "mixer": "attention", "model.bridge": "", "model.max_length": 49,
-        "task.lengths": (4, 8, 12, 14, 16, 20, 24), "model.width": 32, "model.depth": 2,
+        "config": "translation", "mixer": "attention", "model.encoder_decoder": "", "model.max_length": 49,
+        "task.eval_lengths": (4, 8, 12, 14, 16, 20, 24), "model.width": 32, "model.depth": 2,
     },
     vary={"model.positions": POSITIONS},
     scales={

@@ -7,7 +7,7 @@ STUDY = Study(
     question="What does softmax do that other ways from scores to weights do not?",
     row=10,
     fixed={"config": "recall", "mixer": "attention"},
-    vary={"model.attention.normaliser": ("softmax", "linear", *ALONE)},
+    vary={"model.attention.normalizer": ("softmax", "linear", *ALONE)},
     measured=("coupled",),
     scales={
         "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
@@ -16,10 +16,10 @@ STUDY = Study(
     },
     claims=(
         above("Under softmax the other weights together move as much as the one that was changed",
-              {"model.attention.normaliser": "softmax"}, 0.95, metric="coupled"),
-        below("Under a sigmoid, or without a normaliser, they do not move", {"model.attention.normaliser": ALONE}, 1e-4,
+              {"model.attention.normalizer": "softmax"}, 0.95, metric="coupled"),
+        below("Under a sigmoid, or without a normaliser, they do not move", {"model.attention.normalizer": ALONE}, 1e-4,
               metric="coupled"),
-        above("Softmax recalls at least 0.05 more than every other", {"model.attention.normaliser": "softmax"},
-              {"model.attention.normaliser": ("linear", *ALONE)}, 0.05),
+        above("Softmax recalls at least 0.05 more than every other", {"model.attention.normalizer": "softmax"},
+              {"model.attention.normalizer": ("linear", *ALONE)}, 0.05),
     ),
 )  # fmt: skip

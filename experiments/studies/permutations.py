@@ -8,8 +8,13 @@ common skeleton (a row here), and for 12 elements a bare RNN: 0.98 after 20,000 
 
 from experiments.ablation.study import BARE, Scale, Study, above, below
 
-LAYER = {"model.inner": 128, "model.depth": 1, **BARE}
-LONG = {"training.steps_per_call": 100, "training.eval_every": 1000, "task.longest": 10, "task.lengths": (4, 7, 10)}
+LAYER = {"model.hidden_size": 128, "model.depth": 1, **BARE}
+LONG = {
+    "training.steps_per_call": 100,
+    "training.eval_every": 1000,
+    "task.max_items": 10,
+    "task.eval_lengths": (4, 7, 10),
+}
 MODELS = {f"{name}, 1 layer": {"mixer": name, **LAYER} for name in ("rnn", "lstm")}
 MODELS |= {"lstm, skeleton": {"mixer": "lstm", "model.depth": 1}}
 MODELS |= {"attention, 1 layer": {"mixer": "attention", "model.depth": 1}}
@@ -26,8 +31,9 @@ STUDY = Study(
         "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
         "quick": Scale((0, 1, 2), (1e-3, 3e-3, 1e-2), changes={"training.steps": 8000}),
         "standard": Scale(tuple(range(5)), (1e-3, 3e-3, 1e-2), changes={"training.steps": 30_000}),
-        "full": Scale(tuple(range(5)), (1e-4, 3e-4, 1e-3), changes={"training.steps": 50_000, "training.batch": 512,
-                      "model.width": 512, "task.longest": 25, "task.lengths": (5, 10, 15, 20, 25)}),
+        "full": Scale(tuple(range(5)), (1e-4, 3e-4, 1e-3), changes={"training.steps": 50_000,
+                      "training.batch_size": 512, "model.width": 512, "task.max_items": 25,
+                      "task.eval_lengths": (5, 10, 15, 20, 25)}),
     },
     claims=(
         above("One layer of an LSTM gets 90 % of the products in A5", {"model": "lstm, 1 layer", **A5}, 0.9),

@@ -2,23 +2,24 @@
 
 from experiments.ablation.study import Scale, Study, above, near
 
-BRIDGES = {"one vector": {"model.bridge": "vector"}, "attention": {"model.bridge": "additive"}}
+BRIDGES = {"one vector": {"model.encoder_decoder": "vector"}, "attention": {"model.encoder_decoder": "additive"}}
 STUDY = Study(
     question="How many words at once can an encoder hand over as one vector?",
     row=2,
-    fixed={"config": "phonemes", "task.together": 3, "task.counts": (1, 2, 3), "training.shortest": 20},
-    vary={"bridge": BRIDGES},
+    fixed={"config": "phonemes", "task.pairs_per_row": 3, "task.eval_pairs_per_row": (1, 2, 3),
+           "training.min_length": 20},
+    vary={"encoder_decoder": BRIDGES},
     show="test",
     scales={
         "smoke": Scale((0,), changes={"training.steps": 50, "training.eval_every": 50}),
         "quick": Scale((0, 1, 2), (1e-3, 3e-3, 1e-2), changes={"training.steps": 1200, "training.eval_every": 300}),
-        "full": Scale(tuple(range(5)), (3e-4, 1e-3, 3e-3), changes={"training.steps": 20_000, "task.together": 8,
-                      "task.counts": (1, 2, 3, 4, 6, 8), "model.width": 128}),
+        "full": Scale(tuple(range(5)), (3e-4, 1e-3, 3e-3), changes={"training.steps": 20_000, "task.pairs_per_row": 8,
+                      "task.eval_pairs_per_row": (1, 2, 3, 4, 6, 8), "model.width": 128}),
     },
     claims=(
-        above("At three words attention is ahead of one vector by 0.1 or more", {"bridge": "attention"},
-              {"bridge": "one vector"}, 0.1, metric="test@3"),
-        near("At one word one vector is as good, within 0.05", {"bridge": "attention"}, {"bridge": "one vector"}, 0.05,
-             metric="test@1"),
+        above("At three words attention is ahead of one vector by 0.1 or more", {"encoder_decoder": "attention"},
+              {"encoder_decoder": "one vector"}, 0.1, metric="test@3"),
+        near("At one word one vector is as good, within 0.05", {"encoder_decoder": "attention"},
+             {"encoder_decoder": "one vector"}, 0.05, metric="test@1"),
     ),
 )  # fmt: skip

@@ -11,14 +11,14 @@ from experiments.ablation.study import Scale, Study, above
 
 RATES = (1e-3, 3e-3, 1e-2)
 MODELS = {
-    "one vector": {"mixer": "gru", "model.bridge": "vector"},
-    "attention": {"mixer": "gru", "model.bridge": "additive"},
+    "one vector": {"mixer": "gru", "model.encoder_decoder": "vector"},
+    "attention": {"mixer": "gru", "model.encoder_decoder": "additive"},
 }
-SHORT, LONG = {"task.longest": 10}, {"task.longest": 20}
+SHORT, LONG = {"task.max_items": 10}, {"task.max_items": 20}
 STUDY = Study(
     question="Does one vector between encoder and decoder limit the length of what can be translated?",
     paper="Bahdanau, Cho and Bengio 2015, Table 1 and Fig. 2 (arXiv 1409.0473)",
-    fixed={"config": "translation", "task.lengths": (5, 10, 15, 20, 25), "model.depth": 1},
+    fixed={"config": "translation", "task.eval_lengths": (5, 10, 15, 20, 25), "model.depth": 1},
     vary={"model": MODELS, "trained": {"short": SHORT, "long": LONG}},
     show="test",
     scales={

@@ -5,9 +5,10 @@ from experiments.ablation.study import Scale, Study, above, near
 PROJECTIONS = {
     "own weights and biases": {},
     "no biases": {"model.attention.bias": False},
-    **{f"{'='.join(names.upper())}": {"model.attention.shared": names} for names in ("qk", "kv", "qkv")},
+    **{f"{'='.join(names.upper())}": {"model.attention.tied_projections": names} for names in ("qk", "kv", "qkv")},
     **{
-        f"position in {names.upper()} only": {"model.attention.placed": names} for names in ("q", "k", "v", "qk", "qkv")
+        f"position in {names.upper()} only": {"model.attention.position_injection": names}
+        for names in ("q", "k", "v", "qk", "qkv")
     },
 }
 STUDY = Study(

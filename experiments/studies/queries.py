@@ -19,9 +19,9 @@ STUDY = Study(
     scales={
         "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
         "quick": Scale((0, 1, 2), RATES, changes={"training.steps": 2000, "training.eval_every": 500}),
-        "standard": Scale(tuple(range(5)), RATES, changes={"training.steps": 20_000, "training.batch": 64}),
+        "standard": Scale(tuple(range(5)), RATES, changes={"training.steps": 20_000, "training.batch_size": 64}),
         "full": Scale(tuple(range(5)), RATES, changes={
-            "training.steps": 12_500, "training.batch": 512, "task.symbols": 8192, "task.max_length": 256,
+            "training.steps": 12_500, "training.batch_size": 512, "task.symbols": 8192, "task.max_length": 256,
             "task.pairs": 16}, vary={"model.width": (64, 128, 256, 512)}),
     },
     claims=(

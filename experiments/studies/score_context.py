@@ -7,8 +7,8 @@ STUDY = Study(
     question="Translating by one vector from encoder to decoder, how does each mixer do as sentences grow?",
     row=6,
     fixed={
-        "config": "translation", "model.bridge": "vector", "model.width": 32, "model.depth": 2,
-        "task.lengths": (2, 4, 8, 12),
+        "config": "translation", "model.encoder_decoder": "vector", "model.width": 32, "model.depth": 2,
+        "task.eval_lengths": (2, 4, 8, 12),
     },
     vary={"mixer": (*MIXERS, "rglru,attention")},
     scales={

@@ -11,9 +11,9 @@ from experiments.ablation.study import Scale, Study, above, below
 
 RATES = (1e-3, 3e-3, 1e-2)
 MODELS = {
-    "s4d, 2 layers": {"mixer": "s4d", "model.s4d.size": 2},
+    "s4d, 2 layers": {"mixer": "s4d", "model.s4d.state_size": 2},
     "lru, 2 layers": {"mixer": "lru"},
-    "s6, 2 layers": {"mixer": "s6", "model.s6.size": 4},
+    "s6, 2 layers": {"mixer": "s6", "model.s6.state_size": 4},
     **{f"mingru, {n} layer{'s' * (n > 1)}": {"mixer": "mingru", "model.depth": n} for n in (1, 2, 3)},
 }
 STUDY = Study(
@@ -26,7 +26,7 @@ STUDY = Study(
         "quick": Scale((0, 1, 2), RATES, changes={"training.steps": 1500}),
         "standard": Scale(tuple(range(5)), RATES, changes={"training.steps": 30_000}),
         "full": Scale(tuple(range(5)), (1e-4, 1e-3), changes={
-            "training.steps": 400_000, "training.batch": 64, "task.noise": 4096, "task.data": 16}),
+            "training.steps": 400_000, "training.batch_size": 64, "task.noise": 4096, "task.data": 16}),
     },
     claims=(
         below("Of a recurrence that does not see the input (S4D, LRU) less than 70 % comes out",

@@ -7,9 +7,9 @@ over 2,500 steps, and no early stop. The rows "skeleton" put the common skeleton
 
 from experiments.ablation.study import Scale, Study, above, below
 
-MEMORIES = {name: {"model.memory": name} for name in ("softmax", "linear", "dpfp1", "dpfp2")}
-REPEAT = {"task.again": True, "model.memory": "dpfp1"}
-AGAIN = {"sum, keys repeat": REPEAT, "delta, keys repeat": {**REPEAT, "model.memory_rule": "delta"}}
+MEMORIES = {name: {"model.associative_memory": name} for name in ("softmax", "linear", "dpfp1", "dpfp2")}
+REPEAT = {"task.with_replacement": True, "model.associative_memory": "dpfp1"}
+AGAIN = {"sum, keys repeat": REPEAT, "delta, keys repeat": {**REPEAT, "model.update_rule": "delta"}}
 SKELETONS = {f"{mixer}, skeleton": {"mixer": mixer} for mixer in ("attention", "gru")}
 PAIRS = (20, 40, 60, 100)
 STUDY = Study(

@@ -17,16 +17,17 @@ MODELS |= {name: {"mixer": name} for name in ("lstm", "gru")}
 STUDY = Study(
     question="Can a state of fixed size copy what it has read, and at lengths it never saw?",
     paper="Jelassi et al. 2024, Repeat After Me, Figs 3 and 5 (arXiv 2402.01032)",
-    fixed={"config": "copy_string", "task.longest": 15, "task.times": (0.5, 1, 1.5, 2), "training.shortest": 12},
+    fixed={"config": "copy_string", "task.max_items": 15, "task.eval_length_multipliers": (0.5, 1, 1.5, 2),
+           "training.min_length": 12},
     vary={"model": MODELS},
     scales={
         "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
         "quick": Scale((0, 1, 2), RATES, changes={"training.steps": 4000}),
         "standard": Scale(tuple(range(5)), RATES, changes={
-            "training.steps": 30_000, "task.longest": 20, "task.times": (0.5, 1, 1.5, 2, 4)}),
+            "training.steps": 30_000, "task.max_items": 20, "task.eval_length_multipliers": (0.5, 1, 1.5, 2, 4)}),
         "full": Scale(tuple(range(5)), (1e-4, 3e-4, 1e-3), changes={
-            "training.steps": 100_000, "model.depth": 4, "model.width": 256, "task.longest": 50,
-            "task.times": (1, 1.5, 2, 4, 20)}),
+            "training.steps": 100_000, "model.depth": 4, "model.width": 256, "task.max_items": 50,
+            "task.eval_length_multipliers": (1, 1.5, 2, 4, 20)}),
     },
     claims=(
         above("Attention with RoPE or ALiBi copies the longest strings of training: 90 % or more of them",

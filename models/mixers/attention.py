@@ -80,23 +80,24 @@ def visible(
 
 
 class Attention(nn.Module):
-    """`heads` heads that share `inner` features; query, key and value each with weights and bias of their own.
+    """`heads` heads that share `hidden_size` features; query, key and value each with weights and bias of their own.
 
-    `groups` of heads have a key and a value in common (0: as many as heads, so that each has its own). With a `window`,
-    a query sees the last so many tokens of its segment, itself among them, by their positions (0: all of them).
-    Positions that are added (positions.ADDED) are `placed`, one of PLACED: by the skeleton in the embedding, and so in
-    everything; or here, in every layer, in what these of query, key and value are made from and in nothing else.
+    `kv_heads` of heads have a key and a value in common (0: as many as heads, so that each has its own). With a
+    `window`, a query sees the last so many tokens of its segment, itself among them, by their positions (0: all of
+    them). Positions that are added (positions.ADDED) are `position_injection`, one of PLACED: by the skeleton in the
+    embedding, and so in everything; or here, in every layer, in what these of query, key and value are made from and
+    in nothing else.
 
-    Those of query, key and value that `shared` names have weights and bias in common, and so are one and the same where
-    they read the same (one of SHARED; not with groups, whose keys and values are narrower).
+    Those of query, key and value that `tied_projections` names have weights and bias in common, and so are one and the
+    same where they read the same (one of SHARED; not with groups, whose keys and values are narrower).
 
     Causal attention streams with a cache of keys and values for `max_length` tokens, or for the first call's if that
     has more. Calls that would overflow it raise ValueError where the number of tokens is known, and give nan where
     it is traced. With a window the cache holds the `window` − 1 tokens before the next, padding left out, and the
     stream may go on for as long as positions can be told apart (see positions.rope).
 
-    `form` is how a sequence is read from its start: "plain", by "blocks" of queries, or by "cudnn" on a GPU; "auto"
-    takes blocks where it is causal and not short. A call that goes on, or gives its weights, is always plain.
+    `implementation` is how a sequence is read from its start: "plain", by "blocks" of queries, or by "cudnn" on a GPU;
+    "auto" takes blocks where it is causal and not short. A call that goes on, or gives its weights, is always plain.
 
     On request, `apply(…, mutable="intermediates")` also gives "query" `[B, H, T, K]`, "key" and "value" `[B, G, S, K]`
     as they are compared and read, "scores" and "weights" `[B, H, T, S]`, and what each of the "heads" read,
@@ -104,20 +105,20 @@ class Attention(nn.Module):
     """
 
     width: int
-    inner: int
+    hidden_size: int
     max_length: int
     heads: int = 4
     bias: bool = True
     causal: bool = True
     positions: str = "none"
     dtype: Any = jnp.float32
-    groups: int = 0
+    kv_heads: int = 0
     window: int = 0
     similarity: str = "scaled"
-    normaliser: str = "softmax"
-    placed: str = "embedding"
-    shared: str = ""
-    form: str = "auto"
+    normalizer: str = "softmax"
+    position_injection: str = "embedding"
+    tied_projections: str = ""
+    implementation: str = "auto"
 
     VERSION = 1
 
@@ -133,19 +134,19 @@ class Attention(nn.Module):
     ) -> tuple[Float[Array, "B T D"], Any]:
         """The state is `{"key", "value": [B, G, L, K], "positions", "segments": [B, L], "count": []}`, with a window
         `count` is missing; or None where attention is not causal."""
-        heads, groups = self.heads, self.groups or self.heads
-        if self.inner % heads:
+        heads, groups = self.heads, self.kv_heads or self.heads
+        if self.hidden_size % heads:
             raise ValueError(
-                f"model.attention.heads={heads}: attention's inner width {self.inner} must be divisible by it"
+                f"model.attention.heads={heads}: attention's inner width {self.hidden_size} must be divisible by it"
             )
         if heads % groups:
-            raise ValueError(f"model.attention.groups={groups}: must divide the {heads} heads")
+            raise ValueError(f"model.attention.kv_heads={groups}: must divide the {heads} heads")
         if state is not None and not self.causal:
             raise ValueError("attention that is not causal sees the whole sequence at once and can't be streamed")
         steps = x.shape[1]
-        size = self.inner // heads
+        size = self.hidden_size // heads
         vectors = None
-        if self.positions in position_encodings.ADDED and self.placed != "embedding":
+        if self.positions in position_encodings.ADDED and self.position_injection != "embedding":
             vectors = position_encodings.added(
                 self, self.positions, positions, segments, self.width, self.max_length, rng
             )
@@ -165,7 +166,7 @@ class Attention(nn.Module):
         read = partial(
             attend,
             score=similarity.SIMILARITIES[self.similarity],
-            normalise=normalizers.NORMALISERS[self.normaliser],
+            normalise=normalizers.NORMALISERS[self.normalizer],
             learnt={name: self.param(name, make) for name, make in initial.items()},
         )
         of_distances = self.of_distances(size)
@@ -185,7 +186,11 @@ class Attention(nn.Module):
         new = {"query": query, "positions": positions, "segments": segments}
         form = "plain"
         if state is None and not self.is_initializing() and not self.is_mutable_collection("intermediates"):
-            form = ("blocks" if self.causal and steps >= SHORT else "plain") if self.form == "auto" else self.form
+            form = (
+                ("blocks" if self.causal and steps >= SHORT else "plain")
+                if self.implementation == "auto"
+                else self.implementation
+            )
         if form == "cudnn":
             scale = size**-0.5 if self.similarity == "scaled" else 1.0
             y = by_cudnn(query, key, value, segments, self.causal, scale)
@@ -214,7 +219,7 @@ class Attention(nn.Module):
         """Query, key and value of each head; the positions' `vectors` are added to what some of them are made from."""
         initial = nn.initializers.lecun_normal()
         # Of those that share, the first in this order has what they share.
-        whose = {name: self.shared if name[0] in self.shared else name[0] for name in heads}
+        whose = {name: self.tied_projections if name[0] in self.tied_projections else name[0] for name in heads}
         owner = {name: next(other for other in heads if other[0] in whose[name]) for name in heads}
 
         def of_each(what: str, initial: Callable, before: tuple[int, ...]) -> dict[str, Array]:
@@ -230,7 +235,7 @@ class Attention(nn.Module):
         made = []
         for name, count in heads.items():
             kernel = kernels[owner[name]].reshape(self.width, count, size)
-            y = jnp.einsum("btd,dhk->bhtk", moved if name[0] in self.placed else x, kernel)
+            y = jnp.einsum("btd,dhk->bhtk", moved if name[0] in self.position_injection else x, kernel)
             made.append(y + biases[owner[name]].reshape(1, count, 1, size) if self.bias else y)
         return made
 

@@ -25,7 +25,7 @@ class Bidirectional(nn.Module):
 
     mixer: Callable[..., nn.Module]
     width: int
-    inner: int
+    hidden_size: int
     max_length: int = 0
     dtype: Any = jnp.float32
 
@@ -47,9 +47,14 @@ class Bidirectional(nn.Module):
         Raises ValueError for a `state`: the end of a sequence comes first in one direction, so it can't stream."""
         if state is not None:
             raise ValueError("a bidirectional mixer sees the whole sequence at once and can't be streamed")
-        if self.inner % 2:
-            raise ValueError(f"model.inner={self.inner}: two directions share it, so it must be even")
-        fields = {"width": self.width, "inner": self.inner // 2, "max_length": self.max_length, "dtype": self.dtype}
+        if self.hidden_size % 2:
+            raise ValueError(f"model.hidden_size={self.hidden_size}: two directions share it, so it must be even")
+        fields = {
+            "width": self.width,
+            "hidden_size": self.hidden_size // 2,
+            "max_length": self.max_length,
+            "dtype": self.dtype,
+        }
         forward, backward = (self.mixer(**fields, name=name) for name in ("forward", "backward"))
         there, _ = forward(x, positions=positions, segments=segments, rng=rng)
         x, turned = jnp.flip(x, axis=1), jnp.flip(segments, axis=1)

@@ -62,12 +62,13 @@ convolve = jax.vmap(causal_convolution, in_axes=(0, None, 0, 0, 0))  # over a ba
 
 
 class TemporalConvolution(nn.Module):
-    """`layers` residual blocks with dilations 1, 2, 4, …, each from what came before to `inner` channels; → width.
+    """`layers` residual blocks with dilations 1, 2, 4, …, each from what came before to `hidden_size` channels; →
+    width.
 
     A `block`, one of BLOCKS, is "bai" (the paper's, §3.4 and Fig. 1), relu(x + F(x)) with F two convolutions of one
     dilation, each with normed weights and with a relu and dropout behind it; x goes through a product where it has not
-    `inner` channels, as the first block's has not. So a step sees 1 + 2·(K − 1)·(2^layers − 1) steps. Or it is
-    "single", x + relu(convolution), at half of that reach, behind a product from width to `inner`.
+    `hidden_size` channels, as the first block's has not. So a step sees 1 + 2·(K − 1)·(2^layers − 1) steps. Or it is
+    "single", x + relu(convolution), at half of that reach, behind a product from width to `hidden_size`.
 
     Weight norm (Salimans and Kingma 2016, arXiv 1602.07868): each output's kernel has a length and a direction, both
     trained. The paper names no start; this one is what the authors' code comes to: its normal numbers of deviation
@@ -75,7 +76,7 @@ class TemporalConvolution(nn.Module):
     """
 
     width: int
-    inner: int
+    hidden_size: int
     max_length: int = 0
     dtype: Any = jnp.float32
     layers: int = 4
@@ -100,8 +101,11 @@ class TemporalConvolution(nn.Module):
         if self.block not in BLOCKS:
             raise ValueError(f"model.tcn.block={self.block}: must be one of {', '.join(BLOCKS)}")
         bai = self.block == "bai"
-        y = x.astype(self.dtype) if bai else Projection(self.inner, dtype=self.dtype, name="input")(x)
-        given = [y.shape[-1], *[self.inner] * (CONVOLUTIONS[self.block] * self.layers - 1)]  # channels of each input
+        y = x.astype(self.dtype) if bai else Projection(self.hidden_size, dtype=self.dtype, name="input")(x)
+        given = [
+            y.shape[-1],
+            *[self.hidden_size] * (CONVOLUTIONS[self.block] * self.layers - 1),
+        ]  # channels of each input
         reach = [(self.kernel - 1) * 2 ** (i // CONVOLUTIONS[self.block]) for i in range(len(given))]
         empty = {
             "past": [jnp.zeros((len(x), r, channels), self.dtype) for r, channels in zip(reach, given, strict=True)],
@@ -126,9 +130,9 @@ class TemporalConvolution(nn.Module):
             made = y
             for which in range(2):
                 made = dropout(convolved(made, layer, which), self.dropout, folded(rng, 2 * layer + which))
-            if y.shape[-1] != self.inner:
+            if y.shape[-1] != self.hidden_size:
                 beside = {"kernel_init": nn.initializers.normal(0.01), "bias_init": within(y.shape[-1] ** -0.5)}
-                y = Projection(self.inner, dtype=self.dtype, name=f"beside_{layer}", **beside)(y)
+                y = Projection(self.hidden_size, dtype=self.dtype, name=f"beside_{layer}", **beside)(y)
             y = nn.relu(y + made)
         _, _, last = jax.vmap(boundaries)(segments, state["segment"])
         return Projection(self.width, dtype=self.dtype, name="output")(y), {"past": past, "segment": last}
@@ -136,14 +140,14 @@ class TemporalConvolution(nn.Module):
     def plain(self, name: str, channels: int) -> tuple[Float[Array, "K M N"], Float[Array, "N"]]:
         """A kernel and a bias as they are trained."""
         initial = nn.initializers.he_normal(in_axis=(0, 1))
-        kernel = self.param(f"kernel_{name}", initial, (self.kernel, channels, self.inner))
-        return kernel, self.param(f"bias_{name}", nn.initializers.zeros, (self.inner,))
+        kernel = self.param(f"kernel_{name}", initial, (self.kernel, channels, self.hidden_size))
+        return kernel, self.param(f"bias_{name}", nn.initializers.zeros, (self.hidden_size,))
 
     def normed(self, name: str, channels: int) -> tuple[Float[Array, "K M N"], Float[Array, "N"]]:
         """A kernel whose part for each output has the length `length` and the direction of `kernel`; and a bias."""
         initial = within((self.kernel * channels) ** -0.5)
-        kernel = self.param(f"kernel_{name}", initial, (self.kernel, channels, self.inner))
+        kernel = self.param(f"kernel_{name}", initial, (self.kernel, channels, self.hidden_size))
         squares = (kernel * kernel).sum(axis=(0, 1))
         length = self.param(f"length_{name}", lambda _: jnp.sqrt(squares))
-        bias = self.param(f"bias_{name}", initial, (self.inner,))
+        bias = self.param(f"bias_{name}", initial, (self.hidden_size,))
         return kernel * (length * jax.lax.rsqrt(squares + 1e-12))[None, None], bias

@@ -47,13 +47,13 @@ class Dense(nn.Module):
 
     Block (t, s) maps the token at place s to the output at place t ≥ s, so the next token can be predicted at every
     place. Its parameters grow with the square of the window and it refuses to go past it: ValueError where the length
-    is known, nan where the place is traced. With `inner` = `width` the blocks act on the tokens themselves. Any other
-    `inner` is a bottleneck: each place gives ⌈inner/2⌉ numbers and gets `inner`, which lets the parameters be matched
-    more finely than square blocks would.
+    is known, nan where the place is traced. With `hidden_size` = `width` the blocks act on the tokens themselves. Any
+    other `hidden_size` is a bottleneck: each place gives ⌈hidden_size/2⌉ numbers and gets `hidden_size`, which lets the
+    parameters be matched more finely than square blocks would.
     """
 
     width: int
-    inner: int
+    hidden_size: int
     max_length: int
     dtype: Any = jnp.float32
 
@@ -77,14 +77,14 @@ class Dense(nn.Module):
                 f"dense has a window of {window} tokens and can't take {x.shape[1]}; raise model.max_length to "
                 f"{x.shape[1]} (its parameters grow with the square)"
             )
-        narrow = self.inner != self.width
-        given = (self.inner + 1) // 2 if narrow else self.width
+        narrow = self.hidden_size != self.width
+        given = (self.hidden_size + 1) // 2 if narrow else self.width
         u = Projection(given, dtype=self.dtype, name="input")(x) if narrow else x
         rows, columns = jnp.tril_indices(window)
         initial = nn.initializers.normal((window * given) ** -0.5)
-        stored = self.param("blocks", initial, (len(rows), given, self.inner)).astype(self.dtype)
+        stored = self.param("blocks", initial, (len(rows), given, self.hidden_size)).astype(self.dtype)
         blocks = jnp.zeros((window, window, *stored.shape[1:]), self.dtype).at[rows, columns].set(stored)
-        biases = self.param("bias", nn.initializers.zeros, (window, self.inner)).astype(self.dtype)
+        biases = self.param("bias", nn.initializers.zeros, (window, self.hidden_size)).astype(self.dtype)
 
         valid = segments != 0
         u = jnp.where(valid[..., None], u, 0)

@@ -101,7 +101,7 @@ def features(x: Float[Array, "T K"], kind: str, nu: int) -> Float[Array, "T F"]:
 
 
 class LinearAttention(nn.Module):
-    """`heads` memories that share `inner` features of queries, keys and values.
+    """`heads` memories that share `hidden_size` features of queries, keys and values.
 
     The rules differ in what goes with them in their papers: "sum" divides by the size of the sum of the weights (which
     is positive, but for features that are not); the others norm each head's output; "delta" and "gated_delta" norm
@@ -111,23 +111,23 @@ class LinearAttention(nn.Module):
     wide as its values; gated delta's gate is σ(x·W + b + 4), near 0.98 at the start in every head, in place of
     exp(−A·softplus(x·W + b)) with A and b spread over the heads, which is Mamba-2's.
 
-    `kernel` puts a short convolution before queries, keys and values. With `negative`, β reaches 2, so that a key's
-    recall can change its sign (Grazzi et al. 2024, arXiv 2411.12537).
+    `kernel` puts a short convolution before queries, keys and values. With `allow_negative_eigenvalues`, β reaches 2,
+    so that a key's recall can change its sign (Grazzi et al. 2024, arXiv 2411.12537).
     """
 
     rule: str
     width: int
-    inner: int
+    hidden_size: int
     max_length: int = 0
     dtype: Any = jnp.float32
     heads: int = 4
     feature: str = "identity"
-    nu: int = 1
+    dpfp_nu: int = 1
     kernel: int = 0
-    negative: bool = False
+    allow_negative_eigenvalues: bool = False
 
     VERSION = 1
-    ONLY: ClassVar = {"negative": ("delta", "gated_delta")}
+    ONLY: ClassVar = {"allow_negative_eigenvalues": ("delta", "gated_delta")}
     causal = True
 
     @nn.compact
@@ -143,32 +143,34 @@ class LinearAttention(nn.Module):
         """The state is `{"memory": [B, H, K, V], "segment": [B]}`, and `"past"` with a short convolution. With the sum
         rule V has one column more, in which the weights are summed."""
         batch, steps, _ = x.shape
-        size = self.inner // self.heads
+        size = self.hidden_size // self.heads
         summed, delta = self.rule == "sum", "delta" in self.rule
-        wide = {"identity": size, "elu": size, "dpfp": 2 * size * self.nu}[self.feature]
+        wide = {"identity": size, "elu": size, "dpfp": 2 * size * self.dpfp_nu}[self.feature]
         empty = {
             "memory": jnp.zeros((batch, self.heads, wide, size + summed)),
             "segment": jnp.zeros(batch, jnp.int32),
         }
         if self.kernel:
-            empty["past"] = jnp.zeros((batch, self.kernel - 1, 3 * self.inner), self.dtype)
+            empty["past"] = jnp.zeros((batch, self.kernel - 1, 3 * self.hidden_size), self.dtype)
         state = resumed(state, empty)
         start, valid, last = jax.vmap(boundaries)(segments, state["segment"])
         after = {"segment": last}
 
-        mixed = Projection(3 * self.inner, dtype=self.dtype, name="input")(x)
+        mixed = Projection(3 * self.hidden_size, dtype=self.dtype, name="input")(x)
         if self.kernel:
-            kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, 3 * self.inner))
+            kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, 3 * self.hidden_size))
             mixed, after["past"] = convolve(mixed, kernel.astype(self.dtype), state["past"], segments, state["segment"])
             mixed = nn.silu(mixed)
         mixed = mixed.astype(jnp.float32).reshape(batch, steps, 3, self.heads, size).transpose(2, 0, 3, 1, 4)
-        query, key = (jax.vmap(jax.vmap(partial(features, kind=self.feature, nu=self.nu)))(a) for a in mixed[:2])
+        query, key = (jax.vmap(jax.vmap(partial(features, kind=self.feature, nu=self.dpfp_nu)))(a) for a in mixed[:2])
         value, strength, log_gate = mixed[2], None, None
         if summed:
             value = jnp.concatenate([value, jnp.ones_like(value[..., :1])], axis=-1)
         if delta:
             query, key = unit(query), unit(key)
-            strength = nn.sigmoid(self.per_head("strength", x, 1)[..., 0]) * (2 if self.negative else 1)
+            strength = nn.sigmoid(self.per_head("strength", x, 1)[..., 0]) * (
+                2 if self.allow_negative_eigenvalues else 1
+            )
         if self.rule == "gated":
             log_gate = nn.log_sigmoid(self.per_head("gate", x, wide)) / 16
         elif self.rule == "gated_delta":
@@ -181,7 +183,7 @@ class LinearAttention(nn.Module):
         rows = jax.vmap(heads)
         after["memory"], y = rows(state["memory"], query, key, value, log_gate, strength, start, valid)
         y = y[..., :-1] / (jnp.abs(y[..., -1:]) + 1e-6) if summed else nn.RMSNorm(epsilon=1e-5, name="norm")(y)
-        y = y.transpose(0, 2, 1, 3).reshape(batch, steps, self.inner)
+        y = y.transpose(0, 2, 1, 3).reshape(batch, steps, self.hidden_size)
         return Projection(self.width, dtype=self.dtype, name="output")(y), after
 
     def per_head(self, name: str, x: Float[Array, "B T D"], size: int) -> Float[Array, "B H T {size}"]:

@@ -77,11 +77,11 @@ def rg_lru(
 
 
 class Minimal(nn.Module):
-    """minGRU and minLSTM: width → gates and candidate → a state of `inner` units → width."""
+    """minGRU and minLSTM: width → gates and candidate → a state of `hidden_size` units → width."""
 
     cell: str
     width: int
-    inner: int
+    hidden_size: int
     max_length: int = 0
     dtype: Any = jnp.float32
 
@@ -100,26 +100,26 @@ class Minimal(nn.Module):
     ) -> tuple[Float[Array, "B T D"], Any]:
         """The state is `{"h": [B, N], "segment": [B]}`, in float32."""
         gates, vectors = MINIMAL[self.cell]
-        drive = Projection(vectors * self.inner, dtype=self.dtype, name="input")(x).astype(jnp.float32)
-        state = resumed(state, empty(len(x), (self.inner,)))
+        drive = Projection(vectors * self.hidden_size, dtype=self.dtype, name="input")(x).astype(jnp.float32)
+        state = resumed(state, empty(len(x), (self.hidden_size,)))
         h, state = scanned(*jax.vmap(gates)(drive), state, segments)
         return Projection(self.width, dtype=self.dtype, name="output")(h), state
 
 
 class LRU(nn.Module):
-    """width → `inner` complex units, each turning and fading at a rate of its own → width.
+    """width → `hidden_size` complex units, each turning and fading at a rate of its own → width.
 
     Unlike in the paper, which starts from any radius below 1 and any angle unless a task needs less, the ring that it
     starts on is 0.5 … 0.99 and half a turn, and its input's weights start √2 times as large.
     """
 
     width: int
-    inner: int
+    hidden_size: int
     max_length: int = 0
     dtype: Any = jnp.float32
-    smallest: float = 0.5  # |a| starts evenly over the ring between these two radii,
-    largest: float = 0.99
-    phase: float = 3.1416  # and its angle between 0 and this
+    min_radius: float = 0.5  # |a| starts evenly over the ring between these two radii,
+    max_radius: float = 0.99
+    max_phase: float = 3.1416  # and its angle between 0 and this
 
     VERSION = 1
     causal = True
@@ -135,14 +135,14 @@ class LRU(nn.Module):
         rng: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "B T D"], Any]:
         """The state is `{"h": complex [B, N], "segment": [B]}`: 2·N floats."""
-        n = self.inner
+        n = self.hidden_size
 
         def ring(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
             u = uniform(key, shape)
-            return jnp.log(-0.5 * jnp.log(u * (self.largest**2 - self.smallest**2) + self.smallest**2))
+            return jnp.log(-0.5 * jnp.log(u * (self.max_radius**2 - self.min_radius**2) + self.min_radius**2))
 
         decay = self.param("decay", ring, (n,))
-        phase = self.param("phase", lambda key, shape: jnp.log(self.phase * uniform(key, shape)), (n,))
+        phase = self.param("phase", lambda key, shape: jnp.log(self.max_phase * uniform(key, shape)), (n,))
         parts = Projection(2 * n, use_bias=False, dtype=self.dtype, name="input")(x).astype(jnp.float32)
         drive = jax.lax.complex(*jnp.split(parts, 2, axis=-1))
         state = resumed(state, empty(len(x), (n,), jnp.complex64))
@@ -155,8 +155,8 @@ class LRU(nn.Module):
 
 
 class RGLRU(nn.Module):
-    """Griffin's recurrent block: width → `inner`, twice; one through a short convolution and the RG-LRU, the other
-    through a gelu; their product → width.
+    """Griffin's recurrent block: width → `hidden_size`, twice; one through a short convolution and the RG-LRU, the
+    other through a gelu; their product → width.
 
     With `scale_first` the root √(1 − a²) scales a segment's first token like every other, as in the paper's equation;
     without, the first token is taken whole, as in Google's and Hugging Face's code. a⁸ starts evenly between 0.9 and
@@ -165,7 +165,7 @@ class RGLRU(nn.Module):
     """
 
     width: int
-    inner: int
+    hidden_size: int
     max_length: int = 0
     dtype: Any = jnp.float32
     kernel: int = 4
@@ -185,7 +185,7 @@ class RGLRU(nn.Module):
         rng: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "B T D"], Any]:
         """The state is `{"h": [B, N], "past": [B, K−1, N], "segment": [B]}`."""
-        n = self.inner
+        n = self.hidden_size
         fresh = empty(len(x), (n,)) | {"past": jnp.zeros((len(x), self.kernel - 1, n), self.dtype)}
         state = resumed(state, fresh)
         gate = nn.gelu(Projection(n, dtype=self.dtype, name="gate")(x))

@@ -66,14 +66,14 @@ def lstm_step(
     carry: dict[str, Float[Array, "N"]],
     drive: Float[Array, "M"],
     times: Callable = product,
-    open: str = "",
+    disabled_gates: str = "",
 ):
     """c' = σ(f)·c + σ(i)·tanh(g), h' = σ(o)·tanh(c')   (Hochreiter and Schmidhuber 1997; Gers et al. 2000).
 
-    The gates named in `open`, of "i", "f" and "o", are held at 1 (Greff et al. 2017: NIG, NFG, NOG). They have no
-    weights; the others and the candidate g follow each other in `drive`, in the order i, f, g, o.
+    The gates named in `disabled_gates`, of "i", "f" and "o", are held at 1 (Greff et al. 2017: NIG, NFG, NOG). They
+    have no weights; the others and the candidate g follow each other in `drive`, in the order i, f, g, o.
     """
-    names = lstm_gates(open)
+    names = lstm_gates(disabled_gates)
     driven = jnp.split(drive + times(carry["h"], weights["recurrent"]), len(names))
     gates = {name: jnp.tanh(x) if name == "g" else nn.sigmoid(x) for name, x in zip(names, driven, strict=True)}
     i, f, o = (gates.get(name, 1.0) for name in "ifo")
@@ -82,9 +82,9 @@ def lstm_step(
     return {"c": c, "h": h}, h
 
 
-def lstm_gates(open: str) -> str:
+def lstm_gates(disabled_gates: str) -> str:
     """What an LSTM has weights for."""
-    return "".join(name for name in "ifgo" if name not in open)
+    return "".join(name for name in "ifgo" if name not in disabled_gates)
 
 
 def gru_step(
@@ -177,7 +177,7 @@ through_time.defvjp(_forward, _backward)
 
 
 class Recurrence(nn.Module):
-    """`width` → gates → a state of `inner` units → `width`; causal, and streaming at a cost that never grows.
+    """`width` → gates → a state of `hidden_size` units → `width`; causal, and streaming at a cost that never grows.
 
     `solver` runs the steps one by one ("sequential"; "autodiff" is the same without a backward pass of its own, and can
     be differentiated forwards too), or solves for all at once: "newton" with whole Jacobians, "quasi" with each
@@ -187,15 +187,15 @@ class Recurrence(nn.Module):
 
     cell: str
     width: int
-    inner: int
+    hidden_size: int
     max_length: int = 0  # a recurrence has no window; taken so that every mixer is built alike
     forget_bias: float = 1.0
-    open: str = ""
+    disabled_gates: str = ""
     solver: str = "sequential"
     dtype: Any = jnp.float32
 
     VERSION = 1
-    ONLY: ClassVar = {"forget_bias": ("lstm",), "open": ("lstm",)}
+    ONLY: ClassVar = {"forget_bias": ("lstm",), "disabled_gates": ("lstm",)}
     causal = True
 
     @nn.compact
@@ -210,18 +210,18 @@ class Recurrence(nn.Module):
     ) -> tuple[Float[Array, "B T D"], Any]:
         """The state is `{"carry": {name: [B, N]}, "segment": [B]}`."""
         cell = CELLS[self.cell]
-        driven = self.inner * (len(lstm_gates(self.open)) if self.cell == "lstm" else cell.gates)
+        driven = self.hidden_size * (len(lstm_gates(self.disabled_gates)) if self.cell == "lstm" else cell.gates)
         drive = Projection(driven, dtype=self.dtype, bias_init=self.bias, name="input")(x).astype(jnp.float32)
         initial = identity if self.cell == "irnn" else orthogonal
-        weights = {"recurrent": self.param("recurrent", initial, (self.inner, driven))}
+        weights = {"recurrent": self.param("recurrent", initial, (self.hidden_size, driven))}
         if self.cell == "gru":
-            weights["candidate_bias"] = self.param("candidate_bias", nn.initializers.zeros, (self.inner,))
+            weights["candidate_bias"] = self.param("candidate_bias", nn.initializers.zeros, (self.hidden_size,))
         weights["recurrent"] = weights["recurrent"].astype(self.dtype)
-        carry = {name: jnp.zeros((len(x), self.inner)) for name in cell.carried}
+        carry = {name: jnp.zeros((len(x), self.hidden_size)) for name in cell.carried}
         state = resumed(state, {"carry": carry, "segment": jnp.zeros(len(x), jnp.int32)})
 
         start, valid, last = jax.vmap(boundaries)(segments, state["segment"])
-        step = partial(cell.step, open=self.open) if self.cell == "lstm" else cell.step
+        step = partial(cell.step, disabled_gates=self.disabled_gates) if self.cell == "lstm" else cell.step
         arrays = state["carry"], drive, start, valid
         if self.solver in ("sequential", "autodiff") or x.shape[1] == 1:
             run: Any = through_time if self.solver == "sequential" else one_by_one
@@ -236,10 +236,10 @@ class Recurrence(nn.Module):
     def bias(self, key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
         """Zeros, and `forget_bias` for the LSTM's forget gate (Gers et al. 2000; Jozefowicz et al. 2015)."""
         zeros = jnp.zeros(shape, dtype)
-        if self.cell != "lstm" or "f" in self.open:
+        if self.cell != "lstm" or "f" in self.disabled_gates:
             return zeros
-        at = self.inner * lstm_gates(self.open).index("f")
-        return zeros.at[at : at + self.inner].set(self.forget_bias)
+        at = self.hidden_size * lstm_gates(self.disabled_gates).index("f")
+        return zeros.at[at : at + self.hidden_size].set(self.forget_bias)
 
 
 def identity(key: PRNGKeyArray, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:

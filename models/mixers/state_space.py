@@ -70,17 +70,17 @@ def log_uniform(low: float, high: float) -> Any:
 
 
 class S4D(nn.Module):
-    """width → `inner` features, each through `size` complex states, a gelu, → width gated by itself (GLU).
+    """width → `hidden_size` features, each through `state_size` complex states, a gelu, → width gated by itself (GLU).
 
     It starts as S4D-Lin does (A = −½ + iπn, Δ evenly in log between 0.001 and 0.1). Unlike in the authors' code, the
     gelu is the approximation by tanh.
     """
 
     width: int
-    inner: int
+    hidden_size: int
     max_length: int = 0
     dtype: Any = jnp.float32
-    size: int = 8
+    state_size: int = 8
 
     VERSION = 2
     causal = True
@@ -96,7 +96,7 @@ class S4D(nn.Module):
         rng: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "B T D"], Any]:
         """The state is `{"h": complex [B, N, S], "segment": [B]}`: 2·N·S floats."""
-        n, s = self.inner, self.size
+        n, s = self.hidden_size, self.state_size
         u = Projection(n, dtype=self.dtype, name="input")(x).astype(jnp.float32)
         state = resumed(state, empty(len(x), (n, s), jnp.complex64))
         a, b = s4d(
@@ -114,18 +114,18 @@ class S4D(nn.Module):
 
 
 class S6(nn.Module):
-    """Mamba's block: width → `inner` features, twice; one through a short convolution, a silu and the selective state
-    space with `size` states a feature, the other through a silu; their product → width.
+    """Mamba's block: width → `hidden_size` features, twice; one through a short convolution, a silu and the selective
+    state space with `state_size` states a feature, the other through a silu; their product → width.
 
     A, D and Δ's bias start as in the authors' code (−1, −2, …; 1; Δ evenly in log between 0.001 and 0.1). Unlike there,
     Δ's weights start normal and √3 times as large, and the convolution's bias at 0.
     """
 
     width: int
-    inner: int
+    hidden_size: int
     max_length: int = 0
     dtype: Any = jnp.float32
-    size: int = 8
+    state_size: int = 8
     kernel: int = 4
 
     VERSION = 2
@@ -142,7 +142,7 @@ class S6(nn.Module):
         rng: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "B T D"], Any]:
         """The state is `{"h": [B, N, S], "past": [B, K−1, N], "segment": [B]}`."""
-        n, s = self.inner, self.size
+        n, s = self.hidden_size, self.state_size
         fresh = empty(len(x), (n, s)) | {"past": jnp.zeros((len(x), self.kernel - 1, n), self.dtype)}
         state = resumed(state, fresh)
         u, gate = jnp.split(Projection(2 * n, use_bias=False, dtype=self.dtype, name="input")(x), 2, axis=-1)

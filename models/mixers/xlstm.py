@@ -67,19 +67,20 @@ def mlstm(
 
 
 class SLSTM(nn.Module):
-    """width → gates → a state of `inner` units → width.
+    """width → gates → a state of `hidden_size` units → width.
 
-    `start` says what it starts from. As in the authors' package, recurrent weights and biases are 0, but for the forget
-    gate's biases: "powerlaw", its default, has 5 − 12·x^(0.3 + 1.3·`place`) with x from 0 to 1 over the units and
-    `place` from 0 in the first block to 1 in the last; "linspace" has 3 to 6. "plain" has biases of 0 and orthogonal
-    recurrent weights. Unlike there, there is one head, no convolution before the gates and no norm behind the cell.
+    `gate_init` says what it starts from. As in the authors' package, recurrent weights and biases are 0, but for the
+    forget gate's biases: "powerlaw", its default, has 5 − 12·x^(0.3 + 1.3·`place`) with x from 0 to 1 over the units
+    and `place` from 0 in the first block to 1 in the last; "linspace" has 3 to 6. "plain" has biases of 0 and
+    orthogonal recurrent weights. Unlike there, there is one head, no convolution before the gates and no norm behind
+    the cell.
     """
 
     width: int
-    inner: int
+    hidden_size: int
     max_length: int = 0
     dtype: Any = jnp.float32
-    start: str = "powerlaw"
+    gate_init: str = "powerlaw"
     place: float = 0.0
 
     VERSION = 2  # 1: started as "plain" does
@@ -96,10 +97,10 @@ class SLSTM(nn.Module):
         rng: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "B T D"], Any]:
         """The state is `{"carry": {c, n, m, h: [B, N]}, "segment": [B]}`."""
-        n = self.inner
+        n = self.hidden_size
         bias = lambda _, shape, dtype=jnp.float32: jnp.zeros(shape, dtype).at[n : 2 * n].set(self.forget())  # noqa: E731
         drive = Projection(4 * n, dtype=self.dtype, bias_init=bias, name="input")(x).astype(jnp.float32)
-        initial = orthogonal if self.start == "plain" else nn.initializers.zeros
+        initial = orthogonal if self.gate_init == "plain" else nn.initializers.zeros
         weights = {"recurrent": self.param("recurrent", initial, (n, 4 * n)).astype(self.dtype)}
         carry = {name: jnp.zeros((len(x), n)) for name in "cnmh"}
         state = resumed(state, {"carry": carry, "segment": jnp.zeros(len(x), jnp.int32)})
@@ -110,26 +111,26 @@ class SLSTM(nn.Module):
 
     def forget(self) -> Float[Array, "N"]:
         """The forget gate's biases to start from."""
-        if self.start == "powerlaw":
-            return 5 - 12 * jnp.linspace(0, 1, self.inner) ** (0.3 + 1.3 * self.place)
-        return jnp.linspace(3, 6, self.inner) if self.start == "linspace" else jnp.zeros(self.inner)
+        if self.gate_init == "powerlaw":
+            return 5 - 12 * jnp.linspace(0, 1, self.hidden_size) ** (0.3 + 1.3 * self.place)
+        return jnp.linspace(3, 6, self.hidden_size) if self.gate_init == "linspace" else jnp.zeros(self.hidden_size)
 
 
 class MLSTM(nn.Module):
-    """`heads` matrix memories that share `inner` features of queries, keys and values.
+    """`heads` matrix memories that share `hidden_size` features of queries, keys and values.
 
-    `start` says what the gates start from: "linspace", as in the authors' package, from weights of 0, biases of the
+    `gate_init` says what the gates start from: "linspace", as in the authors' package, from weights of 0, biases of the
     forget gates from 3 to 6 over the heads, and of the input gates normal at 0.1; "plain" from weights like all others
     and biases of 3 and 0. Each head's output is normed by its root mean square, where the paper also takes away the
     mean; unlike there, gates see the input and not the queries, keys and values, before which there is no convolution.
     """
 
     width: int
-    inner: int
+    hidden_size: int
     max_length: int = 0
     dtype: Any = jnp.float32
     heads: int = 4
-    start: str = "linspace"
+    gate_init: str = "linspace"
 
     VERSION = 2  # 1: started as "plain" does
     causal = True
@@ -146,13 +147,13 @@ class MLSTM(nn.Module):
     ) -> tuple[Float[Array, "B T D"], Any]:
         """The state is `{"c": [B, H, K, V+1], "m": [B, H], "segment": [B]}`."""
         batch, steps, _ = x.shape
-        size = self.inner // self.heads
+        size = self.hidden_size // self.heads
         memory = {"c": jnp.zeros((batch, self.heads, size, size + 1)), "m": jnp.full((batch, self.heads), NEVER)}
         state = resumed(state, memory | {"segment": jnp.zeros(batch, jnp.int32)})
         start, valid, last = jax.vmap(boundaries)(segments, state["segment"])
-        mixed = Projection(3 * self.inner, dtype=self.dtype, name="input")(x).astype(jnp.float32)
+        mixed = Projection(3 * self.hidden_size, dtype=self.dtype, name="input")(x).astype(jnp.float32)
         query, key, value = mixed.reshape(batch, steps, 3, self.heads, size).transpose(2, 0, 3, 1, 4)
-        kernel = nn.initializers.lecun_normal() if self.start == "plain" else nn.initializers.zeros
+        kernel = nn.initializers.lecun_normal() if self.gate_init == "plain" else nn.initializers.zeros
         gates = Projection(2 * self.heads, dtype=self.dtype, kernel_init=kernel, bias_init=self.bias, name="gates")(x)
         gates = gates.astype(jnp.float32)
         i, f = gates.reshape(batch, steps, 2, self.heads).transpose(2, 0, 3, 1)
@@ -160,12 +161,12 @@ class MLSTM(nn.Module):
         heads = jax.vmap(run, in_axes=(0, 0, 0, 0, 0, 0, None, None))
         memory = {name: state[name] for name in "cm"}
         memory, y = jax.vmap(heads)(memory, query, key * size**-0.5, value, i, f, start, valid)
-        y = nn.RMSNorm(epsilon=1e-5, name="norm")(y).transpose(0, 2, 1, 3).reshape(batch, steps, self.inner)
-        y = nn.sigmoid(Projection(self.inner, dtype=self.dtype, name="gate")(x)) * y.astype(self.dtype)
+        y = nn.RMSNorm(epsilon=1e-5, name="norm")(y).transpose(0, 2, 1, 3).reshape(batch, steps, self.hidden_size)
+        y = nn.sigmoid(Projection(self.hidden_size, dtype=self.dtype, name="gate")(x)) * y.astype(self.dtype)
         return Projection(self.width, dtype=self.dtype, name="output")(y), memory | {"segment": last}
 
     def bias(self, key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
         """The biases of the input gates, and then of the forget gates, to start from."""
-        if self.start == "plain":
+        if self.gate_init == "plain":
             return jnp.repeat(jnp.array([0.0, 3.0]), self.heads)
         return jnp.concatenate([0.1 * jax.random.normal(key, (self.heads,)), jnp.linspace(3, 6, self.heads)])

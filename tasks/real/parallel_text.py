@@ -19,9 +19,9 @@ class ParallelText:
     """`sources` and `targets` are indices into `names`, `[N, L]` by subset, with 0 behind the end and the same L.
 
     A row is `x₁ … xₙ separator y₁ … yₘ`, of n and m tokens of its own; the target at the separator is y₁, and at yₘ the
-    token `end`. The loss counts all of these, the score every one but the end. `together` pairs make a row, one after
-    the other on either side with the token `between` them, so that a source can be had at any length. A row of
-    `length` steps holds length // 2(L + 1) pairs. `counts` asks for test sets of so many pairs a row.
+    token `end`. The loss counts all of these, the score every one but the end. `pairs_per_row` pairs make a row, one
+    after the other on either side with the token `between` them, so that a source can be had at any length. A row of
+    `length` steps holds length // 2(L + 1) pairs. `eval_pairs_per_row` asks for test sets of so many pairs a row.
 
     `links` [N, L, L] by subset, where people have said which token of a target (second axis) translates which of its
     source (third), are for measures of alignment; they need rows of one pair.
@@ -34,15 +34,19 @@ class ParallelText:
     names: tuple[str, ...] = flax.struct.field(pytree_node=False)
     links: Any = None
     between: int = flax.struct.field(default=0, pytree_node=False)
-    together: int = flax.struct.field(default=1, pytree_node=False)
-    counts: tuple[int, ...] = flax.struct.field(default=(), pytree_node=False)
+    pairs_per_row: int = flax.struct.field(default=1, pytree_node=False)
+    eval_pairs_per_row: tuple[int, ...] = flax.struct.field(default=(), pytree_node=False)
 
     def __post_init__(self):
-        if self.together < 1 or any(not isinstance(n, int) or n < 1 for n in self.counts):
-            raise ValueError(f"task.together={self.together}, counts={self.counts}: must be 1 or more each")
-        if max((self.together, *self.counts)) > 1 and not self.between:
+        if self.pairs_per_row < 1 or any(not isinstance(n, int) or n < 1 for n in self.eval_pairs_per_row):
             raise ValueError(
-                f"task.together={self.together}, counts={self.counts}: these pairs have nothing to stand between "
+                f"task.pairs_per_row={self.pairs_per_row}, eval_pairs_per_row={self.eval_pairs_per_row}: "
+                f"must be 1 or more each"
+            )
+        if max((self.pairs_per_row, *self.eval_pairs_per_row)) > 1 and not self.between:
+            raise ValueError(
+                f"task.pairs_per_row={self.pairs_per_row}, eval_pairs_per_row={self.eval_pairs_per_row}: "
+                f"these pairs have nothing to stand between "
                 f"them; use 1"
             )
 
@@ -61,7 +65,7 @@ class ParallelText:
 
     @property
     def max_length(self) -> int:
-        return self.together * self.pair
+        return self.pairs_per_row * self.pair
 
     @property
     def min_length(self) -> int:
@@ -93,7 +97,7 @@ class ParallelText:
             subset: Split(self.max_length, min(EXAMPLES, len(self.sources[subset])), subset)
             for subset in ("validation", "test")
         }
-        more = {f"test_{n}": one["test"]._replace(length=n * self.pair) for n in self.counts}
+        more = {f"test_{n}": one["test"]._replace(length=n * self.pair) for n in self.eval_pairs_per_row}
         return {**one, **more}
 
     def sample(

@@ -24,9 +24,9 @@ ASKED = 200  # the most keys that are asked for in one of them
 class Associations:
     """`pairs` = S keys and S values in rows `k₁ v₁ … k_P v_P q`; the target, one a row, is the value of the query q.
 
-    Tokens 1 … S are keys, S+1 … 2S values, 0 fills. Each key and each value comes once and P = S; or, with `again`,
-    P = 2S keys and values are drawn with replacement and a key's last value is its right one. A row of `length` tokens
-    holds at most (length − 1) // 2 pairs, and its last token is the query.
+    Tokens 1 … S are keys, S+1 … 2S values, 0 fills. Each key and each value comes once and P = S; or, with
+    `with_replacement`, P = 2S keys and values are drawn with replacement and a key's last value is its right one. A
+    row of `length` tokens holds at most (length − 1) // 2 pairs, and its last token is the query.
 
     In training the query is the key of a pair drawn evenly, so that of keys that come again the more frequent are asked
     for more often. For any other subset, S or 200 rows in a row (whichever are fewer) are the same pairs, and ask for
@@ -39,7 +39,7 @@ class Associations:
     VERSION: ClassVar[int] = 1
 
     pairs: int = flax.struct.field(default=20, pytree_node=False)
-    again: bool = flax.struct.field(default=False, pytree_node=False)
+    with_replacement: bool = flax.struct.field(default=False, pytree_node=False)
 
     def __post_init__(self):
         if self.pairs < 2:
@@ -48,7 +48,7 @@ class Associations:
     @property
     def longest(self) -> int:
         """The most pairs in a row."""
-        return self.pairs * (2 if self.again else 1)
+        return self.pairs * (2 if self.with_replacement else 1)
 
     @property
     def max_length(self) -> int:
@@ -78,7 +78,8 @@ class Associations:
 
     @property
     def splits(self) -> Mapping[str, Split]:
-        """Rows of S pairs in both settings, as the authors' are, whose rows of training are twice as long with `again`.
+        """Rows of S pairs in both settings, as the authors' are, whose rows of training are twice as long with
+        `with_replacement`.
 
         Their evaluation is drawn anew each time, and is 20 sequences too.
         """
@@ -120,7 +121,7 @@ class Associations:
 
     def draw(self, key: PRNGKeyArray) -> Int[Array, "P"]:
         """Keys, or values, of the pairs of one sequence, from 0 up."""
-        if self.again:
+        if self.with_replacement:
             return jax.random.randint(key, (self.longest,), 0, self.pairs)
         return jax.random.permutation(key, self.pairs)
 

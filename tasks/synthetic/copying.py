@@ -174,29 +174,32 @@ BEGIN, THEN, END = LETTERS + 1, LETTERS + 2, LETTERS + 3  # $ | and .
 class CopyString:
     """`$ x | x .`: a string of letters, and the same once more, told token by token.
 
-    A row of `length` tokens holds a string of n = (length − 2) // 2 letters, at most `longest` in training, up to the
+    A row of `length` tokens holds a string of n = (length − 2) // 2 letters, at most `max_items` in training, up to the
     last letter of the second x: the targets are that x and the full stop behind it. The loss counts these; the score
     is the share of strings that are right in all letters, each token being told what came before it, and does not look
-    at the full stop (both as in the authors' code, sjelassi/transformers_ssm_copy). `times` asks for test sets of
-    strings of so many times `longest` letters.
+    at the full stop (both as in the authors' code, sjelassi/transformers_ssm_copy). `eval_length_multipliers` asks for
+    test sets of strings of so many times `max_items` letters.
 
     The paper packs strings into rows of 220 tokens, so that each sees those before it; here a row holds one.
     """
 
     VERSION: ClassVar[int] = 2  # 1 scored the full stop too
 
-    longest: int = flax.struct.field(default=20, pytree_node=False)
-    times: tuple[float | int, ...] = flax.struct.field(default=(), pytree_node=False)
+    max_items: int = flax.struct.field(default=20, pytree_node=False)
+    eval_length_multipliers: tuple[float | int, ...] = flax.struct.field(default=(), pytree_node=False)
 
     def __post_init__(self):
-        if self.longest < 1:
-            raise ValueError(f"task.longest={self.longest}: must be 1 or more")
-        if any(round(t * self.longest) < 1 for t in self.times):
-            raise ValueError(f"task.times={self.times}: times {self.longest} letters must be 1 or more each")
+        if self.max_items < 1:
+            raise ValueError(f"task.max_items={self.max_items}: must be 1 or more")
+        if any(round(t * self.max_items) < 1 for t in self.eval_length_multipliers):
+            raise ValueError(
+                f"task.eval_length_multipliers={self.eval_length_multipliers}: times {self.max_items} "
+                f"letters must be 1 or more each"
+            )
 
     @property
     def max_length(self) -> int:
-        return 2 * self.longest + 2
+        return 2 * self.max_items + 2
 
     min_length = 4
     vocabulary = END + 1
@@ -210,7 +213,7 @@ class CopyString:
     @property
     def chance(self) -> float:
         """Of a whole string, guessed letter by letter."""
-        return LETTERS**-self.longest
+        return LETTERS**-self.max_items
 
     @property
     def baseline(self) -> tuple[str, float]:
@@ -219,7 +222,10 @@ class CopyString:
     @property
     def splits(self) -> Mapping[str, Split]:
         split = Split(length=self.max_length, examples=512)
-        more = {f"test_{t:g}": Split(length=2 * round(t * self.longest) + 2, examples=512) for t in self.times}
+        more = {
+            f"test_{t:g}": Split(length=2 * round(t * self.max_items) + 2, examples=512)
+            for t in self.eval_length_multipliers
+        }
         return {"validation": split, "test": split, **more}  # the same distribution, other draws
 
     def sample(

@@ -21,11 +21,11 @@ BEGIN, END, A = 1, 2, 3  # tokens; 0 is blank, and b and c follow on a
 class Counting:
     """`begin aⁿ bⁿ end`, with cⁿ before the end where there are three `letters`; the target is the next token.
 
-    n is drawn evenly from 0 … `longest` − 1, or from what a shorter row holds: n ≤ (length − 2) // letters. Steps after
-    the end are blank and count for nothing. The loss counts every token from `begin` to the last letter. From the first
-    b on, each next token follows from those before it, and the score is the share of strings in which all of these are
-    right, n = 0 having none; after an a, no one can know. `lengths` asks for test sets of strings with that n alone,
-    which may be longer ones: all of such a set is right or all of it wrong.
+    n is drawn evenly from 0 … `count_limit` − 1, or from what a shorter row holds: n ≤ (length − 2) // letters. Steps
+    after the end are blank and count for nothing. The loss counts every token from `begin` to the last letter. From
+    the first b on, each next token follows from those before it, and the score is the share of strings in which all of
+    these are right, n = 0 having none; after an a, no one can know. `lengths` asks for test sets of strings with that
+    n alone, which may be longer ones: all of such a set is right or all of it wrong.
 
     The paper has n below 100 for aⁿbⁿ and below 50 for aⁿbⁿcⁿ, and takes a string as accepted if each of its tokens was
     given more than a threshold, after an a too.
@@ -34,20 +34,20 @@ class Counting:
     VERSION: ClassVar[int] = 1
 
     letters: int = flax.struct.field(default=2, pytree_node=False)
-    longest: int = flax.struct.field(default=100, pytree_node=False)
-    lengths: tuple[int, ...] = flax.struct.field(default=(), pytree_node=False)
+    count_limit: int = flax.struct.field(default=100, pytree_node=False)
+    eval_lengths: tuple[int, ...] = flax.struct.field(default=(), pytree_node=False)
 
     def __post_init__(self):
         if self.letters not in (2, 3):
             raise ValueError(f"task.letters={self.letters}: must be 2 or 3")
-        if self.longest < 2:
-            raise ValueError(f"task.longest={self.longest}: must be 2 or more, as n is below it")
-        if any(not isinstance(n, int) or n < 1 for n in self.lengths):
-            raise ValueError(f"task.lengths={self.lengths}: must be whole numbers, 1 or more each")
+        if self.count_limit < 2:
+            raise ValueError(f"task.count_limit={self.count_limit}: must be 2 or more, as n is below it")
+        if any(not isinstance(n, int) or n < 1 for n in self.eval_lengths):
+            raise ValueError(f"task.eval_lengths={self.eval_lengths}: must be whole numbers, 1 or more each")
 
     @property
     def max_length(self) -> int:
-        return self.letters * (self.longest - 1) + 2
+        return self.letters * (self.count_limit - 1) + 2
 
     @property
     def vocabulary(self) -> int:
@@ -67,19 +67,19 @@ class Counting:
     @property
     def chance(self) -> float:
         """Every token guessed, among the letters and the end; strings with n = 0 do not count."""
-        strings = range(1, self.longest)
+        strings = range(1, self.count_limit)
         return sum((self.letters + 1.0) ** -(n * (self.letters - 1)) for n in strings) / len(strings)
 
     @property
     def baseline(self) -> tuple[str, float]:
         """Whichever n that is."""
-        return "the same n for every string", 1 / (self.longest - 1)
+        return "the same n for every string", 1 / (self.count_limit - 1)
 
     @property
     def splits(self) -> Mapping[str, Split]:
         split = Split(length=self.max_length, examples=512)
         # Strings with the same n are alike, so that a few will do.
-        more = {f"test_{n}": Split(length=self.letters * n + 2, examples=8, subset="exact") for n in self.lengths}
+        more = {f"test_{n}": Split(length=self.letters * n + 2, examples=8, subset="exact") for n in self.eval_lengths}
         return {"validation": split, "test": split, **more}  # of the first two: the same distribution, other draws
 
     def sample(

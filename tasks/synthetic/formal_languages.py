@@ -149,8 +149,8 @@ class FormalLanguage:
 
     Token 0 is padding, 1 + s the symbol s, and the last one, `blank`, asks for the answer, whose tokens all count for
     the same, in loss and score. A row of `length` tokens holds a string of `symbols(language, length)` symbols, at most
-    `longest` in training, and padding where that leaves steps over. `times` asks for test sets of strings of so
-    many times `longest` symbols.
+    `max_items` in training, and padding where that leaves steps over. `eval_length_multipliers` asks for test sets of
+    strings of so many times `max_items` symbols.
 
     The paper's attention looks both ways. Its strings have 1 … 40 symbols, each number as often; here it is rows that
     have each length as often, so that the longest string is rarer than others where two or three lengths hold the same.
@@ -159,16 +159,19 @@ class FormalLanguage:
     VERSION: ClassVar[int] = 1
 
     language: str = flax.struct.field(default="parity", pytree_node=False)
-    longest: int = flax.struct.field(default=40, pytree_node=False)
-    times: tuple[int | float, ...] = flax.struct.field(default=(), pytree_node=False)
+    max_items: int = flax.struct.field(default=40, pytree_node=False)
+    eval_length_multipliers: tuple[int | float, ...] = flax.struct.field(default=(), pytree_node=False)
 
     def __post_init__(self):
         if self.language not in LANGUAGES:
             raise ValueError(f"task.language={self.language}: must be one of {', '.join(LANGUAGES)}")
-        if self.longest < 1:
-            raise ValueError(f"task.longest={self.longest}: must be 1 or more")
-        if any(round(t * self.longest) < 1 for t in self.times):
-            raise ValueError(f"task.times={self.times}: times {self.longest} symbols must be 1 or more each")
+        if self.max_items < 1:
+            raise ValueError(f"task.max_items={self.max_items}: must be 1 or more")
+        if any(round(t * self.max_items) < 1 for t in self.eval_length_multipliers):
+            raise ValueError(
+                f"task.eval_length_multipliers={self.eval_length_multipliers}: times {self.max_items} "
+                f"symbols must be 1 or more each"
+            )
 
     channels = 0
     per = "token"
@@ -178,7 +181,7 @@ class FormalLanguage:
 
     @property
     def max_length(self) -> int:
-        return int(tokens(self.language, self.longest))
+        return int(tokens(self.language, self.max_items))
 
     @property
     def min_length(self) -> int:
@@ -204,12 +207,12 @@ class FormalLanguage:
     def baseline(self) -> tuple[str, float]:
         """Without a look at the string, in strings as long as training has them."""
         language = LANGUAGES[self.language]
-        return language.rule, language.simple(int(drawn(self.language, self.longest)))
+        return language.rule, language.simple(int(drawn(self.language, self.max_items)))
 
     @property
     def splits(self) -> Mapping[str, Split]:
         split = Split(length=self.max_length, examples=512)
-        sizes = {t: int(tokens(self.language, round(t * self.longest))) for t in self.times}
+        sizes = {t: int(tokens(self.language, round(t * self.max_items))) for t in self.eval_length_multipliers}
         more = {f"test_{t:g}": Split(length=size, examples=512) for t, size in sizes.items()}
         return {"validation": split, "test": split, **more}  # the same distribution, other draws
 

@@ -20,7 +20,7 @@ class Induction:
     """Random tokens 1 … symbols with the token symbols + 1 once among them and once more at the end, where the token
     that followed it is to be named. Nothing else counts.
 
-    It stands at each place but the last two with equal chance. `times` asks for test sets
+    It stands at each place but the last two with equal chance. `eval_length_multipliers` asks for test sets
     of so many times `max_length` tokens.
     """
 
@@ -28,15 +28,18 @@ class Induction:
 
     symbols: int = flax.struct.field(default=16, pytree_node=False)
     max_length: int = flax.struct.field(default=256, pytree_node=False)
-    times: tuple[float | int, ...] = flax.struct.field(default=(), pytree_node=False)
+    eval_length_multipliers: tuple[float | int, ...] = flax.struct.field(default=(), pytree_node=False)
 
     def __post_init__(self):
         if self.symbols < 2:
             raise ValueError(f"task.symbols={self.symbols}: must be 2 or more")
         if self.max_length < 3:
             raise ValueError(f"task.max_length={self.max_length}: must be 3 or more")
-        if any(round(t * self.max_length) < 3 for t in self.times):
-            raise ValueError(f"task.times={self.times}: times {self.max_length} tokens must be 3 or more each")
+        if any(round(t * self.max_length) < 3 for t in self.eval_length_multipliers):
+            raise ValueError(
+                f"task.eval_length_multipliers={self.eval_length_multipliers}: times {self.max_length} "
+                f"tokens must be 3 or more each"
+            )
 
     @property
     def vocabulary(self) -> int:
@@ -66,7 +69,9 @@ class Induction:
     @property
     def splits(self) -> Mapping[str, Split]:
         split = Split(length=self.max_length, examples=512)
-        more = {f"test_{t:g}": Split(length=round(t * self.max_length), examples=512) for t in self.times}
+        more = {
+            f"test_{t:g}": Split(length=round(t * self.max_length), examples=512) for t in self.eval_length_multipliers
+        }
         return {"validation": split, "test": split, **more}  # the same distribution, other draws
 
     def sample(

@@ -24,24 +24,24 @@ class Translation:
 
     Each of the `words` words has one translation. Words stand in pairs, and a pair whose words are of different kinds
     (an even and an odd one) changes places; a last word without a partner stays. A row of `length` tokens holds
-    n = (length − 1) // 2 words and as many again, `longest` at most in training: `x₁ … xₙ separator y₁ … yₙ`. The
+    n = (length − 1) // 2 words and as many again, `max_items` at most in training: `x₁ … xₙ separator y₁ … yₙ`. The
     target at the separator is y₁, at y₁ y₂, and at yₙ the token `end`. The loss counts all of these, the score the
-    words. `lengths` asks for test sets of sentences of so many words, longer ones than `longest` too.
+    words. `eval_lengths` asks for test sets of sentences of so many words, longer ones than `max_items` too.
     """
 
     VERSION: ClassVar[int] = 1
 
     words: int = flax.struct.field(default=20, pytree_node=False)
-    longest: int = flax.struct.field(default=10, pytree_node=False)
-    lengths: tuple[int, ...] = flax.struct.field(default=(), pytree_node=False)
+    max_items: int = flax.struct.field(default=10, pytree_node=False)
+    eval_lengths: tuple[int, ...] = flax.struct.field(default=(), pytree_node=False)
 
     def __post_init__(self):
         if self.words < 2 or self.words % 2:
             raise ValueError(f"task.words={self.words}: must be an even number, 2 or more")
-        if self.longest < 1:
-            raise ValueError(f"task.longest={self.longest}: must be 1 or more")
-        if any(not isinstance(n, int) or n < 1 for n in self.lengths):
-            raise ValueError(f"task.lengths={self.lengths}: must be whole numbers of words, 1 or more each")
+        if self.max_items < 1:
+            raise ValueError(f"task.max_items={self.max_items}: must be 1 or more")
+        if any(not isinstance(n, int) or n < 1 for n in self.eval_lengths):
+            raise ValueError(f"task.eval_lengths={self.eval_lengths}: must be whole numbers of words, 1 or more each")
 
     separator = 1  # a network that has a source and a target tells them apart by it; each takes half of a row
     end = 2
@@ -54,7 +54,7 @@ class Translation:
 
     @property
     def max_length(self) -> int:
-        return 2 * self.longest + 1
+        return 2 * self.max_items + 1
 
     @property
     def vocabulary(self) -> int:
@@ -72,13 +72,13 @@ class Translation:
     @property
     def baseline(self) -> tuple[str, float]:
         """A dictionary without grammar: right where a word has stayed, which one pair in two has."""
-        pairs = self.longest // 2
-        return "word for word, in the source's order", 1 - pairs / self.longest
+        pairs = self.max_items // 2
+        return "word for word, in the source's order", 1 - pairs / self.max_items
 
     @property
     def splits(self) -> Mapping[str, Split]:
         split = Split(length=self.max_length, examples=512)
-        more = {f"test_{n}": Split(length=2 * n + 1, examples=512) for n in self.lengths}
+        more = {f"test_{n}": Split(length=2 * n + 1, examples=512) for n in self.eval_lengths}
         return {"validation": split, "test": split, **more}  # the same distribution, other draws
 
     def sample(

@@ -61,29 +61,31 @@ def multiplication(group: str) -> Int[np.ndarray, "60 60"]:
 class WordProblem:
     """`begin x₁ … x_k`, of uniformly drawn elements of `group`; the target at x_t is x₁·x₂ … x_t.
 
-    A row of `length` tokens holds k = length − 1 elements, at most `longest` in training. Token 0 is padding, 1 + e the
-    element e, and 61 the token `begin`, at which nothing is asked. (The paper's code has that token as its own target
-    there, and counts it.) Loss and score count every element for the same: what is lost late in a row shows in a test
-    set of longer ones. `lengths` asks for such sets, of so many elements.
+    A row of `length` tokens holds k = length − 1 elements, at most `max_items` in training. Token 0 is padding, 1 + e
+    the element e, and 61 the token `begin`, at which nothing is asked. (The paper's code has that token as its own
+    target there, and counts it.) Loss and score count every element for the same: what is lost late in a row shows in
+    a test set of longer ones. `eval_lengths` asks for such sets, of so many elements.
     """
 
     VERSION: ClassVar[int] = 1
 
     group: str = flax.struct.field(default="a5", pytree_node=False)
-    longest: int = flax.struct.field(default=12, pytree_node=False)
-    lengths: tuple[int, ...] = flax.struct.field(default=(), pytree_node=False)
+    max_items: int = flax.struct.field(default=12, pytree_node=False)
+    eval_lengths: tuple[int, ...] = flax.struct.field(default=(), pytree_node=False)
 
     def __post_init__(self):
         if self.group not in GROUPS:
             raise ValueError(f"task.group={self.group}: must be one of {', '.join(GROUPS)}")
-        if self.longest < 1:
-            raise ValueError(f"task.longest={self.longest}: must be 1 or more")
-        if any(not isinstance(n, int) or n < 1 for n in self.lengths):
-            raise ValueError(f"task.lengths={self.lengths}: must be whole numbers of elements, 1 or more each")
+        if self.max_items < 1:
+            raise ValueError(f"task.max_items={self.max_items}: must be 1 or more")
+        if any(not isinstance(n, int) or n < 1 for n in self.eval_lengths):
+            raise ValueError(
+                f"task.eval_lengths={self.eval_lengths}: must be whole numbers of elements, 1 or more each"
+            )
 
     @property
     def max_length(self) -> int:
-        return self.longest + 1
+        return self.max_items + 1
 
     min_length = 2
     vocabulary = BEGIN + 1
@@ -98,12 +100,12 @@ class WordProblem:
     @property
     def baseline(self) -> tuple[str, float]:
         """Right at the first element, and at others where the product before them is the one that changes nothing."""
-        return "each element alone", (1 + (self.longest - 1) / ORDER) / self.longest
+        return "each element alone", (1 + (self.max_items - 1) / ORDER) / self.max_items
 
     @property
     def splits(self) -> Mapping[str, Split]:
         split = Split(length=self.max_length, examples=512)
-        more = {f"test_{n}": Split(length=n + 1, examples=512) for n in self.lengths}
+        more = {f"test_{n}": Split(length=n + 1, examples=512) for n in self.eval_lengths}
         return {"validation": split, "test": split, **more}  # the same distribution, other draws
 
     def sample(

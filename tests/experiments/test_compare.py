@@ -28,7 +28,7 @@ TINY = Scale(
             "recall",
             "recall",
             {"task.pairs": 1, "task.max_length": 4, "training.steps": 10, "training.steps_per_call": 5,
-             "training.eval_every": 5, "model.width": 4, "model.depth": 1, "training.batch": 4},
+             "training.eval_every": 5, "model.width": 4, "model.depth": 1, "training.batch_size": 4},
         ),
     ),
     seeds=(0, 1),

@@ -156,7 +156,7 @@ set($("temperature"), 0.3, "input");
 seen.hand.warm = hand();
 set($("temperature"), 0, "input");
 for (const kind of ["linear", "sigmoid"]) {
-  set($("normaliser"), kind, "change");
+  set($("normalizer"), kind, "change");
   seen.hand[kind] = [hand(), total()];
 }
 
@@ -460,7 +460,7 @@ def test_without_attention_the_page_says_so_and_shows_influence(runs: Path, tmp_
 @pytest.fixture(scope="module")
 def recall(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workdir, of a task without text, trained for a moment."""
-    fields = {"replicas.seeds": (0, 1), "training.steps": 10}
+    fields = {"ensemble.seeds": (0, 1), "training.steps": 10}
     loop.train(tiny("attention", fields), directory := tmp_path_factory.mktemp("recall") / "run", tensorboard=False)
     return directory
 

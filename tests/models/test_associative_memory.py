@@ -24,7 +24,7 @@ KINDS = [(name, rule) for name in MEMORIES for rule in ("sum", "delta") if (name
 
 
 def made(name: str, rule: str = "sum", **more: Any) -> AssociativeMemory:
-    return AssociativeMemory(S, SIZE, rule=rule, **{**MEMORIES[name], **more})
+    return AssociativeMemory(S, SIZE, update_rule=rule, **{**MEMORIES[name], **more})
 
 
 @partial(jax.jit, static_argnums=0)
@@ -44,7 +44,7 @@ def phi(name: str, x: np.ndarray, rng: Any) -> np.ndarray:
         return np.where(x > 0, x + 1, np.exp(x))
     if kind["kernel"] == "dpfp":
         r = np.maximum(np.concatenate([x, -x]), 0)
-        return np.array([r[i] * r[i - j] for j in range(1, kind["nu"] + 1) for i in range(len(r))])
+        return np.array([r[i] * r[i - j] for j in range(1, kind["dpfp_nu"] + 1) for i in range(len(r))])
     drawn = np.asarray(orthogonal(rng, kind["directions"], SIZE))
     return np.array([np.exp(sign * w @ x - x @ x / 2) for sign in (1, -1) for w in drawn]) / np.sqrt(2 * len(drawn))
 
@@ -180,7 +180,7 @@ def test_the_parameters_and_how_they_start():
     assert np.std(params["embedding"]) == pytest.approx(1, rel=0.1)
     assert np.abs(params["query_kernel"]).max() == pytest.approx((6 / 108) ** 0.5, rel=0.02)  # Glorot's bound
 
-    other = AssociativeMemory(20, kernel="dpfp", rule="delta")
+    other = AssociativeMemory(20, kernel="dpfp", update_rule="delta")
     params = jax.jit(other.init)(jax.random.key(0), inputs)["params"]
     assert params["strength_kernel"].shape == (64, 1)
     assert np.abs(params["key_kernel"]).max() == pytest.approx(1 / 8, rel=0.02)
@@ -203,9 +203,11 @@ def config(**fields: Any) -> Any:
 
 @pytest.mark.parametrize(("name", "rule"), KINDS)
 def test_the_loop_builds_and_trains_it(name: str, rule: str):
-    fields = {"task.pairs": 5, "task.again": rule == "delta", "training.steps_per_call": 1}
-    run = builder.build(config(**fields, **{"model.memory": name, "model.memory_rule": rule, "model.width": 8}))
-    assert run.model == AssociativeMemory(5, 8, rule=rule, **MEMORIES[name])
+    fields = {"task.pairs": 5, "task.with_replacement": rule == "delta", "training.steps_per_call": 1}
+    run = builder.build(
+        config(**fields, **{"model.associative_memory": name, "model.update_rule": rule, "model.width": 8})
+    )
+    assert run.model == AssociativeMemory(5, 8, update_rule=rule, **MEMORIES[name])
     assert run.config["versions"]["memory"] == AssociativeMemory.VERSION
     replica = jax.eval_shape(partial(trainer.init, run), 0, 1e-3)
     after, measured = jax.eval_shape(partial(trainer.train_steps, run), replica, run.task)
@@ -228,7 +230,12 @@ def test_the_same_rows_train_a_stack_of_mixers(mixer: str):
 
 
 def test_a_few_pairs_are_learnt():
-    fields = {"task.pairs": 6, "model.memory": "dpfp1", "optimizer.learning_rate": 1e-2, "training.steps": 200}
+    fields = {
+        "task.pairs": 6,
+        "model.associative_memory": "dpfp1",
+        "optimizer.learning_rate": 1e-2,
+        "training.steps": 200,
+    }
     run = builder.build(config(**fields))
     replica = jax.jit(partial(trainer.init, run))(0, 1e-2)
     step = jax.jit(partial(trainer.train_steps, run))
@@ -246,9 +253,12 @@ def test_a_few_pairs_are_learnt():
     ("fields", "message"),
     [
         ({"memory": "sofmax"}, r"model\.memory=sofmax: must be one of softmax, linear, .*; did you mean softmax\?"),
-        ({"memory": "linear", "memory_rule": "dleta"}, r"model\.memory_rule=dleta: .*; did you mean delta\?"),
-        ({"memory": "softmax", "memory_rule": "delta"}, r"model\.memory_rule=delta: .* softmax has none of; use sum"),
-        ({"memory": "linear", "bridge": "dot"}, r"model\.bridge=dot: does not go with model\.memory=linear; use none"),
+        ({"memory": "linear", "update_rule": "dleta"}, r"model\.memory_rule=dleta: .*; did you mean delta\?"),
+        ({"memory": "softmax", "update_rule": "delta"}, r"model\.memory_rule=delta: .* softmax has none of; use sum"),
+        (
+            {"memory": "linear", "encoder_decoder": "dot"},
+            r"model\.bridge=dot: does not go with model\.memory=linear; use none",
+        ),
         ({"memory": "linear", "dtype": "bfloat16"}, r"model\.dtype=bfloat16: does not go .*; use float32"),
     ],
 )
@@ -260,7 +270,7 @@ def test_what_can_not_be_a_memory_is_refused(fields: dict[str, Any], message: st
 
 @pytest.mark.parametrize("task", [{"name": "recall"}, {"name": "adding"}, {"name": "copy_memory", "delay": 4}])
 def test_a_memory_needs_rows_of_associations(task: dict[str, Any]):
-    fields = {**config(**{"model.memory": "dpfp2"}).to_dict(), "task": task}
+    fields = {**config(**{"model.associative_memory": "dpfp2"}).to_dict(), "task": task}
     with pytest.raises(
         ValueError, match=r"model\.memory=dpfp2: this task has no rows of keys and values; associations"
     ):

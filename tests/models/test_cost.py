@@ -17,7 +17,7 @@ D, N, W = 8, 6, 10
 
 def shapes(name: str, batch: int = 1, steps: int = 3, **fields: int):
     """The shapes of a mixer's parameters, and of the state after a call; nothing is computed."""
-    module = models.MIXERS[name](width=D, inner=N, max_length=W, **fields)
+    module = models.MIXERS[name](width=D, hidden_size=N, max_length=W, **fields)
     x, places = jnp.zeros((batch, steps, D)), jnp.zeros((batch, steps), jnp.int32)
     params = jax.eval_shape(lambda: module.init(jax.random.key(0), x, positions=places, segments=places))
     return params, jax.eval_shape(lambda p: module.apply(p, x, positions=places, segments=places)[1], params)
@@ -60,7 +60,7 @@ def test_mixer_parameters_leave_the_rest_out():
 
 def test_flops_of_an_lstm_over_256_steps():
     """Per token: D·4N into the gates, N·4N from the state and N·D out, two operations each."""
-    module, T = models.MIXERS["lstm"](width=D, inner=N, max_length=0), 256
+    module, T = models.MIXERS["lstm"](width=D, hidden_size=N, max_length=0), 256
     x, places = jnp.zeros((2, T, D)), jnp.zeros((2, T), jnp.int32)
     params, _ = shapes("lstm")
     call = lambda p, x: module.apply(p, x, positions=places, segments=places)[0]  # noqa: E731
@@ -125,7 +125,7 @@ def test_only_what_must_be_sequential_grows_with_length(name: str):
 
 
 def depth_of(name: str, steps: int) -> int:
-    module = models.MIXERS[name](width=D, inner=8, max_length=128)
+    module = models.MIXERS[name](width=D, hidden_size=8, max_length=128)
     x, places = jnp.zeros((1, steps, D)), jnp.zeros((1, steps), jnp.int32)
     params = jax.eval_shape(lambda: module.init(jax.random.key(0), x, positions=places, segments=places))
     return cost.depth(lambda p, x: module.apply(p, x, positions=places, segments=places)[0], params, x)
@@ -178,7 +178,7 @@ def test_traffic_is_that_of_the_branch_that_moves_least_of_those_that_multiply_m
     assert cost.traffic(either, 0, x, w, ends=False) == 4 * (20 + 16 + 20)
 
 
-@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("kv_heads", [1, 4])
 @pytest.mark.parametrize("taps", [(3,), (3, 5)])
 def test_a_convolution_is_a_product_for_each_tap_and_channel(taps: tuple[int, ...], groups: int):
     """2 × outputs × taps × the input channels that an output sees, dilated or not, and its gradient twice as much."""

@@ -51,7 +51,7 @@ def cases(name: str, params: Any) -> dict[str, tuple[float, Any]]:
 def built(name: str) -> tuple[nn.Module, Any]:
     """The mixer, and what it starts from."""
     heads: dict[str, Any] = {"heads": 2} if "heads" in models.options(name) else {}
-    module = make(name, width=WIDTH, inner=WIDTH, **heads)
+    module = make(name, width=WIDTH, hidden_size=WIDTH, **heads)
     x, steps = jnp.zeros((1, 1, WIDTH)), jnp.zeros((1, 1), jnp.int32)
     return module, jax.jit(partial(module.init, x=x, positions=steps, segments=steps))(jax.random.key(0))
 

@@ -13,7 +13,7 @@ from models.__main__ import COLUMNS, PLATFORMS, lowers, programs, rows
 @pytest.mark.parametrize("name", models.MIXERS)
 def test_it_lowers_for_every_platform(name: str):
     """Forward pass, gradient and a streamed step; whether a TPU then runs it, only a TPU can tell."""
-    for function, shapes in programs(name, width=8, length=6, inner=8).values():
+    for function, shapes in programs(name, width=8, length=6, hidden_size=8).values():
         assert lowers(function, shapes) == PLATFORMS
 
 

@@ -18,18 +18,18 @@ FIELDS: dict[str, list[dict[str, Any]]] = {
     "attention": [{"heads": 2, "positions": positions} for positions in ("none", "rope", "alibi")]
     + [
         {"heads": 2, "causal": False},
-        {"heads": 4, "inner": 8, "groups": 2, "window": 4, "similarity": "cosine", "positions": "t5"},
+        {"heads": 4, "hidden_size": 8, "kv_heads": 2, "window": 4, "similarity": "cosine", "positions": "t5"},
         {"heads": 2, "window": 3, "similarity": "dot", "positions": "transformer_xl"},
-        {"heads": 2, "groups": 1, "similarity": "additive", "normaliser": "sigmoid", "positions": "hard_alibi"},
-        {"heads": 2, "similarity": "general", "normaliser": "none", "positions": "learned", "placed": "qk"},
+        {"heads": 2, "kv_heads": 1, "similarity": "additive", "normalizer": "sigmoid", "positions": "hard_alibi"},
+        {"heads": 2, "similarity": "general", "normalizer": "none", "positions": "learned", "position_injection": "qk"},
     ],
-    "dense": [{}, {"inner": WIDTH}],
-    "lstm": [{}, {"open": "if"}],
+    "dense": [{}, {"hidden_size": WIDTH}],
+    "lstm": [{}, {"disabled_gates": "if"}],
     "gru": [{}, {"causal": False}],
-    "linear": [{"heads": 2}, {"heads": 2, "feature": "dpfp", "nu": 2}],
-    "gla": [{"heads": 2, "inner": WIDTH, "kernel": 3}],
-    "delta": [{"heads": 2, "inner": WIDTH, "negative": True}],
-    "gated_delta": [{"heads": 2, "inner": WIDTH}],
+    "linear": [{"heads": 2}, {"heads": 2, "feature": "dpfp", "dpfp_nu": 2}],
+    "gla": [{"heads": 2, "hidden_size": WIDTH, "kernel": 3}],
+    "delta": [{"heads": 2, "hidden_size": WIDTH, "allow_negative_eigenvalues": True}],
+    "gated_delta": [{"heads": 2, "hidden_size": WIDTH}],
     "mlstm": [{"heads": 2}],
     "rglru": [{}, {"scale_first": False}],
     "tcn": [{"layers": 2}, {"layers": 2, "block": "single"}],
@@ -44,7 +44,7 @@ WHOLE = (STEPS,)  # lengths of chunks; 0: the rest token by token
 
 
 def make(name: str, **fields: Any) -> nn.Module:
-    sizes = {size: fields.pop(size, usual) for size, usual in (("width", WIDTH), ("inner", INNER))}
+    sizes = {size: fields.pop(size, usual) for size, usual in (("width", WIDTH), ("hidden_size", INNER))}
     dtype = fields.pop("dtype", jnp.float32)
     made = models.one_way_or_both(name, fields.pop("causal", True), **fields)
     return made(**sizes, max_length=LONGEST, dtype=dtype)

@@ -37,52 +37,53 @@ def test_parameters_are_matched_within_5_percent(mixer: str, width: int, window:
 
 
 def test_attention_itself_is_left_at_its_width():
-    assert models.resolve(model("attention", width=48), 32)["inner"] == 48
+    assert models.resolve(model("attention", width=48), 32)["hidden_size"] == 48
     assert models.matched_inner("attention", 20, 7) == 20
-    assert models.resolve(model("attention", width=48, positions="rope"), 32)["inner"] == 48
+    assert models.resolve(model("attention", width=48, positions="rope"), 32)["hidden_size"] == 48
 
 
 @pytest.mark.parametrize(
     ("own", "positions"),
     [
-        ({"groups": 1}, "none"),
-        ({"groups": 2}, "none"),
-        ({"shared": "qk"}, "none"),
-        ({"shared": "qkv"}, "none"),
+        ({"kv_heads": 1}, "none"),
+        ({"kv_heads": 2}, "none"),
+        ({"tied_projections": "qk"}, "none"),
+        ({"tied_projections": "qkv"}, "none"),
         ({"similarity": "general"}, "none"),
         ({"similarity": "additive", "bias": False}, "none"),
         ({}, "transformer_xl"),
-        ({"groups": 1}, "rope"),
+        ({"kv_heads": 1}, "rope"),
     ],
     ids=str,
 )
 def test_attention_is_matched_with_plain_attention_whatever_its_options(own: dict[str, Any], positions: str):
     made = models.resolve(model("attention", attention=own, positions=positions), 32)
-    found = models.size("attention", 64, 32, made["inner"], True, **models.fields(made, "attention"))
+    found = models.size("attention", 64, 32, made["hidden_size"], True, **models.fields(made, "attention"))
     assert found / (4 * 64 * 65) == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize("inner", [0, 24])
+@pytest.mark.parametrize("hidden_size", [0, 24])
 @pytest.mark.parametrize("mixer", [name for name in models.MIXERS if name != "dense"])
-def test_an_encoder_has_as_many_parameters_as_its_decoder(mixer: str, inner: int):
-    made = models.resolve(model(mixer, bridge="dot", inner=inner), 32)
+def test_an_encoder_has_as_many_parameters_as_its_decoder(mixer: str, hidden_size: int):
+    made = models.resolve(model(mixer, bridge="dot", hidden_size=hidden_size), 32)
     sizes: dict[str, Any] = {"vocabulary": 8, "channels": 0, "outputs": 8, "per": "token", "separator": 1}
     network = models.build(made, **sizes)
     params = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 8), jnp.int32))["params"]
     # A unit of the matrix memories is two directions of four heads.
     there, here = (parameters(params[part]["mixer_0"]) for part in ("encoder", "decoder"))
-    assert there / here == pytest.approx(1, abs=0.08 if inner == 0 else 0.2)
+    assert there / here == pytest.approx(1, abs=0.08 if hidden_size == 0 else 0.2)
 
 
 def test_resolve_fills_in_only_what_is_zero():
-    """`max_length` with the task's, `inner` with what matches; what is given stays, and so does the caller's dict."""
-    given = model("lstm", inner=5, max_length=40)
+    """`max_length` with the task's, `hidden_size` with what matches; what is given stays, and so does the caller's
+    dict."""
+    given = model("lstm", hidden_size=5, max_length=40)
     assert models.resolve(given, 32) == given
     zeros = model("lstm")
     made = models.resolve(zeros, 32)
-    assert {name for name in made if made[name] != zeros[name]} == {"inner", "max_length"}
+    assert {name for name in made if made[name] != zeros[name]} == {"hidden_size", "max_length"}
     assert made["max_length"] == 32
-    assert zeros["inner"] == zeros["max_length"] == 0
+    assert zeros["hidden_size"] == zeros["max_length"] == 0
     assert models.resolve(made, 32) == made
 
 
@@ -118,7 +119,7 @@ def test_a_pattern_is_a_stack_block_by_block_and_over_again():
     fields: dict[str, Any] = {"depth": 5, "width": 32, "attention": {"heads": 2}, "rglru": {"kernel": 3}}
     made = models.resolve(model("rglru,rglru,attention", **fields), 16)
     recurrent = models.matched_inner("rglru", 32, 16, kernel=3)
-    assert made["inner"] == [recurrent, recurrent, 32]
+    assert made["hidden_size"] == [recurrent, recurrent, 32]
     network = models.build(made, vocabulary=5, channels=0, outputs=5, per="token")
     params = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
     which = ["rglru" if "decay" in params[f"mixer_{block}"] else "attention" for block in range(5)]
@@ -127,21 +128,21 @@ def test_a_pattern_is_a_stack_block_by_block_and_over_again():
     assert models.version("rglru,attention") == models.version("rglru") + models.version("attention")
     assert models.version("rglru,rglru,attention") == models.version("rglru,attention")
     one = models.resolve(model("attention,attention", width=32), 16)
-    assert one["inner"] == 32
-    assert models.resolve(model("attention", causal=False, width=32), 16)["inner"] == 32
+    assert one["hidden_size"] == 32
+    assert models.resolve(model("attention", causal=False, width=32), 16)["hidden_size"] == 32
 
 
 def test_what_is_not_causal_reads_both_ways():
     made = models.resolve(model("gru", width=32, causal=False), 16)
-    assert made["inner"] % 2 == 0
+    assert made["hidden_size"] % 2 == 0
     network = models.build(made, vocabulary=5, channels=0, outputs=5, per="token")
     params = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
     assert set(params["mixer_0"]) == {"forward", "backward"}
 
 
 def test_a_mixer_s_own_fields_are_its_options():
-    assert models.options("lstm")["open"] == ""
-    assert "open" not in models.options("gru")
+    assert models.options("lstm")["disabled_gates"] == ""
+    assert "disabled_gates" not in models.options("gru")
     assert models.options("linear") != models.options("gla")
     for name in models.MIXERS:
         assert not models.options(name).keys() & models.COMMON
@@ -153,14 +154,14 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("attention", {"attention": {"heads": 0}}, r"model\.attention\.heads=0: must be 1 or more"),
     ("attention", {"attention": {"heads": -2}}, r"model\.attention\.heads=-2: must be 1 or more"),
     ("attention", {"attention": {"heads": 3}}, r"heads=3: must divide the inner width 64; 2 and 4 do"),
-    ("attention", {"inner": 9, "attention": {"heads": 2}}, r"heads=2: must divide the inner width 9; 1 and 3 do"),
+    ("attention", {"hidden_size": 9, "attention": {"heads": 2}}, r"heads=2: must divide the inner width 9; 1 and 3 do"),
     ("attention", {"positions": "rope", "width": 12}, r"model\.positions=rope: the head size 3 must be even; change"),
     ("lstm", {"positions": "rope"}, r"model\.positions=rope: acts on .* lstm has none of; use none, sinusoidal, le"),
     ("dense", {"positions": "alibi"}, r"model\.positions=alibi: .* dense has none of; use none"),
     ("gru", {"positions": "rotary"}, r"model\.positions=rotary: must be one of none, sinusoidal, learned, rope, alibi"),
     ("lstm", {"width": 0}, r"model\.width=0: must be 1 or more"),
     ("lstm", {"depth": -1}, r"model\.depth=-1: must be 0 or more"),
-    ("lstm", {"inner": -4}, r"model\.inner=-4: must be 0 or more"),
+    ("lstm", {"hidden_size": -4}, r"model\.hidden_size=-4: must be 0 or more"),
     ("lstm", {"feedforward": -0.5}, r"model\.feedforward=-0\.5: must be 0 or more"),
     ("lstm", {"max_length": -1}, r"model\.max_length=-1: must be 0 or more"),
     ("lstm", {"max_length": 31}, r"model\.max_length=31: the task has sequences of 32; give 32 or more"),
@@ -170,12 +171,24 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("lstm", {"norm": "prenorm"}, r"model\.norm=prenorm: must be one of pre, post, none"),
     ("lstm", {"pool": "max"}, r"model\.pool=max: must be one of last, mean"),
     ("lstm", {"dtype": "float16"}, r"model\.dtype=float16: must be one of float32, bfloat16; did you mean \w+\?"),
-    ("lstm", {"causal": False, "inner": 7}, r"model\.inner=7: lstm reads both ways, each with half of it; use 8"),
-    ("lstm", {"inner": [4, 4]}, r"model\.inner=\[4, 4\]: must be 0 or more, one number for all mixers or one for each"),
+    (
+        "lstm",
+        {"causal": False, "hidden_size": 7},
+        r"model\.hidden_size=7: lstm reads both ways, each with half of it; use 8",
+    ),
+    (
+        "lstm",
+        {"hidden_size": [4, 4]},
+        r"model\.hidden_size=\[4, 4\]: must be 0 or more, one number for all mixers or one for each",
+    ),
     ("lstm", {"mixer": "lstm,gur"}, r"model\.mixer=gur: must be one of .*; did you mean gru\?"),
-    ("gla", {"inner": 6}, r"model\.gla\.heads=4: must divide the inner width 6; 3 and 6 do"),
-    ("mlstm", {"inner": 12, "causal": False}, r"model\.mlstm\.heads=4: must divide the inner width 6; 3 and 6 do"),
-    ("lstm", {"lstm": {"open": "ig"}}, r"model\.lstm\.open=ig: g is none of the gates i, f and o"),
+    ("gla", {"hidden_size": 6}, r"model\.gla\.heads=4: must divide the inner width 6; 3 and 6 do"),
+    (
+        "mlstm",
+        {"hidden_size": 12, "causal": False},
+        r"model\.mlstm\.heads=4: must divide the inner width 6; 3 and 6 do",
+    ),
+    ("lstm", {"lstm": {"disabled_gates": "ig"}}, r"model\.lstm\.open=ig: g is none of the gates i, f and o"),
     (
         "gru",
         {"gru": {"solver": "newtn"}},
@@ -186,12 +199,20 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
         {"gru": {"solver": "quasi"}, "dtype": "bfloat16"},
         r"model\.gru\.solver=quasi: does not converge with products in bfloat16; use sequential, or .*float32",
     ),
-    ("lru", {"lru": {"smallest": 0.9, "largest": 0.5}}, r"model\.lru\.smallest=0\.9, largest=0\.5: must be two radii"),
-    ("s6", {"s6": {"size": 0}}, r"model\.s6\.size=0: must be 1 or more"),
+    (
+        "lru",
+        {"lru": {"min_radius": 0.9, "max_radius": 0.5}},
+        r"model\.lru\.smallest=0\.9, max_radius=0\.5: must be two radii",
+    ),
+    ("s6", {"s6": {"state_size": 0}}, r"model\.s6\.size=0: must be 1 or more"),
     ("tcn", {"tcn": {"kernel": 0}}, r"model\.tcn\.kernel=0: must be 1 or more"),
     ("delta", {"delta": {"kernel": -1}}, r"model\.delta\.kernel=-1: must be 0 or more"),
-    ("slstm", {"slstm": {"start": "powerlw"}}, r"slstm\.start=powerlw: must be one of powerlaw, linspace, plain; did"),
-    ("mlstm", {"mlstm": {"start": "powerlaw"}}, r"model\.mlstm\.start=powerlaw: must be one of linspace, plain"),
+    (
+        "slstm",
+        {"slstm": {"gate_init": "powerlw"}},
+        r"slstm\.start=powerlw: must be one of powerlaw, linspace, plain; did",
+    ),
+    ("mlstm", {"mlstm": {"gate_init": "powerlaw"}}, r"model\.mlstm\.start=powerlaw: must be one of linspace, plain"),
     ("linear", {"linear": {"feature": "relu"}}, r"model\.linear\.feature=relu: must be one of identity, elu, dpfp"),
     ("lstm", {"mixer": "attention"}, r"model\.mixer=attention: .* made for another mixer .* --config=FILE:attention"),
     ("lstm,gru,rnn", {}, r"model\.mixer=lstm,gru,rnn: 3 mixers take turns in 2 blocks, .* give model\.depth=3 or more"),
@@ -203,30 +224,38 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
         r"model\.feedforward=0\.005: times model\.width=64, .* 1 or more, or 0 for no such",
     ),
     ("lstm", {"lstm": {"forget_bias": float("nan")}}, r"model\.lstm\.forget_bias=nan: must be a number"),
-    ("lru", {"lru": {"phase": 0.0}}, r"model\.lru\.phase=0\.0: must be an angle above 0"),
-    ("lru", {"lru": {"phase": float("nan")}}, r"model\.lru\.phase=nan: must be an angle above 0"),
+    ("lru", {"lru": {"max_phase": 0.0}}, r"model\.lru\.phase=0\.0: must be an angle above 0"),
+    ("lru", {"lru": {"max_phase": float("nan")}}, r"model\.lru\.phase=nan: must be an angle above 0"),
     ("tcn", {"tcn": {"layers": 40}}, r"model\.tcn\.layers=40: with kernel=3 .* 1,048,576 steps back; use fewer"),
     ("tcn", {"tcn": {"layers": 20}}, r"model\.tcn\.layers=20: with kernel=3 .* 1,048,576 steps back; use fewer"),
     ("tcn", {"tcn": {"block": "double"}}, r"model\.tcn\.block=double: must be one of bai, single"),
     ("tcn", {"tcn": {"layers": 10**9}}, r"model\.tcn\.layers=1000000000: .*; use fewer"),
-    ("linear", {"linear": {"feature": "dpfp", "nu": 500}}, r"model\.linear\.nu=500: .* \d+ places at most; use fewer"),
+    (
+        "linear",
+        {"linear": {"feature": "dpfp", "dpfp_nu": 500}},
+        r"model\.linear\.nu=500: .* \d+ places at most; use fewer",
+    ),
     (
         "lstm",
-        {"memory_rule": "dleta"},
+        {"update_rule": "dleta"},
         r"model\.memory_rule=dleta: does nothing here, .* with a model\.memory; use sum",
     ),
-    ("lstm", {"bridge_heads": 0}, r"model\.bridge_heads=0: does nothing here, it acts with a model\.bridge .*; use 1"),
+    (
+        "lstm",
+        {"cross_attention_heads": 0},
+        r"model\.bridge_heads=0: does nothing here, it acts with a model\.bridge .*; use 1",
+    ),
     ("lstm", {"pool": "mean"}, r"model\.pool=mean: does nothing here, it acts where a whole sequence has one label"),
     ("lstm", {"feedforward": 0.0, "activation": "relu"}, r"model\.activation=relu: does nothing .*; use gelu"),
-    ("linear", {"linear": {"nu": 2}}, r"model\.linear\.nu=2: .* it acts with model\.linear\.feature=dpfp; use 1"),
-    ("lstm", {"lstm": {"open": "f", "forget_bias": 3.0}}, r"model\.lstm\.forget_bias=3\.0: .* without f in"),
+    ("linear", {"linear": {"dpfp_nu": 2}}, r"model\.linear\.nu=2: .* it acts with model\.linear\.feature=dpfp; use 1"),
+    ("lstm", {"lstm": {"disabled_gates": "f", "forget_bias": 3.0}}, r"model\.lstm\.forget_bias=3\.0: .* without f in"),
     ("lstm,attention", {"mixer": "lstm", "attention": {"heads": 2}}, r"attention\.heads=2: .* with attention in model"),
     ("lstm", {"memory": "linear", "depth": 3}, r"model\.depth=3: does nothing here, it acts without a model\.memory"),
     ("attention", {"memory": "linear", "attention": {"heads": 2}}, r"heads=2: .* acts without a model\.memory; use 4"),
     ("lstm", {"width": 10**9}, r"model\.width=1000000000: must be 65,536 or less"),
     ("lstm", {"width": 10**30}, r"model\.width=1000000000000000000000000000000: must be 65,536 or less"),
     ("attention", {"max_length": 2**31}, r"model\.max_length=2147483648: must be 16,777,216 or less"),
-    ("lstm", {"inner": 2**31}, r"model\.inner=2147483648: must be 262,144 or less"),
+    ("lstm", {"hidden_size": 2**31}, r"model\.hidden_size=2147483648: must be 262,144 or less"),
     ("lstm", {"depth": 10**9}, r"model\.depth=1000000000: must be 1,024 or less"),
     ("lstm", {"feedforward": 1e300}, r"model\.feedforward=1e\+300: .* hidden width must be 262,144 or less"),
     *(
@@ -236,7 +265,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("tcn", {"tcn": {"kernel": 1, "layers": 10**6}}, r"model\.tcn\.layers=1000000: must be 64 or less"),
     ("attention", {"attention": {"heads": 10**30}}, r"model\.attention\.heads=10+: must be 65,536 or less"),
     ("dense", {"max_length": 10**5}, r"model\.max_length=100000: dense's parameters grow with its square"),
-    ("lstm", {"tied": True}, r"model\.tied: .* not with 8 tokens in and 9 outputs"),
+    ("lstm", {"tie_embeddings": True}, r"model\.tied: .* not with 8 tokens in and 9 outputs"),
 ]
 
 
@@ -276,4 +305,6 @@ def test_a_convolution_may_reach_as_far_as_it_can_carry():
 @pytest.mark.parametrize("mixer", models.MIXERS)
 def test_real_inputs_have_no_table_to_tie(mixer: str):
     with pytest.raises(ValueError, match=r"model\.tied: .* not with 0 tokens in and 1 outputs"):
-        models.build(models.resolve(model(mixer, tied=True), 8), vocabulary=0, channels=2, outputs=1, per="sequence")
+        models.build(
+            models.resolve(model(mixer, tie_embeddings=True), 8), vocabulary=0, channels=2, outputs=1, per="sequence"
+        )

@@ -54,14 +54,18 @@ def test_mixers(variant: tuple[str, dict[str, Any]]):
     "fields",
     [
         {"dropout": 0.1, "norm": "post"},
-        {"tied": True, "residual": False},
-        {"bridge": "vector"},
-        *({"bridge": name} for name in SIMILARITIES),
+        {"tie_embeddings": True, "residual": False},
+        {"encoder_decoder": "vector"},
+        *({"encoder_decoder": name} for name in SIMILARITIES),
         *({"positions": name} for name in POSITIONS),
         *({"attention": {"similarity": name}} for name in SIMILARITIES),
-        *({"attention": {"normaliser": name}} for name in NORMALISERS),
-        *({"attention": {"form": name, "window": window}} for name in ("plain", "blocks") for window in (0, 3)),
-        {"attention": {"placed": "qk"}, "positions": "learned"},
+        *({"attention": {"normalizer": name}} for name in NORMALISERS),
+        *(
+            {"attention": {"implementation": name, "window": window}}
+            for name in ("plain", "blocks")
+            for window in (0, 3)
+        ),
+        {"attention": {"position_injection": "qk"}, "positions": "learned"},
         {"dtype": "bfloat16", "positions": "transformer_xl"},
     ],
     ids=str,
@@ -82,6 +86,6 @@ def test_networks_over_sequences(pool: str, causal: bool):
 @pytest.mark.parametrize("name", associative_memory.MEMORIES)
 def test_memories(name: str, rule: str):
     traced(
-        associative_memory.AssociativeMemory(4, 8, rule=rule, **associative_memory.MEMORIES[name]),
+        associative_memory.AssociativeMemory(4, 8, update_rule=rule, **associative_memory.MEMORIES[name]),
         jnp.ones((2, 9), jnp.int32),
     )

@@ -40,16 +40,16 @@ def make(mixer: str, bridge: str, width: int = D, vocabulary: int = V, **fields:
         "dropout": fields.pop("dropout", 0.0),
     }
     if mixer == "attention":
-        reader: Any = partial(Attention, inner=width, max_length=ROW, heads=2, causal=False)
-        writes: Any = partial(Attention, inner=width, max_length=ROW, heads=2)
+        reader: Any = partial(Attention, hidden_size=width, max_length=ROW, heads=2, causal=False)
+        writes: Any = partial(Attention, hidden_size=width, max_length=ROW, heads=2)
         shared["positions"] = "sinusoidal"
     else:
-        writes = partial(Recurrence, cell=mixer, inner=width)
-        reader = partial(Bidirectional, partial(Recurrence, cell=mixer), inner=width)
+        writes = partial(Recurrence, cell=mixer, hidden_size=width)
+        reader = partial(Bidirectional, partial(Recurrence, cell=mixer), hidden_size=width)
     return Seq2Seq(
         encoder=Skeleton(mixers=(reader,), outputs=0, **shared),
         decoder=Skeleton(mixers=(writes,), outputs=vocabulary, **shared),
-        bridge=bridge,
+        encoder_decoder=bridge,
         separator=SEPARATOR,
         **{"heads": 1 if bridge == "vector" else 2, **fields},
     )
@@ -149,7 +149,9 @@ def test_a_writer_says_what_the_decoder_says():
     np.testing.assert_allclose(write(weights(network)["params"], memory), expected[0], atol=1e-5)
 
 
-@pytest.mark.parametrize(("mixer", "bridge", "halves"), [("gru", "vector", False), ("attention", "scaled", True)])
+@pytest.mark.parametrize(
+    ("mixer", "encoder_decoder", "halves"), [("gru", "vector", False), ("attention", "scaled", True)]
+)
 def test_a_row_is_split_where_its_separator_is(mixer: str, bridge: str, halves: bool):
     """The call that trains it gives what encode and decode give, at the target's places and nothing before them."""
     lengths = [S, 3, 1]
@@ -166,7 +168,7 @@ def test_a_row_is_split_where_its_separator_is(mixer: str, bridge: str, halves: 
 
 
 @pytest.mark.parametrize(
-    ("mixer", "bridge", "first"),
+    ("mixer", "encoder_decoder", "first"),
     [("gru", "vector", S), ("attention", "scaled", S + 3)],
 )
 def test_a_row_goes_on_after_its_source(mixer: str, bridge: str, first: int):
@@ -231,7 +233,7 @@ def test_the_vector_is_a_bottleneck_and_attention_is_not():
     assert [memory_floats(attention, n) for n in (3, 9)] == [2 * D * n for n in (3, 9)]
 
 
-@pytest.mark.parametrize("bridge", ["vector", "cosine", "general"])
+@pytest.mark.parametrize("encoder_decoder", ["vector", "cosine", "general"])
 def test_gradients_are_finite_and_reach_everything(bridge: str):
     """Even where a source is nothing but padding."""
     network = make("rnn", bridge, depth=1)
@@ -335,9 +337,12 @@ def test_dropout_needs_an_rng():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"bridge": "adative"}, r"^model\.bridge=adative: must be one of vector, dot, .*general"),
-        ({"bridge": "dot", "heads": 3}, r"^model\.bridge_heads=3: must be 1 or more and divide model\.width=8"),
-        ({"bridge": "dot", "heads": 0}, r"^model\.bridge_heads=0: must be 1 or more"),
+        ({"encoder_decoder": "adative"}, r"^model\.bridge=adative: must be one of vector, dot, .*general"),
+        (
+            {"encoder_decoder": "dot", "heads": 3},
+            r"^model\.bridge_heads=3: must be 1 or more and divide model\.width=8",
+        ),
+        ({"encoder_decoder": "dot", "heads": 0}, r"^model\.bridge_heads=0: must be 1 or more"),
     ],
 )
 def test_bad_fields(fields: dict[str, Any], message: str):
@@ -356,7 +361,7 @@ def test_going_on_needs_positions_and_segments():
 
 # ---- trained --------------------------------------------------------------------------------------------------------
 
-TASK = Translation(words=4, longest=4)
+TASK = Translation(words=4, max_items=4)
 
 
 @pytest.fixture(scope="module")
@@ -399,7 +404,7 @@ def test_a_foreign_state_is_refused():
     with pytest.raises(ValueError, match="a dict can't be gone on from here"):
         call(network, "decode", state["memory"], TARGET, state=state, positions=TARGET, segments=TARGET)
     other: Any = make("gru", "additive")
-    with pytest.raises(ValueError, match="this memory of a source is none of a decoder with bridge=additive"):
+    with pytest.raises(ValueError, match="this memory of a source is none of a decoder with encoder_decoder=additive"):
         decode(other, state["memory"], TARGET)
 
 
@@ -409,18 +414,18 @@ def test_it_learns_to_translate_and_whence(trained: Any, unseen: Any):
     apply = jax.jit(partial(network.apply, mutable="intermediates"))
     (y, _), kept = apply({"params": params}, unseen.inputs, positions=unseen.positions, segments=unseen.segments)
     score = float(TASK.score(y, unseen))
-    weights = kept["intermediates"]["bridges_0"]["weights"][0][:, 0, : TASK.longest]
-    source = unseen.inputs[:, : TASK.longest] - WORD
-    aligned = jax.vmap(partial(alignment, n=TASK.longest))(source)
+    weights = kept["intermediates"]["bridges_0"]["weights"][0][:, 0, : TASK.max_items]
+    source = unseen.inputs[:, : TASK.max_items] - WORD
+    aligned = jax.vmap(partial(alignment, n=TASK.max_items))(source)
     share = float(jnp.take_along_axis(weights, aligned[..., None], axis=2).mean())
     assert score > 0.8 > TASK.baseline[1] > TASK.chance
-    assert share > 1.3 / TASK.longest
+    assert share > 1.3 / TASK.max_items
 
 
 def test_decoding_says_what_a_teacher_forced_pass_says(trained: Any, unseen: Any):
     """The log probabilities of a beam are those of the sequences that it wrote, most of which are right."""
     network, params = trained
-    n, width, steps = TASK.longest, 3, TASK.longest + 2
+    n, width, steps = TASK.max_items, 3, TASK.max_items + 2
     source = unseen.inputs[:8, :n]
 
     @jax.jit

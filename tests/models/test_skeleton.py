@@ -94,7 +94,7 @@ def test_norm_and_residual_stand_where_they_say(norm: str, residual: bool, final
 @pytest.mark.parametrize("activation", ["identity", "gelu"])
 def test_straight_lines_stay_a_straight_line(depth: int, activation: str):
     """Without activation any depth is affine, f(ax + by) = a·f(x) + b·f(y) + (1 − a − b)·f(0); with one it is not."""
-    mixer = partial(Dense, inner=D, max_length=STEPS)
+    mixer = partial(Dense, hidden_size=D, max_length=STEPS)
     network = make(mixers=(mixer,), depth=depth, hidden=8, activation=activation, residual=False)
     a, b, (x, y) = 0.7, -1.6, X[:2]
     params = drawn(network)
@@ -106,7 +106,7 @@ def test_straight_lines_stay_a_straight_line(depth: int, activation: str):
 
 def test_tokens_are_embedded_and_a_tied_head_reads_by_the_same_table():
     """With a mixer of 2x and a residual, logits are 3·E[token]·Eᵀ."""
-    network = make(vocabulary=5, outputs=5, tied=True)
+    network = make(vocabulary=5, outputs=5, tie_embeddings=True)
     params = drawn(network, TOKENS)
     assert set(params["params"]) == {"embed"}
     table = np.asarray(params["params"]["embed"]["embedding"])
@@ -201,8 +201,8 @@ def test_dropout_in_a_network():
 
 
 MIXERS = {
-    "sinusoidal": partial(Recurrence, cell="rnn", inner=3),
-    "learned": partial(Attention, inner=D, max_length=STEPS, heads=2),
+    "sinusoidal": partial(Recurrence, cell="rnn", hidden_size=3),
+    "learned": partial(Attention, hidden_size=D, max_length=STEPS, heads=2),
 }
 
 
@@ -262,8 +262,8 @@ def test_a_label_is_not_streamed_from_padding():
 
 def test_what_can_not_be_gone_on_from_is_refused():
     """A state of another depth, of no network, or of one that looks both ways."""
-    network = make(mixers=(partial(Attention, inner=D, max_length=STEPS, heads=2),), depth=2)
-    both = make(mixers=(partial(Attention, inner=D, max_length=STEPS, heads=2, causal=False),), depth=2)
+    network = make(mixers=(partial(Attention, hidden_size=D, max_length=STEPS, heads=2),), depth=2)
+    both = make(mixers=(partial(Attention, hidden_size=D, max_length=STEPS, heads=2, causal=False),), depth=2)
     params, ones = drawn(network), jnp.ones((4, STEPS), jnp.int32)
     call = partial(network.apply, params, X, positions=ones, segments=ones)
     state = jax.eval_shape(call)[1]
@@ -285,7 +285,7 @@ def test_what_can_not_be_gone_on_from_is_refused():
 @pytest.mark.parametrize("positions", ["learned", "randomised"])
 def test_padding_past_the_table_of_positions_changes_nothing(positions: str):
     """There a token has nan for a position, which attention would let through at weight 0."""
-    mixer = partial(Attention, inner=D, max_length=4, heads=2)
+    mixer = partial(Attention, hidden_size=D, max_length=4, heads=2)
     network = make(mixers=(mixer,), depth=2, positions=positions, max_length=4)
     params, places = drawn(network, X[:, :4]), jnp.broadcast_to(jnp.arange(STEPS), (4, STEPS))
     y = run(network, params, positions=places, segments=(places < 4).astype(int))
@@ -304,7 +304,7 @@ BOTH_WAYS = [name for name in models.MIXERS if name != "attention"]
 def label(name: str, depth: int = 1, **fields: Any) -> tuple[Skeleton, Any]:
     """A network that gives one label a sequence and reads it both ways, and its parameters."""
     own = {"heads": 1} if "heads" in models.options(name) else {}
-    mixer = partial(models.one_way_or_both(name, causal=False, **own), inner=8, max_length=STEPS)
+    mixer = partial(models.one_way_or_both(name, causal=False, **own), hidden_size=8, max_length=STEPS)
     network = make(mixers=(mixer,), depth=depth, outputs=1, per="sequence", hidden=4, norm="pre", **fields)
     return network, drawn(network)
 

@@ -85,8 +85,8 @@ def workdir(halfway: tuple[Path, Any], tmp_path: Path) -> Path:
         (["--config.training.steps=1e3"], "--config.training.steps=1e3: invalid literal for int()"),
         (["--config.optimizer.learning_rate=fast"], "could not convert string to float: 'fast'"),
         (["--config.model.residual=maybe"], "--config.model.residual=maybe: must be True or False"),
-        (["--config.replicas.seeds=a,b"], "replicas.seeds=('a,b',): give one or more whole numbers from 0 to "),
-        (["--config.replicas.seeds=-1"], "replicas.seeds=(-1,): give one or more whole numbers from 0 to "),
+        (["--config.ensemble.seeds=a,b"], "ensemble.seeds=('a,b',): give one or more whole numbers from 0 to "),
+        (["--config.ensemble.seeds=-1"], "ensemble.seeds=(-1,): give one or more whole numbers from 0 to "),
         (["--config.optimizer.learning_rate=nan"], "learning_rate=nan: must be a number above 0"),
         (["--config.model.mixer=lsmt"], "model.mixer=lsmt: must be one of "),
         (["--save_seconds=-1"], "-1.0 is not a non-negative number"),
@@ -144,43 +144,51 @@ TRANSLATION = {"name": "translation", "lengths": (15,)}
         ("rnn", {"training.steps": 42}, "training.steps=42: must be a multiple of training.steps_per_call=5"),
         ("rnn", {"training.eval_every": 7}, "training.eval_every=7: must be a multiple of"),
         ("rnn", {"training.steps": 0}, "training.steps=0: must be 1 or more"),
-        ("rnn", {"training.batch": -4}, "training.batch=-4: must be 1 or more"),
-        ("rnn", {"training.shortest": -1}, "training.shortest=-1: must be 0 or more"),
-        ("rnn", {"training.shortest": 3}, "training.shortest=3: the task's sequences have 4 steps at least"),
-        ("rnn", {"optimizer.clip": float("inf")}, "optimizer.clip=inf: must be a number above 0"),
-        ("rnn", {"training.shortest": 9}, "training.shortest=9: the task's sequences have 8 steps at most"),
+        ("rnn", {"training.batch_size": -4}, "training.batch_size=-4: must be 1 or more"),
+        ("rnn", {"training.min_length": -1}, "training.min_length=-1: must be 0 or more"),
+        ("rnn", {"training.min_length": 3}, "training.min_length=3: the task's sequences have 4 steps at least"),
+        ("rnn", {"optimizer.grad_clip_norm": float("inf")}, "optimizer.grad_clip_norm=inf: must be a number above 0"),
+        ("rnn", {"training.min_length": 9}, "training.min_length=9: the task's sequences have 8 steps at most"),
         ("rnn", {"optimizer.learning_rate": -1.0}, "learning_rate=-1.0: must be a number above 0"),
         ("rnn", {"optimizer.learning_rate": 0.0}, "learning_rate=0.0: must be a number above 0"),
         ("rnn", {"optimizer.learning_rate": float("inf")}, "learning_rate=inf: must be a number above 0"),
-        ("rnn", {"replicas.learning_rates": (1e-3, "x")}, "learning_rate=x: must be a number above 0"),
-        ("rnn", {"replicas.learning_rates": (1e-3, 1e-3)}, "learning_rates=.*: each may be given once"),
-        ("rnn", {"replicas.seeds": ()}, "seeds=.*: give one or more whole numbers"),
-        ("rnn", {"replicas.seeds": (0, 1, 0)}, "seeds=.*: each may be given once"),
-        ("rnn", {"replicas.seeds": (2**31,)}, "seeds=.*: give one or more whole numbers from 0 to 2147483647"),
-        ("rnn", {"replicas.seeds": (True,)}, "seeds=.*: give one or more whole numbers from 0 to 2147483647"),
-        ("rnn", {"replicas.learning_rates": (True,)}, "learning_rate=True: must be a number above 0"),
-        ("rnn", {"replicas.how": "both"}, "replicas.how=both: must be one of auto, map, vmap, measured"),
+        ("rnn", {"ensemble.learning_rates": (1e-3, "x")}, "learning_rate=x: must be a number above 0"),
+        ("rnn", {"ensemble.learning_rates": (1e-3, 1e-3)}, "learning_rates=.*: each may be given once"),
+        ("rnn", {"ensemble.seeds": ()}, "seeds=.*: give one or more whole numbers"),
+        ("rnn", {"ensemble.seeds": (0, 1, 0)}, "seeds=.*: each may be given once"),
+        ("rnn", {"ensemble.seeds": (2**31,)}, "seeds=.*: give one or more whole numbers from 0 to 2147483647"),
+        ("rnn", {"ensemble.seeds": (True,)}, "seeds=.*: give one or more whole numbers from 0 to 2147483647"),
+        ("rnn", {"ensemble.learning_rates": (True,)}, "learning_rate=True: must be a number above 0"),
+        ("rnn", {"ensemble.mode": "both"}, "ensemble.mode=both: must be one of auto, map, vmap, measured"),
         ("rnn", {"optimizer.b1": 1.0}, "optimizer.b1=1.0: must be at least 0 and below 1"),
         ("rnn", {"optimizer.b2": 1 - 1e-9}, "optimizer.b2=0.99.*: must be at least 0 and below 1, in float32 too"),
         ("rnn", {"optimizer.learning_rate": 1e-300}, "learning_rate=1e-300: must be from 1e-12, below which nothing"),
         ("rnn", {"optimizer.learning_rate": 1e39}, r"learning_rate=1e\+39: must be from 1e-12, .* to 3.4e\+38"),
-        ("rnn", {"optimizer.clip": 1e-300}, "optimizer.clip=1e-300: must be a number above 0, from 1e-12 to"),
-        ("rnn", {"optimizer.weight_decay": 1e39}, r"optimizer.weight_decay=1e\+39: must be at least 0 and below 3.4"),
-        ("rnn", {"replicas.learning_rates": (1e-3, 1e-3 + 1e-12)}, "learning_rates=.*: each may be given once"),
-        ("rnn", {"training.steps": 2**31 * 5}, "training.steps=10737418240: must be 1 or more, and below"),
-        ("rnn", {"training.batch": 2**40}, "training.batch=1099511627776: must be 1 or more, and below"),
-        ("rnn", {"optimizer.warmup": 2**31}, "optimizer.warmup=2147483648: must be at least 0 and below 2.14"),
         (
             "rnn",
-            {"training.batch": 2**31 - 1, "model.width": 4096},
+            {"optimizer.grad_clip_norm": 1e-300},
+            "optimizer.grad_clip_norm=1e-300: must be a number above 0, from 1e-12 to",
+        ),
+        ("rnn", {"optimizer.weight_decay": 1e39}, r"optimizer.weight_decay=1e\+39: must be at least 0 and below 3.4"),
+        ("rnn", {"ensemble.learning_rates": (1e-3, 1e-3 + 1e-12)}, "learning_rates=.*: each may be given once"),
+        ("rnn", {"training.steps": 2**31 * 5}, "training.steps=10737418240: must be 1 or more, and below"),
+        ("rnn", {"training.batch_size": 2**40}, "training.batch_size=1099511627776: must be 1 or more, and below"),
+        (
+            "rnn",
+            {"optimizer.warmup_steps": 2**31},
+            "optimizer.warmup_steps=2147483648: must be at least 0 and below 2.14",
+        ),
+        (
+            "rnn",
+            {"training.batch_size": 2**31 - 1, "model.width": 4096},
             "1 × .* parameters and batches of 2147483647 × 8 st",
         ),
         ("lstm", {"model.width": 16384, "model.depth": 64}, "1 × .* parameters .* need at least .* GiB, and this"),
         ("rnn", {"model.width": 10**9}, "model.width=1000000000: must be"),
         ("rnn", {"model.width": 10**30}, "model.width=1000000000000000000000000000000: must be"),
-        ("rnn", {"optimizer.warmup": -1}, "optimizer.warmup=-1: must be at least 0"),
+        ("rnn", {"optimizer.warmup_steps": -1}, "optimizer.warmup_steps=-1: must be at least 0"),
         ("rnn", {"optimizer.weight_decay": float("nan")}, "optimizer.weight_decay=nan: must be at least 0"),
-        ("rnn", {"optimizer.clip": float("nan")}, "optimizer.clip=nan: must be a number above 0"),
+        ("rnn", {"optimizer.grad_clip_norm": float("nan")}, "optimizer.grad_clip_norm=nan: must be a number above 0"),
         ("rnn", {"task.name": "recal"}, "task.name=recal: must be one of .*; did you mean recall?"),
         ("rnn", {"task.pairs": 9}, "task.pairs=9: 16 symbols hold 7 distinct keys"),
         ("rnn", {"task.pears": 2}, "task: .*pears"),
@@ -222,9 +230,9 @@ def changed(mixer: str, fields: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_workdir_with_another_configs_run(workdir: Path, capsys: pytest.CaptureFixture[str]):
     before = files(workdir)
-    line = refused(tiny("lstm", {"optimizer.clip": 2.0}), workdir, capsys)
-    assert "holds another config's run (model.inner is 10, not " in line
-    assert "model.mixer is 'rnn', not 'lstm'; optimizer.clip is 1.0, not 2.0" in line
+    line = refused(tiny("lstm", {"optimizer.grad_clip_norm": 2.0}), workdir, capsys)
+    assert "holds another config's run (model.hidden_size is 10, not " in line
+    assert "model.mixer is 'rnn', not 'lstm'; optimizer.grad_clip_norm is 1.0, not 2.0" in line
     assert line.endswith("give another --workdir, or that run's own values to go on with it")
     assert files(workdir) == before
 
@@ -385,12 +393,21 @@ def test_a_platform_that_is_not_there(tmp_path: Path, platform: str):
     [
         ("--mixer=lstm", "--mixer: the mixer stands behind the colon, as in --config=configs/recall.py:lstm"),
         ("--steps=3", "--steps: no such flag; did you mean --config.training.steps?"),
-        ("--config.replicas.seeds=9..0", "=9..0: a range goes up, as 0..9, and has at most 10000 numbers"),
-        ("--config.replicas.seeds=0..10000", "a range goes up, as 0..9, and has at most 10000 numbers"),
-        ("--config.replicas.seeds=", "replicas.seeds=(): give one or more whole numbers"),
-        ("--config.model.inner=a", "model.inner=a: must be 0 or more, one number for all mixers or one for each"),
-        ("--config.model.inner=1.5", "model.inner=1.5: must be 0 or more, one number for all mixers or one for each"),
-        ("--config.model.inner=8,8", "model.inner=(8, 8): must be 0 or more, one number for all mixers or one for"),
+        ("--config.ensemble.seeds=9..0", "=9..0: a range goes up, as 0..9, and has at most 10000 numbers"),
+        ("--config.ensemble.seeds=0..10000", "a range goes up, as 0..9, and has at most 10000 numbers"),
+        ("--config.ensemble.seeds=", "ensemble.seeds=(): give one or more whole numbers"),
+        (
+            "--config.model.hidden_size=a",
+            "model.hidden_size=a: must be 0 or more, one number for all mixers or one for each",
+        ),
+        (
+            "--config.model.hidden_size=1.5",
+            "model.hidden_size=1.5: must be 0 or more, one number for all mixers or one for each",
+        ),
+        (
+            "--config.model.hidden_size=8,8",
+            "model.hidden_size=(8, 8): must be 0 or more, one number for all mixers or one for",
+        ),
         ("--data_dir=", "--data_dir= names no directory"),
         ("--export=", "--export= names no directory"),
     ],
@@ -401,13 +418,13 @@ def test_words_that_are_nearly_right(program: Program, tmp_path: Path, flag: str
 
 
 def test_lists_ranges_and_nothing_where_the_help_promises_them(program: Program, tmp_path: Path):
-    given = ["--config.replicas.seeds=0..2,7", "--config.replicas.learning_rates=", "--config.model.inner=8,16"]
+    given = ["--config.ensemble.seeds=0..2,7", "--config.ensemble.learning_rates=", "--config.model.hidden_size=8,16"]
     code, _, err = program(*words("rnn,gru", {"model.depth": 2}), *given, f"--workdir={tmp_path}", "--notensorboard")
     assert code == 0, err
     config = files_module.read_json(tmp_path / "config.json")
-    assert config["replicas"]["seeds"] == [0, 1, 2, 7]
-    assert config["replicas"]["learning_rates"] == []
-    assert config["model"]["inner"] == [8, 16]
+    assert config["ensemble"]["seeds"] == [0, 1, 2, 7]
+    assert config["ensemble"]["learning_rates"] == []
+    assert config["model"]["hidden_size"] == [8, 16]
 
 
 def test_a_tilde_is_the_home_directory(program: Program, tmp_path: Path):

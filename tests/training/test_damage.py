@@ -18,7 +18,7 @@ SCHEMAS = {
     "result.json": files.RESULT,
     "environment.json": files.ENVIRONMENTS,
 }
-FIELDS: dict[str, Any] = {"replicas.seeds": (0, 1), "replicas.how": "map"}
+FIELDS: dict[str, Any] = {"ensemble.seeds": (0, 1), "ensemble.mode": "map"}
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def walk(value: dict[str, Any]) -> Iterator[tuple[list[Any], Any]]:
     for name, part in value.items():
         yield [name], part
         if isinstance(part, dict):
-            yield from (([name, *path], inner) for path, inner in walk(part))
+            yield from (([name, *path], hidden_size) for path, hidden_size in walk(part))
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -111,7 +111,7 @@ def test_a_run_with_another_number_in_a_file_is_refused(runs: tuple[Path, Path, 
 
 def test_a_checkpoint_of_other_seeds_than_the_group_is_refused(runs: tuple[Path, Path, dict], tmp_path: Path):
     """As when the files of one run are put beside the checkpoints of another."""
-    other = {**FIELDS, "replicas.seeds": (0, 3)}
+    other = {**FIELDS, "ensemble.seeds": (0, 3)}
     workdir = tmp_path / "run"
     loop.train(tiny(fields=other), workdir, tensorboard=False)
     (workdir / "result.json").unlink()
@@ -164,7 +164,7 @@ def test_a_log_that_is_damaged_behind_the_checkpoint_is_written_again(runs: tupl
     with (workdir / "metrics.jsonl").open("ab") as file:
         file.write(b"\0" * 50 + b"\n" + b'{"step": 3')
     result = loop.train(tiny(fields=FIELDS), workdir, tensorboard=False)
-    assert result["replicas"] == runs[2]["replicas"]
+    assert result["members"] == runs[2]["replicas"]
     assert len(metrics.read_metrics(workdir / "metrics.jsonl")) == 8 + 2 * 4
 
 
@@ -196,14 +196,14 @@ def test_a_run_of_older_code_is_named_so(runs: tuple[Path, Path, dict], tmp_path
 
 def test_a_rate_that_only_rises_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for warmup, said in ((40, True), (39, False)):
-        loop.train(tiny(fields={"optimizer.warmup": warmup}), tmp_path / str(warmup), tensorboard=False)
-        line = "train: the rate rises in all of the 40 steps and never falls, since optimizer.warmup=40\n"
+        loop.train(tiny(fields={"optimizer.warmup_steps": warmup}), tmp_path / str(warmup), tensorboard=False)
+        line = "train: the rate rises in all of the 40 steps and never falls, since optimizer.warmup_steps=40\n"
         assert (line in capsys.readouterr().err) == said
 
 
 def test_a_checkpoint_of_another_run_of_the_same_shapes_is_refused(runs: tuple[Path, Path, dict], tmp_path: Path):
     """As when checkpoints/ was copied from a run of another config: nothing but its key tells it apart."""
-    other, config = tmp_path / "other", tiny(fields={**FIELDS, "optimizer.clip": 2.0})
+    other, config = tmp_path / "other", tiny(fields={**FIELDS, "optimizer.grad_clip_norm": 2.0})
     loop.train(config, other, tensorboard=False)
     shutil.rmtree(other / "checkpoints")
     shutil.copytree(runs[0] / "checkpoints", other / "checkpoints")

@@ -21,22 +21,22 @@ from training import builder, ensemble, files, loop, metrics, runtime
 from training import workdir as workdir_module
 
 EIGHT: dict[str, Any] = {
-    "training.batch": 8,
+    "training.batch_size": 8,
     "training.steps": 20,
     "training.eval_every": 20,
-    "replicas.seeds": tuple(range(8)),
-    "replicas.how": "map",
+    "ensemble.seeds": tuple(range(8)),
+    "ensemble.mode": "map",
 }
 # The mixer, what differs from EIGHT, and how many devices the replicas are spread over and a batch is shared by.
 CASES: dict[str, tuple[str, dict[str, Any], tuple[int, int]]] = {
     "8 x 1": ("rnn", {}, (8, 1)),
-    "2 x 4": ("rnn", {"replicas.seeds": (0, 1)}, (2, 4)),
-    "1 x 8": ("rnn", {"replicas.seeds": (0,), "replicas.how": "vmap"}, (1, 8)),
-    "3 x 2": ("rnn", {"replicas.seeds": (0, 1, 2), "replicas.how": "vmap"}, (3, 2)),  # two devices stay idle
-    "1 x 6": ("rnn", {"replicas.seeds": (0,), "training.batch": 6}, (1, 6)),
+    "2 x 4": ("rnn", {"ensemble.seeds": (0, 1)}, (2, 4)),
+    "1 x 8": ("rnn", {"ensemble.seeds": (0,), "ensemble.mode": "vmap"}, (1, 8)),
+    "3 x 2": ("rnn", {"ensemble.seeds": (0, 1, 2), "ensemble.mode": "vmap"}, (3, 2)),  # two devices stay idle
+    "1 x 6": ("rnn", {"ensemble.seeds": (0,), "training.batch_size": 6}, (1, 6)),
     "uneven": (
         "attention",
-        {"replicas.seeds": (0, 1), "replicas.how": "vmap", "model.attention.bias": False},
+        {"ensemble.seeds": (0, 1), "ensemble.mode": "vmap", "model.attention.bias": False},
         (2, 4),
     ),
 }
@@ -107,8 +107,8 @@ def test_eight_devices_give_the_numbers_of_one(trained: Path, alone: Path, name:
     fields = {**EIGHT, **CASES[name][1]}
     group = files.read_json(trained / name / "group.json")
     assert (group["devices"], group["shards"]) == CASES[name][2]
-    assert group["how"] == fields["replicas.how"]
-    reference, count = alone / (name if name in ALONE else "8 x 1"), len(fields["replicas.seeds"])
+    assert group["how"] == fields["ensemble.mode"]
+    reference, count = alone / (name if name in ALONE else "8 x 1"), len(fields["ensemble.seeds"])
     ours, theirs = state(trained / name), state(reference)
     for part in ("params", "optimizer", "alive", "step"):
         assert_close(ours[part], jax.tree.map(lambda leaf: leaf[:count], theirs[part]), within=1e-4)
@@ -116,7 +116,7 @@ def test_eight_devices_give_the_numbers_of_one(trained: Path, alone: Path, name:
 
 
 def test_a_run_of_eight_devices_goes_on_with_one_if_told_to(tmp_path: Path):
-    run = builder.build(tiny(fields={"replicas.seeds": (0, 1)}))
+    run = builder.build(tiny(fields={"ensemble.seeds": (0, 1)}))
     begun = ensemble.Group("map", 2, (0, 1), (1e-2, 1e-2), 4)
     files.write_json(tmp_path / "group.json", begun._asdict())
     with pytest.raises(ValueError, match=r"was begun on 8 devices and 1 are here; --regroup"):
@@ -150,7 +150,7 @@ def test_a_group_from_before_batches_were_shared_shares_none(tmp_path: Path):
 def test_devices_left_over_share_a_batch_unless_they_are_one_processor(
     monkeypatch: pytest.MonkeyPatch, seeds: int, batch: int, devices: int, shards: int
 ):
-    config = tiny(fields={"replicas.seeds": tuple(range(seeds)), "training.batch": batch})
+    config = tiny(fields={"ensemble.seeds": tuple(range(seeds)), "training.batch_size": batch})
     monkeypatch.setattr(jax, "devices", lambda: list(range(8)))
     monkeypatch.setenv("XLA_FLAGS", "")
     group = ensemble.form_group(config)
@@ -160,11 +160,11 @@ def test_devices_left_over_share_a_batch_unless_they_are_one_processor(
     assert (group.devices, group.shards) == (devices, shards)
 
 
-# ---- replicas.how = measured ----------------------------------------------------------------------------------------
+# ---- ensemble.mode = measured ----------------------------------------------------------------------------------------
 
 
 def test_every_way_to_use_the_devices_is_timed_and_the_fastest_taken(monkeypatch: pytest.MonkeyPatch):
-    run = builder.build(tiny(fields={"replicas.seeds": (0, 1), "replicas.how": "measured"}))
+    run = builder.build(tiny(fields={"ensemble.seeds": (0, 1), "ensemble.mode": "measured"}))
     times = {
         (2, 4, "map"): 9,
         (2, 4, "vmap"): 8,
@@ -181,7 +181,7 @@ def test_every_way_to_use_the_devices_is_timed_and_the_fastest_taken(monkeypatch
 
 
 def test_what_was_measured_is_written_before_the_first_step_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    config = tiny(fields={"replicas.seeds": (0, 1), "replicas.how": "measured"})
+    config = tiny(fields={"ensemble.seeds": (0, 1), "ensemble.mode": "measured"})
     monkeypatch.setattr(ensemble, "seconds_of_call", lambda run, group: {"map": 2.0, "vmap": 1.0}[group.how])
     monkeypatch.setattr(loop, "init_group", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -196,7 +196,7 @@ def test_what_was_measured_is_written_before_the_first_step_and_kept(tmp_path: P
 
 
 def test_a_way_without_room_is_passed_over(monkeypatch: pytest.MonkeyPatch):
-    run = builder.build(tiny(fields={"replicas.how": "measured"}))
+    run = builder.build(tiny(fields={"ensemble.mode": "measured"}))
     group = ensemble.form_group(run.config)
     assert group.how == "measured"
     full = RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
@@ -216,7 +216,7 @@ def test_a_way_without_room_is_passed_over(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_call_is_timed_without_its_compilation():
-    run = builder.build(tiny(fields={"replicas.seeds": (0, 1), "replicas.how": "measured"}))
+    run = builder.build(tiny(fields={"ensemble.seeds": (0, 1), "ensemble.mode": "measured"}))
     begun = time.monotonic()
     _, ways = ensemble.fastest(run, ensemble.form_group(run.config))
     assert [way["how"] for way in ways] == ["map", "vmap"]

@@ -19,8 +19,8 @@ from tests.training.test_bad_input import told
 from tests.training.test_resume import untimed, wait_for_more
 from training import builder, distributed, files, loop
 
-LONG = {"training.steps": 100, "training.eval_every": 50, "replicas.seeds": (0, 1)}
-ONE = {"training.steps": 60, "training.eval_every": 60, "replicas.seeds": (0,)}
+LONG = {"training.steps": 100, "training.eval_every": 50, "ensemble.seeds": (0, 1)}
+ONE = {"training.steps": 60, "training.eval_every": 60, "ensemble.seeds": (0,)}
 
 
 def both(workdir: Path, *flags: str) -> list[subprocess.Popen]:
@@ -102,10 +102,10 @@ def test_both_say_in_one_line_what_only_process_0_finds(tmp_path: Path):
     workdir.mkdir()
     files.write_json(workdir / "config.json", builder.build(tiny("gru")).config)
     first, other = map(told, ended(both(workdir, *words())))
-    assert "holds another config's run (model.inner is" in first
+    assert "holds another config's run (model.hidden_size is" in first
     assert other.startswith(f"error: process 0: {workdir} holds another config's run")
     shutil.rmtree(workdir)
-    three = words(fields={"training.batch": 3})
+    three = words(fields={"training.batch_size": 3})
     for line in map(told, ended(both(workdir, *three))):
         assert "1 replicas and their batches can share 1 devices, too few for 2 processes" in line
     assert not (workdir / "group.json").exists()

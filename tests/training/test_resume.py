@@ -22,7 +22,7 @@ from training import cli, files, loop, metrics
 
 KILLS = int(os.environ.get("KILLS", "2"))
 STEPS = 100 + 50 * KILLS  # some seconds, with a checkpoint every fifth
-LONG = {"training.steps": STEPS, "training.eval_every": 50, "replicas.seeds": (0, 1)}
+LONG = {"training.steps": STEPS, "training.eval_every": 50, "ensemble.seeds": (0, 1)}
 
 
 def untimed(workdir: Path) -> list[dict[str, Any]]:
@@ -172,7 +172,7 @@ def test_a_torn_line_is_mended_and_no_row_is_lost_or_counted_twice(tmp_path: Pat
 
 
 def test_a_stop_says_so_once_saved_and_keeps_how_the_replicas_run(tmp_path: Path, stop: Any):
-    config = tiny(fields={"replicas.seeds": (0, 1), "replicas.how": "auto"})
+    config = tiny(fields={"ensemble.seeds": (0, 1), "ensemble.mode": "auto"})
     stop(10)
     with pytest.raises(cli.Stopped, match=r"SIGTERM: saved step 10 of 40 in ") as caught:
         loop.train(config, tmp_path, tensorboard=False)

@@ -117,7 +117,7 @@ def test_the_generator_that_jax_would_take_by_itself_changes_nothing(tmp_path: P
     with jax.default_prng_impl("rbg"):
         assert jax.random.key_impl(jax.random.key(0)) != jax.random.key_impl(tasks.random_key(0))
         found = loop.train(config, tmp_path / "rbg", tensorboard=False)
-    assert found["replicas"] == expected["replicas"]
+    assert found["members"] == expected["replicas"]
     assert_same(state(tmp_path / "rbg"), state(tmp_path / "threefry"))
     settings = [files.read_json(tmp_path / name / "environment.json")[0]["settings"] for name in ("threefry", "rbg")]
     assert [one["jax_default_prng_impl"] for one in settings] == ["threefry2x32", "rbg"]

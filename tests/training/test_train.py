@@ -24,7 +24,7 @@ from training import builder, ensemble, export, files, loop, trainer
 from training import metrics as metrics_module
 
 SEEDS, RATES = (0, 1), (1e-2, 3e-3)
-FOUR: dict[str, Any] = {"replicas.seeds": SEEDS, "replicas.learning_rates": RATES, "replicas.how": "map"}
+FOUR: dict[str, Any] = {"ensemble.seeds": SEEDS, "ensemble.learning_rates": RATES, "ensemble.mode": "map"}
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +71,11 @@ def score(run: builder.Run, replica: trainer.Replica, split: str) -> dict[str, j
 def test_the_files_say_what_ran_and_where(finished: tuple[Path, dict]):
     workdir, _ = finished
     config = files.read_json(workdir / "config.json")
-    assert config["model"]["inner"] == 10  # was 0: as many parameters as attention
+    assert config["model"]["hidden_size"] == 10  # was 0: as many parameters as attention
     assert config["model"]["max_length"] == 8  # was 0: the task's
     assert config["versions"] == {"mixer": 1, "task": tasks.TASKS["recall"].VERSION, "loop": builder.VERSION}
     assert config["task"] == {"name": "recall", "pairs": 2, "symbols": 16, "max_length": 8}
-    assert config["replicas"] == {"seeds": [0, 1], "learning_rates": [1e-2, 3e-3], "how": "map"}
+    assert config["ensemble"] == {"seeds": [0, 1], "learning_rates": [1e-2, 3e-3], "how": "map"}
 
     (environment,) = files.read_json(workdir / "environment.json")
     assert environment["packages"]["jax"] == jax.__version__
@@ -112,13 +112,13 @@ def test_the_result_has_a_row_a_replica_in_order(finished: tuple[Path, dict]):
     written = metrics_module.read_metrics(workdir / "metrics.jsonl")
     assert result["seconds"] == pytest.approx(sum(r["seconds"] + r.get("compile_seconds", 0) for r in written))
     assert result["training_seconds"] == pytest.approx(sum(r["seconds"] for r in written if r["split"] == "train"))
-    assert [(m["seed"], m["learning_rate"]) for m in result["replicas"]] == [(s, r) for r in RATES for s in SEEDS]
+    assert [(m["seed"], m["learning_rate"]) for m in result["members"]] == [(s, r) for r in RATES for s in SEEDS]
     params = jax.tree.leaves(state(workdir)["params"])
     assert result["cost"]["parameters"] == sum(leaf[0].size for leaf in params)
     assert all(result["cost"][name] > 0 for name in ("mixer_parameters", "state_floats", "step_flops"))
 
     validation, test = rows(workdir, "validation"), rows(workdir, "test")
-    for index, member in enumerate(result["replicas"]):
+    for index, member in enumerate(result["members"]):
         scores = [row["accuracy"][index] for row in validation]
         at = int(np.flatnonzero(np.equal(scores, max(scores)))[-1])  # the last of the best
         assert member["best_step"] == validation[at]["step"]
@@ -166,17 +166,17 @@ def test_the_same_command_again_returns_the_result_and_trains_nothing(
 def test_a_replica_of_a_group_is_the_one_trained_alone(finished: tuple[Path, dict], tmp_path: Path):
     workdir, result = finished
     alone = loop.train(
-        tiny(fields={"replicas.seeds": (1,), "optimizer.learning_rate": 3e-3}), tmp_path, tensorboard=False
+        tiny(fields={"ensemble.seeds": (1,), "optimizer.learning_rate": 3e-3}), tmp_path, tensorboard=False
     )
-    assert alone["replicas"] == result["replicas"][3:]
+    assert alone["replicas"] == result["members"][3:]
     assert_close(state(tmp_path), jax.tree.map(lambda leaf: leaf[3:], state(workdir)))
 
 
 def test_side_by_side_is_one_after_another(finished: tuple[Path, dict], tmp_path: Path):
     workdir, result = finished
-    vmapped = loop.train(tiny(fields={**FOUR, "replicas.how": "vmap"}), tmp_path, tensorboard=False)
+    vmapped = loop.train(tiny(fields={**FOUR, "ensemble.mode": "vmap"}), tmp_path, tensorboard=False)
     assert files.read_json(tmp_path / "group.json")["how"] == "vmap"
-    assert vmapped["replicas"] == result["replicas"]
+    assert vmapped["replicas"] == result["members"]
     assert_close(state(tmp_path)["params"], state(workdir)["params"])
 
 
@@ -187,7 +187,7 @@ def test_four_devices_are_one_device(finished: tuple[Path, dict], tmp_path: Path
     _, told = process.communicate()
     assert process.returncode == 0, told
     assert files.read_json(tmp_path / "group.json")["devices"] == 4
-    assert files.read_json(tmp_path / "result.json")["replicas"] == result["replicas"]
+    assert files.read_json(tmp_path / "result.json")["replicas"] == result["members"]
     assert_close(state(tmp_path)["params"], state(workdir)["params"])
 
 
@@ -207,10 +207,10 @@ def test_seeds_differ_and_what_is_varied_beside_them_shares_their_start(finished
 
 def test_a_replica_that_diverges_stops_alone(finished: tuple[Path, dict], tmp_path: Path):
     workdir, whole = finished
-    fields = {"replicas.seeds": (0,), "replicas.learning_rates": (1e-2, 1e30)}
+    fields = {"ensemble.seeds": (0,), "ensemble.learning_rates": (1e-2, 1e30)}
     result = loop.train(tiny(fields=fields), tmp_path, tensorboard=False, save_seconds=0)
     assert result["status"] == "finished"
-    sane, dead = result["replicas"]
+    sane, dead = result["members"]
     assert sane == whole["replicas"][0]
     assert 0 <= dead["died_at"] < 5
     before, after = state(tmp_path, 35), state(tmp_path, 40)
@@ -228,11 +228,11 @@ def test_a_replica_that_diverges_stops_alone(finished: tuple[Path, dict], tmp_pa
 
 
 def test_a_run_whose_replicas_all_diverge_ends_early(tmp_path: Path):
-    fields = {"replicas.seeds": (0, 1), "optimizer.learning_rate": 1e30}
+    fields = {"ensemble.seeds": (0, 1), "optimizer.learning_rate": 1e30}
     config = tiny(fields=fields)
     result = loop.train(config, tmp_path, tensorboard=False)
     assert (result["status"], result["steps"]) == ("diverged", 5)
-    assert all(0 <= member["died_at"] < 5 and member["test"] is None for member in result["replicas"])
+    assert all(0 <= member["died_at"] < 5 and member["test"] is None for member in result["members"])
     # Killed after its last checkpoint, it takes no further step either.
     (tmp_path / "result.json").unlink()
     assert loop.train(config, tmp_path, tensorboard=False) == result
@@ -298,7 +298,7 @@ def test_lengths_are_drawn_from_shortest_to_the_tasks(monkeypatch: pytest.Monkey
     run = builder.build(
         tiny(
             fields={
-                "training.shortest": 4,
+                "training.min_length": 4,
                 "training.steps_per_call": 200,
                 "training.steps": 200,
                 "training.eval_every": 200,
@@ -354,18 +354,18 @@ def test_every_image_of_a_finite_split_is_evaluated_once(monkeypatch: pytest.Mon
 
 
 def test_the_schedule_rises_to_one_and_falls_to_nothing():
-    config = tiny(fields={"optimizer.warmup": 10, "training.steps": 40})
+    config = tiny(fields={"optimizer.warmup_steps": 10, "training.steps": 40})
     rates = np.array([trainer.schedule(config, step) for step in jnp.arange(40)])
     np.testing.assert_allclose(rates[:10], np.arange(1, 11) / 10, rtol=1e-6)
     assert rates[10] == 1
     assert (np.diff(rates[10:]) < 0).all()
     assert 0 < rates[39] < 0.01
-    assert trainer.schedule(tiny(fields={"optimizer.warmup": 0}), jnp.int32(0)) == 1
+    assert trainer.schedule(tiny(fields={"optimizer.warmup_steps": 0}), jnp.int32(0)) == 1
 
 
 def test_weight_decay_is_for_matrices_alone(monkeypatch: pytest.MonkeyPatch):
     batches(monkeypatch)  # no gradient: whatever moves is moved by the decay
-    run = builder.build(tiny(fields={"optimizer.weight_decay": 0.5, "optimizer.warmup": 0}))
+    run = builder.build(tiny(fields={"optimizer.weight_decay": 0.5, "optimizer.warmup_steps": 0}))
     before = bare(run)  # its learning rate is 0.1
     after, _ = jax.jit(partial(trainer.train_step, run))(run.task, before)
     shrunk = jax.tree.map(lambda leaf: leaf * (1 - 0.1 * 0.5) if leaf.ndim > 1 else leaf, before.params)
@@ -411,15 +411,15 @@ def test_a_field_added_later_leaves_keys_as_they_are_and_a_changed_one_does_not(
 @pytest.mark.parametrize("index", range(4))
 def test_an_exported_replica_scores_what_was_logged(finished: tuple[Path, dict], tmp_path: Path, index: int):
     workdir, result = finished
-    member = result["replicas"][index]
+    member = result["members"][index]
     export.export(workdir, tmp_path / "best", index, "best")
     run, params = export.load_exported(tmp_path / "best")
     replica = trainer.init(run, member["seed"], member["learning_rate"])._replace(params=params)
     for split in ("validation", "test"):
         scored = score(run, replica, split)
         assert float(scored["score"]) == pytest.approx(member[split], abs=1e-6)
-    assert run.config["replicas"]["seeds"] == [member["seed"]]
-    assert run.config["replicas"]["learning_rates"] == [member["learning_rate"]]
+    assert run.config["ensemble"]["seeds"] == [member["seed"]]
+    assert run.config["ensemble"]["learning_rates"] == [member["learning_rate"]]
 
 
 def test_a_run_is_loaded_where_it_lies_as_it_would_be_exported(finished: tuple[Path, dict], tmp_path: Path):
@@ -453,7 +453,7 @@ def test_an_export_of_the_last_parameters_is_read_by_orbax_itself(finished: tupl
 
 
 def test_what_is_exported_from_two_devices_is_read_on_one(tmp_path: Path):
-    fields = {"replicas.seeds": (0, 1), "training.steps": 10}
+    fields = {"ensemble.seeds": (0, 1), "training.steps": 10}
     process = start(*words(fields=fields), f"--workdir={tmp_path / 'run'}", "--notensorboard", devices=2)
     _, told = process.communicate()
     assert process.returncode == 0, told
@@ -490,12 +490,12 @@ def test_real_images_train(tmp_path: Path):
     from configs.digits import get_config
 
     config: Any = get_config("rnn")
-    shrink = {"model.width": 8, "model.depth": 1, "training.steps": 4, "training.batch": 8}
+    shrink = {"model.width": 8, "model.depth": 1, "training.steps": 4, "training.batch_size": 8}
     config.update_from_flattened_dict({**shrink, "training.steps_per_call": 2, "training.eval_every": 2})
     result = loop.train(config, tmp_path / "run", data_dir=tmp_path / "data", tensorboard=False)
     assert (result["status"], result["steps"], result["metric"]) == ("finished", 4, "accuracy")
     assert result["baseline"] == ["the most frequent class", pytest.approx(0.0802, abs=1e-4)]
-    assert 0 <= result["replicas"][0]["test"] <= 1
+    assert 0 <= result["members"][0]["test"] <= 1
     assert [row["step"] for row in rows(tmp_path / "run", "validation")] == [2, 4]
 
 
@@ -506,7 +506,7 @@ def wrote(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict]:
 
     root = tmp_path_factory.mktemp("wrote")
     config: Any = get_config("rnn")
-    shrink = {"model.width": 8, "model.depth": 1, "training.steps": 4, "training.batch": 4, "task.max_length": 16}
+    shrink = {"model.width": 8, "model.depth": 1, "training.steps": 4, "training.batch_size": 4, "task.max_length": 16}
     config.update_from_flattened_dict({**shrink, "training.steps_per_call": 2, "training.eval_every": 2})
     loop.train(config, root / "run", data_dir=root / "data", tensorboard=False)
     export.export(root / "run", root / "best", 0, "best")
@@ -575,5 +575,5 @@ def test_it_trains_in_a_thread_too(tmp_path: Path):
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(loop.train, tiny(), tmp_path / "thread", tensorboard=False).result()
     here = loop.train(tiny(), tmp_path / "here", tensorboard=False)
-    assert found["replicas"] == here["replicas"]
+    assert found["members"] == here["replicas"]
     assert_same(state(tmp_path / "thread"), state(tmp_path / "here"))

@@ -22,7 +22,7 @@ from training import files
 
 STUDY = Study(
     question="?",
-    fixed={"config": "curve", "training.batch": 8, "training.eval_every": 20, "training.steps_per_call": 10},
+    fixed={"config": "curve", "training.batch_size": 8, "training.eval_every": 20, "training.steps_per_call": 10},
     vary={"model.activation": ("relu", "identity")},
     measured=("affine",),
     scales={"smoke": Scale((0, 1), (1e-3, 1e-2), (100,), {"training.steps": 20})},
@@ -307,10 +307,10 @@ def test_seeds_that_the_rates_lack_alike_are_one_program(tmp_path: Path):
     with runner.opened(tmp_path) as store:
         cells = [(seed, rate) for rate in (1e-3, 1e-2) for seed in (0, 1)]
         (job,) = runner.groups(store, [(setting, cells)], (), STUDY, "data")
-        assert (job.config["replicas"]["seeds"], job.config["replicas"]["learning_rates"]) == ([0, 1], [1e-3, 1e-2])
+        assert (job.config["ensemble"]["seeds"], job.config["ensemble"]["learning_rates"]) == ([0, 1], [1e-3, 1e-2])
         store.cells[runner.key(setting.config, 0, 1e-3)] = {"metrics": {}, "died_at": None}
         jobs = runner.groups(store, [(setting, cells)], (), STUDY, "data")
-        assert [(j.config["replicas"]["seeds"], j.config["replicas"]["learning_rates"]) for j in jobs] == [
+        assert [(j.config["ensemble"]["seeds"], j.config["ensemble"]["learning_rates"]) for j in jobs] == [
             ([1], [1e-3]), ([0, 1], [1e-2])
         ]  # fmt: skip
         # What is wanted beside a score must be there too; of what diverged there is nothing more to be had.

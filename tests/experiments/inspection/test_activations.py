@@ -76,7 +76,9 @@ def test_the_path_leads_to_what_the_model_says(norm: str, positions: str):
     close(found.logits, found.final @ own["head"]["kernel"] + own["head"]["bias"])
 
 
-@pytest.mark.parametrize("options", [{}, {"groups": 2, "window": 3}, {"similarity": "cosine", "normaliser": "sigmoid"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"kv_heads": 2, "window": 3}, {"similarity": "cosine", "normalizer": "sigmoid"}]
+)
 def test_a_head_is_made_of_what_is_shown(options: dict[str, Any]):
     fields: Any = {f"model__attention__{name}": value for name, value in options.items()}
     of = run("attention", model__positions="none", **fields)
@@ -85,7 +87,7 @@ def test_a_head_is_made_of_what_is_shown(options: dict[str, Any]):
     attended = block.attention
     assert attended
     shown = np.asarray(activations.visible(of, len(TOKENS)))
-    heads, groups, size = 4, options.get("groups", 4), attended.query.shape[-1]
+    heads, groups, size = 4, options.get("kv_heads", 4), attended.query.shape[-1]
     for name, count in (("query", heads), ("key", groups), ("value", groups)):
         made = block.read @ weights[f"{name}_kernel"] + weights[f"{name}_bias"]
         close(getattr(attended, name), made.reshape(len(TOKENS), count, size).swapaxes(0, 1))
@@ -95,7 +97,7 @@ def test_a_head_is_made_of_what_is_shown(options: dict[str, Any]):
         learnt = {"temperature": weights["temperature"][head]} if "temperature" in weights else {}
         scores = score(jnp.asarray(attended.query[head]), jnp.asarray(attended.key[group]), learnt)
         close(attended.scores[head], np.where(shown[head], scores, 0))
-        normalise = normalizers.NORMALISERS[options.get("normaliser", "softmax")]
+        normalise = normalizers.NORMALISERS[options.get("normalizer", "softmax")]
         shares, total = normalise(scores, jnp.asarray(shown[head]))
         close(attended.weights[head], shares / total)
         close(attended.heads[head], attended.weights[head] @ attended.value[group])
@@ -231,10 +233,10 @@ def test_occlusion_is_the_mean_distance_over_other_tokens():
     close(activations.influence(of, own, TOKENS).occlusion[:, 2], expected)
 
 
-@pytest.mark.parametrize("mixer", ["attention", "tied"])
+@pytest.mark.parametrize("mixer", ["attention", "tie_embeddings"])
 def test_the_gradient_agrees_with_finite_differences(mixer: str):
-    of = run(mixer.replace("tied", "gru"))
-    if mixer == "tied":  # the head is the embedding
+    of = run(mixer.replace("tie_embeddings", "gru"))
+    if mixer == "tie_embeddings":  # the head is the embedding
         of = of._replace(model=of.model.clone(tied=True, outputs=of.model.vocabulary))
     own = params(of)
     said = activations.predicted(of, own)

@@ -96,12 +96,12 @@ def test_bits_are_those_of_the_targets_less_the_cross_entropy():
     assert found("bits", of, {**own, "head": few}) == pytest.approx(max(0, expected), abs=1e-3)
 
 
-@pytest.mark.parametrize("normaliser", NORMALISERS)
-def test_what_is_normalised_together_moves_together(normaliser: str):
-    of = run("attention", model__attention__normaliser=normaliser, model__positions="none")
-    if normaliser == "softmax":
+@pytest.mark.parametrize("normalizer", NORMALISERS)
+def test_what_is_normalised_together_moves_together(normalizer: str):
+    of = run("attention", model__attention__normaliser=normalizer, model__positions="none")
+    if normalizer == "softmax":
         assert found("coupled", of) == pytest.approx(1, abs=1e-4)
-    elif normaliser == "linear":  # where all scores are below 0 nothing sums to one
+    elif normalizer == "linear":  # where all scores are below 0 nothing sums to one
         assert found("coupled", of) > 0.5
     else:
         assert found("coupled", of) < 1e-6
@@ -141,7 +141,7 @@ def test_similar_tokens_with_one_matrix_for_query_and_key_get_the_higher_weights
 def test_aligned_is_the_share_of_weights_on_the_word_that_is_translated(monkeypatch: pytest.MonkeyPatch):
     """1 for weights put there by construction, about one in the number of words for others."""
     config: Any = translation.get_config("gru")
-    config.task.longest, config.model.width = 6, 8
+    config.task.max_items, config.model.width = 6, 8
     of = builder.build(config)
     by_chance = found("aligned", of)
     assert 0 <= by_chance < 0.5

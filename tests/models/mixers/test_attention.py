@@ -165,7 +165,7 @@ def test_looking_ahead_can_not_be_streamed():
     ("fields", "message"),
     [
         ({"heads": 3}, r"model\.attention\.heads=3: attention's inner width 8 must be divisible by it"),
-        ({"heads": 4, "groups": 3}, r"model\.attention\.groups=3: must divide the 4 heads"),
+        ({"heads": 4, "kv_heads": 3}, r"model\.attention\.kv_heads=3: must divide the 4 heads"),
         ({"heads": 8, "positions": "rope"}, r"model\.positions=rope: the head size 1 must be even"),
     ],
 )
@@ -198,10 +198,10 @@ def test_a_group_of_heads_shares_a_key_and_a_value(name: str):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
 def test_groups_are_heads_with_the_same_kernels(groups: int):
     """One group, multi-query, to as many as heads, which is what there is without groups: down to the names."""
-    grouped = CAUSAL.clone(heads=4, groups=groups)
+    grouped = CAUSAL.clone(heads=4, kv_heads=groups)
     params = drawn(grouped)
     size = N // 4
     full = jax.tree.map(lambda p: p, params)
@@ -262,10 +262,10 @@ def test_a_window_streams_for_ever_from_a_small_cache():
 # ---- where positions are added --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("placed", PLACED)
+@pytest.mark.parametrize("position_injection", PLACED)
 def test_positions_are_added_where_they_are_placed(placed: str):
     """To what query, key or value is made from, before its weights; elsewhere nothing is."""
-    module, params = CAUSAL.clone(positions="sinusoidal", placed=placed), drawn(CAUSAL)
+    module, params = CAUSAL.clone(positions="sinusoidal", position_injection=placed), drawn(CAUSAL)
     y, _ = call(module, params, X)
     own = params["params"]
     vectors = sinusoidal(jnp.arange(STEPS), D)
@@ -288,7 +288,7 @@ def test_placed_positions_are_attention_s_and_not_the_embedding_s(positions: str
     """A table in each layer, or draws by its own rng; at "embedding" the skeleton has them."""
     for placed, inside in (("embedding", False), ("qk", True)):
         network = models.build(
-            resolved(positions=positions, attention={"placed": placed}),
+            resolved(positions=positions, attention={"position_injection": placed}),
             vocabulary=5,
             channels=0,
             outputs=5,
@@ -299,18 +299,18 @@ def test_placed_positions_are_attention_s_and_not_the_embedding_s(positions: str
         params = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
         if positions == "learned":
             assert ("positions" in params["mixer_0"], "positions" in params) == (inside, not inside)
-    module = CAUSAL.clone(positions=positions, placed="qk")
+    module = CAUSAL.clone(positions=positions, position_injection="qk")
     params = drawn(module)
     ys = [module.apply(params, X, positions=PLACES, segments=ONES, rng=rng)[0] for rng in (None, jax.random.key(0))]
     assert bool(np.abs(ys[0] - ys[1]).max() > 1e-3) is (positions == "randomised")
 
 
-@pytest.mark.parametrize("shared", SHARED[1:])
-@pytest.mark.parametrize("placed", ["embedding", "v"])
+@pytest.mark.parametrize("tied_projections", SHARED[1:])
+@pytest.mark.parametrize("position_injection", ["embedding", "v"])
 def test_what_is_shared_is_one_matrix_and_one_bias(shared: str, placed: str):
     """The same as with own ones that happen to be equal; and gradients add up, since there is one to train."""
-    fields: dict[str, Any] = {"positions": "sinusoidal", "placed": placed} if placed != "embedding" else {}
-    module, apart = CAUSAL.clone(shared=shared, **fields), CAUSAL.clone(**fields)
+    fields: dict[str, Any] = {"positions": "sinusoidal", "position_injection": placed} if placed != "embedding" else {}
+    module, apart = CAUSAL.clone(tied_projections=shared, **fields), CAUSAL.clone(**fields)
     params = drawn(module)
     names = {"q": "query", "k": "key", "v": "value"}
     owner = names[min(shared, key="qkv".index)]
@@ -345,7 +345,7 @@ def test_transformer_xl_adds_what_each_head_wants_of_content_and_of_distance(nam
 # ---- what can be looked at ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fields", [{}, {"groups": 1}, {"normaliser": "sigmoid"}, {"window": 2, "positions": "t5"}])
+@pytest.mark.parametrize("fields", [{}, {"kv_heads": 1}, {"normalizer": "sigmoid"}, {"window": 2, "positions": "t5"}])
 def test_every_stage_is_there_on_request(fields: dict[str, Any]):
     """A row of softmax weights sums to 1, hidden keys have none, and each stage makes the next one up to the output."""
     module = CAUSAL.clone(**fields)
@@ -355,11 +355,11 @@ def test_every_stage_is_there_on_request(fields: dict[str, Any]):
     assert weights.shape == (2, HEADS, STEPS, STEPS)
     assert heads.shape == (2, HEADS, STEPS, N // HEADS)
     np.testing.assert_array_equal(np.triu(weights, 1), 0)
-    if "normaliser" not in fields:
+    if "normalizer" not in fields:
         np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-6)
     inside = {name: jnp.asarray(value[0]) for name, value in extra["intermediates"].items()}
     mask = visible(ONES[0], ONES[0], 0, True) & (near(PLACES[0], PLACES[0], 2) if "window" in fields else True)
-    shares, total = normalizers.NORMALISERS[module.normaliser](
+    shares, total = normalizers.NORMALISERS[module.normalizer](
         inside["scores"], jnp.broadcast_to(mask, inside["scores"].shape)
     )
     np.testing.assert_allclose(shares / total, weights, atol=1e-6)
@@ -399,7 +399,7 @@ def test_a_state_of_something_else_is_refused(window: int):
     _, right = jax.eval_shape(token)
     jax.eval_shape(token, right)
     _, single = jax.eval_shape(partial(call, module, params, X[:1], PLACES[:1], ONES[:1]))
-    _, shared = jax.eval_shape(partial(call, module.clone(groups=1)), drawn(module.clone(groups=1)), X)
+    _, shared = jax.eval_shape(partial(call, module.clone(kv_heads=1)), drawn(module.clone(kv_heads=1)), X)
     _, other = jax.eval_shape(partial(call, module.clone(window=3 - window)), params, X)
     for state in (single, shared, other, {"carry": right["key"], "segment": right["segments"]}, (right,), right["key"]):
         with pytest.raises(ValueError, match="can't be gone on from here; this mixer and batch have"):
@@ -414,19 +414,23 @@ def resolved(**fields: Any) -> dict[str, Any]:
 
 
 BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
-    ({}, {"groups": 3}, r"model\.attention\.groups=3: must divide the 4 heads; 2 and 4 do"),
-    ({}, {"groups": 8}, r"model\.attention\.groups=8: must divide the 4 heads; 4 does"),
-    ({}, {"groups": -1}, r"model\.attention\.groups=-1: must be 0 or more"),
+    ({}, {"kv_heads": 3}, r"model\.attention\.kv_heads=3: must divide the 4 heads; 2 and 4 do"),
+    ({}, {"kv_heads": 8}, r"model\.attention\.kv_heads=8: must divide the 4 heads; 4 does"),
+    ({}, {"kv_heads": -1}, r"model\.attention\.kv_heads=-1: must be 0 or more"),
     ({}, {"window": -2}, r"model\.attention\.window=-2: must be 0 or more"),
     ({}, {"similarity": "cosin"}, r"model\.attention\.similarity=cosin: must be one of dot, .*; did you mean cosine\?"),
-    ({}, {"normaliser": "soft"}, r"model\.attention\.normaliser=soft: must be one of softmax, linear, sigmoid, none"),
-    ({"positions": "learned"}, {"placed": "kq"}, r"model\.attention\.placed=kq: must be one of embedding, q, .*qk"),
+    ({}, {"normalizer": "soft"}, r"model\.attention\.normalizer=soft: must be one of softmax, linear, sigmoid, none"),
+    (
+        {"positions": "learned"},
+        {"position_injection": "kq"},
+        r"model\.attention\.position_injection=kq: must be one of embedding, q, .*qk",
+    ),
     (
         {"positions": "rope"},
-        {"placed": "qk"},
+        {"position_injection": "qk"},
         r"placed=qk: says where .* model\.positions=rope adds none; use one of s",
     ),
-    ({}, {"placed": "v"}, r"placed=v: says where positions are added, and model\.positions=none adds none"),
+    ({}, {"position_injection": "v"}, r"placed=v: says where positions are added, and model\.positions=none adds none"),
     (
         {"positions": "hard_alibi"},
         {"heads": 1},
@@ -437,8 +441,12 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         {"similarity": "cosine"},
         r"=transformer_xl: .* must be dot or scaled, not cosine",
     ),
-    ({}, {"shared": "qq"}, r"model\.attention\.shared=qq: must be empty or one of qk, qv, kv, qkv"),
-    ({}, {"shared": "kv", "groups": 2}, r"shared=kv: keys and values must be as wide as queries; use groups=0, not 2"),
+    ({}, {"tied_projections": "qq"}, r"model\.attention\.tied_projections=qq: must be empty or one of qk, qv, kv, qkv"),
+    (
+        {},
+        {"tied_projections": "kv", "kv_heads": 2},
+        r"shared=kv: keys and values must be as wide as queries; use kv_heads=0, not 2",
+    ),
     ({"positions": "randomised", "max_length": 4096}, {}, r"=randomised: are drawn from 2048, so .*4096 is too long"),
     ({"positions": "hardalibi"}, {}, r"model\.positions=hardalibi: must be one of .*; did you mean hard_alibi\?"),
 ]
@@ -462,16 +470,22 @@ def test_an_older_record_is_still_a_model():
 
 def test_every_normaliser_and_similarity_can_be_built():
     for name in similarity.SIMILARITIES:
-        for normaliser in normalizers.NORMALISERS:
-            resolved(attention={"similarity": name, "normaliser": normaliser})
+        for normalizer in normalizers.NORMALISERS:
+            resolved(attention={"similarity": name, "normalizer": normalizer})
 
 
 @pytest.mark.parametrize(
     ("own", "says"),
     [
-        ({"form": "block"}, r"model\.attention\.form=block: must be one of auto, .*; did you mean blocks"),
-        ({"form": "cudnn"}, r"form=cudnn: does not go with model\.dtype=float32, only with bfloat16; use form=blocks"),
-        ({"form": "cudnn", "window": 3}, "form=cudnn: does not go with model"),
+        (
+            {"implementation": "block"},
+            r"model\.attention\.implementation=block: must be one of auto, .*; did you mean blocks",
+        ),
+        (
+            {"implementation": "cudnn"},
+            r"form=cudnn: does not go with model\.dtype=float32, only with bfloat16; use implementation=blocks",
+        ),
+        ({"implementation": "cudnn", "window": 3}, "form=cudnn: does not go with model"),
     ],
     ids=str,
 )
@@ -504,7 +518,14 @@ def test_weights_of_bfloat16_are_those_of_float64(name: str, positions: str):
         pytest.skip("made of dot products")
     wide, steps = 48, 96
     module = Attention(
-        wide, wide, max_length=steps, heads=2, similarity=name, positions=positions, dtype=jnp.bfloat16, form="plain"
+        wide,
+        wide,
+        max_length=steps,
+        heads=2,
+        similarity=name,
+        positions=positions,
+        dtype=jnp.bfloat16,
+        implementation="plain",
     )
     places, ones = jnp.arange(steps)[None], jnp.ones((1, steps), jnp.int32)
     draws = np.random.default_rng(2)
@@ -517,7 +538,7 @@ def test_weights_of_bfloat16_are_those_of_float64(name: str, positions: str):
     params = {"params": {**params["params"], **kernels, **own}}
     with jax.disable_jit():  # a compiler may leave roundings out
         y, seen = module.apply(params, x, positions=places, segments=ones, mutable="intermediates")
-        by_blocks, _ = module.clone(form="blocks").apply(params, x, positions=places, segments=ones)
+        by_blocks, _ = module.clone(implementation="blocks").apply(params, x, positions=places, segments=ones)
     query, key, value, weights = (
         np.asarray(seen["intermediates"][what][0][0], np.float64) for what in ("query", "key", "value", "weights")
     )

@@ -21,17 +21,17 @@ GRU = partial(Recurrence, cell="gru")
 
 def test_it_is_the_mixer_there_and_back():
     """Each direction by itself, with half of the inner width, over the row and over the row reversed."""
-    module = Bidirectional(GRU, width=WIDTH, inner=6)
+    module = Bidirectional(GRU, width=WIDTH, hidden_size=6)
     (y, state), params = module.init_with_output(jax.random.key(0), X, positions=PLACES, segments=SEGMENTS)
     assert state is None
-    half, own = GRU(width=WIDTH, inner=3), params["params"]
+    half, own = GRU(width=WIDTH, hidden_size=3), params["params"]
     call: Any = lambda name, x, s: half.apply({"params": own[name]}, x, positions=s, segments=s)[0]  # noqa: E731
     there, back = call("forward", X, SEGMENTS), call("backward", X[:, ::-1], SEGMENTS[:, ::-1])
     np.testing.assert_allclose(y, there + back[:, ::-1], atol=1e-6)
 
 
 def test_every_step_sees_its_whole_sequence_and_no_other():
-    module = Bidirectional(GRU, width=WIDTH, inner=6)
+    module = Bidirectional(GRU, width=WIDTH, hidden_size=6)
     params = module.init(jax.random.key(0), X, positions=PLACES, segments=SEGMENTS)
     jacobian = jax.jit(jax.jacrev(lambda x: module.apply(params, x, positions=PLACES, segments=SEGMENTS)[0]))(X)
     for row in range(2):
@@ -48,7 +48,9 @@ def test_positions_are_counted_anew_from_the_other_end():
 
 def test_a_config_that_is_not_causal_gets_one():
     """With its inner width matched to attention's parameters, two directions together."""
-    made: Any = models.one_way_or_both("lstm", causal=False)(width=32, inner=models.matched_inner("lstm", 32, 8, False))
+    made: Any = models.one_way_or_both("lstm", causal=False)(
+        width=32, hidden_size=models.matched_inner("lstm", 32, 8, False)
+    )
     assert isinstance(made, Bidirectional)
     shapes = jax.eval_shape(
         lambda: made.init(jax.random.key(0), jnp.zeros((1, 1, 32)), positions=PLACES[:1, :1], segments=PLACES[:1, :1])
@@ -57,8 +59,8 @@ def test_a_config_that_is_not_causal_gets_one():
 
 
 def test_it_can_not_stream():
-    module = Bidirectional(GRU, width=WIDTH, inner=6)
+    module = Bidirectional(GRU, width=WIDTH, hidden_size=6)
     with pytest.raises(ValueError, match="bidirectional mixer sees the whole sequence at once and can't be streamed"):
         module.init(jax.random.key(0), X, state=(), positions=PLACES, segments=SEGMENTS)
-    with pytest.raises(ValueError, match=r"model\.inner=5: two directions share it, so it must be even"):
-        module.clone(inner=5).init(jax.random.key(0), X, positions=PLACES, segments=SEGMENTS)
+    with pytest.raises(ValueError, match=r"model\.hidden_size=5: two directions share it, so it must be even"):
+        module.clone(hidden_size=5).init(jax.random.key(0), X, positions=PLACES, segments=SEGMENTS)

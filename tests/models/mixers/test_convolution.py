@@ -55,7 +55,7 @@ def test_it_counts_tokens_and_stays_in_its_segment():
 @pytest.mark.parametrize(("block", "reach"), [("bai", 2 * 2 * 7), ("single", 2 * 7)])
 def test_layers_see_as_far_as_their_dilations_add_up(block: str, reach: int):
     """1 + 2·(K − 1)·(1 + 2 + 4) steps, or half as far back: an impulse is felt that long, and not a step longer."""
-    module, steps = TemporalConvolution(width=M, inner=M, layers=3, kernel=3, block=block), 40
+    module, steps = TemporalConvolution(width=M, hidden_size=M, layers=3, kernel=3, block=block), 40
     places, ones = jnp.arange(steps)[None], jnp.ones((1, steps), jnp.int32)
     params = module.init(jax.random.key(0), jnp.zeros((1, steps, M)), positions=places, segments=ones)
     params = jax.tree.map(jnp.abs, params)  # so that no relu hides the way
@@ -69,15 +69,15 @@ def normed(kernel: Any, length: Any) -> Any:
     return length * kernel / np.sqrt((np.asarray(kernel, np.float64) ** 2).sum(axis=(0, 1)))
 
 
-@pytest.mark.parametrize("inner", [M, N])
-def test_a_block_is_the_paper_s(inner: int):
+@pytest.mark.parametrize("hidden_size", [M, N])
+def test_a_block_is_the_paper_s(hidden_size: int):
     """relu(x + F(x)), F twice a convolution of one dilation and a relu, weights normed; x through a product where its
     channels are others, in the first block alone."""
-    module = TemporalConvolution(width=M, inner=inner, layers=2, kernel=3)
+    module = TemporalConvolution(width=M, hidden_size=hidden_size, layers=2, kernel=3)
     places, ones = jnp.arange(STEPS)[None], jnp.ones((1, STEPS), jnp.int32)
     params: Any = module.init(jax.random.key(0), X[None], positions=places, segments=ones)["params"]
     params = jax.tree.map(lambda p: p + jnp.asarray(random.normal(0, 0.3, p.shape), p.dtype), params)
-    assert ("beside_0" in params) == (inner != M)
+    assert ("beside_0" in params) == (hidden_size != M)
     assert not {"beside_1", "input"} & set(params)
     y = X
     for layer in range(2):
@@ -96,7 +96,7 @@ def test_a_block_is_the_paper_s(inner: int):
 
 def test_a_kernel_starts_as_it_is_and_its_length_alone_scales_it():
     """Its direction does not change with its size, and each output has a length of its own."""
-    module = TemporalConvolution(width=M, inner=N, layers=1)
+    module = TemporalConvolution(width=M, hidden_size=N, layers=1)
     places, ones = jnp.arange(STEPS)[None], jnp.ones((1, STEPS), jnp.int32)
     params: Any = module.init(jax.random.key(0), X[None], positions=places, segments=ones)["params"]
     for name in ("0_0", "0_1"):
@@ -111,7 +111,7 @@ def test_a_kernel_starts_as_it_is_and_its_length_alone_scales_it():
 
 def test_dropout_is_inside_the_blocks():
     """Behind both relus, in training alone; the same for the same key."""
-    module = TemporalConvolution(width=M, inner=N, layers=1, dropout=0.5)
+    module = TemporalConvolution(width=M, hidden_size=N, layers=1, dropout=0.5)
     places, ones = jnp.arange(STEPS)[None], jnp.ones((1, STEPS), jnp.int32)
     params = module.init(jax.random.key(0), X[None], positions=places, segments=ones)
     call = lambda rng, module=module: module.apply(params, X[None], positions=places, segments=ones, rng=rng)[0]  # noqa: E731

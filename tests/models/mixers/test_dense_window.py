@@ -69,19 +69,19 @@ def test_a_place_past_the_window_is_nan():
     assert np.isnan(y[:, -2:]).all()
 
 
-@pytest.mark.parametrize(("width", "inner"), [(5, 5), (5, 3), (8, 2), (4, 7)])
-def test_parameters_grow_with_the_square_of_the_window(width: int, inner: int):
+@pytest.mark.parametrize(("width", "hidden_size"), [(5, 5), (5, 3), (8, 2), (4, 7)])
+def test_parameters_grow_with_the_square_of_the_window(width: int, hidden_size: int):
     """W(W+1)/2 blocks of N², or of ⌈N/2⌉·N with a bottleneck, W biases of N, and the products around them."""
 
     def count(window: int) -> int:
         x, places = jnp.zeros((1, 1, width)), jnp.zeros((1, 1), jnp.int32)
-        module = Dense(width, inner, window)
+        module = Dense(width, hidden_size, window)
         return parameters(jax.eval_shape(lambda: module.init(jax.random.key(0), x, positions=places, segments=places)))
 
-    given = width if inner == width else (inner + 1) // 2
-    around = 0 if inner == width else (width + 1) * given + (inner + 1) * width
+    given = width if hidden_size == width else (hidden_size + 1) // 2
+    around = 0 if hidden_size == width else (width + 1) * given + (hidden_size + 1) * width
     for window in (1, 6, 64):
-        assert count(window) == window * (window + 1) // 2 * given * inner + window * inner + around
+        assert count(window) == window * (window + 1) // 2 * given * hidden_size + window * hidden_size + around
     assert count(256) / count(128) == pytest.approx(4, rel=0.03)
 
 

@@ -80,7 +80,7 @@ def test_the_rg_lru_s_first_token_scaled_or_whole():
     places, segments = jnp.arange(STEPS)[None], jnp.array([[1] * 5 + [2] * 4])
 
     def run(scale_first: bool) -> tuple[Any, Any]:
-        module = RGLRU(width=3, inner=N, kernel=1, scale_first=scale_first)
+        module = RGLRU(width=3, hidden_size=N, kernel=1, scale_first=scale_first)
         given = {"positions": places, "segments": segments}
         (y, _), params = jax.jit(partial(module.init_with_output, **given))(jax.random.key(1), x)
         return y[0], jax.tree.map(np.asarray, params["params"])
@@ -99,7 +99,7 @@ def test_the_rg_lru_s_first_token_scaled_or_whole():
             expected.append(h)
         joined = np.array(expected) * np.asarray(jax.nn.gelu(gate))
         np.testing.assert_allclose(found, joined @ own["output"]["kernel"] + own["output"]["bias"], atol=1e-5)
-    assert RGLRU(width=3, inner=N).scale_first  # the paper's
+    assert RGLRU(width=3, hidden_size=N).scale_first  # the paper's
 
 
 numbers = st.lists(st.floats(-20, 20, width=32), min_size=STEPS * N, max_size=STEPS * N)
@@ -131,9 +131,9 @@ def test_the_rg_lru_with_its_gate_shut_has_a_gradient():
 def test_the_lru_starts_on_its_ring():
     """|a| between `smallest` and `largest`, the angle within `phase`, and evenly over the ring's area."""
     places = jnp.zeros((1, 1), jnp.int32)
-    module = LRU(width=2, inner=4000, smallest=0.6, largest=0.9, phase=1.5)
+    module = LRU(width=2, hidden_size=4000, min_radius=0.6, max_radius=0.9, max_phase=1.5)
     params: Any = module.init(jax.random.key(0), jnp.zeros((1, 1, 2)), positions=places, segments=places)["params"]
-    a, _ = lru(jnp.zeros((1, 4000), jnp.complex64), params["decay"], params["phase"])
+    a, _ = lru(jnp.zeros((1, 4000), jnp.complex64), params["decay"], params["max_phase"])
     radius, angle = np.abs(a), np.angle(a)
     assert 0.6 <= radius.min() <= 0.61
     assert 0.89 <= radius.max() <= 0.9
@@ -144,7 +144,7 @@ def test_the_lru_starts_on_its_ring():
 
 def test_the_rg_lru_starts_slow():
     places = jnp.zeros((1, 1), jnp.int32)
-    module = RGLRU(width=2, inner=500)
+    module = RGLRU(width=2, hidden_size=500)
     params: Any = module.init(jax.random.key(0), jnp.zeros((1, 1, 2)), positions=places, segments=places)["params"]
     a = np.exp(-8 * np.log1p(np.exp(params["decay"])))  # with r wide open
     assert (a >= 0.899).all()

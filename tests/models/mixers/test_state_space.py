@@ -67,7 +67,7 @@ def test_s6_forgets_where_its_step_is_long_and_ignores_where_it_is_nothing():
 
 def test_a_state_space_at_the_same_input_is_shift_invariant():
     """S4D's response to a later impulse is the earlier one's, later."""
-    module: Any = S4D(width=N, inner=N, size=S)
+    module: Any = S4D(width=N, hidden_size=N, state_size=S)
     steps = jnp.arange(STEPS)[None]
     impulses = jnp.zeros((2, STEPS, N)).at[0, 0].set(1).at[1, 4].set(1)
     places, ones = jnp.broadcast_to(steps, (2, STEPS)), jnp.ones((2, STEPS), jnp.int32)

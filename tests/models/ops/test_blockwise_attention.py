@@ -11,15 +11,15 @@ from models.ops import blockwise_attention
 
 FORMED = [
     {},
-    {"positions": "rope", "groups": 2},
+    {"positions": "rope", "kv_heads": 2},
     {"positions": "alibi"},
     {"positions": "t5", "similarity": "cosine"},
     {"positions": "hard_alibi"},
     {"positions": "transformer_xl"},
     {"window": 9},
-    {"normaliser": "sigmoid"},
-    {"normaliser": "linear", "causal": False},
-    {"similarity": "additive", "normaliser": "none"},
+    {"normalizer": "sigmoid"},
+    {"normalizer": "linear", "causal": False},
+    {"similarity": "additive", "normalizer": "none"},
 ]
 LENGTHS = [(own, steps) for own in FORMED for steps in (33, 150)] + [(FORMED[0], 1), (FORMED[2], 300)]
 
@@ -34,13 +34,13 @@ def test_by_blocks_is_all_at_once(own: dict[str, Any], steps: int, monkeypatch: 
     segments = jnp.asarray(np.repeat(random.integers(0, 4, (2, -(-steps // 7))), 7, axis=1)[:, :steps], jnp.int32)
     at = jnp.broadcast_to(jnp.arange(steps), (2, steps))
     x, direction = (jnp.asarray(random.normal(size=(2, steps, 8)), jnp.float32) for _ in range(2))
-    module = Attention(width=8, inner=8, max_length=steps, heads=4, **own)
+    module = Attention(width=8, hidden_size=8, max_length=steps, heads=4, **own)
     params = jax.jit(module.init)(jax.random.key(0), x[:, :1], positions=at[:, :1], segments=at[:, :1])
 
     @partial(jax.jit, static_argnums=0)
     def outcome(form: str, params: Any, x: Any):
         def total(params: Any, x: Any):
-            y, state = module.clone(form=form).apply(params, x, positions=at, segments=segments)
+            y, state = module.clone(implementation=form).apply(params, x, positions=at, segments=segments)
             kept = jnp.where((segments != 0)[..., None], y, 0)
             return (kept * direction).sum(), (kept, state)
 
@@ -54,7 +54,7 @@ def test_blocks_need_memory_that_grows_with_the_length():
     """All at once it grows with its square."""
 
     def needed(form: str, steps: int) -> int:
-        module = Attention(width=8, inner=8, max_length=steps, heads=2, form=form)
+        module = Attention(width=8, hidden_size=8, max_length=steps, heads=2, implementation=form)
         x, at = jnp.zeros((1, steps, 8)), jnp.ones((1, steps), jnp.int32)
         initial = partial(module.init, positions=at[:, :1], segments=at[:, :1])
         params = jax.eval_shape(initial, jax.random.key(0), x[:, :1])
@@ -74,11 +74,13 @@ def test_cudnn_gives_what_the_plain_form_gives(causal: bool):
     segments = jnp.asarray(np.arange(steps) < np.array([[steps], [17]]), jnp.int32)
     at = jnp.broadcast_to(jnp.arange(steps), (2, steps))
     x, direction = (jnp.asarray(random.normal(size=(2, steps, 64)), jnp.bfloat16) for _ in range(2))
-    module = Attention(width=64, inner=64, max_length=steps, heads=2, causal=causal, bias=False, dtype=jnp.bfloat16)
+    module = Attention(
+        width=64, hidden_size=64, max_length=steps, heads=2, causal=causal, bias=False, dtype=jnp.bfloat16
+    )
     params = jax.jit(module.init)(jax.random.key(0), x[:, :1], positions=at[:, :1], segments=at[:, :1])
 
     def total(form: str, params: Any, x: Any, segments: Any = segments):
-        y, _ = module.clone(form=form).apply(params, x, positions=at, segments=segments)
+        y, _ = module.clone(implementation=form).apply(params, x, positions=at, segments=segments)
         kept = jnp.where((segments != 0)[..., None], y, 0)
         return (kept * direction).astype(jnp.float32).sum(), kept
 

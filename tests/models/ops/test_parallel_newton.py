@@ -190,7 +190,7 @@ def test_a_batch_that_nobody_wants_is_left_out():
 def test_a_mixer_is_the_same_whichever_way_it_is_solved(solver: str):
     """Outputs, state and the gradient of parameters; how it went is there for whoever asks."""
     x, places = normal(0, 3, STEPS, N), jnp.broadcast_to(jnp.arange(STEPS), (3, STEPS))
-    module = Recurrence("lstm", width=N, inner=3)
+    module = Recurrence("lstm", width=N, hidden_size=3)
     params = jax.jit(module.init)(jax.random.key(0), x, positions=places, segments=SEGMENTS)
 
     @partial(jax.jit, static_argnums=0)

@@ -195,7 +195,7 @@ def test_randomised_positions_are_drawn_in_order_and_without_replacement():
 
 STEPS = 5
 RANDOMISED = Skeleton(
-    mixers=(partial(Recurrence, cell="rnn", inner=3),),
+    mixers=(partial(Recurrence, cell="rnn", hidden_size=3),),
     depth=1,
     width=8,
     vocabulary=0,

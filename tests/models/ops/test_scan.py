@@ -61,7 +61,7 @@ def test_several_steps_in_a_row_are_as_many_turns(name: str, monkeypatch: pytest
     steps, taken = 150, []
     at = jnp.broadcast_to(jnp.arange(steps), (2, steps))
     x, direction = np.random.default_rng(0).normal(size=(2, 2, steps, 4)).astype(np.float32)
-    module: Any = models.MIXERS[name](width=4, inner=4, max_length=steps)
+    module: Any = models.MIXERS[name](width=4, hidden_size=4, max_length=steps)
     params = jax.jit(module.init)(jax.random.key(0), x[:, :1], positions=at[:, :1], segments=at[:, :1])
 
     def outcome(params: Any, x: Any) -> Any:

@@ -34,7 +34,7 @@ def test_rows_of_one_pair():
 
 
 def test_pairs_one_after_the_other_with_something_between():
-    task = made(together=3, counts=(1, 4))
+    task = made(pairs_per_row=3, eval_pairs_per_row=(1, 4))
     batch = task.rows(jnp.array([[0, 1, 2], [3, 3, 3]]), task.max_length, 3)
     assert read(batch, 0) == ("abc_b_cc|x_yyy_zx", "        x_yyy_zx.")
     fewer = task.rows(jnp.array([[0, 1, 2], [3, 3, 3]]), task.max_length, 2)
@@ -46,7 +46,7 @@ def test_pairs_one_after_the_other_with_something_between():
 
 def test_either_side_fits_in_half_of_a_row():
     """What an encoder–decoder that reads halves is promised."""
-    task = made(together=3)
+    task = made(pairs_per_row=3)
     batch = task.sample(jax.random.key(0), 4, 24, 24)
     places = np.asarray(batch.inputs == task.separator).argmax(axis=1)
     assert (places <= 12).all()
@@ -86,11 +86,11 @@ def test_the_baseline_is_the_commonest_token():
 
 
 def test_bad_values():
-    with pytest.raises(ValueError, match=r"^task.together=0, counts=\(\): must be 1 or more each$"):
-        made(together=0)
+    with pytest.raises(ValueError, match=r"^task.pairs_per_row=0, eval_pairs_per_row=\(\): must be 1 or more each$"):
+        made(pairs_per_row=0)
     none = dict.fromkeys(EVERY, SOURCES)
     with pytest.raises(ValueError, match=r"these pairs have nothing to stand between them; use 1$"):
-        ParallelText(none, none, NAMES, together=2)
+        ParallelText(none, none, NAMES, pairs_per_row=2)
     with pytest.raises(ValueError, match=r"^batch=5: the train pairs are 4, so give that many or fewer$"):
         made().sample(jax.random.key(0), 5, 8, 8)
     with pytest.raises(ValueError, match=r"^max_length=7: a pair takes 8 steps, so give that or more$"):

@@ -11,7 +11,12 @@ from scipy import stats
 from tasks.base import Batch, Split
 from tasks.synthetic.associations import ASKED, Associations
 
-TASKS = [Associations(2), Associations(5), Associations(3, again=True), Associations(6, again=True)]
+TASKS = [
+    Associations(2),
+    Associations(5),
+    Associations(3, with_replacement=True),
+    Associations(6, with_replacement=True),
+]
 
 
 @partial(jax.jit, static_argnames=("batch", "subset"))
@@ -33,7 +38,7 @@ def read(task: Associations, row: np.ndarray, length: int) -> tuple[dict[int, in
     keys, values = row[: 2 * pairs : 2].tolist(), row[1 : 2 * pairs : 2].tolist()
     assert all(1 <= key <= size for key in keys)
     assert all(size < value <= 2 * size for value in values)
-    if not task.again:
+    if not task.with_replacement:
         assert len(set(keys)) == len(set(values)) == pairs
     assert not row[2 * pairs : length - 1].any()
     assert not row[length:].any()
@@ -88,15 +93,15 @@ def test_of_many_keys_the_first_are_asked_for():
 
 def test_the_splits_are_twenty_sequences_of_as_many_pairs_as_keys():
     for again in (False, True):
-        task = Associations(20, again=again)
+        task = Associations(20, with_replacement=again)
         assert task.splits == {name: Split(length=41, examples=400) for name in ("validation", "test")}
         assert task.max_length == (81 if again else 41)
     assert Associations(600).splits["test"].examples == 20 * ASKED
 
 
-@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("with_replacement", [False, True])
 def test_keys_and_values_are_uniform(again: bool):
-    task = Associations(4, again=again)
+    task = Associations(4, with_replacement=again)
     inputs = np.asarray(sample(task, 3, task.max_length, 20_000).inputs)
     assert stats.chisquare(np.bincount(inputs[:, 0])[1:]).pvalue > 1e-3
     assert stats.chisquare(np.bincount(inputs[:, -2])[5:]).pvalue > 1e-3
@@ -108,7 +113,7 @@ def test_keys_and_values_are_uniform(again: bool):
 
 def test_a_key_is_asked_for_as_often_as_it_comes():
     """The query is that of a pair drawn evenly."""
-    task = Associations(2, again=True)
+    task = Associations(2, with_replacement=True)
     inputs = np.asarray(sample(task, 5, task.max_length, 20_000).inputs)
     comes = (inputs[:, 0:8:2] == 1).sum(axis=1)
     assert set(comes) == {0, 1, 2, 3, 4}
@@ -128,7 +133,7 @@ def test_rows_that_weigh_nothing_do_not_count():
 
 
 def test_longer_padding_changes_no_label():
-    task = Associations(3, again=True)
+    task = Associations(3, with_replacement=True)
     batch = jax.jit(lambda length: task.sample(jax.random.key(0), 8, 40, length))(13)
     plain = task.sample(jax.random.key(0), 8, 13, 13)
     np.testing.assert_array_equal(batch.targets, plain.targets)

@@ -160,8 +160,12 @@ def test_longer_strings_have_test_sets():
         (SelectiveCopy, {"noise": -1}, "task.noise=-1: must be 0 or more"),
         (SelectiveCopy, {"data": 0}, "task.data=0: must be 1 or more"),
         (SelectiveCopy, {"symbols": 3}, "task.symbols=3: must be 4 or more"),
-        (CopyString, {"longest": 0}, "task.longest=0: must be 1 or more"),
-        (CopyString, {"times": (0,)}, r"task.times=\(0,\): times 20 letters must be 1 or more each"),
+        (CopyString, {"max_items": 0}, "task.max_items=0: must be 1 or more"),
+        (
+            CopyString,
+            {"eval_length_multipliers": (0,)},
+            r"task.eval_length_multipliers=\(0,\): times 20 letters must be 1 or more each",
+        ),
     ],
 )
 def test_what_can_not_be_copied(task: Any, fields: dict, said: str):

@@ -43,8 +43,8 @@ def numbers(task: Counting, batch: Batch, length: int) -> list[int]:
 
 @settings(deadline=None, max_examples=40)
 @given(st.sampled_from([2, 3]), st.sampled_from([2, 20]), st.integers(0, 2**31 - 1), st.data())
-def test_every_sequence_obeys_the_definition(letters: int, longest: int, seed: int, data: st.DataObject):
-    task = Counting(letters, longest)
+def test_every_sequence_obeys_the_definition(letters: int, count_limit: int, seed: int, data: st.DataObject):
+    task = Counting(letters, count_limit)
     length = data.draw(st.integers(2, task.max_length))
     batch = sample(task, seed, length)
     found = numbers(task, batch, length)
@@ -55,7 +55,7 @@ def test_every_sequence_obeys_the_definition(letters: int, longest: int, seed: i
 
 @pytest.mark.parametrize("letters", [2, 3])
 def test_every_n_is_drawn_as_often_as_any_other(letters: int):
-    task = Counting(letters, longest=10)
+    task = Counting(letters, count_limit=10)
     for length, most in ((task.max_length, 9), (letters * 4 + 1, 3), (letters * 4 + 2, 4)):
         found = numbers(task, sample(task, 1, length, 3_000), length)
         assert stats.chisquare(np.bincount(found, minlength=most + 1)).pvalue > 1e-4
@@ -64,15 +64,15 @@ def test_every_n_is_drawn_as_often_as_any_other(letters: int):
 
 @pytest.mark.parametrize("letters", [2, 3])
 def test_lengths_ask_for_test_sets_of_one_n_each(letters: int):
-    task = Counting(letters, longest=4, lengths=(2, 30))
-    longest = 3 * letters + 2
+    task = Counting(letters, count_limit=4, eval_lengths=(2, 30))
+    count_limit = 3 * letters + 2
     assert {name: (split.length, split.subset) for name, split in task.splits.items()} == {
-        "validation": (longest, "test"),
-        "test": (longest, "test"),
+        "validation": (count_limit, "test"),
+        "test": (count_limit, "test"),
         "test_2": (2 * letters + 2, "exact"),
         "test_30": (30 * letters + 2, "exact"),
     }
-    for n in task.lengths:
+    for n in task.eval_lengths:
         split = task.splits[f"test_{n}"]
         size = max(task.max_length, split.length)
         batch = sample(task, 0, split.length, split.examples, size, split.subset)
@@ -80,7 +80,7 @@ def test_lengths_ask_for_test_sets_of_one_n_each(letters: int):
 
 
 def test_after_an_a_any_answer_will_do_and_from_the_first_b_on_every_one_counts():
-    task = Counting(3, longest=4)
+    task = Counting(3, count_limit=4)
     batch = sample(task, 0, 11, batch=5, subset="exact")  # $aaabbbccc.
     answers = np.asarray(batch.targets).copy()
     answers[:, :4] = 2  # at the beginning and at three a's
@@ -95,7 +95,7 @@ def test_after_an_a_any_answer_will_do_and_from_the_first_b_on_every_one_counts(
 
 
 def test_strings_without_a_letter_do_not_count_and_nan_is_no_answer():
-    task = Counting(2, longest=3)
+    task = Counting(2, count_limit=3)
     batch = sample(task, 0, 6, batch=40)
     n = (np.asarray(batch.inputs) == 3).sum(axis=1)
     assert set(n.tolist()) == {0, 1, 2}
@@ -111,7 +111,7 @@ def test_strings_without_a_letter_do_not_count_and_nan_is_no_answer():
 @pytest.mark.parametrize("believed", [1, 4, 9])
 def test_baseline_is_what_one_n_for_all_scores(letters: int, believed: int):
     """A model that takes every string to have the same n: a block ends where it should have ended."""
-    task = Counting(letters, longest=10)
+    task = Counting(letters, count_limit=10)
     batch = sample(task, 0, task.max_length, 8_000)
     inputs = np.asarray(batch.inputs)
     answers = inputs.copy()
@@ -124,7 +124,7 @@ def test_baseline_is_what_one_n_for_all_scores(letters: int, believed: int):
 
 @pytest.mark.parametrize("letters", [2, 3])
 def test_chance_is_what_guesses_score(letters: int):
-    task = Counting(letters, longest=4)
+    task = Counting(letters, count_limit=4)
     batch = sample(task, 0, task.max_length, 20_000)
     guess = np.random.default_rng(0).integers(2, 3 + letters, batch.inputs.shape)  # the end or a letter
     assert float(grade(task, guess, batch)[0]) == pytest.approx(task.chance, abs=0.01)
@@ -141,8 +141,8 @@ def test_the_first_failure_is_the_least_n_that_is_not_all_right():
     ("fields", "message"),
     [
         ({"letters": 4}, r"^task\.letters=4: must be 2 or 3$"),
-        ({"longest": 1}, r"^task\.longest=1: must be 2 or more, as n is below it$"),
-        ({"lengths": (3, 0)}, r"^task\.lengths=\(3, 0\): must be whole numbers, 1 or more each$"),
+        ({"count_limit": 1}, r"^task\.longest=1: must be 2 or more, as n is below it$"),
+        ({"eval_lengths": (3, 0)}, r"^task\.eval_lengths=\(3, 0\): must be whole numbers, 1 or more each$"),
     ],
 )
 def test_bad_fields(fields: dict, message: str):

@@ -74,7 +74,7 @@ def obeys(task: FormalLanguage, batch: Batch, length: int) -> None:
 @settings(deadline=None, max_examples=60)
 @given(st.sampled_from(NAMES), st.integers(0, 2**31 - 1), st.data())
 def test_every_sequence_obeys_the_definition(language: str, seed: int, data: st.DataObject):
-    task = FormalLanguage(language, longest=15)
+    task = FormalLanguage(language, max_items=15)
     length = data.draw(st.integers(task.min_length, task.max_length))
     batch = sample(task, seed, length)
     obeys(task, batch, length)
@@ -85,7 +85,7 @@ def test_every_sequence_obeys_the_definition(language: str, seed: int, data: st.
 
 @pytest.mark.parametrize("language", NAMES)
 def test_every_length_and_longer_ones_than_the_task_trains_on(language: str):
-    task = FormalLanguage(language, longest=3)
+    task = FormalLanguage(language, max_items=3)
     for length in range(task.min_length, 64):
         obeys(task, sample(task, length, length, max_length=64), length)
 
@@ -126,7 +126,7 @@ def test_examples(language: str, string: str, answer: list[int]):
 
 @pytest.mark.parametrize("language", NAMES)
 def test_strings_are_uniform(language: str):
-    task = FormalLanguage(language, longest=9)
+    task = FormalLanguage(language, max_items=9)
     strings = np.asarray(sample(task, 0, task.max_length, 3_000).inputs)[:, :9] - 1
     if language == "modular":
         found = [
@@ -141,7 +141,7 @@ def test_strings_are_uniform(language: str):
 
 
 @pytest.mark.parametrize("language", NAMES)
-@pytest.mark.parametrize("longest", [1, 20])
+@pytest.mark.parametrize("max_items", [1, 20])
 def test_baseline_and_chance_are_what_the_rules_score(language: str, longest: int):
     task = FormalLanguage(language, longest)
     batch = sample(task, 0, task.max_length, 8_000)
@@ -169,7 +169,7 @@ def test_the_value_of_a_simple_rule_is_exact():
 
 
 def test_loss_and_score_count_the_answer_alone():
-    task = FormalLanguage("reverse", longest=4)
+    task = FormalLanguage("reverse", max_items=4)
     batch = sample(task, 0, task.max_length)
     wrong = np.asarray(batch.targets).copy()
     wrong[:, :4] = 1
@@ -190,7 +190,7 @@ def test_loss_and_score_count_the_answer_alone():
     ],
 )
 def test_times_ask_for_test_sets(language: str, lengths: tuple[int, ...]):
-    task = FormalLanguage(language, longest=5, times=(10, 10.2))
+    task = FormalLanguage(language, max_items=5, eval_length_multipliers=(10, 10.2))
     assert list(task.splits) == ["validation", "test", "test_10", "test_10.2"]
     assert tuple(split.length for split in task.splits.values()) == lengths
 
@@ -202,8 +202,8 @@ def test_times_ask_for_test_sets(language: str, lengths: tuple[int, ...]):
             {"language": "dyck"},
             r"^task\.language=dyck: must be one of parity, even_pairs, cycle, modular, .*duplicate$",
         ),
-        ({"longest": 0}, r"^task\.longest=0: must be 1 or more$"),
-        ({"times": (3, 0)}, r"^task\.times=\(3, 0\): times 40 symbols must be 1 or more each$"),
+        ({"max_items": 0}, r"^task\.longest=0: must be 1 or more$"),
+        ({"eval_length_multipliers": (3, 0)}, r"^task\.times=\(3, 0\): times 40 symbols must be 1 or more each$"),
     ],
 )
 def test_bad_fields(fields: dict, message: str):

@@ -63,7 +63,7 @@ def test_the_baseline_is_what_naming_any_token_scores():
 
 
 def test_longer_test_sets_are_as_long_as_they_say():
-    task = Induction(times=(0.5, 4))
+    task = Induction(eval_length_multipliers=(0.5, 4))
     assert {name: split.length for name, split in task.splits.items()} == {
         "validation": 256, "test": 256, "test_0.5": 128, "test_4": 1024,
     }  # fmt: skip
@@ -74,7 +74,10 @@ def test_longer_test_sets_are_as_long_as_they_say():
     [
         ({"symbols": 1}, "task.symbols=1: must be 2 or more"),
         ({"max_length": 2}, "task.max_length=2: must be 3 or more"),
-        ({"times": (0.001,)}, r"task.times=\(0.001,\): times 256 tokens must be 3 or more each"),
+        (
+            {"eval_length_multipliers": (0.001,)},
+            r"task.eval_length_multipliers=\(0.001,\): times 256 tokens must be 3 or more each",
+        ),
     ],
 )
 def test_bad_input(fields: dict, said: str):

@@ -85,9 +85,9 @@ def test_what_was_written_says_nothing_about_the_next_word():
         assert stats.chisquare(np.bincount(pairs, minlength=16)).pvalue > 1e-3
 
 
-@pytest.mark.parametrize("longest", [1, 5, 10])
+@pytest.mark.parametrize("max_items", [1, 5, 10])
 def test_baseline_and_chance_are_what_the_rules_score(longest: int):
-    task = Translation(longest=longest)
+    task = Translation(max_items=longest)
     batch = sample(task, 0, task.max_length, 2_000)
     inputs, random = np.asarray(batch.inputs), np.random.default_rng(0)
     rule = np.zeros_like(inputs)
@@ -107,7 +107,7 @@ def test_the_score_counts_words_and_the_loss_their_end_too():
 
 
 def test_lengths_ask_for_test_sets():
-    task = Translation(longest=4, lengths=(2, 30))
+    task = Translation(max_items=4, eval_lengths=(2, 30))
     assert {name: split.length for name, split in task.splits.items()} == {
         "validation": 9,
         "test": 9,
@@ -121,8 +121,8 @@ def test_lengths_ask_for_test_sets():
     [
         ({"words": 7}, r"task\.words=7: must be an even number, 2 or more"),
         ({"words": 0}, r"task\.words=0: must be"),
-        ({"longest": 0}, r"task\.longest=0: must be 1 or more"),
-        ({"lengths": (3, 0)}, r"task\.lengths=\(3, 0\): must be whole numbers of words, 1 or more"),
+        ({"max_items": 0}, r"task\.longest=0: must be 1 or more"),
+        ({"eval_lengths": (3, 0)}, r"task\.lengths=\(3, 0\): must be whole numbers of words, 1 or more"),
     ],
 )
 def test_bad_fields(fields: dict, message: str):

@@ -133,14 +133,14 @@ def test_every_sequence_obeys_the_definition(group: str, seed: int, data: st.Dat
 
 
 def test_longer_sequences_than_the_task_trains_on():
-    task = WordProblem("a5", longest=4)
+    task = WordProblem("a5", max_items=4)
     for length in (2, 5, 30, 41):
         obeys(task, sample(task, 0, length, max_length=41), length)
 
 
 @pytest.mark.parametrize("group", NAMES)
 def test_elements_and_products_are_uniform_and_say_nothing_of_each_other(group: str):
-    task = WordProblem(group, longest=3)
+    task = WordProblem(group, max_items=3)
     batch = sample(task, 0, 4, 20_000)
     inputs, targets = np.asarray(batch.inputs) - 1, np.asarray(batch.targets)
     for found in (*inputs.T[1:], *targets.T[1:]):
@@ -149,7 +149,7 @@ def test_elements_and_products_are_uniform_and_say_nothing_of_each_other(group: 
         assert stats.chisquare(np.bincount(one * 60 + other, minlength=3600)).pvalue > 1e-4
 
 
-@pytest.mark.parametrize("longest", [1, 2, 12])
+@pytest.mark.parametrize("max_items", [1, 2, 12])
 @pytest.mark.parametrize("group", NAMES)
 def test_baseline_and_chance_are_what_the_rules_score(group: str, longest: int):
     task = WordProblem(group, longest)
@@ -161,7 +161,7 @@ def test_baseline_and_chance_are_what_the_rules_score(group: str, longest: int):
 
 
 def test_loss_and_score_count_every_element_and_not_the_begin_token():
-    task = WordProblem("z60", longest=4)
+    task = WordProblem("z60", max_items=4)
     batch = sample(task, 0, 5)
     wrong = np.asarray(batch.targets).copy()
     wrong[:, 0] = 7
@@ -173,7 +173,7 @@ def test_loss_and_score_count_every_element_and_not_the_begin_token():
 
 
 def test_lengths_ask_for_test_sets():
-    task = WordProblem(longest=4, lengths=(2, 30))
+    task = WordProblem(max_items=4, eval_lengths=(2, 30))
     assert {name: split.length for name, split in task.splits.items()} == {
         "validation": 5,
         "test": 5,
@@ -186,8 +186,8 @@ def test_lengths_ask_for_test_sets():
     ("fields", "message"),
     [
         ({"group": "s5"}, r"^task\.group=s5: must be one of a5, z60, a4xz5$"),
-        ({"longest": 0}, r"^task\.longest=0: must be 1 or more$"),
-        ({"lengths": (3, 0)}, r"^task\.lengths=\(3, 0\): must be whole numbers of elements, 1 or more each$"),
+        ({"max_items": 0}, r"^task\.longest=0: must be 1 or more$"),
+        ({"eval_lengths": (3, 0)}, r"^task\.lengths=\(3, 0\): must be whole numbers of elements, 1 or more each$"),
     ],
 )
 def test_bad_fields(fields: dict, message: str):
