@@ -54,7 +54,7 @@ from ml_collections import config_flags
 
 from data import DEFAULT_DATA_DIR
 from training import cli, distributed, runtime
-from training.export import export, load, load_exported
+from training.export import export_member, load, load_exported
 from training.loop import train
 
 __all__ = ["load", "load_exported", "train"]
@@ -85,21 +85,21 @@ def main() -> None:
         if args[name].value:
             args[name].value = os.path.expanduser(args[name].value)  # which a shell does not do after "="
     if args.export:
-        export(Path(args.workdir), Path(args.export), args.replica, args.which)
+        export_member(Path(args.workdir), Path(args.export), args.replica, args.which)
         print(f"replica {args.replica} of {args.workdir} is in {args.export}")
         return
     if args.config is None:
         known = sorted(path.stem for path in (Path(__file__).parent / "configs").glob("[a-z]*.py"))
         raise ValueError(f"give --config=configs/NAME.py:MIXER, with NAME one of {', '.join(known)}")
-    with distributed.joined(args.distributed, args.coordinator, args.processes, args.process):
-        fit_and_tell(args)
+    with distributed.process_group(args.distributed, args.coordinator, args.processes, args.process):
+        train_and_report(args)
 
 
-def fit_and_tell(args: Any) -> None:
+def train_and_report(args: Any) -> None:
     ensemble = args.config.ensemble
     members = max(1, len(ensemble.seeds)) * max(1, len(ensemble.learning_rates))
-    runtime.prepare(-(-members // (args.processes or 1)) if not args.distributed else 1)
-    distributed.check_even()
+    runtime.configure_runtime(-(-members // (args.processes or 1)) if not args.distributed else 1)
+    distributed.check_uniform_devices()
     result = train(
         args.config,
         args.workdir,
@@ -107,7 +107,7 @@ def fit_and_tell(args: Any) -> None:
         name=args.config.model.mixer,
         save_seconds=args.save_seconds,
         tensorboard=args.tensorboard,
-        regroup=args.regroup,
+        allow_fewer_devices=args.regroup,
     )
     if jax.process_index() > 0:
         return
@@ -125,4 +125,4 @@ def fit_and_tell(args: Any) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main)
+    cli.run_command(main)

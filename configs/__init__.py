@@ -14,9 +14,9 @@ def base(mixer: str) -> ConfigDict:
     A default that changes needs train.VERSION raised: what equals its default is in no run's key. Raises ValueError for
     a mixer that does not exist.
     """
-    names = list(dict.fromkeys(models.pattern(mixer)))
+    names = list(dict.fromkeys(models.parse_layer_pattern(mixer)))
     for name in names:
-        models.one_of("--config=FILE:MIXER, MIXER", name, models.MIXERS)
+        models.validate_choice("--config=FILE:MIXER, MIXER", name, models.MIXERS)
     return ConfigDict(
         {
             # A name in tasks.TASKS; the other fields are its own. `dataset` names real data in data.DATASETS.
@@ -45,7 +45,7 @@ def base(mixer: str) -> ConfigDict:
                 "update_rule": "sum",  # how it is written to: sum, delta
                 "causal": True,  # False: attention sees the whole sequence, other mixers read it both ways
                 "dtype": "float32",  # of the products; bfloat16 on accelerators
-                **{name: models.options(name) for name in names},  # what only this mixer has, as attention.heads
+                **{name: models.mixer_options(name) for name in names},  # what only this mixer has, as attention.heads
             },
             "optimizer": {  # AdamW, with a linear warm-up and a cosine down to 0
                 "learning_rate": 3e-3,

@@ -1,6 +1,7 @@
 """Real data, prepared once into ArrayRecord files and read back as the keyword arguments of a task.
 
-`TASKS["pixels"](**load("digits", data_dir))`, `TASKS["characters"](**load("shakespeare", data_dir), max_length=128)`.
+`TASKS["pixels"](**load_dataset("digits", data_dir))`, `TASKS["characters"](**load_dataset("shakespeare", data_dir),
+max_length=128)`.
 
 Each module named in `DATASETS` holds a tensorflow-datasets builder and an `arguments` function. They are imported only
 when asked for: training on a generated task needs none of it, and TensorFlow itself is never needed.
@@ -46,7 +47,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
 DEFAULT_DATA_DIR = str(CACHE / "recur-or-attend" / "data")  # one for all checkouts: what is prepared lasts
 
 
-def load(name: str, data_dir: str | Path) -> dict[str, Any]:
+def load_dataset(name: str, data_dir: str | Path) -> dict[str, Any]:
     """The arrays of data set `name` as keyword arguments for its task; prepares them under `data_dir` if need be.
 
     Preparing says so in one line on stderr. It fills a directory `incomplete.…`, which nobody reads, and renames that:
@@ -55,11 +56,11 @@ def load(name: str, data_dir: str | Path) -> dict[str, Any]:
     Raises ValueError for an unknown name, a changed source or damaged files, FileNotFoundError for a source that is
     not installed, and OSError where `data_dir` can't be written.
     """
-    module, root = module_of(name), Path(data_dir).expanduser().absolute()
+    module, root = _source_module(name), Path(data_dir).expanduser().absolute()
     if not hasattr(module, "BUILDER"):
         return module.load(name, root)
     if module.PREPARED is None:  # differs from machine to machine: another source is prepared in a folder of its own
-        sha256 = expected(name)
+        sha256 = _expected_fingerprint(name)
         root = root / name / sha256[:16]
     else:
         sha256 = module.PREPARED
@@ -67,49 +68,54 @@ def load(name: str, data_dir: str | Path) -> dict[str, Any]:
     if not files.exists():
         module.source()  # raises before anything is written
         print(f"preparing {name} in {files}", file=sys.stderr)
-        prepare(module.BUILDER, root, files)
+        prepare_files(module.BUILDER, root, files)
     try:
-        arguments = module.arguments(read(module.BUILDER, root))
-        intact = fingerprint(arguments) == sha256
+        arguments = module.arguments(_read_records(module.BUILDER, root))
+        intact = fingerprint_arguments(arguments) == sha256
     except Exception as error:  # whatever a damaged file makes tensorflow-datasets, protobuf or ArrayRecord raise
-        raise ValueError(f"{files} can't be read: delete it and it is prepared anew ({short(error)})") from error
+        raise ValueError(
+            f"{files} can't be read: delete it and it is prepared anew ({summarize_error(error)})"
+        ) from error
     if not intact:
         raise ValueError(f"{files} holds something else, by its sha256: delete it and it is prepared anew")
     return arguments
 
 
 def data_fingerprint(name: str, data_dir: str | Path) -> str:
-    """The first 16 digits of the `fingerprint` of what `load(name, data_dir)` returns.
+    """The first 16 digits of the `fingerprint_arguments` of what `load_dataset(name, data_dir)` returns.
 
     It is known without loading, and without preparing, except for the data sets of `data.tfds_catalog`. Raises as
-    `load` does.
+    `load_dataset` does.
     """
-    module, root = module_of(name), Path(data_dir).expanduser().absolute()
+    module, root = _source_module(name), Path(data_dir).expanduser().absolute()
     if hasattr(module, "BUILDER"):
-        return expected(name)[:16]
-    known, stamp = _loaded.get((name, root), ("", None))
+        return _expected_fingerprint(name)[:16]
+    known, stamp = _catalog_fingerprints.get((name, root), ("", None))
     if not known or stamp != module.stamp(name, root):  # what lies there has changed since
-        known = fingerprint(module.load(name, root))[:16]
-        _loaded[name, root] = known, module.stamp(name, root)
+        known = fingerprint_arguments(module.load(name, root))[:16]
+        _catalog_fingerprints[name, root] = known, module.stamp(name, root)
     return known
 
 
-_loaded: dict[tuple[str, Path], tuple[str, Any]] = {}  # of `data.tfds_catalog`: fingerprint, and the files' stamp
+_catalog_fingerprints: dict[
+    tuple[str, Path], tuple[str, Any]
+] = {}  # of `data.tfds_catalog`: fingerprint, and the files' stamp
 
 
 @functools.cache  # the library of a running interpreter stays as it is
-def expected(name: str) -> str:
-    """The `fingerprint` of what `load` returns: as written down, or of what the source on this machine makes."""
-    module = module_of(name)
+def _expected_fingerprint(name: str) -> str:
+    """The `fingerprint_arguments` of what `load_dataset` returns: as written down, or of what the source on this
+    machine makes."""
+    module = _source_module(name)
     if module.PREPARED is not None:
         return module.PREPARED
     records: dict[str, list] = {split: [] for split in SPLITS}
     for split, _, record in module.BUILDER.records():
         records[split].append(record)
-    return fingerprint(module.arguments(records))
+    return fingerprint_arguments(module.arguments(records))
 
 
-def module_of(name: str) -> Any:
+def _source_module(name: str) -> Any:
     """The module of data set `name`. Raises ValueError for an unknown name."""
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, n=1)
@@ -118,7 +124,7 @@ def module_of(name: str) -> Any:
     return importlib.import_module(DATASETS[name])
 
 
-def prepare(builder: Any, root: Path, files: Path) -> None:
+def prepare_files(builder: Any, root: Path, files: Path) -> None:
     """Write a data set below `root`; returns with `files` in place, whoever wrote them. Raises OSError."""
     import tensorflow_datasets as tfds
 
@@ -130,10 +136,10 @@ def prepare(builder: Any, root: Path, files: Path) -> None:
             builder(data_dir=root, file_format="array_record").download_and_prepare()
     except (OSError, RuntimeError) as error:  # RuntimeError is how ArrayRecord says that the disk is full
         if not files.exists():  # else another process was quicker, and ours could not be renamed over its work
-            raise OSError(f"{root} can't be written: give another data_dir ({short(error)})") from error
+            raise OSError(f"{root} can't be written: give another data_dir ({summarize_error(error)})") from error
 
 
-def read(builder: Any, root: Path) -> dict[str, list[dict[str, Any]]]:
+def _read_records(builder: Any, root: Path) -> dict[str, list[dict[str, Any]]]:
     """All records of each split, in the order in which they lie in the files."""
     import grain
 
@@ -141,7 +147,7 @@ def read(builder: Any, root: Path) -> dict[str, list[dict[str, Any]]]:
     return {split: list(grain.MapDataset.source(prepared.as_data_source(split))) for split in SPLITS}
 
 
-def locate(package: str, path: str, install: str) -> Path:
+def locate_file(package: str, path: str, install: str) -> Path:
     """Where an installed package keeps `path`, found without importing the package.
 
     Raises FileNotFoundError, with the `install` line, where it is not there.
@@ -155,18 +161,18 @@ def locate(package: str, path: str, install: str) -> Path:
     return found
 
 
-def verify(contents: bytes, sha256: str, what: str, install: str) -> None:
+def verify_checksum(contents: bytes, sha256: str, what: str, install: str) -> None:
     """Raises ValueError unless `contents` have that checksum."""
     if (got := hashlib.sha256(contents).hexdigest()) != sha256:
         raise ValueError(f"{what} has sha256 {got[:12]}… and not {sha256[:12]}…: reinstall it with {install}")
 
 
-def fingerprint(arguments: Mapping[str, Any]) -> str:
-    """A sha256 over everything that `load` returns: names, types, shapes and values."""
+def fingerprint_arguments(arguments: Mapping[str, Any]) -> str:
+    """A sha256 over everything that `load_dataset` returns: names, types, shapes and values."""
     total = hashlib.sha256()
     for name, value in sorted(arguments.items()):
         if isinstance(value, Mapping):
-            total.update(f"{name} {fingerprint(value)}".encode())
+            total.update(f"{name} {fingerprint_arguments(value)}".encode())
         elif hasattr(value, "tobytes"):
             total.update(f"{name} {value.dtype} {value.shape}".encode() + value.tobytes())
         else:
@@ -174,7 +180,7 @@ def fingerprint(arguments: Mapping[str, Any]) -> str:
     return total.hexdigest()
 
 
-def short(error: Exception) -> str:
+def summarize_error(error: Exception) -> str:
     """What it says, in one line of bounded length."""
     return textwrap.shorten(
         getattr(error, "strerror", None) or str(error) or type(error).__name__, 160, placeholder="…"

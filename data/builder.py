@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 
 
-class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A data set whose records have the `FEATURES` and are what `records()` gives: (split, key, record) each."""
+class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """A data set whose records have the `FEATURES` and are what `generate_records()` gives: (split, key, record)
+    each."""
 
     FEATURES: ClassVar[Mapping[str, Any]]
 
@@ -18,7 +19,7 @@ class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         super().__init_subclass__(**{"skip_registration": True, **options})
 
     @staticmethod
-    def records() -> Iterable[tuple[str, Any, Mapping[str, Any]]]:
+    def generate_records() -> Iterable[tuple[str, Any, Mapping[str, Any]]]:
         raise NotImplementedError
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -26,7 +27,7 @@ class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         made: dict[str, list] = {}
-        for split, key, record in self.records():
+        for split, key, record in self.generate_records():
             made.setdefault(split, []).append((key, record))
         return {split: self._generate_examples(some) for split, some in made.items()}
 
@@ -34,13 +35,13 @@ class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         yield from some
 
 
-def split_of(what: str | bytes, train: float = 0.8, validation: float = 0.1) -> str:
+def assign_split(what: str | bytes, train: float = 0.8, validation: float = 0.1) -> str:
     """A split by a hash of `what` alone, about so large: no version of anything, and no other record, can move it."""
     contents = what.encode() if isinstance(what, str) else what
     share = int.from_bytes(hashlib.sha256(contents).digest()[:8]) / 2**64
     return "train" if share < train else "validation" if share < train + validation else "test"
 
 
-def as_text(value: str | bytes) -> str:
+def decode_text(value: str | bytes) -> str:
     """Text is bytes in files, and a string in tfds' mock data."""
     return value.decode() if isinstance(value, bytes) else value

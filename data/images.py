@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 
-from data.builder import split_of
+from data.builder import assign_split
 
 
-def features(side: int) -> dict[str, Any]:
+def image_features(side: int) -> dict[str, Any]:
     """Of a record: its `row` in the source, `side` × `side` pixels, and one of ten labels."""
     return {
         "row": np.int32,
@@ -20,16 +20,16 @@ def features(side: int) -> dict[str, Any]:
     }
 
 
-def records(table: UInt8[np.ndarray, "N P"]) -> Iterator[tuple[str, int, dict[str, Any]]]:
+def image_records(table: UInt8[np.ndarray, "N P"]) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """A record a row of a table, whose last column is the label; about 70, 10 and 20 % by a hash of the pixels."""
     side = math.isqrt(table.shape[1] - 1)
     for row, values in enumerate(table):
         pixels, label = values[:-1], int(values[-1])
-        split = split_of(pixels.tobytes(), train=0.7)
+        split = assign_split(pixels.tobytes(), train=0.7)
         yield split, row, {"row": row, "image": pixels.reshape(side, side), "label": label}
 
 
-def arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def image_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """What `tasks.real.pixels.Pixels` takes: a pixel in 0 … 255 a step, int32 labels; in the source's order.
 
     Rows and labels may be Python integers, as files give them, or arrays of no dimension, as tfds' mock data do.

@@ -20,38 +20,38 @@ from absl import flags
 from experiments.ablation import runner, study
 from experiments.ablation import verdicts as judge
 from experiments.ablation.intervals import format_interval
-from experiments.ablation.runner import Line
-from experiments.comparison import OLDER, older_note
+from experiments.ablation.runner import TrialRecord
+from experiments.comparison import OUTDATED_MARK, outdated_note
 from experiments.reporting import html_report, study_report
-from experiments.reporting.charts import Dots
-from experiments.reporting.html_report import Table, markdown
+from experiments.reporting.charts import DotChart
+from experiments.reporting.html_report import Table, markdown_table
 from training import cli
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "applications.md"
+APPLICATIONS_PAGE = Path(__file__).parents[1] / "docs" / "applications.md"
 NAME, SCALE = "applications", "quick"
 
 
-def table(lines: Sequence[Line], old: Sequence[Line] = ()) -> Table:
+def applications_table(trials: Sequence[TrialRecord], outdated: Sequence[TrialRecord] = ()) -> Table:
     """A row a data set: what is measured, the trivial baseline, and every mixer's mean and interval over seeds; the
-    best mean in bold; with a mark where cells are `old`."""
-    marked, older = [line.labels for line in old], older_note(len(old), len(lines))
-    lines = judge.reported(lines)
-    mixers = list(dict.fromkeys(line.labels["mixer"] for line in lines))
+    best mean in bold; with a mark where cells are `outdated`."""
+    marked, older = [line.labels for line in outdated], outdated_note(len(outdated), len(trials))
+    trials = judge.reported_records(trials)
+    mixers = list(dict.fromkeys(line.labels["mixer"] for line in trials))
     rows = []
-    for data in dict.fromkeys(line.labels["data"] for line in lines):
-        cell = next(line.cell for line in lines if line.labels["data"] == data)
-        found = {mixer: judge.estimate(lines, {"data": data, "mixer": mixer}, "test") for mixer in mixers}
+    for data in dict.fromkeys(line.labels["data"] for line in trials):
+        cell = next(line.result for line in trials if line.labels["data"] == data)
+        found = {mixer: judge.estimate_metric(trials, {"data": data, "mixer": mixer}, "test") for mixer in mixers}
         means = {mixer: one.mean for mixer, one in found.items() if math.isfinite(one.mean)}
-        better = judge.best(cell)
+        better = judge.max_or_min(cell)
         best = better(means, key=lambda mixer: means[mixer]) if means else ""
         told = [format_interval(one) if one.n else "–" for one in found.values()]
         told = [f"**{word}**" if mixer == best else word for mixer, word in zip(mixers, told, strict=True)]
-        told = [word + f" {OLDER}" * ({"data": data, "mixer": mixer} in marked)
+        told = [word + f" {OUTDATED_MARK}" * ({"data": data, "mixer": mixer} in marked)
                 for mixer, word in zip(mixers, told, strict=True)]  # fmt: skip
         rule, score = cell["baseline"]
         rows.append([data.replace("_", " "), cell["metric"] + " ↓" * (better is min), f"{score:.3g} ({rule})", *told])
-    seeds = len({line.seed for line in lines})
-    steps = ", ".join(sorted({f"{int(line.cell['steps']):,}" for line in lines}))
+    seeds = len({line.seed for line in trials})
+    steps = ", ".join(sorted({f"{int(line.result['steps']):,}" for line in trials}))
     note = (
         f"Test scores, mean and 95 % interval over {seeds} seeds, {steps} steps, rates chosen among three on another "
     )
@@ -60,32 +60,35 @@ def table(lines: Sequence[Line], old: Sequence[Line] = ()) -> Table:
     return Table("Real data", ["data", "measured", "baseline", *mixers], rows, note)
 
 
-def pictures(lines: Sequence[Line]) -> list[Dots]:
+def applications_charts(trials: Sequence[TrialRecord]) -> list[DotChart]:
     """A chart a data set, seed by seed."""
     made = []
-    for data in dict.fromkeys(line.labels["data"] for line in lines):
-        mine = [line for line in judge.reported(lines) if line.labels["data"] == data]
-        groups = [(labels["mixer"], list(judge.values(mine, labels, "test").values())) for labels in judge.each(mine)]
-        cell = mine[0].cell
+    for data in dict.fromkeys(line.labels["data"] for line in trials):
+        mine = [line for line in judge.reported_records(trials) if line.labels["data"] == data]
+        groups = [
+            (labels["mixer"], list(judge.values_by_seed(mine, labels, "test").values()))
+            for labels in judge.distinct_settings(mine)
+        ]
+        cell = mine[0].result
         rule = [("baseline", float(cell["baseline"][1]))]
-        made.append(Dots(data, data.replace("_", " ").capitalize(), cell["metric"], groups, rule))
+        made.append(DotChart(data, data.replace("_", " ").capitalize(), cell["metric"], groups, rule))
     return made
 
 
-def document(lines: Sequence[Line], old: Sequence[Line] = ()) -> str:
+def applications_page(trials: Sequence[TrialRecord], outdated: Sequence[TrialRecord] = ()) -> str:
     """All of it in Markdown: the table, the claims, and what each data set is."""
-    found, one = table(lines, old), study.load(NAME)
+    found, one = applications_table(trials, outdated), study.load_study(NAME)
     parts = ["# Real data", "Made by `python -m experiments.applications --write` from "
              "`experiments/records/studies/applications-quick.csv`.", one.question,
-             markdown(found.header, found.rows), found.note, "![One chart a data set](applications.svg)",
+             markdown_table(found.header, found.rows), found.note, "![One chart a data set](applications.svg)",
              "## Claims"]  # fmt: skip
-    verdicts = judge.judge(one, lines, SCALE)
+    verdicts = judge.judge_claims(one, trials, SCALE)
     parts.append(
-        markdown(["verdict", "claim, written before the run", "evidence"],
+        markdown_table(["verdict", "claim, written before the run", "evidence"],
                  [[v.verdict, v.claim, v.evidence] for v in verdicts])
     )  # fmt: skip
     parts.append("## The data sets")
-    for data in dict.fromkeys(line.labels["data"] for line in lines):
+    for data in dict.fromkeys(line.labels["data"] for line in trials):
         config = importlib.import_module(f"configs.{data}")
         parts += [f"### {data.replace('_', ' ').capitalize()}", (config.__doc__ or "").strip()]
         source = config.get_config("lstm").task.dataset
@@ -93,27 +96,29 @@ def document(lines: Sequence[Line], old: Sequence[Line] = ()) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def recorded() -> tuple[list[Line], list[Line]]:
+def read_applications() -> tuple[list[TrialRecord], list[TrialRecord]]:
     """The lines of the record, and those of them that are of older code."""
-    one = study.load(NAME)
-    lines = study_report.recorded(NAME, one, SCALE)
-    return lines, runner.older(lines, one, one.scales[SCALE])
+    one = study.load_study(NAME)
+    lines = study_report.read_study_record(NAME, one, SCALE)
+    return lines, runner.outdated_records(lines, one, one.scales[SCALE])
 
 
 def main() -> None:
     args: Any = flags.FLAGS
-    if not study_report.record(NAME, SCALE).exists():
+    if not study_report.record_path(NAME, SCALE).exists():
         raise ValueError("there is no record yet: python -m experiments.run --study=applications --record")
-    lines, old = recorded()
-    found = table(lines, old)
+    lines, old = read_applications()
+    found = applications_table(lines, old)
     if args.write:
-        html_report.publish(DOCUMENT, document(lines, old), pictures(lines), 3, markdown(found.header, found.rows),
+        html_report.publish_page(APPLICATIONS_PAGE, applications_page(lines, old), applications_charts(lines), 3, markdown_table(found.header, found.rows),
                        "python -m experiments.run --study=applications --record")  # fmt: skip
-        print(f"wrote {DOCUMENT}, {DOCUMENT.with_suffix('.svg')}, and the table in {html_report.README}")
+        print(
+            f"wrote {APPLICATIONS_PAGE}, {APPLICATIONS_PAGE.with_suffix('.svg')}, and the table in {html_report.README}"
+        )
         return
-    print(f"{markdown(found.header, found.rows)}\n\n{found.note}")
+    print(f"{markdown_table(found.header, found.rows)}\n\n{found.note}")
 
 
 if __name__ == "__main__":
     flags.DEFINE_bool("write", False, "Write docs/applications.md and its picture, and run nothing.")
-    cli.run(main)
+    cli.run_command(main)

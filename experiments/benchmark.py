@@ -46,27 +46,27 @@ from typing import Any
 from absl import flags
 
 import models
-from experiments.ablation.learning_rates import RECORDS
+from experiments.ablation.learning_rates import RECORDS_DIR
 from experiments.ablation.record_files import read_record, write_record
 from experiments.benchmarks import tables
-from experiments.benchmarks.batched_study import timed as seconds_of
-from experiments.benchmarks.worker import KNOWN, Cell, has
+from experiments.benchmarks.batched_study import time_process as seconds_of
+from experiments.benchmarks.worker import LIBRARY_MIXERS, Cell, supports
 from experiments.reporting import html_report
 from training import cli, files, metrics, progress
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "benchmark.md"
-QUICK = ("lstm", "attention", "gru", "mingru", "linear")
-LENGTHS = (64, 256, 1024)
+QUICK_MIXERS = ("lstm", "attention", "gru", "mingru", "linear")
+STEP_LENGTHS = (64, 256, 1024)
 SECTIONS = ("step", "token", "forward", "batch", "memory", "solver", "start", "replicas", "utilisation")
 # How far apart first losses may be, relative, and how far what five steps take off them: nnx's GRU has a bias less.
-AGREE = {"float32": (1e-3, 0.05), "bfloat16": (2e-2, 0.3)}
-NO_TORCH = "PyTorch is not installed (pip install -e '.[peers]')"
-SAMPLE = 0.15  # seconds of one sample, in calls of a training step and the like
+_TOLERANCES = {"float32": (1e-3, 0.05), "bfloat16": (2e-2, 0.3)}
+TORCH_MISSING = "PyTorch is not installed (pip install -e '.[peers]')"
+SAMPLE_SECONDS = 0.15  # seconds of one sample, in calls of a training step and the like
 COLUMNS = [*("section", "what", "mixer", "library", "length", "width", "batch", "dtype", "options", "seconds", "low")]
 COLUMNS += [*("high", "ratio", "ratio_low", "ratio_high", "compile_seconds", "products", "others", "bytes", "share")]
 COLUMNS += [*("parameters", "temporary_bytes", "peak_bytes", "note")]
-WORDS = (
+TEXT_COLUMNS = (
     "section",
     "what",
     "mixer",
@@ -76,7 +76,7 @@ WORDS = (
     "note",
     "key",
 )  # columns of text; others are numbers
-SAME = COLUMNS[: COLUMNS.index("seconds")]  # what tells a row from every other
+KEY_COLUMNS = COLUMNS[: COLUMNS.index("seconds")]  # what tells a row from every other
 
 
 class Worker:
@@ -103,22 +103,22 @@ class Worker:
         self.process.wait()
 
 
-def plan(sections: Sequence[str], quick: bool, gpu: bool) -> list[tuple[str, Cell, tuple[str, ...]]]:
+def plan_cells(sections: Sequence[str], quick: bool, gpu: bool) -> list[tuple[str, Cell, tuple[str, ...]]]:
     """What is timed: (section, cell, libraries)."""
-    every = QUICK if quick else tuple(models.MIXERS)
+    every = QUICK_MIXERS if quick else tuple(models.MIXERS)
     peers_of = ("ours", "torch") if gpu else ("ours", "ours-shared", "torch", "torch-compile", "linen", "nnx")
     made: list[tuple[str, Cell, tuple[str, ...]]] = []
-    for mixer in ("rnn", *QUICK) if not quick else QUICK:
-        made += [("step", Cell("step", mixer, length), peers_of) for length in LENGTHS]
+    for mixer in ("rnn", *QUICK_MIXERS) if not quick else QUICK_MIXERS:
+        made += [("step", Cell("step", mixer, length), peers_of) for length in STEP_LENGTHS]
     if not quick:
         for mixer in every:
             # Beyond 1024 fewer sequences at once: a step then has as many tokens, and needs no more memory.
-            alone = [Cell("step", mixer, n, batch=min(32, 2**15 // n)) for n in (*LENGTHS, 4096)]
+            alone = [Cell("step", mixer, n, batch=min(32, 2**15 // n)) for n in (*STEP_LENGTHS, 4096)]
             alone += [Cell("step", mixer, 256, width=width) for width in (64, 256, 512)]
             already = {cell for _, cell, _ in made}
             made += [("step", cell, ("ours",)) for cell in alone if cell not in already]
     for context in (16, 1024) if quick else (16, 256, 1024, 4096, 16384):
-        for mixer in QUICK:
+        for mixer in QUICK_MIXERS:
             libraries = ("ours", "ours-loop", "torch") if gpu else ("ours", "ours-loop", "torch", "torch-compile")
             made.append(("token", Cell("token", mixer, context, batch=1), libraries))
     for length in () if quick else (256, 1024, 4096):
@@ -138,26 +138,26 @@ def plan(sections: Sequence[str], quick: bool, gpu: bool) -> list[tuple[str, Cel
                     options = (("solver", solver),)
                     made.append(("solver", Cell("step", mixer, 4096, width=width, batch=4, options=options), ("ours",)))
     if gpu:
-        made = [(section, fit_for_gpu(cell), libraries) for section, cell, libraries in made]
+        made = [(section, _adapt_to_gpu(cell), libraries) for section, cell, libraries in made]
     wanted = [one for one in made if one[0] in sections]
     return list(dict.fromkeys(wanted))
 
 
-def beside(cell: Cell, libraries: Sequence[str]) -> bool:
+def has_peer(cell: Cell, libraries: Sequence[str]) -> bool:
     """Whether it is timed beside a library that is not ours."""
-    return "ours" in libraries and any(has(one, cell.mixer) and not one.startswith("ours") for one in libraries)
+    return "ours" in libraries and any(supports(one, cell.mixer) and not one.startswith("ours") for one in libraries)
 
 
-def fit_for_gpu(cell: Cell) -> Cell:
+def _adapt_to_gpu(cell: Cell) -> Cell:
     """Attention's products in bfloat16, through cuDNN, as its kernels ask for."""
     if cell.mixer == "attention" and cell.what == "step" and not cell.options:
         return cell._replace(dtype="bfloat16", options=(("implementation", "cudnn"),))
     return cell
 
 
-def same(a: dict[str, Any], b: dict[str, Any], cell: Cell) -> bool:
+def _outcomes_agree(a: dict[str, Any], b: dict[str, Any], cell: Cell) -> bool:
     """Whether two outcomes agree: of steps, the first loss and its fall; of tokens, every one."""
-    near, fall = AGREE[cell.dtype]
+    near, fall = _TOLERANCES[cell.dtype]
     ours, theirs = a["outcome"], b["outcome"]
     if cell.what == "step":
         fallen, theirs_fallen = ours[0] - ours[-1], theirs[0] - theirs[-1]
@@ -165,7 +165,7 @@ def same(a: dict[str, Any], b: dict[str, Any], cell: Cell) -> bool:
     return all(abs(x - y) <= near * max(abs(x), 1e-3) for x, y in zip(ours, theirs, strict=True))
 
 
-def made(cell: Cell, libraries: Sequence[str], workers: dict[str, Worker]) -> dict[str, dict[str, Any]]:
+def _build_everywhere(cell: Cell, libraries: Sequence[str], workers: dict[str, Worker]) -> dict[str, dict[str, Any]]:
     """A row a library: the cell with the first one's weights, and a note where the outcome is not the first one's."""
     rows: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -175,13 +175,13 @@ def made(cell: Cell, libraries: Sequence[str], workers: dict[str, Worker]) -> di
             rows[library] = {**found, "library": library, "note": found.get("error", "")}
     ours = rows[libraries[0]]
     for row in rows.values():
-        if "outcome" in row and "outcome" in ours and not same(ours, row, cell):
+        if "outcome" in row and "outcome" in ours and not _outcomes_agree(ours, row, cell):
             row["note"] = f"gives {row['outcome'][-1]:.6g} where {libraries[0]} gives {ours['outcome'][-1]:.6g}"
     return rows
 
 
-def timed(
-    cell: Cell, libraries: Sequence[str], processes: Iterable[dict[str, Worker]], rounds: int
+def time_cell(
+    cell: Cell, libraries: Sequence[str], worker_sets: Iterable[dict[str, Worker]], rounds: int
 ) -> list[dict[str, Any]]:
     """One row a library: made, and timed in turn with the others, for so many rounds in each of these sets of
     processes.
@@ -190,8 +190,8 @@ def timed(
     """
     rows: dict[str, dict[str, Any]] = {}
     times: dict[str, list[float]] = {}
-    for workers in processes:
-        for library, row in made(cell, libraries, workers).items():
+    for workers in worker_sets:
+        for library, row in _build_everywhere(cell, libraries, workers).items():
             if library not in rows or row["note"]:  # what stands in a row is of the first, which compiles
                 rows[library] = row
         going = [library for library, row in rows.items() if not row["note"]]
@@ -199,7 +199,7 @@ def timed(
         for library in going:
             workers[library].ask(calls=1, warm=False)
             one = workers[library].ask(calls=1, warm=False)["seconds"] * rows[library]["per_call"]
-            calls[library], warm[library] = max(1, round(SAMPLE / one)), one < 0.3
+            calls[library], warm[library] = max(1, round(SAMPLE_SECONDS / one)), one < 0.3
         for _ in range(rounds):
             for library in going:
                 found = workers[library].ask(calls=calls[library], warm=warm[library])
@@ -216,33 +216,33 @@ def timed(
     return list(rows.values())
 
 
-def started(libraries: Sequence[str], times: int) -> Iterator[dict[str, Worker]]:
+def _start_workers(libraries: Sequence[str], count: int) -> Iterator[dict[str, Worker]]:
     """So many times processes of their own for these libraries, closed after use."""
-    for _ in range(times):
+    for _ in range(count):
         workers = {library: Worker(library) for library in libraries}
         try:
             yield workers
         finally:
-            close(workers)
+            _close_workers(workers)
 
 
-def close(workers: dict[str, Worker]) -> None:
+def _close_workers(workers: dict[str, Worker]) -> None:
     for worker in workers.values():
         worker.close()
     workers.clear()
 
 
-def measured(
+def measure_cells(
     cells: Sequence[tuple[str, Cell, tuple[str, ...]]],
-    kept: Sequence[dict[str, Any]],
+    known_rows: Sequence[dict[str, Any]],
     quick: bool,
-    here: tuple[str, ...],
+    available: tuple[str, ...],
     processes: int = 1,
 ) -> Iterator[list[dict[str, Any]]]:
-    """The rows, one a library, of every cell that is not among those `kept`."""
+    """The rows, one a library, of every cell that is not among those `known_rows`."""
     workers: dict[str, Worker] = {}
-    done = {row["key"] for row in kept}
-    rates = {row["dtype"]: row for row in kept if row["section"] == "rates"}
+    done = {row["key"] for row in known_rows}
+    rates = {row["dtype"]: row for row in known_rows if row["section"] == "rates"}
     for dtype in sorted({cell.dtype for _, cell, _ in cells} - set(rates)):
         first = Worker("ours")
         rate = first.ask(rates=dtype)
@@ -251,38 +251,45 @@ def measured(
         rates[dtype] = {**row, "products": rate["flops"], "bytes": rate["bytes"]}
         yield [rates[dtype]]
     try:
-        with progress.Display("benchmark", len(cells)) as shown:
+        with progress.ProgressBar("benchmark", len(cells)) as shown:
             for at, (section, cell, libraries) in enumerate(cells):
-                shown.step(at)
-                if named(section, cell) in done:
+                shown.update(at)
+                if cell_key(section, cell) in done:
                     continue
-                wanted = [library for library in libraries if library in here and has(library, cell.mixer)]
+                wanted = [library for library in libraries if library in available and supports(library, cell.mixer)]
                 if not wanted:  # PyTorch alone, which is not installed
                     continue
                 rounds = (3 if quick else 5) if section != "memory" else 2
                 if quick:
                     workers |= {library: Worker(library) for library in wanted if library not in workers}
-                    found = timed(cell, wanted, [workers], rounds)
+                    found = time_cell(cell, wanted, [workers], rounds)
                 else:  # processes whose peak is this cell's
-                    found = timed(cell, wanted, started(wanted, processes if beside(cell, wanted) else 1), rounds)
+                    found = time_cell(
+                        cell, wanted, _start_workers(wanted, processes if has_peer(cell, wanted) else 1), rounds
+                    )
                 for row in found:
                     if "seconds" in row and "products" in row and row["library"].startswith("ours"):
                         whole, rate = found[0], rates[cell.dtype]  # what devices share is counted on one
                         least = max(whole["products"] / rate["products"], whole["bytes"] / rate["bytes"])
                         row["share"] = least / row["seconds"]
-                    row |= {**cell._asdict(), "options": spelt(cell), "section": section, "key": named(section, cell)}
+                    row |= {
+                        **cell._asdict(),
+                        "options": format_options(cell),
+                        "section": section,
+                        "key": cell_key(section, cell),
+                    }
                     if "error" in row and "process ended" in row["error"] and row["library"] in workers:
                         workers.pop(row["library"]).close()
                 yield found
     finally:
-        close(workers)
+        _close_workers(workers)
 
 
-def named(section: str, cell: Cell) -> str:
+def cell_key(section: str, cell: Cell) -> str:
     return f"{section} {cell}"
 
 
-def starts() -> Iterator[dict[str, Any]]:
+def time_startup() -> Iterator[dict[str, Any]]:
     """Seconds from the start of train.py to its end after one step, evaluated and saved: cold and warm."""
     for mixer in ("lstm", "attention"):
         with tempfile.TemporaryDirectory() as folder:
@@ -297,7 +304,7 @@ def starts() -> Iterator[dict[str, Any]]:
                     yield {**row, "note": str(error)}
 
 
-def program(*words: str) -> dict[str, Any]:
+def _run_program(*words: str) -> dict[str, Any]:
     """What an experiment in a process of its own prints as its last line, or its "error"."""
     done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True)
     return (
@@ -305,12 +312,12 @@ def program(*words: str) -> dict[str, Any]:
     )
 
 
-def replicas() -> Iterator[dict[str, Any]]:
+def time_ensembles() -> Iterator[dict[str, Any]]:
     """15 replicas, 500 steps: experiments.benchmarks.replicas, each way in a process of its own."""
     row = {"section": "replicas", "key": "replicas", "library": "ours", "batch": 15}
     for mixer in ("lstm", "attention"):
         for way in ("apart", "map", "vmap"):
-            found = program("experiments.benchmarks.replicas", mixer, way)
+            found = _run_program("experiments.benchmarks.replicas", mixer, way)
             if "error" in found:
                 times = {"note": found["error"]}
             else:
@@ -318,10 +325,10 @@ def replicas() -> Iterator[dict[str, Any]]:
             yield {**row, "what": way, "mixer": mixer, **times}
 
 
-def utilisation() -> Iterator[dict[str, Any]]:
+def time_gpt2() -> Iterator[dict[str, Any]]:
     """A Transformer of 124 million parameters: experiments.benchmarks.gpu_utilization, in a process of its own."""
     row = {"section": "utilisation", "key": "utilisation", "mixer": "attention", "library": "ours", "dtype": "bfloat16"}
-    found = program("experiments.benchmarks.gpu_utilization")
+    found = _run_program("experiments.benchmarks.gpu_utilization")
     if "error" in found:
         yield {**row, "note": found["error"]}
     else:
@@ -329,25 +336,25 @@ def utilisation() -> Iterator[dict[str, Any]]:
         yield {**row, "length": 1024, "width": 768, "products": found["flops"] * found["seconds"]}
 
 
-def run(args: Any, path: Path) -> list[dict[str, Any]]:
+def run_suite(args: Any, path: Path) -> list[dict[str, Any]]:
     """All rows: those in `path` from before, and those that are missing, written there as they come."""
-    cells, here = wanted(args), installed()
-    if here != tuple(KNOWN):
-        print(f"{NO_TORCH}: its lines will be missing", file=sys.stderr)
-    log = metrics.Metrics(path)
+    cells, here = selected_cells(args), installed_libraries()
+    if here != tuple(LIBRARY_MIXERS):
+        print(f"{TORCH_MISSING}: its lines will be missing", file=sys.stderr)
+    log = metrics.MetricWriter(path)
     kept = read_rows(path)
     done = {row["key"] for row in kept}
-    whole = [("start", starts), ("replicas", replicas), *([("utilisation", utilisation)] if args.gpu else [])]
+    whole = [("start", time_startup), ("replicas", time_ensembles), *([("utilisation", time_gpt2)] if args.gpu else [])]
     whole = [] if args.beside else whole
     whole = [one for one in whole if one[0] in (args.only or SECTIONS) and one[0] not in done and not args.quick]
     found = itertools.chain(
-        measured(cells, kept, args.quick, here, args.processes), (list(more()) for _, more in whole)
+        measure_cells(cells, kept, args.quick, here, args.processes), (list(more()) for _, more in whole)
     )
     with contextlib.closing(log):
         for rows in found:  # of one cell, in one line: a kill loses all of them or none
             rows = [{name: row[name] for name in (*COLUMNS, "key") if name in row} for row in rows]
             kept += rows
-            log.write(rows=rows)
+            log.write_row(rows=rows)
     return kept
 
 
@@ -360,7 +367,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
             value = json.loads(line)
             rows = value.get("rows", [value])
             whole = all({"section", "key"} <= set(row) <= {*COLUMNS, "key"} for row in rows) and all(
-                isinstance(value, str if name in WORDS else float | int | None)
+                isinstance(value, str if name in TEXT_COLUMNS else float | int | None)
                 for row in rows
                 for name, value in row.items()
             )
@@ -372,67 +379,69 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def wanted(args: Any) -> list[tuple[str, Cell, tuple[str, ...]]]:
+def selected_cells(args: Any) -> list[tuple[str, Cell, tuple[str, ...]]]:
     """The cells of the plan that the flags ask for."""
-    cells = plan(args.only or SECTIONS, args.quick, bool(args.gpu))
-    return [one for one in cells if beside(*one[1:])] if args.beside else cells
+    cells = plan_cells(args.only or SECTIONS, args.quick, bool(args.gpu))
+    return [one for one in cells if has_peer(*one[1:])] if args.beside else cells
 
 
-def installed() -> tuple[str, ...]:
+def installed_libraries() -> tuple[str, ...]:
     """The libraries that can be imported here."""
     if subprocess.run([sys.executable, "-c", "import torch"], capture_output=True).returncode:
-        return tuple(library for library in KNOWN if not library.startswith("torch"))
-    return tuple(KNOWN)
+        return tuple(library for library in LIBRARY_MIXERS if not library.startswith("torch"))
+    return tuple(LIBRARY_MIXERS)
 
 
 def has_time(row: Mapping[str, Any]) -> bool:
     return row.get("seconds", "") != ""
 
 
-def spelt(cell: Cell) -> str:
+def format_options(cell: Cell) -> str:
     return " ".join(f"{name}={value}" for name, value in cell.options)
 
 
 def main() -> None:
     args: Any = flags.FLAGS
     for name in args.only:
-        models.one_of("--only", name, SECTIONS)
-    record = Path(args.record or RECORDS / ("benchmark-cuda.csv" if args.gpu else "benchmark.csv"))
+        models.validate_choice("--only", name, SECTIONS)
+    record = Path(args.record or RECORDS_DIR / ("benchmark-cuda.csv" if args.gpu else "benchmark.csv"))
     if args.table:
-        print(tables.text(read_record(record)))
+        print(tables.format_tables(read_record(record)))
         return
     if args.write:
-        written = tables.document(
-            {p.stem: read_record(p) for p in sorted(RECORDS.glob("benchmark*.csv"), key=lambda p: p.stem)}
+        written = tables.format_document(
+            {p.stem: read_record(p) for p in sorted(RECORDS_DIR.glob("benchmark*.csv"), key=lambda p: p.stem)}
         )
-        table = read_record(RECORDS / "benchmark.csv")
-        shown, drawn = tables.summary(table), list(tables.curves(table))
-        html_report.publish(DOCUMENT, written, drawn, 4, html_report.markdown(shown.header, shown.rows),
+        table = read_record(RECORDS_DIR / "benchmark.csv")
+        shown, drawn = tables.summary_table(table), list(tables.scaling_charts(table))
+        html_report.publish_page(DOCUMENT, written, drawn, 4, html_report.markdown_table(shown.header, shown.rows),
                        "python -m experiments.benchmark")  # fmt: skip
         print(f"wrote {DOCUMENT}, {DOCUMENT.with_suffix('.svg')}, and the table in {html_report.README}")
         return
     workdir = Path(args.workdir)
     into_record = args.record or not (args.quick or args.only or args.beside)
     of_torch = [row for row in files.read_csv(record) if row["library"].startswith("torch")]
-    if into_record and of_torch and installed() != tuple(KNOWN):
-        raise ValueError(f"{NO_TORCH}, and {record} holds its lines; give another --record")
+    if into_record and of_torch and installed_libraries() != tuple(LIBRARY_MIXERS):
+        raise ValueError(f"{TORCH_MISSING}, and {record} holds its lines; give another --record")
     workdir.mkdir(parents=True, exist_ok=True)
-    with files.locked(workdir):
-        rows = run(args, workdir / "rows.jsonl")
-        lines = [[told(row.get(name, "")) for name in COLUMNS] for row in rows]
+    with files.lock_directory(workdir):
+        rows = run_suite(args, workdir / "rows.jsonl")
+        lines = [[format_value(row.get(name, "")) for name in COLUMNS] for row in rows]
         target = workdir / "benchmark.csv"
         write_record(target, COLUMNS, lines)
         table = read_record(target)
-        print(tables.text(table))
-        page = tables.write(table, workdir / "benchmark.html", "python -m experiments.benchmark")
+        print(tables.format_tables(table))
+        page = tables.write_benchmark_report(table, workdir / "benchmark.html", "python -m experiments.benchmark")
         print(f"wrote {target} and {page}")
         if into_record:
-            files.none_lost(record, (dict(zip(COLUMNS, line, strict=True)) for line in lines), SAME, has_time)
+            files.check_no_rows_lost(
+                record, (dict(zip(COLUMNS, line, strict=True)) for line in lines), KEY_COLUMNS, has_time
+            )
             write_record(record, COLUMNS, lines)
             print(f"wrote {record}")
 
 
-def told(value: Any) -> str:
+def format_value(value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
@@ -450,4 +459,4 @@ if __name__ == "__main__":
     flags.DEFINE_list("only", [], f"Some of {', '.join(SECTIONS)}.")
     cli.define_directory("workdir", "runs/benchmark", "Where rows are kept as they come.")
     flags.DEFINE_string("record", "", "Where the whole is written; in experiments/records unless told.")
-    cli.run(main)
+    cli.run_command(main)

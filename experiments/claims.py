@@ -14,16 +14,16 @@ from absl import flags
 
 from experiments.ablation import runner, study
 from experiments.ablation import verdicts as judge
-from experiments.ablation.runner import Line
+from experiments.ablation.runner import TrialRecord
 from experiments.ablation.study import Study
-from experiments.ablation.verdicts import VERDICTS, Verdict
-from experiments.comparison import OLDER
+from experiments.ablation.verdicts import VERDICT_SIGNS, Verdict
+from experiments.comparison import OUTDATED_MARK
 from experiments.reporting import html_report, study_report
-from experiments.reporting.charts import Chart, Dots
+from experiments.reporting.charts import DotChart, LineChart
 from training import cli
 
 DOCS = Path(__file__).parents[1] / "docs"
-NOTES = {
+LECTURE_CLAIMS = {
     1: "A network of straight lines stays one; with non-linear activations, depth draws anything",
     2: "An RNN's encoding is a bottleneck",
     3: "An RNN is slow: its steps can't be taken side by side",
@@ -40,79 +40,88 @@ NOTES = {
 }
 
 
-class Found(NamedTuple):
+class JudgedStudy(NamedTuple):
     """A study with a record, and what it found."""
 
     name: str
     study: Study
-    lines: list[Line]
+    trials: list[TrialRecord]
     verdicts: list[Verdict]
-    older: int  # lines that the code as it is now would not take for its own
+    outdated: int  # lines that the code as it is now would not take for its own
 
 
-def found(scale: str = "quick") -> list[Found]:
+def judged_studies(scale: str = "quick") -> list[JudgedStudy]:
     """The studies that answer the notes and have a record, in the order of the notes."""
     some = []
-    for name in study.names():
-        one = study.load(name)
-        if one.row and study_report.record(name, scale).exists():
-            lines = study_report.recorded(name, one, scale)
+    for name in study.study_names():
+        one = study.load_study(name)
+        if one.notes_row and study_report.record_path(name, scale).exists():
+            lines = study_report.read_study_record(name, one, scale)
             some.append(
-                Found(
-                    name, one, lines, judge.judge(one, lines, scale), len(runner.older(lines, one, one.scales[scale]))
+                JudgedStudy(
+                    name,
+                    one,
+                    lines,
+                    judge.judge_claims(one, lines, scale),
+                    len(runner.outdated_records(lines, one, one.scales[scale])),
                 )
             )
-    return sorted(some, key=lambda each: (each.study.row, each.name))
+    return sorted(some, key=lambda each: (each.study.notes_row, each.name))
 
 
-def table(some: list[Found]) -> str:
+def lecture_claims_table(studies: list[JudgedStudy]) -> str:
     """A row a claim of the notes: how many of the inequalities that its studies claim came out how; a mark behind
     studies whose record holds older code."""
     rows = []
-    for row, claim in NOTES.items():
-        mine = [each for each in some if each.study.row == row]
+    for row, claim in LECTURE_CLAIMS.items():
+        mine = [each for each in studies if each.study.notes_row == row]
         count = Counter(one.verdict for each in mine for one in each.verdicts)
-        told = ", ".join(f"{count[verdict]} {verdict}" for verdict in VERDICTS if count[verdict]) or "not run"
+        told = ", ".join(f"{count[verdict]} {verdict}" for verdict in VERDICT_SIGNS if count[verdict]) or "not run"
         rows.append(
-            [str(row), claim, ", ".join(f"`{each.name}`" + f" {OLDER}" * bool(each.older) for each in mine), told]
+            [
+                str(row),
+                claim,
+                ", ".join(f"`{each.name}`" + f" {OUTDATED_MARK}" * bool(each.outdated) for each in mine),
+                told,
+            ]
         )
-    return html_report.markdown(["row", "the notes say", "studies", "of their claims"], rows)
+    return html_report.markdown_table(["row", "the notes say", "studies", "of their claims"], rows)
 
 
-def document(some: list[Found]) -> str:
+def claims_page(studies: list[JudgedStudy]) -> str:
     """Every claim with its verdict and evidence, in Markdown."""
     parts = ["# The notes' claims, measured", "", "Made by `python -m experiments.claims --write` from the records in "
              "`experiments/records/studies/`.", "", "![One chart a study](claims.svg)", ""]  # fmt: skip
-    for each in some:
-        parts += [f"## {each.study.row}. {study_report.headline(each.name)}", "", f"*{NOTES[each.study.row]}.* "
+    for each in studies:
+        parts += [f"## {each.study.notes_row}. {study_report.study_title(each.name)}", "", f"*{LECTURE_CLAIMS[each.study.notes_row]}.* "
                   f"{each.study.question}", ""]  # fmt: skip
-        rows = [[f"{VERDICTS[one.verdict]} {one.verdict}", one.claim, one.evidence] for one in each.verdicts]
-        parts.append(html_report.markdown(["verdict", "claim, written before the run", "evidence"], rows))
+        rows = [[f"{VERDICT_SIGNS[one.verdict]} {one.verdict}", one.claim, one.evidence] for one in each.verdicts]
+        parts.append(html_report.markdown_table(["verdict", "claim, written before the run", "evidence"], rows))
         where = each.verdicts[0].scale if each.verdicts else ""
         parts += [
             "",
             f"{where[:1].upper()}{where[1:]}; `python -m experiments.run --study={each.name}` repeats it."
-            + f" {each.older} of {len(each.lines)} cells are of older code." * bool(each.older),
+            + f" {each.outdated} of {len(each.trials)} cells are of older code." * bool(each.outdated),
             "",
         ]
     return "\n".join(parts)
 
 
-def pictures(some: list[Found]) -> list[Chart | Dots]:
-    titles = [f"{each.study.row}. {study_report.headline(each.name)}" for each in some]
-    return [study_report.main_chart(one.study, one.lines, title) for one, title in zip(some, titles, strict=True)]
+def claims_charts(studies: list[JudgedStudy]) -> list[LineChart | DotChart]:
+    titles = [f"{each.study.notes_row}. {study_report.study_title(each.name)}" for each in studies]
+    return [study_report.main_chart(one.study, one.trials, title) for one, title in zip(studies, titles, strict=True)]
 
 
 def main() -> None:
     args: Any = flags.FLAGS
-    some = found()
-    print(table(some))
+    some = judged_studies()
+    print(lecture_claims_table(some))
     if args.write:
-        html_report.publish(DOCS / "claims.md", document(some), pictures(some), 3, table(some),
+        html_report.publish_page(DOCS / "claims.md", claims_page(some), claims_charts(some), 3, lecture_claims_table(some),
                        "python -m experiments.run --study={name} --record")  # fmt: skip
         print(f"wrote {DOCS / 'claims.md'}, {DOCS / 'claims.svg'}, and the table in {html_report.README}")
 
 
 if __name__ == "__main__":
     flags.DEFINE_bool("write", False, "Write docs/claims.md, docs/claims.svg and README's table too.")
-    cli.run(main)
+    cli.run_command(main)

@@ -22,28 +22,28 @@ from absl import flags
 
 from data import DEFAULT_DATA_DIR
 from experiments import page
-from experiments.ablation.intervals import Interval, difference, format_interval, interval, slope
-from experiments.ablation.learning_rates import RATES, RECORDS
-from experiments.ablation.record_files import read_record, renew_record
+from experiments.ablation.intervals import Interval, difference_interval, fit_exponent, format_interval, mean_interval
+from experiments.ablation.learning_rates import LEARNING_RATES, RECORDS_DIR
+from experiments.ablation.record_files import read_record, replace_rows
 from experiments.ablation.verdicts import Verdict
 from experiments.comparison import (
-    MIXERS,
-    OLDER,
-    RECURRENT,
+    COMPARED_MIXERS,
+    OUTDATED_MARK,
+    RECURRENT_MIXERS,
     Results,
     Row,
     Scale,
     Study,
     estimate,
     older,
-    older_note,
+    outdated_note,
     scores,
     settings_key,
     told,
     told_rate,
 )
 from experiments.measures import registry, timing
-from experiments.reporting.html_report import markdown
+from experiments.reporting.html_report import markdown_table
 from training import builder, cli, export, files, metrics, runtime
 
 # The claims, written before the runs that decide them.
@@ -51,12 +51,12 @@ RECALLS, FORGETS = 0.99, 0.60  # at equal parameters, attention's accuracy at le
 NEAR = 0.10  # bits per character by which the best recurrent mixer may trail attention and still count as near
 
 
-def recall(pairs: int, name: str, steps: int, symbols: int = 32, seconds: int = 0) -> Row:
+def recall_row(pairs: int, name: str, steps: int, symbols: int = 32, seconds: int = 0) -> Row:
     changes = {"task.pairs": pairs, "task.symbols": symbols, "task.max_length": 4 * pairs, "training.steps": steps}
     return Row(name, "recall", changes, seconds)
 
 
-BOTTLENECK = {
+ONE_VECTOR = {
     "model.encoder_decoder": "vector", "model.width": 32, "task.max_items": 8, "training.min_length": 3,
     "training.steps": 500, "training.eval_every": 100,
 }  # fmt: skip
@@ -64,7 +64,7 @@ BOTTLENECK = {
 SCALES = {
     "smoke": Scale(
         rows=(
-            recall(2, "recall", 100),
+            recall_row(2, "recall", 100),
             Row("digits", "digits", {"training.steps": 100}),
         ),
         seeds=(0, 1),
@@ -74,10 +74,10 @@ SCALES = {
     ),
     "quick": Scale(
         rows=(
-            recall(8, "recall", 3000, seconds=240),
+            recall_row(8, "recall", 3000, seconds=240),
             Row("digits", "digits", {"training.steps": 500}, seconds=90),
             Row("shakespeare", "shakespeare", {"training.steps": 600}, seconds=120),
-            Row("one vector", "translation", BOTTLENECK, seconds=120),
+            Row("one vector", "translation", ONE_VECTOR, seconds=120),
         ),
         seeds=(0, 1, 2, 3),
         choosing=(100, 101),
@@ -87,7 +87,7 @@ SCALES = {
     ),
     "full": Scale(
         rows=(
-            *(recall(pairs, f"recall {pairs}", 3000, symbols=40) for pairs in (2, 4, 8, 16)),
+            *(recall_row(pairs, f"recall {pairs}", 3000, symbols=40) for pairs in (2, 4, 8, 16)),
             Row("digits", "digits", {"training.steps": 3000}),
             Row("shakespeare", "shakespeare", {"training.steps": 6000}),
             Row("copy memory", "copy_memory", {"training.steps": 4000}),
@@ -101,7 +101,7 @@ SCALES = {
 }
 
 
-RECORDED = {"quick": "compare-quick.csv", "full": "compare-full-recall.csv"}  # in experiments/records/
+RECORD_FILES = {"quick": "compare-quick.csv", "full": "compare-full-recall.csv"}  # in experiments/records/
 
 
 # ---- what was claimed, and what came out ----------------------------------------------------------------------------
@@ -112,11 +112,11 @@ def verdict_on_recall(results: Results, row: str, scale: str) -> Verdict:
     claim = (
         f"At equal parameters attention recalls ≥ {RECALLS} of 8 pairs where every recurrent mixer stays ≤ {FORGETS}"
     )
-    there = {mixer: results[row, mixer] for mixer in ("attention", *RECURRENT) if (row, mixer) in results}
+    there = {mixer: results[row, mixer] for mixer in ("attention", *RECURRENT_MIXERS) if (row, mixer) in results}
     if (why := unfit(there)) is not None:
         return Verdict(claim, "not run", why, scale)
     found = {mixer: estimate(result) for mixer, result in there.items()}
-    attention, others = found["attention"], [found[mixer] for mixer in RECURRENT]
+    attention, others = found["attention"], [found[mixer] for mixer in RECURRENT_MIXERS]
     if attention.mean >= RECALLS and all(other.mean <= FORGETS for other in others):
         verdict = "reproduced"
     elif all(attention.low > other.high for other in others):
@@ -132,7 +132,7 @@ def verdict_on_shakespeare(results: Results, row: str, scale: str) -> Verdict:
     claim = (
         f"On Shakespeare the best recurrent mixer comes within {NEAR:.2f} bits per character of attention, or beats it"
     )
-    there = {mixer: results[row, mixer] for mixer in ("attention", *RECURRENT) if (row, mixer) in results}
+    there = {mixer: results[row, mixer] for mixer in ("attention", *RECURRENT_MIXERS) if (row, mixer) in results}
     if (why := unfit(there)) is not None:
         return Verdict(claim, "not run", why, scale)
 
@@ -140,10 +140,10 @@ def verdict_on_shakespeare(results: Results, row: str, scale: str) -> Verdict:
         found = scores(there[mixer], "validation").values()
         return sum(found) / len(found)
 
-    best = min(RECURRENT, key=validation)
+    best = min(RECURRENT_MIXERS, key=validation)
     ours, theirs = scores(there[best]), scores(there["attention"])
     seeds = sorted(ours.keys() & theirs.keys())  # a seed draws the same batches for every mixer
-    gap = difference([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds], paired=True)
+    gap = difference_interval([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds], paired=True)
     verdict = "not reproduced" if gap.mean > NEAR else "trend only" if gap.high > NEAR else "reproduced"
     evidence = f"{best} − attention: {format_interval(gap)} bits per character over {len(seeds)} seeds"
     return Verdict(claim, verdict, evidence, scale)
@@ -151,7 +151,7 @@ def verdict_on_shakespeare(results: Results, row: str, scale: str) -> Verdict:
 
 def unfit(there: dict[str, Any]) -> str | None:
     """Why no verdict can rest on these results, or None: a seed lost to divergence is no sample left out at random."""
-    if missing := [mixer for mixer in ("attention", *RECURRENT) if mixer not in there]:
+    if missing := [mixer for mixer in ("attention", *RECURRENT_MIXERS) if mixer not in there]:
         return f"{', '.join(missing)} not trained"
     lost = {mixer: len(result["members"]) - len(scores(result)) for mixer, result in there.items()}
     told = [f"{mixer} diverged in {n} of {len(there[mixer]['members'])} seeds" for mixer, n in lost.items() if n]
@@ -161,13 +161,13 @@ def unfit(there: dict[str, Any]) -> str | None:
 def verdict_on_time(exponents: dict[str, Interval], scale: str) -> Verdict:
     """Whether a training step of attention grows faster with length than that of any recurrent mixer."""
     claim = "The time of attention's training step grows with a higher power of length than any recurrent mixer's"
-    others = [exponents[mixer] for mixer in RECURRENT]
+    others = [exponents[mixer] for mixer in RECURRENT_MIXERS]
     attention = exponents["attention"]
     if all(attention.low > other.high for other in others):
         verdict = "reproduced"
     else:
         verdict = "trend only" if all(attention.mean > other.mean for other in others) else "not reproduced"
-    evidence = ", ".join(f"{m} {format_interval(exponents[m], 2)}" for m in ("attention", *RECURRENT))
+    evidence = ", ".join(f"{m} {format_interval(exponents[m], 2)}" for m in ("attention", *RECURRENT_MIXERS))
     return Verdict(claim, verdict, f"exponents: {evidence}", scale)
 
 
@@ -178,7 +178,7 @@ def record_rates(study: Study) -> None:
     """Run the whole grid for every cell and write experiments/records/rates.csv."""
     lines = []
     for row in study.rows:
-        for mixer in MIXERS:
+        for mixer in COMPARED_MIXERS:
             for m in study.grid(row, mixer)["members"]:
                 died = "" if m["died_at"] is None else m["died_at"]
                 validation = "" if m["died_at"] is not None else f"{m['validation']:.6g}"
@@ -186,8 +186,8 @@ def record_rates(study: Study) -> None:
                 lines.append([*where, m["learning_rate"], m["seed"], validation, m["best_step"], died])
             study.done += 1
     header = ["scale", "row", "mixer", "settings", "learning_rate", "seed", "validation", "best_step", "died_at"]
-    path = RECORDS / "rates.csv"
-    renew_record(path, [dict(zip(header, line, strict=True)) for line in lines], header[:3])
+    path = RECORDS_DIR / "rates.csv"
+    replace_rows(path, [dict(zip(header, line, strict=True)) for line in lines], header[:3])
     print(f"wrote {path}")
 
 
@@ -207,8 +207,8 @@ def record_plateau(study: Study) -> None:
             [settings_key(row, "attention", study.data_dir), member["seed"], f"{rate:g}", first, result["steps"], test]
         )
     header = ["settings", "seed", "learning_rate", f"first_step_at_{RECALLS}", "steps", "test"]
-    path = RECORDS / "plateau.csv"
-    renew_record(path, [dict(zip(header, line, strict=True)) for line in lines], ("settings", "learning_rate"))
+    path = RECORDS_DIR / "plateau.csv"
+    replace_rows(path, [dict(zip(header, line, strict=True)) for line in lines], ("settings", "learning_rate"))
     inside = sum(line[3] != "" for line in lines)
     print(f"{inside} of {len(lines)} seeds reach {RECALLS}; wrote {path}")
 
@@ -219,30 +219,30 @@ def scorecard(study: Study, results: Results) -> dict[str, dict[str, str]]:
     longest = max(study.scale.lengths)
     row = next((row for row in study.rows if row.config == "digits"), study.rows[0])
     card = {}
-    for mixer in MIXERS:
+    for mixer in COMPARED_MIXERS:
         directory = study.directory(row, mixer)
-        run = builder.build(files.read_json(directory / "config.json"), study.data_dir)
-        trained = zip(export.saved_members(directory), results[row.name, mixer]["members"], strict=True)
+        run = builder.build_run(files.read_json(directory / "config.json"), study.data_dir)
+        trained = zip(export.load_members(directory), results[row.name, mixer]["members"], strict=True)
         lived = [(params, one["seed"]) for params, one in trained if one["died_at"] is None]
-        moved = [found["permuted"] for found in registry.take(run, ["permuted"], lived)]
+        moved = [found["permuted"] for found in registry.evaluate_measures(run, ["permuted"], lived)]
         card[mixer] = {
-            f"chain of operations at {longest}": f"{registry.depth(mixer, longest, 64):,.0f}",
-            f"{row.name}, shuffled: output moves": format_interval(interval(moved), 2) if moved else "diverged",
+            f"chain of operations at {longest}": f"{registry._training_depth(mixer, longest, 64):,.0f}",
+            f"{row.name}, shuffled: output moves": format_interval(mean_interval(moved), 2) if moved else "diverged",
         }
     return card
 
 
-def recorded_table(scale: str, data_dir: str) -> str:
+def format_recorded_table(scale: str, data_dir: str) -> str:
     """The record of a scale as a table in Markdown: mean and 95 % interval over the seeds that lived, with a mark where
     a cell is of older code. Raises ValueError where there is no record."""
-    if scale not in RECORDED:
-        raise ValueError(f"--table: there is a record of scale {' and '.join(RECORDED)}, and none of {scale}")
-    lines = read_record(RECORDS / RECORDED[scale])
+    if scale not in RECORD_FILES:
+        raise ValueError(f"--table: there is a record of scale {' and '.join(RECORD_FILES)}, and none of {scale}")
+    lines = read_record(RECORDS_DIR / RECORD_FILES[scale])
     old = older(lines, SCALES[scale].rows, data_dir)
     marked = {(line["row"], line["mixer"]) for line in old}
     rows = list(dict.fromkeys(line["row"] for line in lines))
     cells = []
-    for mixer in MIXERS:
+    for mixer in COMPARED_MIXERS:
         cells.append([mixer])
         for row in rows:
             mine = [line for line in lines if (line["row"], line["mixer"]) == (row, mixer)]
@@ -251,9 +251,9 @@ def recorded_table(scale: str, data_dir: str) -> str:
                 for line in mine
             ]
             found = told({"metric": mine[0]["metric"], "replicas": members}) if mine else "–"
-            cells[-1].append(found + f" {OLDER}" * ((row, mixer) in marked))
-    table = markdown(["mixer", *rows], cells)
-    return f"{table}\n\n{older_note(len(old), len(lines))}" if old else table
+            cells[-1].append(found + f" {OUTDATED_MARK}" * ((row, mixer) in marked))
+    table = markdown_table(["mixer", *rows], cells)
+    return f"{table}\n\n{outdated_note(len(old), len(lines))}" if old else table
 
 
 # ---- the command ----------------------------------------------------------------------------------------------------
@@ -274,25 +274,27 @@ def run(study: Study) -> list[Path]:
             f"{cost['parameters']:>8,} {cost['state_floats']:>7,} {result['seconds']:>8.0f}",
             flush=True,
         )
-    print(f"(* a rate at the end of the grid {', '.join(f'{rate:g}' for rate in RATES)}; a better one may lie beyond)")
+    print(
+        f"(* a rate at the end of the grid {', '.join(f'{rate:g}' for rate in LEARNING_RATES)}; a better one may lie beyond)"
+    )
     begun, timings, streams = time.monotonic(), [], []
     print(f"\n{'mixer':<10} {'length':>7} {'ms a training step':>20}")
-    for one in timing.training_steps(MIXERS, study.scale.lengths, width=64, batch=8):
+    for one in timing.time_training_steps(COMPARED_MIXERS, study.scale.lengths, width=64, batch=8):
         timings.append(one)
         print(f"{one.mixer:<10} {one.length:>7} {1e3 * one.seconds:>20.1f}", flush=True)
     print(f"\n{'mixer':<10} {'context':>7} {'µs a streamed token':>20}")
-    for one in timing.streamed_tokens(MIXERS, study.scale.context, width=64):
+    for one in timing.time_streamed_tokens(COMPARED_MIXERS, study.scale.context, width=64):
         streams.append(one)
         print(f"{one.mixer:<10} {one.length:>7} {1e6 * one.seconds:>20.0f}", flush=True)
     card = scorecard(study, results)
     print()
     for name in card["attention"]:
-        print(f"{name}: " + ", ".join(f"{mixer} {card[mixer][name]}" for mixer in MIXERS))
+        print(f"{name}: " + ", ".join(f"{mixer} {card[mixer][name]}" for mixer in COMPARED_MIXERS))
     seconds["timing"] = time.monotonic() - begun
     exponents = {}
-    for mixer in MIXERS:
+    for mixer in COMPARED_MIXERS:
         mine = [t for t in timings if t.mixer == mixer]
-        exponents[mixer] = slope([t.length for t in mine], [t.seconds for t in mine])
+        exponents[mixer] = fit_exponent([t.length for t in mine], [t.seconds for t in mine])
 
     scale = f"{study.name} scale, {len(study.scale.seeds)} seeds"
     verdicts = [verdict_on_time(exponents, f"{study.name} scale, lengths {study.scale.lengths}, this machine")]
@@ -314,9 +316,9 @@ def main() -> None:
     args: Any = flags.FLAGS
     scale = SCALES[args.scale]
     if args.table:
-        return print(recorded_table(args.scale, args.data_dir))
-    grid = len(scale.choosing) * len(RATES)
-    runtime.prepare({None: len(scale.seeds), "plateau": 20, "rates": grid}[args.record])
+        return print(format_recorded_table(args.scale, args.data_dir))
+    grid = len(scale.choosing) * len(LEARNING_RATES)
+    runtime.configure_runtime({None: len(scale.seeds), "plateau": 20, "rates": grid}[args.record])
     workdir = Path(args.workdir or f"runs/compare-{args.scale}")
     study = Study(args.scale, SCALES[args.scale], workdir, args.data_dir, args.only, args.regroup)
     if args.record == "rates":
@@ -335,4 +337,4 @@ if __name__ == "__main__":
     flags.DEFINE_list("only", [], "Rows to run, by name; all unless given.")
     flags.DEFINE_bool("table", False, "Print the table from the record in the repository, and run nothing.")
     flags.DEFINE_enum("record", None, ["rates", "plateau"], "Write a record that the quick scale rests on, instead.")
-    cli.run(main)
+    cli.run_command(main)

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 import tasks
 from data import DEFAULT_DATA_DIR
-from experiments.ablation.intervals import Interval, format_interval, interval
-from experiments.ablation.learning_rates import RATES, choose, recorded_rates
+from experiments.ablation.intervals import Interval, format_interval, mean_interval
+from experiments.ablation.learning_rates import LEARNING_RATES, choose_learning_rate, read_recorded_rates
 from experiments.ablation.record_files import write_record
 from training import builder, files, loop
 
-MIXERS = ("attention", "lstm", "gru", "rnn", "dense")
-RECURRENT = ("lstm", "gru", "rnn")
-OLDER = "†"  # behind what a record holds of older code
+COMPARED_MIXERS = ("attention", "lstm", "gru", "rnn", "dense")
+RECURRENT_MIXERS = ("lstm", "gru", "rnn")
+OUTDATED_MARK = "†"  # behind what a record holds of older code
 
 Results = dict[tuple[str, str], dict[str, Any]]  # (row, mixer): what train.train returned
 
@@ -40,7 +40,7 @@ class Scale(NamedTuple):
     lengths: tuple[int, ...]
     context: int
     seconds: int = 0
-    mixers: tuple[str, ...] = MIXERS
+    mixers: tuple[str, ...] = COMPARED_MIXERS
 
 
 def configure(row: Row, mixer: str, seeds: tuple[int, ...], rates: tuple[float, ...]) -> Any:
@@ -51,15 +51,15 @@ def configure(row: Row, mixer: str, seeds: tuple[int, ...], rates: tuple[float, 
     return config
 
 
-def identity(config: Mapping[str, Any], data_dir: str = DEFAULT_DATA_DIR) -> dict[str, Any]:
+def config_identity(config: Mapping[str, Any], data_dir: str = DEFAULT_DATA_DIR) -> dict[str, Any]:
     """What makes a run this one and no other: its config and the VERSIONs behind it."""
-    return builder.identity({**config, "versions": builder.versions(config, data_dir)})
+    return builder.fingerprint_fields({**config, "versions": builder.collect_versions(config, data_dir)})
 
 
 def settings_key(row: Row, mixer: str, data_dir: str = DEFAULT_DATA_DIR) -> str:
     """What a choice of learning rate holds for: everything that makes a run itself but its rates and seeds."""
-    whole = identity(configure(row, mixer, (), ()).to_dict(), data_dir)
-    return files.key({k: v for k, v in whole.items() if not k.startswith("ensemble.")})
+    whole = config_identity(configure(row, mixer, (), ()).to_dict(), data_dir)
+    return files.fingerprint({k: v for k, v in whole.items() if not k.startswith("ensemble.")})
 
 
 class Study:
@@ -73,7 +73,7 @@ class Study:
         if unknown:
             raise ValueError(f"--only={','.join(only)}: {unknown[0]} is none of {', '.join(known)}")
         self.rows = [row for row in self.scale.rows if not only or row.name in only]
-        self.rates = recorded_rates()
+        self.rates = read_recorded_rates()
         self.total, self.done = len(self.rows) * len(scale.mixers), 0
 
     def directory(self, row: Row, mixer: str, part: str = "") -> Path:
@@ -89,24 +89,24 @@ class Study:
             name=f"{self.done + 1}/{self.total} {row.name} {mixer}{part}",
             save_seconds=10,
             tensorboard=False,
-            regroup=self.regroup,
+            allow_fewer_devices=self.regroup,
         )
 
     def grid(self, row: Row, mixer: str) -> dict[str, Any]:
         """Every rate with the seeds kept for choosing."""
-        return self.train(row, mixer, self.scale.choosing, RATES, " rates")
+        return self.train(row, mixer, self.scale.choosing, LEARNING_RATES, " rates")
 
     def rate(self, row: Row, mixer: str) -> float:
         """The recorded choice for these settings, or one made now."""
         scores = self.rates.get(settings_key(row, mixer, self.data_dir), {})
-        if set(scores) != set(RATES):
+        if set(scores) != set(LEARNING_RATES):
             scores = {}
             for member in self.grid(row, mixer)["members"]:
                 score = (
                     float("nan") if member["died_at"] is not None or not member["best_step"] else member["validation"]
                 )
                 scores.setdefault(member["learning_rate"], []).append(score)
-        return choose(scores, tasks.TASKS[configure(row, mixer, (), ()).task.name].best)
+        return choose_learning_rate(scores, tasks.TASKS[configure(row, mixer, (), ()).task.name].best)
 
     def cells(self) -> Iterator[tuple[Row, str, float, dict[str, Any]]]:
         for row in self.rows:
@@ -149,7 +149,11 @@ def scores(result: dict[str, Any], split: str = "test") -> dict[int, float]:
 
 def unmatched(results: Results, row: Row) -> list[str]:
     """The mixers whose networks are not within 5 % of attention's, and how far they are off."""
-    count = {mixer: results[row.name, mixer]["cost"]["parameters"] for mixer in MIXERS if (row.name, mixer) in results}
+    count = {
+        mixer: results[row.name, mixer]["cost"]["parameters"]
+        for mixer in COMPARED_MIXERS
+        if (row.name, mixer) in results
+    }
     off = {mixer: n / count["attention"] - 1 for mixer, n in count.items() if "attention" in count}
     return [f"{mixer} {share:+.0%}" for mixer, share in off.items() if abs(share) > 0.05]
 
@@ -162,12 +166,12 @@ def estimate(result: dict[str, Any]) -> Interval:
     """Mean and interval over the seeds that lived; nan where none did."""
     nan = float("nan")
     found = list(scores(result).values())
-    return interval(found, bounds=bounds(result)) if found else Interval(nan, nan, nan, 0, "none")
+    return mean_interval(found, bounds=bounds(result)) if found else Interval(nan, nan, nan, 0, "none")
 
 
 def told_rate(rate: float) -> str:
     """With a star where it is the smallest or largest on offer."""
-    return f"{rate:g}" + "*" * (rate in (min(RATES), max(RATES)))
+    return f"{rate:g}" + "*" * (rate in (min(LEARNING_RATES), max(LEARNING_RATES)))
 
 
 def told(result: dict[str, Any]) -> str:
@@ -192,8 +196,8 @@ def older(
         if row not in known:
             return False
         try:
-            config = builder.build(configure(known[row], mixer, seeds, (float(rate),)), data_dir).config
-            return files.key(identity(config, data_dir)) == key
+            config = builder.build_run(configure(known[row], mixer, seeds, (float(rate),)), data_dir).config
+            return files.fingerprint(config_identity(config, data_dir)) == key
         except (OSError, ValueError):
             return False
 
@@ -204,7 +208,7 @@ def older(
     return found
 
 
-def older_note(old: int, all_of_them: int) -> str:
+def outdated_note(outdated: int, total: int) -> str:
     """The sentence that explains the mark; empty where nothing is older."""
-    told_of = f"{OLDER}: {old} of {all_of_them} cells are of older code, whose VERSIONs, data or settings have changed."
-    return told_of if old else ""
+    told_of = f"{OUTDATED_MARK}: {outdated} of {total} cells are of older code, whose VERSIONs, data or settings have changed."
+    return told_of if outdated else ""

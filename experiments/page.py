@@ -4,11 +4,11 @@ import importlib
 import time
 from pathlib import Path
 
-from experiments.ablation.intervals import Interval, format_interval, interval
+from experiments.ablation.intervals import Interval, format_interval, mean_interval
 from experiments.ablation.record_files import write_record
 from experiments.ablation.verdicts import Verdict
 from experiments.comparison import (
-    MIXERS,
+    COMPARED_MIXERS,
     Results,
     Row,
     Study,
@@ -22,15 +22,15 @@ from experiments.comparison import (
 )
 from experiments.measures.timing import Timing
 from experiments.reporting import charts, html_report
-from experiments.reporting.charts import Chart, Dots, Series, band
+from experiments.reporting.charts import DotChart, LineChart, Series, interval_series
 from experiments.reporting.html_report import Report, Section, Table
 from training import files, metrics
 
 
-def learning_curves(study: Study, results: Results, row: Row) -> Chart:
+def learning_curves(study: Study, results: Results, row: Row) -> LineChart:
     """Test score against step, mean and interval over the seeds that live."""
-    series, some = [], next(results[row.name, mixer] for mixer in MIXERS if (row.name, mixer) in results)
-    for mixer in MIXERS:
+    series, some = [], next(results[row.name, mixer] for mixer in COMPARED_MIXERS if (row.name, mixer) in results)
+    for mixer in COMPARED_MIXERS:
         if (row.name, mixer) not in results:
             continue
         rows = metrics.read_metrics(study.directory(row, mixer) / "metrics.jsonl")
@@ -39,51 +39,53 @@ def learning_curves(study: Study, results: Results, row: Row) -> Chart:
         for line in (line for line in rows if line["split"] == "test"):
             values = [value for value, at in zip(line[some["metric"]], died, strict=True) if at is None]
             if values:
-                points.append((line["step"], interval(values, bounds=bounds(some))))
-        series.append(band(mixer, [step for step, _ in points], [value for _, value in points]))
+                points.append((line["step"], mean_interval(values, bounds=bounds(some))))
+        series.append(interval_series(mixer, [step for step, _ in points], [value for _, value in points]))
     # Where less is better, chance lies so far above the curves that it would flatten them.
     lines = [("chance", some["chance"])] * (some["best"] == "max") + [tuple(some["baseline"])]
-    return Chart(row.name, row.name.capitalize(), "training step", some["metric"], series, lines=lines)
+    return LineChart(row.name, row.name.capitalize(), "training step", some["metric"], series, references=lines)
 
 
-def pairs_curve(results: Results, rows: list[Row]) -> Chart:
+def pairs_curve(results: Results, rows: list[Row]) -> LineChart:
     """Recall against the number of pairs to be remembered; length is four times that."""
     pairs = [row.changes["task.pairs"] for row in rows]
     series = []
-    for mixer in MIXERS:
-        series.append(band(mixer, pairs, [estimate(results[row.name, mixer]) for row in rows]))
-    chance = [("chance", results[rows[0].name, MIXERS[0]]["chance"])]
-    return Chart("pairs", "Recall against pairs", "pairs", "accuracy", series, lines=chance, log_x=True)
+    for mixer in COMPARED_MIXERS:
+        series.append(interval_series(mixer, pairs, [estimate(results[row.name, mixer]) for row in rows]))
+    chance = [("chance", results[rows[0].name, COMPARED_MIXERS[0]]["chance"])]
+    return LineChart("pairs", "Recall against pairs", "pairs", "accuracy", series, references=chance, log_x=True)
 
 
-def seed_dots(results: Results, row: Row) -> Dots:
-    some = next(results[row.name, mixer] for mixer in MIXERS if (row.name, mixer) in results)
+def seed_dots(results: Results, row: Row) -> DotChart:
+    some = next(results[row.name, mixer] for mixer in COMPARED_MIXERS if (row.name, mixer) in results)
     groups = [
-        (mixer, list(scores(results[row.name, mixer]).values())) for mixer in MIXERS if (row.name, mixer) in results
+        (mixer, list(scores(results[row.name, mixer]).values()))
+        for mixer in COMPARED_MIXERS
+        if (row.name, mixer) in results
     ]
-    return Dots(
+    return DotChart(
         f"{row.name} seeds", f"{row.name.capitalize()}, seed by seed", some["metric"], groups, bounds=bounds(some)
     )
 
 
-def time_chart(timings: list[Timing]) -> Chart:
+def time_chart(timings: list[Timing]) -> LineChart:
     series = []
-    for mixer in MIXERS:
+    for mixer in COMPARED_MIXERS:
         mine = [t for t in timings if t.mixer == mixer]
         middle, low, high = ([1e3 * getattr(t, part) for t in mine] for part in ("seconds", "low", "high"))
         series.append(Series(mixer, [t.length for t in mine], middle, low, high))
-    return Chart(
+    return LineChart(
         "time", "Time of a training step", "length", "milliseconds", series, log_x=True, log_y=True,
         note="Median and quartiles; batch 8, width 64, one block, on this machine.",
     )  # fmt: skip
 
 
-def size_chart(lengths: tuple[int, ...]) -> Chart:
+def size_chart(lengths: tuple[int, ...]) -> LineChart:
     """Idea I as it is, a block of width × width for every pair of places, beside what attention needs."""
     width = 64
     dense = [width**2 * length * (length + 1) / 2 + width * length for length in lengths]
     attention = [4 * width**2 + 4 * width for _ in lengths]
-    return Chart(
+    return LineChart(
         "size", "Parameters of one mixer", "length", "parameters",
         [Series("dense", lengths, dense), Series("attention", lengths, attention)], log_x=True, log_y=True,
         note="Idea I without a bottleneck, width 64. The recurrent mixers are matched to attention at every length.",
@@ -102,17 +104,17 @@ def write(
     used: list[str],
 ) -> list[Path]:
     """report.html, picture.svg, results.csv and timing.csv in the study's directory."""
-    header = ["mixer", *(f"{row.name} ({results[row.name, MIXERS[0]]['metric']})" for row in study.rows)]
+    header = ["mixer", *(f"{row.name} ({results[row.name, COMPARED_MIXERS[0]]['metric']})" for row in study.rows)]
     header += [
         "parameters",
         "of them in mixers",
         "state, floats",
         "step time ∝ length^",
         f"µs a token at {study.scale.context}",
-        *card[MIXERS[0]],
+        *card[COMPARED_MIXERS[0]],
     ]
     body = []
-    for mixer in MIXERS:
+    for mixer in COMPARED_MIXERS:
         cost = results[study.rows[0].name, mixer]["cost"]
         stream = next(t for t in streams if t.mixer == mixer)
         body.append(
@@ -156,7 +158,7 @@ def write(
             "How many key–value pairs each mixer can hold: sequences of four tokens a pair, the same model throughout."
         )
         sections.insert(0, Section("Recall against pairs", text, [pairs_curve(results, of_recall)]))
-    environment = files.read_json(study.directory(study.rows[0], MIXERS[0]) / "environment.json")[-1]
+    environment = files.read_json(study.directory(study.rows[0], COMPARED_MIXERS[0]) / "environment.json")[-1]
     page = Report(
         title="Recur or attend?",
         question="At equal parameters and equal budget, what does attention do that a recurrent network can't, "
@@ -169,21 +171,23 @@ def write(
                 f"{row} {mixer}": told_rate(rate) for (row, mixer), rate in chosen.items()
             },
             **{
-                f"Config: {row.name}": files.flat(files.read_json(study.directory(row, MIXERS[0]) / "config.json"))
+                f"Config: {row.name}": files.flatten_dict(
+                    files.read_json(study.directory(row, COMPARED_MIXERS[0]) / "config.json")
+                )
                 for row in study.rows
             },
-            "Machine and versions": files.flat(environment),
+            "Machine and versions": files.flatten_dict(environment),
         },
         command=f"python -m experiments.compare --scale={study.name}",
-        made=f"{time.strftime('%Y-%m-%d')}, at revision {environment['revision'][:12]}"
+        provenance=f"{time.strftime('%Y-%m-%d')}, at revision {environment['revision'][:12]}"
         f"{' with changes' * environment['source_changed']}; seconds used: {', '.join(used)}",
     )
     shown = [learning_curves(study, results, row) for row in study.rows[:3]] + [time_chart(timings)]
     if len(of_recall) > 1:
         shown[0] = pairs_curve(results, of_recall)
     return [
-        html_report.write(page, study.workdir / "report.html"),
-        charts.save(shown, study.workdir / "picture.svg", columns=2),
+        html_report.write_html(page, study.workdir / "report.html"),
+        charts.save_charts(shown, study.workdir / "picture.svg", columns=2),
         write_results(study, results, chosen),
         write_timing(study, timings, streams),
     ]
@@ -191,7 +195,7 @@ def write(
 
 def explain(results: Results, row: Row) -> str:
     """What the row's task is and what is no achievement in it."""
-    some = results[row.name, MIXERS[0]]
+    some = results[row.name, COMPARED_MIXERS[0]]
     document = (importlib.import_module(f"configs.{row.config}").__doc__ or "").strip()
     rule, score = some["baseline"]
     text = f"{document} Chance gives {some['chance']:.3g}; {rule}: {score:.3g}. {some['steps']:,} steps."
@@ -202,7 +206,7 @@ def explain(results: Results, row: Row) -> str:
 def time_table(timings: list[Timing], streams: list[Timing]) -> Table:
     lengths = sorted({t.length for t in timings})
     rows = []
-    for mixer in MIXERS:
+    for mixer in COMPARED_MIXERS:
         mine = {t.length: t for t in timings if t.mixer == mixer}
         stream = next(t for t in streams if t.mixer == mixer)
         steps = [f"{1e3 * mine[n].seconds:.1f}" for n in lengths]

@@ -34,25 +34,25 @@ from data import DEFAULT_DATA_DIR
 from experiments.ablation import record_files, runner, study
 from experiments.ablation import verdicts as judge
 from experiments.ablation.intervals import format_interval
-from experiments.ablation.runner import Line
-from experiments.ablation.study import Labels, Scale, Study, told
-from experiments.ablation.verdicts import VERDICTS, Verdict
-from experiments.comparison import OLDER
+from experiments.ablation.runner import TrialRecord
+from experiments.ablation.study import Labels, Scale, Study, format_labels
+from experiments.ablation.verdicts import VERDICT_SIGNS, Verdict
+from experiments.comparison import OUTDATED_MARK
 from experiments.reporting import html_report, study_report
-from experiments.reporting.charts import Chart, Dots
-from experiments.reporting.html_report import Table, markdown
+from experiments.reporting.charts import DotChart, LineChart
+from experiments.reporting.html_report import Table, markdown_table
 from training import cli
 
 DOCS = Path(__file__).parents[1] / "docs"
-PUBLISHED = Path(__file__).parent / "published"
-RESULTS = ("slots", "queries", "automata", "phrases", "parallel", "strings", "induction", "memory", "flip_flop",
+PUBLISHED_DIR = Path(__file__).parent / "published"
+RESULT_NAMES = ("slots", "queries", "automata", "phrases", "parallel", "strings", "induction", "memory", "flip_flop",
            "selection", "counting", "permutations")  # fmt: skip
-AGAIN = "-again"  # behind the name of a scale: with other seeds
-OTHER_SEEDS = 1000  # what is added to each that is reported
-SURE = {"V": "", "V2": " (quoted)", "R": " (read off a figure)", "M": " (from memory, unchecked)"}
+OTHER_SEEDS_SUFFIX = "-again"  # behind the name of a scale: with other seeds
+SEED_OFFSET = 1000  # what is added to each that is reported
+CONFIDENCE_NOTES = {"V": "", "V2": " (quoted)", "R": " (read off a figure)", "M": " (from memory, unchecked)"}
 
 
-class Number(NamedTuple):
+class PublishedNumber(NamedTuple):
     """A published number: of a `model`, `at` some size, in a `unit`; `setting` and `metric` are ours for it, or empty
     where there is none. `shown` in the overview."""
 
@@ -67,73 +67,74 @@ class Number(NamedTuple):
     shown: str
 
     def __str__(self) -> str:
-        return f"{self.value}{self.unit}{SURE[self.sure]}"
+        return f"{self.value}{self.unit}{CONFIDENCE_NOTES[self.sure]}"
 
 
-class Found(NamedTuple):
-    """A result with a record: what was published, and what came out; `again` with other seeds, where that was run."""
+class ReproducedResult(NamedTuple):
+    """A result with a record: what was published, and what came out; `other_seeds` with other seeds, where that was
+    run."""
 
     name: str
     study: Study
-    published: list[Number]
-    lines: list[Line]
+    published: list[PublishedNumber]
+    trials: list[TrialRecord]
     verdicts: list[Verdict]
-    again: list[Verdict]
-    older: Sequence[Line] = ()  # those that the code as it is now would not take for its own
-    again_older: int = 0  # how many there are with other seeds
+    other_seeds: list[Verdict]
+    outdated: Sequence[TrialRecord] = ()  # those that the code as it is now would not take for its own
+    other_seeds_outdated: int = 0  # how many there are with other seeds
 
 
-def published(name: str) -> list[Number]:
-    return [Number(**row) for row in record_files.read_table(PUBLISHED / f"{name}.csv")]
+def read_published(name: str) -> list[PublishedNumber]:
+    return [PublishedNumber(**row) for row in record_files.read_unsigned_table(PUBLISHED_DIR / f"{name}.csv")]
 
 
-def load(name: str, others: Sequence[str] = ()) -> Study:
-    """The study of a result, with every scale once more with other seeds, and `others` among its models."""
-    models.one_of("--result", name, RESULTS)
-    one = study.load(name)
-    scales = {f"{scale}{AGAIN}": moved(found) for scale, found in one.scales.items()}
-    return with_models(name, one._replace(scales={**one.scales, **scales}), others)
+def load_result(name: str, mixers: Sequence[str] = ()) -> Study:
+    """The study of a result, with every scale once more with other seeds, and `mixers` among its models."""
+    models.validate_choice("--result", name, RESULT_NAMES)
+    one = study.load_study(name)
+    scales = {f"{scale}{OTHER_SEEDS_SUFFIX}": with_other_seeds(found) for scale, found in one.scales.items()}
+    return with_mixers(name, one._replace(scales={**one.scales, **scales}), mixers)
 
 
-def moved(scale: Scale) -> Scale:
+def with_other_seeds(scale: Scale) -> Scale:
     """The same with other seeds; learning rates are chosen on the same as before, so these stay."""
-    return scale._replace(seeds=tuple(seed + OTHER_SEEDS for seed in scale.seeds))
+    return scale._replace(seeds=tuple(seed + SEED_OFFSET for seed in scale.seeds))
 
 
-def with_models(name: str, one: Study, others: Sequence[str]) -> Study:
+def with_mixers(name: str, one: Study, mixers: Sequence[str]) -> Study:
     """The study with these mixers as rows of their own, in the common skeleton, at the sizes that other such rows have.
 
     Raises ValueError where it varies no mixer.
     """
-    for mixer in others:
-        for part in models.pattern(mixer):
-            models.one_of("--models", part, models.MIXERS)
-    if not others:
+    for mixer in mixers:
+        for part in models.parse_layer_pattern(mixer):
+            models.validate_choice("--models", part, models.MIXERS)
+    if not mixers:
         return one
-    axis = mixers_axis(one)
+    axis = mixer_axis(one)
     if axis is None:
-        fitting = ", ".join(result for result in RESULTS if mixers_axis(study.load(result)))
+        fitting = ", ".join(result for result in RESULT_NAMES if mixer_axis(study.load_study(result)))
         raise ValueError(f"--models: {name} varies something else than its mixer; give --models to {fitting}")
 
     def more(labels: Any) -> Any:
         if isinstance(labels, Mapping):
-            return {**labels, **{mixer: {"mixer": mixer} for mixer in others if mixer not in labels}}
-        return (*labels, *(mixer for mixer in others if mixer not in labels))
+            return {**labels, **{mixer: {"mixer": mixer} for mixer in mixers if mixer not in labels}}
+        return (*labels, *(mixer for mixer in mixers if mixer not in labels))
 
     scales = {
-        key: scale._replace(vary={a: more(v) if a == axis else v for a, v in scale.vary.items()})
+        key: scale._replace(grid={a: more(v) if a == axis else v for a, v in scale.grid.items()})
         for key, scale in one.scales.items()
     }
-    labels = one.vary[axis] if isinstance(one.vary[axis], Mapping) else {}
+    labels = one.grid[axis] if isinstance(one.grid[axis], Mapping) else {}
     plain = [label for label, changes in labels.items() if set(changes) == {"mixer"}]
-    without = [{**where, axis: mixer} for where in one.without if where.get(axis) in plain[:1] for mixer in others]
-    return one._replace(vary={**one.vary, axis: more(one.vary[axis])}, scales=scales, without=[*one.without, *without])
+    without = [{**where, axis: mixer} for where in one.exclude if where.get(axis) in plain[:1] for mixer in mixers]
+    return one._replace(grid={**one.grid, axis: more(one.grid[axis])}, scales=scales, exclude=[*one.exclude, *without])
 
 
-def mixers_axis(one: Study) -> str | None:
+def mixer_axis(one: Study) -> str | None:
     """The axis along which a study varies its mixer and nothing that a mixer can't have."""
     for axis in ("mixer", "model"):
-        labels = one.vary.get(axis, {})
+        labels = one.grid.get(axis, {})
         alone = not isinstance(labels, Mapping) or not any(
             "model.encoder_decoder" in changes for changes in labels.values()
         )
@@ -145,212 +146,238 @@ def mixers_axis(one: Study) -> str | None:
 # ---- what came out --------------------------------------------------------------------------------------------------
 
 
-def weakest(verdicts: Sequence[Verdict]) -> str:
+def weakest_verdict(verdicts: Sequence[Verdict]) -> str:
     """The verdict of a result: that of the weakest of its claims."""
     order = ("not run", "not reproduced", "trend only", "proxy", "reproduced")
     return min((one.verdict for one in verdicts), key=order.index, default="not run")
 
 
-def recorded(name: str, scale: str = "quick") -> Found | None:
+def read_result(name: str, scale: str = "quick") -> ReproducedResult | None:
     """What the records say of a result; None where it has none at this scale."""
-    one = load(name)
-    if not study_report.record(name, scale).exists():
+    one = load_result(name)
+    if not study_report.record_path(name, scale).exists():
         return None
-    lines = study_report.recorded(name, one, scale)
-    other, again, again_older = f"{scale}{AGAIN}", [], 0
-    if study_report.record(name, other).exists():
-        others = study_report.recorded(name, one, other)
-        again, again_older = judge.judge(one, others, other), len(runner.older(others, one, one.scales[other]))
-    verdicts, old = judge.judge(one, lines, scale), runner.older(lines, one, one.scales[scale])
-    return Found(name, one, published(name), lines, verdicts, again, old, again_older)
+    lines = study_report.read_study_record(name, one, scale)
+    other, again, again_older = f"{scale}{OTHER_SEEDS_SUFFIX}", [], 0
+    if study_report.record_path(name, other).exists():
+        others = study_report.read_study_record(name, one, other)
+        again, again_older = (
+            judge.judge_claims(one, others, other),
+            len(runner.outdated_records(others, one, one.scales[other])),
+        )
+    verdicts, old = judge.judge_claims(one, lines, scale), runner.outdated_records(lines, one, one.scales[scale])
+    return ReproducedResult(name, one, read_published(name), lines, verdicts, again, old, again_older)
 
 
-def of_older_code(found: Found) -> str:
+def outdated_trials_note(result: ReproducedResult) -> str:
     """How many of its cells are; empty where none is."""
-    told_of = f" {len(found.older)} of {len(found.lines)} cells are of older code" * bool(found.older)
-    again = f" {found.again_older} cells with other seeds are of older code" * bool(found.again_older)
+    told_of = f" {len(result.outdated)} of {len(result.trials)} cells are of older code" * bool(result.outdated)
+    again = f" {result.other_seeds_outdated} cells with other seeds are of older code" * bool(
+        result.other_seeds_outdated
+    )
     return ";".join(filter(None, (told_of, again))) + "." * bool(told_of or again)
 
 
-def said(found: Found) -> str:
+def verdict_label(result: ReproducedResult) -> str:
     """The verdict with its sign, whether other seeds gave another, and a mark where it rests on older code."""
-    verdict = weakest(found.verdicts)
-    unstable = ", unstable" if found.again and weakest(found.again) != verdict else ""
-    return f"{VERDICTS[verdict]} {verdict}{unstable}" + f" {OLDER}" * bool(found.older or found.again_older)
+    verdict = weakest_verdict(result.verdicts)
+    unstable = ", unstable" if result.other_seeds and weakest_verdict(result.other_seeds) != verdict else ""
+    return f"{VERDICT_SIGNS[verdict]} {verdict}{unstable}" + f" {OUTDATED_MARK}" * bool(
+        result.outdated or result.other_seeds_outdated
+    )
 
 
-def ours(number: Number, lines: Sequence[Line]) -> tuple[str, str]:
+def measured_values(number: PublishedNumber, trials: Sequence[TrialRecord]) -> tuple[str, str]:
     """What came out for a published number: mean with interval over seeds, and the best seed."""
-    labels = setting_of(number, lines)
+    labels = matching_setting(number, trials)
     if labels is None or not number.metric:
         return "–", "–"
-    values = [v for v in judge.values(lines, labels, number.metric).values() if math.isfinite(v)]
+    values = [v for v in judge.values_by_seed(trials, labels, number.metric).values() if math.isfinite(v)]
     if not values:
         return "diverged", "–"
-    cell = next(line.cell for line in lines if line.labels == labels)
-    best = judge.best(cell)(values)
-    told_best = f"{best:.3g}" if study.source(number.metric) in study.TRAINED else "–"
-    found = judge.estimate(lines, labels, number.metric)
+    cell = next(line.result for line in trials if line.labels == labels)
+    best = judge.max_or_min(cell)(values)
+    told_best = f"{best:.3g}" if study.base_metric(number.metric) in study.SCORE_METRICS else "–"
+    found = judge.estimate_metric(trials, labels, number.metric)
     if 0 < abs(found.mean) < 0.01:
         return f"{found.mean:.2g} [{found.low:.2g}, {found.high:.2g}]", told_best
     return format_interval(found), told_best
 
 
-def setting_of(number: Number, lines: Sequence[Line]) -> Labels | None:
-    return next((labels for labels in judge.each(lines) if told(labels) == number.setting), None)
+def matching_setting(number: PublishedNumber, trials: Sequence[TrialRecord]) -> Labels | None:
+    return next((labels for labels in judge.distinct_settings(trials) if format_labels(labels) == number.setting), None)
 
 
-def beside(found: Found) -> Table:
+def published_table(result: ReproducedResult) -> Table:
     """The published numbers of the overview and those that have one of ours, beside it."""
-    here = [(one, ours(one, found.lines)) for one in found.published]
+    here = [(one, measured_values(one, result.trials)) for one in result.published]
     some = [(one, mine) for one, mine in here if one.shown or mine[0] != "–"]
     rows = [[one.model, one.at or "–", str(one), one.where, *mine] for one, mine in some]
     header = ["model", "at", "published", "where", "here, mean", "here, best seed"]
     note = "Sizes, seeds and steps are not the paper's unless said, and accuracies here are shares, not per cent; – is "
     note += "what has no counterpart here."
-    if left := len(found.published) - len(some):
-        note += f" {left} more published numbers are in experiments/published/{found.name}.csv."
+    if left := len(result.published) - len(some):
+        note += f" {left} more published numbers are in experiments/published/{result.name}.csv."
     return Table("Published, and here", header, rows, note)
 
 
-def overview(some: Sequence[Found]) -> Table:
+def overview_table(results: Sequence[ReproducedResult]) -> Table:
     rows = []
-    for found in some:
+    for found in results:
         shown = [one for one in found.published if one.shown]
         theirs = "; ".join(f"{one.model}{f' at {one.at}' * bool(one.at)} {one}" for one in shown)
-        mine = "; ".join(f"{one.model} {ours(one, found.lines)[0]}" for one in shown if setting_of(one, found.lines))
+        mine = "; ".join(
+            f"{one.model} {measured_values(one, found.trials)[0]}"
+            for one in shown
+            if matching_setting(one, found.trials)
+        )
         where = found.verdicts[0].scale if found.verdicts else ""
         told_of = [found.name, found.study.question, found.study.paper]
-        rows.append([*told_of, theirs, mine, said(found), where, minutes(found)])
+        rows.append([*told_of, theirs, mine, verdict_label(found), where, compute_minutes(found)])
     header = ["result", "question", "paper", "published", "here", "verdict", "scale", "minutes"]
     return Table("Twelve results", header, rows)
 
 
-def short(some: Sequence[Found]) -> Table:
+def verdicts_table(results: Sequence[ReproducedResult]) -> Table:
     """The README's: question and verdict of every result, those that were not run too."""
-    there = {one.name: one for one in some}
+    there = {one.name: one for one in results}
     rows = [
-        [f"`{name}`", load(name).question, said(there[name]), minutes(there[name])]
+        [f"`{name}`", load_result(name).question, verdict_label(there[name]), compute_minutes(there[name])]
         if name in there
-        else [f"`{name}`", load(name).question, f"{VERDICTS['not run']} not run", VERDICTS["not run"]]
-        for name in RESULTS
+        else [f"`{name}`", load_result(name).question, f"{VERDICT_SIGNS['not run']} not run", VERDICT_SIGNS["not run"]]
+        for name in RESULT_NAMES
     ]
     return Table("Twelve results", ["result", "question", "verdict", "minutes"], rows)
 
 
-def minutes(found: Found) -> str:
-    return f"{sum(float(line.cell['seconds']) for line in found.lines) / 60:.0f}"
+def compute_minutes(result: ReproducedResult) -> str:
+    return f"{sum(float(line.result['seconds']) for line in result.trials) / 60:.0f}"
 
 
-def claims_table(found: Found) -> Table:
-    again = [one.verdict for one in found.again] or ["– not run"] * len(found.verdicts)
+def result_claims_table(result: ReproducedResult) -> Table:
+    again = [one.verdict for one in result.other_seeds] or ["– not run"] * len(result.verdicts)
     rows = [
-        [f"{VERDICTS[one.verdict]} {one.verdict}", other, one.claim, one.evidence]
-        for one, other in zip(found.verdicts, again, strict=True)
+        [f"{VERDICT_SIGNS[one.verdict]} {one.verdict}", other, one.claim, one.evidence]
+        for one, other in zip(result.verdicts, again, strict=True)
     ]
     return Table("Claims", ["verdict", "with other seeds", "claim, written before the run", "evidence"], rows)
 
 
-def about(name: str) -> str:
+def study_docstring(name: str) -> str:
     """The study's own words: what was done, and what is not as in the paper."""
     return (importlib.import_module(f"experiments.studies.{name}").__doc__ or "").strip()
 
 
-def document(some: Sequence[Found]) -> str:
+def results_page(results: Sequence[ReproducedResult]) -> str:
     """All results, in Markdown."""
-    table, missing = overview(some), [name for name in RESULTS if name not in [one.name for one in some]]
+    table, missing = (
+        overview_table(results),
+        [name for name in RESULT_NAMES if name not in [one.name for one in results]],
+    )
     parts = ["# Twelve published results", "Made by `python -m experiments.reproduce --write` from the records in "
              "`experiments/records/studies/` and the published numbers in `experiments/published/`.",
-             markdown(table.header, table.rows), "![One chart a result](reproduce.svg)"]  # fmt: skip
+             markdown_table(table.header, table.rows), "![One chart a result](reproduce.svg)"]  # fmt: skip
     parts += [f"Written, and not run yet: {', '.join(missing)}."] if missing else []
-    for number, found in enumerate(some, 1):
-        parts += [f"## {number}. {study_report.headline(found.name)}: {said(found)}", f"*{found.study.paper}*"]
-        parts += [about(found.name)]
-        for one in (beside(found), claims_table(found), study_report.summary(found.study, found.lines, found.older)):
-            parts += [f"### {one.title}", markdown(one.header, one.rows), *([one.note] if one.note else [])]
-        parts += [f"`python -m experiments.reproduce --result={found.name}` repeats it.{of_older_code(found)}"]
+    for number, found in enumerate(results, 1):
+        parts += [
+            f"## {number}. {study_report.study_title(found.name)}: {verdict_label(found)}",
+            f"*{found.study.paper}*",
+        ]
+        parts += [study_docstring(found.name)]
+        for one in (
+            published_table(found),
+            result_claims_table(found),
+            study_report.settings_table(found.study, found.trials, found.outdated),
+        ):
+            parts += [f"### {one.title}", markdown_table(one.header, one.rows), *([one.note] if one.note else [])]
+        parts += [f"`python -m experiments.reproduce --result={found.name}` repeats it.{outdated_trials_note(found)}"]
     return "\n\n".join(parts) + "\n"
 
 
-def pictures(some: Sequence[Found]) -> list[Chart | Dots]:
-    titles = [f"{number}. {study_report.headline(one.name)}" for number, one in enumerate(some, 1)]
-    return [study_report.main_chart(one.study, one.lines, title) for one, title in zip(some, titles, strict=True)]
+def results_charts(results: Sequence[ReproducedResult]) -> list[LineChart | DotChart]:
+    titles = [f"{number}. {study_report.study_title(one.name)}" for number, one in enumerate(results, 1)]
+    return [study_report.main_chart(one.study, one.trials, title) for one, title in zip(results, titles, strict=True)]
 
 
 # ---- the command ----------------------------------------------------------------------------------------------------
 
 
-def run(name: str, args: Any) -> None:
+def run_result(name: str, args: Any) -> None:
     """Run one result, print what was published beside it, and write what it gave."""
-    one, folder = load(name, args.models), Path(args.workdir)
-    scale = f"{args.scale}{AGAIN * bool(args.again)}"
-    study.check(one, scale)
+    one, folder = load_result(name, args.models), Path(args.workdir)
+    scale = f"{args.scale}{OTHER_SEEDS_SUFFIX * bool(args.again)}"
+    study.validate_study(one, scale)
     print(f"{name}: {one.question}\n{one.paper}\n")
-    lines = runner.run(one, one.scales[scale], folder, data_dir=args.data_dir, how=args.how or "auto",
-                       say=partial(print, flush=True))  # fmt: skip
+    lines = runner.run_study(one, one.scales[scale], folder, data_dir=args.data_dir, mode=args.how or "auto",
+                       log=partial(print, flush=True))  # fmt: skip
     print()
-    verdicts, before = judge.judge(one, lines, scale), recorded(name, args.scale) if args.again else None
-    found = Found(name, one, published(name), lines, verdicts, before.verdicts if before else [])
-    for table in (beside(found), study_report.summary(one, lines)):
-        print(html_report.columns(table), end="\n\n")
+    verdicts, before = judge.judge_claims(one, lines, scale), read_result(name, args.scale) if args.again else None
+    found = ReproducedResult(name, one, read_published(name), lines, verdicts, before.verdicts if before else [])
+    for table in (published_table(found), study_report.settings_table(one, lines)):
+        print(html_report.text_table(table), end="\n\n")
     for verdict in found.verdicts:
         print(verdict)
-    print(f"{name}: {said(found)}")
+    print(f"{name}: {verdict_label(found)}")
     words = f"--result={name} --scale={args.scale}" + " --again" * bool(args.again)
     words += f" --models={','.join(args.models)}" * bool(args.models)
-    files = study_report.write(name, one, scale, lines, folder, some=bool(args.models),
+    files = study_report.write_report(name, one, scale, lines, folder, partial=bool(args.models),
                            command=f"python -m experiments.reproduce {words}")  # fmt: skip
     if args.record:
-        files.append(study_report.write_record(name, one, scale, lines))
+        files.append(study_report.write_study_record(name, one, scale, lines))
     print("wrote " + ", ".join(map(str, files)) + "\n")
 
 
-def write(some: Sequence[Found], scale: str) -> None:
+def publish_results(results: Sequence[ReproducedResult], scale: str) -> None:
     """docs/reproduce.md, its picture and README's table, and a page for reading. Raises ValueError, before anything is
     written, where a result that is shown now has no record at this scale."""
-    table, again = short(some), f"python -m experiments.reproduce --result={{name}} --scale={scale} --record"
-    html_report.publish(DOCS / "reproduce.md", document(some), pictures(some), 3, markdown(table.header, table.rows),
+    table, again = (
+        verdicts_table(results),
+        f"python -m experiments.reproduce --result={{name}} --scale={scale} --record",
+    )
+    html_report.publish_page(DOCS / "reproduce.md", results_page(results), results_charts(results), 3, markdown_table(table.header, table.rows),
                    f"{again} (and once more with --again)")  # fmt: skip
     page = html_report.Report(
         title="Twelve published results",
         question="What of the published results on recurrence and attention can be had again?",
-        summary=overview(some),
+        summary=overview_table(results),
         sections=[
-            html_report.Section(f"{study_report.headline(one.name)}: {said(one)}", about(one.name), [chart],
-                           [beside(one), claims_table(one)])
-            for one, chart in zip(some, pictures(some), strict=True)
+            html_report.Section(f"{study_report.study_title(one.name)}: {verdict_label(one)}", study_docstring(one.name), [chart],
+                           [published_table(one), result_claims_table(one)])
+            for one, chart in zip(results, results_charts(results), strict=True)
         ],
         command="python -m experiments.reproduce --write",
     )  # fmt: skip
-    files = [DOCS / "reproduce.md", DOCS / "reproduce.svg", html_report.write(page, "runs/reproduce.html")]
+    files = [DOCS / "reproduce.md", DOCS / "reproduce.svg", html_report.write_html(page, "runs/reproduce.html")]
     print(f"wrote {', '.join(map(str, files))}, and the table in {html_report.README}")
 
 
 def main() -> None:
     args: Any = flags.FLAGS
-    names = RESULTS if args.all else (args.result,) if args.result else ()
+    names = RESULT_NAMES if args.all else (args.result,) if args.result else ()
     if args.record and args.models:
         raise ValueError("--record: writes the result as it is defined, so it goes without --models")
     if not names and (args.models or args.again or args.record):
         raise ValueError("--models, --again and --record are of a run: give --result=NAME or --all too")
-    models.one_of("--scale", args.scale, list(dict.fromkeys(s for one in RESULTS for s in study.load(one).scales)))
+    models.validate_choice(
+        "--scale", args.scale, list(dict.fromkeys(s for one in RESULT_NAMES for s in study.load_study(one).scales))
+    )
     for name in names:
-        load(name, args.models)  # all that is wrong is said before the first is run
+        load_result(name, args.models)  # all that is wrong is said before the first is run
     for name in names:
-        run(name, args)
+        run_result(name, args)
     if names and not (args.all and args.record):
         return
-    some = [found for name in RESULTS if (found := recorded(name, args.scale))]
+    some = [found for name in RESULT_NAMES if (found := read_result(name, args.scale))]
     if args.write or args.all:
-        write(some, args.scale)
-    rows = {found.name: [said(found), found.study.paper] for found in some}
-    for name in RESULTS:
-        verdict, paper = rows.get(name, ["– not run", study.load(name).paper])
-        print(f"{name:<14} {verdict:<28} {study.load(name).question}\n{'':<14} {paper}")
+        publish_results(some, args.scale)
+    rows = {found.name: [verdict_label(found), found.study.paper] for found in some}
+    for name in RESULT_NAMES:
+        verdict, paper = rows.get(name, ["– not run", study.load_study(name).paper])
+        print(f"{name:<14} {verdict:<28} {study.load_study(name).question}\n{'':<14} {paper}")
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("result", None, f"Which one: {', '.join(RESULTS)}.")
+    flags.DEFINE_string("result", None, f"Which one: {', '.join(RESULT_NAMES)}.")
     flags.DEFINE_string("scale", "quick", "smoke, quick, standard or full: how many seeds, rates and steps.")
     flags.DEFINE_list("models", [], "Mixers to be run beside those of the paper.")
     flags.DEFINE_bool("again", False, "With other seeds, at the learning rates chosen before.")
@@ -360,4 +387,4 @@ if __name__ == "__main__":
     cli.define_directory("workdir", "runs/studies", "Where results are kept, of all studies together.")
     cli.define_directory("data_dir", DEFAULT_DATA_DIR, "Where real data are prepared, once, and read from.")
     flags.DEFINE_enum("how", None, ["auto", "map", "vmap", "measured"], "How replicas run; auto unless given.")
-    cli.run(main)
+    cli.run_command(main)

@@ -20,48 +20,55 @@ from typing import Any
 from absl import flags
 
 from experiments.ablation import runner, study, verdicts
-from experiments.ablation.intervals import format_interval, interval, slope
+from experiments.ablation.intervals import fit_exponent, format_interval, mean_interval
 from experiments.ablation.record_files import read_record
-from experiments.ablation.runner import Line
-from experiments.comparison import OLDER, older_note
-from experiments.mixers import RECORD as MIXERS
-from experiments.mixers import recorded as recorded_mixers
+from experiments.ablation.runner import TrialRecord
+from experiments.comparison import OUTDATED_MARK, outdated_note
+from experiments.mixers import MIXERS_RECORD as MIXERS
+from experiments.mixers import read_mixers_record as recorded_mixers
 from experiments.reporting import study_report
-from experiments.reporting.html_report import markdown
+from experiments.reporting.html_report import markdown_table
 from training import cli, runtime
 
-STUDIES = ("score_cost", "score_memory", "score_context")
-HEADER = ["mixer", "µs a token at 128", "at 2,048", "state at 2,048, floats", "step time ∝ length^", "chain at 512"]
-HEADER += ["recall of 8 pairs", "ten digits after 54 steps", "gradient from 64 back"]
-HEADER += ["2 words by one vector", "12 words", "shuffled"]
+SCORECARD_STUDIES = ("score_cost", "score_memory", "score_context")
+SCORECARD_HEADER = [
+    "mixer",
+    "µs a token at 128",
+    "at 2,048",
+    "state at 2,048, floats",
+    "step time ∝ length^",
+    "chain at 512",
+]
+SCORECARD_HEADER += ["recall of 8 pairs", "ten digits after 54 steps", "gradient from 64 back"]
+SCORECARD_HEADER += ["2 words by one vector", "12 words", "shuffled"]
 
 
-def row(
-    mixer: str, lines: Mapping[str, Sequence[Line]], mixers: Sequence[Mapping[str, str]], mark: str = ""
+def scorecard_row(
+    mixer: str, trials: Mapping[str, Sequence[TrialRecord]], mixers: Sequence[Mapping[str, str]], mark: str = ""
 ) -> list[str]:
     """A mixer's figures: means over seeds, with an interval where there are seeds to make one of."""
 
     def found(name: str, metric: str, form: str = "{:.2f}", factor: float = 1.0) -> str:
-        estimate = verdicts.estimate(lines[name], {"mixer": mixer}, metric)
+        estimate = verdicts.estimate_metric(trials[name], {"mixer": mixer}, metric)
         return form.format(factor * estimate.mean) if estimate.n else "–"
 
     def told(name: str, metric: str) -> str:
-        estimate = verdicts.estimate(lines[name], {"mixer": mixer}, metric)
+        estimate = verdicts.estimate_metric(trials[name], {"mixer": mixer}, metric)
         return format_interval(estimate, 2) if estimate.n else "–"
 
     pairs = [
         float(line["test"]) for line in mixers if (line["mixer"], line["row"]) == (mixer, "recall") and line["test"]
     ]
-    costs = [line for line in verdicts.reported(lines["score_cost"]) if line.labels == {"mixer": mixer}]
-    times = costs[0].curve("step time") if costs else {}
+    costs = [line for line in verdicts.reported_records(trials["score_cost"]) if line.labels == {"mixer": mixer}]
+    times = costs[0].get_curve("step time") if costs else {}
     return [
         mixer.replace(",", " + ") + mark,
         found("score_cost", "stream time@128", "{:,.0f}", 1e6),
         found("score_cost", "stream time@2048", "{:,.0f}", 1e6),
         found("score_cost", "state@2048", "{:,.0f}"),
-        format_interval(slope(list(times), list(times.values())), 2) if times else "–",
+        format_interval(fit_exponent(list(times), list(times.values())), 2) if times else "–",
         found("score_cost", "step depth@512", "{:,.0f}"),
-        format_interval(interval(pairs, bounds=(0, 1)), 2) if pairs else "–",
+        format_interval(mean_interval(pairs, bounds=(0, 1)), 2) if pairs else "–",
         told("score_memory", "test"),
         found("score_memory", "reach@64", "{:.2g}"),
         found("score_context", "test@2"),
@@ -70,19 +77,22 @@ def row(
     ]
 
 
-def table(lines: Mapping[str, Sequence[Line]], old: Container[str] = ()) -> str:
-    """The scorecard in Markdown, with a mark behind mixers some of whose cells are `old`."""
-    names = dict.fromkeys(line.labels["mixer"] for line in verdicts.reported(lines["score_cost"]))
+def scorecard_table(trials: Mapping[str, Sequence[TrialRecord]], outdated: Container[str] = ()) -> str:
+    """The scorecard in Markdown, with a mark behind mixers some of whose cells are `outdated`."""
+    names = dict.fromkeys(line.labels["mixer"] for line in verdicts.reported_records(trials["score_cost"]))
     recorded = read_record(MIXERS)
-    return markdown(HEADER, [row(mixer, lines, recorded, f" {OLDER}" * (mixer in old)) for mixer in names])
+    return markdown_table(
+        SCORECARD_HEADER,
+        [scorecard_row(mixer, trials, recorded, f" {OUTDATED_MARK}" * (mixer in outdated)) for mixer in names],
+    )
 
 
-def older(lines: Mapping[str, Sequence[Line]], scale: str) -> dict[str, int]:
+def count_outdated_trials(trials: Mapping[str, Sequence[TrialRecord]], scale: str) -> dict[str, int]:
     """Of each mixer that has any, how many of the cells behind its row are of older code."""
     some = Counter(line["mixer"] for line in recorded_mixers()[1] if line["row"] == "recall")
-    for name in STUDIES:
-        one = study.load(name)
-        some.update(line.labels["mixer"] for line in runner.older(lines[name], one, one.scales[scale]))
+    for name in SCORECARD_STUDIES:
+        one = study.load_study(name)
+        some.update(line.labels["mixer"] for line in runner.outdated_records(trials[name], one, one.scales[scale]))
     return some
 
 
@@ -90,27 +100,31 @@ def main() -> None:
     args: Any = flags.FLAGS
     lines = {}
     if args.run:  # for all of them, since the first array settles it
-        runtime.prepare(max(len(study.load(name).scales[args.scale].seeds) for name in STUDIES))
-    for name in STUDIES:
-        one = study.load(name)
-        study.check(one, args.scale)
+        runtime.configure_runtime(
+            max(len(study.load_study(name).scales[args.scale].seeds) for name in SCORECARD_STUDIES)
+        )
+    for name in SCORECARD_STUDIES:
+        one = study.load_study(name)
+        study.validate_study(one, args.scale)
         if args.run:
             print(f"{name}: {one.question}", flush=True)
-            lines[name] = runner.run(one, one.scales[args.scale], Path(args.workdir), say=partial(print, flush=True))
-            study_report.write(name, one, args.scale, lines[name], Path(args.workdir))
+            lines[name] = runner.run_study(
+                one, one.scales[args.scale], Path(args.workdir), log=partial(print, flush=True)
+            )
+            study_report.write_report(name, one, args.scale, lines[name], Path(args.workdir))
             if args.record:
-                study_report.write_record(name, one, args.scale, lines[name])
+                study_report.write_study_record(name, one, args.scale, lines[name])
         else:
-            if not (path := study_report.record(name, args.scale)).exists():
+            if not (path := study_report.record_path(name, args.scale)).exists():
                 raise ValueError(f"{path} is missing; make scorecard makes it")
-            lines[name] = study_report.recorded(name, one, args.scale)
-    old = older(lines, args.scale)
-    print(table(lines, old))
+            lines[name] = study_report.read_study_record(name, one, args.scale)
+    old = count_outdated_trials(lines, args.scale)
+    print(scorecard_table(lines, old))
     if old:
         recalled = sum(line["row"] == "recall" for line in read_record(MIXERS))
-        print(f"\n{older_note(sum(old.values()), recalled + sum(map(len, lines.values())))}")
-    for name in STUDIES:
-        for one in verdicts.judge(study.load(name), lines[name], args.scale):
+        print(f"\n{outdated_note(sum(old.values()), recalled + sum(map(len, lines.values())))}")
+    for name in SCORECARD_STUDIES:
+        for one in verdicts.judge_claims(study.load_study(name), lines[name], args.scale):
             print(one)
 
 
@@ -119,4 +133,4 @@ if __name__ == "__main__":
     flags.DEFINE_bool("record", False, "With --run, write the records in the repository anew.")
     flags.DEFINE_string("scale", "quick", "smoke, quick or full.")
     cli.define_directory("workdir", "runs/studies", "Where results are kept, of all studies together.")
-    cli.run(main)
+    cli.run_command(main)

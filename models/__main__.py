@@ -21,17 +21,17 @@ import models
 from models import cost
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-WIDTHS = (12, 11, 8, 8, 12, 13, 19, 0)
-COLUMNS = ("mixer", "parameters", "state", "depth", "train/token", "stream/token", "lowers for", "source")
+_COLUMN_WIDTHS = (12, 11, 8, 8, 12, 13, 19, 0)
+COST_COLUMNS = ("mixer", "parameters", "state", "depth", "train/token", "stream/token", "lowers for", "source")
 
 
-def programs(name: str, width: int, length: int, hidden_size: int = 0) -> dict[str, tuple[Any, tuple]]:
+def mixer_programs(name: str, width: int, length: int, hidden_size: int = 0) -> dict[str, tuple[Any, tuple]]:
     """A mixer's forward pass, the gradient of it and one streamed step, with the shapes of their arguments.
 
     `hidden_size` 0 is what matches attention's parameters.
     """
-    own = models.options(name)
-    hidden_size = hidden_size or models.matched_inner(name, width, length, **own)
+    own = models.mixer_options(name)
+    hidden_size = hidden_size or models.match_hidden_size(name, width, length, **own)
     module: Any = models.MIXERS[name](width=width, hidden_size=hidden_size, max_length=length, **own)
 
     def forward(params: Any, x: jax.Array, state: Any = None, place: jax.Array | None = None) -> Any:
@@ -57,24 +57,24 @@ def programs(name: str, width: int, length: int, hidden_size: int = 0) -> dict[s
     }
 
 
-def lowers(function: Any, shapes: tuple) -> tuple[str, ...]:
+def lowering_platforms(function: Any, shapes: tuple) -> tuple[str, ...]:
     """The platforms that jax can lower it for; whether it runs there is another matter."""
     return jax.export.export(jax.jit(function), platforms=PLATFORMS)(*shapes).platforms
 
 
-def rows(names: list[str], width: int, length: int) -> Iterator[tuple[str, ...]]:
+def cost_rows(names: list[str], width: int, length: int) -> Iterator[tuple[str, ...]]:
     here = {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
     for name in names:
-        made = programs(name, width, length)
+        made = mixer_programs(name, width, length)
         (forward, shapes), (gradient, _), (step, (params, token, state, place)) = made.values()
-        found = set.intersection(*(set(lowers(*one)) for one in made.values()))
+        found = set.intersection(*(set(lowering_platforms(*one)) for one in made.values()))
         yield (
             name,
-            f"{cost.parameters(params):,}",
-            f"{cost.state_floats(state):,}",
-            f"{cost.depth(forward, *shapes):,}",
-            f"{cost.flops(gradient, *shapes) // length:,}",
-            f"{cost.flops(step, params, token, state, place):,}",
+            f"{cost.count_params(params):,}",
+            f"{cost.count_state_floats(state):,}",
+            f"{cost.critical_path(forward, *shapes):,}",
+            f"{cost.count_flops(gradient, *shapes) // length:,}",
+            f"{cost.count_flops(step, params, token, state, place):,}",
             " ".join(platform + " (run)" * (platform == here) for platform in PLATFORMS if platform in found),
             models.SOURCES[name],
         )
@@ -91,13 +91,13 @@ def main() -> None:
     try:
         names = args.only.split(",")
         for name in names:
-            models.one_of("--only", name, models.MIXERS)
+            models.validate_choice("--only", name, models.MIXERS)
         for option in ("width", "length"):
             if getattr(args, option) < 1:
                 raise ValueError(f"--{option}={getattr(args, option)}: must be 1 or more")
         print(f"width {args.width}, length {args.length}; each as near to attention's parameters as its units allow\n")
-        for row in ((*COLUMNS,), *rows(names, args.width, args.length)):
-            cells = [f"{cell:{side}{n}}" for cell, side, n in zip(row, "<>>>>><<", WIDTHS, strict=True)]
+        for row in ((*COST_COLUMNS,), *cost_rows(names, args.width, args.length)):
+            cells = [f"{cell:{side}{n}}" for cell, side, n in zip(row, "<>>>>><<", _COLUMN_WIDTHS, strict=True)]
             print("  ".join(cells).rstrip(), flush=True)
         print("\nlowered for a platform is not run there: only (run) is the one that this machine has")
     except ValueError as error:

@@ -23,15 +23,15 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from models.mixers import linear_attention
 from models.ops import normalizers, similarity
-from models.ops.projection import within
-from models.skeleton import placed
+from models.ops.projection import uniform_init
+from models.skeleton import default_positions
 
-RULES = ("sum", "delta")
-SMALL = 1e-6  # what is added to a sum before something is divided by it
+UPDATE_RULES = ("sum", "delta")
+_EPSILON = 1e-6  # what is added to a sum before something is divided by it
 
 # By the names that config.model.associative_memory has for them, which are the paper's: the fields of
 # AssociativeMemory.
-MEMORIES: dict[str, dict[str, Any]] = {
+ASSOCIATIVE_MEMORIES: dict[str, dict[str, Any]] = {
     "softmax": {"kernel": "softmax"},
     "linear": {"kernel": "linear"},
     **{f"dpfp{nu}": {"kernel": "dpfp", "dpfp_nu": nu} for nu in (1, 2, 3)},
@@ -44,17 +44,17 @@ MEMORIES: dict[str, dict[str, Any]] = {
 
 def read_softmax(query: Float[Array, "K"], key: Float[Array, "N K"], pair: Bool[Array, "N"]) -> Float[Array, "N"]:
     """Places that are no `pair` get 0."""
-    scores = similarity.scaled(query[None], key, {})
-    return jnp.divide(*normalizers.softmax(scores, pair[None]))[0]
+    scores = similarity.scaled_dot_scores(query[None], key, {})
+    return jnp.divide(*normalizers.softmax_weights(scores, pair[None]))[0]
 
 
-def read_sum(query: Float[Array, "F"], key: Float[Array, "N F"], pair: Bool[Array, "N"]) -> Float[Array, "N"]:
+def read_sum_rule(query: Float[Array, "F"], key: Float[Array, "N F"], pair: Bool[Array, "N"]) -> Float[Array, "N"]:
     """For features none of which is negative."""
     weights = jnp.where(pair, key @ query, 0)
-    return weights / (weights.sum() + SMALL)
+    return weights / (weights.sum() + _EPSILON)
 
 
-def read_delta(
+def read_delta_rule(
     query: Float[Array, "F"], key: Float[Array, "N F"], pair: Bool[Array, "N"], strength: Float[Array, "N"]
 ) -> Float[Array, "N"]:
     """The weights β_n·k̄_n·r_n, where r_N = q̄ and r_{n−1} = r_n − β_n·(k̄_n·r_n)·k̄_n: the writes read backwards.
@@ -62,7 +62,7 @@ def read_delta(
     For W_n = W_{n−1}·(1 − β_n·k̄_n·k̄_nᵀ) + β_n·v_n·k̄_nᵀ, and so W_n·r_n = W_{n−1}·r_{n−1} + β_n·(k̄_n·r_n)·v_n. What is
     carried is a vector, and not a matrix with a row for every value.
     """
-    key = key / (key.sum(axis=-1, keepdims=True) + SMALL)
+    key = key / (key.sum(axis=-1, keepdims=True) + _EPSILON)
     strength = jnp.where(pair, strength, 0)
 
     def step(r: Array, x: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -70,20 +70,20 @@ def read_delta(
         weight = strength * (key @ r)
         return r - weight * key, weight
 
-    return jax.lax.scan(step, query / (query.sum() + SMALL), (key, strength), reverse=True)[1]
+    return jax.lax.scan(step, query / (query.sum() + _EPSILON), (key, strength), reverse=True)[1]
 
 
 # ---- features -------------------------------------------------------------------------------------------------------
 
 
-def favor(x: Float[Array, "T K"], directions: Float[Array, "M K"]) -> Float[Array, "T F"]:
+def favor_features(x: Float[Array, "T K"], directions: Float[Array, "M K"]) -> Float[Array, "T F"]:
     """F = 2·M features exp(±ω·x − |x|²/2) / √F. The mean of φ(q)·φ(k) over normal ω is exp(q·k)."""
     along = x @ directions.T
     offset = (x * x).sum(axis=-1, keepdims=True) / 2 + jnp.log(2.0 * len(directions)) / 2
     return jnp.exp(jnp.concatenate([along, -along], axis=-1) - offset)
 
 
-def orthogonal(rng: PRNGKeyArray, count: int, size: int) -> Float[Array, "{count} {size}"]:
+def orthogonal_directions(rng: PRNGKeyArray, count: int, size: int) -> Float[Array, "{count} {size}"]:
     """Directions that are orthogonal in blocks of `size`, as long as vectors of independent normal numbers are.
 
     By Gram and Schmidt: two devices that call LAPACK at the same time can wait for each other for ever (jaxlib 0.10.2).
@@ -106,7 +106,7 @@ def orthogonal(rng: PRNGKeyArray, count: int, size: int) -> Float[Array, "{count
 # ---- the network ----------------------------------------------------------------------------------------------------
 
 
-def apart(
+def _split_pairs(
     inputs: Int[Array, "B T"], segments: Int[Array, "B T"], pairs: int
 ) -> tuple[Int[Array, "B N"], Int[Array, "B N"], Bool[Array, "B N"], Int[Array, "B"]]:
     """Keys and values, counted from 0, of every two tokens; whether these are a pair at all; and the query of a row."""
@@ -158,30 +158,30 @@ class AssociativeMemory(nn.Module):
         """
         if state is not None:
             raise ValueError("a memory of associations reads a row at once and can't be streamed")
-        _, segments = placed(inputs, state, positions, segments)
-        keys, values, pair, query = apart(inputs, segments, self.pairs)
+        _, segments = default_positions(inputs, state, positions, segments)
+        keys, values, pair, query = _split_pairs(inputs, segments, self.pairs)
 
         wide = int(2 * self.pairs * 1.1)
         table = self.param("embedding", nn.initializers.normal(1.0), (2 * self.pairs, wide))[: self.pairs]
         # Not said in the paper: the authors' two models start differently.
-        start = nn.initializers.glorot_uniform() if self.kernel == "softmax" else within(self.size**-0.5)
-        key = self.projected("key", self.size, start, table, keys, values)
-        query = self.projected("query", self.size, start, table, query)
+        start = nn.initializers.glorot_uniform() if self.kernel == "softmax" else uniform_init(self.size**-0.5)
+        key = self._project_pairs("key", self.size, start, table, keys, values)
+        query = self._project_pairs("query", self.size, start, table, query)
 
         if self.kernel == "softmax":
             weights = jax.vmap(read_softmax)(query, key, pair)
         else:
-            phi = partial(self.features, rng=rng)
+            phi = partial(self._feature_map, rng=rng)
             query, key = phi(query), phi(key.reshape(-1, self.size)).reshape(*keys.shape, -1)
             if self.update_rule == "delta":
-                start = within((self.pairs + wide) ** -0.5)
-                strength = nn.sigmoid(self.projected("strength", 1, start, table, keys, values)[..., 0])
-                weights = jax.vmap(read_delta)(query, key, pair, strength)
+                start = uniform_init((self.pairs + wide) ** -0.5)
+                strength = nn.sigmoid(self._project_pairs("strength", 1, start, table, keys, values)[..., 0])
+                weights = jax.vmap(read_delta_rule)(query, key, pair, strength)
             else:
-                weights = jax.vmap(read_sum)(query, key, pair)
+                weights = jax.vmap(read_sum_rule)(query, key, pair)
         return jnp.einsum("bn,bns->bs", weights, jax.nn.one_hot(values, self.pairs)), None
 
-    def projected(
+    def _project_pairs(
         self,
         name: str,
         size: int,
@@ -194,12 +194,12 @@ class AssociativeMemory(nn.Module):
         comes in a batch, which takes a tenth of the operations."""
         wide, others = table.shape[1], 0 if values is None else self.pairs
         kernel = self.param(f"{name}_kernel", start, (others + wide, size))
-        bias = self.param(f"{name}_bias", within((others + wide) ** -0.5), (size,))
+        bias = self.param(f"{name}_bias", uniform_init((others + wide) ** -0.5), (size,))
         y = (table @ kernel[others:] + bias[None])[keys]
         return y if values is None else y + kernel[:others][values]
 
-    def features(self, x: Float[Array, "T K"], rng: PRNGKeyArray | None) -> Float[Array, "T F"]:
+    def _feature_map(self, x: Float[Array, "T K"], rng: PRNGKeyArray | None) -> Float[Array, "T F"]:
         if self.kernel == "favor":
             rng = jax.random.key(0, impl="threefry2x32") if rng is None else rng
-            return favor(x, orthogonal(rng, self.directions, self.size))
-        return linear_attention.features(x, {"linear": "elu"}.get(self.kernel, self.kernel), self.dpfp_nu)
+            return favor_features(x, orthogonal_directions(rng, self.directions, self.size))
+        return linear_attention.feature_map(x, {"linear": "elu"}.get(self.kernel, self.kernel), self.dpfp_nu)

@@ -9,19 +9,19 @@ import jax.extend.core
 import jax.numpy as jnp
 
 
-def parameters(tree: Any) -> int:
+def count_params(tree: Any) -> int:
     """How many numbers are trained."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
-def mixer_parameters(params: dict) -> int:
+def count_mixer_params(params: dict) -> int:
     """Those of the mixers alone."""
     stacks = [params[name] for name in ("encoder", "decoder") if name in params] or [params]
     mixers = [part for s in stacks for name, part in s.items() if name.startswith("mixer_") and "norm" not in name]
-    return sum(map(parameters, mixers))
+    return sum(map(count_params, mixers))
 
 
-def state_floats(state: Any) -> int:
+def count_state_floats(state: Any) -> int:
     """How many real numbers a model carries from one token to the next; integers that only keep count don't, and a
     complex number is two."""
     sizes = {jnp.floating: 1, jnp.complexfloating: 2}
@@ -34,14 +34,14 @@ def state_floats(state: Any) -> int:
 
 
 # What moves numbers and computes none. Beside these, every operation with a floating result is arithmetic.
-MOVES = {
+_DATA_MOVEMENT = {
     *("broadcast_in_dim", "reshape", "transpose", "squeeze", "slice", "concatenate", "pad", "rev", "split", "copy"),
     *("gather", "scatter", "dynamic_slice", "dynamic_update_slice", "convert_element_type", "select_n", "iota"),
     *("real", "imag", "complex", "stop_gradient", "optimization_barrier"),
 }
 
 
-def flops(function: Callable, *args: Any) -> int:
+def count_flops(function: Callable, *args: Any) -> int:
     """Floating-point operations in `function(*args)`; args may be ShapeDtypeStructs.
 
     Counted in the jaxpr, with a scan's body as often as it runs, which XLA's own counter does not do. A product of
@@ -51,44 +51,44 @@ def flops(function: Callable, *args: Any) -> int:
     eight. A while loop, whose length is not known, counts once; of a condition's branches the one that costs most, and
     of forms for several platforms the last, that of accelerators where it matters.
     """
-    return sum(work(function, *args))
+    return sum(op_counts(function, *args))
 
 
-def work(function: Callable, *args: Any) -> tuple[int, int]:
-    """The `flops` of matrix products, and those of everything else."""
-    return _work(jax.make_jaxpr(function)(*args).jaxpr)[:2]
+def op_counts(function: Callable, *args: Any) -> tuple[int, int]:
+    """The `count_flops` of matrix products, and those of everything else."""
+    return _count_ops(jax.make_jaxpr(function)(*args).jaxpr)[:2]
 
 
-def traffic(function: Callable, *args: Any, ends: bool = True) -> int:
+def bytes_moved(function: Callable, *args: Any, include_arguments: bool = True) -> int:
     """Bytes that `function(*args)` must move, at the least: each matrix product's operands and result, as often as it
-    runs, and with `ends` the arguments and results of the whole; leave these out where results are written over
-    arguments, most of which stay as they are. What lies between products is taken to be fused into them; of a
-    condition's branches that multiply most, the one that moves least counts."""
+    runs, and with `include_arguments` the arguments and results of the whole; leave these out where results are
+    written over arguments, most of which stay as they are. What lies between products is taken to be fused into them;
+    of a condition's branches that multiply most, the one that moves least counts."""
     jaxpr = jax.make_jaxpr(function)(*args).jaxpr
-    return _work(jaxpr)[2] + ends * sum(map(_bytes, (*jaxpr.invars, *jaxpr.outvars)))
+    return _count_ops(jaxpr)[2] + include_arguments * sum(map(_byte_size, (*jaxpr.invars, *jaxpr.outvars)))
 
 
-def _bytes(variable: Any) -> int:
+def _byte_size(variable: Any) -> int:
     return math.prod(variable.aval.shape) * variable.aval.dtype.itemsize
 
 
-def depth(function: Callable, *args: Any) -> int:
+def critical_path(function: Callable, *args: Any) -> int:
     """The longest chain of operations of which each needs the one before: what no number of cores can shorten.
 
-    Counted as `flops` are; a product or a sum over any number of terms is one operation of the chain, and what moves
-    numbers is none. A scan's body is followed through its carry, as often as it runs.
+    Counted as `count_flops` are; a product or a sum over any number of terms is one operation of the chain, and what
+    moves numbers is none. A scan's body is followed through its carry, as often as it runs.
     """
     jaxpr = jax.make_jaxpr(function)(*args).jaxpr
-    return max(_depths(jaxpr, [0] * len(jaxpr.invars)), default=0)
+    return max(_output_depths(jaxpr, [0] * len(jaxpr.invars)), default=0)
 
 
-def _work(jaxpr: Any) -> tuple[int, int, int]:
+def _count_ops(jaxpr: Any) -> tuple[int, int, int]:
     """Operations of products, of all else, and the bytes that products read and write."""
     products = others = moved = 0
     for equation in jaxpr.eqns:
-        name, hidden_size = equation.primitive.name, [_work(j) for j in _within(equation)]
+        name, hidden_size = equation.primitive.name, [_count_ops(j) for j in _inner_jaxprs(equation)]
         if name.startswith(("scatter", "reduce_window")) or name == "reduce":  # what is within is for one number
-            others += _combined(equation)
+            others += _reduction_ops(equation)
         elif hidden_size:
             times = equation.params["length"] if name == "scan" else 1
             if equation.params.get("branches_platforms"):
@@ -104,24 +104,24 @@ def _work(jaxpr: Any) -> tuple[int, int, int]:
             (contracted, _), _ = equation.params["dimension_numbers"]
             left = equation.invars[0].aval.shape
             terms = math.prod(left[axis] for axis in contracted)
-            products += 2 * terms * math.prod(equation.outvars[0].aval.shape) * _parts(equation, 4)
-            moved += sum(map(_bytes, (*equation.invars, *equation.outvars)))
+            products += 2 * terms * math.prod(equation.outvars[0].aval.shape) * _real_ops(equation, 4)
+            moved += sum(map(_byte_size, (*equation.invars, *equation.outvars)))
         elif name == "conv_general_dilated":
             kernel = equation.invars[1].aval.shape  # of which each output sums over all but the outputs' own axis
             terms = math.prod(kernel) // kernel[equation.params["dimension_numbers"].rhs_spec[0]]
-            products += 2 * terms * math.prod(equation.outvars[0].aval.shape) * _parts(equation, 4)
-            moved += sum(map(_bytes, (*equation.invars, *equation.outvars)))
+            products += 2 * terms * math.prod(equation.outvars[0].aval.shape) * _real_ops(equation, 4)
+            moved += sum(map(_byte_size, (*equation.invars, *equation.outvars)))
         elif name == "triangular_solve":
             products += math.prod(equation.outvars[0].aval.shape) * equation.invars[0].aval.shape[-1]
-        elif _computes(equation):
+        elif _is_arithmetic(equation):
             sizes = [math.prod(v.aval.shape) for v in (*equation.outvars, *equation.invars)]
-            others += max(sizes) * _parts(equation, 6 if name == "mul" else 2)
+            others += max(sizes) * _real_ops(equation, 6 if name == "mul" else 2)
     return products, others, moved
 
 
-def _combined(equation: Any) -> int:
+def _reduction_ops(equation: Any) -> int:
     """Operations of an update at places, or of a reduction, whatever they combine two numbers by."""
-    if not _computes(equation):
+    if not _is_arithmetic(equation):
         return 0
     name, made = equation.primitive.name, sum(math.prod(v.aval.shape) for v in equation.outvars)
     if name.startswith("scatter"):
@@ -130,34 +130,34 @@ def _combined(equation: Any) -> int:
         times = math.prod(equation.invars[0].aval.shape) * len(equation.outvars)
     else:
         times = made * math.prod(equation.params["window_dimensions"])
-    return times * _parts(equation, 2)
+    return times * _real_ops(equation, 2)
 
 
-def _depths(jaxpr: Any, given: list[int]) -> list[int]:
+def _output_depths(jaxpr: Any, given: list[int]) -> list[int]:
     """How long the chain behind each output is, if those behind the inputs are `given`."""
     at: dict[Any, int] = dict(zip(jaxpr.invars, given, strict=True))
     for equation in jaxpr.eqns:
-        name, hidden_size = equation.primitive.name, _within(equation)
+        name, hidden_size = equation.primitive.name, _inner_jaxprs(equation)
         before = [0 if isinstance(v, jax.extend.core.Literal) else at.get(v, 0) for v in equation.invars]
         if name == "scan":
-            after = _depths_of_scan(equation, hidden_size[0], before)
+            after = _scan_depths(equation, hidden_size[0], before)
         elif name == "cond":
             hidden_size = hidden_size[-1:] if equation.params.get("branches_platforms") else hidden_size
-            after = [max(column) for column in zip(*(_depths(j, before[1:]) for j in hidden_size), strict=True)]
+            after = [max(column) for column in zip(*(_output_depths(j, before[1:]) for j in hidden_size), strict=True)]
             after = [max(one, before[0]) for one in after]
         elif name == "while":
-            after = _depths(equation.params["body_jaxpr"].jaxpr, before[equation.params["cond_nconsts"] :])
+            after = _output_depths(equation.params["body_jaxpr"].jaxpr, before[equation.params["cond_nconsts"] :])
         elif hidden_size and len(hidden_size[0].invars) == len(before):
-            after = _depths(hidden_size[0], before)
+            after = _output_depths(hidden_size[0], before)
         else:
-            after = [max(before, default=0) + _links(equation)] * len(equation.outvars)
+            after = [max(before, default=0) + _equation_depth(equation)] * len(equation.outvars)
         at.update(zip(equation.outvars, after, strict=True))
     return [0 if isinstance(v, jax.extend.core.Literal) else at.get(v, 0) for v in jaxpr.outvars]
 
 
-def _links(equation: Any) -> int:
+def _equation_depth(equation: Any) -> int:
     """How many operations one after another this one is."""
-    if not _computes(equation):
+    if not _is_arithmetic(equation):
         return 0
     shape: tuple[int, ...] = equation.invars[0].aval.shape if equation.invars else (1,)
     if equation.primitive.name == "triangular_solve":
@@ -167,7 +167,7 @@ def _links(equation: Any) -> int:
     return 1
 
 
-def _depths_of_scan(equation: Any, body: Any, before: list[int]) -> list[int]:
+def _scan_depths(equation: Any, body: Any, before: list[int]) -> list[int]:
     # Told apart by shape, since jax 0.12 names them otherwise: what a scan walks along has an axis more outside.
     along = sum(a.aval.ndim != b.aval.ndim for a, b in zip(equation.invars, body.invars, strict=True))
     carried = sum(a.aval.ndim == b.aval.ndim for a, b in zip(equation.outvars, body.outvars, strict=True))
@@ -175,37 +175,37 @@ def _depths_of_scan(equation: Any, body: Any, before: list[int]) -> list[int]:
     fixed, carry, xs = before[:constants], before[constants : constants + carried], before[constants + carried :]
     ys: list[int] = [0] * (len(body.outvars) - carried)
     for _ in range(equation.params["length"]):
-        after = _depths(body, [*fixed, *carry, *xs])
+        after = _output_depths(body, [*fixed, *carry, *xs])
         carry, ys = after[:carried], [max(pair) for pair in zip(ys, after[carried:], strict=True)]
     return [*carry, *ys]
 
 
-def _computes(equation: Any) -> bool:
+def _is_arithmetic(equation: Any) -> bool:
     floating = any(jnp.issubdtype(v.aval.dtype, jnp.inexact) for v in equation.outvars if hasattr(v.aval, "dtype"))
-    return floating and equation.primitive.name not in MOVES
+    return floating and equation.primitive.name not in _DATA_MOVEMENT
 
 
-def _parts(equation: Any, of_complex: int) -> int:
+def _real_ops(equation: Any, of_complex: int) -> int:
     """How many operations on real numbers one of these is: `of_complex` where its result is complex."""
     return of_complex if any(jnp.issubdtype(v.aval.dtype, jnp.complexfloating) for v in equation.outvars) else 1
 
 
-def _within(equation: Any) -> list[Any]:
+def _inner_jaxprs(equation: Any) -> list[Any]:
     """The jaxprs that an equation runs."""
-    return [j for value in equation.params.values() for j in _jaxprs(value)]
+    return [j for value in equation.params.values() for j in _jaxprs_in(value)]
 
 
-def _jaxprs(value: Any) -> list[Any]:
+def _jaxprs_in(value: Any) -> list[Any]:
     """The jaxprs in a parameter of an equation, which may be one, a closed one, or a sequence of them."""
     if isinstance(value, (tuple, list)):
-        return [j for item in value for j in _jaxprs(item)]
+        return [j for item in value for j in _jaxprs_in(item)]
     value = getattr(value, "jaxpr", value)
     return [value] if hasattr(value, "eqns") else []
 
 
-def closest(count: Callable[[int], int], target: int, largest: int = 4096) -> int:
-    """The n in 1 … `largest` whose `count(n)`, which grows with n, is nearest to `target`."""
-    low, high = 1, largest
+def search_monotone(count: Callable[[int], int], target: int, upper_bound: int = 4096) -> int:
+    """The n in 1 … `upper_bound` whose `count(n)`, which grows with n, is nearest to `target`."""
+    low, high = 1, upper_bound
     while low < high:
         middle = (low + high) // 2
         if count(middle) < target:

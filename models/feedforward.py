@@ -9,22 +9,22 @@ from jaxtyping import Array, Float
 from models.ops.projection import Projection
 
 
-def identity(x: Array) -> Array:
+def _identity(x: Array) -> Array:
     return x
 
 
-ACTIVATIONS = {"gelu": nn.gelu, "relu": nn.relu, "tanh": nn.tanh, "silu": nn.silu, "identity": identity}
+ACTIVATIONS = {"gelu": nn.gelu, "relu": nn.relu, "tanh": nn.tanh, "silu": nn.silu, "identity": _identity}
 
 
 class FeedForward(nn.Module):
-    """width → `hidden` → activation → width, for each token alone (Vaswani et al. 2017, §3.3)."""
+    """width → `hidden_size` → activation → width, for each token alone (Vaswani et al. 2017, §3.3)."""
 
     width: int
-    hidden: int
+    hidden_size: int
     activation: str = "gelu"
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        y = Projection(self.hidden, dtype=self.dtype, name="up")(x)
+        y = Projection(self.hidden_size, dtype=self.dtype, name="up")(x)
         return Projection(self.width, dtype=self.dtype, name="down")(ACTIVATIONS[self.activation](y))

@@ -11,27 +11,27 @@ import flax.linen as nn
 from models.mixers.attention import Attention
 from models.mixers.bidirectional import Bidirectional
 from models.mixers.convolution import TemporalConvolution
-from models.mixers.dense_window import Dense
+from models.mixers.dense_window import DenseWindow
 from models.mixers.linear_attention import LinearAttention
-from models.mixers.linear_recurrence import LRU, RGLRU, Minimal
+from models.mixers.linear_recurrence import LRU, RGLRU, MinimalRNN
 from models.mixers.recurrent import Recurrence
 from models.mixers.state_space import S4D, S6
 from models.mixers.xlstm import MLSTM, SLSTM
-from models.ops.position_encodings import SCORED
+from models.ops.position_encodings import SCORE_POSITIONS
 
 # The fields of a mixer that are no options of its own: what every mixer has, and what makes it this one.
-COMMON = {"width", "hidden_size", "max_length", "dtype", "dropout", "causal", "positions", "place"}
-COMMON |= {"cell", "rule", "name", "parent"}
+COMMON_FIELDS = {"width", "hidden_size", "max_length", "dtype", "dropout", "causal", "positions", "place"}
+COMMON_FIELDS |= {"cell", "rule", "name", "parent"}
 MIXERS: dict[str, Callable[..., nn.Module]] = {
-    "dense": Dense,
+    "dense": DenseWindow,
     "rnn": partial(Recurrence, cell="rnn"),
     "irnn": partial(Recurrence, cell="irnn"),
     "lstm": partial(Recurrence, cell="lstm"),
     "gru": partial(Recurrence, cell="gru"),
     "slstm": SLSTM,
     "mlstm": MLSTM,
-    "mingru": partial(Minimal, cell="mingru"),
-    "minlstm": partial(Minimal, cell="minlstm"),
+    "mingru": partial(MinimalRNN, cell="mingru"),
+    "minlstm": partial(MinimalRNN, cell="minlstm"),
     "lru": LRU,
     "rglru": RGLRU,
     "s4d": S4D,
@@ -66,72 +66,77 @@ SOURCES = {
 }
 
 
-def pattern(mixer: str) -> list[str]:
+def parse_layer_pattern(mixer: str) -> list[str]:
     """The mixers of a stack, block by block and over again: "rglru,rglru,attention" is Griffin's; most have one."""
     return mixer.split(",")
 
 
-def options(mixer: str) -> dict[str, Any]:
+def mixer_options(mixer: str) -> dict[str, Any]:
     """The fields that are a mixer's own, with their defaults."""
     made = MIXERS[mixer]
     bound = made.keywords if isinstance(made, partial) else {}
-    fields: Any = dataclasses.fields(module(mixer))  # pyright: ignore[reportArgumentType]
-    return {f.name: bound.get(f.name, f.default) for f in fields if f.name not in COMMON and applies(mixer, f.name)}
+    fields: Any = dataclasses.fields(mixer_class(mixer))  # pyright: ignore[reportArgumentType]
+    return {
+        f.name: bound.get(f.name, f.default)
+        for f in fields
+        if f.name not in COMMON_FIELDS and option_applies(mixer, f.name)
+    }
 
 
-def module(mixer: str) -> type[nn.Module]:
+def mixer_class(mixer: str) -> type[nn.Module]:
     """The class that makes it."""
     made: Any = MIXERS[mixer]
     return getattr(made, "func", made)
 
 
-def applies(mixer: str, option: str) -> bool:
+def option_applies(mixer: str, option: str) -> bool:
     """Whether an option of a module that several mixers share does anything in this one."""
-    only = getattr(module(mixer), "ONLY", {})
+    only = getattr(mixer_class(mixer), "ONLY", {})
     return option not in only or mixer in only[option]
 
 
-def version(mixer: str) -> int:
+def mixer_version(mixer: str) -> int:
     """The mixer's VERSION, raised by hand whenever its numbers change; of a pattern, those of its mixers added up."""
-    return sum(getattr(module(name), "VERSION") for name in dict.fromkeys(pattern(mixer)))  # noqa: B009
+    return sum(getattr(mixer_class(name), "VERSION") for name in dict.fromkeys(parse_layer_pattern(mixer)))  # noqa: B009
 
 
-def fields(model: Mapping[str, Any], name: str) -> dict[str, Any]:
+def mixer_kwargs(model: Mapping[str, Any], name: str) -> dict[str, Any]:
     """What `model` says of the mixer `name` alone: its options, the positions that attention sees to, and the dropout
     that a convolution's blocks have inside."""
     more = {}
-    if module(name) is Attention:
-        more = {"positions": model["positions"] if inside(model) else "none"}
-    elif module(name) is TemporalConvolution:
+    if mixer_class(name) is Attention:
+        more = {"positions": model["positions"] if attention_handles_positions(model) else "none"}
+    elif mixer_class(name) is TemporalConvolution:
         more = {"dropout": model["dropout"]}
     return {**model.get(name, {}), **more}
 
 
-def inside(model: Mapping[str, Any]) -> bool:
+def attention_handles_positions(model: Mapping[str, Any]) -> bool:
     """Whether attention sees to the positions, and not the skeleton."""
     return (
-        model["positions"] in SCORED or model.get("attention", {}).get("position_injection", "embedding") != "embedding"
+        model["positions"] in SCORE_POSITIONS
+        or model.get("attention", {}).get("position_injection", "embedding") != "embedding"
     )
 
 
-def one_way_or_both(name: str, causal: bool, **own: Any) -> Callable[..., nn.Module]:
+def causal_or_bidirectional(name: str, causal: bool, **own: Any) -> Callable[..., nn.Module]:
     """The mixer `name`, which sees what came before; or, if not `causal`, all of the sequence, itself or twice."""
-    if module(name) is Attention:
+    if mixer_class(name) is Attention:
         return partial(MIXERS[name], causal=causal, **own)
     made = partial(MIXERS[name], **own)
     return made if causal else partial(Bidirectional, made)
 
 
-def inners(model: Mapping[str, Any]) -> list[int]:
+def hidden_sizes(model: Mapping[str, Any]) -> list[int]:
     """The inner width of each mixer in the pattern: `model.hidden_size` is one for all, or a list of one each."""
     given = model["hidden_size"]
-    return list(given) if isinstance(given, (list, tuple)) else [given] * len(pattern(model["mixer"]))
+    return list(given) if isinstance(given, (list, tuple)) else [given] * len(parse_layer_pattern(model["mixer"]))
 
 
-def one_of(field: str, value: str, known: Iterable[str]) -> None:
-    """Raise ValueError, naming the nearest known name, unless `value` is one of `known`."""
-    known = list(known)
-    if value not in known:
-        near = difflib.get_close_matches(str(value), known, n=1)
+def validate_choice(field: str, value: str, choices: Iterable[str]) -> None:
+    """Raise ValueError, naming the nearest known name, unless `value` is one of `choices`."""
+    choices = list(choices)
+    if value not in choices:
+        near = difflib.get_close_matches(str(value), choices, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"{field}={value}: must be one of {', '.join(known)}{hint}")
+        raise ValueError(f"{field}={value}: must be one of {', '.join(choices)}{hint}")

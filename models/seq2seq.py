@@ -25,15 +25,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from models.ops.normalizers import NORMALISERS
+from models.ops.normalizers import NORMALIZERS
 from models.ops.projection import Projection
-from models.ops.similarity import SIMILARITIES, initial
-from models.skeleton import Skeleton, folded, placed, pooled
+from models.ops.similarity import SIMILARITIES, similarity_initializers
+from models.skeleton import Skeleton, default_positions, fold_rng, pool_sequence
 
-BRIDGES = ("vector", *SIMILARITIES)
+ENCODER_DECODERS = ("vector", *SIMILARITIES)
 
 
-class Pair(NamedTuple):
+class SourceTargetPair(NamedTuple):
     """The two sequences of a row; 0 in `source_segments` and `target_segments` is padding.
 
     The target begins with the separator, which was at place `start` and gets position 0; `fits` is False where a token
@@ -49,9 +49,9 @@ class Pair(NamedTuple):
     fits: Bool[Array, ""]
 
 
-def split(
+def split_source_target(
     row: Int[Array, "T"], positions: Int[Array, "T"], segments: Int[Array, "T"], separator: int, halves: bool
-) -> Pair:
+) -> SourceTargetPair:
     """Source and target of a row: what is before its first `separator`, and the rest.
 
     Each gets as many places as the row has, or half of them where `halves` promises that this is enough.
@@ -64,7 +64,7 @@ def split(
     from_start = start + jnp.arange(targets)
     outside = jnp.where(before, place >= sources, place - start >= targets)
     counted = (before & (segments != 0)).sum()
-    return Pair(
+    return SourceTargetPair(
         source=jnp.where(before, row, 0)[:sources],
         source_segments=jnp.where(before, segments, 0)[:sources],
         target=row.at[from_start].get(mode="fill", fill_value=0),
@@ -75,7 +75,7 @@ def split(
     )
 
 
-def joined(logits: Float[Array, "W O"], pair: Pair, steps: int) -> Float[Array, "{steps} O"]:
+def restore_row_outputs(logits: Float[Array, "W O"], pair: SourceTargetPair, steps: int) -> Float[Array, "{steps} O"]:
     """The outputs of a target at its places in the row, and zeros before them; nan in a row that did not fit."""
     place = jnp.arange(steps)
     back = jnp.where(place < pair.start, len(logits), place - pair.start)
@@ -94,12 +94,12 @@ class CrossAttention(nn.Module):
     def setup(self):
         dense = partial(Projection, self.width, dtype=self.dtype)
         self.query, self.key, self.value, self.output = dense(), dense(), dense(), dense()
-        learnt = initial(self.similarity, self.heads, self.width // self.heads)
+        learnt = similarity_initializers(self.similarity, self.heads, self.width // self.heads)
         self.own = {name: self.param(name, make) for name, make in learnt.items()}
 
-    def remember(self, x: Float[Array, "B S D"]) -> tuple[Float[Array, "B H S K"], Float[Array, "B H S K"]]:
+    def project_keys_values(self, x: Float[Array, "B S D"]) -> tuple[Float[Array, "B H S K"], Float[Array, "B H S K"]]:
         """Keys and values: once for a source, however often it is asked."""
-        return self.apart(self.key(x)), self.apart(self.value(x))
+        return self._split_heads(self.key(x)), self._split_heads(self.value(x))
 
     def __call__(
         self,
@@ -111,13 +111,13 @@ class CrossAttention(nn.Module):
         """The weights are there on request: `apply(…, mutable="intermediates")`, under "weights", `[B, H, T, S]`."""
         real = jnp.broadcast_to((segments != 0)[:, None], (*x.shape[:2], segments.shape[1]))
         similarity = jax.vmap(jax.vmap(SIMILARITIES[self.similarity]), (0, 0, None))  # over heads, then over the batch
-        scores = similarity(self.apart(self.query(x)), key, dict(self.own))
-        weights = jnp.divide(*jax.vmap(NORMALISERS[self.normalizer])(scores, real[:, None]))
+        scores = similarity(self._split_heads(self.query(x)), key, dict(self.own))
+        weights = jnp.divide(*jax.vmap(NORMALIZERS[self.normalizer])(scores, real[:, None]))
         self.sow("intermediates", "weights", weights)
         y = jnp.einsum("bhts,bhsk->bthk", weights.astype(value.dtype), value)
         return self.output(y.reshape(x.shape))
 
-    def apart(self, x: Float[Array, "B T D"]) -> Float[Array, "B H T K"]:
+    def _split_heads(self, x: Float[Array, "B T D"]) -> Float[Array, "B H T K"]:
         return x.reshape(*x.shape[:2], self.heads, -1).swapaxes(1, 2)
 
 
@@ -140,7 +140,7 @@ class Seq2Seq(nn.Module):
 
     def setup(self):
         width, dtype = self.decoder.width, self.decoder.dtype
-        check(self.encoder_decoder, self.heads, width)
+        validate_encoder_decoder(self.encoder_decoder, self.heads, width)
         if self.encoder_decoder == "vector":
             self.summary = Projection(width, dtype=dtype)
         else:
@@ -161,8 +161,8 @@ class Seq2Seq(nn.Module):
         The state is `{"memory", "mixers", "sources": [B]}`, `sources` counting the tokens of each source. The first
         call is given the whole source, and may end anywhere from there on; with `halves` it is given whole rows.
         """
-        positions, segments = placed(inputs, state, positions, segments)
-        for_encoder, for_decoder = folded(rng, 0), folded(rng, 1)
+        positions, segments = default_positions(inputs, state, positions, segments)
+        for_encoder, for_decoder = fold_rng(rng, 0), fold_rng(rng, 1)
         if state is not None:
             if not isinstance(state, Mapping) or set(state) != {"memory", "mixers", "sources"}:
                 raise ValueError("this state is none of an encoder–decoder, which has memory, mixers and sources")
@@ -176,7 +176,9 @@ class Seq2Seq(nn.Module):
             )
             return logits, {**state, "mixers": mixers}
 
-        pair = jax.vmap(partial(split, separator=self.separator, halves=self.halves))(inputs, positions, segments)
+        pair = jax.vmap(partial(split_source_target, separator=self.separator, halves=self.halves))(
+            inputs, positions, segments
+        )
         memory = self.encode(
             pair.source,
             positions=positions[:, : pair.source.shape[1]],
@@ -187,7 +189,7 @@ class Seq2Seq(nn.Module):
             memory, pair.target, positions=pair.target_positions, segments=pair.target_segments, rng=for_decoder
         )
         sources = (pair.source_segments != 0).sum(axis=1)
-        logits = jax.vmap(partial(joined, steps=inputs.shape[1]))(logits, pair)
+        logits = jax.vmap(partial(restore_row_outputs, steps=inputs.shape[1]))(logits, pair)
         return logits, {"memory": memory, "mixers": mixers, "sources": sources}
 
     def encode(
@@ -200,11 +202,11 @@ class Seq2Seq(nn.Module):
     ) -> Any:
         """What the decoder may know of the source: `{"summary": [B, D]}`, or `{"read": ((key, value), …), "segments"}`
         with keys and values `[B, H, S, K]` for each block of the decoder."""
-        positions, segments = placed(source, None, positions, segments)
+        positions, segments = default_positions(source, None, positions, segments)
         x, _ = self.encoder(source, positions=positions, segments=segments, rng=rng)
         if self.encoder_decoder == "vector":
-            return {"summary": nn.tanh(self.summary(ends(x, segments)))}
-        return {"read": tuple(bridge.remember(x) for bridge in self.bridges), "segments": segments}
+            return {"summary": nn.tanh(self.summary(first_and_last_steps(x, segments)))}
+        return {"read": tuple(bridge.project_keys_values(x) for bridge in self.bridges), "segments": segments}
 
     def decode(
         self,
@@ -237,16 +239,16 @@ class Seq2Seq(nn.Module):
         )
 
 
-def ends(x: Float[Array, "B T D"], segments: Int[Array, "B T"]) -> Float[Array, "B {2*x.shape[2]}"]:
+def first_and_last_steps(x: Float[Array, "B T D"], segments: Int[Array, "B T"]) -> Float[Array, "B {2*x.shape[2]}"]:
     """First and last step that is no padding, side by side: where a network that reads both ways has read everything.
 
     Zeros where there is no such step.
     """
-    first, last = pooled(x[:, ::-1], segments[:, ::-1], "last"), pooled(x, segments, "last")
+    first, last = pool_sequence(x[:, ::-1], segments[:, ::-1], "last"), pool_sequence(x, segments, "last")
     return jnp.where((segments != 0).any(axis=1)[:, None], jnp.concatenate([first, last], axis=-1), 0)
 
 
-def writer(network: Seq2Seq, params: Any, memory: Any) -> Callable[[Any, Array], tuple[Array, Any]]:
+def make_decode_step(network: Seq2Seq, params: Any, memory: Any) -> Callable[[Any, Array], tuple[Array, Any]]:
     """`step(state, token) → (logits, state)` for one sequence, from the `memory` of one source (no batch axis).
 
     What `models.decoding` asks for; `state` is None before the first token, which is the separator.
@@ -270,9 +272,9 @@ def writer(network: Seq2Seq, params: Any, memory: Any) -> Callable[[Any, Array],
     return step
 
 
-def check(bridge: str, heads: int, width: int) -> None:
+def validate_encoder_decoder(bridge: str, heads: int, width: int) -> None:
     """Refuse, with ValueError, what can't be a bridge between skeletons of this width."""
-    if bridge not in BRIDGES:
-        raise ValueError(f"model.encoder_decoder={bridge}: must be one of {', '.join(BRIDGES)}")
+    if bridge not in ENCODER_DECODERS:
+        raise ValueError(f"model.encoder_decoder={bridge}: must be one of {', '.join(ENCODER_DECODERS)}")
     if heads < 1 or width % heads:
         raise ValueError(f"model.cross_attention_heads={heads}: must be 1 or more and divide model.width={width}")

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from models.feedforward import FeedForward
 from models.mixers.bidirectional import Bidirectional
-from models.ops.position_encodings import ADDED, added
+from models.ops.position_encodings import ADDITIVE_POSITIONS, additive_encoding
 from models.ops.projection import Projection
 
 
@@ -67,32 +67,34 @@ class Skeleton(nn.Module):
         Streamed, an output per "sequence" is that of the last token so far, and nan for a row that a later call gives
         padding alone.
         """
-        positions, segments = placed(inputs, state, positions, segments)
+        positions, segments = default_positions(inputs, state, positions, segments)
         streaming = state is not None
-        state = self.resumed(state)
+        state = self._resume_states(state)
         embedding = None
         if self.vocabulary:
             embedding = nn.Embed(self.vocabulary, self.width, dtype=self.dtype, name="embed")
             x = embedding(inputs)
         else:
             x = Projection(self.width, dtype=self.dtype, name="embed")(inputs)
-        if self.positions in ADDED:
-            for_positions = folded(rng, 4 * self.depth + 1)
-            vectors = added(self, self.positions, positions, segments, self.width, self.max_length, for_positions)
+        if self.positions in ADDITIVE_POSITIONS:
+            for_positions = fold_rng(rng, 4 * self.depth + 1)
+            vectors = additive_encoding(
+                self, self.positions, positions, segments, self.width, self.max_length, for_positions
+            )
             x = x + vectors.astype(self.dtype)
         if context is not None:
             x = x + context
-        x = dropout(x, self.dropout, folded(rng, 0))
+        x = apply_dropout(x, self.dropout, fold_rng(rng, 0))
 
         states = []
         for block in range(self.depth):
             mixer = self.mixers[block % len(self.mixers)](width=self.width, dtype=self.dtype, name=f"mixer_{block}")
             feedforward = FeedForward(self.width, self.hidden, self.activation, self.dtype, name=f"feedforward_{block}")
-            for_mixer, for_sum, for_feedforward = (folded(rng, 3 * block + i) for i in (1, 2, 3))
+            for_mixer, for_sum, for_feedforward = (fold_rng(rng, 3 * block + i) for i in (1, 2, 3))
 
             label = self.per == "sequence" and self.pool == "last" and block == self.depth - 1
             y, new = mixer(
-                self.before(x, f"mixer_norm_{block}"),
+                self._pre_norm(x, f"mixer_norm_{block}"),
                 state=state[block],
                 positions=positions,
                 segments=segments,
@@ -100,18 +102,18 @@ class Skeleton(nn.Module):
                 **({"at_ends": True} if label and isinstance(mixer, Bidirectional) else {}),
             )
             states.append(new)
-            x = self.after(x, dropout(y, self.dropout, for_sum), f"mixer_norm_{block}")
+            x = self._add_and_norm(x, apply_dropout(y, self.dropout, for_sum), f"mixer_norm_{block}")
             if bridges:
-                y = bridges[block](self.before(x, f"bridge_norm_{block}"))
-                for_bridge = folded(rng, 3 * self.depth + 1 + block)
-                x = self.after(x, dropout(y, self.dropout, for_bridge), f"bridge_norm_{block}")
+                y = bridges[block](self._pre_norm(x, f"bridge_norm_{block}"))
+                for_bridge = fold_rng(rng, 3 * self.depth + 1 + block)
+                x = self._add_and_norm(x, apply_dropout(y, self.dropout, for_bridge), f"bridge_norm_{block}")
             if self.hidden:
-                y = feedforward(self.before(x, f"feedforward_norm_{block}"))
-                x = self.after(x, dropout(y, self.dropout, for_feedforward), f"feedforward_norm_{block}")
+                y = feedforward(self._pre_norm(x, f"feedforward_norm_{block}"))
+                x = self._add_and_norm(x, apply_dropout(y, self.dropout, for_feedforward), f"feedforward_norm_{block}")
         if self.final_norm:
-            x = self.layer_norm("final_norm")(x)
+            x = self._layer_norm("final_norm")(x)
         if self.per == "sequence":
-            x = pooled(x, segments, self.pool)
+            x = pool_sequence(x, segments, self.pool)
             if streaming:  # what was last in an earlier call is not known any more
                 x = jnp.where((segments != 0).any(axis=1)[:, None], x, jnp.nan)
         if not self.outputs:
@@ -120,7 +122,7 @@ class Skeleton(nn.Module):
             return embedding.attend(x).astype(jnp.float32), tuple(states)
         return Projection(self.outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32), tuple(states)
 
-    def resumed(self, state: Any) -> tuple[Any, ...]:
+    def _resume_states(self, state: Any) -> tuple[Any, ...]:
         """One mixer's state a block; None each where there is none yet."""
         if state is None:
             return (None,) * self.depth
@@ -133,20 +135,20 @@ class Skeleton(nn.Module):
             raise ValueError("a network that is not causal sees the whole sequence at once and can't be streamed")
         return state
 
-    def before(self, x: Array, name: str) -> Array:
+    def _pre_norm(self, x: Array, name: str) -> Array:
         """What a sublayer reads: norm(x), or x itself where the norm comes after or not at all."""
-        return self.layer_norm(name)(x) if self.norm == "pre" else x
+        return self._layer_norm(name)(x) if self.norm == "pre" else x
 
-    def after(self, x: Array, y: Array, name: str) -> Array:
+    def _add_and_norm(self, x: Array, y: Array, name: str) -> Array:
         """What follows a sublayer that read x and gave y: x + y, or y where `residual` is off; then a post-norm."""
         y = x + y if self.residual else y
-        return self.layer_norm(name)(y) if self.norm == "post" else y
+        return self._layer_norm(name)(y) if self.norm == "post" else y
 
-    def layer_norm(self, name: str) -> nn.LayerNorm:
+    def _layer_norm(self, name: str) -> nn.LayerNorm:
         return nn.LayerNorm(dtype=self.dtype, name=name)
 
 
-def placed(inputs: Shaped[Array, "B T *C"], state: Any, positions: Array | None, segments: Array | None):
+def default_positions(inputs: Shaped[Array, "B T *C"], state: Any, positions: Array | None, segments: Array | None):
     """Positions and segments [B, T], which a first call may leave out: then each row is one sequence from its start."""
     if positions is not None and segments is not None:
         return positions, segments
@@ -156,7 +158,7 @@ def placed(inputs: Shaped[Array, "B T *C"], state: Any, positions: Array | None,
     return jnp.broadcast_to(jnp.arange(shape[1]), shape), jnp.ones(shape, jnp.int32)
 
 
-def pooled(x: Float[Array, "B T D"], segments: Int[Array, "B T"], how: str) -> Float[Array, "B D"]:
+def pool_sequence(x: Float[Array, "B T D"], segments: Int[Array, "B T"], how: str) -> Float[Array, "B D"]:
     """The last step that is no padding, or the mean over such steps."""
     valid = segments != 0
     if how == "mean":
@@ -166,12 +168,12 @@ def pooled(x: Float[Array, "B T D"], segments: Int[Array, "B T"], how: str) -> F
     return jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
 
 
-def folded(rng: PRNGKeyArray | None, index: int) -> PRNGKeyArray | None:
+def fold_rng(rng: PRNGKeyArray | None, index: int) -> PRNGKeyArray | None:
     """The key for one of several uses, or None where there is none."""
     return None if rng is None else jax.random.fold_in(rng, index)
 
 
-def dropout(x: Array, rate: float, rng: PRNGKeyArray | None) -> Array:
+def apply_dropout(x: Array, rate: float, rng: PRNGKeyArray | None) -> Array:
     """Each element zeroed with probability `rate`, the rest scaled by 1/(1 − rate); nothing without an `rng`."""
     if rng is None or not rate:
         return x

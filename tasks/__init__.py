@@ -44,7 +44,7 @@ __all__ = [
     "random_key",
 ]
 
-# Name: class, called with the fields of a config and, for real data, with what `data.load` returns.
+# Name: class, called with the fields of a config and, for real data, with what `data.load_dataset` returns.
 TASKS = {
     "recall": Recall,
     "copy_memory": CopyMemory,

@@ -86,22 +86,25 @@ def random_key(seed: Integer[Array, ""] | np.integer | int) -> PRNGKeyArray:
     return jax.random.key(seed, impl="threefry2x32")
 
 
-def unpacked(batch: int, max_length: int, length: Int[Array, ""] | int) -> tuple[Int[Array, "B T"], Int[Array, "B T"]]:
+def positions_and_segments(
+    batch: int, max_length: int, length: Int[Array, ""] | int
+) -> tuple[Int[Array, "B T"], Int[Array, "B T"]]:
     """Positions and segments of rows that hold one sequence each, the first `length` of `max_length` steps."""
     step = jnp.broadcast_to(jnp.arange(max_length), (batch, max_length))
     return step, (step < length).astype(jnp.int32)
 
 
-def distinct(key: PRNGKeyArray, batch: int, there: int, what: str) -> Int[Array, "B"]:
-    """`batch` different rows of those that are `there`, drawn uniformly. Raises ValueError where they are too few."""
-    check_rows(batch, there, what)
-    return jax.random.permutation(key, there)[:batch]
+def sample_rows(key: PRNGKeyArray, batch: int, available: int, rows_name: str) -> Int[Array, "B"]:
+    """`batch` different rows of those that are `available`, drawn uniformly. Raises ValueError where they are too
+    few."""
+    validate_batch_size(batch, available, rows_name)
+    return jax.random.permutation(key, available)[:batch]
 
 
-def check_rows(batch: int, there: int, what: str) -> None:
+def validate_batch_size(batch: int, available: int, rows_name: str) -> None:
     """Refuse, with ValueError, a batch of more rows than there are."""
-    if batch > there:
-        raise ValueError(f"batch={batch}: the {what} are {there}, so give that many or fewer")
+    if batch > available:
+        raise ValueError(f"batch={batch}: the {rows_name} are {available}, so give that many or fewer")
 
 
 def cross_entropy(outputs: Float[Array, "B *T O"], batch: Batch) -> Float[Array, ""]:
@@ -128,7 +131,7 @@ def accuracy(
     return weighted_mean(hit, batch.weights if weights is None else weights)
 
 
-def whole(outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
+def sequence_accuracy(outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
     """Share of the sequences whose weighted targets are all named by the largest output; nan as `accuracy`."""
     counts = batch.weights > 0
     wrong = (outputs.argmax(axis=-1) != batch.targets) & counts

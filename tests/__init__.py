@@ -14,7 +14,7 @@ import numpy as np
 from training import checkpoint
 
 ROOT = Path(__file__).parent.parent
-FIELDS = {
+TINY_FIELDS = {
     "task.pairs": 2,
     "task.symbols": 16,
     "task.max_length": 8,
@@ -29,23 +29,23 @@ FIELDS = {
 }
 
 
-def tiny(mixer: str = "rnn", fields: dict[str, Any] | None = None) -> Any:
+def tiny_config(mixer: str = "rnn", fields: dict[str, Any] | None = None) -> Any:
     """Recall at its smallest: 40 steps in 8 calls. `fields` are set by their dotted names."""
     from configs.recall import get_config  # not above: pytest's import hook for models has to come first
 
     config = get_config(mixer)
-    config.update_from_flattened_dict({**FIELDS, **(fields or {})})
+    config.update_from_flattened_dict({**TINY_FIELDS, **(fields or {})})
     return config
 
 
-def words(mixer: str = "rnn", fields: dict[str, Any] | None = None) -> list[str]:
-    """`tiny`, as flags of train.py."""
-    changed = {**FIELDS, **(fields or {})}
+def tiny_flags(mixer: str = "rnn", fields: dict[str, Any] | None = None) -> list[str]:
+    """`tiny_config`, as flags of train.py."""
+    changed = {**TINY_FIELDS, **(fields or {})}
     changed = {name: ",".join(map(str, v)) if isinstance(v, tuple) else v for name, v in changed.items()}
     return [f"--config=configs/recall.py:{mixer}", *(f"--config.{name}={value}" for name, value in changed.items())]
 
 
-def start(*flags: str, devices: int = 1) -> subprocess.Popen:
+def start_training(*flags: str, devices: int = 1) -> subprocess.Popen:
     """train.py in a process of its own, with so many devices."""
     return subprocess.Popen(
         [sys.executable, "train.py", *flags],
@@ -57,9 +57,9 @@ def start(*flags: str, devices: int = 1) -> subprocess.Popen:
     )
 
 
-def state(workdir: Path, step: int | None = None) -> Any:
+def read_checkpoint(workdir: Path, step: int | None = None) -> Any:
     """What a run's newest checkpoint holds, or that of `step`, as nested dicts of numpy arrays."""
-    return checkpoint.Checkpoints(workdir / "checkpoints").raw(step)
+    return checkpoint.Checkpoints(workdir / "checkpoints").restore_numpy(step)
 
 
 def assert_same(ours: Any, theirs: Any) -> None:
@@ -79,7 +79,7 @@ def assert_close(ours: Any, theirs: Any, within: float = 1e-5) -> None:
         np.testing.assert_allclose(a, b, rtol=0, atol=within * (np.abs(b).max() + 1e-30), err_msg=str(path))
 
 
-def listening(process: int) -> set[str]:
+def listening_addresses(process: int) -> set[str]:
     """The addresses at which a process takes connections, as /proc has them: IPv4, and the IPv4 in an IPv6."""
     sockets = {os.readlink(path) for path in Path(f"/proc/{process}/fd").iterdir() if path.is_symlink()}
     found = set()
@@ -93,7 +93,7 @@ def listening(process: int) -> set[str]:
     return found
 
 
-SERVER = """
+_FORK_SERVER = """
 import json, os, resource, runpy, sys
 sys.path.insert(0, os.getcwd())
 import train, orbax.checkpoint, tensorboardX
@@ -111,23 +111,23 @@ for line in sys.stdin:
 """
 
 
-class Program:
+class ForkedProgram:
     """`program(*flags)` is `python train.py *flags`, forked from a process that has all its imports behind it."""
 
     def __init__(self, directory: Path):
         self.directory = directory
         self.server = subprocess.Popen(
-            [sys.executable, "-c", SERVER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-c", _FORK_SERVER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
 
-    def __call__(self, *flags: str | Path, largest: int = 0) -> tuple[int, str, str]:
-        """Exit status, output and errors. No file may grow past `largest` bytes."""
+    def __call__(self, *flags: str | Path, max_file_size: int = 0) -> tuple[int, str, str]:
+        """Exit status, output and errors. No file may grow past `max_file_size` bytes."""
         assert self.server.stdin
         assert self.server.stdout
         out, err = self.directory / "out", self.directory / "err"
         out.write_text("")
         err.write_text("")
-        job = {"flags": list(map(str, flags)), "out": str(out), "err": str(err), "largest": largest}
+        job = {"flags": list(map(str, flags)), "out": str(out), "err": str(err), "largest": max_file_size}
         print(json.dumps(job), file=self.server.stdin, flush=True)
         return int(self.server.stdout.readline()), out.read_text(), err.read_text()

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from tests import Program
+from tests import ForkedProgram
 from training import runtime
 
 
@@ -21,7 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("XLA_FLAGS", quick)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # a worker finds what the first process has set
         cache = getattr(config, "cache", None)  # there is none under -p no:cacheprovider
-        kept = cache.mkdir(f"compiled-{runtime.processor()}") if cache else None
+        kept = cache.mkdir(f"compiled-{runtime.processor_id()}") if cache else None
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(kept or "")
     if kept := os.environ["JAX_COMPILATION_CACHE_DIR"]:
         jax.config.update("jax_compilation_cache_dir", kept)
@@ -45,7 +45,7 @@ def forgetting() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    made = Program(tmp_path_factory.mktemp("program"))
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedProgram]:
+    made = ForkedProgram(tmp_path_factory.mktemp("program"))
     yield made
     made.server.kill()

@@ -46,7 +46,7 @@ class Checkout(NamedTuple):
         home = self.path / f"python-{version}"
         home.mkdir(exist_ok=True)
         (home / "VERSION").write_text(f"{version}\n")
-        return script(home / "python", PYTHON)
+        return write_script(home / "python", PYTHON)
 
     def setup(self, version: str = "3.12", *words: str, uv: str = "") -> tuple[int, str, list[str]]:
         """Exit status, errors, and what the stand-ins were asked for."""
@@ -57,7 +57,7 @@ class Checkout(NamedTuple):
         return done.returncode, done.stderr, [line for line in log.read_text().splitlines() if line[:2] != "-c"]
 
 
-def script(path: Path, text: str) -> str:
+def write_script(path: Path, text: str) -> str:
     path.write_text(text)
     path.chmod(0o755)
     return str(path)
@@ -71,7 +71,7 @@ def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path)
 
 
-def installed(asked: list[str]) -> int:
+def count_installs(asked: list[str]) -> int:
     return sum(line.startswith(("-m pip install", "uv pip")) for line in asked)
 
 
@@ -80,7 +80,7 @@ def test_a_second_call_installs_nothing(checkout: Checkout, version: str):
     code, _, asked = checkout.setup(version)
     assert code == 0
     assert asked[0] == "-m venv .venv"
-    assert installed(asked) == 3
+    assert count_installs(asked) == 3
     assert checkout.setup(version)[::2] == (0, [])
 
 
@@ -109,7 +109,7 @@ def test_a_venv_of_an_old_python_is_named_and_kept(checkout: Checkout, uv: bool)
     bins.mkdir(parents=True)
     shutil.copy(checkout.python("3.10"), bins)
     (bins / "VERSION").write_text("3.10\n")
-    code, told, asked = checkout.setup("3.12", uv=script(checkout.path / "uv", UV) if uv else "")
+    code, told, asked = checkout.setup("3.12", uv=write_script(checkout.path / "uv", UV) if uv else "")
     assert code
     assert told.splitlines()[0] == (
         "error: Python 3.11, 3.12 or 3.13 is needed; .venv has 3.10: make clean and then make setup PYTHON=python3.13"
@@ -123,7 +123,7 @@ def test_a_venv_of_an_old_python_is_named_and_kept(checkout: Checkout, uv: bool)
 
 @pytest.mark.parametrize(("uv", "where"), [(False, "venv"), (False, "install"), (True, "venv")])
 def test_killed_while_it_makes_or_first_fills_the_venv_it_begins_anew(checkout: Checkout, uv: bool, where: str):
-    tool = script(checkout.path / "uv", UV) if uv else ""
+    tool = write_script(checkout.path / "uv", UV) if uv else ""
     (checkout.path / "KILL").write_text(where)
     assert checkout.setup(uv=tool)[0]
     (checkout.path / ".venv" / "left").touch()
@@ -131,7 +131,7 @@ def test_killed_while_it_makes_or_first_fills_the_venv_it_begins_anew(checkout: 
     code, told, asked = checkout.setup(uv=tool)
     assert code == 0, told
     assert "-m venv .venv" in asked
-    assert installed(asked) == 3
+    assert count_installs(asked) == 3
     assert not (checkout.path / ".venv" / "left").exists()
     assert checkout.setup(uv=tool)[::2] == (0, [])
 
@@ -146,7 +146,7 @@ def test_killed_in_a_later_install_it_goes_on_in_the_same_venv(checkout: Checkou
     code, told, asked = checkout.setup()
     assert code == 0, told
     assert "-m venv .venv" not in asked
-    assert installed(asked) == 3
+    assert count_installs(asked) == 3
     assert (checkout.path / ".venv" / "kept").exists()
 
 

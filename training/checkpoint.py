@@ -11,11 +11,11 @@ from typing import Any
 import jax
 import numpy as np
 
-KEPT = 2  # the newest checkpoints, so that one lost to a bad disk does not lose the run
+_MAX_TO_KEEP = 2  # the newest checkpoints, so that one lost to a bad disk does not lose the run
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def silence_orbax() -> Iterator[None]:
     """Orbax warns of what is meant: that nothing is to be written, and that we add no metadata of our own."""
 
     def kept(record: logging.LogRecord) -> bool:
@@ -35,23 +35,23 @@ class Checkpoints:
     `run` is the run's key, which each checkpoint carries beside its step; one with another is not read.
     """
 
-    def __init__(self, directory: Path, *, read_only: bool = False, run: str = ""):
+    def __init__(self, directory: Path, *, read_only: bool = False, run_key: str = ""):
         import orbax.checkpoint as ocp  # takes a second or two, which `--help` need not wait for
         from orbax.checkpoint import checkpoint_managers as policies
 
-        self.ocp, self.run = ocp, run
+        self.ocp, self.run = ocp, run_key
         self.directory = Path(directory).absolute()
-        with quiet():
+        with silence_orbax():
             self.manager = ocp.CheckpointManager(
                 self.directory,
                 options=ocp.CheckpointManagerOptions(
-                    preservation_policy=policies.LatestN(KEPT),
+                    preservation_policy=policies.LatestN(_MAX_TO_KEEP),
                     cleanup_tmp_directories=not read_only,
                     read_only=read_only,
                 ),
             )
 
-    def latest(self) -> int | None:
+    def latest_step(self) -> int | None:
         """The newest step, or None where there is none."""
         return self.manager.latest_step()
 
@@ -61,7 +61,7 @@ class Checkpoints:
         Raises OSError, in one line, where it or the one before it could not be written.
         """
         if step not in self.manager.all_steps():
-            with self.writing():
+            with self._translate_write_errors():
                 whose = {"run": self.run, "step": step}
                 self.manager.save(step, args=self.ocp.args.StandardSave(state), force=True, custom_metadata=whose)
 
@@ -70,30 +70,30 @@ class Checkpoints:
 
         Raises ValueError, in one line, where it can't be read.
         """
-        self.check(step)
+        self._check_owner(step)
         abstract = jax.tree.map(self.ocp.tree.to_shape_dtype_struct, like)
-        with self.reading(step):
+        with self._translate_read_errors(step):
             return self.manager.restore(step, args=self.ocp.args.StandardRestore(abstract))
 
-    def raw(self, step: int | None = None) -> Any:
+    def restore_numpy(self, step: int | None = None) -> Any:
         """The newest state, or that of `step`, as nested dicts of numpy arrays, on however many devices it was made.
 
         Raises ValueError, in one line, where there is none or it can't be read.
         """
-        step = self.latest() if step is None else step
+        step = self.latest_step() if step is None else step
         if step is None:
             raise ValueError(f"{self.directory} holds no checkpoint yet")
-        self.check(step)
+        self._check_owner(step)
         saved = self.directory / str(step) / "default"
-        with quiet(), self.reading(step), self.ocp.PyTreeCheckpointer() as checkpointer:
+        with silence_orbax(), self._translate_read_errors(step), self.ocp.PyTreeCheckpointer() as checkpointer:
             shapes = checkpointer.metadata(saved).item_metadata.tree
             arrays = jax.tree.map(lambda _: self.ocp.RestoreArgs(restore_type=np.ndarray), shapes)
             return checkpointer.restore(saved, restore_args=arrays)
 
-    def check(self, step: int) -> None:
+    def _check_owner(self, step: int) -> None:
         """Raise ValueError, in one line, for a checkpoint of another run or of another step; an older one says
         neither."""
-        with quiet(), self.reading(step):
+        with silence_orbax(), self._translate_read_errors(step):
             whose: Any = self.manager.metadata(step).custom_metadata or {}
         path = self.directory / str(step)
         if self.run and whose.get("run", self.run) != self.run:
@@ -102,16 +102,16 @@ class Checkpoints:
         if whose.get("step", step) != step:
             raise ValueError(f"{path} is the checkpoint of step {whose['step']}; give it its own name again")
 
-    def wait(self) -> None:
+    def wait_until_written(self) -> None:
         """Until what was saved is on disk. Raises OSError, in one line, where it could not be written."""
-        with self.writing():
+        with self._translate_write_errors():
             self.manager.wait_until_finished()
 
     def close(self) -> None:
         self.manager.close()
 
     @contextlib.contextmanager
-    def reading(self, step: int) -> Iterator[None]:
+    def _translate_read_errors(self, step: int) -> Iterator[None]:
         """Orbax and TensorStore raise many kinds of error for one and the same: bytes are missing."""
         try:
             yield
@@ -124,7 +124,7 @@ class Checkpoints:
             ) from error
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
+    def _translate_write_errors(self) -> Iterator[None]:
         """Nor is a full disk an OSError to TensorStore, which names the system's reason at the end of a long line."""
         try:
             yield
@@ -138,34 +138,34 @@ class Checkpoints:
             ) from error
 
 
-def replica(state: Any, index: int) -> Any:
+def take_member(state: Any, member: int) -> Any:
     """One replica of a state, without the leading axis."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[index], state)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[member], state)
 
 
-def save_params(directory: Path, params: Any, run: str = "") -> None:
+def save_params(directory: Path, params: Any, run_key: str = "") -> None:
     """An ordinary checkpoint: the parameters of one model, to be read by `load_params` or by Orbax itself; with the key
     of the run that they are from."""
     import orbax.checkpoint as ocp
 
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(Path(directory).absolute(), params, custom_metadata={"run": run})
+        checkpointer.save(Path(directory).absolute(), params, custom_metadata={"run": run_key})
 
 
-def load_params(directory: Path, run: str = "") -> Any:
+def load_params(directory: Path, run_key: str = "") -> Any:
     """The parameters that `save_params` wrote, on the default device.
 
-    Raises ValueError, in one line, where they can't be read, or are from another run than `run` says.
+    Raises ValueError, in one line, where they can't be read, or are from another run than `run_key` says.
     """
     import orbax.checkpoint as ocp
 
     try:
-        with quiet(), ocp.StandardCheckpointer() as checkpointer:
+        with silence_orbax(), ocp.StandardCheckpointer() as checkpointer:
             whose: Any = checkpointer.metadata(Path(directory).absolute()).custom_metadata or {}
             params = jax.device_put(checkpointer.restore(Path(directory).absolute()))
-    except Exception as error:  # of many kinds, as in `Checkpoints.reading`
+    except Exception as error:  # of many kinds, as in `Checkpoints._translate_read_errors`
         why = " ".join(str(error).split())[:160]
         raise ValueError(f"{directory} can't be read ({why}); train.py --export writes such a directory") from error
-    if run and whose.get("run") not in (None, "", run):
+    if run_key and whose.get("run") not in (None, "", run_key):
         raise ValueError(f"{directory} is of another run than the config.json beside it; export that run again")
     return params

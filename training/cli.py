@@ -18,13 +18,13 @@ from absl import app, flags, logging
 
 from training import startup
 
-INTERRUPTED = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
+SIGNAL_NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
 
 
-MOST = 10_000  # numbers in a range
+_MAX_RANGE = 10_000  # numbers in a range
 
 
-class Stopped(Exception):
+class Preempted(Exception):
     """A run ended early because it was asked to; `code` is the exit status that says so (128 + the signal)."""
 
     def __init__(self, message: str, code: int):
@@ -32,18 +32,18 @@ class Stopped(Exception):
         self.code = code
 
 
-class Signals:
-    """Inside `with Signals() as signals`, Ctrl-C, SIGTERM and SIGHUP only set `signals.caught`; a second Ctrl-C
-    interrupts. SIGHUP stays ignored where it was (nohup). In a thread, where Python lets no one set handlers, nothing
-    is caught: whoever made it has ways to stop.
+class GracefulShutdown:
+    """Inside `with GracefulShutdown() as signals`, Ctrl-C, SIGTERM and SIGHUP only set `signals.caught`; a second
+    Ctrl-C interrupts. SIGHUP stays ignored where it was (nohup). In a thread, where Python lets no one set handlers,
+    nothing is caught: whoever made it has ways to stop.
     """
 
     caught: signal.Signals | None = None
 
-    def __enter__(self) -> "Signals":
-        numbers = [n for n in INTERRUPTED if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+    def __enter__(self) -> "GracefulShutdown":
+        numbers = [n for n in SIGNAL_NAMES if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
         main = threading.current_thread() is threading.main_thread()
-        self.before = {number: signal.signal(number, self.catch) for number in (numbers if main else ())}
+        self.before = {number: signal.signal(number, self._handle_signal) for number in (numbers if main else ())}
         self.terminals = [stream for stream in range(3) if os.isatty(stream)]
         return self
 
@@ -51,7 +51,7 @@ class Signals:
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
-    def catch(self, number: int, _: Any) -> None:
+    def _handle_signal(self, number: int, _: Any) -> None:
         if self.caught is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.caught = signal.Signals(number)
@@ -61,23 +61,23 @@ class Signals:
                     os.dup2(os.open(os.devnull, os.O_RDWR), stream)
 
 
-def run(main: Callable[[], None]) -> None:
+def run_command(main: Callable[[], None]) -> None:
     """Parse the flags and call `main`; what the user can mend is told in one line, with exit status 1."""
     flags.DEFINE_bool("traceback", False, "Show where in the program an error came from.")
     logging.set_verbosity(logging.FATAL)  # Orbax reports every step of a save, and errors that it raises too
-    sys.unraisablehook = unless_late
+    sys.unraisablehook = _ignore_late_orbax_errors
     # What Orbax had begun to write when the disk was full, told in Python's words at a moment of its own choosing.
     warnings.filterwarnings("ignore", message="coroutine 'async_serialize.* was never awaited")
-    app.run(lambda _: told(main), flags_parser=lambda argv: told(lambda: parse(argv)))
+    app.run(lambda _: report_errors(main), flags_parser=lambda argv: report_errors(lambda: parse_flags(argv)))
 
 
-def unless_late(unraisable: Any) -> None:
+def _ignore_late_orbax_errors(unraisable: Any) -> None:
     """Python's own hook, but for what TensorStore tells an event loop that Orbax closed on its first error."""
     if str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
 
 
-class Directory(flags.ArgumentParser):
+class DirectoryParser(flags.ArgumentParser):
     """Of a flag that names a directory: not "", which would be the one where the program runs; and a "~" in front is
     the home directory, which shells see to only where it begins a word."""
 
@@ -92,10 +92,10 @@ class Directory(flags.ArgumentParser):
 def define_directory(
     name: str, default: str | None, text: str, *, flag_values: flags.FlagValues = flags.FLAGS, required: bool = False
 ) -> None:
-    flags.DEFINE(Directory(), name, default, text, flag_values=flag_values, required=required)
+    flags.DEFINE(DirectoryParser(), name, default, text, flag_values=flag_values, required=required)
 
 
-def parse(argv: Sequence[str]) -> list[str]:
+def parse_flags(argv: Sequence[str]) -> list[str]:
     """absl's parsing, whose errors come as ValueErrors of one line, and where a word that is no flag is one too."""
     for word, after in itertools.pairwise([*argv[1:], ""]):
         name, given, value = word.lstrip("-").partition("=")
@@ -105,15 +105,17 @@ def parse(argv: Sequence[str]) -> list[str]:
             known = ", ".join(sorted(str(file) for file in folder.glob("[a-z]*.py"))) or "none there"
             raise ValueError(f"--config={value}: no such file; there are {known}")
     try:
-        rest = flags.FLAGS(written_out(argv))
+        rest = flags.FLAGS(_normalize_config_flags(argv))
     except (flags.Error, AttributeError, KeyError, TypeError) as error:
-        raise ValueError(unknown_field(argv) or unknown_flag(error, argv) or one_line(error)) from error
+        raise ValueError(
+            _explain_unknown_field(argv) or _explain_unknown_flag(error, argv) or format_error(error)
+        ) from error
     if len(rest) > 1:
         raise ValueError(f"{rest[1]!r} is no flag; flags look like --name=value, and --help lists them")
     return rest
 
 
-def written_out(argv: Sequence[str]) -> list[str]:
+def _normalize_config_flags(argv: Sequence[str]) -> list[str]:
     """`argv` as ml_collections takes it: a value of --config.FIELD that has ranges (0..3,7) as 0,1,2,3,7, and where
     the field is a tuple, no value as ().
 
@@ -126,23 +128,23 @@ def written_out(argv: Sequence[str]) -> list[str]:
             continue
         value = value if given else words[index + 1]
         if re.fullmatch(r"\d+(\.\.\d+)?(,\d+(\.\.\d+)?)*,?", value) and ".." in value:
-            value = "".join(f"{n}," for part in value.strip(",").split(",") for n in whole(part, name))
-        elif not value and isinstance(field(config_of(words), name.lstrip("-")), tuple):
+            value = "".join(f"{n}," for part in value.strip(",").split(",") for n in _expand_range(part, name))
+        elif not value and isinstance(_config_field(_read_config_file(words), name.lstrip("-")), tuple):
             value = "()"
         words[index if given else index + 1] = f"{name}={value}" if given else value
     return words
 
 
-def whole(part: str, name: str) -> Sequence[int]:
+def _expand_range(part: str, name: str) -> Sequence[int]:
     """The numbers that "5" or "3..5" stands for, both ends included."""
     first, *rest = map(int, part.split(".."))
     last = rest[0] if rest else first
-    if not 0 <= last - first < MOST:
-        raise ValueError(f"{name}={part}: a range goes up, as 0..9, and has at most {MOST} numbers")
+    if not 0 <= last - first < _MAX_RANGE:
+        raise ValueError(f"{name}={part}: a range goes up, as 0..9, and has at most {_MAX_RANGE} numbers")
     return range(first, last + 1)
 
 
-def config_of(argv: Sequence[str]) -> Any:
+def _read_config_file(argv: Sequence[str]) -> Any:
     """What the file that --config names holds before any flag changes it; None where there is none, or it fails."""
     files = [
         word.partition("=")[2] or after
@@ -156,31 +158,31 @@ def config_of(argv: Sequence[str]) -> Any:
         return None
 
 
-def field(config: Any, name: str) -> Any:
+def _config_field(config: Any, name: str) -> Any:
     """The value of `config.GROUP.FIELD`; None where there is no such field."""
     for part in name.split(".")[1:]:
         config = config[part] if part in getattr(config, "keys", list)() else None
     return config
 
 
-def unknown_flag(error: Exception, argv: Sequence[str]) -> str | None:
+def _explain_unknown_flag(error: Exception, argv: Sequence[str]) -> str | None:
     """What to say of a flag that is not there, but is a field of the config; None of any other error."""
     if not isinstance(error, flags.UnrecognizedFlagError) or "config" not in flags.FLAGS:
         return None
     name = error.flagname
     if name == "mixer":
         return "--mixer: the mixer stands behind the colon, as in --config=configs/recall.py:lstm"
-    config = config_of(argv) or {}
+    config = _read_config_file(argv) or {}
     groups = [group for group in config if name in getattr(config[group], "keys", list)()]
     return f"--{name}: no such flag; did you mean --config.{groups[0]}.{name}?" if groups else None
 
 
-def unknown_field(argv: Sequence[str]) -> str | None:
+def _explain_unknown_field(argv: Sequence[str]) -> str | None:
     """What to say of the first --config.FIELD that the config does not have; None where all exist."""
     names = [name for name in (word.lstrip("-").partition("=")[0] for word in argv[1:]) if name.startswith("config.")]
     if names and not any(word.lstrip("-").partition("=")[0] == "config" for word in argv[1:]):
         return f"--{names[0]}: give --config=FILE too; --help shows how"
-    if (config := config_of(argv)) is None:  # then it is the file that absl complained of, not a field
+    if (config := _read_config_file(argv)) is None:  # then it is the file that absl complained of, not a field
         return None
     for name in names:
         tree, path = config, "config"
@@ -194,40 +196,43 @@ def unknown_field(argv: Sequence[str]) -> str | None:
     return None
 
 
-def told(what: Callable[[], Any]) -> Any:
-    """`what()`, with the errors that a user can mend as one line on standard error."""
-    waiting = signal.getsignal(signal.SIGINT) is startup.leave
+def report_errors(function: Callable[[], Any]) -> Any:
+    """`function()`, with the errors that a user can mend as one line on standard error."""
+    waiting = signal.getsignal(signal.SIGINT) is startup.exit_interrupted
     if waiting:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return what()
-    except Stopped as stopped:
-        say(str(stopped))
+        return function()
+    except Preempted as stopped:
+        print_status(str(stopped))
         sys.exit(stopped.code)
     except KeyboardInterrupt:
-        say("interrupted")
+        print_status("interrupted")
         sys.exit(128 + signal.SIGINT)
     except (ValueError, OSError) as error:
         if "--traceback" in sys.argv:
             raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {format_error(error)}", file=sys.stderr)
         sys.exit(1)
     except (RuntimeError, AssertionError) as error:
         if "--traceback" in sys.argv:
             raise
-        if line := no_device(error):
-            say(f"error: {line}")
+        if line := _explain_missing_device(error):
+            print_status(f"error: {line}")
             sys.exit(1)
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        print(f"error: out of memory: {one_line(error)}; try fewer replicas, a smaller batch or width", file=sys.stderr)
+        print(
+            f"error: out of memory: {format_error(error)}; try fewer replicas, a smaller batch or width",
+            file=sys.stderr,
+        )
         sys.exit(1)
     finally:
         if waiting:
-            signal.signal(signal.SIGINT, startup.leave)
+            signal.signal(signal.SIGINT, startup.exit_interrupted)
 
 
-def no_device(error: BaseException) -> str | None:
+def _explain_missing_device(error: BaseException) -> str | None:
     """What to say where JAX finds nothing of what JAX_PLATFORMS names, which it tells in many ways; else None."""
     where = traceback.extract_tb(error.__traceback__)[-1]
     if Path(where.filename).name != "xla_bridge.py":
@@ -241,7 +246,7 @@ def no_device(error: BaseException) -> str | None:
     return f"JAX_PLATFORMS={asked}: JAX finds no such device here, or has no plugin for it; it finds {there}"
 
 
-def say(line: str) -> None:
+def print_status(line: str) -> None:
     """A line on standard error, which no one may read any more."""
     try:
         print(line, file=sys.stderr, flush=True)
@@ -249,7 +254,7 @@ def say(line: str) -> None:
         os.dup2(os.open(os.devnull, os.O_RDWR), 2)  # or Python tries again when it ends
 
 
-def one_line(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """The message of `error` in one line: of an OSError with its file, of a nested traceback the last message."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror

@@ -1,6 +1,7 @@
 """Several processes that train together, on one machine or on many, and what they tell each other.
 
-`joined` comes before the first array is made. Alone, a process has no one to tell: each function is then what it wraps.
+`process_group` comes before the first array is made. Alone, a process has no one to tell: each function is then what
+it wraps.
 """
 
 import contextlib
@@ -22,12 +23,14 @@ import numpy as np
 
 from training import cli
 
-PATIENCE = 300  # seconds to wait for the other processes to start
-HEARTBEAT = 60  # seconds without a sign of life after which a process counts as dead, and all others end
-FAREWELL = 5  # seconds in which the others, if they fail alike, can say so themselves before this process is gone
+STARTUP_TIMEOUT = 300  # seconds to wait for the other processes to start
+_HEARTBEAT_TIMEOUT = 60  # seconds without a sign of life after which a process counts as dead, and all others end
+_SHUTDOWN_GRACE = (
+    5  # seconds in which the others, if they fail alike, can say so themselves before this process is gone
+)
 
 
-def devices(count: int) -> list[Any]:
+def choose_devices(count: int) -> list[Any]:
     """So many of all processes' devices, as many from each as from any other or one more, in the order of processes."""
     each, over = divmod(count, jax.process_count())
     chosen = []
@@ -38,33 +41,36 @@ def devices(count: int) -> list[Any]:
 
 
 @contextlib.contextmanager
-def joined(
-    distributed: bool = False, coordinator: str | None = None, processes: int | None = None, process: int | None = None
+def process_group(
+    detect_cluster: bool = False,
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
 ) -> Iterator[None]:
     """Inside, this process is one of several that train together, if it is told of others; else nothing happens.
 
-    An error in one of them is told as `command.told` does and ends this process without waiting for the others, who may
-    wait for it. They then find it gone: at once on a CPU, and after `HEARTBEAT` seconds elsewhere or where it hangs.
-    Raises ValueError, in one line, for flags that don't go together, and where the others can't be reached.
+    An error in one of them is told as `command.report_errors` does and ends this process without waiting for the
+    others, who may wait for it. They then find it gone: at once on a CPU, and after `_HEARTBEAT_TIMEOUT` seconds
+    elsewhere or where it hangs. Raises ValueError, in one line, for flags that don't go together, and where the others can't be reached.
     """
     given = {"--coordinator": coordinator, "--processes": processes, "--process": process}
     missing = [name for name, value in given.items() if value is None]
     if missing and len(missing) < len(given):
         there = next(name for name, value in given.items() if value is not None)
         raise ValueError(f"{there}={given[there]}: give {' and '.join(missing)} too")
-    if not distributed and missing:
+    if not detect_cluster and missing:
         yield
         return
     if processes is not None and process is not None and process >= processes:
         raise ValueError(f"--process={process}: must be below --processes={processes}, for they count from 0")
-    connect(coordinator, processes, process)
+    connect_processes(coordinator, processes, process)
     try:
         yield
     except BaseException as error:
-        leave(error)
+        _abort_process(error)
 
 
-def connect(coordinator: str | None, processes: int | None, process: int | None) -> None:
+def connect_processes(coordinator: str | None, processes: int | None, process: int | None) -> None:
     """Wait for all processes and learn of their devices. Raises ValueError, in one line, where that can't be.
 
     JAX would listen on every interface, and asks no one who they are: here process 0 listens on the coordinator's
@@ -74,23 +80,23 @@ def connect(coordinator: str | None, processes: int | None, process: int | None)
     if coordinator:
         host, port = await_coordinator(coordinator, process == 0)
         bind = os.environ.get("JAX_COORDINATOR_BIND_ADDRESS") or f"{f'[{host}]' if ':' in host else host}:{port}"
-        listen_on(host)
+        _bind_gloo(host)
     jax.config.update("jax_enable_preemption_service", False)  # it would swallow SIGTERM
     try:
         jax.distributed.initialize(
             coordinator,
             processes,
             process,
-            initialization_timeout=PATIENCE,
-            heartbeat_timeout_seconds=HEARTBEAT,
+            initialization_timeout=STARTUP_TIMEOUT,
+            heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT,
             coordinator_bind_address=bind,
         )
     except (RuntimeError, ValueError) as error:
         hint = "" if coordinator else "; give --coordinator, --processes and --process"
-        raise ValueError(f"no other processes were found ({cli.one_line(error)}){hint}") from error
+        raise ValueError(f"no other processes were found ({cli.format_error(error)}){hint}") from error
 
 
-def listen_on(host: str) -> None:
+def _bind_gloo(host: str) -> None:
     """Have Gloo, by which JAX computes across CPUs, listen on this address and not on that of the machine's name."""
     if (
         ipaddress.ip_address(host).is_unspecified
@@ -107,7 +113,7 @@ def listen_on(host: str) -> None:
     xla_bridge.register_backend_factory("cpu", make, priority=0, fail_quietly=False)
 
 
-def await_coordinator(coordinator: str, first: bool) -> tuple[str, int]:
+def await_coordinator(coordinator: str, is_coordinator: bool) -> tuple[str, int]:
     """This process's own address, as a number, and the coordinator's port; once process 0 answers, or, in process 0
     itself, if it can listen: else JAX ends with a trace of its C++.
 
@@ -119,8 +125,8 @@ def await_coordinator(coordinator: str, first: bool) -> tuple[str, int]:
     host, begun = host.strip("[]"), time.monotonic()
     while True:
         try:
-            if first:
-                own = own_address(host, int(port))
+            if is_coordinator:
+                own = _local_address(host, int(port))
                 local = ipaddress.ip_address(own).is_loopback and host not in (own, "localhost")
                 known = f" ({own} here, which no other machine can reach)" if local else ""
                 print(f"waiting for the other processes at {coordinator}{known}", file=sys.stderr, flush=True)
@@ -128,16 +134,16 @@ def await_coordinator(coordinator: str, first: bool) -> tuple[str, int]:
             with socket.create_connection((host, int(port)), timeout=10) as made:
                 return made.getsockname()[0], int(port)
         except OSError as error:
-            if first:
-                raise ValueError(f"--coordinator={coordinator}: {cli.one_line(error)}") from error
-            if time.monotonic() - begun > PATIENCE:
+            if is_coordinator:
+                raise ValueError(f"--coordinator={coordinator}: {cli.format_error(error)}") from error
+            if time.monotonic() - begun > STARTUP_TIMEOUT:
                 raise ValueError(
-                    f"--coordinator={coordinator}: process 0 didn't answer in {PATIENCE} s ({cli.one_line(error)})"
+                    f"--coordinator={coordinator}: process 0 didn't answer in {STARTUP_TIMEOUT} s ({cli.format_error(error)})"
                 ) from error
         time.sleep(0.2)
 
 
-def own_address(host: str, port: int) -> str:
+def _local_address(host: str, port: int) -> str:
     """The address of `host` that this machine can listen on at `port`, of version 4 rather than 6; else OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     failed = OSError(errno.EADDRNOTAVAIL, "")
@@ -152,28 +158,28 @@ def own_address(host: str, port: int) -> str:
     raise failed
 
 
-def check_even() -> None:
+def check_uniform_devices() -> None:
     """Raise ValueError, in one line, where one process has more devices than another: JAX can't broadcast to those."""
     counts = [sum(device.process_index == i for device in jax.devices()) for i in range(jax.process_count())]
     if len(set(counts)) > 1:
         raise ValueError(f"the processes have {', '.join(map(str, counts))} devices; each must have as many")
 
 
-def leave(error: BaseException) -> None:
-    """Tell of `error` and end this process, with the exit status that `command.told` gives it."""
+def _abort_process(error: BaseException) -> None:
+    """Tell of `error` and end this process, with the exit status that `command.report_errors` gives it."""
 
     def again() -> None:
         if isinstance(error, (RuntimeError, ValueError)) and re.search("Gloo|NCCL|coordination", str(error)):
             raise ValueError(
-                f"another process of this run is gone ({cli.one_line(error)[:160]}); "
+                f"another process of this run is gone ({cli.format_error(error)[:160]}); "
                 f"start all again, and they go on from the newest checkpoint"
             ) from error
         raise error
 
     code: Any = 1
     try:
-        if not isinstance(error, cli.Stopped) or jax.process_index() == 0:  # all stop alike, and one says so
-            cli.told(again)
+        if not isinstance(error, cli.Preempted) or jax.process_index() == 0:  # all stop alike, and one says so
+            cli.report_errors(again)
         else:
             code = error.code
     except SystemExit as end:
@@ -182,26 +188,26 @@ def leave(error: BaseException) -> None:
         traceback.print_exc()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    threading.Timer(FAREWELL, os._exit, (code,)).start()
+    threading.Timer(_SHUTDOWN_GRACE, os._exit, (code,)).start()
     jax.distributed.shutdown()  # returns once all have come here
     os._exit(code)
 
 
-def from_first(make: Callable[[], Any]) -> Any:
-    """`make()` of process 0, in every process, as JSON can hold it; only process 0 calls it.
+def broadcast_from_process_0(function: Callable[[], Any]) -> Any:
+    """`function()` of process 0, in every process, as JSON can hold it; only process 0 calls it.
 
     What it raises there process 0 raises; the others raise ValueError of the same message.
     """
     if jax.process_count() == 1:
-        return make()
+        return function()
     from jax.experimental import multihost_utils
 
     told, failed = {}, None
     if jax.process_index() == 0:
         try:
-            told = {"value": make()}
+            told = {"value": function()}
         except (ValueError, OSError) as error:
-            told, failed = {"error": cli.one_line(error)}, error
+            told, failed = {"error": cli.format_error(error)}, error
     sent = np.frombuffer(json.dumps(told).encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(sent))))
     sent = multihost_utils.broadcast_one_to_all(sent if jax.process_index() == 0 else np.zeros(size, np.uint8))
@@ -213,7 +219,7 @@ def from_first(make: Callable[[], Any]) -> Any:
     return told["value"]
 
 
-def largest(*numbers: int) -> list[int]:
+def all_reduce_max(*numbers: int) -> list[int]:
     """The largest of each number that any process gives."""
     if jax.process_count() == 1:
         return list(map(int, numbers))
@@ -222,7 +228,7 @@ def largest(*numbers: int) -> list[int]:
     return multihost_utils.process_allgather(np.array(numbers, np.int32)).max(axis=0).tolist()
 
 
-def read(tree: Any) -> Any:
+def to_host(tree: Any) -> Any:
     """Arrays as numpy arrays in every process, whole, wherever their parts are."""
     if jax.process_count() == 1:
         return jax.device_get(tree)

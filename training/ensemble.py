@@ -10,10 +10,10 @@ import numpy as np
 
 from training import distributed, runtime
 from training.builder import Run
-from training.trainer import Replica, init, train_steps
+from training.trainer import TrainState, init_train_state, train_steps
 
 
-class Group(NamedTuple):
+class EnsemblePlan(NamedTuple):
     """Who trains together, and how: "map" (one after another on each device) or "vmap" (side by side).
 
     The replicas are spread over `devices`, each of which stands for `shards` that share every replica's batch.
@@ -26,39 +26,44 @@ class Group(NamedTuple):
     shards: int = 1
 
 
-def form_group(config: Mapping[str, Any]) -> Group:
+def plan_ensemble(config: Mapping[str, Any]) -> EnsemblePlan:
     """Every seed with every learning rate, spread evenly over as many devices as divide them.
 
-    As many of the devices left over as divide a batch share it. `how` may be "measured", which `fastest` resolves.
+    As many of the devices left over as divide a batch share it. `how` may be "measured", which `autotune_plan`
+    resolves.
     """
     rates = config["ensemble"]["learning_rates"] or (config["optimizer"]["learning_rate"],)
     pairs = [(seed, rate) for rate in rates for seed in config["ensemble"]["seeds"]]
     how = config["ensemble"]["mode"]
     if how == "auto":  # a processor is busy with one small model; an accelerator wants them side by side
         how = "map" if jax.default_backend() == "cpu" else "vmap"
-    devices = largest_divisor(len(pairs), len(jax.devices()))
-    shards = largest_divisor(config["training"]["batch_size"], len(jax.devices()) // devices) if runtime.spare() else 1
-    return Group(how, devices, tuple(s for s, _ in pairs), tuple(float(r) for _, r in pairs), shards)
+    devices = _largest_divisor(len(pairs), len(jax.devices()))
+    shards = (
+        _largest_divisor(config["training"]["batch_size"], len(jax.devices()) // devices)
+        if runtime.has_spare_devices()
+        else 1
+    )
+    return EnsemblePlan(how, devices, tuple(s for s, _ in pairs), tuple(float(r) for _, r in pairs), shards)
 
 
-def largest_divisor(number: int, most: int) -> int:
-    """The largest that is not above `most`."""
-    return max(n for n in range(1, most + 1) if number % n == 0)
+def _largest_divisor(number: int, limit: int) -> int:
+    """The largest that is not above `limit`."""
+    return max(n for n in range(1, limit + 1) if number % n == 0)
 
 
-def make_mesh(group: Group) -> jax.sharding.Mesh:
+def make_mesh(plan: EnsemblePlan) -> jax.sharding.Mesh:
     """Its devices, [replica, batch]; ValueError where a process would have none of them."""
-    count = group.devices * group.shards
+    count = plan.devices * plan.shards
     if count < jax.process_count():
         raise ValueError(
-            f"{len(group.seeds)} replicas and their batches can share {count} devices, too few for "
+            f"{len(plan.seeds)} replicas and their batches can share {count} devices, too few for "
             f"{jax.process_count()} processes; give fewer processes, or a training.batch_size that more devices divide"
         )
-    devices = np.array(distributed.devices(count)).reshape(group.devices, group.shards)
+    devices = np.array(distributed.choose_devices(count)).reshape(plan.devices, plan.shards)
     return jax.sharding.Mesh(devices, ("replica", "batch"))
 
 
-def over_replicas(function: Callable, group: Group, mesh: jax.sharding.Mesh) -> Callable:
+def map_over_ensemble(function: Callable, plan: EnsemblePlan, mesh: jax.sharding.Mesh) -> Callable:
     """`function(replica, *shared)` lifted over the leading axis of its first argument, as the group is run.
 
     Where the devices share batches, `function` is one program over the mesh's "batch" axis: what it computes is that of
@@ -66,12 +71,12 @@ def over_replicas(function: Callable, group: Group, mesh: jax.sharding.Mesh) -> 
     """
 
     def lifted(replicas, *shared):
-        if group.how == "vmap":
+        if plan.how == "vmap":
             return jax.vmap(lambda replica: function(replica, *shared))(replicas)
         return jax.lax.map(lambda replica: function(replica, *shared), replicas)
 
     along, whole = jax.P("replica"), jax.P()
-    manual = {"replica"} if group.shards > 1 else set(mesh.axis_names)
+    manual = {"replica"} if plan.shards > 1 else set(mesh.axis_names)
 
     def sharded(replicas, *shared):
         specs = (along, *(whole for _ in shared))
@@ -82,52 +87,52 @@ def over_replicas(function: Callable, group: Group, mesh: jax.sharding.Mesh) -> 
     return sharded
 
 
-def init_group(run: Run, group: Group, mesh: jax.sharding.Mesh) -> Replica:
+def init_ensemble(run: Run, plan: EnsemblePlan, mesh: jax.sharding.Mesh) -> TrainState:
     """All replicas before their first step.
 
     Made one by one: on a CPU of jax 0.10, a vmapped orthogonal initialiser hangs for ever about one time in four.
     """
-    made = jax.jit(partial(init, run))
-    replicas = [made(seed, rate) for seed, rate in zip(group.seeds, group.learning_rates, strict=True)]
+    made = jax.jit(partial(init_train_state, run))
+    replicas = [made(seed, rate) for seed, rate in zip(plan.seeds, plan.learning_rates, strict=True)]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(replicas))
     return jax.device_put(stacked, jax.NamedSharding(mesh, jax.P("replica")))
 
 
-def jit_call(run: Run, group: Group, mesh: jax.sharding.Mesh) -> Any:
+def jit_train_steps(run: Run, plan: EnsemblePlan, mesh: jax.sharding.Mesh) -> Any:
     """`train_steps` of all replicas, which gives away the state that it is given."""
     along = jax.NamedSharding(mesh, jax.P("replica"))
-    return jax.jit(over_replicas(partial(train_steps, run), group, mesh), donate_argnums=0, out_shardings=along)
+    return jax.jit(map_over_ensemble(partial(train_steps, run), plan, mesh), donate_argnums=0, out_shardings=along)
 
 
-def fastest(run: Run, group: Group) -> tuple[Group, list[dict[str, Any]]]:
-    """`group` run in the way whose call takes the least time, and what each took: how, devices, shards, seconds.
+def autotune_plan(run: Run, plan: EnsemblePlan) -> tuple[EnsemblePlan, list[dict[str, Any]]]:
+    """`plan` run in the way whose call takes the least time, and what each took: how, devices, shards, seconds.
 
     Timed are "map" and "vmap", on all of the group's devices, on those that its replicas are spread over, and on one;
     with several processes, only where each has a device. Ways that need more memory than there is are passed over.
     """
     ways = []
-    for devices, shards in dict.fromkeys([(group.devices, group.shards), (group.devices, 1), (1, 1)]):
+    for devices, shards in dict.fromkeys([(plan.devices, plan.shards), (plan.devices, 1), (1, 1)]):
         if devices * shards < jax.process_count():
             continue
         for how in ("map", "vmap"):
             way = {"how": how, "devices": devices, "shards": shards}
             try:
-                ways.append({**way, "seconds": seconds_of_call(run, group._replace(**way))})
+                ways.append({**way, "seconds": time_train_call(run, plan._replace(**way))})
             except RuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error) or jax.process_count() > 1:
                     raise
     if not ways:
         raise ValueError("ensemble.mode=autotune: out of memory in every way; try fewer replicas or a smaller batch")
-    ways = distributed.from_first(lambda: ways)  # the clocks of others say otherwise
+    ways = distributed.broadcast_from_process_0(lambda: ways)  # the clocks of others say otherwise
     best = min(ways, key=lambda way: way["seconds"])
-    return group._replace(how=best["how"], devices=best["devices"], shards=best["shards"]), ways
+    return plan._replace(how=best["how"], devices=best["devices"], shards=best["shards"]), ways
 
 
-def seconds_of_call(run: Run, group: Group) -> float:
+def time_train_call(run: Run, plan: EnsemblePlan) -> float:
     """What one training call takes, the second of a state that is then forgotten: the first touches fresh memory."""
-    mesh = make_mesh(group)
-    replicas, task = init_group(run, group, mesh), jax.device_put(run.task, jax.NamedSharding(mesh, jax.P()))
-    call = jit_call(run, group, mesh).lower(replicas, task).compile()
+    mesh = make_mesh(plan)
+    replicas, task = init_ensemble(run, plan, mesh), jax.device_put(run.task, jax.NamedSharding(mesh, jax.P()))
+    call = jit_train_steps(run, plan, mesh).lower(replicas, task).compile()
     replicas, _ = jax.block_until_ready(call(replicas, task))
     begun = time.monotonic()
     jax.block_until_ready(call(replicas, task))

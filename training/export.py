@@ -9,74 +9,79 @@ import jax.numpy as jnp
 
 from data import DEFAULT_DATA_DIR
 from training import checkpoint, files
-from training.builder import Run, assemble, build, identity, versions
-from training.task_description import task_of
+from training.builder import Run, assemble_run, build_run, collect_versions, fingerprint_fields
+from training.task_description import task_from_description
 from training.trainer import init_params
-from training.validation import check
-from training.workdir import MEND, check_members, group_of
+from training.validation import validate_config
+from training.workdir import REPAIR_HINT, check_members, plan_from_json
 
 
-def export(workdir: Path, to: Path, index: int, which: str) -> None:
-    """One replica of a run as an ordinary checkpoint: `to`/params, beside the config.json that builds its model and, of
-    a task on real data, task.json, with all that a model of it needs but the data.
+def export_member(workdir: Path, destination: Path, member: int, which: str) -> None:
+    """One replica of a run as an ordinary checkpoint: `destination`/params, beside the config.json that builds its
+    model and, of a task on real data, task.json, with all that a model of it needs but the data.
 
-    Raises ValueError where there is no such run, replica or checkpoint, and FileExistsError where `to` exists.
+    Raises ValueError where there is no such run, replica or checkpoint, and FileExistsError where `destination` exists.
     """
-    config = of_replica(workdir, index)
-    if to.exists():
-        raise FileExistsError(f"{to} exists already; --export needs a new directory")
-    params = saved_params(workdir, index, which)
-    to.mkdir(parents=True)
-    checkpoint.save_params(to / "params", params, files.key(identity(config)))
+    config = member_config(workdir, member)
+    if destination.exists():
+        raise FileExistsError(f"{destination} exists already; --export needs a new directory")
+    params = read_member_params(workdir, member, which)
+    destination.mkdir(parents=True)
+    checkpoint.save_params(destination / "params", params, files.fingerprint(fingerprint_fields(config)))
     if (workdir / "task.json").exists():
-        files.write_json(to / "task.json", files.read_json(workdir / "task.json", files.TASK, MEND))
-    files.write_json(to / "config.json", config)
+        files.write_json(
+            destination / "task.json", files.read_json(workdir / "task.json", files.TASK_SCHEMA, REPAIR_HINT)
+        )
+    files.write_json(destination / "config.json", config)
 
 
-def of_replica(workdir: Path, index: int) -> dict[str, Any]:
+def member_config(workdir: Path, member: int) -> dict[str, Any]:
     """The config of a run as if this replica had been its only one."""
     if not (workdir / "group.json").exists():
         raise ValueError(f"{workdir} holds no run; --workdir names the one to export from")
-    config = files.read_json(workdir / "config.json", files.CONFIG, MEND)
-    group = files.read_json(workdir / "group.json", files.GROUP)
-    if not 0 <= index < len(group["seeds"]):
-        raise ValueError(f"--replica={index}: {workdir} has replicas 0 to {len(group['seeds']) - 1}")
-    config["ensemble"] = {"seeds": [group["seeds"][index]], "learning_rates": [group["learning_rates"][index]]}
+    config = files.read_json(workdir / "config.json", files.CONFIG_SCHEMA, REPAIR_HINT)
+    group = files.read_json(workdir / "group.json", files.GROUP_SCHEMA)
+    if not 0 <= member < len(group["seeds"]):
+        raise ValueError(f"--replica={member}: {workdir} has replicas 0 to {len(group['seeds']) - 1}")
+    config["ensemble"] = {"seeds": [group["seeds"][member]], "learning_rates": [group["learning_rates"][member]]}
     config["ensemble"]["mode"] = group["how"]
     return config
 
 
-def saved_params(workdir: Path, index: int, which: str) -> Any:
+def read_member_params(workdir: Path, member: int, which: str) -> Any:
     """What a run's newest checkpoint has of a replica: its "best" parameters, or the "last"."""
-    return checkpoint.replica(saved_state(workdir)["best_params" if which == "best" else "params"], index)
+    return checkpoint.take_member(read_latest_state(workdir)["best_params" if which == "best" else "params"], member)
 
 
-def saved_members(workdir: str | Path, part: str = "best_params") -> list[Any]:
+def load_members(workdir: str | Path, part: str = "best_params") -> list[Any]:
     """The newest parameters of every replica of a run, on the default device: its best ones, or its "params".
 
-    Raises ValueError as `saved_state` does.
+    Raises ValueError as `read_latest_state` does.
     """
-    state = saved_state(Path(workdir))
-    return [jax.device_put(checkpoint.replica(state[part], index)) for index in range(len(state["seed"]))]
+    state = read_latest_state(Path(workdir))
+    return [jax.device_put(checkpoint.take_member(state[part], index)) for index in range(len(state["seed"]))]
 
 
-def saved_state(workdir: Path) -> Any:
+def read_latest_state(workdir: Path) -> Any:
     """A run's newest checkpoint, as nested dicts of numpy arrays, on however many devices it was made.
 
     Raises ValueError, in one line, where there is none, it can't be read, or it is not of the run that config.json,
     group.json and result.json are of.
     """
-    config = files.read_json(workdir / "config.json", files.CONFIG, MEND)
-    key, result = files.key(identity(config)), workdir / "result.json"
-    checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", read_only=True, run=key)
-    state = checkpoints.raw()
+    config = files.read_json(workdir / "config.json", files.CONFIG_SCHEMA, REPAIR_HINT)
+    key, result = files.fingerprint(fingerprint_fields(config)), workdir / "result.json"
+    checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", read_only=True, run_key=key)
+    state = checkpoints.restore_numpy()
     if not isinstance(state, Mapping) or not {"params", "best_params", "seed", "learning_rate"} <= set(state):
         raise ValueError(f"{workdir}/checkpoints are of another format than train.py writes: they hold no best_params")
-    group = group_of(files.read_json(workdir / "group.json", files.GROUP))
+    group = plan_from_json(files.read_json(workdir / "group.json", files.GROUP_SCHEMA))
     check_members(workdir, group, state["seed"], state["learning_rate"])
-    if result.exists() and (steps := files.read_json(result, files.RESULT)["steps"]) != checkpoints.latest():
+    if (
+        result.exists()
+        and (steps := files.read_json(result, files.RESULT_SCHEMA)["steps"]) != checkpoints.latest_step()
+    ):
         raise ValueError(
-            f"{workdir}: result.json is of step {steps} and the newest checkpoint of step {checkpoints.latest()}; "
+            f"{workdir}: result.json is of step {steps} and the newest checkpoint of step {checkpoints.latest_step()}; "
             f"delete result.json, and the command that trained it makes the rest again"
         )
     return state
@@ -89,15 +94,22 @@ def load_exported(directory: str | Path, data_dir: str | Path | None = None) -> 
     mixer, task, loop or those data have changed since: the parameters would mean something else now.
     """
     directory = Path(directory)
-    config, described = files.read_json(directory / "config.json", files.CONFIG, MEND), directory / "task.json"
-    task = task_of(config, files.read_json(described, files.TASK, MEND)) if described.exists() else None
-    run = rebuilt(config, directory, data_dir or DEFAULT_DATA_DIR, task if data_dir is None else None)
-    params = checkpoint.load_params(directory / "params", files.key(identity(config)))
-    check_params(run, params, directory)
+    config, described = (
+        files.read_json(directory / "config.json", files.CONFIG_SCHEMA, REPAIR_HINT),
+        directory / "task.json",
+    )
+    task = (
+        task_from_description(config, files.read_json(described, files.TASK_SCHEMA, REPAIR_HINT))
+        if described.exists()
+        else None
+    )
+    run = _restore_run(config, directory, data_dir or DEFAULT_DATA_DIR, task if data_dir is None else None)
+    params = checkpoint.load_params(directory / "params", files.fingerprint(fingerprint_fields(config)))
+    _check_param_shapes(run, params, directory)
     return run, params
 
 
-def check_params(run: Run, params: Any, directory: Path) -> None:
+def _check_param_shapes(run: Run, params: Any, directory: Path) -> None:
     """Refuse, with ValueError, parameters that are not of the shapes of the run's model."""
     expected = jax.eval_shape(lambda: init_params(run, jnp.uint32(0)))
     if jax.tree.structure(params) != jax.tree.structure(expected) or any(
@@ -106,7 +118,7 @@ def check_params(run: Run, params: Any, directory: Path) -> None:
         raise ValueError(f"{directory} holds parameters of another model than its config.json says; train it anew")
 
 
-def load(directory: str | Path, data_dir: str | Path = DEFAULT_DATA_DIR, index: int = 0) -> tuple[Run, Any]:
+def load(directory: str | Path, data_dir: str | Path = DEFAULT_DATA_DIR, member: int = 0) -> tuple[Run, Any]:
     """The run and the best parameters of one replica of a workdir, or of what `--export` wrote; nothing is written.
 
     The task of an export has its data where `data_dir` has the same. Raises ValueError, in one line, for anything else,
@@ -120,32 +132,32 @@ def load(directory: str | Path, data_dir: str | Path = DEFAULT_DATA_DIR, index: 
             f"them or params/ as --export does"
         )
     if exported:
-        return load_exported(directory, data_dir if has_data(directory, data_dir) else None)
-    run = rebuilt(of_replica(directory, index), directory, data_dir)
-    params = jax.device_put(saved_params(directory, index, "best"))
-    check_params(run, params, directory)
+        return load_exported(directory, data_dir if _has_same_data(directory, data_dir) else None)
+    run = _restore_run(member_config(directory, member), directory, data_dir)
+    params = jax.device_put(read_member_params(directory, member, "best"))
+    _check_param_shapes(run, params, directory)
     return run, params
 
 
-def has_data(directory: Path, data_dir: str | Path) -> bool:
+def _has_same_data(directory: Path, data_dir: str | Path) -> bool:
     """Whether the data that an exported model was trained on can be had."""
-    config = files.read_json(directory / "config.json", files.CONFIG, MEND)
+    config = files.read_json(directory / "config.json", files.CONFIG_SCHEMA, REPAIR_HINT)
     try:
-        return config["versions"].get("data") == versions(config, data_dir).get("data")
+        return config["versions"].get("data") == collect_versions(config, data_dir).get("data")
     except (OSError, ImportError, ValueError, KeyError):
         return False
 
 
-def rebuilt(config: Mapping[str, Any], directory: str | Path, data_dir: str | Path, task: Any = None) -> Run:
+def _restore_run(config: Mapping[str, Any], directory: str | Path, data_dir: str | Path, task: Any = None) -> Run:
     """The run of a config.json that was read in `directory`, on `task` where it is given."""
     try:
         recorded = config["versions"]
         if task is None:
-            run = build(config, data_dir)
+            run = build_run(config, data_dir)
         else:
-            check(config)
+            validate_config(config)
             apart = {**config, "task": {"name": config["task"]["name"]}}
-            run = assemble(config, task, {**versions(apart), "data": recorded["data"]})
+            run = assemble_run(config, task, {**collect_versions(apart), "data": recorded["data"]})
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{directory}/config.json is of another format than train.py writes ({type(error).__name__}: {error}); "

@@ -18,8 +18,8 @@ import numpy as np
 
 # What `read_json` and `read_metrics` demand of a file, as JSON Schema; more fields than these may be there. Files of
 # older code have no checksum; their VERSIONs say what they are.
-NUMBERS = {"type": "array", "items": {"type": "number"}}
-CONFIG = {
+_NUMBER_LIST_SCHEMA = {"type": "array", "items": {"type": "number"}}
+CONFIG_SCHEMA = {
     "type": "object",
     "required": ["task", "model", "optimizer", "training", "replicas", "versions"],
     "properties": {
@@ -28,7 +28,7 @@ CONFIG = {
         "model": {"type": "object", "required": ["mixer"], "properties": {"mixer": {"type": "string"}}},
     },
 }
-GROUP = {
+GROUP_SCHEMA = {
     "type": "object",
     "required": ["how", "devices", "seeds", "learning_rates"],
     "properties": {
@@ -36,15 +36,15 @@ GROUP = {
         "devices": {"type": "integer", "minimum": 1},
         "shards": {"type": "integer", "minimum": 1},
         "seeds": {"type": "array", "items": {"type": "integer"}, "minItems": 1},
-        "learning_rates": NUMBERS,
+        "learning_rates": _NUMBER_LIST_SCHEMA,
     },
 }
-RESULT = {
+RESULT_SCHEMA = {
     "type": "object",
     "required": ["key", "status", "metric", "replicas", "cost", "seconds", "steps"],
     "properties": {"replicas": {"type": "array", "items": {"type": "object"}, "minItems": 1}},
 }
-ENVIRONMENTS = {
+ENVIRONMENTS_SCHEMA = {
     "type": "array",
     "minItems": 1,
     "items": {
@@ -58,21 +58,21 @@ ENVIRONMENTS = {
         },
     },
 }
-TASK = {
+TASK_SCHEMA = {
     "type": "object",
     "required": ["fields"],
     "properties": {"fields": {"type": "object", "additionalProperties": {"type": "object"}}},
 }
 
 
-def plain(value: Any) -> Any:
+def to_jsonable(value: Any) -> Any:
     """`value` as JSON can hold it: arrays as lists, nan and infinity as null."""
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): to_jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
+        return [to_jsonable(v) for v in value]
     if hasattr(value, "tolist"):
-        return plain(np.asarray(value).tolist())
+        return to_jsonable(np.asarray(value).tolist())
     if isinstance(value, float):
         # nine digits tell any two float32 apart
         return float(f"{value:.9g}") if math.isfinite(value) else None
@@ -80,7 +80,7 @@ def plain(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def named(path: Path) -> Iterator[None]:
+def with_path(path: Path) -> Iterator[None]:
     """An OSError from inside names `path`: a write that finds the disk full does not say of which file."""
     try:
         yield
@@ -89,10 +89,10 @@ def named(path: Path) -> Iterator[None]:
         raise
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
     """Put `data` at `path` in one step, so that a reader or a crash never sees half of it."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with named(path):
+    with with_path(path):
         try:
             part.write_bytes(data)
             os.replace(part, path)
@@ -102,25 +102,25 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Put `value` at `path`, with a checksum where it is an object."""
-    value = plain(value)
-    value = with_checksum(value) if isinstance(value, dict) else value
-    write_whole(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+    value = to_jsonable(value)
+    value = add_checksum(value) if isinstance(value, dict) else value
+    write_atomically(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
 
-def json_line(value: Mapping[str, Any]) -> str:
+def to_json_line(value: Mapping[str, Any]) -> str:
     """An object as one line of JSON, with its checksum."""
-    return json.dumps(with_checksum(plain(value)))
+    return json.dumps(add_checksum(to_jsonable(value)))
 
 
-def with_checksum(value: Mapping[str, Any]) -> dict[str, Any]:
+def add_checksum(value: Mapping[str, Any]) -> dict[str, Any]:
     """An object of plain JSON, and the hash of all that is in it."""
-    return {**value, "checksum": key(value)}
+    return {**value, "checksum": fingerprint(value)}
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    write_whole(path, text.getvalue().encode())
+    write_atomically(path, text.getvalue().encode())
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -131,35 +131,35 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def none_lost(
+def check_no_rows_lost(
     path: Path,
-    fresh: Iterable[Mapping[str, Any]],
-    same: Sequence[str],
+    new_rows: Iterable[Mapping[str, Any]],
+    columns: Sequence[str],
     weight: Callable[[Mapping[str, Any]], float] = lambda row: 1,
 ) -> None:
-    """Refuse to write `fresh` rows for all of a record that holds more: of the rows with the same values in the columns
-    `same`, the sum of `weight` may not fall.
+    """Refuse to write `new_rows` rows for all of a record that holds more: of the rows with the same values in the
+    columns `columns`, the sum of `weight` may not fall.
 
     Raises ValueError in one line, which names the first that would be lost.
     """
     there: dict[tuple[str, ...], float] = defaultdict(float)
     for row in read_csv(path):
-        there[_values(row, same)] += weight(row)
-    for row in fresh:
-        there[_values(row, same)] -= weight(row)
+        there[_column_values(row, columns)] += weight(row)
+    for row in new_rows:
+        there[_column_values(row, columns)] -= weight(row)
     if lost := [values for values, left in there.items() if left > 0]:
-        first = ", ".join(f"{name}={value}" for name, value in zip(same, lost[0], strict=True) if value)
+        first = ", ".join(f"{name}={value}" for name, value in zip(columns, lost[0], strict=True) if value)
         more = f" and {len(lost) - 1} more" * (len(lost) > 1)
         raise ValueError(f"{path} holds more than what would take its place: {first}{more}; run that too, or delete "
                          f"the file first to begin it anew")  # fmt: skip
 
 
-def _values(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
+def _column_values(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
     return tuple(str(row.get(name, "")) for name in names)
 
 
 def read_json(
-    path: Path, schema: Mapping[str, Any] | None = None, mend: str = "delete it and the same command writes it anew"
+    path: Path, schema: Mapping[str, Any] | None = None, hint: str = "delete it and the same command writes it anew"
 ) -> Any:
     """What `write_json` wrote at `path`, without its checksum.
 
@@ -168,7 +168,7 @@ def read_json(
     try:
         return parse_json(path.read_bytes(), schema or {})
     except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); {mend}") from None
+        raise ValueError(f"{path} is damaged ({error}); {hint}") from None
 
 
 def parse_json(text: bytes, schema: Mapping[str, Any]) -> Any:
@@ -187,7 +187,7 @@ def parse_json(text: bytes, schema: Mapping[str, Any]) -> Any:
         for error in jsonschema.Draft202012Validator(schema).iter_errors(value):
             at = "".join(f"{part}: " for part in error.path)
             raise ValueError(f"{at}{textwrap.shorten(error.message, 120, placeholder='…')}")
-        if isinstance(value, dict) and "checksum" in value and value.pop("checksum") != key(value):
+        if isinstance(value, dict) and "checksum" in value and value.pop("checksum") != fingerprint(value):
             raise ValueError("its checksum is that of something else")
     except RecursionError:
         raise ValueError("it is nested too deep") from None
@@ -195,7 +195,7 @@ def parse_json(text: bytes, schema: Mapping[str, Any]) -> Any:
 
 
 @contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
+def lock_directory(directory: Path) -> Iterator[None]:
     """Hold `directory` against other processes; the system lets go of it when this one ends, however it ends.
 
     Raises ValueError, in one line, where another process holds it.
@@ -213,14 +213,14 @@ def locked(directory: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def key(identity: Mapping[str, Any]) -> str:
-    """What a result is found again by: a hash of what makes it this one (`train.identity`)."""
-    return hashlib.sha256(json.dumps(plain(identity), sort_keys=True).encode()).hexdigest()[:16]
+def fingerprint(fields: Mapping[str, Any]) -> str:
+    """What a result is found again by: a hash of what makes it this one (`train.fingerprint_fields`)."""
+    return hashlib.sha256(json.dumps(to_jsonable(fields), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten_dict(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"model": {"depth": 2}} as {"model.depth": 2}."""
     rows = {}
     for name, value in tree.items():
-        rows |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+        rows |= flatten_dict(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
     return rows

@@ -8,11 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-EVERY = 5.0  # seconds between plain lines
+_SECONDS_BETWEEN_LINES = 5.0  # seconds between plain lines
 
 
-class Display:
-    """`with Display(name, steps) as display: display.step(done, loss=0.3)`; on standard error, never on output."""
+class ProgressBar:
+    """`with ProgressBar(name, steps) as display: display.step(done, loss=0.3)`; on standard error, never on output."""
 
     def __init__(self, name: str, steps: int, done: int = 0):
         self.name, self.steps, self.first = name, steps, done
@@ -21,14 +21,14 @@ class Display:
         self.bar = None
         self.last = ""  # the newest line, if it is not printed yet
 
-    def __enter__(self) -> "Display":
+    def __enter__(self) -> "ProgressBar":
         if self.console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(None), TextColumn("{task.fields[told]}"))
             self.bar = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
             self.bar.start()
             self.bar.add_task(self.name, total=self.steps, completed=self.first, told="compiling")
         else:
-            say(f"{self.name}: compiling")
+            print_status(f"{self.name}: compiling")
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -36,9 +36,9 @@ class Display:
             with contextlib.suppress(OSError):
                 self.bar.stop()
         elif self.last:
-            say(self.last)
+            print_status(self.last)
 
-    def step(self, done: int, **values: float) -> None:
+    def update(self, done: int, **values: float) -> None:
         """Say how far the run is, `values` by name, its steps a second and the time left."""
         now = time.monotonic()
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
@@ -47,24 +47,24 @@ class Display:
             self.begun, self.first = now, done
         elif done > self.first and now > self.begun:
             rate = (done - self.first) / (now - self.begun)
-            told += f"  {rate:.3g} steps/s  {clock((self.steps - done) / rate)} left"
+            told += f"  {rate:.3g} steps/s  {format_duration((self.steps - done) / rate)} left"
         if self.bar:
             self.bar.update(self.bar.task_ids[0], completed=done, told=told)
             return
         self.last = f"{self.name}: {told}"
-        if now - self.printed >= EVERY:
+        if now - self.printed >= _SECONDS_BETWEEN_LINES:
             self.printed = now
-            say(self.last)
+            print_status(self.last)
             self.last = ""
 
 
-def say(line: str) -> None:
+def print_status(line: str) -> None:
     """A line on standard error; training goes on where no one reads it any more."""
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """75 as "1:15", 4000 as "1:06:40"."""
     minutes, seconds = divmod(round(max(seconds, 0)), 60)
     hours, minutes = divmod(minutes, 60)

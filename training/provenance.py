@@ -8,21 +8,21 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from training.files import ENVIRONMENTS, plain, read_json, write_json
+from training.files import ENVIRONMENTS_SCHEMA, read_json, to_jsonable, write_json
 
 # Settings of JAX that change numbers, beside those that train.py refuses or does without.
-SETTINGS = ("jax_default_matmul_precision", "jax_default_prng_impl", "jax_numpy_dtype_promotion")
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+_RECORDED_SETTINGS = ("jax_default_matmul_precision", "jax_default_prng_impl", "jax_numpy_dtype_promotion")
+_RECORDED_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def add_environment(path: Path) -> None:
+def append_environment(path: Path) -> None:
     """Append to a list of environments, one for each start of a run that found something changed."""
-    known = read_json(path, ENVIRONMENTS) if path.exists() else []
-    if (now := plain(environment())) not in known[-1:]:
+    known = read_json(path, ENVIRONMENTS_SCHEMA) if path.exists() else []
+    if (now := to_jsonable(describe_environment())) not in known[-1:]:
         write_json(path, [*known, now])
 
 
-def environment() -> dict[str, Any]:
+def describe_environment() -> dict[str, Any]:
     """The machine, the versions and the state of the source that a result was made with."""
     import jax
 
@@ -41,11 +41,11 @@ def environment() -> dict[str, Any]:
         "revision": git("rev-parse", "HEAD") or "unknown",
         "source_changed": bool(git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": {name: metadata.version(name) for name in _RECORDED_PACKAGES},
         "platform": platform.platform(),
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "cores": os.cpu_count(),
-        "settings": {name: getattr(jax.config, name, None) for name in SETTINGS},
+        "settings": {name: getattr(jax.config, name, None) for name in _RECORDED_SETTINGS},
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "command": " ".join(sys.argv),
     }

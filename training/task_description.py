@@ -9,7 +9,7 @@ import jax
 import tasks
 
 
-def description(task: Any) -> dict[str, Any]:
+def describe_task(task: Any) -> dict[str, Any]:
     """A task without its arrays, of which only shapes and types are kept, as JSON can hold it."""
     found: dict[str, Any] = {}
     for field in dataclasses.fields(task):
@@ -22,8 +22,8 @@ def description(task: Any) -> dict[str, Any]:
     return {"fields": found}
 
 
-def task_of(config: Mapping[str, Any], described: Mapping[str, Any]) -> Any:
-    """The task that `description` is of, with nothing but the shapes of its arrays."""
+def task_from_description(config: Mapping[str, Any], description: Mapping[str, Any]) -> Any:
+    """The task that `describe_task` is of, with nothing but the shapes of its arrays."""
 
     def is_shape(tree: Any) -> bool:
         return isinstance(tree, dict) and set(tree) == {"shape", "dtype"}
@@ -37,4 +37,4 @@ def task_of(config: Mapping[str, Any], described: Mapping[str, Any]) -> Any:
         struct = lambda leaf: jax.ShapeDtypeStruct(tuple(leaf["shape"]), leaf["dtype"])  # noqa: E731
         return jax.tree.map(struct, field["arrays"], is_leaf=is_shape)
 
-    return tasks.TASKS[config["task"]["name"]](**{k: rebuild(field) for k, field in described["fields"].items()})
+    return tasks.TASKS[config["task"]["name"]](**{k: rebuild(field) for k, field in description["fields"].items()})

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from training import files
-from training.ensemble import Group
+from training.ensemble import EnsemblePlan
 
 
-class Board:
+class TensorBoardWriter:
     """TensorBoard files: a run for each replica, a tag for each split and metric, so that replicas share their charts.
 
     Not by tensorboardX's SummaryWriter: it writes in a thread, which a full disk ends, and then it blocks for ever.
     """
 
-    def __init__(self, directory: Path, group: Group, step: int):
+    def __init__(self, directory: Path, group: EnsemblePlan, step: int):
         try:
             from tensorboardX.event_file_writer import EventsWriter
             from tensorboardX.proto import event_pb2
@@ -30,15 +30,15 @@ class Board:
         self.files: dict[Path, Any] = {}
         for seed, rate in zip(group.seeds, group.learning_rates, strict=True):
             path = directory / f"seed{seed}-rate{rate:g}"
-            with files.named(path):
+            with files.with_path(path):
                 path.mkdir(parents=True, exist_ok=True)
                 self.files[path] = EventsWriter(str(path / "events"), f".{step}")
                 self.files[path].write_event(self.event(wall_time=time.time(), step=step + 1, session_log=restart))
                 self.files[path].flush()
 
-    def write(self, step: int, split: str, row: Mapping[str, np.ndarray]) -> None:
+    def write_scalars(self, step: int, split: str, row: Mapping[str, np.ndarray]) -> None:
         for index, (path, file) in enumerate(self.files.items()):
-            with files.named(path):
+            with files.with_path(path):
                 for metric, values in row.items():
                     summary = self.scalar(f"{split}/{metric}", float(np.asarray(values)[index]))
                     file.write_event(self.event(wall_time=time.time(), step=step, summary=summary))
@@ -47,5 +47,5 @@ class Board:
 
     def close(self) -> None:
         for path, file in self.files.items():
-            with files.named(path):
+            with files.with_path(path):
                 file.close()

@@ -7,10 +7,10 @@ import numpy as np
 
 import models
 
-SMALLEST = 1e-12  # learning rate: a smaller one moves no parameter in float32
+MIN_LEARNING_RATE = 1e-12  # learning rate: a smaller one moves no parameter in float32
 
 
-def fits(model: Mapping[str, Any], task: Any) -> None:
+def validate_model_for_task(model: Mapping[str, Any], task: Any) -> None:
     """Refuse, with ValueError, a model that would cheat in this task, or could not be tested in it."""
     if task.next_tokens and not model["causal"]:
         raise ValueError(
@@ -28,7 +28,7 @@ def fits(model: Mapping[str, Any], task: Any) -> None:
         )
 
 
-def check(config: Mapping[str, Any]) -> None:
+def validate_config(config: Mapping[str, Any]) -> None:
     """Refuse, with ValueError, numbers that can't be trained with."""
     training, optimizer, ensemble = config["training"], config["optimizer"], config["ensemble"]
     for name in ("steps", "batch_size", "steps_per_call", "eval_every"):
@@ -46,17 +46,17 @@ def check(config: Mapping[str, Any]) -> None:
     for rate in (optimizer["learning_rate"], *ensemble["learning_rates"]):
         if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < float("inf"):
             raise ValueError(f"learning_rate={rate}: must be a number above 0")
-        if not SMALLEST <= rate <= largest:
-            raise ValueError(f"learning_rate={rate}: must be from {SMALLEST:g}, below which nothing moves in float32, "
+        if not MIN_LEARNING_RATE <= rate <= largest:
+            raise ValueError(f"learning_rate={rate}: must be from {MIN_LEARNING_RATE:g}, below which nothing moves in float32, "
                              f"to {largest:.1e}")  # fmt: skip
     for name, least, below in (("warmup_steps", 0, 2**31), ("weight_decay", 0, largest), ("b1", 0, 1), ("b2", 0, 1)):
         if not least <= optimizer[name] < below or np.float32(optimizer[name]) >= below:  # nan is neither
             raise ValueError(
                 f"optimizer.{name}={optimizer[name]}: must be at least {least} and below {below:.7g}, in float32 too"
             )
-    if not SMALLEST <= optimizer["grad_clip_norm"] <= largest:
+    if not MIN_LEARNING_RATE <= optimizer["grad_clip_norm"] <= largest:
         raise ValueError(f"optimizer.grad_clip_norm={optimizer['grad_clip_norm']}: must be a number above 0, from "
-                         f"{SMALLEST:g} to "
+                         f"{MIN_LEARNING_RATE:g} to "
                          f"{largest:.1e}")  # fmt: skip
     seeds = ensemble["seeds"]
     if not seeds or any(type(seed) is not int or not 0 <= seed < 2**31 for seed in seeds):
@@ -64,4 +64,4 @@ def check(config: Mapping[str, Any]) -> None:
     for name, kind in (("seeds", np.int64), ("learning_rates", np.float32)):
         if len(np.unique(np.asarray(ensemble[name], kind))) < len(ensemble[name]):
             raise ValueError(f"ensemble.{name}={ensemble[name]}: each may be given once")
-    models.one_of("ensemble.mode", ensemble["mode"], ("auto", "map", "vmap", "measured"))
+    models.validate_choice("ensemble.mode", ensemble["mode"], ("auto", "map", "vmap", "measured"))

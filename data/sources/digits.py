@@ -16,40 +16,40 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 
-from data import images, locate, verify
-from data.builder import Records
+from data import images, locate_file, verify_checksum
+from data.builder import RecordBuilder
 
 INSTALL = "pip install 'scikit-learn>=1.7,<2'"
-SOURCE = "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"  # sha256 of the unpacked csv
-PREPARED = "a4f4f2e1ab826864f1137860800095cea57a260b852ddb57bccd6633831e6207"  # `fingerprint` of what `load` returns
+SOURCE_SHA256 = "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"  # sha256 of the unpacked csv
+FINGERPRINT = "a4f4f2e1ab826864f1137860800095cea57a260b852ddb57bccd6633831e6207"  # `fingerprint` of what `load` returns
 
 
-class Digits(Records):
+class Digits(RecordBuilder):
     """One record an image: its `row` in scikit-learn's file, 8 × 8 pixels from 0 to 16, and its label."""
 
     VERSION = tfds.core.Version("1.0.0")
-    FEATURES = images.features(8)
+    FEATURES = images.image_features(8)
 
     @staticmethod
-    def records() -> Iterator[tuple[str, int, dict[str, Any]]]:
-        return images.records(source())
+    def generate_records() -> Iterator[tuple[str, int, dict[str, Any]]]:
+        return images.image_records(read_source())
 
 
 BUILDER = Digits
 
 
-def source() -> UInt8[np.ndarray, "1797 65"]:
+def read_source() -> UInt8[np.ndarray, "1797 65"]:
     """scikit-learn's table: 64 pixels and the label a row. Raises as `locate` and `verify` do."""
-    path = locate("scikit-learn", "sklearn/datasets/data/digits.csv.gz", INSTALL)
+    path = locate_file("scikit-learn", "sklearn/datasets/data/digits.csv.gz", INSTALL)
     try:
         text = gzip.decompress(path.read_bytes())
     except (gzip.BadGzipFile, EOFError, zlib.error):
         text = b""
-    verify(text, SOURCE, "scikit-learn's digits.csv.gz", f"{INSTALL} --force-reinstall")
+    verify_checksum(text, SOURCE_SHA256, "scikit-learn's digits.csv.gz", f"{INSTALL} --force-reinstall")
     return np.loadtxt(text.decode().splitlines(), delimiter=",", dtype=np.uint8)
 
 
-def arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def task_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """What `tasks.real.pixels.Pixels` takes: pixels as 64 steps of one number in 0 … 1, labels; in the file's order."""
-    found = images.arguments(records)
+    found = images.image_arguments(records)
     return {**found, "inputs": {split: pixels.astype(np.float32) / 16 for split, pixels in found["inputs"].items()}}

@@ -17,36 +17,36 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data import images
-from data.builder import Records, split_of
+from data.builder import RecordBuilder, assign_split
 
 INSTALL = "apt install dataset-fashion-mnist, or set FASHION_MNIST to the directory of its files"
-WHERE = "/usr/share/datasets/fashion-mnist"
-PREPARED = "1dcbc39b63d179788e54aa5f7b9d1ca06e2ca7a11b69a026e172c0f870a57ee6"  # `fingerprint` of what `load` returns
+_DEFAULT_FOLDER = "/usr/share/datasets/fashion-mnist"
+FINGERPRINT = "1dcbc39b63d179788e54aa5f7b9d1ca06e2ca7a11b69a026e172c0f870a57ee6"  # `fingerprint` of what `load` returns
 
 
-class FashionMnist(Records):
+class FashionMnist(RecordBuilder):
     """One record an image: its number, training images first, its pixels, and its label."""
 
     VERSION = tfds.core.Version("1.0.0")
-    FEATURES = images.features(28)
+    FEATURES = images.image_features(28)
 
     @staticmethod
-    def records() -> Iterator[tuple[str, int, dict[str, Any]]]:
+    def generate_records() -> Iterator[tuple[str, int, dict[str, Any]]]:
         row = 0
-        for part, pairs in source().items():
+        for part, pairs in read_source().items():
             for image, label in zip(*pairs, strict=True):
-                split = "test" if part == "t10k" else split_of(image.tobytes(), train=0.9)  # the rest is validation
+                split = "test" if part == "t10k" else assign_split(image.tobytes(), train=0.9)  # the rest is validation
                 yield split, row, {"row": row, "image": image, "label": int(label)}
                 row += 1
 
 
 BUILDER = FashionMnist
-arguments = images.arguments
+arguments = images.image_arguments
 
 
-def source() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def read_source() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Images and labels of the parts "train" and "t10k". Raises FileNotFoundError, and ValueError for other files."""
-    folder = Path(os.environ.get("FASHION_MNIST", WHERE))
+    folder = Path(os.environ.get("FASHION_MNIST", _DEFAULT_FOLDER))
     found = {}
     for part, count in (("train", 60_000), ("t10k", 10_000)):
         read = []

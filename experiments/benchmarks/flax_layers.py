@@ -8,21 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from experiments.benchmarks.worker import HEADS, Cell, Made, in_jax
+from experiments.benchmarks.worker import HEADS, Cell, TimedCall, build_jax_call
 
 
-def make(cell: Cell, weights: Any, library: str) -> Made:
+def build_flax_call(cell: Cell, weights: Any, library: str) -> TimedCall:
     """flax.linen's and flax.nnx's own layers, from the same weights."""
     d = cell.width
     causal = jnp.tril(jnp.ones((1, 1, cell.length, cell.length), bool))
     dense = linen.Dense(d)
     if cell.what == "token":
         raise ValueError(f"{library}: its token is not timed")
-    named = [linen_weights(cell.mixer, w, d) for w in weights]
+    named = [_to_linen_weights(cell.mixer, w, d) for w in weights]
     if library == "linen":
         if cell.mixer == "attention":
             module: Any = linen.MultiHeadDotProductAttention(num_heads=HEADS, qkv_features=d)
-            return in_jax(cell, named, lambda w, x, s: (module.apply({"params": w}, x, mask=causal), s), None)
+            return build_jax_call(cell, named, lambda w, x, s: (module.apply({"params": w}, x, mask=causal), s), None)
         cells: Any = {"rnn": linen.SimpleCell, "lstm": linen.OptimizedLSTMCell, "gru": linen.GRUCell}
         module = linen.RNN(cells[cell.mixer](d))
 
@@ -30,7 +30,7 @@ def make(cell: Cell, weights: Any, library: str) -> Made:
             y: Any = module.apply({"params": {"cell": w["cell"]}}, x)
             return dense.apply({"params": w["output"]}, y), s
 
-        return in_jax(cell, named, layer, None)
+        return build_jax_call(cell, named, layer, None)
 
     rngs = nnx.Rngs(0)
     if cell.mixer == "attention":
@@ -42,7 +42,7 @@ def make(cell: Cell, weights: Any, library: str) -> Made:
     found = nnx.to_pure_dict(found)
 
     def converted(w: dict[str, Any]) -> Any:
-        hidden_size = w if cell.mixer == "attention" else {"cell": nnx_cell(cell.mixer, w["cell"])}
+        hidden_size = w if cell.mixer == "attention" else {"cell": _to_nnx_cell(cell.mixer, w["cell"])}
         return jax.tree.map(lambda like, a: np.reshape(a, like.shape), found, hidden_size)
 
     def of_nnx(w: Any, x: Any, s: Any) -> tuple[Any, Any]:
@@ -56,10 +56,10 @@ def make(cell: Cell, weights: Any, library: str) -> Made:
 
     own = [{"hidden_size": converted(w), "output": w.get("output")} for w in named]
     own = [w if cell.mixer != "attention" else {"hidden_size": w["hidden_size"]} for w in own]
-    return in_jax(cell, own, of_nnx, None)
+    return build_jax_call(cell, own, of_nnx, None)
 
 
-def linen_weights(mixer: str, w: dict[str, Any], d: int) -> dict[str, Any]:
+def _to_linen_weights(mixer: str, w: dict[str, Any], d: int) -> dict[str, Any]:
     """Our weights as flax.linen names them."""
     if mixer == "attention":
         size = d // HEADS
@@ -90,7 +90,7 @@ def linen_weights(mixer: str, w: dict[str, Any], d: int) -> dict[str, Any]:
     return {"cell": cell, "output": w["output"]}
 
 
-def nnx_cell(mixer: str, cell: dict[str, Any]) -> dict[str, Any]:
+def _to_nnx_cell(mixer: str, cell: dict[str, Any]) -> dict[str, Any]:
     """flax.nnx joins what flax.linen keeps apart."""
     if mixer == "rnn":
         return {"dense_i": cell["i"], "dense_h": cell["h"]}

@@ -18,15 +18,17 @@ import jax.numpy as jnp
 import optax
 
 import models
-from experiments.benchmarks.worker import rates
+from experiments.benchmarks.worker import measure_peak_rates
 from models import cost
-from models.mixers.attention import FORMS
+from models.mixers.attention import ATTENTION_IMPLEMENTATIONS
 from models.skeleton import Skeleton
 
 BLOCKS, WIDTH, HEADS, LENGTH, SYMBOLS = 12, 768, 12, 1024, 50_304
 
 
-def network(form: str, blocks: int = BLOCKS, width: int = WIDTH, symbols: int = SYMBOLS, length: int = LENGTH) -> Any:
+def _build_gpt2(
+    form: str, blocks: int = BLOCKS, width: int = WIDTH, symbols: int = SYMBOLS, length: int = LENGTH
+) -> Any:
     mixer = partial(models.MIXERS["attention"], hidden_size=width, max_length=length, heads=HEADS, implementation=form)
     return Skeleton(
         mixers=(mixer,), depth=blocks, width=width, hidden=4 * width, vocabulary=symbols, channels=0, outputs=symbols,
@@ -35,8 +37,8 @@ def network(form: str, blocks: int = BLOCKS, width: int = WIDTH, symbols: int = 
     )  # fmt: skip
 
 
-def run(batch: int, form: str, steps: int = 10, **sizes: int) -> dict[str, Any]:
-    made = network(form, **sizes)
+def measure_utilization(batch: int, form: str, steps: int = 10, **sizes: int) -> dict[str, Any]:
+    made = _build_gpt2(form, **sizes)
     tokens = jax.random.randint(
         jax.random.key(0, impl="threefry2x32"), (batch, made.max_length + 1), 0, made.vocabulary
     )
@@ -62,10 +64,10 @@ def run(batch: int, form: str, steps: int = 10, **sizes: int) -> dict[str, Any]:
         params, state, found = step(params, state, tokens)
     losses.append(float(found))
     seconds = (time.perf_counter() - begun) / steps
-    count = cost.parameters(params)
+    count = cost.count_params(params)
     each = 6 * count + 12 * made.depth * made.width * made.max_length / 2
     flops = each * batch * made.max_length / seconds
-    best = rates("bfloat16")["flops"]
+    best = measure_peak_rates("bfloat16")["flops"]
     return {
         "form": form, "batch": batch, "parameters": count, "seconds": seconds, "losses": losses,
         "tokens_a_second": batch * made.max_length / seconds, "flops": flops, "best": best, "share": flops / best,
@@ -75,6 +77,8 @@ def run(batch: int, form: str, steps: int = 10, **sizes: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     batch, form, *more = (*sys.argv[1:], *("32", "cudnn")[len(sys.argv) - 1 :])
-    if more or not batch.isdigit() or form not in FORMS:
-        sys.exit(f"usage: python -m experiments.benchmarks.gpu_utilization [BATCH [{'|'.join(FORMS)}]]")
-    print(json.dumps(run(int(batch), form)))
+    if more or not batch.isdigit() or form not in ATTENTION_IMPLEMENTATIONS:
+        sys.exit(
+            f"usage: python -m experiments.benchmarks.gpu_utilization [BATCH [{'|'.join(ATTENTION_IMPLEMENTATIONS)}]]"
+        )
+    print(json.dumps(measure_utilization(int(batch), form)))

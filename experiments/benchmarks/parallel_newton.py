@@ -34,33 +34,37 @@ from absl import flags
 import configs.adding
 import models
 import tasks
-from experiments.ablation.learning_rates import RECORDS
-from experiments.ablation.record_files import read_record, renew_record
-from models.mixers.recurrent import CELLS, unitwise
-from models.ops.parallel_newton import newton
-from models.ops.scan import boundaries, sequential
+from experiments.ablation.learning_rates import RECORDS_DIR
+from experiments.ablation.record_files import read_record, replace_rows
+from models.mixers.recurrent import RECURRENT_CELLS, diagonal_matvec
+from models.ops.parallel_newton import newton_scan
+from models.ops.scan import masked_scan, segment_boundaries
 from training import builder, cli, export, loop, metrics, runtime, trainer
 
-RECORD = RECORDS / "newton.csv"
-ALLOWED = 1e-5  # how far outputs may be apart where a solver converged: the claim, written before the runs
-WIDTHS = {"newton": 16, "quasi": 64}
-WAYS = ((256, "sequential"), (0, "sequential"), (256, "associative"))  # chunk (0: the whole) and linear recurrences
+RECORD = RECORDS_DIR / "newton.csv"
+TOLERANCE = 1e-5  # how far outputs may be apart where a solver converged: the claim, written before the runs
+SOLVER_WIDTHS = {"newton": 16, "quasi": 64}
+SCHEDULES = (
+    (256, "sequential"),
+    (0, "sequential"),
+    (256, "associative"),
+)  # chunk (0: the whole) and linear recurrences
 LENGTH, BATCH, STEPS = 4096, 4, 500
 REPEATS = 5
 SEED = 7  # of the sequences that are solved
 
 
-class Problem(NamedTuple):
+class Recurrence(NamedTuple):
     """A cell's weights, the drives [B, T, gates × N] of its steps, and where these start a segment or are padding."""
 
     cell: str
     weights: dict[str, jax.Array]
-    drive: jax.Array
+    inputs: jax.Array
     start: jax.Array
     valid: jax.Array
 
 
-def configure(cell: str, width: int, steps: int = STEPS) -> Any:
+def _adding_config(cell: str, width: int, steps: int = STEPS) -> Any:
     """The adding model with one block, its mixer as wide as the model."""
     config: Any = configs.adding.get_config(cell)
     config.model.update(width=width, hidden_size=width, depth=1)
@@ -68,17 +72,17 @@ def configure(cell: str, width: int, steps: int = STEPS) -> Any:
     return config
 
 
-def trained(config: Any, workdir: Path) -> tuple[builder.Run, Any, Any, float]:
+def _train_model(config: Any, workdir: Path) -> tuple[builder.Run, Any, Any, float]:
     """The run, its parameters at the first and after the last step, and the last training loss."""
     loop.train(config, workdir, name=f"training {config.model.mixer} {config.model.width}", tensorboard=False)
-    run = builder.build(config)
-    first = trainer.init(run, 0, config.optimizer.learning_rate).params
-    (last,) = export.saved_members(workdir, "params")
+    run = builder.build_run(config)
+    first = trainer.init_train_state(run, 0, config.optimizer.learning_rate).params
+    (last,) = export.load_members(workdir, "params")
     loss = [row["loss"][0] for row in metrics.read_metrics(workdir / "metrics.jsonl") if row["split"] == "train"][-1]
     return run, first, last, loss
 
 
-def problem(run: builder.Run, params: Any, length: int, batch: int) -> Problem:
+def _build_recurrence(run: builder.Run, params: Any, length: int, batch: int) -> Recurrence:
     """The recurrence that the model's first mixer is, over fresh sequences of its task."""
     drawn = run.task.sample(tasks.random_key(SEED), batch, length, length)
 
@@ -94,58 +98,75 @@ def problem(run: builder.Run, params: Any, length: int, batch: int) -> Problem:
         return kept["intermediates"]["mixer_norm_0"]["__call__"][0]
 
     x, own = read(params), params["mixer_0"]
-    start, valid, _ = jax.vmap(boundaries)(drawn.segments, jnp.zeros(batch, jnp.int32))
+    start, valid, _ = jax.vmap(segment_boundaries)(drawn.segments, jnp.zeros(batch, jnp.int32))
     weights = {name: jnp.asarray(own[name]) for name in ("recurrent", "candidate_bias") if name in own}
     drive = x @ own["input"]["kernel"] + own["input"]["bias"]
-    return Problem(run.config["model"]["mixer"], weights, drive, start, valid)
+    return Recurrence(run.config["model"]["mixer"], weights, drive, start, valid)
 
 
-def one_by_one(of: Problem) -> jax.Array:
+def _solve_sequentially(recurrence: Recurrence) -> jax.Array:
     """The outputs [B, T, N], by the sequential scan."""
-    return solved(of, sequential)[1]
+    return _run_solver(recurrence, masked_scan)[1]
 
 
-def at_once(of: Problem, solver: str, chunk: int, linear: str) -> tuple[jax.Array, Any]:
+def _solve_in_parallel(recurrence: Recurrence, solver: str, chunk: int, linear: str) -> tuple[jax.Array, Any]:
     """The outputs, and one report a sequence."""
-    chunk = chunk or of.drive.shape[1]
-    near = partial(CELLS[of.cell].step, of.weights, times=unitwise) if solver == "quasi" else None
-    run = partial(newton, how="quasi" if near else "full", near=near, chunk=chunk, scan=linear)
-    return solved(of, run)[1:]
+    chunk = chunk or recurrence.inputs.shape[1]
+    near = (
+        partial(RECURRENT_CELLS[recurrence.cell].step, recurrence.weights, times=diagonal_matvec)
+        if solver == "quasi"
+        else None
+    )
+    run = partial(
+        newton_scan, method="quasi" if near else "full", diagonal_step=near, chunk_size=chunk, linear_solver=linear
+    )
+    return _run_solver(recurrence, run)[1:]
 
 
-def solved(of: Problem, run: Callable) -> Any:
-    step, width = partial(CELLS[of.cell].step, of.weights), len(of.weights["recurrent"])
-    carry = {name: jnp.zeros((len(of.drive), width), of.drive.dtype) for name in CELLS[of.cell].carried}
-    return jax.vmap(partial(run, step))(carry, of.drive, of.start, of.valid)
+def _run_solver(recurrence: Recurrence, run: Callable) -> Any:
+    step, width = (
+        partial(RECURRENT_CELLS[recurrence.cell].step, recurrence.weights),
+        len(recurrence.weights["recurrent"]),
+    )
+    carry = {
+        name: jnp.zeros((len(recurrence.inputs), width), recurrence.inputs.dtype)
+        for name in RECURRENT_CELLS[recurrence.cell].carry_names
+    }
+    return jax.vmap(partial(run, step))(carry, recurrence.inputs, recurrence.start, recurrence.valid)
 
 
-def rounding(of: Problem) -> float:
+def _rounding_error(recurrence: Recurrence) -> float:
     """How far the sequential outputs in 32 bits are from those in 64."""
     with jax.enable_x64(True):
-        exact = of._replace(
-            weights={name: jnp.asarray(np.asarray(leaf), jnp.float64) for name, leaf in of.weights.items()},
-            drive=jnp.asarray(np.asarray(of.drive), jnp.float64),
+        exact = recurrence._replace(
+            weights={name: jnp.asarray(np.asarray(leaf), jnp.float64) for name, leaf in recurrence.weights.items()},
+            inputs=jnp.asarray(np.asarray(recurrence.inputs), jnp.float64),
         )
-        expected = np.asarray(compiled(one_by_one, exact)(exact))
-    return float(np.abs(np.asarray(compiled(one_by_one, of)(of)) - expected).max())
+        expected = np.asarray(_compile_for(_solve_sequentially, exact)(exact))
+    return float(np.abs(np.asarray(_compile_for(_solve_sequentially, recurrence)(recurrence)) - expected).max())
 
 
-def compiled(function: Callable, of: Problem) -> Callable:
+def _compile_for(function: Callable, recurrence: Recurrence) -> Callable:
     """`function` of a problem, its cell being no array."""
-    cell = of.cell
-    program = jax.jit(lambda arrays: function(Problem(cell, *arrays)))
+    cell = recurrence.cell
+    program = jax.jit(lambda arrays: function(Recurrence(cell, *arrays)))
     return lambda of: program(of[1:])
 
 
-def measure(of: Problem, solver: str, chunk: int, linear: str, repeats: int = REPEATS) -> dict[str, Any]:
+def _measure_solver(
+    recurrence: Recurrence, solver: str, chunk: int, linear: str, repeats: int = REPEATS
+) -> dict[str, Any]:
     """The cells of a line that a solver's run on a problem has."""
-    scan, solve = compiled(one_by_one, of), compiled(partial(at_once, solver=solver, chunk=chunk, linear=linear), of)
-    expected, (found, report) = scan(of), solve(of)
+    scan, solve = (
+        _compile_for(_solve_sequentially, recurrence),
+        _compile_for(partial(_solve_in_parallel, solver=solver, chunk=chunk, linear=linear), recurrence),
+    )
+    expected, (found, report) = scan(recurrence), solve(recurrence)
     scans, solves = [], []
     for _ in range(repeats):
         for function, times in ((scan, scans), (solve, solves)):
             begun = time.perf_counter()
-            jax.block_until_ready(function(of))
+            jax.block_until_ready(function(recurrence))
             times.append(1e3 * (time.perf_counter() - begun))
     scanned, took = statistics.median(scans), statistics.median(solves)
     return {
@@ -161,15 +182,17 @@ def measure(of: Problem, solver: str, chunk: int, linear: str, repeats: int = RE
     }
 
 
-def lines(cells: Sequence[str], workdir: Path, length: int = LENGTH, steps: int = STEPS) -> Iterator[dict[str, Any]]:
+def measure_rows(
+    cells: Sequence[str], workdir: Path, length: int = LENGTH, steps: int = STEPS
+) -> Iterator[dict[str, Any]]:
     """Every line of these cells' table, as it is measured."""
     for cell in cells:
-        for solver, width in WIDTHS.items():
-            run, first, last, loss = trained(configure(cell, width, steps), workdir / f"{cell}-{width}")
+        for solver, width in SOLVER_WIDTHS.items():
+            run, first, last, loss = _train_model(_adding_config(cell, width, steps), workdir / f"{cell}-{width}")
             for weights, params in (("initial", first), (f"after {steps} steps", last)):
-                of = problem(run, params, length, BATCH)
-                exact = f"{rounding(of):.1e}"
-                for chunk, linear in WAYS:
+                of = _build_recurrence(run, params, length, BATCH)
+                exact = f"{_rounding_error(of):.1e}"
+                for chunk, linear in SCHEDULES:
                     yield {
                         "cell": cell,
                         "width": width,
@@ -180,7 +203,7 @@ def lines(cells: Sequence[str], workdir: Path, length: int = LENGTH, steps: int 
                         "batch": BATCH,
                         "chunk": chunk or length,
                         "linear": linear,
-                        **measure(of, solver, chunk, linear),
+                        **_measure_solver(of, solver, chunk, linear),
                         "rounding": exact,
                         "device": jax.devices()[0].device_kind,
                     }
@@ -204,20 +227,20 @@ COLUMNS = {
 }
 
 
-def told(line: dict[str, Any] | None) -> str:
+def format_row(row: dict[str, Any] | None) -> str:
     """A line of the table, or its header."""
-    if line is None:
+    if row is None:
         return "  ".join(f"{name.replace('_', ' '):>{width}}" for name, width in COLUMNS.items())
-    line = {**line, "converged": f"{line['converged']} of {line['of']}"}
-    return "  ".join(f"{line[name]:>{width}}" for name, width in COLUMNS.items())
+    row = {**row, "converged": f"{row['converged']} of {row['of']}"}
+    return "  ".join(f"{row[name]:>{width}}" for name, width in COLUMNS.items())
 
 
-def verdict(table: Sequence[dict[str, Any]]) -> str:
+def format_verdict(table: Sequence[dict[str, Any]]) -> str:
     """Whether all that converged is as near to the sequential outputs as was claimed, and what did not converge."""
     whole = [line for line in table if int(line["converged"]) == int(line["of"])]
-    far = [line for line in whole if float(line["difference"]) > ALLOWED]
+    far = [line for line in whole if float(line["difference"]) > TOLERANCE]
     largest = max((float(line["difference"]) for line in whole), default=np.nan)
-    claim = f"where it converged, outputs are within {ALLOWED:g} of the sequential scan's"
+    claim = f"where it converged, outputs are within {TOLERANCE:g} of the sequential scan's"
     rest = f"{len(whole)} of {len(table)} lines converged, largest difference {largest:.1e}"
     return f"{'not ' if far else ''}reproduced: {claim} ({rest})"
 
@@ -225,19 +248,19 @@ def verdict(table: Sequence[dict[str, Any]]) -> str:
 def main() -> None:
     args: Any = flags.FLAGS
     for cell in args.cells:
-        models.one_of("--cells", cell, ("lstm", "gru"))
+        models.validate_choice("--cells", cell, ("lstm", "gru"))
     if not args.table:
-        runtime.prepare()
-        print(told(None), flush=True)
+        runtime.configure_runtime()
+        print(format_row(None), flush=True)
         fresh = []
-        for line in lines(args.cells, Path(args.workdir)):
+        for line in measure_rows(args.cells, Path(args.workdir)):
             fresh.append(line)
-            print(told(line), flush=True)
-        renew_record(RECORD, fresh, ("cell",))
+            print(format_row(line), flush=True)
+        replace_rows(RECORD, fresh, ("cell",))
     table = read_record(RECORD)
     if args.table:
-        print("\n".join(told(line) for line in (None, *table)))
-    print(verdict(table))
+        print("\n".join(format_row(line) for line in (None, *table)))
+    print(format_verdict(table))
     if not args.table:
         print(f"wrote {Path(RECORD)}")
 
@@ -246,4 +269,4 @@ if __name__ == "__main__":
     cli.define_directory("workdir", "runs/newton", "Where the models are trained.")
     flags.DEFINE_list("cells", ["lstm", "gru"], "Which cells to run.")
     flags.DEFINE_bool("table", False, "Print the table from the record, and run nothing.")
-    cli.run(main)
+    cli.run_command(main)

@@ -16,32 +16,32 @@ import models
 from configs.recall import get_config
 from training import builder, ensemble, runtime
 
-WAYS = ("apart", "map", "vmap")
-SEEDS, RATES, STEPS, CALLED = (0, 1, 2, 3, 4), (1e-3, 3e-3, 1e-2), 500, 50
+MODES = ("apart", "map", "vmap")
+SEEDS, RATES, STEPS, STEPS_PER_CALL = (0, 1, 2, 3, 4), (1e-3, 3e-3, 1e-2), 500, 50
 
 
-def run(mixer: str, way: str) -> dict[str, float]:
-    """`way` says how the group is run. Nothing is evaluated or saved: training steps alone."""
+def time_training(mixer: str, mode: str) -> dict[str, float]:
+    """`mode` says how the group is run. Nothing is evaluated or saved: training steps alone."""
     config: Any = get_config(mixer)
-    config.training.update(steps=STEPS, steps_per_call=CALLED, eval_every=STEPS)
+    config.training.update(steps=STEPS, steps_per_call=STEPS_PER_CALL, eval_every=STEPS)
     config.ensemble.seeds, config.ensemble.learning_rates = SEEDS, RATES
-    config.ensemble.mode = "map" if way == "apart" else way
-    runtime.prepare(1 if way == "apart" else len(SEEDS) * len(RATES))
+    config.ensemble.mode = "map" if mode == "apart" else mode
+    runtime.configure_runtime(1 if mode == "apart" else len(SEEDS) * len(RATES))
     jax.config.update("jax_enable_compilation_cache", False)
-    made = builder.build(config)
-    group = ensemble.form_group(made.config)
+    made = builder.build_run(config)
+    group = ensemble.plan_ensemble(made.config)
     begun = time.perf_counter()
     mesh = ensemble.make_mesh(group)
     task = jax.device_put(made.task, jax.NamedSharding(mesh, jax.P()))
-    states = [ensemble.init_group(made, group, mesh)]
-    if way == "apart":
+    states = [ensemble.init_ensemble(made, group, mesh)]
+    if mode == "apart":
         count, group = len(group.seeds), group._replace(seeds=SEEDS[:1], learning_rates=RATES[:1])
         states = [jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], states[0]) for i in range(count)]
-    call = ensemble.jit_call(made, group, mesh).lower(states[0], task).compile()
+    call = ensemble.jit_train_steps(made, group, mesh).lower(states[0], task).compile()
     compiled = time.perf_counter() - begun
     begun = time.perf_counter()
     for state in states:
-        for _ in range(STEPS // CALLED):
+        for _ in range(STEPS // STEPS_PER_CALL):
             state, _ = call(state, task)
         jax.block_until_ready(state)
     warm = time.perf_counter() - begun
@@ -49,9 +49,9 @@ def run(mixer: str, way: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1] not in models.MIXERS or sys.argv[2] not in WAYS:
+    if len(sys.argv) != 3 or sys.argv[1] not in models.MIXERS or sys.argv[2] not in MODES:
         sys.exit(
             "usage: python -m experiments.benchmarks.replicas MIXER "
-            f"{'|'.join(WAYS)}, MIXER one of {', '.join(models.MIXERS)}"
+            f"{'|'.join(MODES)}, MIXER one of {', '.join(models.MIXERS)}"
         )
-    print(json.dumps(run(*sys.argv[1:])))
+    print(json.dumps(time_training(*sys.argv[1:])))

@@ -7,10 +7,10 @@ import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
 
-from experiments.benchmarks.worker import HEADS, RATE, RECURRENT, TRIED, Cell, Made, data
+from experiments.benchmarks.worker import COMPARED_STEPS, HEADS, LEARNING_RATE, RECURRENT, Cell, TimedCall, draw_arrays
 
 
-def make(cell: Cell, weights: Any, compiled: bool) -> Made:
+def build_torch_call(cell: Cell, weights: Any, compiled: bool) -> TimedCall:
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_float32_matmul_precision("high")  # as JAX has it on a GPU
@@ -70,7 +70,7 @@ def make(cell: Cell, weights: Any, compiled: bool) -> Made:
 
     made = Recurrent if recurrent else Attention
     layers: Any = nn.ModuleList([made(w) for w in weights]).to(device)
-    x, target = (torch.tensor(a.swapaxes(0, 1) if recurrent else a).to(device) for a in data(cell))
+    x, target = (torch.tensor(a.swapaxes(0, 1) if recurrent else a).to(device) for a in draw_arrays(cell))
     x = x.to(dtype).contiguous()
     # Products in bfloat16, parameters in float32, as ours: bfloat16 would round most of an update away.
     mixed = contextlib.nullcontext() if cell.dtype == "float32" else torch.autocast(device, dtype)
@@ -87,7 +87,7 @@ def make(cell: Cell, weights: Any, compiled: bool) -> Made:
         loss = torch.compile(loss) if compiled else loss
         # Of two biases whose sum alone matters one is trained; of a GRU's second one, a third matters.
         trained = [p for name, p in layers.named_parameters() if "bias_hh" not in name or cell.mixer == "gru"]
-        update = torch.optim.SGD(trained, lr=RATE)
+        update = torch.optim.SGD(trained, lr=LEARNING_RATE)
 
         def step(carried: Any) -> Any:
             layers.zero_grad()
@@ -118,8 +118,8 @@ def make(cell: Cell, weights: Any, compiled: bool) -> Made:
 
     told = lambda carried: float(carried[0].float().mean())  # noqa: E731
     carried, outcome = first, []
-    for _ in range(TRIED):
+    for _ in range(COMPARED_STEPS):
         carried = step(carried)
         outcome.append(told(carried))
     wait = (lambda _: torch.cuda.synchronize()) if device == "cuda" else (lambda _: None)
-    return Made(step, carried, wait, outcome)
+    return TimedCall(step, carried, wait, outcome)

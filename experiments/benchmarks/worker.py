@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 RECURRENT = ("rnn", "lstm", "gru")
-KNOWN = {
+LIBRARY_MIXERS = {
     "ours": None,
     "ours-shared": None,
     "ours-loop": None,
@@ -36,10 +36,10 @@ KNOWN = {
     "torch": (*RECURRENT, "attention"),
     "torch-compile": (*RECURRENT, "attention"),
 }  # the mixers that each has; None: all of them
-LAYERS, HEADS, LOOPED = 2, 4, 64
-TRIED = 5  # steps or tokens whose outcomes are compared
-RATE = 0.02
-RATES = {"tcn": 1e-7, "irnn": 1e-18}  # whose outputs, without a norm between, are large
+LAYERS, HEADS, TOKENS_PER_CALL = 2, 4, 64
+COMPARED_STEPS = 5  # steps or tokens whose outcomes are compared
+LEARNING_RATE = 0.02
+LEARNING_RATES = {"tcn": 1e-7, "irnn": 1e-18}  # whose outputs, without a norm between, are large
 
 
 class Cell(NamedTuple):
@@ -55,18 +55,18 @@ class Cell(NamedTuple):
     options: tuple[tuple[str, Any], ...] = ()  # of the mixer, for ours
 
 
-class Made(NamedTuple):
-    """`call(carried) → carried`, to be timed; and what the first TRIED steps or tokens gave."""
+class TimedCall(NamedTuple):
+    """`call(carry) → carry`, to be timed; and what the first TRIED steps or tokens gave."""
 
     call: Callable[[Any], Any]
-    carried: Any
+    carry: Any
     wait: Callable[[Any], None]
     outcome: list[float]
     per_call: int = 1  # steps or tokens
-    told: dict[str, Any] = {}  # what else there is to know
+    extra: dict[str, Any] = {}  # what else there is to know
 
 
-def data(cell: Cell) -> tuple[np.ndarray, np.ndarray]:
+def draw_arrays(cell: Cell) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and targets of a step, or the first token, and what fills an attention's cache behind the others."""
     draw = np.random.default_rng(0).standard_normal
     shape = (cell.batch, 1 if cell.what == "token" else cell.length, cell.width)
@@ -76,7 +76,7 @@ def data(cell: Cell) -> tuple[np.ndarray, np.ndarray]:
 # ---- in JAX ---------------------------------------------------------------------------------------------------------
 
 
-def in_jax(cell: Cell, weights: Any, layer: Callable, state: Any, how: str = "") -> Made:
+def build_jax_call(cell: Cell, weights: Any, layer: Callable, state: Any, variant: str = "") -> TimedCall:
     """`layer(weights, x, state) → (y, state)` twice; `state` is a layer's before the token, None for a step."""
     import jax
     import jax.numpy as jnp
@@ -84,7 +84,7 @@ def in_jax(cell: Cell, weights: Any, layer: Callable, state: Any, how: str = "")
     from models import cost
 
     dtype = jnp.dtype(cell.dtype)
-    x, target = (jax.device_put(a) for a in data(cell))
+    x, target = (jax.device_put(a) for a in draw_arrays(cell))
 
     def network(weights: Any, x: Any, states: Any) -> tuple[Any, Any]:
         after = []
@@ -99,8 +99,8 @@ def in_jax(cell: Cell, weights: Any, layer: Callable, state: Any, how: str = "")
             y, _ = network(weights, x.astype(dtype), [None] * LAYERS)
             return jnp.square(y.astype(jnp.float32) - target).mean()
 
-        gradient_of, rate = jax.value_and_grad(loss), RATES.get(cell.mixer, RATE)
-        if how == "tied_projections":
+        gradient_of, rate = jax.value_and_grad(loss), LEARNING_RATES.get(cell.mixer, LEARNING_RATE)
+        if variant == "tied_projections":
             mesh = jax.make_mesh((len(jax.devices()),), ("batch",))
             x, target = (jax.device_put(a, jax.NamedSharding(mesh, jax.P("batch"))) for a in (x, target))
             weights = jax.device_put(weights, jax.NamedSharding(mesh, jax.P()))
@@ -126,28 +126,30 @@ def in_jax(cell: Cell, weights: Any, layer: Callable, state: Any, how: str = "")
 
     def many(carried: Any) -> Any:
         weights, *rest = carried
-        return weights, *jax.lax.scan(lambda c, _: (step((weights, *c))[1:], None), tuple(rest), length=LOOPED)[0]
+        return weights, *jax.lax.scan(
+            lambda c, _: (step((weights, *c))[1:], None), tuple(rest), length=TOKENS_PER_CALL
+        )[0]
 
     first = jax.tree.map(jnp.array, first)
     begun = time.perf_counter()
     compiled: Any = jax.jit(step, donate_argnums=0).lower(first).compile()
     took = time.perf_counter() - begun
-    products, others = cost.work(step, first)
+    products, others = cost.op_counts(step, first)
     found = {
         "compile_seconds": took, "products": products, "others": others,
-        "bytes": cost.traffic(step, first, ends=cell.what != "token"),  # what a token leaves stays where it is
-        "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes, "parameters": cost.parameters(weights),
+        "bytes": cost.bytes_moved(step, first, include_arguments=cell.what != "token"),  # what a token leaves stays where it is
+        "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes, "parameters": cost.count_params(weights),
         "device": jax.devices()[0].device_kind,
     }  # fmt: skip
     carried, outcome = first, []
-    for _ in range(TRIED):
+    for _ in range(COMPARED_STEPS):
         carried = compiled(carried)
         outcome.append(told(carried))
-    call = jax.jit(many, donate_argnums=0) if how == "loop" else compiled
-    return Made(call, carried, jax.block_until_ready, outcome, LOOPED if how == "loop" else 1, found)
+    call = jax.jit(many, donate_argnums=0) if variant == "loop" else compiled
+    return TimedCall(call, carried, jax.block_until_ready, outcome, TOKENS_PER_CALL if variant == "loop" else 1, found)
 
 
-def layer_of(cell: Cell) -> Any:
+def make_layer(cell: Cell) -> Any:
     """One of our layers."""
     import models
 
@@ -156,11 +158,11 @@ def layer_of(cell: Cell) -> Any:
     return made(**sizes, dtype=np.dtype(cell.dtype), **dict(cell.options))
 
 
-def ours(cell: Cell, weights: Any, how: str = "") -> Made:
+def build_own_call(cell: Cell, weights: Any, variant: str = "") -> TimedCall:
     import jax
     import jax.numpy as jnp
 
-    mixer, dtype, longest = layer_of(cell), jnp.dtype(cell.dtype), cell.length
+    mixer, dtype, longest = make_layer(cell), jnp.dtype(cell.dtype), cell.length
     steps = jnp.arange(longest)
 
     def layer(weights: Any, x: Any, state: Any) -> tuple[Any, Any]:
@@ -185,15 +187,15 @@ def ours(cell: Cell, weights: Any, how: str = "") -> Made:
             }
         elif "segment" in state:
             state = {**state, "segment": jnp.ones_like(state["segment"])}
-    return in_jax(cell, weights, layer, state, how)
+    return build_jax_call(cell, weights, layer, state, variant)
 
 
-def initial(cell: Cell) -> list[dict[str, Any]]:
+def initial_weights(cell: Cell) -> list[dict[str, Any]]:
     """A layer's weights for each layer, as `models` draws them."""
     import jax
     import jax.numpy as jnp
 
-    made = layer_of(cell)
+    made = make_layer(cell)
     x, at = jnp.zeros((1, 1, cell.width)), jnp.zeros((1, 1), jnp.int32)
     init = jax.jit(lambda key: made.init(key, x, positions=at, segments=at + 1)["params"])
     return [jax.device_get(init(jax.random.key(seed, impl="threefry2x32"))) for seed in range(LAYERS)]
@@ -202,26 +204,26 @@ def initial(cell: Cell) -> list[dict[str, Any]]:
 # ---- the process ----------------------------------------------------------------------------------------------------
 
 
-def has(library: str, mixer: str) -> bool:
-    known = KNOWN[library]
+def supports(library: str, mixer: str) -> bool:
+    known = LIBRARY_MIXERS[library]
     return known is None or mixer in known
 
 
-def make(library: str, cell: Cell, weights: Any) -> Made:
-    if not has(library, cell.mixer):
+def build_call(library: str, cell: Cell, weights: Any) -> TimedCall:
+    if not supports(library, cell.mixer):
         raise ValueError(f"{library} has no {cell.mixer}")
     if library.startswith("ours"):
-        return ours(cell, weights, library.partition("-")[2])
+        return build_own_call(cell, weights, library.partition("-")[2])
     if library.startswith("torch"):
         from experiments.benchmarks import torch_layers
 
-        return torch_layers.make(cell, weights, compiled=library.endswith("compile"))
+        return torch_layers.build_torch_call(cell, weights, compiled=library.endswith("compile"))
     from experiments.benchmarks import flax_layers
 
-    return flax_layers.make(cell, weights, library)
+    return flax_layers.build_flax_call(cell, weights, library)
 
 
-def rates(dtype: str) -> dict[str, Any]:
+def measure_peak_rates(dtype: str) -> dict[str, Any]:
     """What this machine does at best: operations a second in a product of large matrices, and bytes a second moved."""
     import jax
     import jax.numpy as jnp
@@ -242,17 +244,17 @@ def rates(dtype: str) -> dict[str, Any]:
     return {
         "flops": 2 * n**3 / best(lambda a: (a @ a).astype(a.dtype), square),
         "bytes": 2 * copied.nbytes / best(lambda a: a + 1, copied),
-        "machine": machine_told(),
+        "machine": describe_machine(),
     }
 
 
-def machine_told() -> str:
+def describe_machine() -> str:
     """The device, the versions and the revision, as one line."""
     import jax
 
     from training import provenance
 
-    found = provenance.environment()
+    found = provenance.describe_environment()
     device = jax.devices()[0]
     name = device.device_kind
     if device.platform == "cpu" and (known := Path("/proc/cpuinfo")).exists():
@@ -272,35 +274,35 @@ def main(library: str) -> None:
         from training import runtime
 
         if library == "ours-shared":
-            runtime.keep_memory(one_arena=True)
-            jax.config.update("jax_num_cpu_devices", runtime.cores())
+            runtime.tune_malloc(one_arena=True)
+            jax.config.update("jax_num_cpu_devices", runtime.usable_cores())
         elif library.startswith("ours"):
-            runtime.prepare()
+            runtime.configure_runtime()
         jax.config.update("jax_enable_compilation_cache", False)  # compiling is timed
-    made: Made | None = None
+    made: TimedCall | None = None
     for line in sys.stdin:
         question = json.loads(line)
         try:
             if "rates" in question:
-                answer: dict[str, Any] = rates(question["rates"])
+                answer: dict[str, Any] = measure_peak_rates(question["rates"])
             elif "cell" in question:
                 made = None
                 cell = Cell(**{**question["cell"], "options": tuple(map(tuple, question["cell"]["options"]))})
                 path = Path(question["weights"])
                 begun = time.perf_counter()
                 if not path.exists():  # the first to be asked draws them
-                    np.save(path, np.array(initial(cell), dtype=object), allow_pickle=True)
-                made = make(library, cell, list(np.load(path, allow_pickle=True)))
+                    np.save(path, np.array(initial_weights(cell), dtype=object), allow_pickle=True)
+                made = build_call(library, cell, list(np.load(path, allow_pickle=True)))
                 answer = {
                     "outcome": made.outcome,
                     "per_call": made.per_call,
                     "made_seconds": time.perf_counter() - begun,
                     "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-                    **made.told,
+                    **made.extra,
                 }
             else:
                 assert made is not None
-                carried = made.carried
+                carried = made.carry
                 if question["warm"]:  # what another process pushed out of the caches comes back
                     made.wait(carried := made.call(carried))
                 begun = time.perf_counter()
@@ -308,7 +310,7 @@ def main(library: str) -> None:
                     carried = made.call(carried)
                 made.wait(carried)
                 answer = {"seconds": (time.perf_counter() - begun) / (question["calls"] * made.per_call)}
-                made = made._replace(carried=carried)
+                made = made._replace(carry=carried)
         except Exception as error:  # told to whoever asked, who goes on with the rest
             answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
         print(json.dumps(answer), flush=True)

@@ -16,22 +16,22 @@ from jaxtyping import Array, Bool, Float, Int
 
 import models
 import tasks
-from experiments.measures.registry import from_embedded
+from experiments.measures.registry import skip_embedding
 from models.mixers import attention
 from models.ops import position_encodings
 from training import builder
 
-KEY = 2**31 + 2  # of the tokens that others are replaced with
-REPLACEMENTS = 8  # for each token, drawn from the vocabulary
-PAIRS = 5  # of tokens that a mean over distances rests on, at least
+_REPLACEMENT_KEY = 2**31 + 2  # of the tokens that others are replaced with
+_NUM_REPLACEMENTS = 8  # for each token, drawn from the vocabulary
+MIN_PAIRS = 5  # of tokens that a mean over distances rests on, at least
 
 Tokens = Int[np.ndarray, "T"]
 
 
-class Attended(NamedTuple):
+class AttentionActivations(NamedTuple):
     """What attention does in a block, head by head; keys and values are one a group of heads.
 
-    Scores and weights are 0 where a query may not look (`visible`).
+    Scores and weights are 0 where a query may not look (`visible_keys`).
     """
 
     query: Float[np.ndarray, "H T K"]
@@ -42,24 +42,24 @@ class Attended(NamedTuple):
     heads: Float[np.ndarray, "H T K"]  # what each read: weights · values
 
 
-class Block(NamedTuple):
+class BlockActivations(NamedTuple):
     """One block of a network. Its mixer has attention or None, and it a feed-forward layer or None."""
 
     read: Float[np.ndarray, "T D"]  # by the mixer: norm(x), or x itself
-    attention: Attended | None
+    attention: AttentionActivations | None
     mixed: Float[np.ndarray, "T D"]  # what the mixer gave: of attention, the heads joined
     added: Float[np.ndarray, "T D"]
     feedforward: Float[np.ndarray, "T D"] | None
     after: Float[np.ndarray, "T D"]
 
 
-class Inside(NamedTuple):
+class Activations(NamedTuple):
     """The path of a sentence: the arrays between tokens and predictions, as float32."""
 
     embedding: Float[np.ndarray, "T D"]
     position: Float[np.ndarray, "T D"] | None  # what is added to it, where the network adds something
     placed: Float[np.ndarray, "T D"]
-    blocks: tuple[Block, ...]
+    blocks: tuple[BlockActivations, ...]
     final: Float[np.ndarray, "T D"]
     logits: Float[np.ndarray, "R O"]
     probabilities: Float[np.ndarray, "R O"]
@@ -72,8 +72,9 @@ class Influence(NamedTuple):
     gradient: Float[np.ndarray, "R T"]
 
 
-class Head(NamedTuple):
-    """What a head looks at, by name (`MEASURES`), beside what weights spread evenly over what it sees would give."""
+class HeadSummary(NamedTuple):
+    """What a head looks at, by name (`HEAD_MEASURES`), beside what weights spread evenly over what it sees would
+    give."""
 
     block: int
     head: int
@@ -85,10 +86,10 @@ class Head(NamedTuple):
 # ---- the path of a sentence -----------------------------------------------------------------------------------------
 
 
-def look(run: builder.Run, params: Any, tokens: Tokens) -> Inside:
+def capture_activations(run: builder.Run, params: Any, tokens: Tokens) -> Activations:
     """Everything between these tokens and what the model predicts. What adds up is added here, as the model does."""
     top = lambda module, method: method == "__call__" and len(module.path) == 1  # noqa: E731
-    call = jax.jit(partial(applied, run.model, mutable="intermediates", capture_intermediates=top))
+    call = jax.jit(partial(_apply_from_start, run.model, mutable="intermediates", capture_intermediates=top))
     (outputs, _), kept = call(params, jnp.asarray(tokens, jnp.int32)[None])
     kept = kept["intermediates"]
 
@@ -96,10 +97,10 @@ def look(run: builder.Run, params: Any, tokens: Tokens) -> Inside:
         if name not in kept or part not in kept[name]:
             return None
         value = kept[name][part][0]
-        return plain((value[0] if isinstance(value, tuple) else value)[0])
+        return _to_numpy((value[0] if isinstance(value, tuple) else value)[0])
 
     model = run.model
-    vectors = added(run, params, len(tokens))
+    vectors = _position_vectors(run, params, len(tokens))
     embedding = of("embed")
     x = placed = embedding if vectors is None else embedding + vectors
     blocks = []
@@ -117,55 +118,63 @@ def look(run: builder.Run, params: Any, tokens: Tokens) -> Inside:
             _, fed, x = sublayer(x, "feedforward")
         attended = None
         if of(f"mixer_{block}", "weights") is not None:
-            attended = Attended(*(of(f"mixer_{block}", name) for name in Attended._fields))
-            scores, weights = (np.where(visible(run, len(tokens)), x, 0) for x in (attended.scores, attended.weights))
-            attended = attended._replace(scores=plain(scores), weights=plain(weights))
-        blocks.append(Block(read, attended, mixed, middle, fed, x))
-    logits = plain(outputs[0]).reshape(-1, outputs.shape[-1])
+            attended = AttentionActivations(*(of(f"mixer_{block}", name) for name in AttentionActivations._fields))
+            scores, weights = (
+                np.where(visible_keys(run, len(tokens)), x, 0) for x in (attended.scores, attended.weights)
+            )
+            attended = attended._replace(scores=_to_numpy(scores), weights=_to_numpy(weights))
+        blocks.append(BlockActivations(read, attended, mixed, middle, fed, x))
+    logits = _to_numpy(outputs[0]).reshape(-1, outputs.shape[-1])
     final = of("final_norm") if model.final_norm else x
-    return Inside(embedding, vectors, placed, tuple(blocks), final, logits, plain(jax.nn.softmax(logits)))
+    return Activations(embedding, vectors, placed, tuple(blocks), final, logits, _to_numpy(jax.nn.softmax(logits)))
 
 
-def plain(x: Any) -> np.ndarray:
+def _to_numpy(x: Any) -> np.ndarray:
     return np.asarray(x, np.float32)
 
 
-def applied(model: Any, params: Any, inputs: Any, **more: Any) -> Any:
+def _apply_from_start(model: Any, params: Any, inputs: Any, **more: Any) -> Any:
     """The model on sequences [B, T] or [B, T, D], each from its start."""
     steps = jnp.broadcast_to(jnp.arange(inputs.shape[1]), inputs.shape[:2])
     segments = jnp.ones_like(steps)
     return model.apply({"params": params}, jnp.asarray(inputs), positions=steps, segments=segments, **more)
 
 
-def added(run: builder.Run, params: Any, length: int) -> Float[np.ndarray, "T D"] | None:
+def _position_vectors(run: builder.Run, params: Any, length: int) -> Float[np.ndarray, "T D"] | None:
     """What the network adds to its embedding for the positions 0 … `length` − 1; None where it adds nothing there."""
     model, steps = run.model, jnp.arange(length)
     if model.positions == "sinusoidal":
-        return plain(position_encodings.sinusoidal(steps, model.width).astype(model.dtype))
+        return _to_numpy(position_encodings.sinusoidal_encoding(steps, model.width).astype(model.dtype))
     if model.positions == "learned":
-        return plain(position_encodings.learned(steps, params["positions"]).astype(model.dtype))
+        return _to_numpy(position_encodings.lookup_encoding(steps, params["positions"]).astype(model.dtype))
     if model.positions == "randomised":
-        evenly = position_encodings.sinusoidal(position_encodings.evenly(model.max_length), model.width)
-        return plain(position_encodings.learned(steps, evenly).astype(model.dtype))
+        evenly = position_encodings.sinusoidal_encoding(
+            position_encodings.evenly_spaced_positions(model.max_length), model.width
+        )
+        return _to_numpy(position_encodings.lookup_encoding(steps, evenly).astype(model.dtype))
     return None
 
 
-def visible(run: builder.Run, length: int) -> Bool[Array, "H T T"]:
+def visible_keys(run: builder.Run, length: int) -> Bool[Array, "H T T"]:
     """Which key [s] each head lets a query [t] see."""
     model = run.config["model"]
-    own, steps, ones = models.options("attention") | model["attention"], jnp.arange(length), jnp.ones(length, jnp.int32)
-    mask = attention.visible(ones, ones, 0, model["causal"])
+    own, steps, ones = (
+        models.mixer_options("attention") | model["attention"],
+        jnp.arange(length),
+        jnp.ones(length, jnp.int32),
+    )
+    mask = attention.visibility_mask(ones, ones, 0, model["causal"])
     if own["window"]:
-        mask &= position_encodings.near(steps, steps, own["window"])
+        mask &= position_encodings.window_mask(steps, steps, own["window"])
     if model["positions"] == "hard_alibi":
-        mask = mask & position_encodings.hard_alibi(steps, steps, own["heads"])
+        mask = mask & position_encodings.hard_alibi_mask(steps, steps, own["heads"])
     return jnp.broadcast_to(mask, (own["heads"], length, length))
 
 
-def named(inside: Inside) -> dict[str, np.ndarray]:
+def named_arrays(activations: Activations) -> dict[str, np.ndarray]:
     """Every array by name: "embedding", "block_0.query" …"""
-    found = {name: value for name, value in inside._asdict().items() if name != "blocks"}
-    for index, block in enumerate(inside.blocks):
+    found = {name: value for name, value in activations._asdict().items() if name != "blocks"}
+    for index, block in enumerate(activations.blocks):
         attended = block.attention._asdict() if block.attention else {}
         both = {name: value for name, value in block._asdict().items() if name != "attention"} | attended
         found |= {f"block_{index}.{name}": value for name, value in both.items()}
@@ -174,15 +183,15 @@ def named(inside: Inside) -> dict[str, np.ndarray]:
 
 # ---- what heads look at ---------------------------------------------------------------------------------------------
 
-ROLES = {
+HEAD_ROLES = {
     "previous": "previous token",
     "first": "first token",
     "itself": "itself",
     "same": "same token",
     "induction": "induction",
 }
-CLEAR = 0.2  # how far above even weights a measure must lie for a head to be named by it
-MEASURES = {
+MIN_EXCESS = 0.2  # how far above even weights a measure must lie for a head to be named by it
+HEAD_MEASURES = {
     "previous": "mean weight on the token just before",
     "first": "mean weight on the first token, from all others",
     "itself": "mean weight of a token on itself",
@@ -193,8 +202,8 @@ MEASURES = {
 }
 
 
-def measured(weights: Float[np.ndarray, "T T"], tokens: Tokens) -> dict[str, float]:
-    """`MEASURES` of one head's weights; nan where there is nothing to take a mean over."""
+def measure_head(weights: Float[np.ndarray, "T T"], tokens: Tokens) -> dict[str, float]:
+    """`HEAD_MEASURES` of one head's weights; nan where there is nothing to take a mean over."""
     steps = np.arange(len(tokens))
     query, key = np.meshgrid(steps, steps, indexing="ij")
     same = (tokens[:, None] == tokens[None, :]) & (key < query)
@@ -219,71 +228,71 @@ def measured(weights: Float[np.ndarray, "T T"], tokens: Tokens) -> dict[str, flo
     }
 
 
-def heads(run: builder.Run, inside: Inside, tokens: Tokens) -> list[Head]:
+def summarize_heads(run: builder.Run, activations: Activations, tokens: Tokens) -> list[HeadSummary]:
     """Every head of every block that has attention, in their order."""
     found = []
-    for index, block in enumerate(inside.blocks):
+    for index, block in enumerate(activations.blocks):
         if block.attention is None:
             continue
-        shown = np.asarray(visible(run, len(tokens)))
+        shown = np.asarray(visible_keys(run, len(tokens)))
         even = shown / np.maximum(shown.sum(axis=-1, keepdims=True), 1)
         for head, (weights, uniform) in enumerate(zip(block.attention.weights, even, strict=True)):
-            ours, theirs = measured(weights, tokens), measured(uniform, tokens)
-            found.append(Head(index, head, ours, theirs, role(ours, theirs)))
+            ours, theirs = measure_head(weights, tokens), measure_head(uniform, tokens)
+            found.append(HeadSummary(index, head, ours, theirs, classify_head(ours, theirs)))
     return found
 
 
-def role(found: Mapping[str, float], uniform: Mapping[str, float]) -> str:
-    """The role whose measure is furthest above what even weights give, if it is `CLEAR` of that and twice it."""
-    clear = {name: found[name] - uniform[name] for name in ROLES if found[name] >= 2 * uniform[name]}
+def classify_head(measured: Mapping[str, float], uniform: Mapping[str, float]) -> str:
+    """The role whose measure is furthest above what even weights give, if it is `MIN_EXCESS` of that and twice it."""
+    clear = {name: measured[name] - uniform[name] for name in HEAD_ROLES if measured[name] >= 2 * uniform[name]}
     best = max(clear, key=lambda name: clear[name], default="")
-    return best if best and clear[best] >= CLEAR else "mixed"
+    return best if best and clear[best] >= MIN_EXCESS else "mixed"
 
 
-def order(found: Sequence[Head]) -> list[Head]:
+def sort_by_role(heads: Sequence[HeadSummary]) -> list[HeadSummary]:
     """By what they do, and of those that do the same the clearest first."""
-    names = [*ROLES, "mixed"]
-    return sorted(found, key=lambda one: (names.index(one.role), -one.found.get(one.role, -one.found["entropy"])))
+    names = [*HEAD_ROLES, "mixed"]
+    return sorted(heads, key=lambda one: (names.index(one.role), -one.found.get(one.role, -one.found["entropy"])))
 
 
 # ---- what moves a prediction ----------------------------------------------------------------------------------------
 
 
-def influence(run: builder.Run, params: Any, tokens: Tokens) -> Influence:
+def measure_influence(run: builder.Run, params: Any, tokens: Tokens) -> Influence:
     """Both measures, of any model that reads tokens.
 
     Occlusion is the total variation distance, ½ Σ |p − p′|, between what is predicted at t and what is predicted with
-    another token at s, mean over `REPLACEMENTS` others. The gradient is ‖∂ log p_t(ŷ_t) / ∂x_s‖, x_s being the
+    another token at s, mean over `_NUM_REPLACEMENTS` others. The gradient is ‖∂ log p_t(ŷ_t) / ∂x_s‖, x_s being the
     embedding of token s and ŷ_t the likeliest output at t, as a share of its sum over s.
     """
     read = jnp.asarray(tokens, jnp.int32)
-    others = replacements(read, run.task.vocabulary)
-    moved = jax.jit(partial(occluded, run))(params, read, others)
-    slopes = jax.jit(partial(gradients, run))(params, read)
-    return Influence(plain(moved), plain(slopes))
+    others = draw_replacements(read, run.task.vocabulary)
+    moved = jax.jit(partial(_occlusion_influence, run))(params, read, others)
+    slopes = jax.jit(partial(_gradient_influence, run))(params, read)
+    return Influence(_to_numpy(moved), _to_numpy(slopes))
 
 
-def replacements(tokens: Int[Array, "T"], vocabulary: int) -> Int[Array, "T N"]:
+def draw_replacements(tokens: Int[Array, "T"], vocabulary: int) -> Int[Array, "T N"]:
     """For each token, others out of the vocabulary, each once; the same for every model."""
-    count = min(REPLACEMENTS, vocabulary - 1)
-    keys = jax.random.split(tasks.random_key(np.uint32(KEY)), len(tokens))
+    count = min(_NUM_REPLACEMENTS, vocabulary - 1)
+    keys = jax.random.split(tasks.random_key(np.uint32(_REPLACEMENT_KEY)), len(tokens))
     steps = jax.vmap(lambda key: 1 + jax.random.permutation(key, vocabulary - 1)[:count])(keys)
     return (tokens[:, None] + steps) % vocabulary
 
 
-def occluded(run: builder.Run, params: Any, tokens: Array, others: Array) -> Float[Array, "R T"]:
+def _occlusion_influence(run: builder.Run, params: Any, tokens: Array, others: Array) -> Float[Array, "R T"]:
     def move(at: tuple[Array, Array]) -> Float[Array, "R"]:
         step, new = at
         rows = jax.vmap(lambda token: tokens.at[step].set(token))(jnp.append(tokens[step], new))
-        y, _ = applied(run.model, params, rows)
+        y, _ = _apply_from_start(run.model, params, rows)
         p = jax.nn.softmax(y.reshape(len(rows), -1, y.shape[-1]))
         return 0.5 * jnp.abs(p[1:] - p[0]).sum(axis=-1).mean(axis=0)
 
     return jax.lax.map(move, (jnp.arange(len(tokens)), others)).T
 
 
-def gradients(run: builder.Run, params: Any, tokens: Array) -> Float[Array, "R T"]:
-    logs, pull = jax.vjp(predicted(run, params), params["embed"]["embedding"][tokens])
+def _gradient_influence(run: builder.Run, params: Any, tokens: Array) -> Float[Array, "R T"]:
+    logs, pull = jax.vjp(log_probability_fn(run, params), params["embed"]["embedding"][tokens])
     best = logs.argmax(axis=-1)
 
     def row(step: Array) -> Float[Array, "T"]:
@@ -293,27 +302,27 @@ def gradients(run: builder.Run, params: Any, tokens: Array) -> Float[Array, "R T
     return norms / jnp.maximum(norms.sum(axis=-1, keepdims=True), 1e-30)
 
 
-def predicted(run: builder.Run, params: Any) -> Any:
+def log_probability_fn(run: builder.Run, params: Any) -> Any:
     """x [T, D] → log p [R, O]: the model from its embedded tokens on."""
-    network, own = from_embedded(run, params)
+    network, own = skip_embedding(run, params)
 
     def said(x: Float[Array, "T D"]) -> Float[Array, "R O"]:
-        y, _ = applied(network, own, x[None])
+        y, _ = _apply_from_start(network, own, x[None])
         return jax.nn.log_softmax(y.reshape(-1, y.shape[-1]))
 
     return said
 
 
-def against_distance(moved: Float[np.ndarray, "T T"]) -> Float[np.ndarray, "D"]:
-    """The mean influence over all pairs t − s = 0, 1, …, as far as there are `PAIRS`, or one in short sequences."""
-    farthest = max(len(moved) - PAIRS, min(len(moved), PAIRS) - 1)
-    return np.array([np.diagonal(moved, -distance).mean() for distance in range(farthest + 1)], np.float32)
+def mean_by_distance(influence: Float[np.ndarray, "T T"]) -> Float[np.ndarray, "D"]:
+    """The mean influence over all pairs t − s = 0, 1, …, as far as there are `MIN_PAIRS`, or one in short sequences."""
+    farthest = max(len(influence) - MIN_PAIRS, min(len(influence), MIN_PAIRS) - 1)
+    return np.array([np.diagonal(influence, -distance).mean() for distance in range(farthest + 1)], np.float32)
 
 
 # ---- search ---------------------------------------------------------------------------------------------------------
 
 
-class Search(NamedTuple):
+class SearchModel(NamedTuple):
     """A bag of words that scores titles: that of title c is `keys`[:, c] · the mean of `words`[w], + `bias`[c]."""
 
     words: Float[np.ndarray, "V D"]  # each word's embedding after the norm
@@ -321,7 +330,7 @@ class Search(NamedTuple):
     bias: Float[np.ndarray, "C"]
 
 
-def searches(run: builder.Run) -> bool:
+def is_search_model(run: builder.Run) -> bool:
     """Whether a model is such a bag of words: no block, no position, one label for the mean over all words."""
     model = run.config["model"]
     bag = (
@@ -330,8 +339,8 @@ def searches(run: builder.Run) -> bool:
     return bag and run.task.per == "sequence" and hasattr(run.task, "classes")
 
 
-def search(run: builder.Run, params: Any) -> Search:
+def extract_search_model(run: builder.Run, params: Any) -> SearchModel:
     words = params["embed"]["embedding"]
     if run.model.final_norm:
         words = nn.LayerNorm().apply({"params": params["final_norm"]}, words)
-    return Search(plain(words), plain(params["head"]["kernel"]), plain(params["head"]["bias"]))
+    return SearchModel(_to_numpy(words), _to_numpy(params["head"]["kernel"]), _to_numpy(params["head"]["bias"]))

@@ -14,21 +14,28 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.inspection import activations
-from experiments.inspection.stages import DIVERGING, RISING, WHOLE, Reading, positions, stages
+from experiments.inspection.stages import (
+    DIVERGING_RAMP,
+    MAX_OUTPUTS,
+    SEQUENTIAL_RAMP,
+    ModelReading,
+    path_stages,
+    position_note,
+)
 from experiments.reporting import charts
 from tasks.real.words import split_words
 from training import files
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 SCRIPT = Path(__file__).with_name("page.js")
-QUERIES = ("ghost of my father", "a fool in the storm", "the moor and the handkerchief", "pound of flesh")
-QUERIES += ("the crown of england", "sea, storm and spirits")
+_EXAMPLE_QUERIES = ("ghost of my father", "a fool in the storm", "the moor and the handkerchief", "pound of flesh")
+_EXAMPLE_QUERIES += ("the crown of england", "sea, storm and spirits")
 
 
-class Finder(NamedTuple):
+class SearchPanel(NamedTuple):
     """What a search needs: the model, its words (the first is no word), and title, kind and year of each class."""
 
-    search: activations.Search
+    search: activations.SearchModel
     words: Sequence[str]
     titles: Sequence[tuple[str, str, int]]
     told: str
@@ -37,47 +44,47 @@ class Finder(NamedTuple):
 # ---- the arrays that it holds ---------------------------------------------------------------------------------------
 
 
-def packed(x: np.ndarray, causal: bool = False) -> dict[str, Any]:
+def _pack_array(x: np.ndarray, causal: bool = False) -> dict[str, Any]:
     """An array for the page; of causal maps [*H, T, T], row by row what is not ahead."""
     values = x[..., *np.tril_indices(x.shape[-1])] if causal else x
-    return {"shape": list(x.shape), "packed": causal, "data": spelt(values, "<f4")}
+    return {"shape": list(x.shape), "packed": causal, "data": _encode_base85(values, "<f4")}
 
 
-def spelt(x: np.ndarray, kind: str) -> str:
+def _encode_base85(x: np.ndarray, dtype: str) -> str:
     """Numbers as text that needs no escape anywhere: Python's base 85, with , . : for < > &, and zeros at the end up to
     a multiple of four bytes. Base 64 would take 7 % more."""
-    data = np.ascontiguousarray(x, kind).tobytes()
+    data = np.ascontiguousarray(x, dtype).tobytes()
     return base64.b85encode(data + bytes(-len(data) % 4)).translate(bytes.maketrans(b"<>&", b",.:")).decode()
 
 
-def path(reading: Reading) -> dict[str, Any]:
+def _path_data(reading: ModelReading) -> dict[str, Any]:
     """The arrays of `inside`, but for what the page adds up itself; empty cells in what a query may not see."""
-    run, found = reading.run, reading.inside
+    run, found = reading.run, reading.activations
     model = run.config["model"]
     adds = model["residual"] and model["norm"] != "post"
     blocks = []
     for block in found.blocks:
         some: dict[str, Any] = {
-            name: x if x is None else packed(x) for name, x in block._replace(attention=None)._asdict().items()
+            name: x if x is None else _pack_array(x) for name, x in block._replace(attention=None)._asdict().items()
         }
         for name in ["added", "after"] if adds else []:
             some[name] = None
         if block.attention:
-            seen = np.asarray(activations.visible(run, len(found.placed)))
+            seen = np.asarray(activations.visible_keys(run, len(found.placed)))
             for name, x in block.attention._asdict().items():
                 pairs = name in ("scores", "weights")
-                some[name] = packed(np.where(seen, x, np.nan), bool(model["causal"])) if pairs else packed(x)
+                some[name] = _pack_array(np.where(seen, x, np.nan), bool(model["causal"])) if pairs else _pack_array(x)
         blocks.append(some)
     attention = next((block.attention for block in found.blocks if block.attention), None)
     p = found.probabilities
-    best, whole = likeliest(p), p.shape[1] <= WHOLE
-    number = {output: i for i, output in enumerate(named_outputs(p))}
+    best, whole = _top_outputs(p), p.shape[1] <= MAX_OUTPUTS
+    number = {output: i for i, output in enumerate(_shown_outputs(p))}
     return {
-        "embedding": packed(found.embedding),
-        "position": None if found.position is None else packed(found.position),
+        "embedding": _pack_array(found.embedding),
+        "position": None if found.position is None else _pack_array(found.position),
         "blocks": blocks,
-        "final": packed(found.final),
-        "probabilities": packed(p) if whole else None,
+        "final": _pack_array(found.final),
+        "probabilities": _pack_array(p) if whole else None,
         "top": None if whole else [[[number[o], float(p[r, o])] for o in row.tolist()] for r, row in enumerate(best)],
         "rows": len(p),
         "heads": 0 if attention is None else len(attention.query),
@@ -85,59 +92,61 @@ def path(reading: Reading) -> dict[str, Any]:
     }
 
 
-def likeliest(p: np.ndarray) -> np.ndarray:
+def _top_outputs(p: np.ndarray) -> np.ndarray:
     """The ten likeliest outputs of each row, in their order."""
     return np.argsort(-p, axis=1, kind="stable")[:, :10]
 
 
-def named_outputs(p: np.ndarray) -> list[int]:
+def _shown_outputs(p: np.ndarray) -> list[int]:
     """The outputs whose names the page needs: all, or where they are many those that are among the ten likeliest."""
-    return list(range(p.shape[1])) if p.shape[1] <= WHOLE else np.unique(likeliest(p)).tolist()
+    return list(range(p.shape[1])) if p.shape[1] <= MAX_OUTPUTS else np.unique(_top_outputs(p)).tolist()
 
 
-def models(readings: Sequence[Reading]) -> list[dict[str, Any]]:
+def _model_data(readings: Sequence[ModelReading]) -> list[dict[str, Any]]:
     """Both influences of each model, as maps and against distance."""
-    looks = charts.styles(reading.name for reading in readings)
+    looks = charts.assign_styles(reading.name for reading in readings)
     found = []
     for reading in readings:
-        one: dict[str, Any] = {"name": reading.name, "colour": looks[reading.name].colour[1:]}
+        one: dict[str, Any] = {"name": reading.name, "colour": looks[reading.name].color[1:]}
         for kind, moved in reading.influence._asdict().items():
             square = len(moved) == moved.shape[1] and reading.run.task.per == "token"
-            one[kind] = packed(moved, square and bool(reading.run.config["model"]["causal"]))
-            one[f"{kind}_curve"] = files.plain(activations.against_distance(moved)) if square else []
+            one[kind] = _pack_array(moved, square and bool(reading.run.config["model"]["causal"]))
+            one[f"{kind}_curve"] = files.to_jsonable(activations.mean_by_distance(moved)) if square else []
         found.append(one)
     return found
 
 
-def nexts(reading: Reading, tokens: np.ndarray) -> list[tuple[float, int]] | None:
+def _next_token_ranks(reading: ModelReading, tokens: np.ndarray) -> list[tuple[float, int]] | None:
     """Probability and rank that the model gives to the token that does come next."""
     if not reading.run.task.next_tokens:
         return None
-    p = reading.inside.probabilities[:-1]
+    p = reading.activations.probabilities[:-1]
     right = np.take_along_axis(p, tokens[1:, None], axis=1)
     return [(float(x[0]), 1 + int((row > x).sum())) for row, x in zip(p, right, strict=True)]
 
 
-def finder(found: Finder) -> dict[str, Any]:
+def _search_data(panel: SearchPanel) -> dict[str, Any]:
     """The search model: a table of halves, the rest as float32."""
-    search = found.search
+    search = panel.search
     return {
-        "table": spelt(search.words, "<f2"),
+        "table": _encode_base85(search.words, "<f2"),
         "features": search.words.shape[1],
-        "keys": packed(search.keys),
-        "bias": packed(search.bias[None]),
-        "words": "\n".join(found.words),
-        "titles": [{"title": title, "kind": kind, "year": year} for title, kind, year in found.titles],
+        "keys": _pack_array(search.keys),
+        "bias": _pack_array(search.bias[None]),
+        "words": "\n".join(panel.words),
+        "titles": [{"title": title, "kind": kind, "year": year} for title, kind, year in panel.titles],
     }
 
 
-def queries(words: Sequence[str]) -> list[str]:
-    """Those of `QUERIES` whose words a search model knows; or else the first of its words."""
+def _example_queries(words: Sequence[str]) -> list[str]:
+    """Those of `_EXAMPLE_QUERIES` whose words a search model knows; or else the first of its words."""
     known = set(words)
-    return [query for query in QUERIES if known.issuperset(split_words(query.replace(",", "")))] or [*words[1:2]]
+    return [query for query in _EXAMPLE_QUERIES if known.issuperset(split_words(query.replace(",", "")))] or [
+        *words[1:2]
+    ]
 
 
-def looks_like(names: Iterable[str]) -> list[dict[str, str]]:
+def _token_labels(names: Iterable[str]) -> list[dict[str, str]]:
     """Of tokens: what stands in a cell for each, and what is said of it in a sentence."""
     blank = {" ": ("␣", "space"), "\n": ("⏎", "line break"), "\t": ("⇥", "tab"), "": ("∅", "padding")}
     return [
@@ -146,7 +155,7 @@ def looks_like(names: Iterable[str]) -> list[dict[str, str]]:
     ]
 
 
-def embedded(data: Any) -> str:
+def script_json(data: Any) -> str:
     """JSON that can stand in a script element whatever is in it."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
@@ -157,14 +166,14 @@ def embedded(data: Any) -> str:
 # ---- the page -------------------------------------------------------------------------------------------------------
 
 
-def write(
+def write_page(
     out: Path,
     text: str,
     tokens: np.ndarray,
     names: Sequence[str],
     outputs: Sequence[str],
-    readings: Sequence[Reading],
-    found: Finder | None,
+    readings: Sequence[ModelReading],
+    panel: SearchPanel | None,
     command: str = "",
 ) -> Path:
     """Write the page for one sentence. The first of the readings with attention, or else the first, is taken apart."""
@@ -172,54 +181,54 @@ def write(
     from markupsafe import Markup
 
     shown = next((one for one in readings if one.heads), readings[0])
-    heads = activations.order(shown.heads)
+    heads = activations.sort_by_role(shown.heads)
     first: Mapping[str, int] = {"layer": heads[0].block, "head": heads[0].head} if heads else {"layer": 0, "head": 0}
     data = {
-        "tokens": looks_like([names[int(token)] for token in tokens]),
-        "outputs": looks_like([outputs[output] for output in named_outputs(shown.inside.probabilities)]),
+        "tokens": _token_labels([names[int(token)] for token in tokens]),
+        "outputs": _token_labels([outputs[output] for output in _shown_outputs(shown.activations.probabilities)]),
         "chosen": {"token": 3 * len(tokens) // 4, **first},
-        "path": path(shown),
+        "path": _path_data(shown),
         "heads": [{"block": one.block, "head": one.head} for one in heads],
-        "models": models(readings),
-        "next": nexts(shown, tokens),
-        "search": None if found is None else finder(found),
+        "models": _model_data(readings),
+        "next": _next_token_ranks(shown, tokens),
+        "search": None if panel is None else _search_data(panel),
     }
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    looks = charts.styles(reading.name for reading in readings)
+    looks = charts.assign_styles(reading.name for reading in readings)
     page = environment.from_string(TEMPLATE.read_text("utf-8")).render(
         text=text,
         readings=readings,
         shown=shown,
-        stages=[stage._replace(equation=Markup(stage.equation)) for stage in stages(shown)],
-        positions=positions(shown),
+        stages=[stage._replace(equation=Markup(stage.equation)) for stage in path_stages(shown)],
+        positions=position_note(shown),
         heads=heads,
         layers=[
             f"{index + 1}" + ("" if block.attention or not heads else " (no attention)")
-            for index, block in enumerate(shown.inside.blocks)
+            for index, block in enumerate(shown.activations.blocks)
         ],
         count=data["path"]["heads"],
         normalizer=shown.run.config["model"].get("attention", {}).get("normalizer", "softmax"),
-        roles=activations.ROLES,
-        measures=activations.MEASURES,
-        clear=activations.CLEAR,
-        found=found,
-        queries=queries(found.words) if found else [],
-        pairs=activations.PAIRS,
+        roles=activations.HEAD_ROLES,
+        measures=activations.HEAD_MEASURES,
+        clear=activations.MIN_EXCESS,
+        found=panel,
+        queries=_example_queries(panel.words) if panel else [],
+        pairs=activations.MIN_PAIRS,
         distances=[
             0,
-            *(2**i for i in range(12) if 2**i < len(activations.against_distance(readings[0].influence.occlusion))),
+            *(2**i for i in range(12) if 2**i < len(activations.mean_by_distance(readings[0].influence.occlusion))),
         ],
-        curves=[[activations.against_distance(moved) for moved in one.influence] for one in readings],
+        curves=[[activations.mean_by_distance(moved) for moved in one.influence] for one in readings],
         square=all(one.run.task.per == "token" for one in readings),
-        colours=charts.DARK,
-        ramps={"rising": " ".join(RISING), "diverging": " ".join(DIVERGING)},
+        colours=charts.DARK_COLORS,
+        ramps={"rising": " ".join(SEQUENTIAL_RAMP), "diverging": " ".join(DIVERGING_RAMP)},
         looks=looks,
         command=command,
-        data=Markup(embedded(data)),
+        data=Markup(script_json(data)),
         script=Markup(SCRIPT.read_text("utf-8")),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    files.write_whole(out, page.encode("utf-8", "replace"))
+    files.write_atomically(out, page.encode("utf-8", "replace"))
     return out

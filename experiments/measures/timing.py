@@ -13,8 +13,8 @@ import configs.recall
 import models
 from training import builder, runtime, trainer
 
-AT_LEAST = 0.3  # seconds of measuring, and
-REPEATS = 5  # calls, whichever takes longer
+_MIN_SECONDS = 0.3  # seconds of measuring, and
+_MIN_REPEATS = 5  # calls, whichever takes longer
 
 
 class Timing(NamedTuple):
@@ -28,40 +28,42 @@ class Timing(NamedTuple):
     parameters: int
 
 
-def build(mixer: str, length: int, width: int, batch: int) -> builder.Run:
+def build_timed_run(mixer: str, length: int, width: int, batch: int) -> builder.Run:
     """The recall network at this length, with one block, or of a pattern one block of each mixer in it.
 
-    Mixers are matched as `models.resolve` can: `dense` can't be at every length, which its parameters show.
+    Mixers are matched as `models.resolve_model` can: `dense` can't be at every length, which its parameters show.
     """
     config: Any = configs.recall.get_config(mixer)
     config.task.pairs, config.task.max_length = 2, length
-    config.model.width, config.model.depth = width, len(models.pattern(mixer))
+    config.model.width, config.model.depth = width, len(models.parse_layer_pattern(mixer))
     config.training.update(steps=1, steps_per_call=1, eval_every=1, batch=batch)
-    return builder.build(config)
+    return builder.build_run(config)
 
 
-def training_steps(mixers: Sequence[str], lengths: Sequence[int], width: int, batch: int) -> Iterator[Timing]:
+def time_training_steps(mixers: Sequence[str], lengths: Sequence[int], width: int, batch: int) -> Iterator[Timing]:
     """Data, forward, backward and update of one step of train.py, for each mixer at each length."""
 
     def program(cell: tuple[str, int]):
-        run = build(*cell, width=width, batch=batch)
-        replica = jax.eval_shape(lambda: trainer.init(run, 0, 1e-3))
+        run = build_timed_run(*cell, width=width, batch=batch)
+        replica = jax.eval_shape(lambda: trainer.init_train_state(run, 0, 1e-3))
         step = jax.jit(lambda replica: trainer.train_steps(run, replica, run.task)[0], donate_argnums=0)
-        return run, zeros(replica), step.lower(replica).compile()
+        return run, zeros_like_shapes(replica), step.lower(replica).compile()
 
-    for cell, (run, replica, step) in ahead(program, [(mixer, length) for mixer in mixers for length in lengths]):
+    for cell, (run, replica, step) in compile_ahead(
+        program, [(mixer, length) for mixer in mixers for length in lengths]
+    ):
         mixer, length = cell
-        yield Timing(mixer, length, *measure(step, replica), parameters=trainer.costs(run)["parameters"])
+        yield Timing(mixer, length, *measure_seconds(step, replica), parameters=trainer.run_costs(run)["parameters"])
 
 
-def streamed_tokens(mixers: Sequence[str], context: int, width: int) -> Iterator[Timing]:
+def time_streamed_tokens(mixers: Sequence[str], context: int, width: int) -> Iterator[Timing]:
     """One token of one sequence through the whole network to the next token, given the state of `context` − 1 before.
 
     The token that comes out is the next one to go in, so that nothing of the network can be left out.
     """
 
     def program(mixer: str):
-        run = build(mixer, context, width, batch=1)
+        run = build_timed_run(mixer, context, width, batch=1)
         params = jax.eval_shape(lambda: trainer.init_params(run, jnp.uint32(0)))
         one = jax.ShapeDtypeStruct((1, 1), jnp.int32)
         last = jnp.full((1, 1), context - 1)
@@ -80,32 +82,32 @@ def streamed_tokens(mixers: Sequence[str], context: int, width: int) -> Iterator
 
         _, state = jax.eval_shape(apply, params, one)
         compiled = jax.jit(step, donate_argnums=0).lower((params, one, state)).compile()
-        state = jax.tree.map(lambda leaf: leaf if leaf.ndim else jnp.int32(context - 1), zeros(state))
-        return run, (*zeros((params, one)), state), compiled
+        state = jax.tree.map(lambda leaf: leaf if leaf.ndim else jnp.int32(context - 1), zeros_like_shapes(state))
+        return run, (*zeros_like_shapes((params, one)), state), compiled
 
-    for mixer, (run, carried, step) in ahead(program, mixers):
-        yield Timing(mixer, context, *measure(step, carried), parameters=trainer.costs(run)["parameters"])
+    for mixer, (run, carried, step) in compile_ahead(program, mixers):
+        yield Timing(mixer, context, *measure_seconds(step, carried), parameters=trainer.run_costs(run)["parameters"])
 
 
-def zeros(shapes: Any) -> Any:
+def zeros_like_shapes(shapes: Any) -> Any:
     """Arrays to time with: how long a product takes does not depend on what is multiplied."""
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
-def ahead(function: Callable, items: Iterable) -> Iterator[tuple[Any, Any]]:
+def compile_ahead(function: Callable, items: Iterable) -> Iterator[tuple[Any, Any]]:
     """Each item and `function` of it, in order: all made, on every core, before the first comes out and is timed."""
     items = list(items)
-    with ThreadPoolExecutor(runtime.cores()) as pool:
+    with ThreadPoolExecutor(runtime.usable_cores()) as pool:
         results = list(pool.map(function, items))
     return zip(items, results, strict=True)
 
 
-def measure(step: Callable, carried: Any) -> tuple[float, float, float]:
+def measure_seconds(step: Callable, carried: Any) -> tuple[float, float, float]:
     """Median and quartiles of the seconds that `carried = step(carried)` takes, after two calls to warm up."""
     for _ in range(2):
         carried = jax.block_until_ready(step(carried))
     times = []
-    while len(times) < REPEATS or sum(times) < AT_LEAST:
+    while len(times) < _MIN_REPEATS or sum(times) < _MIN_SECONDS:
         begun = time.perf_counter()
         carried = jax.block_until_ready(step(carried))
         times.append(time.perf_counter() - begun)

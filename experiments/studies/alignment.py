@@ -1,6 +1,6 @@
 """Row 11: attention's weights single out what matters: in a translation, the word that is being translated."""
 
-from experiments.ablation.study import Scale, Study, above
+from experiments.ablation.study import Scale, Study, claim_above
 
 MODELS = {
     "GRU, additive": {"mixer": "gru", "model.encoder_decoder": "additive"},
@@ -10,19 +10,19 @@ MODELS = {
 }
 STUDY = Study(
     question="Does attention look at the source word that it translates, where that is known by construction?",
-    row=11,
+    notes_row=11,
     fixed={"config": "translation", "task.eval_lengths": (2, 4, 6, 8, 10, 12)},
-    vary={"model": MODELS},
-    measured=("aligned",),
-    show="aligned",
+    grid={"model": MODELS},
+    measures=("aligned",),
+    plot_metric="aligned",
     scales={
-        "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), (3e-3, 1e-2), changes={"training.steps": 1500}),
+        "smoke": Scale((0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale((0, 1, 2), (3e-3, 1e-2), overrides={"training.steps": 1500}),
         "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 10_000}),
     },
     claims=(
-        above("The largest weight is on the word that is translated nine times in ten", {"model": tuple(MODELS)}, 0.9,
+        claim_above("The largest weight is on the word that is translated nine times in ten", {"model": tuple(MODELS)}, 0.9,
               metric="aligned"),
-        above("Far above chance, one in twelve, for every model", {"model": tuple(MODELS)}, 0.3, metric="aligned"),
+        claim_above("Far above chance, one in twelve, for every model", {"model": tuple(MODELS)}, 0.3, metric="aligned"),
     ),
 )  # fmt: skip

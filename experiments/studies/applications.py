@@ -1,28 +1,28 @@
 """RNN against attention on real data: language, music, biology, vision and translation, each from one config."""
 
-from experiments.ablation.study import Scale, Study, above, below, near
+from experiments.ablation.study import Scale, Study, claim_above, claim_below, claim_near
 
 CONFIGS = ("shakespeare", "python", "bible", "irish", "peptides", "splice", "digits", "permuted_digits", "mnist")
 DATA = {name: {"config": name} for name in (*CONFIGS, "phonemes", "verses")}
 RECURRENT = ("lstm", "gru", "mingru")
 STUDY = Study(
     question="On real data, at equal parameters and in equal steps: who is ahead where?",
-    row=14,
+    notes_row=14,
     fixed={},
-    vary={"data": DATA, "mixer": (*RECURRENT, "attention")},
+    grid={"data": DATA, "mixer": (*RECURRENT, "attention")},
     scales={
-        "smoke": Scale((0,), changes={"training.steps": 50, "training.eval_every": 50}),
-        "quick": Scale((0, 1, 2), (1e-3, 3e-3, 1e-2), changes={"training.steps": 600, "training.eval_every": 100}),
-        "full": Scale(tuple(range(5)), (3e-4, 1e-3, 3e-3, 1e-2), changes={"training.steps": 5000}),
+        "smoke": Scale((0,), overrides={"training.steps": 50, "training.eval_every": 50}),
+        "quick": Scale((0, 1, 2), (1e-3, 3e-3, 1e-2), overrides={"training.steps": 600, "training.eval_every": 100}),
+        "full": Scale(tuple(range(5)), (3e-4, 1e-3, 3e-3, 1e-2), overrides={"training.steps": 5000}),
     },
     claims=(
-        near("On permuted pixels attention is as good as on those in order, within 0.05",
+        claim_near("On permuted pixels attention is as good as on those in order, within 0.05",
              {"data": "digits", "mixer": "attention"}, {"data": "permuted_digits"}, 0.05),
-        above("GRU loses 0.02 or more there", {"data": "digits", "mixer": "gru"}, {"data": "permuted_digits"}, 0.02),
-        above("On splice sites attention, which can look at a place, is ahead of the LSTM",
+        claim_above("GRU loses 0.02 or more there", {"data": "digits", "mixer": "gru"}, {"data": "permuted_digits"}, 0.02),
+        claim_above("On splice sites attention, which can look at a place, is ahead of the LSTM",
               {"data": "splice", "mixer": "attention"}, {"mixer": "lstm"}),
-        below("On characters, in so few steps, the LSTM is ahead of attention (fewer bits)",
+        claim_below("On characters, in so few steps, the LSTM is ahead of attention (fewer bits)",
               {"data": ("shakespeare", "python", "irish"), "mixer": "lstm"}, {"mixer": "attention"}),
-        above("On peptides every model beats the nearest neighbour's 0.792", {"data": "peptides"}, 0.792),
+        claim_above("On peptides every model beats the nearest neighbour's 0.792", {"data": "peptides"}, 0.792),
     ),
 )  # fmt: skip

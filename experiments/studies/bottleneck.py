@@ -1,6 +1,6 @@
 """Row 2: an encoder that hands over one vector is a bottleneck; attention over all of its states is the way around."""
 
-from experiments.ablation.study import Scale, Study, above, near
+from experiments.ablation.study import Scale, Study, claim_above, claim_near
 
 MODELS = {
     "GRU, one vector": {"mixer": "gru", "model.encoder_decoder": "vector"},
@@ -11,19 +11,19 @@ MODELS = {
 ATTENTION = tuple(name for name in MODELS if "one vector" not in name)
 STUDY = Study(
     question="How does translation hold up as sentences grow, with and without attention between encoder and decoder?",
-    row=2,
+    notes_row=2,
     fixed={"config": "translation", "task.eval_lengths": (2, 4, 6, 8, 10, 12)},
-    vary={"model": MODELS},
+    grid={"model": MODELS},
     scales={
-        "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), (3e-3, 1e-2), changes={"training.steps": 1500}),
+        "smoke": Scale((0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale((0, 1, 2), (3e-3, 1e-2), overrides={"training.steps": 1500}),
         "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 10_000}),
     },
     claims=(
-        above("At 12 words attention is ahead of the one vector by 0.2 or more",
+        claim_above("At 12 words attention is ahead of the one vector by 0.2 or more",
               {"model": ATTENTION}, {"model": "GRU, one vector"}, 0.2, metric="test@12"),
-        above("With attention 12 words are translated to 95 % or better", {"model": ATTENTION}, 0.95, metric="test@12"),
-        near("At 2 words the one vector is as good as additive attention, within 0.05",
+        claim_above("With attention 12 words are translated to 95 % or better", {"model": ATTENTION}, 0.95, metric="test@12"),
+        claim_near("At 2 words the one vector is as good as additive attention, within 0.05",
              {"model": "GRU, one vector"}, {"model": "GRU, additive attention"}, 0.05, metric="test@2"),
     ),
 )  # fmt: skip

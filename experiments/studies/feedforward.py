@@ -1,19 +1,19 @@
 """Ablation: blocks with and without their feed-forward layers, at the same number of blocks."""
 
-from experiments.ablation.study import Scale, Study, above, near
+from experiments.ablation.study import Scale, Study, claim_above, claim_near
 
 STUDY = Study(
     question="What do the feed-forward layers between the mixers do?",
     fixed={"config": "recall", "task.pairs": 4, "task.max_length": 16},
-    vary={"mixer": ("gru", "delta", "attention"), "model.feedforward": (0.0, 1.0, 2.0, 4.0)},
+    grid={"mixer": ("gru", "delta", "attention"), "model.feedforward": (0.0, 1.0, 2.0, 4.0)},
     scales={
-        "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), (3e-3, 1e-2), changes={"training.steps": 2000}),
+        "smoke": Scale((0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale((0, 1, 2), (3e-3, 1e-2), overrides={"training.steps": 2000}),
         "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 10_000}),
     },
     claims=(
-        near("Attention recalls without them as well as with them, within 0.05",
+        claim_near("Attention recalls without them as well as with them, within 0.05",
              {"mixer": "attention", "model.feedforward": 0.0}, {"model.feedforward": 2.0}, 0.05),
-        above("A GRU gains 0.02 by them", {"mixer": "gru", "model.feedforward": 2.0}, {"model.feedforward": 0.0}, 0.02),
+        claim_above("A GRU gains 0.02 by them", {"mixer": "gru", "model.feedforward": 2.0}, {"model.feedforward": 0.0}, 0.02),
     ),
 )  # fmt: skip

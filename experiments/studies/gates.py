@@ -1,6 +1,6 @@
 """Ablation: which gate of the LSTM matters (Greff et al. 2017, arXiv 1503.04069), and the bias of its forget gate."""
 
-from experiments.ablation.study import Scale, Study, above, near
+from experiments.ablation.study import Scale, Study, claim_above, claim_near
 
 GATES = {"all gates": {}, "no input gate": {"model.lstm.disabled_gates": "i"},
          "no forget gate": {"model.lstm.disabled_gates": "f"},
@@ -9,18 +9,18 @@ GATES = {"all gates": {}, "no input gate": {"model.lstm.disabled_gates": "i"},
 STUDY = Study(
     question="Which of its gates does an LSTM need to add two marked numbers among fifty?",
     fixed={"config": "adding", "mixer": "lstm", "task.max_length": 50},
-    vary={"gates": GATES},
+    grid={"gates": GATES},
     scales={
-        "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), (3e-3, 1e-2), changes={"training.steps": 1500}),
+        "smoke": Scale((0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale((0, 1, 2), (3e-3, 1e-2), overrides={"training.steps": 1500}),
         "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 10_000}),
     },
     claims=(
-        above("Without forget gate the error is 0.01 larger", {"gates": "no forget gate"}, {"gates": "all gates"},
+        claim_above("Without forget gate the error is 0.01 larger", {"gates": "no forget gate"}, {"gates": "all gates"},
               0.01),
-        near("Without output gate it is as small, within 0.01", {"gates": "no output gate"}, {"gates": "all gates"},
+        claim_near("Without output gate it is as small, within 0.01", {"gates": "no output gate"}, {"gates": "all gates"},
              0.01),
-        above("A forget bias of 0 leaves 0.01 more than one of 1", {"gates": "forget bias 0"}, {"gates": "all gates"},
+        claim_above("A forget bias of 0 leaves 0.01 more than one of 1", {"gates": "forget bias 0"}, {"gates": "all gates"},
               0.01),
     ),
 )  # fmt: skip

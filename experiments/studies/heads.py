@@ -1,24 +1,24 @@
 """Row 12: several heads see different things, and blocks stack into a Transformer."""
 
-from experiments.ablation.study import Scale, Study, above
+from experiments.ablation.study import Scale, Study, claim_above
 
 STUDY = Study(
     question="What do more heads and more blocks do for recall, at the same number of features?",
-    row=12,
+    notes_row=12,
     fixed={"config": "recall", "mixer": "attention"},
-    vary={"model.attention.heads": (1, 2, 4, 8), "model.depth": (1, 2, 3)},
-    measured=("diverse",),
+    grid={"model.attention.heads": (1, 2, 4, 8), "model.depth": (1, 2, 3)},
+    measures=("diverse",),
     scales={
-        "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), (3e-3, 1e-2), changes={"training.steps": 2000}),
+        "smoke": Scale((0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale((0, 1, 2), (3e-3, 1e-2), overrides={"training.steps": 2000}),
         "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 10_000}),
     },
     claims=(
-        above("Two blocks recall what one can't: 0.3 more, at four heads",
+        claim_above("Two blocks recall what one can't: 0.3 more, at four heads",
               {"model.attention.heads": 4, "model.depth": 2}, {"model.depth": 1}, 0.3),
-        above("At two blocks four heads recall more than one, by 0.05",
+        claim_above("At two blocks four heads recall more than one, by 0.05",
               {"model.attention.heads": 4, "model.depth": 2}, {"model.attention.heads": 1}, 0.05),
-        above("Heads see different things: two of four differ by 0.3 or more of their weight",
+        claim_above("Heads see different things: two of four differ by 0.3 or more of their weight",
               {"model.attention.heads": 4, "model.depth": 2}, 0.3, metric="diverse"),
     ),
 )  # fmt: skip

@@ -6,7 +6,7 @@ learned ones end where training did. Rows for LSTM and ALiBi are ours. Tried bef
 it, where no attention had left chance after 3,000 steps of 32 sequences; it trains for 200,000 and more.
 """
 
-from experiments.ablation.study import Scale, Study, above, below
+from experiments.ablation.study import Scale, Study, claim_above, claim_below
 
 RATES = (1e-3, 3e-3, 1e-2)
 MODELS = {
@@ -21,20 +21,20 @@ STUDY = Study(
     question="Who finds what followed a token the last time, and who still does at lengths never seen?",
     paper="Gu and Dao 2023, Mamba, Table 11 (arXiv 2312.00752); Olsson et al. 2022 (arXiv 2209.11895)",
     fixed={"config": "induction", "model.feedforward": 0.0, **SHORT},
-    vary={"model": MODELS},
+    grid={"model": MODELS},
     scales={
-        "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), RATES, changes={"training.steps": 2000}),
-        "standard": Scale(tuple(range(5)), RATES, changes={"training.steps": 30_000}),
-        "full": Scale(tuple(range(5)), (2e-4, 1e-3), changes={
+        "smoke": Scale((0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale((0, 1, 2), RATES, overrides={"training.steps": 2000}),
+        "standard": Scale(tuple(range(5)), RATES, overrides={"training.steps": 30_000}),
+        "full": Scale(tuple(range(5)), (2e-4, 1e-3), overrides={
             "training.steps": 200_000, "training.batch_size": 8, "task.max_length": 256, "training.min_length": 0}),
     },
     claims=(
-        above("Two layers of attention solve it at the length of training", {"model": ("2 layers, RoPE",
+        claim_above("Two layers of attention solve it at the length of training", {"model": ("2 layers, RoPE",
               "2 layers, sinusoidal")}, 0.95, metric="test@1"),
-        below("One layer does not", {"model": "1 layer, sinusoidal"}, 0.5, metric="test@1"),
-        below("At four times the length two layers are at half or below, with sines and with RoPE",
+        claim_below("One layer does not", {"model": "1 layer, sinusoidal"}, 0.5, metric="test@1"),
+        claim_below("At four times the length two layers are at half or below, with sines and with RoPE",
               {"model": ("2 layers, RoPE", "2 layers, sinusoidal")}, 0.5, metric="test@4"),
-        above("A recurrence that selects is still right there", {"model": "s6"}, 0.95, metric="test@4"),
+        claim_above("A recurrence that selects is still right there", {"model": "s6"}, 0.95, metric="test@4"),
     ),
 )  # fmt: skip

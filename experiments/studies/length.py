@@ -1,6 +1,6 @@
 """Ablation: which positional encodings hold at lengths that training never showed?"""
 
-from experiments.ablation.study import Scale, Study, above
+from experiments.ablation.study import Scale, Study, claim_above
 
 POSITIONS = ("none", "sinusoidal", "learned", "rope", "alibi", "t5", "transformer_xl", "randomised")
 STUDY = Study(
@@ -9,17 +9,17 @@ STUDY = Study(
         "config": "translation", "mixer": "attention", "model.encoder_decoder": "", "model.max_length": 49,
         "task.eval_lengths": (4, 8, 12, 14, 16, 20, 24), "model.width": 32, "model.depth": 2,
     },
-    vary={"model.positions": POSITIONS},
+    grid={"model.positions": POSITIONS},
     scales={
-        "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), (3e-3, 1e-2), changes={"training.steps": 2000}),
+        "smoke": Scale((0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale((0, 1, 2), (3e-3, 1e-2), overrides={"training.steps": 2000}),
         "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 20_000}),
     },
     claims=(
-        above("Encodings of distance hold better at 16 words than a learned one for each place, by 0.1",
+        claim_above("Encodings of distance hold better at 16 words than a learned one for each place, by 0.1",
               {"model.positions": ("rope", "alibi", "t5", "transformer_xl", "randomised")},
               {"model.positions": "learned"}, 0.1, metric="test@16"),
-        above("Any encoding is better than none at 12 words, by 0.1",
+        claim_above("Any encoding is better than none at 12 words, by 0.1",
               {"model.positions": POSITIONS[1:]}, {"model.positions": "none"}, 0.1, metric="test@12"),
     ),
 )  # fmt: skip

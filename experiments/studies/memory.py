@@ -7,7 +7,7 @@ is the share of the gradient of the last output that comes from so many steps ba
 2013). The LSTM's failure at adding is one of time, and is said in other papers to end with more of it.
 """
 
-from experiments.ablation.study import Scale, Study, above, below
+from experiments.ablation.study import Scale, Study, claim_above, claim_below
 
 RATES = (1e-3, 3e-3, 1e-2)
 TASKS = {"adding": {"config": "adding", "task.max_length": 100}, "copy": {"config": "copy_memory", "task.delay": 60}}
@@ -17,22 +17,22 @@ STUDY = Study(
     question="Who remembers ten symbols through a silence, and two numbers among a hundred?",
     paper="Bai, Kolter and Koltun 2018, Table 1 and Fig. 4 (arXiv 1803.01271)",
     fixed={},
-    vary={"task": TASKS, "mixer": {**MIXERS, "attention": {"mixer": "attention"}}},
-    measured=("reach",),
-    show="test",
+    grid={"task": TASKS, "mixer": {**MIXERS, "attention": {"mixer": "attention"}}},
+    measures=("reach",),
+    plot_metric="test",
     scales={
-        "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), RATES, changes={"training.steps": 1500}),
-        "standard": Scale(tuple(range(5)), RATES, changes={"training.steps": 7000}),
-        "full": Scale(tuple(range(5)), RATES, changes={"training.steps": 7000}, vary={"task": {
+        "smoke": Scale((0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale((0, 1, 2), RATES, overrides={"training.steps": 1500}),
+        "standard": Scale(tuple(range(5)), RATES, overrides={"training.steps": 7000}),
+        "full": Scale(tuple(range(5)), RATES, overrides={"training.steps": 7000}, grid={"task": {
             "adding": {"config": "adding", "task.max_length": 600}, "copy": {"config": "copy_memory",
                                                                              "task.delay": 1000}}}),
     },
     claims=(
-        above("Convolution and attention keep the ten symbols", {"task": "copy", "mixer": ("tcn", "attention")}, 0.95),
-        below("RNN, LSTM and GRU keep less than a quarter of them", {"task": "copy", "mixer": RECURRENT}, 0.25),
-        below("Convolution, attention and GRU learn to add", {"task": "adding", "mixer": ("tcn", "attention", "gru")},
+        claim_above("Convolution and attention keep the ten symbols", {"task": "copy", "mixer": ("tcn", "attention")}, 0.95),
+        claim_below("RNN, LSTM and GRU keep less than a quarter of them", {"task": "copy", "mixer": RECURRENT}, 0.25),
+        claim_below("Convolution, attention and GRU learn to add", {"task": "adding", "mixer": ("tcn", "attention", "gru")},
               0.01),
-        above("The RNN does not", {"task": "adding", "mixer": "rnn"}, 0.1),
+        claim_above("The RNN does not", {"task": "adding", "mixer": "rnn"}, 0.1),
     ),
 )  # fmt: skip

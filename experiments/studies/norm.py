@@ -1,20 +1,20 @@
 """Ablation: the norm before each sublayer, after it, or nowhere; with the residual path and without."""
 
-from experiments.ablation.study import Scale, Study, above
+from experiments.ablation.study import Scale, Study, claim_above
 
 STUDY = Study(
     question="Where does the norm belong, and what is a stack of four blocks without the residual path?",
     fixed={"config": "digits", "model.depth": 4},
-    vary={"mixer": ("gru", "attention"), "model.norm": ("pre", "post", "none"), "model.residual": (True, False)},
+    grid={"mixer": ("gru", "attention"), "model.norm": ("pre", "post", "none"), "model.residual": (True, False)},
     scales={
-        "smoke": Scale((0, 1), changes={"training.steps": 100}),
-        "quick": Scale((0, 1, 2), (1e-3, 3e-3), changes={"training.steps": 300}),
+        "smoke": Scale((0, 1), overrides={"training.steps": 100}),
+        "quick": Scale((0, 1, 2), (1e-3, 3e-3), overrides={"training.steps": 300}),
         "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 5000}),
     },
     claims=(
-        above("The residual path is worth 0.05 or more, wherever the norm stands", {"model.residual": True},
+        claim_above("The residual path is worth 0.05 or more, wherever the norm stands", {"model.residual": True},
               {"model.residual": False}, 0.05),
-        above("A norm before each sublayer is no worse than one after it, within 0.02", {"model.norm": "pre"},
+        claim_above("A norm before each sublayer is no worse than one after it, within 0.02", {"model.norm": "pre"},
               {"model.norm": "post"}, -0.02),
     ),
 )  # fmt: skip

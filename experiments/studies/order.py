@@ -1,24 +1,24 @@
 """Row 7: fed all at once, a sequence has lost its order; positional encoding gives it back."""
 
-from experiments.ablation.study import Scale, Study, above, below
+from experiments.ablation.study import Scale, Study, claim_above, claim_below
 
 POSITIONS = ("sinusoidal", "learned", "rope", "alibi", "t5", "transformer_xl")
 STUDY = Study(
     question="Can attention that looks both ways read a digit's pixels without being told where each of them stands?",
-    row=7,
+    notes_row=7,
     fixed={"config": "digits", "model.causal": False, "model.pool": "mean"},
-    vary={"model.positions": ("none", *POSITIONS)},
-    measured=("permuted",),
+    grid={"model.positions": ("none", *POSITIONS)},
+    measures=("permuted",),
     scales={
-        "smoke": Scale((0, 1), changes={"training.steps": 100}),
-        "quick": Scale((0, 1, 2), (3e-3, 1e-2), changes={"training.steps": 500}),
+        "smoke": Scale((0, 1), overrides={"training.steps": 100}),
+        "quick": Scale((0, 1, 2), (3e-3, 1e-2), overrides={"training.steps": 500}),
         "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 5000}),
     },
     claims=(
-        below("Without positions no permutation of the pixels changes the output", {"model.positions": "none"}, 1e-3,
+        claim_below("Without positions no permutation of the pixels changes the output", {"model.positions": "none"}, 1e-3,
               metric="permuted"),
-        above("With any encoding one does", {"model.positions": POSITIONS}, 0.1, metric="permuted"),
-        above("Every encoding gains 0.2 or more in accuracy", {"model.positions": POSITIONS},
+        claim_above("With any encoding one does", {"model.positions": POSITIONS}, 0.1, metric="permuted"),
+        claim_above("Every encoding gains 0.2 or more in accuracy", {"model.positions": POSITIONS},
               {"model.positions": "none"}, 0.2),
     ),
 )  # fmt: skip

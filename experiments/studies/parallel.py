@@ -7,16 +7,16 @@ go, where what a call costs anyway hides the cache: behind 16 tokens one takes 7
 (docs/benchmark.md). Newton's method over all steps (DEER) has a record of its own, experiments/records/newton.csv.
 """
 
-from experiments.ablation.study import Scale, Study, above, below, near
+from experiments.ablation.study import Scale, Study, claim_above, claim_below, claim_near
 
 STUDY = Study(
     question="What does a step of training, and one more token, cost as the sequence grows?",
     paper="Feng et al. 2024, Fig. 1 (arXiv 2410.01201); Katharopoulos et al. 2020, Table 1 (arXiv 2006.16236)",
     fixed={"config": "recall", "model.width": 64},
-    vary={"mixer": ("gru", "mingru", "linear", "attention")},
+    grid={"mixer": ("gru", "mingru", "linear", "attention")},
     trained=False,
-    measured=("step time", "step depth", "stream time"),
-    show="step time",
+    measures=("step time", "step depth", "stream time"),
+    plot_metric="step time",
     scales={
         "smoke": Scale((0,)),
         "quick": Scale((0, 1, 2)),
@@ -24,17 +24,17 @@ STUDY = Study(
         "full": Scale(tuple(range(5))),
     },
     claims=(
-        below("A step of minGRU takes less time than GRU's at 512 tokens",
+        claim_below("A step of minGRU takes less time than GRU's at 512 tokens",
               {"mixer": "mingru"}, {"mixer": "gru"}, metric="step time@512"),
-        below("Its time grows more slowly with the length than GRU's", {"mixer": "mingru"}, {"mixer": "gru"}, 0.1,
+        claim_below("Its time grows more slowly with the length than GRU's", {"mixer": "mingru"}, {"mixer": "gru"}, 0.1,
               metric="slope of step time"),
-        below("Its longest chain of operations grows more slowly than GRU's, by 0.5 in the exponent or more",
+        claim_below("Its longest chain of operations grows more slowly than GRU's, by 0.5 in the exponent or more",
               {"mixer": "mingru"}, {"mixer": "gru"}, 0.5, metric="slope of step depth"),
-        above("Attention's time per step grows faster than the GRU's", {"mixer": "attention"}, {"mixer": "gru"}, 0.1,
+        claim_above("Attention's time per step grows faster than the GRU's", {"mixer": "attention"}, {"mixer": "gru"}, 0.1,
               metric="slope of step time"),
-        near("One more token of linear attention costs the same behind any number", {"mixer": "linear"}, 0, 0.15,
+        claim_near("One more token of linear attention costs the same behind any number", {"mixer": "linear"}, 0, 0.15,
              metric="slope of stream time"),
-        above("One of softmax attention, with a cache, costs the more the more there were",
+        claim_above("One of softmax attention, with a cache, costs the more the more there were",
               {"mixer": "attention"}, 0.15, metric="slope of stream time"),
     ),
 )  # fmt: skip

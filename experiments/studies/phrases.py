@@ -7,7 +7,7 @@ reads one way), the common skeleton, every word told the right ones before it, a
 BLEU. Tried first with 2,000 steps, in which attention trained on up to 20 words got 0.87 of them right at 20.
 """
 
-from experiments.ablation.study import Scale, Study, above
+from experiments.ablation.study import Scale, Study, claim_above
 
 RATES = (1e-3, 3e-3, 1e-2)
 MODELS = {
@@ -19,20 +19,20 @@ STUDY = Study(
     question="Does one vector between encoder and decoder limit the length of what can be translated?",
     paper="Bahdanau, Cho and Bengio 2015, Table 1 and Fig. 2 (arXiv 1409.0473)",
     fixed={"config": "translation", "task.eval_lengths": (5, 10, 15, 20, 25), "model.depth": 1},
-    vary={"model": MODELS, "trained": {"short": SHORT, "long": LONG}},
-    show="test",
+    grid={"model": MODELS, "trained": {"short": SHORT, "long": LONG}},
+    plot_metric="test",
     scales={
-        "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), RATES, changes={"training.steps": 4000}),
-        "standard": Scale(tuple(range(5)), RATES, changes={"training.steps": 20_000}),
-        "full": Scale(tuple(range(5)), RATES, changes={"training.steps": 20_000, "model.width": 256}),
+        "smoke": Scale((0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale((0, 1, 2), RATES, overrides={"training.steps": 4000}),
+        "standard": Scale(tuple(range(5)), RATES, overrides={"training.steps": 20_000}),
+        "full": Scale(tuple(range(5)), RATES, overrides={"training.steps": 20_000, "model.width": 256}),
     },
     claims=(
-        above("At 20 words attention is ahead of one vector, both trained on up to 20, by 0.2 or more",
+        claim_above("At 20 words attention is ahead of one vector, both trained on up to 20, by 0.2 or more",
               {"model": "attention", "trained": "long"}, {"model": "one vector"}, 0.2, metric="test@20"),
-        above("Attention trained on up to 20 gets 95 % at 20 words", {"model": "attention",
+        claim_above("Attention trained on up to 20 gets 95 % at 20 words", {"model": "attention",
               "trained": "long"}, 0.95, metric="test@20"),
-        above("Attention trained on up to 10 words beats one vector trained on up to 20, at 10 words",
+        claim_above("Attention trained on up to 10 words beats one vector trained on up to 20, at 10 words",
               {"model": "attention", "trained": "short"},
               {"model": "one vector", "trained": "long"}, 0.05, metric="test@10"),
     ),

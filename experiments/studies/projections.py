@@ -1,6 +1,6 @@
 """Row 8: query, key and value each have weights and a bias of their own, over an input that knows its position."""
 
-from experiments.ablation.study import Scale, Study, above, near
+from experiments.ablation.study import Scale, Study, claim_above, claim_near
 
 PROJECTIONS = {
     "own weights and biases": {},
@@ -13,20 +13,20 @@ PROJECTIONS = {
 }
 STUDY = Study(
     question="What do separate weights, biases and positions in each of query, key and value do for attention?",
-    row=8,
+    notes_row=8,
     fixed={"config": "copy_memory", "mixer": "attention", "task.delay": 20},
-    vary={"projections": PROJECTIONS},
+    grid={"projections": PROJECTIONS},
     scales={
-        "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), (3e-3, 1e-2), changes={"training.steps": 600, "training.eval_every": 100}),
+        "smoke": Scale((0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale((0, 1, 2), (3e-3, 1e-2), overrides={"training.steps": 600, "training.eval_every": 100}),
         "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 5000}),
     },
     claims=(
-        above("Q, K and V of their own do better than one matrix for all, by 0.05",
+        claim_above("Q, K and V of their own do better than one matrix for all, by 0.05",
               {"projections": "own weights and biases"}, {"projections": "Q=K=V"}, 0.05),
-        near("Biases make no difference, within 0.02", {"projections": "no biases"},
+        claim_near("Biases make no difference, within 0.02", {"projections": "no biases"},
              {"projections": "own weights and biases"}, 0.02),
-        above("Positions are needed in Q and K: in V alone they are worth 0.3 less",
+        claim_above("Positions are needed in Q and K: in V alone they are worth 0.3 less",
               {"projections": "position in QK only"}, {"projections": "position in V only"}, 0.3),
     ),
 )  # fmt: skip

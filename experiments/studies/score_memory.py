@@ -1,24 +1,24 @@
 """Row 6, long memory and order: what every mixer keeps through a silence, and whether it minds the order."""
 
-from experiments.ablation.study import Scale, Study, above
+from experiments.ablation.study import Scale, Study, claim_above
 from models import MIXERS
 
 STUDY = Study(
     question="What does every mixer keep of ten digits through a silence of 54 steps?",
-    row=6,
+    notes_row=6,
     fixed={"config": "copy_memory", "task.delay": 54},
-    vary={"mixer": (*MIXERS, "rglru,attention")},
-    measured=("reach", "permuted"),
+    grid={"mixer": (*MIXERS, "rglru,attention")},
+    measures=("reach", "permuted"),
     scales={
-        "smoke": Scale((0, 1), changes={"training.steps": 50, "training.eval_every": 50}),
-        "quick": Scale((0, 1, 2), changes={"training.steps": 500, "training.eval_every": 100}),
+        "smoke": Scale((0, 1), overrides={"training.steps": 50, "training.eval_every": 50}),
+        "quick": Scale((0, 1, 2), overrides={"training.steps": 500, "training.eval_every": 100}),
         "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 10_000}),
     },
     claims=(
-        above("Attention keeps all ten", {"mixer": "attention"}, 0.99),
-        above("It keeps 0.3 more than any recurrence that is not linear", {"mixer": "attention"},
+        claim_above("Attention keeps all ten", {"mixer": "attention"}, 0.99),
+        claim_above("It keeps 0.3 more than any recurrence that is not linear", {"mixer": "attention"},
               {"mixer": ("rnn", "lstm", "gru", "slstm")}, 0.3),
-        above("A linear recurrence made to remember (LRU) keeps 0.3 more than a GRU", {"mixer": "lru"},
+        claim_above("A linear recurrence made to remember (LRU) keeps 0.3 more than a GRU", {"mixer": "lru"},
               {"mixer": "gru"}, 0.3),
     ),
 )  # fmt: skip

@@ -7,7 +7,7 @@ cost time). S6 is Mamba's whole block, with its gate and convolution, and S4D ha
 before: 40 blanks and 6 tokens, of which S4D gets 0.80 right, one layer of minGRU 0.61 and three of them all.
 """
 
-from experiments.ablation.study import Scale, Study, above, below
+from experiments.ablation.study import Scale, Study, claim_above, claim_below
 
 RATES = (1e-3, 3e-3, 1e-2)
 MODELS = {
@@ -20,20 +20,20 @@ STUDY = Study(
     question="Must a recurrence's gates see what they let in, and in how many layers?",
     paper="Gu and Dao 2023, Mamba, Table 1 (arXiv 2312.00752); Feng et al. 2024, Tables 1 and 2 (arXiv 2410.01201)",
     fixed={"config": "selective_copy"},
-    vary={"model": MODELS},
+    grid={"model": MODELS},
     scales={
-        "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), RATES, changes={"training.steps": 1500}),
-        "standard": Scale(tuple(range(5)), RATES, changes={"training.steps": 30_000}),
-        "full": Scale(tuple(range(5)), (1e-4, 1e-3), changes={
+        "smoke": Scale((0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale((0, 1, 2), RATES, overrides={"training.steps": 1500}),
+        "standard": Scale(tuple(range(5)), RATES, overrides={"training.steps": 30_000}),
+        "full": Scale(tuple(range(5)), (1e-4, 1e-3), overrides={
             "training.steps": 400_000, "training.batch_size": 64, "task.noise": 4096, "task.data": 16}),
     },
     claims=(
-        below("Of a recurrence that does not see the input (S4D, LRU) less than 70 % comes out",
+        claim_below("Of a recurrence that does not see the input (S4D, LRU) less than 70 % comes out",
               {"model": ("s4d, 2 layers", "lru, 2 layers")}, 0.7),
-        above("S6 is ahead of S4D by 0.2 or more", {"model": "s6, 2 layers"}, {"model": "s4d, 2 layers"}, 0.2),
-        above("Three layers of minGRU are ahead of one by 0.2 or more", {"model": "mingru, 3 layers"},
+        claim_above("S6 is ahead of S4D by 0.2 or more", {"model": "s6, 2 layers"}, {"model": "s4d, 2 layers"}, 0.2),
+        claim_above("Three layers of minGRU are ahead of one by 0.2 or more", {"model": "mingru, 3 layers"},
               {"model": "mingru, 1 layer"}, 0.2),
-        above("And get 90 % or more", {"model": "mingru, 3 layers"}, 0.9),
+        claim_above("And get 90 % or more", {"model": "mingru, 3 layers"}, 0.9),
     ),
 )  # fmt: skip

@@ -1,18 +1,18 @@
 """Ablation: deep and narrow, or shallow and wide?"""
 
-from experiments.ablation.study import Scale, Study, near
+from experiments.ablation.study import Scale, Study, claim_near
 
 STUDY = Study(
     question="How do depth and width trade against each other on handwritten digits?",
     fixed={"config": "digits"},
-    vary={"mixer": ("gru", "attention"), "model.depth": (1, 2, 4), "model.width": (16, 32, 64)},
+    grid={"mixer": ("gru", "attention"), "model.depth": (1, 2, 4), "model.width": (16, 32, 64)},
     scales={
-        "smoke": Scale((0, 1), changes={"training.steps": 100}),
-        "quick": Scale((0, 1, 2), (3e-3, 1e-2), changes={"training.steps": 300}),
+        "smoke": Scale((0, 1), overrides={"training.steps": 100}),
+        "quick": Scale((0, 1, 2), (3e-3, 1e-2), overrides={"training.steps": 300}),
         "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 5000}),
     },
     claims=(
-        near("One block of 64 features does as well as four of 32, within 0.05",
+        claim_near("One block of 64 features does as well as four of 32, within 0.05",
              {"model.depth": 1, "model.width": 64}, {"model.depth": 4, "model.width": 32}, 0.05),
     ),
 )  # fmt: skip

@@ -5,7 +5,7 @@ last value counting), their squared error. Not as in the paper: three learning r
 over 2,500 steps, and no early stop. The rows "skeleton" put the common skeleton to the same task, at 20 pairs.
 """
 
-from experiments.ablation.study import Scale, Study, above, below
+from experiments.ablation.study import Scale, Study, claim_above, claim_below
 
 MEMORIES = {name: {"model.associative_memory": name} for name in ("softmax", "linear", "dpfp1", "dpfp2")}
 REPEAT = {"task.with_replacement": True, "model.associative_memory": "dpfp1"}
@@ -16,20 +16,20 @@ STUDY = Study(
     question="How many associations does a memory with keys of 64 numbers hold?",
     paper="Schlag, Irie and Schmidhuber 2021, Fig. 2 (arXiv 2102.11174)",
     fixed={"config": "associations"},
-    vary={"model": {**MEMORIES, **AGAIN, **SKELETONS}, "task.pairs": PAIRS},
-    without=[{"model": name, "task.pairs": n} for name in SKELETONS for n in PAIRS[1:]],
+    grid={"model": {**MEMORIES, **AGAIN, **SKELETONS}, "task.pairs": PAIRS},
+    exclude=[{"model": name, "task.pairs": n} for name in SKELETONS for n in PAIRS[1:]],
     scales={
-        "smoke": Scale((0, 1), changes={"training.steps": 100}),
+        "smoke": Scale((0, 1), overrides={"training.steps": 100}),
         "quick": Scale((0, 1, 2), (1e-3, 3e-3, 1e-2)),
-        "standard": Scale(tuple(range(5)), (1e-3, 3e-3, 1e-2), changes={"training.steps": 10_000}),
-        "full": Scale(tuple(range(5)), (3e-4, 1e-3, 3e-3), changes={"training.steps": 100_000}),
+        "standard": Scale(tuple(range(5)), (1e-3, 3e-3, 1e-2), overrides={"training.steps": 10_000}),
+        "full": Scale(tuple(range(5)), (3e-4, 1e-3, 3e-3), overrides={"training.steps": 100_000}),
     },
     claims=(
-        below("Softmax stores 100 pairs", {"model": "softmax"}, 0.003),
-        below("Linear attention stores 40, as 64 features should", {"model": "linear", "task.pairs": (20, 40)}, 0.01),
-        above("And not 100", {"model": "linear", "task.pairs": 100}, 0.1),
-        below("DPFP with 128 and with 256 features stores 100", {"model": ("dpfp1", "dpfp2")}, 0.01),
-        above("Where keys repeat a sum is never right", {"model": "sum, keys repeat"}, 0.05),
-        below("The delta rule is, for 20 and 40", {"model": "delta, keys repeat", "task.pairs": (20, 40)}, 0.01),
+        claim_below("Softmax stores 100 pairs", {"model": "softmax"}, 0.003),
+        claim_below("Linear attention stores 40, as 64 features should", {"model": "linear", "task.pairs": (20, 40)}, 0.01),
+        claim_above("And not 100", {"model": "linear", "task.pairs": 100}, 0.1),
+        claim_below("DPFP with 128 and with 256 features stores 100", {"model": ("dpfp1", "dpfp2")}, 0.01),
+        claim_above("Where keys repeat a sum is never right", {"model": "sum, keys repeat"}, 0.05),
+        claim_below("The delta rule is, for 20 and 40", {"model": "delta, keys repeat", "task.pairs": (20, 40)}, 0.01),
     ),
 )  # fmt: skip

@@ -1,24 +1,24 @@
 """Row 3: a recurrent network is slow, for its steps can't be taken side by side; attention's work grows faster."""
 
-from experiments.ablation.study import Scale, Study, above, below
+from experiments.ablation.study import Scale, Study, claim_above, claim_below
 
 RECURRENT = ("rnn", "lstm", "gru")
 STUDY = Study(
     question="How do the time of a training step and its longest chain of operations grow with length?",
-    row=3,
+    notes_row=3,
     fixed={"config": "recall", "model.width": 64},
-    vary={"mixer": (*RECURRENT, "mingru", "attention")},
-    measured=("step time", "step depth"),
+    grid={"mixer": (*RECURRENT, "mingru", "attention")},
+    measures=("step time", "step depth"),
     trained=False,
-    show="step time",
+    plot_metric="step time",
     scales={"smoke": Scale((0,)), "quick": Scale((0, 1, 2)), "full": Scale(tuple(range(10)))},
     claims=(
-        above("The longest chain of operations of every recurrent network grows in proportion to length",
+        claim_above("The longest chain of operations of every recurrent network grows in proportion to length",
               {"mixer": RECURRENT}, 0.9, metric="slope of step depth"),
-        below("Attention's does not grow", {"mixer": "attention"}, 0.05, metric="slope of step depth"),
-        above("The time of attention's step grows with a higher power of length, on two cores",
+        claim_below("Attention's does not grow", {"mixer": "attention"}, 0.05, metric="slope of step depth"),
+        claim_above("The time of attention's step grows with a higher power of length, on two cores",
               {"mixer": "attention"}, {"mixer": RECURRENT}, 0.2, metric="slope of step time"),
-        below("At 64 tokens attention's step is the faster one", {"mixer": "attention"}, {"mixer": RECURRENT},
+        claim_below("At 64 tokens attention's step is the faster one", {"mixer": "attention"}, {"mixer": RECURRENT},
               metric="step time@64"),
     ),
 )  # fmt: skip

@@ -6,7 +6,7 @@ paper: strings of 5 to 15 letters (it has up to 300), two blocks of width 64 (it
 four heads, of which hard ALiBi leaves two short ones: it got 0.77 of the longest strings and none of twice the length.
 """
 
-from experiments.ablation.study import Scale, Study, above, below
+from experiments.ablation.study import Scale, Study, claim_above, claim_below
 
 RATES = (1e-3, 3e-3, 1e-2)
 MODELS = {
@@ -19,23 +19,23 @@ STUDY = Study(
     paper="Jelassi et al. 2024, Repeat After Me, Figs 3 and 5 (arXiv 2402.01032)",
     fixed={"config": "copy_string", "task.max_items": 15, "task.eval_length_multipliers": (0.5, 1, 1.5, 2),
            "training.min_length": 12},
-    vary={"model": MODELS},
+    grid={"model": MODELS},
     scales={
-        "smoke": Scale((0, 1), changes={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), RATES, changes={"training.steps": 4000}),
-        "standard": Scale(tuple(range(5)), RATES, changes={
+        "smoke": Scale((0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale((0, 1, 2), RATES, overrides={"training.steps": 4000}),
+        "standard": Scale(tuple(range(5)), RATES, overrides={
             "training.steps": 30_000, "task.max_items": 20, "task.eval_length_multipliers": (0.5, 1, 1.5, 2, 4)}),
-        "full": Scale(tuple(range(5)), (1e-4, 3e-4, 1e-3), changes={
+        "full": Scale(tuple(range(5)), (1e-4, 3e-4, 1e-3), overrides={
             "training.steps": 100_000, "model.depth": 4, "model.width": 256, "task.max_items": 50,
             "task.eval_length_multipliers": (1, 1.5, 2, 4, 20)}),
     },
     claims=(
-        above("Attention with RoPE or ALiBi copies the longest strings of training: 90 % or more of them",
+        claim_above("Attention with RoPE or ALiBi copies the longest strings of training: 90 % or more of them",
               {"model": ("RoPE", "ALiBi")}, 0.9, metric="test@1"),
-        above("In as many steps LSTM and GRU are behind by 0.3 or more",
+        claim_above("In as many steps LSTM and GRU are behind by 0.3 or more",
               {"model": "RoPE"}, {"model": ("lstm", "gru")}, 0.3, metric="test@1"),
-        above("At twice the length hard ALiBi is ahead of RoPE and ALiBi by 0.2 or more",
+        claim_above("At twice the length hard ALiBi is ahead of RoPE and ALiBi by 0.2 or more",
               {"model": "hard ALiBi"}, {"model": ("RoPE", "ALiBi")}, 0.2, metric="test@2"),
-        below("No recurrence copies there", {"model": ("lstm", "gru")}, 0.1, metric="test@2"),
+        claim_below("No recurrence copies there", {"model": ("lstm", "gru")}, 0.1, metric="test@2"),
     ),
 )  # fmt: skip

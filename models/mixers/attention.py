@@ -19,44 +19,44 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from models.ops import normalizers, position_encodings, similarity
-from models.ops.blockwise_attention import SHORT, by_blocks, by_cudnn, tokens_axis
-from models.ops.scan import resumed
+from models.ops.blockwise_attention import MIN_BLOCKWISE_LENGTH, blockwise_attention, cudnn_attention, token_axis
+from models.ops.scan import resume_state
 
-PLACED = ("embedding", "q", "k", "v", "qk", "qv", "kv", "qkv")
-SHARED = ("", "qk", "qv", "kv", "qkv")
-FORMS = ("auto", "plain", "blocks", "cudnn")
+POSITION_INJECTIONS = ("embedding", "q", "k", "v", "qk", "qv", "kv", "qkv")
+TIED_PROJECTIONS = ("", "qk", "qv", "kv", "qkv")
+ATTENTION_IMPLEMENTATIONS = ("auto", "plain", "blocks", "cudnn")
 
 
-def attend(
+def multi_head_attention(
     query: Float[Array, "H T K"],
     key: Float[Array, "G S K"],
     value: Float[Array, "G S V"],
     mask: Bool[Array, "*#H T S"],
     bias: Float[Array, "H T S"] | None = None,
     *,
-    score: Callable[[Array, Array, similarity.Weights], Array] = similarity.scaled,
-    normalise: Callable[[Array, Array], normalizers.Parts] = normalizers.softmax,
-    learnt: similarity.Weights | None = None,
-    late: bool = False,
+    score: Callable[[Array, Array, similarity.SimilarityParams], Array] = similarity.scaled_dot_scores,
+    normalize: Callable[[Array, Array], normalizers.WeightParts] = normalizers.softmax_weights,
+    score_params: similarity.SimilarityParams | None = None,
+    normalize_after: bool = False,
 ) -> tuple[Float[Array, "H T V"], Float[Array, "H T S"], Float[Array, "H T S"]]:
     """What each head reads, its weights, normalise(score(q, k) + bias) over the keys that `mask` lets through, and the
     scores they are made from.
 
     Scores and weights are in float32 at least. A query that may see nothing gets zeros. H/G heads share each key and
-    value. `learnt` is what `score` has of its own, `[H, …]`. `late` divides what was read in place of the weights:
-    one number a query and not one a pair, at about twice the rounding in gradients.
+    value. `score_params` is what `score` has of its own, `[H, …]`. `normalize_after` divides what was read in place of
+    the weights: one number a query and not one a pair, at about twice the rounding in gradients.
     """
-    scores = over_heads(score, query, key, learnt or {})
+    scores = _map_over_heads(score, query, key, score_params or {})
     scores = scores if bias is None else scores + bias
-    shares, total = normalise(scores, mask.reshape(-1, *mask.shape[-2:]))
+    shares, total = normalize(scores, mask.reshape(-1, *mask.shape[-2:]))
     weights = shares / total
-    if late:
-        read = over_heads(jnp.matmul, shares.astype(value.dtype), value)
+    if normalize_after:
+        read = _map_over_heads(jnp.matmul, shares.astype(value.dtype), value)
         return (read / total).astype(value.dtype), weights, scores
-    return over_heads(jnp.matmul, weights.astype(value.dtype), value), weights, scores
+    return _map_over_heads(jnp.matmul, weights.astype(value.dtype), value), weights, scores
 
 
-def over_heads(function: Callable, each: Shaped[Array, "H *X"], shared: Shaped[Array, "G *Y"], *own: Any) -> Array:
+def _map_over_heads(function: Callable, each: Shaped[Array, "H *X"], shared: Shaped[Array, "G *Y"], *own: Any) -> Array:
     """`function(each[h], shared[h's group], *own[h])` for all heads h, without copies of what a group shares."""
     heads, groups = len(each), len(shared)
     if heads == groups:
@@ -66,7 +66,7 @@ def over_heads(function: Callable, each: Shaped[Array, "H *X"], shared: Shaped[A
     return y.reshape(heads, *y.shape[2:])
 
 
-def visible(
+def visibility_mask(
     queries: Int[Array, "T"], keys: Int[Array, "S"], offset: Int[Array, ""] | int, causal: bool
 ) -> Bool[Array, "T S"]:
     """Which key a query may see: one of its own segment, no padding and, if `causal`, none after itself.
@@ -84,9 +84,9 @@ class Attention(nn.Module):
 
     `kv_heads` of heads have a key and a value in common (0: as many as heads, so that each has its own). With a
     `window`, a query sees the last so many tokens of its segment, itself among them, by their positions (0: all of
-    them). Positions that are added (positions.ADDED) are `position_injection`, one of PLACED: by the skeleton in the
-    embedding, and so in everything; or here, in every layer, in what these of query, key and value are made from and
-    in nothing else.
+    them). Positions that are added (positions.ADDITIVE_POSITIONS) are `position_injection`, one of PLACED: by the
+    skeleton in the embedding, and so in everything; or here, in every layer, in what these of query, key and value are
+    made from and in nothing else.
 
     Those of query, key and value that `tied_projections` names have weights and bias in common, and so are one and the
     same where they read the same (one of SHARED; not with groups, whose keys and values are narrower).
@@ -94,7 +94,7 @@ class Attention(nn.Module):
     Causal attention streams with a cache of keys and values for `max_length` tokens, or for the first call's if that
     has more. Calls that would overflow it raise ValueError where the number of tokens is known, and give nan where
     it is traced. With a window the cache holds the `window` − 1 tokens before the next, padding left out, and the
-    stream may go on for as long as positions can be told apart (see positions.rope).
+    stream may go on for as long as positions can be told apart (see positions.apply_rope).
 
     `implementation` is how a sequence is read from its start: "plain", by "blocks" of queries, or by "cudnn" on a GPU;
     "auto" takes blocks where it is causal and not short. A call that goes on, or gives its weights, is always plain.
@@ -146,57 +146,57 @@ class Attention(nn.Module):
         steps = x.shape[1]
         size = self.hidden_size // heads
         vectors = None
-        if self.positions in position_encodings.ADDED and self.position_injection != "embedding":
-            vectors = position_encodings.added(
+        if self.positions in position_encodings.ADDITIVE_POSITIONS and self.position_injection != "embedding":
+            vectors = position_encodings.additive_encoding(
                 self, self.positions, positions, segments, self.width, self.max_length, rng
             )
-        query, key, value = self.projections(x, vectors, {"query": heads, "key": groups, "value": groups}, size)
+        query, key, value = self._project_qkv(x, vectors, {"query": heads, "key": groups, "value": groups}, size)
         if self.positions == "rope":
             if size % 2:
                 raise ValueError(f"model.positions=rope: the head size {size} must be even")
             query, key = (
-                jax.vmap(position_encodings.rope)(query, positions),
-                jax.vmap(position_encodings.rope)(key, positions),
+                jax.vmap(position_encodings.apply_rope)(query, positions),
+                jax.vmap(position_encodings.apply_rope)(key, positions),
             )
 
-        seen, offset, after = self.recall(
+        seen, offset, after = self._update_cache(
             state, {"key": key, "value": value, "positions": positions, "segments": segments}
         )
-        initial = similarity.initial(self.similarity, heads, size)
+        initial = similarity.similarity_initializers(self.similarity, heads, size)
         read = partial(
-            attend,
+            multi_head_attention,
             score=similarity.SIMILARITIES[self.similarity],
-            normalise=normalizers.NORMALISERS[self.normalizer],
-            learnt={name: self.param(name, make) for name, make in initial.items()},
+            normalize=normalizers.NORMALIZERS[self.normalizer],
+            score_params={name: self.param(name, make) for name, make in initial.items()},
         )
-        of_distances = self.of_distances(size)
+        of_distances = self._make_score_bias(size)
 
         def rows(
             new: dict[str, Array], seen: dict[str, Array], offset: Array | int, late: bool = False
         ) -> tuple[Array, Array, Array]:
             """Some queries of one sequence, the first of them at place `offset` among the keys."""
-            mask = visible(new["segments"], seen["segments"], offset, self.causal)
+            mask = visibility_mask(new["segments"], seen["segments"], offset, self.causal)
             if self.window:
-                mask = mask & position_encodings.near(new["positions"], seen["positions"], self.window)
+                mask = mask & position_encodings.window_mask(new["positions"], seen["positions"], self.window)
             if self.positions == "hard_alibi":
-                mask = mask[None] & position_encodings.hard_alibi(new["positions"], seen["positions"], heads)
+                mask = mask[None] & position_encodings.hard_alibi_mask(new["positions"], seen["positions"], heads)
             query, bias = of_distances(new["query"], new["positions"], seen["positions"])
-            return read(query, seen["key"], seen["value"], mask, bias, late=late)
+            return read(query, seen["key"], seen["value"], mask, bias, normalize_after=late)
 
         new = {"query": query, "positions": positions, "segments": segments}
         form = "plain"
         if state is None and not self.is_initializing() and not self.is_mutable_collection("intermediates"):
             form = (
-                ("blocks" if self.causal and steps >= SHORT else "plain")
+                ("blocks" if self.causal and steps >= MIN_BLOCKWISE_LENGTH else "plain")
                 if self.implementation == "auto"
                 else self.implementation
             )
         if form == "cudnn":
             scale = size**-0.5 if self.similarity == "scaled" else 1.0
-            y = by_cudnn(query, key, value, segments, self.causal, scale)
+            y = cudnn_attention(query, key, value, segments, self.causal, scale)
         elif form == "blocks":
             late = lambda new, seen, offset: rows(new, seen, offset, late=True)[0]  # noqa: E731
-            blocks = partial(by_blocks, late, causal=self.causal)
+            blocks = partial(blockwise_attention, late, causal=self.causal)
             y = jax.vmap(blocks)(new, seen)
         else:
             plain = jax.vmap(partial(rows, offset=offset))
@@ -210,10 +210,10 @@ class Attention(nn.Module):
             inside = {"weights": weights, "scores": scores, "heads": y}
             for name, value in (inside | {"query": query, "key": seen["key"], "value": seen["value"]}).items():
                 self.sow("intermediates", name, value)
-        y = Joined(self.width, self.bias, self.dtype, name="output")(y)
+        y = _OutputProjection(self.width, self.bias, self.dtype, name="output")(y)
         return y, after
 
-    def projections(
+    def _project_qkv(
         self, x: Float[Array, "B T D"], vectors: Float[Array, "B T D"] | None, heads: dict[str, int], size: int
     ) -> list[Float[Array, "B _ T {size}"]]:
         """Query, key and value of each head; the positions' `vectors` are added to what some of them are made from."""
@@ -239,14 +239,14 @@ class Attention(nn.Module):
             made.append(y + biases[owner[name]].reshape(1, count, 1, size) if self.bias else y)
         return made
 
-    def of_distances(self, size: int) -> Callable[[Array, Array, Array], tuple[Array, Array | None]]:
+    def _make_score_bias(self, size: int) -> Callable[[Array, Array, Array], tuple[Array, Array | None]]:
         """How positions act on the scores of one sequence: (query, its positions, the keys') → (query, bias)."""
         if self.positions == "alibi":
-            return lambda query, at, keys: (query, position_encodings.alibi(at, keys, self.heads))
+            return lambda query, at, keys: (query, position_encodings.alibi_bias(at, keys, self.heads))
         if self.positions == "t5":
             initial = nn.initializers.normal(self.width**-0.5)
-            table = self.param("distance_bias", initial, (self.heads, position_encodings.BUCKETS))
-            return lambda query, at, keys: (query, position_encodings.t5(at, keys, table, self.causal))
+            table = self.param("distance_bias", initial, (self.heads, position_encodings.T5_BUCKETS))
+            return lambda query, at, keys: (query, position_encodings.t5_bias(at, keys, table, self.causal))
         if self.positions == "transformer_xl":
             features = 2 * ((self.width + 1) // 2)
             initial = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2))
@@ -257,37 +257,37 @@ class Attention(nn.Module):
             scale = size**-0.5 if self.similarity == "scaled" else 1
 
             def of_both(query: Array, at: Array, keys: Array) -> tuple[Array, Array]:
-                query = similarity.fine(query)  # so that u and v are added, and do not round
-                return query + u, scale * position_encodings.transformer_xl(query + v, at, keys, kernel)
+                query = similarity.at_least_float32(query)  # so that u and v are added, and do not round
+                return query + u, scale * position_encodings.transformer_xl_bias(query + v, at, keys, kernel)
 
             return of_both
         return lambda query, at, keys: (query, None)
 
-    def recall(self, state: Any, new: dict[str, Array]) -> tuple[dict[str, Array], Array | int, Any]:
+    def _update_cache(self, state: Any, new: dict[str, Array]) -> tuple[dict[str, Array], Array | int, Any]:
         """What the queries look at, the place of the first of them in it, and the state to go on from."""
         if not self.causal:
             return new, 0, None
         steps = new["segments"].shape[1]
         if self.window:
             places = self.window - 1
-            past = resumed(state, jax.tree.map(lambda a: jnp.zeros(shape_with(a, places), a.dtype), new))
-            both = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=tokens_axis(b)), past, new)
-            after = jax.vmap(partial(latest, count=places))(both)
+            past = resume_state(state, jax.tree.map(lambda a: jnp.zeros(_with_token_count(a, places), a.dtype), new))
+            both = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=token_axis(b)), past, new)
+            after = jax.vmap(partial(_last_tokens, count=places))(both)
             return (new, 0, after) if state is None else (both, places, after)
         if state is None:
             capacity = max(self.max_length, steps)
-            after = jax.tree.map(lambda a: pad_to(a, capacity, tokens_axis(a)), new)
+            after = jax.tree.map(lambda a: _pad_axis(a, capacity, token_axis(a)), new)
             return new, 0, {**after, "count": jnp.asarray(steps, jnp.int32)}
         capacity = (
             state["segments"].shape[-1] if isinstance(state, Mapping) and "segments" in state else self.max_length
         )
-        empty = jax.tree.map(lambda a: jax.ShapeDtypeStruct(shape_with(a, capacity), a.dtype), new)
-        state = resumed(state, {**empty, "count": jax.ShapeDtypeStruct((), jnp.int32)})
-        seen = remember(state, new)
+        empty = jax.tree.map(lambda a: jax.ShapeDtypeStruct(_with_token_count(a, capacity), a.dtype), new)
+        state = resume_state(state, {**empty, "count": jax.ShapeDtypeStruct((), jnp.int32)})
+        seen = _write_cache(state, new)
         return seen, state["count"], {**seen, "count": jnp.asarray(state["count"] + steps, jnp.int32)}
 
 
-class Joined(nn.Module):
+class _OutputProjection(nn.Module):
     """What the heads read, side by side, through one `nn.Dense`: without moving it side by side first."""
 
     width: int
@@ -304,7 +304,7 @@ class Joined(nn.Module):
         return joined
 
 
-def remember(state: Any, new: dict[str, Array]) -> dict[str, Array]:
+def _write_cache(state: Any, new: dict[str, Array]) -> dict[str, Array]:
     """The cache with these tokens written behind the `count` that it holds."""
     capacity, count, steps = state["segments"].shape[1], state["count"], new["segments"].shape[1]
     if not isinstance(count, jax.core.Tracer) and int(count) + steps > capacity:
@@ -313,28 +313,28 @@ def remember(state: Any, new: dict[str, Array]) -> dict[str, Array]:
             f"raise model.max_length"
         )
     return {
-        name: jax.lax.dynamic_update_slice_in_dim(state[name], a.astype(state[name].dtype), count, tokens_axis(a))
+        name: jax.lax.dynamic_update_slice_in_dim(state[name], a.astype(state[name].dtype), count, token_axis(a))
         for name, a in new.items()
     }
 
 
-def latest(tokens: dict[str, Array], count: int) -> dict[str, Array]:
+def _last_tokens(tokens: dict[str, Array], count: int) -> dict[str, Array]:
     """The last `count` tokens of one sequence that are no padding, in order; behind zeros where there are fewer."""
     real = tokens["segments"] != 0
     order = jnp.argsort(real, stable=True)[len(real) - count :]
 
     def pick(a: Array) -> Array:
         there = real[order][:, None] if a.ndim == 3 else real[order]
-        return jnp.where(there, jnp.take(a, order, axis=tokens_axis(a), mode="clip"), 0)
+        return jnp.where(there, jnp.take(a, order, axis=token_axis(a), mode="clip"), 0)
 
     return jax.tree.map(pick, tokens)
 
 
-def shape_with(array: Array, tokens: int) -> tuple[int, ...]:
+def _with_token_count(array: Array, tokens: int) -> tuple[int, ...]:
     """Its shape, but for so many tokens."""
-    return tuple(tokens if axis == tokens_axis(array) else n for axis, n in enumerate(array.shape))
+    return tuple(tokens if axis == token_axis(array) else n for axis, n in enumerate(array.shape))
 
 
-def pad_to(array: Array, size: int, axis: int) -> Array:
+def _pad_axis(array: Array, size: int, axis: int) -> Array:
     """`array` with zeros behind it along `axis`, up to `size`."""
     return jnp.pad(array, [(0, size - n if i == axis else 0) for i, n in enumerate(array.shape)])

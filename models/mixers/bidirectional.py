@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from models.ops.scan import boundaries
+from models.ops.scan import segment_boundaries
 
 
 class Bidirectional(nn.Module):
@@ -59,22 +59,22 @@ class Bidirectional(nn.Module):
         there, _ = forward(x, positions=positions, segments=segments, rng=rng)
         x, turned = jnp.flip(x, axis=1), jnp.flip(segments, axis=1)
         rng = None if rng is None else jax.random.fold_in(rng, 1)
-        back, _ = backward(x, positions=jax.vmap(counted)(turned), segments=turned, rng=rng)
+        back, _ = backward(x, positions=jax.vmap(positions_within_segments)(turned), segments=turned, rng=rng)
         back = jnp.flip(back, axis=1)
         if at_ends:
-            back = jnp.take_along_axis(back, jax.vmap(begun)(segments)[..., None], axis=1)
+            back = jnp.take_along_axis(back, jax.vmap(_first_steps_of_segments)(segments)[..., None], axis=1)
         return there + back, None
 
 
-def counted(segments: Int[Array, "T"]) -> Int[Array, "T"]:
+def positions_within_segments(segments: Int[Array, "T"]) -> Int[Array, "T"]:
     """Positions from 0 within each segment, padding left out."""
-    start, valid, _ = boundaries(segments, jnp.zeros((), segments.dtype))
+    start, valid, _ = segment_boundaries(segments, jnp.zeros((), segments.dtype))
     place = jnp.cumsum(valid) - 1
     first = jax.lax.associative_scan(jnp.maximum, jnp.where(start, place, 0))
     return jnp.maximum(place - first, 0)
 
 
-def begun(segments: Int[Array, "T"]) -> Int[Array, "T"]:
+def _first_steps_of_segments(segments: Int[Array, "T"]) -> Int[Array, "T"]:
     """The first step of each step's segment; at padding, that of the segment before it, or 0."""
-    start, _, _ = boundaries(segments, jnp.zeros((), segments.dtype))
+    start, _, _ = segment_boundaries(segments, jnp.zeros((), segments.dtype))
     return jax.lax.cummax(jnp.where(start, jnp.arange(len(segments)), 0))

@@ -14,14 +14,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from models.ops.projection import Projection, within
-from models.ops.scan import boundaries, resumed
-from models.skeleton import dropout, folded
+from models.ops.projection import Projection, uniform_init
+from models.ops.scan import resume_state, segment_boundaries
+from models.skeleton import apply_dropout, fold_rng
 
-CONVOLUTIONS = {"bai": 2, "single": 1}  # of a block
-BLOCKS = tuple(CONVOLUTIONS)
-MOST_TAPS = 1024  # of a kernel: each is a product of its own
-FARTHEST_TAP = 2**20  # steps back, at most: as much past is carried from step to step
+CONVOLUTIONS_PER_BLOCK = {"bai": 2, "single": 1}  # of a block
+TCN_BLOCKS = tuple(CONVOLUTIONS_PER_BLOCK)
+MAX_KERNEL_SIZE = 1024  # of a kernel: each is a product of its own
+MAX_TAP_OFFSET = 2**20  # steps back, at most: as much past is carried from step to step
 
 
 def causal_convolution(
@@ -58,7 +58,7 @@ def causal_convolution(
     return y[jnp.maximum(place, 0)], jnp.where((of == now)[:, None], kept, 0)
 
 
-convolve = jax.vmap(causal_convolution, in_axes=(0, None, 0, 0, 0))  # over a batch, with one kernel
+convolve_batch = jax.vmap(causal_convolution, in_axes=(0, None, 0, 0, 0))  # over a batch, with one kernel
 
 
 class TemporalConvolution(nn.Module):
@@ -98,24 +98,26 @@ class TemporalConvolution(nn.Module):
         rng: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "B T D"], Any]:
         """The state is `{"past": [[B, (K−1)·dilation, channels], …], "segment": [B]}`, a past for each convolution."""
-        if self.block not in BLOCKS:
-            raise ValueError(f"model.tcn.block={self.block}: must be one of {', '.join(BLOCKS)}")
+        if self.block not in TCN_BLOCKS:
+            raise ValueError(f"model.tcn.block={self.block}: must be one of {', '.join(TCN_BLOCKS)}")
         bai = self.block == "bai"
         y = x.astype(self.dtype) if bai else Projection(self.hidden_size, dtype=self.dtype, name="input")(x)
         given = [
             y.shape[-1],
-            *[self.hidden_size] * (CONVOLUTIONS[self.block] * self.layers - 1),
+            *[self.hidden_size] * (CONVOLUTIONS_PER_BLOCK[self.block] * self.layers - 1),
         ]  # channels of each input
-        reach = [(self.kernel - 1) * 2 ** (i // CONVOLUTIONS[self.block]) for i in range(len(given))]
+        reach = [(self.kernel - 1) * 2 ** (i // CONVOLUTIONS_PER_BLOCK[self.block]) for i in range(len(given))]
         empty = {
             "past": [jnp.zeros((len(x), r, channels), self.dtype) for r, channels in zip(reach, given, strict=True)],
             "segment": jnp.zeros(len(x), jnp.int32),
         }
-        state, past = resumed(state, empty), []
+        state, past = resume_state(state, empty), []
 
         def convolved(y: Float[Array, "B T M"], layer: int, which: int) -> Float[Array, "B T N"]:
-            index = CONVOLUTIONS[self.block] * layer + which
-            kernel, bias = (self.normed if bai else self.plain)(f"{layer}_{which}" if bai else f"{layer}", y.shape[-1])
+            index = CONVOLUTIONS_PER_BLOCK[self.block] * layer + which
+            kernel, bias = (self._weight_normed_kernel if bai else self._plain_kernel)(
+                f"{layer}_{which}" if bai else f"{layer}", y.shape[-1]
+            )
             one = partial(causal_convolution, dilation=2**layer)
             added, kept = jax.vmap(one, in_axes=(0, None, 0, 0, 0))(
                 y, kernel.astype(self.dtype), state["past"][index], segments, state["segment"]
@@ -129,23 +131,23 @@ class TemporalConvolution(nn.Module):
                 continue
             made = y
             for which in range(2):
-                made = dropout(convolved(made, layer, which), self.dropout, folded(rng, 2 * layer + which))
+                made = apply_dropout(convolved(made, layer, which), self.dropout, fold_rng(rng, 2 * layer + which))
             if y.shape[-1] != self.hidden_size:
-                beside = {"kernel_init": nn.initializers.normal(0.01), "bias_init": within(y.shape[-1] ** -0.5)}
+                beside = {"kernel_init": nn.initializers.normal(0.01), "bias_init": uniform_init(y.shape[-1] ** -0.5)}
                 y = Projection(self.hidden_size, dtype=self.dtype, name=f"beside_{layer}", **beside)(y)
             y = nn.relu(y + made)
-        _, _, last = jax.vmap(boundaries)(segments, state["segment"])
+        _, _, last = jax.vmap(segment_boundaries)(segments, state["segment"])
         return Projection(self.width, dtype=self.dtype, name="output")(y), {"past": past, "segment": last}
 
-    def plain(self, name: str, channels: int) -> tuple[Float[Array, "K M N"], Float[Array, "N"]]:
+    def _plain_kernel(self, name: str, channels: int) -> tuple[Float[Array, "K M N"], Float[Array, "N"]]:
         """A kernel and a bias as they are trained."""
         initial = nn.initializers.he_normal(in_axis=(0, 1))
         kernel = self.param(f"kernel_{name}", initial, (self.kernel, channels, self.hidden_size))
         return kernel, self.param(f"bias_{name}", nn.initializers.zeros, (self.hidden_size,))
 
-    def normed(self, name: str, channels: int) -> tuple[Float[Array, "K M N"], Float[Array, "N"]]:
+    def _weight_normed_kernel(self, name: str, channels: int) -> tuple[Float[Array, "K M N"], Float[Array, "N"]]:
         """A kernel whose part for each output has the length `length` and the direction of `kernel`; and a bias."""
-        initial = within((self.kernel * channels) ** -0.5)
+        initial = uniform_init((self.kernel * channels) ** -0.5)
         kernel = self.param(f"kernel_{name}", initial, (self.kernel, channels, self.hidden_size))
         squares = (kernel * kernel).sum(axis=(0, 1))
         length = self.param(f"length_{name}", lambda _: jnp.sqrt(squares))

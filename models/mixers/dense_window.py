@@ -9,16 +9,16 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from models.ops.projection import Projection
-from models.ops.scan import boundaries, resumed, sequential
+from models.ops.scan import masked_scan, resume_state, segment_boundaries
 
 
-def window_product(x: Float[Array, "T M"], blocks: Float[Array, "W W M N"]) -> Float[Array, "T N"]:
+def _multiply_window(x: Float[Array, "T M"], blocks: Float[Array, "W W M N"]) -> Float[Array, "T N"]:
     """y_t = Σ_{s ≤ t} x_s·blocks[t, s] for a sequence that starts at place 0."""
     steps = len(x)
     return jnp.einsum("tsmn,sm->tn", blocks[:steps, :steps], x)
 
 
-def window_step(blocks: Float[Array, "W W M N"], window: Float[Array, "W M"], token: tuple[Array, Array]):
+def _step_window(blocks: Float[Array, "W W M N"], window: Float[Array, "W M"], token: tuple[Array, Array]):
     """The same for one token `(x [M], place [])`, given the window of the tokens before it in its segment."""
     x, place = token
     window = window.at[place].set(x, mode="drop")
@@ -26,23 +26,23 @@ def window_step(blocks: Float[Array, "W W M N"], window: Float[Array, "W M"], to
 
 
 @custom_vmap
-def in_order(positions: Int[Array, "B T"], segments: Int[Array, "B T"]) -> Bool[Array, ""]:
+def is_unpacked(positions: Int[Array, "B T"], segments: Int[Array, "B T"]) -> Bool[Array, ""]:
     """Whether every row is one sequence from its first step on: not packed, padded behind only."""
     there = (positions == jnp.arange(positions.shape[1])[None]) & (segments == segments[:, :1])
     return jnp.all(there | (segments == 0))
 
 
-@in_order.def_vmap
-def in_order_everywhere(size: int, batched: list[bool], positions: Array, segments: Array):
+@is_unpacked.def_vmap
+def _is_unpacked_vmap(size: int, batched: list[bool], positions: Array, segments: Array):
     """One answer for all replicas: a condition that differed between them would make XLA run both branches."""
 
     def rows(array: Array, batched: bool) -> Array:
         return (array if batched else jnp.broadcast_to(array, (size, *array.shape))).reshape(-1, array.shape[-1])
 
-    return in_order(rows(positions, batched[0]), rows(segments, batched[1])), False
+    return is_unpacked(rows(positions, batched[0]), rows(segments, batched[1])), False
 
 
-class Dense(nn.Module):
+class DenseWindow(nn.Module):
     """A block-lower-triangular matrix over a window of `max_length` tokens, and a bias for each place in it.
 
     Block (t, s) maps the token at place s to the output at place t ≥ s, so the next token can be predicted at every
@@ -93,26 +93,28 @@ class Dense(nn.Module):
         begun = {"window": empty, "segment": jnp.zeros(len(x), jnp.int32)}
         if state is None:
             y, state = jax.lax.cond(
-                in_order(positions, segments),
-                lambda: self.at_once(u, blocks, begun, segments),
+                is_unpacked(positions, segments),
+                lambda: self._apply_parallel(u, blocks, begun, segments),
                 # Without the checkpoint, the branch not taken would fill its residuals, W times the input, with zeros.
-                jax.checkpoint(lambda: self.one_by_one(u, blocks, begun, place, segments)),
+                jax.checkpoint(lambda: self._apply_sequential(u, blocks, begun, place, segments)),
             )
         else:
-            y, state = self.one_by_one(u, blocks, resumed(state, begun), place, segments)
+            y, state = self._apply_sequential(u, blocks, resume_state(state, begun), place, segments)
         y = y + biases.at[place].get(mode="fill", fill_value=jnp.nan)
         return Projection(self.width, dtype=self.dtype, name="output")(y) if narrow else y, state
 
-    def at_once(self, u: Array, blocks: Array, state: Any, segments: Array) -> tuple[Array, Any]:
-        y = jax.vmap(window_product, in_axes=(0, None))(u, blocks)
-        _, _, last = jax.vmap(boundaries)(segments, state["segment"])
+    def _apply_parallel(self, u: Array, blocks: Array, state: Any, segments: Array) -> tuple[Array, Any]:
+        y = jax.vmap(_multiply_window, in_axes=(0, None))(u, blocks)
+        _, _, last = jax.vmap(segment_boundaries)(segments, state["segment"])
         return y, {"window": state["window"].at[:, : u.shape[1]].set(u), "segment": last}
 
-    def one_by_one(self, u: Array, blocks: Array, state: Any, place: Array, segments: Array) -> tuple[Array, Any]:
-        start, valid, last = jax.vmap(boundaries)(segments, state["segment"])
+    def _apply_sequential(
+        self, u: Array, blocks: Array, state: Any, place: Array, segments: Array
+    ) -> tuple[Array, Any]:
+        start, valid, last = jax.vmap(segment_boundaries)(segments, state["segment"])
 
         def run(window, u, place, start, valid):
-            return sequential(lambda w, token: window_step(blocks, w, token), window, (u, place), start, valid)
+            return masked_scan(lambda w, token: _step_window(blocks, w, token), window, (u, place), start, valid)
 
         window, y = jax.vmap(run)(state["window"], u, place, start, valid)
         return y, {"window": window, "segment": last}

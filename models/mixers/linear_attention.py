@@ -17,17 +17,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from models.mixers.convolution import convolve
+from models.mixers.convolution import convolve_batch
 from models.ops.projection import Projection
-from models.ops.scan import boundaries, in_chunks, resumed, running, within
-from models.ops.similarity import unit
+from models.ops.scan import causal_segment_mask, masked_cumsum, resume_state, scan_chunks, segment_boundaries
+from models.ops.similarity import l2_normalize
 
-CHUNK = 32  # steps taken at once
+_CHUNK_SIZE = 32  # steps taken at once
 RULES = ("sum", "gated", "delta", "gated_delta")
-FEATURES = ("identity", "elu", "dpfp")
+FEATURE_MAPS = ("identity", "elu", "dpfp")
 
 
-def write_and_read(
+def linear_attention_chunk(
     memory: Float[Array, "K V"],
     query: Float[Array, "C K"],
     key: Float[Array, "C K"],
@@ -44,11 +44,11 @@ def write_and_read(
     rule; the delta rule's u solve a triangular system (Yang et al. 2406.06484, §3.2).
     """
     key, value = (jnp.where(valid[:, None], a, 0) for a in (key, value))
-    past, before = within(start)
+    past, before = causal_segment_mask(start)
     if log_gate is None:
         decay, since = past[..., None].astype(key.dtype), before[:, None].astype(key.dtype)
     else:
-        faded, rest = running(jnp.where(valid[:, None], log_gate, 0), past)
+        faded, rest = masked_cumsum(jnp.where(valid[:, None], log_gate, 0), past)
         between = (faded[:, None] - faded[None]) + (rest[:, None] - rest[None])
         decay = jnp.exp(jnp.where(past[..., None], between, -jnp.inf))
         since = jnp.where(before[:, None], jnp.exp(faded + rest), 0)  # of what the memory held before
@@ -63,13 +63,13 @@ def write_and_read(
         written = value
     else:
         strength = jnp.where(valid, strength, 0)[:, None]
-        system = inverse(strength * jnp.tril(likeness(key), -1))
+        system = unit_lower_inverse(strength * jnp.tril(likeness(key), -1))
         written = system @ (strength * (value - (key * since) @ memory))
     y = (query * since) @ memory + likeness(query) @ written
     return since[-1][:, None] * memory + (key * decay[-1]).T @ written, y
 
 
-def inverse(lower: Float[Array, "C C"]) -> Float[Array, "C C"]:
+def unit_lower_inverse(lower: Float[Array, "C C"]) -> Float[Array, "C C"]:
     """(1 + lower)⁻¹ for a strictly lower triangle: the inverses of halves joined, from single rows up to the whole.
 
     As exact as solving row by row, in 2·log₂C products. XLA's own triangular solve is a LAPACK call on a CPU, and two
@@ -88,16 +88,16 @@ def inverse(lower: Float[Array, "C C"]) -> Float[Array, "C C"]:
     return found[0, :rows, :rows]
 
 
-def dpfp(x: Float[Array, "T K"], nu: int) -> Float[Array, "T F"]:
+def dpfp_features(x: Float[Array, "T K"], nu: int) -> Float[Array, "T F"]:
     """F = 2·K·ν products of r = [relu(x), relu(−x)] with r rolled by 1 … ν   (Schlag et al., eq. 37)."""
     r = nn.relu(jnp.concatenate([x, -x], axis=-1))
     return jnp.concatenate([r * jnp.roll(r, j, axis=-1) for j in range(1, nu + 1)], axis=-1)
 
 
-def features(x: Float[Array, "T K"], kind: str, nu: int) -> Float[Array, "T F"]:
+def feature_map(x: Float[Array, "T K"], kind: str, nu: int) -> Float[Array, "T F"]:
     if kind == "elu":
         return nn.elu(x) + 1
-    return dpfp(x, nu) if kind == "dpfp" else x
+    return dpfp_features(x, nu) if kind == "dpfp" else x
 
 
 class LinearAttention(nn.Module):
@@ -152,32 +152,36 @@ class LinearAttention(nn.Module):
         }
         if self.kernel:
             empty["past"] = jnp.zeros((batch, self.kernel - 1, 3 * self.hidden_size), self.dtype)
-        state = resumed(state, empty)
-        start, valid, last = jax.vmap(boundaries)(segments, state["segment"])
+        state = resume_state(state, empty)
+        start, valid, last = jax.vmap(segment_boundaries)(segments, state["segment"])
         after = {"segment": last}
 
         mixed = Projection(3 * self.hidden_size, dtype=self.dtype, name="input")(x)
         if self.kernel:
             kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, 3 * self.hidden_size))
-            mixed, after["past"] = convolve(mixed, kernel.astype(self.dtype), state["past"], segments, state["segment"])
+            mixed, after["past"] = convolve_batch(
+                mixed, kernel.astype(self.dtype), state["past"], segments, state["segment"]
+            )
             mixed = nn.silu(mixed)
         mixed = mixed.astype(jnp.float32).reshape(batch, steps, 3, self.heads, size).transpose(2, 0, 3, 1, 4)
-        query, key = (jax.vmap(jax.vmap(partial(features, kind=self.feature, nu=self.dpfp_nu)))(a) for a in mixed[:2])
+        query, key = (
+            jax.vmap(jax.vmap(partial(feature_map, kind=self.feature, nu=self.dpfp_nu)))(a) for a in mixed[:2]
+        )
         value, strength, log_gate = mixed[2], None, None
         if summed:
             value = jnp.concatenate([value, jnp.ones_like(value[..., :1])], axis=-1)
         if delta:
-            query, key = unit(query), unit(key)
-            strength = nn.sigmoid(self.per_head("strength", x, 1)[..., 0]) * (
+            query, key = l2_normalize(query), l2_normalize(key)
+            strength = nn.sigmoid(self._project_per_head("strength", x, 1)[..., 0]) * (
                 2 if self.allow_negative_eigenvalues else 1
             )
         if self.rule == "gated":
-            log_gate = nn.log_sigmoid(self.per_head("gate", x, wide)) / 16
+            log_gate = nn.log_sigmoid(self._project_per_head("gate", x, wide)) / 16
         elif self.rule == "gated_delta":
-            log_gate = nn.log_sigmoid(self.per_head("gate", x, 1) + 4)  # starts near 0.98
+            log_gate = nn.log_sigmoid(self._project_per_head("gate", x, 1) + 4)  # starts near 0.98
 
         def one(memory: Array, *sequence: Any) -> tuple[Array, Array]:
-            return in_chunks(write_and_read, memory, sequence, CHUNK, in_a_row=4)
+            return scan_chunks(linear_attention_chunk, memory, sequence, _CHUNK_SIZE, gpu_unroll=4)
 
         heads = jax.vmap(one, in_axes=(0, 0, 0, 0, 0, 0, None, None))
         rows = jax.vmap(heads)
@@ -186,6 +190,6 @@ class LinearAttention(nn.Module):
         y = y.transpose(0, 2, 1, 3).reshape(batch, steps, self.hidden_size)
         return Projection(self.width, dtype=self.dtype, name="output")(y), after
 
-    def per_head(self, name: str, x: Float[Array, "B T D"], size: int) -> Float[Array, "B H T {size}"]:
+    def _project_per_head(self, name: str, x: Float[Array, "B T D"], size: int) -> Float[Array, "B H T {size}"]:
         y = Projection(self.heads * size, dtype=self.dtype, name=name)(x).astype(jnp.float32)
         return y.reshape(*x.shape[:2], self.heads, size).transpose(0, 2, 1, 3)

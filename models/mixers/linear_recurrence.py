@@ -4,7 +4,7 @@
 
 minGRU and minLSTM (Feng et al. 2024, arXiv 2410.01201), whose gates see the input alone; the LRU (Orvieto et al. 2023,
 arXiv 2303.06349), whose a is complex and the same at every step; the RG-LRU (De et al. 2024, Griffin, arXiv
-2402.19427), whose a the input moves. Each is a function of one sequence to a and b; `scan.affine` does the rest.
+2402.19427), whose a the input moves. Each is a function of one sequence to a and b; `scan.linear_scan` does the rest.
 """
 
 from typing import Any
@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float, Int, PRNGKeyArray
 
-from models.mixers.convolution import convolve
+from models.mixers.convolution import convolve_batch
 from models.ops.projection import Projection
-from models.ops.scan import affine, boundaries, resumed
+from models.ops.scan import linear_scan, resume_state, segment_boundaries
 
 
-def mingru(drive: Float[Array, "T M"]) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
+def mingru_coefficients(drive: Float[Array, "T M"]) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
     """h = (1 − z)·h + z·c with z = σ(drive_z), c = drive_c   (Feng et al., §3.1).
 
     Unlike the paper's scan in logarithms, which puts the candidate through g(c) = c + ½ or, below 0, σ(c) to keep it
@@ -29,7 +29,7 @@ def mingru(drive: Float[Array, "T M"]) -> tuple[Float[Array, "T N"], Float[Array
     return nn.sigmoid(-z), nn.sigmoid(z) * candidate
 
 
-def minlstm(drive: Float[Array, "T M"]) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
+def minlstm_coefficients(drive: Float[Array, "T M"]) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
     """h = f′·h + i′·c with f′ = f/(f + i), i′ = i/(f + i), f = σ(drive_f), i = σ(drive_i)   (Feng et al., §3.2).
 
     That is f′ = (1 + e^−drive_i)/(2 + e^−drive_f + e^−drive_i), here over the largest of these terms, which then never
@@ -42,10 +42,13 @@ def minlstm(drive: Float[Array, "T M"]) -> tuple[Float[Array, "T N"], Float[Arra
     return (one + i) / whole, (one + f) / whole * candidate
 
 
-MINIMAL = {"mingru": (mingru, 2), "minlstm": (minlstm, 3)}  # the function, and how many vectors drive it
+_MINIMAL_CELLS = {
+    "mingru": (mingru_coefficients, 2),
+    "minlstm": (minlstm_coefficients, 3),
+}  # the function, and how many vectors drive it
 
 
-def lru(
+def lru_coefficients(
     drive: Complex[Array, "T N"], decay: Float[Array, "N"], phase: Float[Array, "N"]
 ) -> tuple[Complex[Array, "N"], Complex[Array, "T N"]]:
     """a = exp(−e^decay + i·e^phase), inside the unit circle; b = √(1 − |a|²)·drive   (Orvieto et al., §3.3, §3.4).
@@ -58,7 +61,7 @@ def lru(
     return a, jnp.sqrt(-jnp.expm1(-2 * rate))[None] * drive
 
 
-def rg_lru(
+def rglru_coefficients(
     x: Float[Array, "T N"],
     r: Float[Array, "T N"],
     i: Float[Array, "T N"],
@@ -76,7 +79,7 @@ def rg_lru(
     return jnp.exp(log_a), jnp.sqrt(free) * nn.sigmoid(i) * x
 
 
-class Minimal(nn.Module):
+class MinimalRNN(nn.Module):
     """minGRU and minLSTM: width → gates and candidate → a state of `hidden_size` units → width."""
 
     cell: str
@@ -99,10 +102,10 @@ class Minimal(nn.Module):
         rng: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "B T D"], Any]:
         """The state is `{"h": [B, N], "segment": [B]}`, in float32."""
-        gates, vectors = MINIMAL[self.cell]
+        gates, vectors = _MINIMAL_CELLS[self.cell]
         drive = Projection(vectors * self.hidden_size, dtype=self.dtype, name="input")(x).astype(jnp.float32)
-        state = resumed(state, empty(len(x), (self.hidden_size,)))
-        h, state = scanned(*jax.vmap(gates)(drive), state, segments)
+        state = resume_state(state, zero_state(len(x), (self.hidden_size,)))
+        h, state = scan_states(*jax.vmap(gates)(drive), state, segments)
         return Projection(self.width, dtype=self.dtype, name="output")(h), state
 
 
@@ -138,16 +141,16 @@ class LRU(nn.Module):
         n = self.hidden_size
 
         def ring(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
-            u = uniform(key, shape)
+            u = _uniform_nonzero(key, shape)
             return jnp.log(-0.5 * jnp.log(u * (self.max_radius**2 - self.min_radius**2) + self.min_radius**2))
 
         decay = self.param("decay", ring, (n,))
-        phase = self.param("phase", lambda key, shape: jnp.log(self.max_phase * uniform(key, shape)), (n,))
+        phase = self.param("phase", lambda key, shape: jnp.log(self.max_phase * _uniform_nonzero(key, shape)), (n,))
         parts = Projection(2 * n, use_bias=False, dtype=self.dtype, name="input")(x).astype(jnp.float32)
         drive = jax.lax.complex(*jnp.split(parts, 2, axis=-1))
-        state = resumed(state, empty(len(x), (n,), jnp.complex64))
-        a, b = jax.vmap(lambda d: lru(d, decay, phase), out_axes=(None, 0))(drive)
-        h, state = scanned(jnp.broadcast_to(a, b.shape), b, state, segments)
+        state = resume_state(state, zero_state(len(x), (n,), jnp.complex64))
+        a, b = jax.vmap(lambda d: lru_coefficients(d, decay, phase), out_axes=(None, 0))(drive)
+        h, state = scan_states(jnp.broadcast_to(a, b.shape), b, state, segments)
         seen = jnp.concatenate([h.real, h.imag], axis=-1)
         y = Projection(self.width, dtype=self.dtype, name="output")(seen)  # Re(C·h), C complex
         skip = self.param("skip", nn.initializers.normal(1.0), (self.width,))
@@ -186,37 +189,39 @@ class RGLRU(nn.Module):
     ) -> tuple[Float[Array, "B T D"], Any]:
         """The state is `{"h": [B, N], "past": [B, K−1, N], "segment": [B]}`."""
         n = self.hidden_size
-        fresh = empty(len(x), (n,)) | {"past": jnp.zeros((len(x), self.kernel - 1, n), self.dtype)}
-        state = resumed(state, fresh)
+        fresh = zero_state(len(x), (n,)) | {"past": jnp.zeros((len(x), self.kernel - 1, n), self.dtype)}
+        state = resume_state(state, fresh)
         gate = nn.gelu(Projection(n, dtype=self.dtype, name="gate")(x))
         u = Projection(n, dtype=self.dtype, name="input")(x)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, n)).astype(self.dtype)
-        u, past = convolve(u, kernel, state["past"], segments, state["segment"])
+        u, past = convolve_batch(u, kernel, state["past"], segments, state["segment"])
         r, i = jnp.split(Projection(2 * n, dtype=self.dtype, name="gates")(u).astype(jnp.float32), 2, axis=-1)
 
         def slow(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:  # a^8 starts evenly in 0.9 … 0.999 (§2.4)
             a = jax.random.uniform(key, shape, minval=0.9, maxval=0.999)
             return jnp.log(jnp.expm1(-jnp.log(a) / 8))
 
-        first = None if self.scale_first else jax.vmap(boundaries)(segments, state["segment"])[0]
+        first = None if self.scale_first else jax.vmap(segment_boundaries)(segments, state["segment"])[0]
         decay = self.param("decay", slow, (n,))
-        a, b = jax.vmap(rg_lru, (0, 0, 0, None, 0))(u.astype(jnp.float32), r, i, decay, first)
-        h, after = scanned(a, b, {name: state[name] for name in ("h", "segment")}, segments)
+        a, b = jax.vmap(rglru_coefficients, (0, 0, 0, None, 0))(u.astype(jnp.float32), r, i, decay, first)
+        h, after = scan_states(a, b, {name: state[name] for name in ("h", "segment")}, segments)
         y = Projection(self.width, dtype=self.dtype, name="output")(h.astype(self.dtype) * gate)
         return y, after | {"past": past}
 
 
-def uniform(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
+def _uniform_nonzero(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
     """Evenly between 0 and 1, and never 0, of which there is no logarithm."""
     return jnp.maximum(jax.random.uniform(key, shape), 2**-24)
 
 
-def empty(batch: int, shape: tuple[int, ...], dtype: Any = jnp.float32) -> dict[str, Array]:
+def zero_state(batch: int, shape: tuple[int, ...], dtype: Any = jnp.float32) -> dict[str, Array]:
     return {"h": jnp.zeros((batch, *shape), dtype), "segment": jnp.zeros(batch, jnp.int32)}
 
 
-def scanned(a: Array, b: Array, state: dict[str, Array], segments: Int[Array, "B T"]) -> tuple[Array, dict[str, Array]]:
-    """`scan.affine` over a batch: all states [B, T, …], and the last to go on from."""
-    start, valid, last = jax.vmap(boundaries)(segments, state["segment"])
-    h = jax.vmap(affine)(a, b, state["h"], start, valid)
+def scan_states(
+    a: Array, b: Array, state: dict[str, Array], segments: Int[Array, "B T"]
+) -> tuple[Array, dict[str, Array]]:
+    """`scan.linear_scan` over a batch: all states [B, T, …], and the last to go on from."""
+    start, valid, last = jax.vmap(segment_boundaries)(segments, state["segment"])
+    h = jax.vmap(linear_scan)(a, b, state["h"], start, valid)
     return h, {"h": h[:, -1], "segment": last}

@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float, Int, PRNGKeyArray
 
-from models.mixers.convolution import convolve
-from models.mixers.linear_recurrence import empty, scanned
+from models.mixers.convolution import convolve_batch
+from models.mixers.linear_recurrence import scan_states, zero_state
 from models.ops.projection import Projection
-from models.ops.scan import resumed
+from models.ops.scan import resume_state
 
 
-def s4d(
+def s4d_coefficients(
     log_step: Float[Array, "N"], log_rates: Float[Array, "N S"], turning_rates: Float[Array, "N S"]
 ) -> tuple[Complex[Array, "N S"], Complex[Array, "N S"]]:
     """exp(Δ·A), and B̄ = (exp(Δ·A) − 1)/A for B = 1 (zero-order hold; Gu et al., eq. 6).
@@ -31,10 +31,10 @@ def s4d(
     """
     step = jnp.exp(jnp.minimum(log_step, 20))[:, None]
     fading, turning = -step * jnp.exp(jnp.minimum(log_rates, 20)), step * turning_rates
-    return jnp.exp(jax.lax.complex(fading, turning)), step * held(fading, turning)
+    return jnp.exp(jax.lax.complex(fading, turning)), step * zero_order_hold(fading, turning)
 
 
-def held(x: Float[Array, "*S"], y: Float[Array, "*S"]) -> Complex[Array, "*S"]:
+def zero_order_hold(x: Float[Array, "*S"], y: Float[Array, "*S"]) -> Complex[Array, "*S"]:
     """(exp(z) − 1)/z of z = x + iy with x ≤ 0, to the last digits of float32 for any z; 1 at 0.
 
     exp(z) − 1 = expm1(x) − 2·exp(x)·sin²(y/2) + i·exp(x)·sin(y), where nothing cancels; and a power series where |z| is
@@ -51,7 +51,7 @@ def held(x: Float[Array, "*S"], y: Float[Array, "*S"]) -> Complex[Array, "*S"]:
     return jnp.where(near, series, quotient)
 
 
-def s6(
+def s6_coefficients(
     u: Float[Array, "T N"], step: Float[Array, "T N"], b: Float[Array, "T S"], log_rates: Float[Array, "N S"]
 ) -> tuple[Float[Array, "T N S"], Float[Array, "T N S"]]:
     """exp(Δ_t·A) and Δ_t·B_t·u_t with A = −exp(log_rates)   (Gu and Dao, eq. 4, B̄ as in their code).
@@ -62,7 +62,7 @@ def s6(
     return jnp.exp(-step[..., None] * rates[None]), (step * u)[..., None] * b[:, None, :]
 
 
-def log_uniform(low: float, high: float) -> Any:
+def _log_uniform_init(low: float, high: float) -> Any:
     def initial(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
         return jax.random.uniform(key, shape, dtype, math.log(low), math.log(high))
 
@@ -98,14 +98,14 @@ class S4D(nn.Module):
         """The state is `{"h": complex [B, N, S], "segment": [B]}`: 2·N·S floats."""
         n, s = self.hidden_size, self.state_size
         u = Projection(n, dtype=self.dtype, name="input")(x).astype(jnp.float32)
-        state = resumed(state, empty(len(x), (n, s), jnp.complex64))
-        a, b = s4d(
-            self.param("log_step", log_uniform(1e-3, 1e-1), (n,)),
+        state = resume_state(state, zero_state(len(x), (n, s), jnp.complex64))
+        a, b = s4d_coefficients(
+            self.param("log_step", _log_uniform_init(1e-3, 1e-1), (n,)),
             self.param("log_rates", nn.initializers.constant(math.log(0.5)), (n, s)),
             self.param("turning_rates", lambda _, shape: jnp.broadcast_to(jnp.pi * jnp.arange(s), shape), (n, s)),
         )
         drive = u[..., None] * b[None, None]
-        h, state = scanned(jnp.broadcast_to(a, drive.shape), drive, state, segments)
+        h, state = scan_states(jnp.broadcast_to(a, drive.shape), drive, state, segments)
         read = jax.lax.complex(*(self.param(f"read_{part}", nn.initializers.normal(0.5**0.5), (n, s)) for part in "ri"))
         skip = self.param("skip", nn.initializers.normal(1.0), (n,))
         y = 2 * (h * read[None, None]).real.sum(axis=-1) + skip[None, None] * u
@@ -143,18 +143,18 @@ class S6(nn.Module):
     ) -> tuple[Float[Array, "B T D"], Any]:
         """The state is `{"h": [B, N, S], "past": [B, K−1, N], "segment": [B]}`."""
         n, s = self.hidden_size, self.state_size
-        fresh = empty(len(x), (n, s)) | {"past": jnp.zeros((len(x), self.kernel - 1, n), self.dtype)}
-        state = resumed(state, fresh)
+        fresh = zero_state(len(x), (n, s)) | {"past": jnp.zeros((len(x), self.kernel - 1, n), self.dtype)}
+        state = resume_state(state, fresh)
         u, gate = jnp.split(Projection(2 * n, use_bias=False, dtype=self.dtype, name="input")(x), 2, axis=-1)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, n)).astype(self.dtype)
-        u, past = convolve(u, kernel, state["past"], segments, state["segment"])
+        u, past = convolve_batch(u, kernel, state["past"], segments, state["segment"])
         u = nn.silu(u + self.param("kernel_bias", nn.initializers.zeros, (n,)).astype(self.dtype)[None, None])
 
         rank = -(-self.width // 16)
         low, b, c = jnp.split(
             Projection(rank + 2 * s, use_bias=False, dtype=self.dtype, name="select")(u), [rank, rank + s], axis=-1
         )
-        steps = log_uniform(1e-3, 1e-1)
+        steps = _log_uniform_init(1e-3, 1e-1)
 
         def inverse_softplus(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
             return jnp.log(jnp.expm1(jnp.exp(steps(key, shape, dtype))))
@@ -164,8 +164,8 @@ class S6(nn.Module):
         )
         rates = self.param("log_rates", lambda _, shape: jnp.broadcast_to(jnp.log(1.0 + jnp.arange(s)), shape), (n, s))
         u = u.astype(jnp.float32)
-        a, drive = jax.vmap(s6, in_axes=(0, 0, 0, None))(u, step, b.astype(jnp.float32), rates)
-        h, after = scanned(a, drive, {name: state[name] for name in ("h", "segment")}, segments)
+        a, drive = jax.vmap(s6_coefficients, in_axes=(0, 0, 0, None))(u, step, b.astype(jnp.float32), rates)
+        h, after = scan_states(a, drive, {name: state[name] for name in ("h", "segment")}, segments)
         skip = self.param("skip", nn.initializers.ones, (n,))
         y = jnp.einsum("btns,bts->btn", h, c.astype(jnp.float32)) + skip[None, None] * u
         y = Projection(self.width, use_bias=False, dtype=self.dtype, name="output")(

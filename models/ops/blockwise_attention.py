@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-SHORT = 64  # from how many tokens on "auto" takes blocks
-STAIRS = 16  # how many different numbers of keys blocks have, at most: each is compiled apart
-LONG = 1024  # above so many tokens a block's scores are made anew for the backward pass
+MIN_BLOCKWISE_LENGTH = 64  # from how many tokens on "auto" takes blocks
+MAX_KV_BUCKETS = 16  # how many different numbers of keys blocks have, at most: each is compiled apart
+REMAT_LENGTH = 1024  # above so many tokens a block's scores are made anew for the backward pass
 
 
-def by_blocks(
+def blockwise_attention(
     rows: Callable[[dict[str, Array], dict[str, Array], Array | int], Array],
     new: dict[str, Array],
     seen: dict[str, Array],
@@ -31,13 +31,13 @@ def by_blocks(
     """
     steps = new["segments"].shape[-1]
     size = min(128, max(32, steps // 4))
-    stair = size * -(-steps // (size * STAIRS))
+    stair = size * -(-steps // (size * MAX_KV_BUCKETS))
 
     def of_block(new: dict[str, Array], seen: dict[str, Array], offset: Array | int) -> Array:
-        return rows(new, turned(seen), offset)
+        return rows(new, _swap_time_and_features(seen), offset)
 
-    seen = turned(seen)
-    of_block = jax.checkpoint(of_block) if steps > LONG else of_block
+    seen = _swap_time_and_features(seen)
+    of_block = jax.checkpoint(of_block) if steps > REMAT_LENGTH else of_block
     read = []
     for begin in range(0, steps, stair):
         end = min(begin + stair, steps)
@@ -46,7 +46,7 @@ def by_blocks(
         alike = (end - begin) // size if stair > size else 0
 
         def cut(a: Array, begin: int = begin, alike: int = alike) -> Array:
-            axis = tokens_axis(a)
+            axis = token_axis(a)
             part = jax.lax.slice_in_dim(a, begin, begin + alike * size, axis=axis)
             return jnp.moveaxis(part.reshape(*a.shape[:axis], alike, size, *a.shape[axis + 1 :]), axis, 0)
 
@@ -56,18 +56,18 @@ def by_blocks(
             read += list(found)
         begin += alike * size
         if begin < end:
-            rest = jax.tree.map(lambda a: jax.lax.slice_in_dim(a, begin, end, axis=tokens_axis(a)), new)  # noqa: B023
+            rest = jax.tree.map(lambda a: jax.lax.slice_in_dim(a, begin, end, axis=token_axis(a)), new)  # noqa: B023
             read.append(of_block(rest, keys, begin))
     return jnp.concatenate(read, axis=1)
 
 
-def turned(seen: dict[str, Array]) -> dict[str, Array]:
+def _swap_time_and_features(seen: dict[str, Array]) -> dict[str, Array]:
     """Features before tokens, or back: a key's gradient Σ_t d_ts·q_tk is then formed with the narrow q as its first
     factor, which is the one that XLA's CPU compiler moves, and not with d: a training step takes 0.85 of the time."""
     return {name: a.swapaxes(-1, -2) if a.ndim > 1 else a for name, a in seen.items()}
 
 
-def by_cudnn(
+def cudnn_attention(
     query: Float[Array, "B H T K"],
     key: Float[Array, "B G T K"],
     value: Float[Array, "B G T K"],
@@ -86,6 +86,6 @@ def by_cudnn(
     return jnp.where(simple.all(axis=1)[:, None, None, None], y.swapaxes(1, 2), jnp.nan)
 
 
-def tokens_axis(array: Array) -> int:
+def token_axis(array: Array) -> int:
     """Which axis of `[B, G, L, K]` or `[B, L]`, or of these without the batch, is the one over tokens."""
     return array.ndim // 2

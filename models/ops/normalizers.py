@@ -5,8 +5,8 @@
     sigmoid   σ(s − log n)      each key alone, n the number of keys (Ramapuram et al. 2024, arXiv 2409.04431, §3)
     none      s                 the score itself
 
-Each gives a weight's numerator, and its row's denominator apart from it (see attention.attend). `mask`, one for all
-heads or one for each, says what may be seen; the rest gets 0, and so does a row with nothing in it.
+Each gives a weight's numerator, and its row's denominator apart from it (see attention.multi_head_attention). `mask`,
+one for all heads or one for each, says what may be seen; the rest gets 0, and so does a row with nothing in it.
 """
 
 from collections.abc import Callable
@@ -15,35 +15,35 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-LOWEST = -1e30  # finite, so that a row with no key gives no nan
+_MASKED_SCORE = -1e30  # finite, so that a row with no key gives no nan
 
-Parts = tuple[Float[Array, "*H T S"], Float[Array, "*#H #T #S"]]
+WeightParts = tuple[Float[Array, "*H T S"], Float[Array, "*#H #T #S"]]
 
 
-def softmax(scores: Float[Array, "*H T S"], mask: Bool[Array, "*#H T S"]) -> Parts:
-    scores = jnp.where(mask, scores, LOWEST)
+def softmax_weights(scores: Float[Array, "*H T S"], mask: Bool[Array, "*#H T S"]) -> WeightParts:
+    scores = jnp.where(mask, scores, _MASKED_SCORE)
     largest = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))  # cancels out, and keeps e^s in range
     shares = jnp.exp(scores - largest)
     return shares, jnp.where(mask.any(axis=-1, keepdims=True), shares.sum(axis=-1, keepdims=True), jnp.inf)
 
 
-def linear(scores: Float[Array, "*H T S"], mask: Bool[Array, "*#H T S"]) -> Parts:
+def linear_weights(scores: Float[Array, "*H T S"], mask: Bool[Array, "*#H T S"]) -> WeightParts:
     shares = jnp.where(mask, jax.nn.relu(scores), 0)
     return shares, shares.sum(axis=-1, keepdims=True) + 1e-6
 
 
-def sigmoid(scores: Float[Array, "*H T S"], mask: Bool[Array, "*#H T S"]) -> Parts:
+def sigmoid_weights(scores: Float[Array, "*H T S"], mask: Bool[Array, "*#H T S"]) -> WeightParts:
     keys = jnp.maximum(mask.sum(axis=-1, keepdims=True), 1)
     return jnp.where(mask, jax.nn.sigmoid(scores - jnp.log(keys)), 0), jnp.ones((1,) * scores.ndim, scores.dtype)
 
 
-def none(scores: Float[Array, "*H T S"], mask: Bool[Array, "*#H T S"]) -> Parts:
+def raw_weights(scores: Float[Array, "*H T S"], mask: Bool[Array, "*#H T S"]) -> WeightParts:
     return jnp.where(mask, scores, 0), jnp.ones((1,) * scores.ndim, scores.dtype)
 
 
-NORMALISERS: dict[str, Callable[[Array, Array], Parts]] = {
-    "softmax": softmax,
-    "linear": linear,
-    "sigmoid": sigmoid,
-    "none": none,
+NORMALIZERS: dict[str, Callable[[Array, Array], WeightParts]] = {
+    "softmax": softmax_weights,
+    "linear": linear_weights,
+    "sigmoid": sigmoid_weights,
+    "none": raw_weights,
 }

@@ -17,19 +17,23 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from models.ops.similarity import fine
+from models.ops.similarity import at_least_float32
 
-ADDED = ("sinusoidal", "learned", "randomised")  # to the embedding by the skeleton, or by attention where it is told to
-SCORED = ("rope", "alibi", "hard_alibi", "t5", "transformer_xl")  # inside attention
-POSITIONS = ("none", "sinusoidal", "learned", *SCORED, "randomised")
-DRAWN_FROM = 2048  # randomised positions are below this
-BUCKETS, FARTHEST = 32, 128  # T5's; from the farthest on, all distances share a bucket
+ADDITIVE_POSITIONS = (
+    "sinusoidal",
+    "learned",
+    "randomised",
+)  # to the embedding by the skeleton, or by attention where it is told to
+SCORE_POSITIONS = ("rope", "alibi", "hard_alibi", "t5", "transformer_xl")  # inside attention
+POSITION_ENCODINGS = ("none", "sinusoidal", "learned", *SCORE_POSITIONS, "randomised")
+RANDOM_POSITION_LIMIT = 2048  # randomised positions are below this
+T5_BUCKETS, T5_MAX_DISTANCE = 32, 128  # T5's; from the farthest on, all distances share a bucket
 
 
 # ---- added to a token -----------------------------------------------------------------------------------------------
 
 
-def added(
+def additive_encoding(
     module: nn.Module,
     kind: str,
     positions: Int[Array, "B T"],
@@ -44,49 +48,51 @@ def added(
     """
     positions = jnp.where(segments != 0, positions, 0)
     if kind == "sinusoidal":
-        return jax.vmap(lambda p: sinusoidal(p, width))(positions)
+        return jax.vmap(lambda p: sinusoidal_encoding(p, width))(positions)
     if kind == "learned":
         table = module.param("positions", nn.initializers.normal(0.02), (max_length, width))
     else:
         longest = 1 + positions.max()
-        table = sinusoidal(evenly(max_length) if rng is None else drawn(rng, longest, max_length), width)
-    return jax.vmap(learned, (0, None))(positions, table)
+        table = sinusoidal_encoding(
+            evenly_spaced_positions(max_length) if rng is None else draw_positions(rng, longest, max_length), width
+        )
+    return jax.vmap(lookup_encoding, (0, None))(positions, table)
 
 
-def sinusoidal(positions: Int[Array, "T"], width: int) -> Float[Array, "T D"]:
+def sinusoidal_encoding(positions: Int[Array, "T"], width: int) -> Float[Array, "T D"]:
     """Sines and cosines of wavelengths 2π … 10000·2π, interleaved (Vaswani et al. 2017, §3.5)."""
-    angles = frequencies(positions, width)
+    angles = _rotation_angles(positions, width)
     return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(len(positions), -1)[:, :width]
 
 
-def learned(positions: Int[Array, "T"], table: Float[Array, "L D"]) -> Float[Array, "T D"]:
+def lookup_encoding(positions: Int[Array, "T"], table: Float[Array, "L D"]) -> Float[Array, "T D"]:
     """Rows of a trained table; nan past its end, so that a length never trained on can't pass for a known one."""
     return table.at[positions].get(mode="fill", fill_value=jnp.nan)
 
 
-def drawn(rng: PRNGKeyArray, longest: Int[Array, ""], size: int) -> Int[Array, "L"]:
-    """What stands for 0 … `longest` − 1: as many of the positions below DRAWN_FROM, without replacement and sorted.
+def draw_positions(rng: PRNGKeyArray, count: Int[Array, ""], size: int) -> Int[Array, "L"]:
+    """What stands for 0 … `count` − 1: as many of the positions below DRAWN_FROM, without replacement and sorted.
 
     One draw for a batch, as in the paper's code (and for a layer, where attention places them), so that short sequences
     in training reach positions as high as the long ones in testing will. Behind them the table is filled up to `size`.
     """
-    order = jax.random.permutation(rng, DRAWN_FROM)
-    return jnp.sort(jnp.where(jnp.arange(DRAWN_FROM) < longest, order, DRAWN_FROM))[:size]
+    order = jax.random.permutation(rng, RANDOM_POSITION_LIMIT)
+    return jnp.sort(jnp.where(jnp.arange(RANDOM_POSITION_LIMIT) < count, order, RANDOM_POSITION_LIMIT))[:size]
 
 
-def evenly(size: int) -> Int[Array, "L"]:
+def evenly_spaced_positions(size: int) -> Int[Array, "L"]:
     """What stands for them without an `rng`: `size` positions below DRAWN_FROM, about where a draw of as many has them.
 
     The paper draws in testing too, as many as the sequence is long. That asks for the length, which is not known when
     tokens come one by one; here a position hangs on its own index alone.
     """
-    return jnp.arange(size) * DRAWN_FROM // size
+    return jnp.arange(size) * RANDOM_POSITION_LIMIT // size
 
 
 # ---- in attention's scores ------------------------------------------------------------------------------------------
 
 
-def rope(x: Float[Array, "H T K"], positions: Int[Array, "T"]) -> Float[Array, "H T K"]:
+def apply_rope(x: Float[Array, "H T K"], positions: Int[Array, "T"]) -> Float[Array, "H T K"]:
     """Rotate each pair of features by position × frequency (Su et al. 2021, RoFormer, eq. 34).
 
     The product of a rotated query and a rotated key depends on the distance of their positions alone. `K` is even.
@@ -94,14 +100,14 @@ def rope(x: Float[Array, "H T K"], positions: Int[Array, "T"]) -> Float[Array, "
     float32: scores are off by some hundredths at position 10⁵, and mean nothing by 10⁷. So is the rotation; only what
     comes out is rounded to x's type.
     """
-    angles = frequencies(positions, x.shape[-1])[None]
+    angles = _rotation_angles(positions, x.shape[-1])[None]
     sine, cosine = jnp.sin(angles), jnp.cos(angles)
-    low, high = jnp.split(fine(x), 2, axis=-1)
+    low, high = jnp.split(at_least_float32(x), 2, axis=-1)
     turned = jnp.concatenate([low * cosine - high * sine, high * cosine + low * sine], axis=-1)
     return turned.astype(x.dtype)
 
 
-def alibi(queries: Int[Array, "T"], keys: Int[Array, "S"], heads: int) -> Float[Array, "H T S"]:
+def alibi_bias(queries: Int[Array, "T"], keys: Int[Array, "S"], heads: int) -> Float[Array, "H T S"]:
     """−slope · distance, with slopes 2^(−8h/heads), h = 1 … heads (Press et al. 2022, §3).
 
     That is the paper's rule at every number of heads. Where it is no power of 2 the authors' code departs from it: it
@@ -112,44 +118,44 @@ def alibi(queries: Int[Array, "T"], keys: Int[Array, "S"], heads: int) -> Float[
     return -slopes[:, None, None] * distance[None]
 
 
-def near(queries: Int[Array, "T"], keys: Int[Array, "S"], reach: Int[Array, ""] | int) -> Bool[Array, "T S"]:
-    """Whether a key is one of the last `reach` that end with the query; or, looking ahead, of the next as well."""
-    return jnp.abs(queries[:, None] - keys[None, :]) < reach
+def window_mask(queries: Int[Array, "T"], keys: Int[Array, "S"], window: Int[Array, ""] | int) -> Bool[Array, "T S"]:
+    """Whether a key is one of the last `window` that end with the query; or, looking ahead, of the next as well."""
+    return jnp.abs(queries[:, None] - keys[None, :]) < window
 
 
-def hard_alibi(queries: Int[Array, "T"], keys: Int[Array, "S"], heads: int) -> Bool[Array, "H T S"]:
+def hard_alibi_mask(queries: Int[Array, "T"], keys: Int[Array, "S"], heads: int) -> Bool[Array, "H T S"]:
     """Head 1 sees the query's own place alone, head 2 one more, and so on for half of the heads; the rest see all.
 
     Which heads, and how far they reach, are those of Jelassi et al.'s code (8 of 16).
     """
     head = jnp.arange(1, heads + 1)
     reaches = jnp.where(head <= heads // 2, head, jnp.iinfo(jnp.int32).max)
-    return jax.vmap(near, (None, None, 0))(queries, keys, reaches)
+    return jax.vmap(window_mask, (None, None, 0))(queries, keys, reaches)
 
 
-def t5(
+def t5_bias(
     queries: Int[Array, "T"], keys: Int[Array, "S"], table: Float[Array, "H N"], causal: bool
 ) -> Float[Array, "H T S"]:
     """A learned number for each head and bucket of distances."""
-    return table[:, bucket(queries[:, None] - keys[None, :], causal)]
+    return table[:, t5_bucket(queries[:, None] - keys[None, :], causal)]
 
 
-def bucket(distance: Int[Array, "T S"], causal: bool) -> Int[Array, "T S"]:
+def t5_bucket(distance: Int[Array, "T S"], causal: bool) -> Int[Array, "T S"]:
     """Which of T5's BUCKETS a distance t − s falls into: each short one has its own, longer ones share theirs.
 
     Half of the buckets hold one distance each; the others widen in proportion to it, up to FARTHEST. Where keys may lie
     ahead, they have one half of the buckets and those behind the other.
     """
-    count = BUCKETS if causal else BUCKETS // 2
+    count = T5_BUCKETS if causal else T5_BUCKETS // 2
     exact = count // 2
-    widening = [exact * (FARTHEST / exact) ** (i / (count - exact)) for i in range(1, count - exact)]
+    widening = [exact * (T5_MAX_DISTANCE / exact) ** (i / (count - exact)) for i in range(1, count - exact)]
     edges = jnp.array([*range(1, exact + 1), *widening])  # the least distance of bucket 1, 2, …
     if causal:
         return jnp.searchsorted(edges, distance, side="right", method="compare_all")
     return count * (distance < 0) + jnp.searchsorted(edges, jnp.abs(distance), side="right", method="compare_all")
 
 
-def transformer_xl(
+def transformer_xl_bias(
     query: Float[Array, "H T K"], queries: Int[Array, "T"], keys: Int[Array, "S"], kernel: Float[Array, "F H K"]
 ) -> Float[Array, "H T S"]:
     """q_t·W·φ(t − s), W being `kernel`; φ(d) has `F` features, the sines sin ωd before the cosines.
@@ -157,13 +163,13 @@ def transformer_xl(
     Rotating (0, 1) by ωd gives (sin, cos) but for the sign of d, so φ(t − s) is a product of rotations by t and by s.
     That spares the features of all pairs, and needs no order among the positions. In float32 at least, as all scores.
     """
-    turned = rope(jnp.einsum("htk,fhk->htf", fine(query), fine(kernel)), queries)
+    turned = apply_rope(jnp.einsum("htk,fhk->htf", at_least_float32(query), at_least_float32(kernel)), queries)
     cosines = jnp.arange(len(kernel)) >= len(kernel) // 2
     one = jnp.broadcast_to(cosines.astype(turned.dtype), (1, len(keys), len(kernel)))
-    return jnp.einsum("htf,sf->hts", turned, rope(one, keys)[0])
+    return jnp.einsum("htf,sf->hts", turned, apply_rope(one, keys)[0])
 
 
-def frequencies(positions: Int[Array, "T"], width: int) -> Float[Array, "T F"]:
+def _rotation_angles(positions: Int[Array, "T"], width: int) -> Float[Array, "T F"]:
     """position / 10000^(2i/width) for i = 0 … ⌈width/2⌉ − 1."""
     exponents = jnp.arange((width + 1) // 2) * (2 / width)
     return positions[:, None] / 10000.0 ** exponents[None]

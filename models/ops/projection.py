@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
 
-def in_one_row(x: Shaped[Array, "*T N"], kernel: Shaped[Array, "N M"], dimensions: Any, **how: Any) -> Array:
+def flat_dot_general(x: Shaped[Array, "*T N"], kernel: Shaped[Array, "N M"], dimensions: Any, **how: Any) -> Array:
     """`jax.lax.dot_general` as `nn.Dense` calls it, x's last axis with the kernel's first: `[*T, M]`."""
     if dimensions != (((x.ndim - 1,), (0,)), ((), ())):
         raise ValueError(f"dimensions={dimensions}: must be the last of x and the first of the kernel")
@@ -21,9 +21,9 @@ def in_one_row(x: Shaped[Array, "*T N"], kernel: Shaped[Array, "N M"], dimension
     return flat.reshape(*x.shape[:-1], kernel.shape[1])
 
 
-Projection: Any = partial(nn.Dense, dot_general=in_one_row)
+Projection: Any = partial(nn.Dense, dot_general=flat_dot_general)
 
 
-def within(bound: float) -> nn.initializers.Initializer:
+def uniform_init(bound: float) -> nn.initializers.Initializer:
     """Uniform from −bound to bound."""
     return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)

@@ -17,64 +17,72 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-Weights = dict[str, Array]  # what a similarity learns for one head; most learn nothing
+SimilarityParams = dict[str, Array]  # what a similarity learns for one head; most learn nothing
 
 
-def dot(query: Float[Array, "T K"], key: Float[Array, "S K"], weights: Weights) -> Float[Array, "T S"]:
-    return product(query, key)
+def dot_scores(query: Float[Array, "T K"], key: Float[Array, "S K"], weights: SimilarityParams) -> Float[Array, "T S"]:
+    return _pairwise_dot(query, key)
 
 
-def scaled(query: Float[Array, "T K"], key: Float[Array, "S K"], weights: Weights) -> Float[Array, "T S"]:
-    return product(query, key) * query.shape[-1] ** -0.5
+def scaled_dot_scores(
+    query: Float[Array, "T K"], key: Float[Array, "S K"], weights: SimilarityParams
+) -> Float[Array, "T S"]:
+    return _pairwise_dot(query, key) * query.shape[-1] ** -0.5
 
 
-def cosine(query: Float[Array, "T K"], key: Float[Array, "S K"], weights: Weights) -> Float[Array, "T S"]:
-    of_query = jnp.exp(weights["temperature"]) * shortened(query)
-    return product(query, key) * of_query[:, None] * shortened(key)[None]
+def cosine_scores(
+    query: Float[Array, "T K"], key: Float[Array, "S K"], weights: SimilarityParams
+) -> Float[Array, "T S"]:
+    of_query = jnp.exp(weights["temperature"]) * _inverse_norm(query)
+    return _pairwise_dot(query, key) * of_query[:, None] * _inverse_norm(key)[None]
 
 
-def additive(query: Float[Array, "T K"], key: Float[Array, "S K"], weights: Weights) -> Float[Array, "T S"]:
+def additive_scores(
+    query: Float[Array, "T K"], key: Float[Array, "S K"], weights: SimilarityParams
+) -> Float[Array, "T S"]:
     """T·S·K numbers are held at once, which the products spare."""
-    query, key = fine(query), fine(key)
+    query, key = at_least_float32(query), at_least_float32(key)
     return jnp.tanh(query[:, None] + key[None]) @ weights["direction"]
 
 
-def general(query: Float[Array, "T K"], key: Float[Array, "S K"], weights: Weights) -> Float[Array, "T S"]:
-    return product(fine(query) @ weights["between"], key)
+def general_scores(
+    query: Float[Array, "T K"], key: Float[Array, "S K"], weights: SimilarityParams
+) -> Float[Array, "T S"]:
+    return _pairwise_dot(at_least_float32(query) @ weights["between"], key)
 
 
-def product(query: Float[Array, "T K"], key: Float[Array, "S K"]) -> Float[Array, "T S"]:
+def _pairwise_dot(query: Float[Array, "T K"], key: Float[Array, "S K"]) -> Float[Array, "T S"]:
     """q·k summed, and returned, in float32 at least: products of two bfloat16 numbers are exact there."""
     found = jnp.promote_types(jnp.promote_types(query.dtype, key.dtype), jnp.float32)
     return jnp.einsum("tk,sk->ts", query, key, preferred_element_type=found)
 
 
-def fine(x: Array) -> Array:
+def at_least_float32(x: Array) -> Array:
     """In float32 at least."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def shortened(x: Float[Array, "*T K"]) -> Float[Array, "*T"]:
+def _inverse_norm(x: Float[Array, "*T K"]) -> Float[Array, "*T"]:
     """What brings each row to length 1; a row of zeros gets a finite number, with a finite gradient."""
-    x = fine(x)
+    x = at_least_float32(x)
     return jax.lax.rsqrt((x * x).sum(axis=-1) + 1e-6)
 
 
-def unit(x: Float[Array, "*T K"]) -> Float[Array, "*T K"]:
+def l2_normalize(x: Float[Array, "*T K"]) -> Float[Array, "*T K"]:
     """Each row at length 1; a row of zeros stays, with a finite gradient."""
-    return x * shortened(x)[..., None].astype(x.dtype)
+    return x * _inverse_norm(x)[..., None].astype(x.dtype)
 
 
-SIMILARITIES: dict[str, Callable[[Array, Array, Weights], Array]] = {
-    "dot": dot,
-    "scaled": scaled,
-    "cosine": cosine,
-    "additive": additive,
-    "general": general,
+SIMILARITIES: dict[str, Callable[[Array, Array, SimilarityParams], Array]] = {
+    "dot": dot_scores,
+    "scaled": scaled_dot_scores,
+    "cosine": cosine_scores,
+    "additive": additive_scores,
+    "general": general_scores,
 }
 
 
-def initial(similarity: str, heads: int, size: int) -> dict[str, Callable[[PRNGKeyArray], Array]]:
+def similarity_initializers(similarity: str, heads: int, size: int) -> dict[str, Callable[[PRNGKeyArray], Array]]:
     """What a similarity learns, as `{name: key → [H, …]}`: a leading axis over heads, to be vmapped over."""
     if similarity == "cosine":  # e^2.3 ≈ 10: softmax can then put most of its weight on one key in twenty thousand
         return {"temperature": lambda _: jnp.full((heads,), jnp.log(10.0))}

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, cross_entropy, unpacked
-from tasks.real.ngrams import remembered_bits
+from tasks.base import Batch, Split, cross_entropy, positions_and_segments
+from tasks.real.ngrams import cached_ngram_bits
 
-WINDOWS = 256  # in an evaluation
+EVAL_WINDOWS = 256  # in an evaluation
 
 
 @flax.struct.dataclass
@@ -33,7 +33,7 @@ class Characters:
     def __post_init__(self):
         if not 2 <= len(set(self.alphabet)) == len(self.alphabet) <= 256:
             raise ValueError(f"alphabet={self.alphabet!r}: must be 2 to 256 distinct characters")
-        check_window(self.text, self.max_length)
+        validate_window(self.text, self.max_length)
 
     @property
     def vocabulary(self) -> int:
@@ -70,17 +70,17 @@ class Characters:
     def baseline(self) -> tuple[str, float]:
         """Bits per character of `ngram_bits` at order 3, counted on the training text and measured on the test's."""
         train, test = (np.asarray(self.text[subset]).astype(np.int32).tobytes() for subset in ("train", "test"))
-        return "trigram counts", remembered_bits(train, test, len(self.alphabet), order=3)
+        return "trigram counts", cached_ngram_bits(train, test, len(self.alphabet), order=3)
 
     @property
     def splits(self) -> Mapping[str, Split]:
-        return {subset: Split(self.max_length, WINDOWS, subset) for subset in ("validation", "test")}
+        return {subset: Split(self.max_length, EVAL_WINDOWS, subset) for subset in ("validation", "test")}
 
     def sample(
         self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
     ) -> Batch:
         """See `Task.sample`. Raises ValueError where the subset's text is shorter than a window."""
-        return windows(self.text, subset, key, batch, max_length, length)
+        return sample_windows(self.text, subset, key, batch, max_length, length)
 
     def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         return cross_entropy(outputs, batch)
@@ -89,7 +89,7 @@ class Characters:
         return cross_entropy(outputs, batch) / math.log(2)
 
 
-def windows(
+def sample_windows(
     texts: Mapping[str, Any], subset: str, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int
 ) -> Batch:
     """`length` consecutive tokens from uniformly drawn places of a subset's text, padded to `max_length`; the target of
@@ -97,14 +97,14 @@ def windows(
     text = jnp.asarray(texts[subset])
     if max_length >= text.shape[0]:
         raise ValueError(f"max_length={max_length}: the {subset} text allows {text.shape[0] - 1} at most")
-    positions, segments = unpacked(batch, max_length, length)
+    positions, segments = positions_and_segments(batch, max_length, length)
     start = jax.random.randint(key, (batch, 1), 0, text.shape[0] - length)  # the last target is still in the text
     window = text.at[start + jnp.arange(max_length + 1)[None]].get(mode="fill", fill_value=0).astype(jnp.int32)
     inputs, targets = window[:, :-1] * segments, window[:, 1:] * segments
     return Batch(inputs, targets, segments.astype(jnp.float32), positions, segments)
 
 
-def check_window(texts: Any, length: int) -> None:
+def validate_window(texts: Any, length: int) -> None:
     """Refuse, with ValueError, windows that the shortest of these texts has no room for."""
     # Where JAX rebuilds a task, anything may stand in for its arrays.
     shapes = [shape for leaf in jax.tree.leaves(texts) if (shape := getattr(leaf, "shape", ()))]

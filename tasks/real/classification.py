@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, cross_entropy, distinct
-from tasks.real.words import by_letter, split_words
+from tasks.base import Batch, Split, accuracy, cross_entropy, sample_rows
+from tasks.real.words import is_character_level, split_words
 
-RULES = ("most", "first", "places", "nearest")
-RUN = 4  # tokens that the nearest neighbour is found by
+_BASELINE_RULES = ("most", "first", "places", "nearest")
+_RUN_LENGTH = 4  # tokens that the nearest neighbour is found by
 
 
 @flax.struct.dataclass
@@ -38,8 +38,8 @@ class Classification:
     sites: tuple[tuple[int, ...], ...] = flax.struct.field(default=(), pytree_node=False)
 
     def __post_init__(self):
-        if self.rule not in RULES:
-            raise ValueError(f"task.rule={self.rule}: must be one of {', '.join(RULES)}")
+        if self.rule not in _BASELINE_RULES:
+            raise ValueError(f"task.rule={self.rule}: must be one of {', '.join(_BASELINE_RULES)}")
 
     @property
     def max_length(self) -> int:
@@ -71,15 +71,15 @@ class Classification:
             "most": "the most frequent class",
             "first": "the first token alone",
             "places": "naive Bayes, place by place",
-            "nearest": f"the nearest neighbour by runs of {RUN}",
+            "nearest": f"the nearest neighbour by runs of {_RUN_LENGTH}",
         }
         train, test = (np.asarray(self.inputs[subset]) for subset in ("train", "test"))
         answers = np.asarray(self.labels["train"]), np.asarray(self.labels["test"])
         if self.rule == "nearest":
-            said = nearest(train, answers[0], test)
+            said = nearest_neighbor(train, answers[0], test)
         else:
             places = {"most": 0, "first": 1, "places": train.shape[1]}[self.rule]
-            said = bayes(train[:, :places], answers[0], test[:, :places], len(self.names), len(self.classes))
+            said = naive_bayes(train[:, :places], answers[0], test[:, :places], len(self.names), len(self.classes))
         return words[self.rule], float(np.mean(said == answers[1]))
 
     @property
@@ -96,7 +96,7 @@ class Classification:
         sequences, labels = self.inputs[subset], self.labels[subset]
         if max_length > self.max_length:
             raise ValueError(f"max_length={max_length}: sequences have {self.max_length} tokens, so give that or fewer")
-        rows = distinct(key, batch, sequences.shape[0], f"{subset} sequences")
+        rows = sample_rows(key, batch, sequences.shape[0], f"{subset} sequences")
         positions = jnp.broadcast_to(jnp.arange(max_length), (batch, max_length))
         tokens = jnp.asarray(sequences)[rows, :max_length].astype(jnp.int32) * (positions < length)
         segments = ((tokens != 0) | (positions == 0)).astype(jnp.int32)  # a sequence without tokens is one blank
@@ -113,7 +113,7 @@ class Classification:
 
         Raises ValueError where nothing is left.
         """
-        parts = text.strip() if by_letter(self.names) else split_words(text)
+        parts = text.strip() if is_character_level(self.names) else split_words(text)
         number = {name: i for i, name in enumerate(self.names) if name}
         found = [number[part] for part in parts if part in number]
         if not found:
@@ -121,7 +121,7 @@ class Classification:
         return found
 
 
-def bayes(
+def naive_bayes(
     train: Integer[np.ndarray, "N P"],
     labels: Integer[np.ndarray, "N"],
     test: Integer[np.ndarray, "M P"],
@@ -139,15 +139,15 @@ def bayes(
     return scores.argmax(axis=1)
 
 
-def nearest(
+def nearest_neighbor(
     train: Integer[np.ndarray, "N P"], labels: Integer[np.ndarray, "N"], test: Integer[np.ndarray, "M Q"]
 ) -> Int[np.ndarray, "M"]:
-    """The class of the training row whose set of runs of `RUN` tokens is nearest to each test row's: with the largest
-    |both| / |either|, and of equal ones the first. The most frequent class where no run is shared."""
+    """The class of the training row whose set of runs of `_RUN_LENGTH` tokens is nearest to each test row's: with the
+    largest |both| / |either|, and of equal ones the first. The most frequent class where no run is shared."""
 
     def runs(row: np.ndarray) -> set[bytes]:
         tokens = row[row > 0]
-        return {tokens[i : i + RUN].tobytes() for i in range(max(1, len(tokens) - RUN + 1))}
+        return {tokens[i : i + _RUN_LENGTH].tobytes() for i in range(max(1, len(tokens) - _RUN_LENGTH + 1))}
 
     holders: dict[bytes, list[int]] = {}
     known = [runs(row) for row in train]

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, check_rows, cross_entropy, distinct
+from tasks.base import Batch, Split, accuracy, cross_entropy, sample_rows, validate_batch_size
 
-EXAMPLES = 512  # the most in an evaluation
+_MAX_EVAL_EXAMPLES = 512  # the most in an evaluation
 
 
 @flax.struct.dataclass
@@ -59,17 +59,17 @@ class ParallelText:
     best = "max"
 
     @property
-    def pair(self) -> int:
+    def pair_length(self) -> int:
         """The steps that a row has for one pair."""
         return 2 * (self.sources["train"].shape[1] + 1)
 
     @property
     def max_length(self) -> int:
-        return self.pairs_per_row * self.pair
+        return self.pairs_per_row * self.pair_length
 
     @property
     def min_length(self) -> int:
-        return self.pair
+        return self.pair_length
 
     @property
     def vocabulary(self) -> int:
@@ -94,10 +94,10 @@ class ParallelText:
     @property
     def splits(self) -> Mapping[str, Split]:
         one = {
-            subset: Split(self.max_length, min(EXAMPLES, len(self.sources[subset])), subset)
+            subset: Split(self.max_length, min(_MAX_EVAL_EXAMPLES, len(self.sources[subset])), subset)
             for subset in ("validation", "test")
         }
-        more = {f"test_{n}": one["test"]._replace(length=n * self.pair) for n in self.eval_pairs_per_row}
+        more = {f"test_{n}": one["test"]._replace(length=n * self.pair_length) for n in self.eval_pairs_per_row}
         return {**one, **more}
 
     def sample(
@@ -106,30 +106,30 @@ class ParallelText:
         """See `Task.sample`. Pairs are drawn uniformly; rows of one are distinct pairs.
 
         Raises ValueError where a row has no room for one, or there are fewer pairs than are asked for."""
-        pairs, most = self.sources[subset].shape[0], max_length // self.pair
+        pairs, most = self.sources[subset].shape[0], max_length // self.pair_length
         if not most:
-            raise ValueError(f"max_length={max_length}: a pair takes {self.pair} steps, so give that or more")
+            raise ValueError(f"max_length={max_length}: a pair takes {self.pair_length} steps, so give that or more")
         what = f"{subset} pairs"
         if most == 1:
-            rows = distinct(key, batch, pairs, what)[:, None]
+            rows = sample_rows(key, batch, pairs, what)[:, None]
         else:
-            check_rows(batch, pairs, what)
+            validate_batch_size(batch, pairs, what)
             rows = jax.random.randint(key, (batch, most), 0, pairs)
-        return self.rows(rows, max_length, length // self.pair, subset)
+        return self.build_rows(rows, max_length, length // self.pair_length, subset)
 
-    def rows(
-        self, which: Int[Array, "B K"], max_length: int, count: Int[Array, ""] | int, subset: str = "train"
+    def build_rows(
+        self, pair_ids: Int[Array, "B K"], max_length: int, count: Int[Array, ""] | int, subset: str = "train"
     ) -> Batch:
-        """The batch whose row b holds the first `count` of the pairs `which[b]`."""
-        there = (jnp.arange(which.shape[1]) < count)[None, :, None]
+        """The batch whose row b holds the first `count` of the pairs `pair_ids[b]`."""
+        there = (jnp.arange(pair_ids.shape[1]) < count)[None, :, None]
 
         def side(pairs: Any) -> tuple[Array, Array]:
-            pieces = jnp.asarray(pairs[subset])[which].astype(jnp.int32) * there
-            return jax.vmap(lambda some: joined(some, self.between, max_length))(pieces)
+            pieces = jnp.asarray(pairs[subset])[pair_ids].astype(jnp.int32) * there
+            return jax.vmap(lambda some: join_pieces(some, self.between, max_length))(pieces)
 
         (source, n), (target, m) = side(self.sources), side(self.targets)
         n, m, place = n[:, None], m[:, None], jnp.arange(max_length)[None]
-        positions = jnp.broadcast_to(place, (len(which), max_length))
+        positions = jnp.broadcast_to(place, (len(pair_ids), max_length))
         segments = (place <= n + m).astype(jnp.int32)
         moved = jnp.take_along_axis(target, jnp.clip(place - n - 1, 0), axis=1)
         inputs = jnp.where(place < n, source, jnp.where(place == n, self.separator, moved)) * segments
@@ -145,7 +145,7 @@ class ParallelText:
         return accuracy(outputs, batch, batch.weights * (batch.targets > self.end))
 
 
-def joined(pieces: Int[Array, "K L"], between: int, size: int) -> tuple[Int[Array, "{size}"], Int[Array, ""]]:
+def join_pieces(pieces: Int[Array, "K L"], between: int, size: int) -> tuple[Int[Array, "{size}"], Int[Array, ""]]:
     """The tokens of all pieces that are no padding, one piece after the other with `between` in between, and how many
     they are."""
     started = (pieces[:, 0] > 0).astype(jnp.int32)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, cross_entropy, distinct, unpacked
+from tasks.base import Batch, Split, accuracy, cross_entropy, positions_and_segments, sample_rows
 
 
 @flax.struct.dataclass
@@ -87,13 +87,13 @@ class Pixels:
         images, labels = self.inputs[subset], self.labels[subset]
         if max_length > self.max_length:
             raise ValueError(f"max_length={max_length}: an image has {self.max_length} steps, so give that or fewer")
-        rows = distinct(key, batch, images.shape[0], f"{subset} images")
-        positions, segments = unpacked(batch, max_length, length)
+        rows = sample_rows(key, batch, images.shape[0], f"{subset} images")
+        positions, segments = positions_and_segments(batch, max_length, length)
         pixels = jnp.asarray(images)[rows]
         if jnp.issubdtype(pixels.dtype, jnp.integer):
             pixels = pixels.astype(jnp.float32) / 255
         if self.patch > 1:
-            pixels = patches(pixels, self.patch)
+            pixels = _split_into_patches(pixels, self.patch)
         if self.permuted:
             pixels = pixels[:, np.random.default_rng(0).permutation(self.max_length)]
         seen = pixels[:, :max_length] * segments[:, :, None]
@@ -106,7 +106,7 @@ class Pixels:
         return accuracy(outputs, batch)
 
 
-def patches(images: Float[Array, "B N C"], patch: int) -> Float[Array, "B M D"]:
+def _split_into_patches(images: Float[Array, "B N C"], patch: int) -> Float[Array, "B M D"]:
     """Square images, cut into squares of `patch` × `patch` pixels, row by row; a square's pixels are one step."""
     batch, pixels, channels = images.shape
     across = math.isqrt(pixels) // patch

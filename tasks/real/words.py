@@ -10,10 +10,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tasks.base import Batch, Split, cross_entropy
-from tasks.real.characters import WINDOWS, check_window, windows
-from tasks.real.ngrams import remembered_bits
+from tasks.real.characters import EVAL_WINDOWS, sample_windows, validate_window
+from tasks.real.ngrams import cached_ngram_bits
 
-WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d+|[^\w\s]")  # a word with its apostrophes, a number, or one sign
+_WORD_PATTERN = re.compile(
+    r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d+|[^\w\s]"
+)  # a word with its apostrophes, a number, or one sign
 
 
 @flax.struct.dataclass
@@ -35,7 +37,7 @@ class Words:
     def __post_init__(self):
         if not 2 <= len(set(self.names)) == len(self.names):
             raise ValueError(f"names={self.names[:3]}…: must be two or more distinct words")
-        check_window(self.text, self.max_length)
+        validate_window(self.text, self.max_length)
 
     @property
     def vocabulary(self) -> int:
@@ -60,17 +62,17 @@ class Words:
     def baseline(self) -> tuple[str, float]:
         """2 to the bits of `ngrams.ngram_bits` at order 3, counted on the training text and measured on the test's."""
         train, test = (np.asarray(self.text[subset]).astype(np.int32).tobytes() for subset in ("train", "test"))
-        return "trigram counts", 2 ** remembered_bits(train, test, len(self.names), order=3)
+        return "trigram counts", 2 ** cached_ngram_bits(train, test, len(self.names), order=3)
 
     @property
     def splits(self) -> Mapping[str, Split]:
-        return {subset: Split(self.max_length, WINDOWS, subset) for subset in ("validation", "test")}
+        return {subset: Split(self.max_length, EVAL_WINDOWS, subset) for subset in ("validation", "test")}
 
     def sample(
         self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
     ) -> Batch:
         """See `Task.sample`. Raises ValueError where the subset's text is shorter than a window."""
-        return windows(self.text, subset, key, batch, max_length, length)
+        return sample_windows(self.text, subset, key, batch, max_length, length)
 
     def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         return cross_entropy(outputs, batch)
@@ -87,11 +89,11 @@ class Words:
         return found
 
 
-def by_letter(names: Sequence[str]) -> bool:
+def is_character_level(names: Sequence[str]) -> bool:
     """Whether tokens of these names are single characters, which stand side by side in a text."""
     return all(len(name) <= 1 for name in names)
 
 
 def split_words(text: str) -> Sequence[str]:
     """Words with their apostrophes, numbers and signs, in small letters, as the data sets have them."""
-    return WORD.findall(text.lower())
+    return _WORD_PATTERN.findall(text.lower())

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, squared_error, unpacked
+from tasks.base import Batch, Split, positions_and_segments, squared_error
 
 
 @flax.struct.dataclass
@@ -51,7 +51,7 @@ class Adding:
     ) -> Batch:
         """See `Task.sample`. `subset` makes no difference: every draw is fresh."""
         for_numbers, for_marks = jax.random.split(key)
-        positions, segments = unpacked(batch, max_length, length)
+        positions, segments = positions_and_segments(batch, max_length, length)
         numbers = jax.random.uniform(for_numbers, (batch, max_length)) * segments
         # The two largest of random scores mark two distinct steps, every pair as likely as any other.
         scores = jnp.where(segments > 0, jax.random.uniform(for_marks, (batch, max_length)), -1.0)

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, unpacked, weighted_mean
+from tasks.base import Batch, Split, accuracy, positions_and_segments, weighted_mean
 
-SEQUENCES = 20  # of an evaluation
-ASKED = 200  # the most keys that are asked for in one of them
+_EVAL_SEQUENCES = 20  # of an evaluation
+MAX_QUERIES = 200  # the most keys that are asked for in one of them
 
 
 @flax.struct.dataclass
@@ -46,13 +46,13 @@ class Associations:
             raise ValueError(f"task.pairs={self.pairs}: must be 2 or more, for there to be something to mistake")
 
     @property
-    def longest(self) -> int:
+    def max_pairs(self) -> int:
         """The most pairs in a row."""
         return self.pairs * (2 if self.with_replacement else 1)
 
     @property
     def max_length(self) -> int:
-        return 2 * self.longest + 1
+        return 2 * self.max_pairs + 1
 
     @property
     def vocabulary(self) -> int:
@@ -83,28 +83,30 @@ class Associations:
 
         Their evaluation is drawn anew each time, and is 20 sequences too.
         """
-        split = Split(length=2 * self.pairs + 1, examples=SEQUENCES * min(self.pairs, ASKED))
+        split = Split(length=2 * self.pairs + 1, examples=_EVAL_SEQUENCES * min(self.pairs, MAX_QUERIES))
         return {"validation": split, "test": split}  # the same distribution, other draws
 
     def sample(
         self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
     ) -> Batch:
         """See `Task.sample`. `subset` says who is asked for: in "train" one key, else all."""
-        asked = 1 if subset == "train" else min(self.pairs, ASKED)
-        one = partial(self.one, asked=asked, all_keys=subset != "train", max_length=max_length, length=length)
+        asked = 1 if subset == "train" else min(self.pairs, MAX_QUERIES)
+        one = partial(
+            self._sample_sequence, asked=asked, all_keys=subset != "train", max_length=max_length, length=length
+        )
         drawn = jax.vmap(one)(jax.random.split(key, -(-batch // asked)))
         inputs, targets, weights = (x.reshape(-1, *x.shape[2:])[:batch] for x in drawn)
-        positions, segments = unpacked(batch, max_length, length)
+        positions, segments = positions_and_segments(batch, max_length, length)
         return Batch(inputs, targets, weights, positions, segments)
 
-    def one(
+    def _sample_sequence(
         self, key: PRNGKeyArray, *, asked: int, all_keys: bool, max_length: int, length: Int[Array, ""] | int
     ) -> tuple[Int[Array, "Q T"], Int[Array, "Q"], Float[Array, "Q"]]:
         """One sequence, once for each of the `asked` queries; targets and weights."""
         for_keys, for_values, for_query = jax.random.split(key, 3)
-        keys, values = self.draw(for_keys), self.draw(for_values)
-        pairs = jnp.minimum(self.longest, (length - 1) // 2)
-        place = jnp.arange(self.longest)
+        keys, values = self._sample_items(for_keys), self._sample_items(for_values)
+        pairs = jnp.minimum(self.max_pairs, (length - 1) // 2)
+        place = jnp.arange(self.max_pairs)
         nowhere = self.pairs  # writes to this key are dropped
         last = jnp.full(self.pairs, -1).at[jnp.where(place < pairs, keys, nowhere)].max(place, mode="drop")
 
@@ -119,10 +121,10 @@ class Associations:
         inputs = jnp.where(step == length - 1, jnp.where(exists, 1 + query, 0)[:, None], row)
         return inputs, jnp.where(exists, values[last[query]], 0), exists.astype(jnp.float32)
 
-    def draw(self, key: PRNGKeyArray) -> Int[Array, "P"]:
+    def _sample_items(self, key: PRNGKeyArray) -> Int[Array, "P"]:
         """Keys, or values, of the pairs of one sequence, from 0 up."""
         if self.with_replacement:
-            return jax.random.randint(key, (self.longest,), 0, self.pairs)
+            return jax.random.randint(key, (self.max_pairs,), 0, self.pairs)
         return jax.random.permutation(key, self.pairs)
 
     def loss(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, cross_entropy, unpacked, whole
+from tasks.base import Batch, Split, accuracy, cross_entropy, positions_and_segments, sequence_accuracy
 
-SYMBOLS = 10  # how many are to be held
-GO = 9  # the token that asks for them
+_DIGITS_TO_COPY = 10  # how many are to be held
+_GO = 9  # the token that asks for them
 
 
 @flax.struct.dataclass
@@ -38,9 +38,9 @@ class CopyMemory:
 
     @property
     def max_length(self) -> int:
-        return self.delay + 2 * SYMBOLS
+        return self.delay + 2 * _DIGITS_TO_COPY
 
-    min_length = 2 * SYMBOLS + 1
+    min_length = 2 * _DIGITS_TO_COPY + 1
     vocabulary = 10
     channels = 0
     outputs = 10
@@ -58,7 +58,7 @@ class CopyMemory:
     @property
     def guess_loss(self) -> float:
         """The loss, in nats, of knowing when to speak and nothing of what to say: 10·ln 8 / (delay + 20)."""
-        return SYMBOLS * math.log(8) / (self.delay + 2 * SYMBOLS)
+        return _DIGITS_TO_COPY * math.log(8) / (self.delay + 2 * _DIGITS_TO_COPY)
 
     @property
     def splits(self) -> Mapping[str, Split]:
@@ -69,14 +69,14 @@ class CopyMemory:
         self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
     ) -> Batch:
         """See `Task.sample`. `subset` makes no difference: every draw is fresh."""
-        digits = jax.random.randint(key, (batch, SYMBOLS), 1, 9)
-        positions, segments = unpacked(batch, max_length, length)
+        digits = jax.random.randint(key, (batch, _DIGITS_TO_COPY), 1, 9)
+        positions, segments = positions_and_segments(batch, max_length, length)
         step = positions[0]
-        go = (step >= length - SYMBOLS - 1) & (step < length)
-        inputs = jnp.broadcast_to(jnp.where(go, GO, 0), (batch, max_length)).at[:, :SYMBOLS].set(digits)
-        back = step - (length - SYMBOLS)  # 0 … 9 where the digits are due
-        due = (back >= 0) & (back < SYMBOLS)
-        targets = jnp.where(due, digits[:, jnp.clip(back, 0, SYMBOLS - 1)], 0)
+        go = (step >= length - _DIGITS_TO_COPY - 1) & (step < length)
+        inputs = jnp.broadcast_to(jnp.where(go, _GO, 0), (batch, max_length)).at[:, :_DIGITS_TO_COPY].set(digits)
+        back = step - (length - _DIGITS_TO_COPY)  # 0 … 9 where the digits are due
+        due = (back >= 0) & (back < _DIGITS_TO_COPY)
+        targets = jnp.where(due, digits[:, jnp.clip(back, 0, _DIGITS_TO_COPY - 1)], 0)
         return Batch(inputs, targets, segments.astype(jnp.float32), positions, segments)
 
     def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
@@ -147,7 +147,7 @@ class SelectiveCopy:
         """See `Task.sample`. `subset` makes no difference: every draw is fresh."""
         for_symbols, for_places = jax.random.split(key)
         symbols = jax.random.randint(for_symbols, (batch, self.data), 1, self.symbols - 1)
-        positions, segments = unpacked(batch, max_length, length)
+        positions, segments = positions_and_segments(batch, max_length, length)
         step = positions[0]
         scores = jnp.where(step < length - self.data, jax.random.uniform(for_places, (batch, max_length)), -1.0)
         places = jnp.sort(jax.lax.top_k(scores, self.data)[1], axis=1)  # every set of places as likely as any other
@@ -166,8 +166,8 @@ class SelectiveCopy:
         return accuracy(outputs, batch)
 
 
-LETTERS = 26
-BEGIN, THEN, END = LETTERS + 1, LETTERS + 2, LETTERS + 3  # $ | and .
+_ALPHABET_SIZE = 26
+_BEGIN, _COPY_MARK, END = _ALPHABET_SIZE + 1, _ALPHABET_SIZE + 2, _ALPHABET_SIZE + 3  # $ | and .
 
 
 @flax.struct.dataclass
@@ -213,7 +213,7 @@ class CopyString:
     @property
     def chance(self) -> float:
         """Of a whole string, guessed letter by letter."""
-        return LETTERS**-self.max_items
+        return _ALPHABET_SIZE**-self.max_items
 
     @property
     def baseline(self) -> tuple[str, float]:
@@ -234,11 +234,11 @@ class CopyString:
         """See `Task.sample`; of an odd `length` the last step is padding. `subset` makes no difference: every draw is
         fresh."""
         n = (length - 2) // 2
-        positions, segments = unpacked(batch, max_length, 2 * n + 2)
+        positions, segments = positions_and_segments(batch, max_length, 2 * n + 2)
         step = positions[:1]
-        letters = jax.random.randint(key, (batch, max_length), 1, LETTERS + 1)
+        letters = jax.random.randint(key, (batch, max_length), 1, _ALPHABET_SIZE + 1)
         inputs = jnp.where(step <= n, jnp.roll(letters, 1, axis=1), jnp.roll(letters, n + 2, axis=1))
-        inputs = jnp.where(step == 0, BEGIN, jnp.where(step == n + 1, THEN, inputs)) * segments
+        inputs = jnp.where(step == 0, _BEGIN, jnp.where(step == n + 1, _COPY_MARK, inputs)) * segments
         targets = jnp.roll(inputs, -1, axis=1).at[:, -1].set(0)
         targets = jnp.where(step == 2 * n + 1, END, targets) * (step > n) * segments
         return Batch(inputs, targets, (targets > 0).astype(jnp.float32), positions, segments)
@@ -248,4 +248,4 @@ class CopyString:
 
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         letters = batch.weights * (batch.targets != END)
-        return whole(outputs, batch._replace(weights=letters))
+        return sequence_accuracy(outputs, batch._replace(weights=letters))

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, cross_entropy, unpacked, whole
+from tasks.base import Batch, Split, cross_entropy, positions_and_segments, sequence_accuracy
 
-BEGIN, END, A = 1, 2, 3  # tokens; 0 is blank, and b and c follow on a
+_BEGIN, _END, _FIRST_LETTER = 1, 2, 3  # tokens; 0 is blank, and b and c follow on a
 
 
 @flax.struct.dataclass
@@ -51,7 +51,7 @@ class Counting:
 
     @property
     def vocabulary(self) -> int:
-        return A + self.letters
+        return _FIRST_LETTER + self.letters
 
     @property
     def outputs(self) -> int:
@@ -89,11 +89,11 @@ class Counting:
         most = (length - 2) // self.letters
         n = jax.random.randint(key, (batch, 1), 0, most + 1)
         n = jnp.full_like(n, most) if subset == "exact" else n
-        positions, segments = unpacked(batch, max_length, length)
+        positions, segments = positions_and_segments(batch, max_length, length)
         last = self.letters * n  # the step of the last letter
-        inputs = A + (positions - 1) // jnp.maximum(n, 1)
-        inputs = jnp.where(positions == 0, BEGIN, jnp.where(positions <= last, inputs, 0))
-        inputs = jnp.where(positions == last + 1, END, inputs)
+        inputs = _FIRST_LETTER + (positions - 1) // jnp.maximum(n, 1)
+        inputs = jnp.where(positions == 0, _BEGIN, jnp.where(positions <= last, inputs, 0))
+        inputs = jnp.where(positions == last + 1, _END, inputs)
         targets = jnp.roll(inputs, -1, axis=1) * (positions <= last)
         return Batch(inputs, targets, (positions <= last).astype(jnp.float32), positions, segments)
 
@@ -101,7 +101,7 @@ class Counting:
         return cross_entropy(outputs, batch)
 
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return whole(outputs, batch._replace(weights=batch.weights * (batch.inputs > A)))
+        return sequence_accuracy(outputs, batch._replace(weights=batch.weights * (batch.inputs > _FIRST_LETTER)))
 
 
 def first_failure(scores: Mapping[int, float]) -> int | None:

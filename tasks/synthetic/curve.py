@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, squared_error, unpacked
+from tasks.base import Batch, Split, positions_and_segments, squared_error
 
 
 @flax.struct.dataclass
@@ -58,10 +58,10 @@ class Curve:
         """See `Task.sample`; steps after the first are padding. `subset` makes no difference: every draw is fresh."""
         x = jax.random.uniform(key, (batch, 1, 2), minval=-1, maxval=1)
         inputs = jnp.pad(x, ((0, 0), (0, max_length - 1), (0, 0)))
-        positions, segments = unpacked(batch, max_length, jnp.minimum(length, 1))
-        return Batch(inputs, self.height(x[:, 0]), jnp.ones(batch), positions, segments)
+        positions, segments = positions_and_segments(batch, max_length, jnp.minimum(length, 1))
+        return Batch(inputs, self.target_value(x[:, 0]), jnp.ones(batch), positions, segments)
 
-    def height(self, x: Float[Array, "B 2"]) -> Float[Array, "B 1"]:
+    def target_value(self, x: Float[Array, "B 2"]) -> Float[Array, "B 1"]:
         y = 2 * jnp.sin(math.pi * self.waves * x[:, 0]) * jnp.cos(math.pi * x[:, 1])
         return y[:, None]
 

@@ -12,10 +12,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, cross_entropy, unpacked
+from tasks.base import Batch, Split, accuracy, cross_entropy, positions_and_segments
 
 WRITE, READ, IGNORE, BIT = 1, 2, 3, 4  # tokens; 4 and 5 are the bits 0 and 1
-SHARES = {"98": 0.98, "10": 0.1}  # of instructions that are ignored, in test sets unlike training: sparse and dense
+_IGNORE_SHARES = {
+    "98": 0.98,
+    "10": 0.1,
+}  # of instructions that are ignored, in test sets unlike training: sparse and dense
 
 
 @flax.struct.dataclass
@@ -57,7 +60,7 @@ class FlipFlop:
 
     @property
     def splits(self) -> Mapping[str, Split]:
-        tests = {"test": "test"} | {f"test_{name}": name for name in SHARES}
+        tests = {"test": "test"} | {f"test_{name}": name for name in _IGNORE_SHARES}
         found = {name: Split(self.max_length, self.examples, subset) for name, subset in tests.items()}
         return {"validation": Split(self.max_length, 512), **found}
 
@@ -66,7 +69,7 @@ class FlipFlop:
     ) -> Batch:
         """See `Task.sample`; of an odd `length` the last step is padding. The subsets "98" and "10" have shares of
         ignored instructions of their own."""
-        ignores = SHARES.get(subset, self.ignores)
+        ignores = _IGNORE_SHARES.get(subset, self.ignores)
         for_kinds, for_bits = jax.random.split(key)
         pairs = (max_length + 1) // 2
         last = length // 2 - 1  # of the pairs of instruction and bit
@@ -77,7 +80,7 @@ class FlipFlop:
         bits = jax.random.bernoulli(for_bits, 0.5, (batch, pairs)).astype(jnp.int32)
         bits = jnp.where(kinds == READ, jnp.take_along_axis(bits, written, axis=1), bits)
 
-        positions, segments = unpacked(batch, max_length, length // 2 * 2)
+        positions, segments = positions_and_segments(batch, max_length, length // 2 * 2)
         tokens = jnp.stack([kinds, BIT + bits], axis=-1).reshape(batch, -1)[:, :max_length] * segments
         targets = jnp.roll(tokens, -1, axis=1).at[:, -1].set(0) * (tokens == READ)
         return Batch(tokens, targets, (targets > 0).astype(jnp.float32), positions, segments)

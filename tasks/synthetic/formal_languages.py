@@ -15,30 +15,32 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, cross_entropy, unpacked
+from tasks.base import Batch, Split, accuracy, cross_entropy, positions_and_segments
 
-MINUS, TIMES = 6, 7  # symbols of `modular`; 0 … 4 are digits and 5 is +
+_MINUS, _TIMES = 6, 7  # symbols of `_answer_modular_arithmetic`; 0 … 4 are digits and 5 is +
 
 # A language's answer, for strings x that are 0 from their n-th symbol on, at each place of it: in every one of the
 # steps asked for, the first being place 0, or the same in all of them. What it says of other places is not looked at.
 
 
-def parity(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B 1"]:
+def _answer_parity(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B 1"]:
     """Of bits: 1 if the number of ones is odd."""
     return x.sum(axis=1, keepdims=True) % 2
 
 
-def even_pairs(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B 1"]:
+def _answer_even_pairs(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B 1"]:
     """Of bits: 0 if 01 and 10 come an even number of times in all, which is to say if the first bit is the last."""
     return jnp.bitwise_xor(x[:, 0], x[:, n - 1])[:, None]
 
 
-def cycle(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B 1"]:
+def _answer_cycle(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B 1"]:
     """Of moves 0 (stay), 1 (go on) and 2 (go back): which of five places in a circle they lead to, from place 0."""
     return ((x + 1) % 3 - 1).sum(axis=1, keepdims=True) % 5
 
 
-def modular(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B 1"]:
+def _answer_modular_arithmetic(
+    x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]
+) -> Int[Array, "B 1"]:
     """Of digits 0 … 4 with 5 (+), 6 (−) or 7 (×) between: the value modulo 5, products first."""
     digits = x[:, ::2].T
     operators = jnp.pad(x[:, 1::2], [(0, 0), (1, 0)]).T[: len(digits)]  # what is neither − nor × counts as +
@@ -46,36 +48,36 @@ def modular(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"
     def read(done, symbols):
         total, term = done  # of the terms before this one, and of this one so far, with its sign
         operator, digit = symbols
-        times = operator == TIMES
+        times = operator == _TIMES
         total = jnp.where(times, total, total + term) % 5
-        term = jnp.where(times, term * digit, jnp.where(operator == MINUS, -digit, digit)) % 5
+        term = jnp.where(times, term * digit, jnp.where(operator == _MINUS, -digit, digit)) % 5
         return (total, term), None
 
     (total, term), _ = jax.lax.scan(read, (jnp.zeros_like(x[:, 0]), jnp.zeros_like(x[:, 0])), (operators, digits))
     return ((total + term) % 5)[:, None]
 
 
-def bucket_sort(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B T"]:
+def _answer_bucket_sort(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B T"]:
     """Of symbols 0 … 4: the same ones, sorted."""
     return jnp.sort(jnp.where(jnp.arange(x.shape[1]) < n, x, 5), axis=1)[:, place]
 
 
-def reverse(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B T"]:
+def _answer_reverse(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B T"]:
     """Of bits: the same ones from the last to the first."""
     return x[:, n - 1 - place]
 
 
-def duplicate(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B T"]:
+def _answer_duplicate(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B T"]:
     """Of bits: the same ones, twice over."""
     return x[:, place % n]
 
 
-def zeros_of_cycle(n: int) -> float:
+def _cycle_zero_probability(n: int) -> float:
     """How often a walk of `n` random moves ends where it began: the mean over five turns of what one move averages."""
     return sum(((1 + 2 * math.cos(2 * math.pi * turn / 5)) / 3) ** n for turn in range(5)) / 5
 
 
-def zeros_of_modular(n: int) -> float:
+def _modular_zero_probability(n: int) -> float:
     """How often the value is 0, from how likely each total and term is after each operator and its digit."""
     likely = np.zeros((5, 5))
     likely[0] = 1 / 5
@@ -88,7 +90,7 @@ def zeros_of_modular(n: int) -> float:
     return float(sum(likely[-term, term] for term in range(5)))
 
 
-def likeliest_of_sorted(n: int) -> float:
+def _sorted_mode_accuracy(n: int) -> float:
     """How often the likeliest symbol at each place of `n` sorted ones is there."""
     from scipy import special  # which takes as long to import as all tasks together
 
@@ -98,43 +100,45 @@ def likeliest_of_sorted(n: int) -> float:
 
 
 class Language(NamedTuple):
-    """`symbols` in its alphabet and as many `classes` an answer is one of; the answer is as long as the string `copies`
-    times, or has one token (0). `simple` says what a simple rule scores in strings of n symbols."""
+    """`alphabet_size` in its alphabet and as many `num_classes` an answer is one of; the answer is as long as the
+    string `answer_copies` times, or has one token (0). `baseline_score` says what a simple rule scores in strings of n
+    symbols."""
 
-    symbols: int
-    classes: int
-    copies: int
+    alphabet_size: int
+    num_classes: int
+    answer_copies: int
     answer: Callable[..., Int[Array, "B ..."]]
-    simple: Callable[[int], float]
-    rule: str = "always 0"
+    baseline_score: Callable[[int], float]
+    baseline_rule: str = "always 0"
 
 
 LANGUAGES = {
-    "parity": Language(2, 2, 0, parity, lambda n: 1 / 2),
-    "even_pairs": Language(2, 2, 0, even_pairs, lambda n: 1 / 2 if n > 1 else 1.0),
-    "cycle": Language(3, 5, 0, cycle, zeros_of_cycle),
-    "modular": Language(8, 5, 0, modular, zeros_of_modular),
-    "bucket_sort": Language(5, 5, 1, bucket_sort, likeliest_of_sorted, "the likeliest symbol at each place"),
-    "reverse": Language(2, 2, 1, reverse, lambda n: 1 / 2),
-    "duplicate": Language(2, 2, 2, duplicate, lambda n: 1 / 2),
+    "parity": Language(2, 2, 0, _answer_parity, lambda n: 1 / 2),
+    "even_pairs": Language(2, 2, 0, _answer_even_pairs, lambda n: 1 / 2 if n > 1 else 1.0),
+    "cycle": Language(3, 5, 0, _answer_cycle, _cycle_zero_probability),
+    "modular": Language(8, 5, 0, _answer_modular_arithmetic, _modular_zero_probability),
+    "bucket_sort": Language(5, 5, 1, _answer_bucket_sort, _sorted_mode_accuracy, "the likeliest symbol at each place"),
+    "reverse": Language(2, 2, 1, _answer_reverse, lambda n: 1 / 2),
+    "duplicate": Language(2, 2, 2, _answer_duplicate, lambda n: 1 / 2),
 }
 
 
-def drawn(language: str, n: Int[Array, ""] | int) -> Int[Array, ""] | int:
-    """The string that is drawn where one of `n` symbols is asked for: `modular` has an odd number, one less if even."""
+def _string_length(language: str, n: Int[Array, ""] | int) -> Int[Array, ""] | int:
+    """The string that is drawn where one of `n` symbols is asked for: `_answer_modular_arithmetic` has an odd number,
+    one less if even."""
     return n - (n + 1) % 2 if language == "modular" else n
 
 
-def tokens(language: str, n: Int[Array, ""] | int) -> Int[Array, ""] | int:
+def row_length(language: str, n: Int[Array, ""] | int) -> Int[Array, ""] | int:
     """The length of a row that holds a string of `n` symbols and its answer: n + 1, 2n or 3n tokens."""
-    n, copies = drawn(language, n), LANGUAGES[language].copies
+    n, copies = _string_length(language, n), LANGUAGES[language].answer_copies
     return n + copies * n if copies else n + 1
 
 
-def symbols(language: str, length: Int[Array, ""] | int) -> Int[Array, ""] | int:
+def max_string_length(language: str, length: Int[Array, ""] | int) -> Int[Array, ""] | int:
     """The symbols of the longest string that fits into a row of `length` tokens with its answer."""
-    copies = LANGUAGES[language].copies
-    return drawn(language, length // (1 + copies) if copies else length - 1)
+    copies = LANGUAGES[language].answer_copies
+    return _string_length(language, length // (1 + copies) if copies else length - 1)
 
 
 @flax.struct.dataclass
@@ -148,9 +152,9 @@ class FormalLanguage:
         bucket_sort, duplicate                  n, 2n         context-sensitive: need counters, or a tape
 
     Token 0 is padding, 1 + s the symbol s, and the last one, `blank`, asks for the answer, whose tokens all count for
-    the same, in loss and score. A row of `length` tokens holds a string of `symbols(language, length)` symbols, at most
-    `max_items` in training, and padding where that leaves steps over. `eval_length_multipliers` asks for test sets of
-    strings of so many times `max_items` symbols.
+    the same, in loss and score. A row of `length` tokens holds a string of `max_string_length(language, length)`
+    symbols, at most `max_items` in training, and padding where that leaves steps over. `eval_length_multipliers` asks
+    for test sets of strings of so many times `max_items` symbols.
 
     The paper's attention looks both ways. Its strings have 1 … 40 symbols, each number as often; here it is rows that
     have each length as often, so that the longest string is rarer than others where two or three lengths hold the same.
@@ -181,15 +185,15 @@ class FormalLanguage:
 
     @property
     def max_length(self) -> int:
-        return int(tokens(self.language, self.max_items))
+        return int(row_length(self.language, self.max_items))
 
     @property
     def min_length(self) -> int:
-        return int(tokens(self.language, 1))
+        return int(row_length(self.language, 1))
 
     @property
     def blank(self) -> int:
-        return 1 + LANGUAGES[self.language].symbols
+        return 1 + LANGUAGES[self.language].alphabet_size
 
     @property
     def vocabulary(self) -> int:
@@ -197,7 +201,7 @@ class FormalLanguage:
 
     @property
     def outputs(self) -> int:
-        return LANGUAGES[self.language].classes
+        return LANGUAGES[self.language].num_classes
 
     @property
     def chance(self) -> float:
@@ -207,12 +211,12 @@ class FormalLanguage:
     def baseline(self) -> tuple[str, float]:
         """Without a look at the string, in strings as long as training has them."""
         language = LANGUAGES[self.language]
-        return language.rule, language.simple(int(drawn(self.language, self.max_items)))
+        return language.baseline_rule, language.baseline_score(int(_string_length(self.language, self.max_items)))
 
     @property
     def splits(self) -> Mapping[str, Split]:
         split = Split(length=self.max_length, examples=512)
-        sizes = {t: int(tokens(self.language, round(t * self.max_items))) for t in self.eval_length_multipliers}
+        sizes = {t: int(row_length(self.language, round(t * self.max_items))) for t in self.eval_length_multipliers}
         more = {f"test_{t:g}": Split(length=size, examples=512) for t, size in sizes.items()}
         return {"validation": split, "test": split, **more}  # the same distribution, other draws
 
@@ -221,19 +225,20 @@ class FormalLanguage:
     ) -> Batch:
         """See `Task.sample`; what a string and its answer leave of `length` is padding. `subset` makes no difference:
         every draw is fresh."""
-        n = symbols(self.language, length)
-        positions, segments = unpacked(batch, max_length, tokens(self.language, n))
+        n = max_string_length(self.language, length)
+        positions, segments = positions_and_segments(batch, max_length, row_length(self.language, n))
         step = jnp.arange(max_length)
-        string = jnp.where(step < n, self.draw(key, (batch, max_length)), 0)
+        string = jnp.where(step < n, self._sample_symbols(key, (batch, max_length)), 0)
         answer = LANGUAGES[self.language].answer(string, n, step - n)
         inputs = jnp.where(step < n, 1 + string, self.blank) * segments
         asked = segments * (step >= n)[None]
         return Batch(inputs, answer * asked, asked.astype(jnp.float32), positions, segments)
 
-    def draw(self, key: PRNGKeyArray, shape: tuple[int, int]) -> Int[Array, "B T"]:
-        """Random symbols, each as likely as any other; of `modular`, digits and operators in turn."""
+    def _sample_symbols(self, key: PRNGKeyArray, shape: tuple[int, int]) -> Int[Array, "B T"]:
+        """Random symbols, each as likely as any other; of `_answer_modular_arithmetic`, digits and operators in
+        turn."""
         if self.language != "modular":
-            return jax.random.randint(key, shape, 0, LANGUAGES[self.language].symbols)
+            return jax.random.randint(key, shape, 0, LANGUAGES[self.language].alphabet_size)
         for_digits, for_operators = jax.random.split(key)
         digits, operators = jax.random.randint(for_digits, shape, 0, 5), jax.random.randint(for_operators, shape, 5, 8)
         return jnp.where(jnp.arange(shape[1]) % 2 == 0, digits, operators)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, cross_entropy, unpacked
+from tasks.base import Batch, Split, accuracy, cross_entropy, positions_and_segments
 
 
 @flax.struct.dataclass
@@ -79,7 +79,7 @@ class Induction:
     ) -> Batch:
         """See `Task.sample`. `subset` makes no difference: every draw is fresh."""
         for_tokens, for_place = jax.random.split(key)
-        positions, segments = unpacked(batch, max_length, length)
+        positions, segments = positions_and_segments(batch, max_length, length)
         step, last = positions[:1], length - 1
         place = jax.random.randint(for_place, (batch, 1), 0, length - 2)
         tokens = jax.random.randint(for_tokens, (batch, max_length), 1, self.symbols + 1)

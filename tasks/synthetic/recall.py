@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, cross_entropy, unpacked
+from tasks.base import Batch, Split, accuracy, cross_entropy, positions_and_segments
 
 
 @flax.struct.dataclass
@@ -79,12 +79,12 @@ class Recall:
         self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
     ) -> Batch:
         """See `Task.sample`. `subset` makes no difference: every draw is fresh."""
-        one = partial(self.one, max_length=max_length, length=length)
+        one = partial(self._sample_sequence, max_length=max_length, length=length)
         inputs, targets = jax.vmap(one)(jax.random.split(key, batch))
-        positions, segments = unpacked(batch, max_length, length)
+        positions, segments = positions_and_segments(batch, max_length, length)
         return Batch(inputs, targets, (targets > 0).astype(jnp.float32), positions, segments)
 
-    def one(
+    def _sample_sequence(
         self, key: PRNGKeyArray, *, max_length: int, length: Int[Array, ""] | int
     ) -> tuple[Int[Array, "T"], Int[Array, "T"]]:
         """One sequence and its targets (0 where nothing is asked)."""

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, cross_entropy, unpacked
+from tasks.base import Batch, Split, accuracy, cross_entropy, positions_and_segments
 
-WORD = 3  # the first token that is a word; 0 fills
+FIRST_WORD = 3  # the first token that is a word; 0 fills
 
 
 @flax.struct.dataclass
@@ -58,7 +58,7 @@ class Translation:
 
     @property
     def vocabulary(self) -> int:
-        return WORD + 2 * self.words
+        return FIRST_WORD + 2 * self.words
 
     @property
     def outputs(self) -> int:
@@ -87,12 +87,12 @@ class Translation:
         """See `Task.sample`; of an even `length` the last step is padding. `subset` makes no difference: every draw is
         fresh."""
         n = (length - 1) // 2
-        positions, segments = unpacked(batch, max_length, 2 * n + 1)
+        positions, segments = positions_and_segments(batch, max_length, 2 * n + 1)
         source = jax.random.randint(key, (batch, max_length), 0, self.words)
-        target = self.words + jnp.take_along_axis(source, jax.vmap(alignment, (0, None))(source, n), axis=1)
+        target = self.words + jnp.take_along_axis(source, jax.vmap(word_alignment, (0, None))(source, n), axis=1)
 
         step = jnp.arange(max_length)[None]
-        inputs = WORD + jnp.where(step < n, source, jnp.roll(target, n + 1, axis=1))
+        inputs = FIRST_WORD + jnp.where(step < n, source, jnp.roll(target, n + 1, axis=1))
         inputs = jnp.where(step == n, self.separator, inputs) * segments
         targets = jnp.roll(inputs, -1, axis=1).at[:, -1].set(0)
         targets = jnp.where(step == 2 * n, self.end, targets) * (step >= n)
@@ -103,10 +103,10 @@ class Translation:
         return cross_entropy(outputs, batch)
 
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return accuracy(outputs, batch, batch.weights * (batch.targets >= WORD))
+        return accuracy(outputs, batch, batch.weights * (batch.targets >= FIRST_WORD))
 
 
-def alignment(source: Int[Array, "T"], n: Int[Array, ""] | int) -> Int[Array, "T"]:
+def word_alignment(source: Int[Array, "T"], n: Int[Array, ""] | int) -> Int[Array, "T"]:
     """Which word of a source of `n` words, the first ones in `source`, each word of its translation comes from."""
     place = jnp.arange(len(source))
     partner = place ^ 1

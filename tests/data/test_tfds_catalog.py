@@ -43,10 +43,10 @@ def as_in_files(builder: Any, rows: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", TASK_OF)
 def test_each_becomes_a_task(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with tfds.testing.mock_data(num_examples=40):
-        builder: Any = tfds.builder(tfds_catalog.SOURCES[name].name, data_dir=tmp_path, file_format="array_record")
+        builder: Any = tfds.builder(tfds_catalog.CATALOG[name].name, data_dir=tmp_path, file_format="array_record")
         monkeypatch.setattr(type(builder), "as_data_source", lambda self, part: as_in_files(self, 40))
         Path(builder.data_dir).mkdir(parents=True, exist_ok=True)
-        loaded = data.load(name, tmp_path)
+        loaded = data.load_dataset(name, tmp_path)
     kind, fields = TASK_OF[name]
     task: Any = TASKS[kind](**loaded, **fields)
     for subset in data.SPLITS:
@@ -59,9 +59,9 @@ def test_each_becomes_a_task(name: str, tmp_path: Path, monkeypatch: pytest.Monk
 def test_mock_data_of_tensorflow_datasets_will_do_too(name: str, tmp_path: Path):
     """Whose text is a string and whose labels are arrays of no dimension."""
     with tfds.testing.mock_data(num_examples=60, policy=tfds.testing.MockPolicy.USE_CODE):
-        builder: Any = tfds.builder(tfds_catalog.SOURCES[name].name, data_dir=tmp_path, file_format="array_record")
+        builder: Any = tfds.builder(tfds_catalog.CATALOG[name].name, data_dir=tmp_path, file_format="array_record")
         rows: list[dict[str, Any]] = list(builder.as_data_source("train"))
-    made = tfds_catalog.SOURCES[name].arguments(dict.fromkeys(data.SPLITS, rows))
+    made = tfds_catalog.CATALOG[name].task_arguments(dict.fromkeys(data.SPLITS, rows))
     assert set(made) >= {"inputs"} or set(made) >= {"text"} or set(made) >= {"sources"}
 
 
@@ -71,5 +71,5 @@ def test_what_can_not_be_had_says_how(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", unreachable)
     with pytest.raises(ValueError, match=r"^mnist is not in .* and can't be prepared: pip install -e '.\[tfds-full\]'"):
-        data.load("mnist", tmp_path)
+        data.load_dataset("mnist", tmp_path)
     assert difflib.get_close_matches("mnist_", data.DATASETS)[0] == "mnist"

@@ -1,16 +1,16 @@
 from typing import Any
 
 from experiments import applications
-from experiments.ablation.runner import Line
-from experiments.comparison import OLDER
+from experiments.ablation.runner import TrialRecord
+from experiments.comparison import OUTDATED_MARK
 
 
-def line(data: str, mixer: str, seed: int, value: float, metric: str = "accuracy") -> Line:
+def line(data: str, mixer: str, seed: int, value: float, metric: str = "accuracy") -> TrialRecord:
     cell: dict[str, Any] = {
         "metric": metric, "chance": 0.1, "baseline": ("a rule", 0.25), "metrics": {"test": value}, "died_at": None,
         "steps": 600,
     }  # fmt: skip
-    return Line({"data": data, "mixer": mixer}, "report", seed, 0.003, cell)
+    return TrialRecord({"data": data, "mixer": mixer}, "report", seed, 0.003, cell)
 
 
 LINES = [
@@ -22,7 +22,7 @@ LINES = [
 
 
 def test_a_row_a_data_set_with_its_baseline_and_the_best_in_bold():
-    found = applications.table(LINES)
+    found = applications.applications_table(LINES)
     assert list(found.header) == ["data", "measured", "baseline", "lstm", "attention"]
     digits, tunes = found.rows
     assert digits[:3] == ["digits", "accuracy", "0.25 (a rule)"]
@@ -34,21 +34,21 @@ def test_a_row_a_data_set_with_its_baseline_and_the_best_in_bold():
 
 
 def test_what_is_of_older_code_is_marked():
-    found = applications.table(LINES, [line for line in LINES if line.labels["mixer"] == "lstm"][:1])
-    assert [OLDER in cell for cell in found.rows[0]] == [False, False, False, True, False]
-    assert not any(OLDER in cell for cell in found.rows[1])
-    assert f"{OLDER}: 1 of 12 cells are of older code" in found.note
-    assert OLDER not in applications.table(LINES).note
+    found = applications.applications_table(LINES, [line for line in LINES if line.labels["mixer"] == "lstm"][:1])
+    assert [OUTDATED_MARK in cell for cell in found.rows[0]] == [False, False, False, True, False]
+    assert not any(OUTDATED_MARK in cell for cell in found.rows[1])
+    assert f"{OUTDATED_MARK}: 1 of 12 cells are of older code" in found.note
+    assert OUTDATED_MARK not in applications.applications_table(LINES).note
 
 
 def test_a_chart_a_data_set():
-    charts = applications.pictures(LINES)
+    charts = applications.applications_charts(LINES)
     assert [chart.title for chart in charts] == ["Digits", "Irish tunes"]
 
 
 def test_the_page_and_readme_say_what_the_record_says():
-    lines, old = applications.recorded()
-    assert applications.DOCUMENT.read_text("utf-8") == applications.document(lines, old)
-    found = applications.table(lines, old)
-    readme = (applications.DOCUMENT.parents[1] / "README.md").read_text("utf-8")
-    assert applications.markdown(found.header, found.rows) in readme
+    lines, old = applications.read_applications()
+    assert applications.APPLICATIONS_PAGE.read_text("utf-8") == applications.applications_page(lines, old)
+    found = applications.applications_table(lines, old)
+    readme = (applications.APPLICATIONS_PAGE.parents[1] / "README.md").read_text("utf-8")
+    assert applications.markdown_table(found.header, found.rows) in readme

@@ -3,11 +3,11 @@ import pytest
 import models
 from experiments import compare
 from experiments.ablation.intervals import Interval
-from experiments.ablation.learning_rates import RATES, RECORDS, choose, recorded_rates
+from experiments.ablation.learning_rates import LEARNING_RATES, RECORDS_DIR, choose_learning_rate, read_recorded_rates
 from experiments.ablation.record_files import read_record, write_record
 from experiments.compare import SCALES, verdict_on_recall, verdict_on_shakespeare, verdict_on_time
 from experiments.comparison import (
-    MIXERS,
+    COMPARED_MIXERS,
     Row,
     Scale,
     Study,
@@ -20,7 +20,7 @@ from experiments.comparison import (
     unmatched,
 )
 from training.builder import build_task
-from training.validation import check
+from training.validation import validate_config
 
 TINY = Scale(
     rows=(
@@ -52,11 +52,11 @@ def results(attention, others, row="recall", metric="accuracy"):
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_cell_of_every_scale_is_a_valid_config(scale):
     for row in SCALES[scale].rows:
-        for mixer in MIXERS:
-            config = configure(row, mixer, SCALES[scale].seeds, RATES).to_dict()
-            check(config)
+        for mixer in COMPARED_MIXERS:
+            config = configure(row, mixer, SCALES[scale].seeds, LEARNING_RATES).to_dict()
+            validate_config(config)
             if "dataset" not in config["task"]:
-                models.resolve(config["model"], build_task(config["task"]).max_length)
+                models.resolve_model(config["model"], build_task(config["task"]).max_length)
 
 
 def test_reported_seeds_are_never_those_that_rates_were_chosen_with():
@@ -68,10 +68,10 @@ def test_reported_seeds_are_never_those_that_rates_were_chosen_with():
 
 def test_the_recorded_rates_are_of_the_quick_scale_as_it_is_now():
     """A changed quick setting needs `--record=rates` anew, or `make compare` would choose rates inside its budget."""
-    recorded = recorded_rates()
+    recorded = read_recorded_rates()
     for row in SCALES["quick"].rows:
-        for mixer in MIXERS:
-            assert set(recorded[settings_key(row, mixer)]) == set(RATES), (row.name, mixer)
+        for mixer in COMPARED_MIXERS:
+            assert set(recorded[settings_key(row, mixer)]) == set(LEARNING_RATES), (row.name, mixer)
             for values in recorded[settings_key(row, mixer)].values():
                 assert len(values) == len(SCALES["quick"].choosing)
 
@@ -79,8 +79,8 @@ def test_the_recorded_rates_are_of_the_quick_scale_as_it_is_now():
 def test_attention_leaves_its_plateau_in_every_one_of_the_twenty_recorded_seeds():
     quick = SCALES["quick"].rows[0]
     settings = settings_key(quick, "attention")
-    rate = f"{choose(recorded_rates()[settings], 'max'):g}"
-    rows = read_record(RECORDS / "plateau.csv")
+    rate = f"{choose_learning_rate(read_recorded_rates()[settings], 'max'):g}"
+    rows = read_record(RECORDS_DIR / "plateau.csv")
     rows = [row for row in rows if (row["settings"], row["learning_rate"]) == (settings, rate)]
     assert len({row["seed"] for row in rows}) == 20
     assert all(0 < int(row["first_step_at_0.99"]) <= int(row["steps"]) for row in rows)
@@ -89,13 +89,13 @@ def test_attention_leaves_its_plateau_in_every_one_of_the_twenty_recorded_seeds(
 
 def test_the_best_rate_is_chosen_by_mean_and_a_diverged_one_never():
     nan = float("nan")
-    assert choose({1e-3: [0.5, 0.7], 1e-2: [0.9, 0.2]}, "max") == 1e-3
-    assert choose({1e-3: [0.5, 0.7], 1e-2: [0.9, 0.2]}, "min") == 1e-2
-    assert choose({3e-2: [0.99, 0.99], 1e-2: [0.9999, 1.0], 3e-3: [1.0, 0.9992]}, "max") == 3e-3  # a tie
-    assert choose({1e-2: [2.0], 3e-3: [2.001], 1e-3: [2.01]}, "min") == 3e-3
-    assert choose({1e-3: [nan], 1e-2: [nan]}, "max") == 1e-3  # all the same; the study goes on
-    assert choose({1e-3: [0.1, 0.1], 1e-2: [0.9, nan]}, "max") == 1e-3
-    assert choose({1e-3: [nan, 0.1], 1e-2: [nan, 0.9], 3e-2: [nan, nan]}, "max") == 1e-2
+    assert choose_learning_rate({1e-3: [0.5, 0.7], 1e-2: [0.9, 0.2]}, "max") == 1e-3
+    assert choose_learning_rate({1e-3: [0.5, 0.7], 1e-2: [0.9, 0.2]}, "min") == 1e-2
+    assert choose_learning_rate({3e-2: [0.99, 0.99], 1e-2: [0.9999, 1.0], 3e-3: [1.0, 0.9992]}, "max") == 3e-3  # a tie
+    assert choose_learning_rate({1e-2: [2.0], 3e-3: [2.001], 1e-3: [2.01]}, "min") == 3e-3
+    assert choose_learning_rate({1e-3: [nan], 1e-2: [nan]}, "max") == 1e-3  # all the same; the study goes on
+    assert choose_learning_rate({1e-3: [0.1, 0.1], 1e-2: [0.9, nan]}, "max") == 1e-3
+    assert choose_learning_rate({1e-3: [nan, 0.1], 1e-2: [nan, 0.9], 3e-2: [nan, nan]}, "max") == 1e-2
 
 
 def test_settings_key_ignores_rate_and_seeds_and_nothing_else():
@@ -153,7 +153,7 @@ def test_the_verdict_on_shakespeare_pairs_seeds_and_chooses_by_validation():
 
 def test_the_verdict_on_time_needs_intervals_apart():
     def verdict(low, high):
-        exponents = {mixer: Interval(1.0, 0.9, 1.1, 4, "") for mixer in MIXERS}
+        exponents = {mixer: Interval(1.0, 0.9, 1.1, 4, "") for mixer in COMPARED_MIXERS}
         exponents["attention"] = Interval((low + high) / 2, low, high, 4, "")
         return verdict_on_time(exponents, "").verdict
 
@@ -172,8 +172,8 @@ def test_a_network_that_is_not_matched_and_a_rate_at_the_end_of_the_grid_are_nam
 
 
 def test_a_record_of_some_rates_keeps_the_others(tmp_path, monkeypatch):
-    monkeypatch.setattr(compare, "RECORDS", tmp_path)
-    monkeypatch.setattr(compare, "MIXERS", ("gru",))
+    monkeypatch.setattr(compare, "RECORDS_DIR", tmp_path)
+    monkeypatch.setattr(compare, "COMPARED_MIXERS", ("gru",))
     kept = {"scale": "quick", "row": "digits", "mixer": "gru", "settings": "x", "learning_rate": "1", "seed": "1"}
     kept |= {"validation": "0.5", "best_step": "1", "died_at": ""}
     old = [list(kept.values()), ["smoke", "recall", "gru", "y", "1", "1", "0.1", "1", ""]]
@@ -182,22 +182,22 @@ def test_a_record_of_some_rates_keeps_the_others(tmp_path, monkeypatch):
     compare.record_rates(study)
     rows = read_record(tmp_path / "rates.csv")
     assert rows[0] == kept
-    assert [float(row["learning_rate"]) for row in rows[1:]] == list(RATES)
+    assert [float(row["learning_rate"]) for row in rows[1:]] == list(LEARNING_RATES)
     assert {(row["row"], row["settings"]) for row in rows[1:]} == {("recall", settings_key(TINY.rows[0], "gru"))}
 
 
 def test_the_table_of_the_record_marks_what_is_of_older_code(monkeypatch):
     monkeypatch.setattr(compare, "older", lambda lines, rows, data_dir: [])
-    table = compare.recorded_table("full", "data")
+    table = compare.format_recorded_table("full", "data")
     assert table.splitlines()[0] == "| mixer | recall 2 | recall 4 | recall 8 | recall 16 |"
     assert "| gru | 0.6" in table
     assert "†" not in table
     monkeypatch.setattr(compare, "older", lambda lines, *_: [line for line in lines if line["mixer"] == "gru"])
-    table = compare.recorded_table("full", "data")
+    table = compare.format_recorded_table("full", "data")
     assert [line.split("|")[1].strip() for line in table.splitlines() if " † |" in line] == ["gru"]
     assert table.endswith("†: 24 of 120 cells are of older code, whose VERSIONs, data or settings have changed.")
     with pytest.raises(ValueError, match="--table: there is a record of scale quick and full, and none of smoke"):
-        compare.recorded_table("smoke", "data")
+        compare.format_recorded_table("smoke", "data")
 
 
 def test_an_unknown_row_is_refused_in_one_line(tmp_path):
@@ -211,7 +211,7 @@ def test_a_study_trains_chooses_and_goes_on_where_it_was(tmp_path):
     scale, row = TINY, TINY.rows[0]
     study = Study("tiny", scale, tmp_path, "data", [])
     rate = study.rate(row, "gru")
-    assert rate in RATES
+    assert rate in LEARNING_RATES
     first = study.train(row, "gru", scale.seeds, (rate,))
     assert [member["seed"] for member in first["replicas"]] == [0, 1]
     before = (study.directory(row, "gru") / "metrics.jsonl").read_bytes()

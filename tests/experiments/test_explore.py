@@ -16,8 +16,8 @@ import data
 from configs import digits, shakespeare, titles, translation
 from experiments import explore
 from experiments.inspection import activations, html_page
-from experiments.inspection.stages import Reading
-from tests import tiny
+from experiments.inspection.stages import ModelReading
+from tests import tiny_config
 from training import builder, checkpoint, cli, files, loop, trainer
 from training import export as export_module
 
@@ -31,7 +31,7 @@ ABOUT = {PLAY: ("comedy", 1594), "King Ink": ("history", 1596), "The Sea": ("tra
 
 
 def made_up(name: str, data_dir: Any = None) -> dict[str, Any]:
-    """What `data.load` returns, with noise in it."""
+    """What `data.load_dataset` returns, with noise in it."""
     random = np.random.default_rng(0)
     splits = {"train": 300, "validation": 100, "test": 100}
     if name == "shakespeare":
@@ -43,9 +43,9 @@ def made_up(name: str, data_dir: Any = None) -> dict[str, Any]:
 
 
 def export(directory: Path, config: Any, **fields: Any) -> Path:
-    """An untrained model as `train.export` leaves it, with biases and norms that are something."""
+    """An untrained model as `train.export_member` leaves it, with biases and norms that are something."""
     config.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
-    run = builder.build(config)
+    run = builder.build_run(config)
     leaves, tree = jax.tree.flatten(jax.jit(partial(trainer.init_params, run))(jnp.uint32(0)))
     keys = jax.random.split(jax.random.key(1), len(leaves))
     drawn = [leaf + 0.3 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
@@ -64,8 +64,8 @@ def text_model(directory: Path, mixer: str, **fields: Any) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def made_up_data():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "load", made_up)
-        patch.setattr(explore, "about_titles", lambda: ABOUT)
+        patch.setattr(data, "load_dataset", made_up)
+        patch.setattr(explore, "title_details", lambda: ABOUT)
         yield
 
 
@@ -84,7 +84,7 @@ def page(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All three, reading markup; and the figures beside the page."""
     out = tmp_path_factory.mktemp("page") / "explore.html"
     paths = [runs / name for name in ("attention", "lstm", "titles")]
-    explore.explore(paths, NASTY, out, "data", 0, figures=True)
+    explore.write_exploration(paths, NASTY, out, "data", 0, figures=True)
     return out
 
 
@@ -237,7 +237,7 @@ def test_every_cell_says_the_number_that_the_model_computed(runs: Path, seen: An
     """By keyboard at two cells, by pointer at the last: layer 2, head 3 of attention, and both models' influence."""
     run, params = export_module.load(runs / "attention")
     tokens = np.array(run.task.encode(NASTY))
-    found = activations.look(run, params, tokens)
+    found = activations.capture_activations(run, params, tokens)
     block = found.blocks[1]
     attended = block.attention
     assert attended
@@ -255,7 +255,7 @@ def test_every_cell_says_the_number_that_the_model_computed(runs: Path, seen: An
         assert one.attention
         expected |= {f"head-{index}-{head}": one.attention.weights[head] for head in range(4)}
     for index, name in enumerate(("attention", "lstm")):
-        moved = activations.influence(*export_module.load(runs / name), tokens)
+        moved = activations.measure_influence(*export_module.load(runs / name), tokens)
         expected |= {f"occlusion-{index}": moved.occlusion, f"gradient-{index}": moved.gradient}
     assert set(seen["maps"]) == {f"map-{name}" for name in expected}
     for name, x in expected.items():
@@ -283,7 +283,7 @@ def test_what_a_query_may_not_see_is_said_to_lie_ahead(page: Path, seen: Any):
 def test_tokens_are_chosen_and_hovered(runs: Path, seen: Any):
     run, params = export_module.load(runs / "attention")
     tokens = np.array(run.task.encode(NASTY))
-    found = activations.look(run, params, tokens)
+    found = activations.capture_activations(run, params, tokens)
     assert seen["end"] == f"‘x’ ({len(NASTY)})"
     assert seen["chosen"] == "‘i’ (6)"
     assert seen["tabbable"] == 1
@@ -297,7 +297,7 @@ def test_tokens_are_chosen_and_hovered(runs: Path, seen: Any):
     most = int(attended.weights[2][9].argmax())
     assert seen["looks"].startswith(f"‘{NASTY[9]}’ (10) looks at ‘{NASTY[most]}’ ({most + 1}) ")
     assert seen["left"].startswith("‘i’ (6) looks at ")
-    moved = activations.influence(*export_module.load(runs / "lstm"), tokens).occlusion[5]
+    moved = activations.measure_influence(*export_module.load(runs / "lstm"), tokens).occlusion[5]
     assert seen["moves"].startswith(f"after ‘i’ (6): moved by ‘{NASTY[int(moved.argmax())]}’ ")
 
 
@@ -314,7 +314,7 @@ def columns(rows: Any) -> np.ndarray:
 def test_softmax_by_hand(runs: Path, seen: Any):
     """The model's own scores first, whose weights are the model's; then one is dragged, and the sum stays one."""
     run, params = export_module.load(runs / "attention")
-    attended = activations.look(run, params, np.array(run.task.encode(NASTY))).blocks[1].attention
+    attended = activations.capture_activations(run, params, np.array(run.task.encode(NASTY))).blocks[1].attention
     assert attended
     hand = seen["hand"]
     before, after, warm = (columns(hand[name]) for name in ("before", "after", "warm"))
@@ -374,7 +374,7 @@ def test_markup_is_shown_and_never_run(page: Path, seen: Any):
     text = page.read_text("utf-8")
     assert text.count("</script>") == 2
     assert "<b>'x" not in text
-    assert html_page.embedded({"a": "</script>&\u2028"}) == '{"a":"\\u003c/script\\u003e\\u0026\\u2028"}'
+    assert html_page.script_json({"a": "</script>&\u2028"}) == '{"a":"\\u003c/script\\u003e\\u0026\\u2028"}'
 
 
 def test_on_a_phone_nothing_runs_out_of_the_page(page: Path):
@@ -393,21 +393,23 @@ def test_on_a_phone_nothing_runs_out_of_the_page(page: Path):
 # ---- the file, the figures, the arrays ------------------------------------------------------------------------------
 
 
-def drawn_reading(name: str, mixer: str) -> Reading:
+def drawn_reading(name: str, mixer: str) -> ModelReading:
     """The arrays of a model of two layers, four heads and 64 features over 64 tokens, without a model behind them."""
     random = np.random.default_rng(0)
     config: Any = shakespeare.get_config(mixer)
     config.task.max_length = 64
     config.model.positions = "sinusoidal" if mixer == "attention" else "none"
-    run = builder.build(config)
+    run = builder.build_run(config)
     run = run._replace(task=run.task.replace(alphabet="".join(map(chr, range(32, 116)))))
     draw = lambda *shape: random.normal(size=shape).astype(np.float32)  # noqa: E731
     x, pairs, heads, outputs = draw(64, 64), draw(4, 64, 64), draw(4, 64, 16), draw(64, 84)
-    attended = activations.Attended(heads, heads, heads, pairs, pairs, heads) if mixer == "attention" else None
-    block = activations.Block(x, attended, x, x, x, x)
-    found = activations.Inside(x, x, x, (block, block), x, outputs, outputs)
+    attended = (
+        activations.AttentionActivations(heads, heads, heads, pairs, pairs, heads) if mixer == "attention" else None
+    )
+    block = activations.BlockActivations(x, attended, x, x, x, x)
+    found = activations.Activations(x, x, x, (block, block), x, outputs, outputs)
     moved = activations.Influence(np.abs(draw(64, 64)), np.abs(draw(64, 64)))
-    return Reading(name, name, run, found, activations.heads(run, found, np.arange(64)), moved)
+    return ModelReading(name, name, run, found, activations.summarize_heads(run, found, np.arange(64)), moved)
 
 
 def test_two_layers_of_four_heads_over_64_tokens_are_below_a_mebibyte(tmp_path: Path):
@@ -416,10 +418,10 @@ def test_two_layers_of_four_heads_over_64_tokens_are_below_a_mebibyte(tmp_path: 
     readings = [drawn_reading(mixer, mixer) for mixer in ("attention", "lstm", "gru")]
     draw = lambda *shape: random.normal(size=shape).astype(np.float32)  # noqa: E731
     words = ["".join(random.choice(list("abcdefghijklmno"), 8)) for _ in range(4000)]
-    found = html_page.Finder(activations.Search(draw(4001, 24), draw(24, 42), draw(42)), ["", *words],
+    found = html_page.SearchPanel(activations.SearchModel(draw(4001, 24), draw(24, 42), draw(42)), ["", *words],
                                 [(f"The Title Number {i}", "history", 1600) for i in range(42)], "")  # fmt: skip
     names = readings[0].run.task.names
-    out = html_page.write(tmp_path / "page.html", "", np.arange(64), names, names, readings, found)
+    out = html_page.write_page(tmp_path / "page.html", "", np.arange(64), names, names, readings, found)
     assert out.stat().st_size < 2**20
 
 
@@ -432,7 +434,7 @@ def test_figures_and_arrays(page: Path, runs: Path):
     with np.load(page.with_suffix(".npz")) as kept:
         tokens = kept["tokens"]
         assert "".join(run.task.names[token] for token in tokens) == NASTY
-        for name, x in activations.named(activations.look(run, params, tokens)).items():
+        for name, x in activations.named_arrays(activations.capture_activations(run, params, tokens)).items():
             np.testing.assert_allclose(kept[f"attention/{name}"], x, rtol=1e-6)
         assert kept["lstm/occlusion"].shape == (len(NASTY), len(NASTY))
         assert "lstm/block_0.weights" not in kept
@@ -446,7 +448,7 @@ def text_of(page: Path) -> str:
 
 
 def test_without_attention_the_page_says_so_and_shows_influence(runs: Path, tmp_path: Path):
-    explore.explore([runs / "lstm"], "tosses", tmp_path / "page.html", "data", 0, figures=True)
+    explore.write_exploration([runs / "lstm"], "tosses", tmp_path / "page.html", "data", 0, figures=True)
     text = text_of(tmp_path / "page.html")
     assert "This model has no attention: no queries, keys and values to show" in text
     assert "None of these models has attention" in text
@@ -461,25 +463,29 @@ def test_without_attention_the_page_says_so_and_shows_influence(runs: Path, tmp_
 def recall(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workdir, of a task without text, trained for a moment."""
     fields = {"ensemble.seeds": (0, 1), "training.steps": 10}
-    loop.train(tiny("attention", fields), directory := tmp_path_factory.mktemp("recall") / "run", tensorboard=False)
+    loop.train(
+        tiny_config("attention", fields), directory := tmp_path_factory.mktemp("recall") / "run", tensorboard=False
+    )
     return directory
 
 
 def test_a_workdir_of_a_generated_task(recall: Path, tmp_path: Path):
     """Tokens are numbers; without any, a sequence of the test is read. Nothing in the workdir changes."""
     before = {path: path.stat().st_mtime_ns for path in recall.rglob("*")}
-    text = text_of(explore.explore([recall], "3 9 3", tmp_path / "page.html", "data", 1, False)[0])
+    text = text_of(explore.write_exploration([recall], "3 9 3", tmp_path / "page.html", "data", 1, False)[0])
     assert "<title>Look inside: 3 9 3</title>" in text
     assert "1 layer of width 8 on recall, 10 steps" in text
     assert {path: path.stat().st_mtime_ns for path in recall.rglob("*")} == before
     run, _ = export_module.load(recall)
-    drawn, _ = explore.tokens_of(run, None)
+    drawn, _ = explore.encode_input(run, None)
     assert len(drawn) == 8
     assert 0 <= drawn.min() < drawn.max() < run.task.vocabulary
 
 
 def test_a_bag_of_words_alone_is_taken_apart(runs: Path, tmp_path: Path):
-    text = text_of(explore.explore([runs / "titles"], "love blood", tmp_path / "page.html", "data", 0, False)[0])
+    text = text_of(
+        explore.write_exploration([runs / "titles"], "love blood", tmp_path / "page.html", "data", 0, False)[0]
+    )
     assert "mean over all tokens" in text
     assert 'id="query"' in text
 
@@ -487,16 +493,23 @@ def test_a_bag_of_words_alone_is_taken_apart(runs: Path, tmp_path: Path):
 def test_what_is_trained_where_nothing_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Attention, two recurrences and the search, each a config that can be built, with room for the sentence."""
     asked = []
-    monkeypatch.setattr(loop, "train", lambda config, workdir, **_: asked.append((workdir.name, builder.build(config))))
-    monkeypatch.setattr(explore, "SENTENCE", explore.SENTENCE.lower())  # the stand-in has no capitals
-    assert [path.name for path in explore.trained(tmp_path, "data", None)] == ["attention", "lstm", "gru", "titles"]
+    monkeypatch.setattr(
+        loop, "train", lambda config, workdir, **_: asked.append((workdir.name, builder.build_run(config)))
+    )
+    monkeypatch.setattr(explore, "DEFAULT_SENTENCE", explore.DEFAULT_SENTENCE.lower())  # the stand-in has no capitals
+    assert [path.name for path in explore.train_default_runs(tmp_path, "data", None)] == [
+        "attention",
+        "lstm",
+        "gru",
+        "titles",
+    ]
     for name, run in asked[:3]:
         assert run.config["model"]["mixer"] == name
-        assert len(explore.SENTENCE) <= explore.room(run)
-    assert activations.searches(asked[3][1])
+        assert len(explore.DEFAULT_SENTENCE) <= explore.max_input_length(run)
+    assert activations.is_search_model(asked[3][1])
     assert asked[0][1].config["model"]["positions"] == "sinusoidal"
     with pytest.raises(ValueError, match=r"has 65 tokens and \S+attention takes 64 at most"):
-        explore.trained(tmp_path, "data", "a" * 65)
+        explore.train_default_runs(tmp_path, "data", "a" * 65)
     assert len(asked) == 4, "and nothing was trained for it"
 
 
@@ -508,7 +521,7 @@ def refused(*given: Any, capsys: pytest.CaptureFixture[str]) -> str:
     capsys.readouterr()
     paths, text, out, replica = given
     with pytest.raises(SystemExit) as stop:
-        cli.told(lambda: explore.explore(paths, text, out / "page.html", "data", replica, False))
+        cli.report_errors(lambda: explore.write_exploration(paths, text, out / "page.html", "data", replica, False))
     assert stop.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert not list(out.glob("*.html"))
@@ -518,12 +531,12 @@ def refused(*given: Any, capsys: pytest.CaptureFixture[str]) -> str:
 def test_characters_never_seen_are_left_out_and_said_to_be(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    explore.explore([runs / "lstm"], "a—b☃a—", tmp_path / "shown.htm", "data", 0, False)
+    explore.write_exploration([runs / "lstm"], "a—b☃a—", tmp_path / "shown.htm", "data", 0, False)
     assert capsys.readouterr().err == "left out, since the model never saw them: '—', '☃'\n"
     assert "<title>Look inside: aba</title>" in text_of(tmp_path / "shown.htm")
     line = refused([runs / "attention"], "☃☃", tmp_path, 0, capsys=capsys)
     assert line.startswith("--input: nothing is left of it; the model knows !\"'()")
-    tokens, said = explore.tokens_of(export_module.load(runs / "titles")[0], "Love, zebra, sea")
+    tokens, said = explore.encode_input(export_module.load(runs / "titles")[0], "Love, zebra, sea")
     assert tokens.tolist() == [1, 5]
     assert said == "left out, since the model never saw them: ',', 'zebra'"
 
@@ -537,7 +550,7 @@ def test_an_empty_sentence(text: str, runs: Path, tmp_path: Path, capsys: pytest
 def test_a_sentence_that_is_too_long(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     line = refused([runs / "lstm", runs / "attention"], "a" * 20, tmp_path, 0, capsys=capsys)
     assert line == f"--input has 20 tokens and {runs / 'attention'} takes 16 at most; leave out 4"
-    assert explore.room(export_module.load(runs / "lstm")[0]) == explore.LONGEST
+    assert explore.max_input_length(export_module.load(runs / "lstm")[0]) == explore.MAX_TOKENS
     line = refused([runs / "lstm"], "a" * 300, tmp_path, 0, capsys=capsys)
     assert line.endswith("takes 256 at most; leave out 44")
 
@@ -591,7 +604,7 @@ def test_pixels_and_encoders_with_decoders_are_not_taken(
 ):
     pixels: dict[str, Any] = {"inputs": {s: np.zeros((4, 64, 1), np.float32) for s in data.SPLITS}}
     pixels["labels"] = {s: np.zeros(4, np.int32) for s in data.SPLITS}
-    monkeypatch.setattr(data, "load", lambda name, data_dir: pixels)
+    monkeypatch.setattr(data, "load_dataset", lambda name, data_dir: pixels)
     ends: dict[str, tuple[Any, str]] = {
         "digits": (
             digits.get_config("gru"),
@@ -603,6 +616,6 @@ def test_pixels_and_encoders_with_decoders_are_not_taken(
         ),
     }
     for name, (config, end) in ends.items():
-        run = builder.build(config)
+        run = builder.build_run(config)
         monkeypatch.setattr(export, "load", lambda *_, run=run: (run, None))
         assert refused([tmp_path / name], "abc", tmp_path, 0, capsys=capsys) == f"{tmp_path / name} {end}"

@@ -10,7 +10,7 @@ from experiments.ablation import record_files, runner, study
 from experiments.reporting import study_report
 from training import cli
 
-STUDY = study.load("lines")
+STUDY = study.load_study("lines")
 
 
 @pytest.mark.parametrize(
@@ -22,31 +22,31 @@ STUDY = study.load("lines")
     ],
 )
 def test_filters(words: list[str], found: dict[str, list[str]]):
-    assert run.chosen(words, STUDY) == found
+    assert run.parse_filter(words, STUDY) == found
 
 
 def test_a_label_may_have_an_equals_sign_in_it():
-    projections = study.load("projections")
+    projections = study.load_study("projections")
     for words in (["projections=Q=K", "Q=K=V"], ["projections=Q=K", "projections=Q=K=V"]):
-        assert run.chosen(words, projections) == {"projections": ["Q=K", "Q=K=V"]}
+        assert run.parse_filter(words, projections) == {"projections": ["Q=K", "Q=K=V"]}
 
 
 def test_bad_filters(tmp_path: Path):
     with pytest.raises(ValueError, match=r"--filter=relu: write AXIS=LABEL,LABEL with AXIS one of model\.activation"):
-        run.chosen(["relu"], STUDY)
+        run.parse_filter(["relu"], STUDY)
     for words, message in ((["deph=1"], r"--filter=deph: must be one of"), (["depth=3"], r"depth=3: must be one of 1")):
         with pytest.raises(ValueError, match=message):
-            run.dry_run("lines", STUDY, STUDY.scales["smoke"], tmp_path, "data", run.chosen(words, STUDY))
+            run.describe_plan("lines", STUDY, STUDY.scales["smoke"], tmp_path, "data", run.parse_filter(words, STUDY))
 
 
 def test_the_list_has_every_study_once_with_its_row():
-    told = run.listed().splitlines()
-    assert sorted(line[8:].split()[0] for line in told) == study.names()
+    told = run.list_studies().splitlines()
+    assert sorted(line[8:].split()[0] for line in told) == study.study_names()
     assert told[0].startswith("row 1   lines ")
 
 
 def test_a_dry_run_trains_nothing_and_says_how_much_there_is(tmp_path: Path):
-    told = run.dry_run("lines", STUDY, STUDY.scales["quick"], tmp_path, "data", {"model.depth": ["1"]})
+    told = run.describe_plan("lines", STUDY, STUDY.scales["quick"], tmp_path, "data", {"model.depth": ["1"]})
     assert "lines: 24 cells to run in 8 programs" in told  # four activations: three rates, then three seeds
     assert "MiB at once" in told
     assert not (tmp_path / "groups").exists()
@@ -99,23 +99,25 @@ def test_bad_words(words: list[str], message: str):
 
 def test_some_settings_of_a_record_are_renewed_and_the_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """To the byte, but for the last line, which answers for all; the new rows have their own revision."""
-    path = study_report.record("lines", "quick")
+    path = study_report.record_path("lines", "quick")
     (tmp_path / "studies").mkdir()
     copy = tmp_path / "studies" / path.name
     copy.write_bytes(path.read_bytes())
-    monkeypatch.setattr(study_report, "RECORDS", tmp_path)
-    before = study_report.recorded("lines", STUDY, "quick")
+    monkeypatch.setattr(study_report, "RECORDS_DIR", tmp_path)
+    before = study_report.read_study_record("lines", STUDY, "quick")
     labels = {"model.activation": "relu", "model.depth": 1}
 
-    def renewed(*_: Any, chosen: Any, **__: Any) -> list[runner.Line]:
+    def renewed(*_: Any, chosen: Any, **__: Any) -> list[runner.TrialRecord]:
         assert chosen == {"model.activation": ["relu"], "model.depth": ["1"]}
         return [
-            line._replace(cell={**line.cell, "revision": "f" * 40, "measured": {"affine": 1}, "baseline": ("x", 0.5)})
+            line._replace(
+                result={**line.result, "revision": "f" * 40, "measured": {"affine": 1}, "baseline": ("x", 0.5)}
+            )
             for line in before
             if line.labels == labels
         ]
 
-    monkeypatch.setattr(runner, "run", renewed)
+    monkeypatch.setattr(runner, "run_study", renewed)
     call("--study=lines", "--record", "--filter=activation=relu,depth=1", f"--workdir={tmp_path / 'work'}")
     rows, old = record_files.read_record(copy), record_files.read_record(path)
     assert len(rows) == len(old)
@@ -128,21 +130,23 @@ def test_some_settings_of_a_record_are_renewed_and_the_others_stay(tmp_path: Pat
             assert row == was | {"measures": ""}
         assert row["test"] == was["test"]
     assert 0 < mine < len(rows)
-    assert [line[:4] for line in study_report.recorded("lines", STUDY, "quick")] == [line[:4] for line in before]
+    assert [line[:4] for line in study_report.read_study_record("lines", STUDY, "quick")] == [
+        line[:4] for line in before
+    ]
     again = copy.read_bytes()
     call("--study=lines", "--record", "--filter=activation=relu,depth=1", f"--workdir={tmp_path / 'work'}")
     assert copy.read_bytes() == again
     lost = [line for line in renewed(chosen={"model.activation": ["relu"], "model.depth": ["1"]}) if line.seed]
     with pytest.raises(ValueError, match=r"lines-quick\.csv: the record lacks activation relu, depth 1, seed 0"):
-        study_report.write_record("lines", STUDY, "quick", lost)
+        study_report.write_study_record("lines", STUDY, "quick", lost)
     assert copy.read_bytes() == again
 
 
 def test_the_table_says_what_is_of_older_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr(runner, "older", lambda lines, *_: [])
+    monkeypatch.setattr(runner, "outdated_records", lambda lines, *_: [])
     call("--study=lines", "--table")
     assert "older code" not in capsys.readouterr().out
-    monkeypatch.setattr(runner, "older", lambda lines, *_: lines[:1])
+    monkeypatch.setattr(runner, "outdated_records", lambda lines, *_: lines[:1])
     call("--study=lines", "--table")
     out = capsys.readouterr().out
     assert "†: 1 of " in out
@@ -151,10 +155,10 @@ def test_the_table_says_what_is_of_older_code(monkeypatch: pytest.MonkeyPatch, c
 
 
 def test_a_record_that_is_cut_at_the_end_of_a_line_is_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = study_report.record("lines", "quick")
+    path = study_report.record_path("lines", "quick")
     (tmp_path / "studies").mkdir()
     copy = tmp_path / "studies" / path.name
-    monkeypatch.setattr(study_report, "RECORDS", tmp_path)
+    monkeypatch.setattr(study_report, "RECORDS_DIR", tmp_path)
     lines = path.read_bytes().splitlines(keepends=True)
     for kept in range(len(lines)):
         copy.write_bytes(b"".join(lines[:kept]))
@@ -169,6 +173,6 @@ def test_a_record_that_is_cut_at_the_end_of_a_line_is_no_record(tmp_path: Path, 
 
 def test_command_told_gives_one_line(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
-        cli.told(lambda: call("--study=lnes"))
+        cli.report_errors(lambda: call("--study=lnes"))
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert sys.exc_info()[0] is None

@@ -29,8 +29,8 @@ def made(mixer: str, **fields: Any) -> tuple[builder.Run, Any]:
     config.task = {"name": "recall"}
     config.model.width, config.model.depth = 8, 2
     config.model.update(fields)
-    model = models.resolve(config.model.to_dict(), 8)
-    network: Any = models.build(model, vocabulary=6, channels=0, outputs=6, per="token")
+    model = models.resolve_model(config.model.to_dict(), 8)
+    network: Any = models.build_model(model, vocabulary=6, channels=0, outputs=6, per="token")
     task = Characters(TEXT, "abcde\n", max_length=8)
     run = builder.Run({**config.to_dict(), "model": model}, task, network, None)  # pyright: ignore[reportArgumentType]
     return run, network.init(jax.random.key(0), jnp.zeros((1, 8), jnp.int32))["params"]
@@ -40,8 +40,8 @@ def made(mixer: str, **fields: Any) -> tuple[builder.Run, Any]:
 def test_at_temperature_0_it_is_the_likeliest_token_after_all_before(mixer: str):
     """Streamed after a prompt, beyond the window of training: the same as the whole sequence read anew each time."""
     run, params = made(mixer, positions="alibi" if mixer == "attention" else "none")
-    new = write.written(run, params, [1, 2, 3], count=1, tokens=9, temperature=0.0, seed=0)[0].tolist()
-    network, text = write.with_room(run, 12).model, [1, 2, 3]
+    new = write.sample_tokens(run, params, [1, 2, 3], count=1, tokens=9, temperature=0.0, seed=0)[0].tolist()
+    network, text = write.extend_context(run, 12).model, [1, 2, 3]
     read: Any = jax.jit(partial(network.apply, {"params": params}))
     for token in new:
         padded = jnp.asarray([text + [0] * (12 - len(text))], jnp.int32)
@@ -53,7 +53,7 @@ def test_at_temperature_0_it_is_the_likeliest_token_after_all_before(mixer: str)
 
 def test_seeds_and_samples_differ():
     run, params = made("gru")
-    one = partial(write.written, run, params, [1], tokens=12, temperature=1.0)
+    one = partial(write.sample_tokens, run, params, [1], tokens=12, temperature=1.0)
     first = one(count=3, seed=0)
     assert first.shape == (3, 12)
     assert len({tuple(row) for row in first.tolist()}) == 3
@@ -64,22 +64,22 @@ def test_seeds_and_samples_differ():
 def test_a_model_that_ends_somewhere():
     run, _ = made("attention", positions="learned")
     with pytest.raises(ValueError, match=r"^model.positions=learned ends at 8 tokens; ask for fewer$"):
-        write.with_room(run, 9)
+        write.extend_context(run, 9)
     run, _ = made("dense")
     with pytest.raises(ValueError, match=r"^the mixer dense ends at 8 tokens; ask for fewer$"):
-        write.with_room(run, 9)
+        write.extend_context(run, 9)
 
 
 def test_a_text_begins_with_something():
     run, params = made("gru")
     with pytest.raises(ValueError, match=r"^--prompt: nothing is left of it; give what the text"):
-        write.written(run, params, run.task.encode(""), count=1, tokens=3, temperature=0.0, seed=0)
-    assert write.written(run, params, [1], count=1, tokens=3, temperature=0.0, seed=0).shape == (1, 3)
+        write.sample_tokens(run, params, run.task.encode(""), count=1, tokens=3, temperature=0.0, seed=0)
+    assert write.sample_tokens(run, params, [1], count=1, tokens=3, temperature=0.0, seed=0).shape == (1, 3)
 
 
 def test_tokens_as_text():
-    assert write.spelt(Characters(TEXT, "abcdef", 8).names, [0, 5, 2]) == "afc"
-    assert write.spelt(Words(TEXT, ("?", "the", "cat"), 8).names, [1, 2, 0]) == "the cat ?"
+    assert write.tokens_to_text(Characters(TEXT, "abcdef", 8).names, [0, 5, 2]) == "afc"
+    assert write.tokens_to_text(Words(TEXT, ("?", "the", "cat"), 8).names, [1, 2, 0]) == "the cat ?"
 
 
 # ---- tunes ----------------------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def test_tokens_as_text():
 
 def test_what_is_heard_in_a_tune():
     """Two bars of eight quavers, and one of half as many."""
-    assert abc_notation.heard(TUNE) == abc_notation.Heard(notes=8 + 4 + 3, bars=3, full=2)
+    assert abc_notation.parse_tune(TUNE) == abc_notation.TuneContents(notes=8 + 4 + 3, bars=3, full_bars=2)
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def test_what_is_heard_in_a_tune():
     ],
 )
 def test_bars_are_counted_as_they_are_written(body: str, bars: int, full: int):
-    found = abc_notation.bars(f"X:1\nT:t\nM:4/4\nL:1/8\nK:C\n{body}")
-    assert abc_notation.count(found) == (bars, full)
+    found = abc_notation.split_bars(f"X:1\nT:t\nM:4/4\nL:1/8\nK:C\n{body}")
+    assert abc_notation.count_full_bars(found) == (bars, full)
 
 
 @pytest.mark.parametrize(
@@ -164,14 +164,14 @@ def test_bars_are_counted_as_they_are_written(body: str, bars: int, full: int):
     ],
 )
 def test_the_length_of_a_note_is_that_of_the_metre_unless_given(header: str, body: str):
-    found = abc_notation.bars(f"X:1\nT:t\n{header}\nK:C\n{body}")
-    bars, full = abc_notation.count(found)
+    found = abc_notation.split_bars(f"X:1\nT:t\n{header}\nK:C\n{body}")
+    bars, full = abc_notation.count_full_bars(found)
     assert bars == full == body.count("|")
 
 
 @pytest.mark.parametrize("metre", ["none", "", "x", "4/0", "0/4"])
 def test_without_a_metre_no_bar_is_counted(metre: str):
-    assert abc_notation.count(abc_notation.bars(f"X:1\nT:t\nM:{metre}\nK:C\nC8|C2|")) == (0, 0)
+    assert abc_notation.count_full_bars(abc_notation.split_bars(f"X:1\nT:t\nM:{metre}\nK:C\nC8|C2|")) == (0, 0)
 
 
 def test_no_writing_stops_the_count():
@@ -179,7 +179,9 @@ def test_no_writing_stops_the_count():
     random = np.random.default_rng(0)
     letters = list("|:[]()<>/{}!\"&%ABcdzZX0123456789'^-\n M")
     for _ in range(300):
-        abc_notation.count(abc_notation.bars("X:1\nM:4/4\nK:C\n" + "".join(random.choice(letters, 200))))
+        abc_notation.count_full_bars(
+            abc_notation.split_bars("X:1\nM:4/4\nK:C\n" + "".join(random.choice(letters, 200)))
+        )
     for text in (
         "C>>" * 200,
         "C" + "/" * 600,
@@ -190,7 +192,7 @@ def test_no_writing_stops_the_count():
         "(9" * 300,
         '"' * 599,
     ):
-        abc_notation.count(abc_notation.bars(f"X:1\nM:4/4\nK:C\n{text}"))
+        abc_notation.count_full_bars(abc_notation.split_bars(f"X:1\nM:4/4\nK:C\n{text}"))
 
 
 def people(source: Callable[[], list[str]]) -> list[str]:
@@ -201,19 +203,19 @@ def people(source: Callable[[], list[str]]) -> list[str]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("source", "least"), [(irish.source, 0.998), (oneill.source, 0.984)])
+@pytest.mark.parametrize(("source", "least"), [(irish.read_source, 0.998), (oneill.read_source, 0.984)])
 def test_what_people_wrote_parses_and_is_full(source: Callable[[], list[str]], least: float):
     """99 of 100 tunes or more; what is left of the bars are slips, each looked at: bars of 7/8 in 4/4 and the like."""
     some = people(source)
-    counted = [abc_notation.count(abc_notation.bars(tune)) for tune in some]
+    counted = [abc_notation.count_full_bars(abc_notation.split_bars(tune)) for tune in some]
     bars, full = map(sum, zip(*counted, strict=True))
     assert least < full / bars < least + 0.002
     without = [tune for tune, (bars, _) in zip(some, counted, strict=True) if not bars]
-    assert len(without) == {irish.source: 2, oneill.source: 0}[source]  # which have no notes
+    assert len(without) == {irish.read_source: 2, oneill.read_source: 0}[source]  # which have no notes
     lacking = [tune for tune in some if "\nL:" not in tune]
-    assert len(lacking) == {irish.source: 0, oneill.source: 135}[source]
+    assert len(lacking) == {irish.read_source: 0, oneill.read_source: 135}[source]
     sample = [*some[::50], *lacking[::10]]
-    assert write.counted(sample).parsed >= 0.99
+    assert write.check_tunes(sample).parsed_share >= 0.99
 
 
 @pytest.mark.parametrize(
@@ -229,34 +231,34 @@ def test_what_people_wrote_parses_and_is_full(source: Callable[[], list[str]], l
 )
 def test_what_is_no_tune(tune: str, says: str):
     with pytest.raises(ValueError, match=f"^{says}$") as caught:
-        abc_notation.heard(tune)
+        abc_notation.parse_tune(tune)
     assert "\n" not in str(caught.value)
 
 
 def test_a_tune_can_be_played(tmp_path: Path):
-    path = abc_notation.play(TUNE, tmp_path / "tune.mid")
+    path = abc_notation.write_midi(TUNE, tmp_path / "tune.mid")
     assert path.read_bytes()[:4] == b"MThd"
-    assert len(abc_notation.imported().converter.parse(str(path)).flatten().notes) == 15
+    assert len(abc_notation.import_music21().converter.parse(str(path)).flatten().notes) == 15
 
 
 def test_the_length_of_a_note_need_not_be_given():
-    assert abc_notation.heard(TUNE.replace("L:1/8\n", "")) == abc_notation.heard(TUNE)
+    assert abc_notation.parse_tune(TUNE.replace("L:1/8\n", "")) == abc_notation.parse_tune(TUNE)
 
 
 def test_a_tune_without_bar_lines_counts():
     """It was left out: "3 of 3 tunes parse; of their 4 bars 100 % are full"."""
     whole, none = TUNE.replace("CDE2|", "CDEF GABc|c8|"), TUNE.split("CDEF")[0] + "CDE FGA Bcd efg"
-    assert str(write.counted([whole, none, none])) == "3 of 3 tunes parse (100 %); of their 6 bars 67 % are full"
+    assert str(write.check_tunes([whole, none, none])) == "3 of 3 tunes parse (100 %); of their 6 bars 67 % are full"
 
 
 def test_shares_are_counted():
-    found = write.counted([TUNE, "hello", TUNE, "X:"])
+    found = write.check_tunes([TUNE, "hello", TUNE, "X:"])
     assert str(found) == "2 of 4 tunes parse (50 %); of their 6 bars 67 % are full"
-    assert found.good == [TUNE, TUNE]
-    assert (found.parsed, found.filled) == (0.5, 4 / 6)
-    none = write.counted(["x"])
+    assert found.parsed_tunes == [TUNE, TUNE]
+    assert (found.parsed_share, found.full_share) == (0.5, 4 / 6)
+    none = write.check_tunes(["x"])
     assert str(none) == "0 of 1 tunes parse (0 %)"
-    assert np.isnan(none.filled)
+    assert np.isnan(none.full_share)
 
 
 def test_tunes_are_measured(monkeypatch: pytest.MonkeyPatch):
@@ -265,12 +267,12 @@ def test_tunes_are_measured(monkeypatch: pytest.MonkeyPatch):
     whole = TUNE.replace("CDE2|", "CDEF GABc|")
     text = {subset: np.asarray([names.index(c) for c in f"{whole}\n\n{whole}"]) for subset in TEXT}
     run = made("gru")[0]._replace(task=Characters(text, names, max_length=8))
-    rest = [names.index(c) for c in TUNE.removeprefix(write.BEGIN) + "\n\n"]
-    rows = np.asarray([rest, rest[::-1]] * (registry.SEQUENCES // 2))
-    monkeypatch.setattr(write, "written", lambda *_: rows)
-    found = registry.take(run, ["tunes that parse", "full bars", "full bars lost"], [(None, 0)])
+    rest = [names.index(c) for c in TUNE.removeprefix(write.TUNE_PROMPT) + "\n\n"]
+    rows = np.asarray([rest, rest[::-1]] * (registry.NUM_SEQUENCES // 2))
+    monkeypatch.setattr(write, "sample_tokens", lambda *_: rows)
+    found = registry.evaluate_measures(run, ["tunes that parse", "full bars", "full bars lost"], [(None, 0)])
     assert found == [{"tunes that parse": 0.5, "full bars": 2 / 3, "full bars lost": 1 - 2 / 3}]
 
 
 def test_a_tune_ends_at_a_blank_line():
-    assert write.cut(TUNE + "\n\nX:2\nT:more") == TUNE
+    assert write.first_paragraph(TUNE + "\n\nX:2\nT:more") == TUNE

@@ -8,8 +8,16 @@ import pytest
 
 import models
 from configs.associations import get_config
-from models.associative_memory import MEMORIES, AssociativeMemory, favor, orthogonal, read_delta, read_softmax, read_sum
-from models.cost import parameters
+from models.associative_memory import (
+    ASSOCIATIVE_MEMORIES,
+    AssociativeMemory,
+    favor_features,
+    orthogonal_directions,
+    read_delta_rule,
+    read_softmax,
+    read_sum_rule,
+)
+from models.cost import count_params
 from training import builder, trainer
 
 S, SIZE = 4, 6  # keys and values; numbers of a key
@@ -20,11 +28,13 @@ SEGMENTS = jnp.array([[1] * 9, [1] * 5 + [0] * 4, [1] * 8 + [0]])
 WRITTEN = [[(3, 5), (1, 6), (3, 8), (2, 5)], [(2, 8), (1, 8)], [(1, 5), (4, 7), (2, 8)]]
 ASKED = [3, 1, 4]
 POSITIONS = jnp.broadcast_to(jnp.arange(9), (3, 9))
-KINDS = [(name, rule) for name in MEMORIES for rule in ("sum", "delta") if (name, rule) != ("softmax", "delta")]
+KINDS = [
+    (name, rule) for name in ASSOCIATIVE_MEMORIES for rule in ("sum", "delta") if (name, rule) != ("softmax", "delta")
+]
 
 
 def made(name: str, rule: str = "sum", **more: Any) -> AssociativeMemory:
-    return AssociativeMemory(S, SIZE, update_rule=rule, **{**MEMORIES[name], **more})
+    return AssociativeMemory(S, SIZE, update_rule=rule, **{**ASSOCIATIVE_MEMORIES[name], **more})
 
 
 @partial(jax.jit, static_argnums=0)
@@ -39,13 +49,13 @@ def answers(network: AssociativeMemory, params: Any, rows: Any = ROWS, segments:
 
 
 def phi(name: str, x: np.ndarray, rng: Any) -> np.ndarray:
-    kind = MEMORIES[name]
+    kind = ASSOCIATIVE_MEMORIES[name]
     if kind["kernel"] == "linear":
         return np.where(x > 0, x + 1, np.exp(x))
     if kind["kernel"] == "dpfp":
         r = np.maximum(np.concatenate([x, -x]), 0)
         return np.array([r[i] * r[i - j] for j in range(1, kind["dpfp_nu"] + 1) for i in range(len(r))])
-    drawn = np.asarray(orthogonal(rng, kind["directions"], SIZE))
+    drawn = np.asarray(orthogonal_directions(rng, kind["directions"], SIZE))
     return np.array([np.exp(sign * w @ x - x @ x / 2) for sign in (1, -1) for w in drawn]) / np.sqrt(2 * len(drawn))
 
 
@@ -108,23 +118,23 @@ PAIR, ONES = jnp.ones(5, bool), jnp.ones(5)
 def test_the_delta_rule_recalls_as_many_orthogonal_keys_as_there_are_features():
     """With a strength of 1: each key its own value and nothing of the others'."""
     keys = jnp.asarray(np.diag(random.uniform(0.5, 2, 5)), jnp.float32)
-    read = jax.vmap(lambda query: read_delta(query, keys, PAIR, ONES))(3 * keys)
+    read = jax.vmap(lambda query: read_delta_rule(query, keys, PAIR, ONES))(3 * keys)
     np.testing.assert_allclose(read, np.eye(5), atol=1e-5)
-    read = jax.vmap(lambda query: read_sum(query, keys, PAIR))(keys)
+    read = jax.vmap(lambda query: read_sum_rule(query, keys, PAIR))(keys)
     np.testing.assert_allclose(read, np.eye(5), atol=1e-5)
 
 
 def test_of_a_key_that_comes_again_the_delta_rule_recalls_the_last_and_the_sum_rule_the_mean():
     keys = jnp.eye(5)[jnp.array([0, 1, 0, 2, 0])]
-    np.testing.assert_allclose(read_delta(keys[0], keys, PAIR, ONES), [0, 0, 0, 0, 1], atol=1e-5)
-    np.testing.assert_allclose(read_delta(keys[0], keys, PAIR, ONES / 2), [1 / 8, 0, 1 / 4, 0, 1 / 2], atol=1e-5)
-    np.testing.assert_allclose(read_sum(keys[0], keys, PAIR), np.array([1, 0, 1, 0, 1]) / 3, atol=1e-5)
+    np.testing.assert_allclose(read_delta_rule(keys[0], keys, PAIR, ONES), [0, 0, 0, 0, 1], atol=1e-5)
+    np.testing.assert_allclose(read_delta_rule(keys[0], keys, PAIR, ONES / 2), [1 / 8, 0, 1 / 4, 0, 1 / 2], atol=1e-5)
+    np.testing.assert_allclose(read_sum_rule(keys[0], keys, PAIR), np.array([1, 0, 1, 0, 1]) / 3, atol=1e-5)
 
 
 def test_what_is_no_pair_is_not_read():
     key, query = (jnp.asarray(random.uniform(0, 1, shape), jnp.float32) for shape in ((5, 3), 3))
     pair = jnp.array([True, False, True, True, False])
-    for read, more in ((read_softmax, ()), (read_sum, ()), (read_delta, (ONES / 2,))):
+    for read, more in ((read_softmax, ()), (read_sum_rule, ()), (read_delta_rule, (ONES / 2,))):
         found = read(query, key, pair, *more)
         alone = read(query, key[pair], PAIR[:3], *(one[:3] for one in more))
         np.testing.assert_allclose(found[pair], alone, atol=1e-6)
@@ -137,7 +147,7 @@ def test_what_is_no_pair_is_not_read():
 
 @pytest.mark.parametrize("count", [3, 8, 20])
 def test_directions_are_orthogonal_in_blocks(count: int):
-    drawn = np.asarray(orthogonal(jax.random.key(0), count, 8))
+    drawn = np.asarray(orthogonal_directions(jax.random.key(0), count, 8))
     assert drawn.shape == (count, 8)
     products = drawn @ drawn.T
     for first in range(0, count, 8):
@@ -146,7 +156,7 @@ def test_directions_are_orthogonal_in_blocks(count: int):
 
 
 def test_directions_are_as_long_as_normal_vectors_and_favour_none():
-    drawn = np.asarray(orthogonal(jax.random.key(1), 8 * 500, 8))
+    drawn = np.asarray(orthogonal_directions(jax.random.key(1), 8 * 500, 8))
     assert np.square(drawn).sum(axis=1).mean() == pytest.approx(8, rel=0.05)
     np.testing.assert_allclose(drawn.T @ drawn / len(drawn), np.eye(8), atol=0.1)
     np.testing.assert_allclose(drawn.mean(axis=0), 0, atol=0.1)
@@ -154,7 +164,7 @@ def test_directions_are_as_long_as_normal_vectors_and_favour_none():
 
 def test_products_of_random_features_are_exponentials_of_products_in_the_mean():
     x = jnp.asarray(random.normal(size=(6, 8)) / 4, jnp.float32)
-    found = favor(x, orthogonal(jax.random.key(2), 8 * 1000, 8))
+    found = favor_features(x, orthogonal_directions(jax.random.key(2), 8 * 1000, 8))
     assert found.shape == (6, 16_000)
     np.testing.assert_allclose(found @ found.T, np.exp(x @ x.T), rtol=0.1)
 
@@ -204,29 +214,31 @@ def config(**fields: Any) -> Any:
 @pytest.mark.parametrize(("name", "rule"), KINDS)
 def test_the_loop_builds_and_trains_it(name: str, rule: str):
     fields = {"task.pairs": 5, "task.with_replacement": rule == "delta", "training.steps_per_call": 1}
-    run = builder.build(
+    run = builder.build_run(
         config(**fields, **{"model.associative_memory": name, "model.update_rule": rule, "model.width": 8})
     )
-    assert run.model == AssociativeMemory(5, 8, update_rule=rule, **MEMORIES[name])
+    assert run.model == AssociativeMemory(5, 8, update_rule=rule, **ASSOCIATIVE_MEMORIES[name])
     assert run.config["versions"]["memory"] == AssociativeMemory.VERSION
-    replica = jax.eval_shape(partial(trainer.init, run), 0, 1e-3)
+    replica = jax.eval_shape(partial(trainer.init_train_state, run), 0, 1e-3)
     after, measured = jax.eval_shape(partial(trainer.train_steps, run), replica, run.task)
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, replica)
     assert set(measured) == {"loss", "score", "gradient_norm"}
-    costs = trainer.costs(run)
-    assert costs["parameters"] == parameters(replica.params)
+    costs = trainer.run_costs(run)
+    assert costs["parameters"] == count_params(replica.params)
     assert costs["state_floats"] == 0
     assert costs["step_flops"] > 0
 
 
 @pytest.mark.parametrize("mixer", ["gru", "attention"])
 def test_the_same_rows_train_a_stack_of_mixers(mixer: str):
-    run = builder.build({**get_config(mixer).to_dict(), "task": {"name": "associations", "pairs": 3, "again": True}})
+    run = builder.build_run(
+        {**get_config(mixer).to_dict(), "task": {"name": "associations", "pairs": 3, "again": True}}
+    )
     assert isinstance(run.model, models.Skeleton)
     assert "memory" not in run.config["versions"]
-    replica = jax.eval_shape(partial(trainer.init, run), 0, 1e-3)
-    score = partial(trainer.evaluate, run, run.task.splits["test"])
-    assert jax.eval_shape(score, replica, run.task, trainer.stream("test"))["loss"].shape == ()
+    replica = jax.eval_shape(partial(trainer.init_train_state, run), 0, 1e-3)
+    score = partial(trainer.evaluate_split, run, run.task.splits["test"])
+    assert jax.eval_shape(score, replica, run.task, trainer.split_seed("test"))["loss"].shape == ()
 
 
 def test_a_few_pairs_are_learnt():
@@ -236,8 +248,8 @@ def test_a_few_pairs_are_learnt():
         "optimizer.learning_rate": 1e-2,
         "training.steps": 200,
     }
-    run = builder.build(config(**fields))
-    replica = jax.jit(partial(trainer.init, run))(0, 1e-2)
+    run = builder.build_run(config(**fields))
+    replica = jax.jit(partial(trainer.init_train_state, run))(0, 1e-2)
     step = jax.jit(partial(trainer.train_steps, run))
     losses = []
     for _ in range(2):
@@ -245,7 +257,9 @@ def test_a_few_pairs_are_learnt():
         losses.append(float(measured["loss"]))
     assert losses[0] < 0.5
     assert losses[1] < 0.02
-    found = jax.jit(partial(trainer.evaluate, run, run.task.splits["test"]))(replica, run.task, trainer.stream("test"))
+    found = jax.jit(partial(trainer.evaluate_split, run, run.task.splits["test"]))(
+        replica, run.task, trainer.split_seed("test")
+    )
     assert found["score"] < 0.01
 
 
@@ -264,7 +278,7 @@ def test_a_few_pairs_are_learnt():
 )
 def test_what_can_not_be_a_memory_is_refused(fields: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message) as caught:
-        builder.build(config(**{f"model.{name}": value for name, value in fields.items()}))
+        builder.build_run(config(**{f"model.{name}": value for name, value in fields.items()}))
     assert "\n" not in str(caught.value)
 
 
@@ -274,4 +288,4 @@ def test_a_memory_needs_rows_of_associations(task: dict[str, Any]):
     with pytest.raises(
         ValueError, match=r"model\.memory=dpfp2: this task has no rows of keys and values; associations"
     ):
-        builder.build(fields)
+        builder.build_run(fields)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import models
 from models import cost
-from models.ops.scan import affine
+from models.ops.scan import linear_scan
 
 D, N, W = 8, 6, 10
 
@@ -39,14 +39,14 @@ def test_parameters_and_state_are_the_hand_count(name: str):
     """State floats: N for an RNN, 2N for an LSTM, keys and values for the whole window, W inputs for dense."""
     fields = {"heads": 2} if name == "attention" else {}
     params, state = shapes(name, **fields)
-    assert (cost.parameters(params), cost.state_floats(state)) == COUNTS[name]
-    assert cost.state_floats(shapes(name, batch=3, **fields)[1]) == 3 * COUNTS[name][1]
+    assert (cost.count_params(params), cost.count_state_floats(state)) == COUNTS[name]
+    assert cost.count_state_floats(shapes(name, batch=3, **fields)[1]) == 3 * COUNTS[name][1]
 
 
 def test_state_counts_what_is_carried_not_what_keeps_count():
     state = {"h": jnp.zeros((2, 3), jnp.bfloat16), "count": jnp.zeros(5, jnp.int32), "on": jnp.zeros(4, bool)}
-    assert cost.state_floats(state) == 6
-    assert cost.state_floats((None, None)) == 0
+    assert cost.count_state_floats(state) == 6
+    assert cost.count_state_floats((None, None)) == 0
 
 
 def test_mixer_parameters_leave_the_rest_out():
@@ -54,8 +54,8 @@ def test_mixer_parameters_leave_the_rest_out():
         name: {"kernel": jnp.zeros(size)}
         for name, size in {"mixer_0": 3, "mixer_1": 5, "mixer_norm_0": 100, "head": 1000, "embed": 10_000}.items()
     }
-    assert cost.mixer_parameters(params) == 8
-    assert cost.parameters(params) == 11_108
+    assert cost.count_mixer_params(params) == 8
+    assert cost.count_params(params) == 11_108
 
 
 def test_flops_of_an_lstm_over_256_steps():
@@ -64,43 +64,45 @@ def test_flops_of_an_lstm_over_256_steps():
     x, places = jnp.zeros((2, T, D)), jnp.zeros((2, T), jnp.int32)
     params, _ = shapes("lstm")
     call = lambda p, x: module.apply(p, x, positions=places, segments=places)[0]  # noqa: E731
-    products, others = cost.work(call, params, x)
+    products, others = cost.op_counts(call, params, x)
     assert products == 2 * T * 2 * (D * 4 * N + N * 4 * N + N * D)
-    assert cost.flops(call, params, x) == products + others
+    assert cost.count_flops(call, params, x) == products + others
     assert 2 * T * 17 * N < others < 2 * T * 40 * N  # 4·N sums and 5 gates, 4 products, tanh: by hand about 20·N
 
 
 def test_flops_of_a_scan_are_those_of_its_body_as_often_as_it_runs():
     square = jax.ShapeDtypeStruct((64, 64), jnp.float32)
     scanned = lambda x: jax.lax.scan(lambda c, _: (c @ x, None), x, length=10)[0]  # noqa: E731
-    assert cost.work(scanned, square) == (10 * 2 * 64**3, 0)
-    assert cost.flops(jax.jit(jax.remat(scanned)), square) == 10 * 2 * 64**3
-    assert cost.flops(jax.vmap(scanned), jax.ShapeDtypeStruct((3, 64, 64), jnp.float32)) == 3 * 10 * 2 * 64**3
+    assert cost.op_counts(scanned, square) == (10 * 2 * 64**3, 0)
+    assert cost.count_flops(jax.jit(jax.remat(scanned)), square) == 10 * 2 * 64**3
+    assert cost.count_flops(jax.vmap(scanned), jax.ShapeDtypeStruct((3, 64, 64), jnp.float32)) == 3 * 10 * 2 * 64**3
 
 
 def test_flops_of_what_is_no_product():
     """One for each number made, or read where that is more; what moves numbers and counts with integers is free."""
     square, turns = jax.ShapeDtypeStruct((8, 8), jnp.float32), jax.ShapeDtypeStruct((8, 8), jnp.complex64)
-    assert cost.work(lambda x: x + jnp.sin(x), square) == (0, 2 * 64)
-    assert cost.work(jnp.sum, square) == (0, 64)
-    assert cost.work(lambda x: jnp.where(jnp.arange(8) > 3, x.T.reshape(8, 8), 0)[2:, :4], square) == (0, 0)
-    assert cost.work(lambda x: x * x, turns) == (0, 6 * 64)
-    assert cost.work(lambda x: x + x, turns) == (0, 2 * 64)
-    assert cost.work(lambda x: x @ x, turns) == (8 * 8**3, 0)
+    assert cost.op_counts(lambda x: x + jnp.sin(x), square) == (0, 2 * 64)
+    assert cost.op_counts(jnp.sum, square) == (0, 64)
+    assert cost.op_counts(lambda x: jnp.where(jnp.arange(8) > 3, x.T.reshape(8, 8), 0)[2:, :4], square) == (0, 0)
+    assert cost.op_counts(lambda x: x * x, turns) == (0, 6 * 64)
+    assert cost.op_counts(lambda x: x + x, turns) == (0, 2 * 64)
+    assert cost.op_counts(lambda x: x @ x, turns) == (8 * 8**3, 0)
     solve = partial(jax.scipy.linalg.solve_triangular, lower=True)
-    assert cost.work(lambda x: solve(x, x), square)[0] == 8**3
+    assert cost.op_counts(lambda x: solve(x, x), square)[0] == 8**3
 
 
 def test_depth_is_the_longest_chain():
     """Side by side counts once; a scan as often as it runs along its carry, and once along what it only maps."""
     square, vector = jax.ShapeDtypeStruct((8, 8), jnp.float32), jax.ShapeDtypeStruct((64,), jnp.float32)
-    assert cost.depth(lambda x: x, square) == 0
-    assert cost.depth(lambda x: jnp.sin(x) + jnp.cos(x), square) == 2
-    assert cost.depth(lambda x: jnp.sin(jnp.sin(x)).T[0] * x[1], square) == 3
-    assert cost.depth(lambda x: jax.lax.scan(lambda c, _: (jnp.tanh(c @ x), None), x, length=10)[0], square) == 20
-    assert cost.depth(lambda x: jax.lax.map(jnp.exp, x), vector) == 1
-    assert cost.depth(jax.jit(lambda x: jax.lax.scan(lambda c, y: (c + jnp.exp(y), c), 0.0, x)), vector) == 65
-    assert cost.depth(lambda x: jax.lax.cond(x[0] > 0, jnp.sin, lambda x: jnp.sin(jnp.sin(x)), x), vector) == 2
+    assert cost.critical_path(lambda x: x, square) == 0
+    assert cost.critical_path(lambda x: jnp.sin(x) + jnp.cos(x), square) == 2
+    assert cost.critical_path(lambda x: jnp.sin(jnp.sin(x)).T[0] * x[1], square) == 3
+    assert (
+        cost.critical_path(lambda x: jax.lax.scan(lambda c, _: (jnp.tanh(c @ x), None), x, length=10)[0], square) == 20
+    )
+    assert cost.critical_path(lambda x: jax.lax.map(jnp.exp, x), vector) == 1
+    assert cost.critical_path(jax.jit(lambda x: jax.lax.scan(lambda c, y: (c + jnp.exp(y), c), 0.0, x)), vector) == 65
+    assert cost.critical_path(lambda x: jax.lax.cond(x[0] > 0, jnp.sin, lambda x: jnp.sin(jnp.sin(x)), x), vector) == 2
 
 
 @pytest.mark.parametrize(
@@ -110,8 +112,8 @@ def test_depth_of_a_linear_recurrence(how: str, chain: int):
     """A product and a sum a step; by halves, both ways and laid together, which jax does by a sum; and by halves within
     chunks of 8, which need not wait for what is carried from chunk to chunk."""
     steps, real = jax.ShapeDtypeStruct((64, 3), jnp.float32), jnp.ones(64, bool)
-    run = lambda a, b: affine(a, b, jnp.zeros(3), ~real, real, how=how, chunk=8)  # noqa: E731
-    assert cost.depth(run, steps, steps) == chain
+    run = lambda a, b: linear_scan(a, b, jnp.zeros(3), ~real, real, method=how, chunk_size=8)  # noqa: E731
+    assert cost.critical_path(run, steps, steps) == chain
 
 
 @pytest.mark.parametrize("name", models.MIXERS)
@@ -128,22 +130,22 @@ def depth_of(name: str, steps: int) -> int:
     module = models.MIXERS[name](width=D, hidden_size=8, max_length=128)
     x, places = jnp.zeros((1, steps, D)), jnp.zeros((1, steps), jnp.int32)
     params = jax.eval_shape(lambda: module.init(jax.random.key(0), x, positions=places, segments=places))
-    return cost.depth(lambda p, x: module.apply(p, x, positions=places, segments=places)[0], params, x)
+    return cost.critical_path(lambda p, x: module.apply(p, x, positions=places, segments=places)[0], params, x)
 
 
 def test_flops_of_a_condition_are_those_of_its_dearest_branch():
     square = jax.ShapeDtypeStruct((8, 8), jnp.float32)
     branches = [lambda x: x @ x, lambda x: x @ x @ x @ x, lambda x: x]
-    assert cost.flops(lambda x: jax.lax.switch(2, branches, x), square) == 3 * 2 * 8**3
-    assert cost.flops(lambda x: jax.lax.cond(x[0, 0] > 0, branches[2], branches[0], x), square) == 2 * 8**3
+    assert cost.count_flops(lambda x: jax.lax.switch(2, branches, x), square) == 3 * 2 * 8**3
+    assert cost.count_flops(lambda x: jax.lax.cond(x[0, 0] > 0, branches[2], branches[0], x), square) == 2 * 8**3
 
 
 def test_flops_of_products_with_batches_and_several_contractions():
     a, b = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((5, 2, 3, 4), (5, 4, 3, 7)))
-    assert cost.flops(partial(jnp.einsum, "bmij,bjin->bmn"), a, b) == 2 * 5 * 2 * 3 * 4 * 7
+    assert cost.count_flops(partial(jnp.einsum, "bmij,bjin->bmn"), a, b) == 2 * 5 * 2 * 3 * 4 * 7
     dense = nn.Dense(7)
     params = jax.eval_shape(dense.init, jax.random.key(0), jnp.zeros((1, 3)))
-    assert cost.work(dense.apply, params, jnp.zeros((11, 3))) == (2 * 11 * 3 * 7, 11 * 7)  # and the bias
+    assert cost.op_counts(dense.apply, params, jnp.zeros((11, 3))) == (2 * 11 * 3 * 7, 11 * 7)  # and the bias
 
 
 @given(st.integers(1, 40), st.integers(0, 5000), st.integers(1, 5), st.integers(0, 30))
@@ -151,7 +153,7 @@ def test_closest_is_the_nearest_of_all(largest: int, target: int, square: int, l
     def count(n: int) -> int:
         return square * n * n + linear * n
 
-    found = cost.closest(count, target, largest)
+    found = cost.search_monotone(count, target, largest)
     assert 1 <= found <= largest
     assert abs(count(found) - target) == min(abs(count(n) - target) for n in range(1, largest + 1))
 
@@ -160,11 +162,11 @@ def test_traffic_is_what_products_and_the_whole_must_move():
     """Operands and results, as often as a scan runs; sums and the like in between are fused."""
     a, b = jnp.zeros((3, 4)), jnp.zeros((4, 5))
     whole = 4 * (12 + 20 + 15)
-    assert cost.traffic(lambda a, b: jnp.tanh(a @ b) + 1, a, b) == 2 * whole
+    assert cost.bytes_moved(lambda a, b: jnp.tanh(a @ b) + 1, a, b) == 2 * whole
     square = jnp.zeros((4, 4))
     looped = lambda x: jax.lax.scan(lambda c, _: (jnp.tanh(c @ c), None), x, length=7)[0]  # noqa: E731
-    assert cost.traffic(looped, square) == 7 * 4 * 48 + 4 * 32
-    assert cost.traffic(looped, square, ends=False) == 7 * 4 * 48
+    assert cost.bytes_moved(looped, square) == 7 * 4 * 48 + 4 * 32
+    assert cost.bytes_moved(looped, square, include_arguments=False) == 7 * 4 * 48
 
 
 def test_traffic_is_that_of_the_branch_that_moves_least_of_those_that_multiply_most():
@@ -175,7 +177,7 @@ def test_traffic_is_that_of_the_branch_that_moves_least_of_those_that_multiply_m
         return jax.lax.switch(at, [one_by_one, jnp.matmul, none], x, w)
 
     x, w = jnp.zeros((5, 4)), jnp.zeros((4, 4))
-    assert cost.traffic(either, 0, x, w, ends=False) == 4 * (20 + 16 + 20)
+    assert cost.bytes_moved(either, 0, x, w, include_arguments=False) == 4 * (20 + 16 + 20)
 
 
 @pytest.mark.parametrize("kv_heads", [1, 4])
@@ -195,13 +197,15 @@ def test_a_convolution_is_a_product_for_each_tap_and_channel(taps: tuple[int, ..
         )
 
     terms = batch * steps ** len(taps) * math.prod(taps) * given // groups * made
-    assert cost.work(call, x, kernel) == (2 * terms, 0)
-    assert cost.work(partial(call, dilation=2), x, kernel) == (2 * terms, 0)
-    assert cost.traffic(call, x, kernel, ends=False) == 4 * (x.size + kernel.size + x.size // given * made)
+    assert cost.op_counts(call, x, kernel) == (2 * terms, 0)
+    assert cost.op_counts(partial(call, dilation=2), x, kernel) == (2 * terms, 0)
+    assert cost.bytes_moved(call, x, kernel, include_arguments=False) == 4 * (
+        x.size + kernel.size + x.size // given * made
+    )
     if groups == 1:  # where zeros between and around count as they do here, so that bounds are all that can be said
         gradient = lambda x, kernel: jax.grad(lambda *a: call(*a, padding="VALID").sum(), (0, 1))(x, kernel)  # noqa: E731
-        valid = cost.work(lambda *a: call(*a, padding="VALID"), x, kernel)[0]
-        assert valid * 2 < cost.work(gradient, x, kernel)[0] < 2 * terms * 4
+        valid = cost.op_counts(lambda *a: call(*a, padding="VALID"), x, kernel)[0]
+        assert valid * 2 < cost.op_counts(gradient, x, kernel)[0] < 2 * terms * 4
 
 
 def test_a_convolution_counts_as_the_matrix_that_it_is():
@@ -209,17 +213,19 @@ def test_a_convolution_counts_as_the_matrix_that_it_is():
     x = jnp.zeros((3, 10, 4))
     layers = (nn.Conv(6, (1,), use_bias=False), nn.Dense(6, use_bias=False))
     shapes = [jax.eval_shape(layer.init, jax.random.key(0), x) for layer in layers]
-    found = [cost.flops(layer.apply, params, x) for layer, params in zip(layers, shapes, strict=True)]
+    found = [cost.count_flops(layer.apply, params, x) for layer, params in zip(layers, shapes, strict=True)]
     assert found == [2 * 30 * 4 * 6] * 2
 
 
 def test_sums_at_places_and_over_windows_count_what_they_add():
     """The gradient of a table adds each row that was read; a pool adds each number in its window."""
     table, rows = jnp.zeros((50, 8)), jnp.zeros(6, jnp.int32)
-    assert cost.work(lambda t: t.at[rows].add(jnp.ones((6, 8))), table) == (0, 48)
+    assert cost.op_counts(lambda t: t.at[rows].add(jnp.ones((6, 8))), table) == (0, 48)
     x = jnp.zeros((2, 12, 4))
-    assert cost.work(lambda x: jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, 3, 1), (1, 3, 1), "VALID"), x)[1] == 96
+    assert (
+        cost.op_counts(lambda x: jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, 3, 1), (1, 3, 1), "VALID"), x)[1] == 96
+    )
     custom = lambda a, b: a + 2 * b  # noqa: E731
     windows = lambda x: jax.lax.reduce_window(x, 0.0, custom, (1, 3, 1), (1, 3, 1), "VALID")  # noqa: E731
-    assert cost.work(windows, x) == (0, 96)
-    assert cost.work(lambda x: jax.lax.reduce(x, 0.0, custom, (1,)), x) == (0, 96)
+    assert cost.op_counts(windows, x) == (0, 96)
+    assert cost.op_counts(lambda x: jax.lax.reduce(x, 0.0, custom, (1,)), x) == (0, 96)

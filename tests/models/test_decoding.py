@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.decoding import Written, beam, drawn, greedy
+from models.decoding import DecodeOutput, beam_search, greedy_decode, sample_decode
 
 V, STEPS, FIRST = 3, 4, 1
 TABLES = jnp.asarray(np.random.default_rng(0).normal(0, 1.5, (5, STEPS, V, V, V)), jnp.float32)
@@ -41,13 +41,13 @@ def everything(table: Any, end: int | None, alpha: float) -> list[tuple[float, f
 
 
 @partial(jax.jit, static_argnames=("width", "end", "steps"))
-def beams(table: Any, width: int, end: int | None, alpha: Any = 0.0, steps: int = STEPS) -> Written:
-    return beam(partial(step, table), FIRST, width=width, steps=steps, end=end, alpha=alpha)
+def beams(table: Any, width: int, end: int | None, alpha: Any = 0.0, steps: int = STEPS) -> DecodeOutput:
+    return beam_search(partial(step, table), FIRST, beam_width=width, steps=steps, end_token=end, alpha=alpha)
 
 
 @partial(jax.jit, static_argnames="end")
-def greedily(table: Any, end: int | None) -> Written:
-    return greedy(partial(step, table), FIRST, steps=STEPS, end=end)
+def greedily(table: Any, end: int | None) -> DecodeOutput:
+    return greedy_decode(partial(step, table), FIRST, steps=STEPS, end_token=end)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 3.0])
@@ -125,19 +125,19 @@ def test_vmap_is_the_loop():
 def test_one_step():
     best = np.asarray(TABLES[0, 0, 0, FIRST]).argsort()[::-1]
     np.testing.assert_array_equal(beams(TABLES[0], 2, None, steps=1).tokens[:, 0], best[:2])
-    assert int(greedy(partial(step, TABLES[0]), FIRST, steps=1).tokens[0]) == best[0]
+    assert int(greedy_decode(partial(step, TABLES[0]), FIRST, steps=1).tokens[0]) == best[0]
 
 
 @pytest.mark.parametrize(("fields", "message"), [({"steps": 0}, "steps=0: must be"), ({"width": 0}, "width=0: must")])
 def test_bad_numbers(fields: dict, message: str):
     with pytest.raises(ValueError, match=message):
-        beam(partial(step, TABLES[0]), FIRST, **{"steps": 2, "width": 2, **fields})
+        beam_search(partial(step, TABLES[0]), FIRST, **{"steps": 2, "width": 2, **fields})
 
 
 def test_drawn_tokens_have_the_model_s_probabilities():
     """The share of each pair of first tokens among many draws, against the model; at temperature 0 the likeliest."""
     table = TABLES[0]
-    draw = jax.jit(lambda key, t: drawn(partial(step, table), FIRST, key, steps=2, temperature=t))
+    draw = jax.jit(lambda key, t: sample_decode(partial(step, table), FIRST, key, steps=2, temperature=t))
     tokens = np.asarray(jax.vmap(draw, (0, None))(jax.random.split(jax.random.key(0), 20_000), 0.7))
     p = np.asarray(jax.nn.softmax(table / 0.7), np.float64)
     for a, b in product(range(V), repeat=2):
@@ -147,6 +147,8 @@ def test_drawn_tokens_have_the_model_s_probabilities():
 
 
 def test_the_same_key_draws_the_same():
-    one, same, other = (drawn(partial(step, TABLES[1]), FIRST, jax.random.key(k), steps=STEPS) for k in (0, 0, 5))
+    one, same, other = (
+        sample_decode(partial(step, TABLES[1]), FIRST, jax.random.key(k), steps=STEPS) for k in (0, 0, 5)
+    )
     np.testing.assert_array_equal(one, same)
     assert one.tolist() != other.tolist()

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import models
-from models.mixers.linear_attention import write_and_read
-from models.mixers.linear_recurrence import lru
-from models.mixers.state_space import held, s4d, s6
-from models.mixers.xlstm import NEVER, mlstm
-from models.ops.scan import in_chunks
+from models.mixers.linear_attention import linear_attention_chunk
+from models.mixers.linear_recurrence import lru_coefficients
+from models.mixers.state_space import s4d_coefficients, s6_coefficients, zero_order_hold
+from models.mixers.xlstm import LOG_ZERO, mlstm_chunk
+from models.ops.scan import scan_chunks
 from tests.models.test_mixers import counted, make, normal, outcome
 
 WIDTH = 8
@@ -50,7 +50,7 @@ def cases(name: str, params: Any) -> dict[str, tuple[float, Any]]:
 @cache
 def built(name: str) -> tuple[nn.Module, Any]:
     """The mixer, and what it starts from."""
-    heads: dict[str, Any] = {"heads": 2} if "heads" in models.options(name) else {}
+    heads: dict[str, Any] = {"heads": 2} if "heads" in models.mixer_options(name) else {}
     module = make(name, width=WIDTH, hidden_size=WIDTH, **heads)
     x, steps = jnp.zeros((1, 1, WIDTH)), jnp.zeros((1, 1), jnp.int32)
     return module, jax.jit(partial(module.init, x=x, positions=steps, segments=steps))(jax.random.key(0))
@@ -99,7 +99,7 @@ def test_a_gate_shut_hard_costs_the_others_no_digits(gates: int, chunk: int):
         memory = np.exp(log_gate[t].astype(float))[:, None] * memory + np.outer(KEY[t].astype(float), VALUE[t])
         expected.append(memory.T @ QUERY[t])
     sequence = (QUERY, KEY, VALUE, log_gate, None, START, VALID)
-    after, y = in_chunks(write_and_read, jnp.zeros((K, V)), jax.tree.map(jnp.asarray, sequence), chunk)
+    after, y = scan_chunks(linear_attention_chunk, jnp.zeros((K, V)), jax.tree.map(jnp.asarray, sequence), chunk)
     near(y, expected)
     near(after, memory)
 
@@ -133,9 +133,9 @@ def test_mlstm_with_gates_wide_open_and_shut_hard(chunk: int, gate: float):
         f[at] = shut
 
     def run(i: Any) -> Any:
-        memory = {"c": jnp.zeros((K, V + 1)), "m": jnp.asarray(NEVER)}
+        memory = {"c": jnp.zeros((K, V + 1)), "m": jnp.asarray(LOG_ZERO)}
         sequence = jax.tree.map(jnp.asarray, (query, key, VALUE, i, f, START, VALID))
-        y = in_chunks(mlstm, memory, sequence, chunk)[1]
+        y = scan_chunks(mlstm_chunk, memory, sequence, chunk)[1]
         return (y * ALONG).sum(), y
 
     gradient, y = jax.jit(jax.grad(run, has_aux=True))(jnp.asarray(i))
@@ -149,9 +149,9 @@ def test_mlstm_filled_up_to_a_chunk_has_the_gradients_of_its_steps_alone():
     rise = np.linspace(20, 110, STEPS, dtype=np.float32)
 
     def total(chunk: int, query: Any, key: Any, i: Any) -> Any:
-        memory = {"c": jnp.zeros((K, V + 1)), "m": jnp.asarray(NEVER)}
+        memory = {"c": jnp.zeros((K, V + 1)), "m": jnp.asarray(LOG_ZERO)}
         sequence = (query, key, jnp.asarray(VALUE), i, jnp.ones(STEPS), jnp.asarray(START), jnp.asarray(VALID))
-        return (in_chunks(mlstm, memory, sequence, chunk)[1] * ALONG).sum()
+        return (scan_chunks(mlstm_chunk, memory, sequence, chunk)[1] * ALONG).sum()
 
     filled, alone = (
         jax.jit(jax.grad(partial(total, chunk), argnums=(0, 1, 2)))(np.abs(QUERY) + 0.1, np.abs(KEY) + 0.1, rise)
@@ -176,10 +176,10 @@ def test_the_held_input_keeps_its_digits(size: float):
         1 / 2 + z / 3 + z**2 / 8 + z**3 / 30 + z**4 / 144,
         (np.exp(z) - value) / np.where(z == 0, 1, z),
     )
-    found = held(jnp.asarray(x), jnp.asarray(y))
+    found = zero_order_hold(jnp.asarray(x), jnp.asarray(y))
     assert np.isfinite(found).all()
     assert (np.abs(found - value) <= 1e-6 * np.abs(value) + 1e-12).all()
-    by_x, by_y = (jax.jvp(held, (jnp.asarray(x), jnp.asarray(y)), t)[1] for t in tangents(len(x)))
+    by_x, by_y = (jax.jvp(zero_order_hold, (jnp.asarray(x), jnp.asarray(y)), t)[1] for t in tangents(len(x)))
     assert (np.abs(by_x - slope) <= 2e-6 * np.abs(slope) + 1e-12).all()
     assert (np.abs(by_y - 1j * slope) <= 2e-6 * np.abs(slope) + 1e-12).all()
 
@@ -196,7 +196,9 @@ def test_s4d_at_small_steps(log_step: float):
     turning = np.array([[0.0, 0.0, 3 * np.pi, 1.0]])
     step, z = np.exp(log_step), np.exp(log_step) * (-np.exp(log_rates) + 1j * turning)
     expected = np.where(np.abs(z) < 1e-6, step * (1 + z / 2), np.expm1(z) / (-np.exp(log_rates) + 1j * turning))
-    a, b = s4d(jnp.full(1, log_step), jnp.asarray(log_rates, jnp.float32), jnp.asarray(turning, jnp.float32))
+    a, b = s4d_coefficients(
+        jnp.full(1, log_step), jnp.asarray(log_rates, jnp.float32), jnp.asarray(turning, jnp.float32)
+    )
     assert (np.abs(a - np.exp(z)) <= 1e-6).all()
     assert (np.abs(b - expected) <= 3e-6 * np.abs(expected) + 1e-38).all()
 
@@ -206,7 +208,7 @@ def test_lru_at_extreme_rates(decay: float):
     """|a| and √(1 − |a|²), and their derivatives, where ln of the rate is from far below −100 to far above 100."""
 
     def both(decay: Any) -> Any:
-        a, b = lru(jnp.ones((1, 1), jnp.complex64), decay[None], jnp.full(1, -200.0))
+        a, b = lru_coefficients(jnp.ones((1, 1), jnp.complex64), decay[None], jnp.full(1, -200.0))
         return jnp.stack([a[0].real, b[0, 0].real])
 
     rate = np.exp(min(decay, 7))
@@ -220,7 +222,7 @@ def test_lru_at_extreme_rates(decay: float):
 
 
 def test_lru_at_an_extreme_angle():
-    a, b = lru(jnp.ones((1, 3), jnp.complex64), jnp.full(3, -3.0), jnp.array([-1e3, 40.0, 1e3]))
+    a, b = lru_coefficients(jnp.ones((1, 3), jnp.complex64), jnp.full(3, -3.0), jnp.array([-1e3, 40.0, 1e3]))
     np.testing.assert_allclose(np.abs(a), np.exp(-np.exp(-3.0)), rtol=1e-6)
     assert np.isfinite(b).all()
 
@@ -230,9 +232,9 @@ def test_s6_at_extreme_rates():
     rates = jnp.array([[-1000.0, 1000.0]])
 
     def total(step: Any, rates: Any) -> Any:
-        return s6(jnp.ones((2, 1)), step, jnp.ones((2, 2)), rates)[0].sum()
+        return s6_coefficients(jnp.ones((2, 1)), step, jnp.ones((2, 2)), rates)[0].sum()
 
-    a, _ = s6(jnp.ones((2, 1)), jnp.array([[1e-3], [10.0]]), jnp.ones((2, 2)), rates)
+    a, _ = s6_coefficients(jnp.ones((2, 1)), jnp.array([[1e-3], [10.0]]), jnp.ones((2, 2)), rates)
     np.testing.assert_array_equal(a[:, 0], [[1, 0], [1, 0]])
     for gradient in jax.grad(total, (0, 1))(jnp.array([[1e-3], [10.0]]), rates):
         np.testing.assert_array_equal(gradient, 0)

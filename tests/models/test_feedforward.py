@@ -18,7 +18,7 @@ FORMULAS = {
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_it_is_two_products_with_the_activation_between(activation: str):
-    layer = FeedForward(width=4, hidden=6, activation=activation)
+    layer = FeedForward(width=4, hidden_size=6, activation=activation)
     params = jax.jit(layer.init)(jax.random.key(0), jnp.asarray(X))
     up, down = params["params"]["up"], params["params"]["down"]
     up["bias"], down["bias"] = jnp.linspace(-1, 1, 6), jnp.linspace(-1, 1, 4)
@@ -27,7 +27,7 @@ def test_it_is_two_products_with_the_activation_between(activation: str):
 
 
 def test_each_token_stands_alone():
-    layer = FeedForward(width=4, hidden=6)
+    layer = FeedForward(width=4, hidden_size=6)
     params = jax.jit(layer.init)(jax.random.key(0), jnp.asarray(X))
     order = np.array([3, 1, 4, 0, 2])
     before, after = (np.asarray(jax.jit(layer.apply)(params, jnp.asarray(x))) for x in (X, X[:, order]))

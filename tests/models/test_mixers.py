@@ -46,7 +46,7 @@ WHOLE = (STEPS,)  # lengths of chunks; 0: the rest token by token
 def make(name: str, **fields: Any) -> nn.Module:
     sizes = {size: fields.pop(size, usual) for size, usual in (("width", WIDTH), ("hidden_size", INNER))}
     dtype = fields.pop("dtype", jnp.float32)
-    made = models.one_way_or_both(name, fields.pop("causal", True), **fields)
+    made = models.causal_or_bidirectional(name, fields.pop("causal", True), **fields)
     return made(**sizes, max_length=LONGEST, dtype=dtype)
 
 
@@ -321,5 +321,5 @@ def test_bfloat16_is_near_float32(variant: tuple[str, dict[str, Any]], mixer: nn
 
 @pytest.mark.parametrize("name", models.MIXERS)
 def test_version_is_a_number_raised_by_hand(name: str):
-    assert isinstance(models.version(name), int)
-    assert models.version(name) >= 1
+    assert isinstance(models.mixer_version(name), int)
+    assert models.mixer_version(name) >= 1

@@ -8,13 +8,13 @@ import pytest
 
 import models
 from configs import base
-from models.cost import parameters
+from models.cost import count_params
 
 
 def model(mixer: str, /, **fields: Any) -> dict[str, Any]:
     config: Any = base(mixer)
     made = config.model.to_dict()
-    for name in models.pattern(mixer):
+    for name in models.parse_layer_pattern(mixer):
         made[name] |= fields.pop(name, {})
     assert set(fields) <= set(made)
     return made | fields
@@ -23,10 +23,10 @@ def model(mixer: str, /, **fields: Any) -> dict[str, Any]:
 @cache
 def size(mixer: str, width: int, window: int) -> int:
     """Parameters of the whole network."""
-    network = models.build(
-        models.resolve(model(mixer, width=width), window), vocabulary=64, channels=0, outputs=64, per="token"
+    network = models.build_model(
+        models.resolve_model(model(mixer, width=width), window), vocabulary=64, channels=0, outputs=64, per="token"
     )
-    return parameters(jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 1), jnp.int32)))
+    return count_params(jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 1), jnp.int32)))
 
 
 @pytest.mark.parametrize("window", [32, 64])
@@ -37,9 +37,9 @@ def test_parameters_are_matched_within_5_percent(mixer: str, width: int, window:
 
 
 def test_attention_itself_is_left_at_its_width():
-    assert models.resolve(model("attention", width=48), 32)["hidden_size"] == 48
-    assert models.matched_inner("attention", 20, 7) == 20
-    assert models.resolve(model("attention", width=48, positions="rope"), 32)["hidden_size"] == 48
+    assert models.resolve_model(model("attention", width=48), 32)["hidden_size"] == 48
+    assert models.match_hidden_size("attention", 20, 7) == 20
+    assert models.resolve_model(model("attention", width=48, positions="rope"), 32)["hidden_size"] == 48
 
 
 @pytest.mark.parametrize(
@@ -57,20 +57,22 @@ def test_attention_itself_is_left_at_its_width():
     ids=str,
 )
 def test_attention_is_matched_with_plain_attention_whatever_its_options(own: dict[str, Any], positions: str):
-    made = models.resolve(model("attention", attention=own, positions=positions), 32)
-    found = models.size("attention", 64, 32, made["hidden_size"], True, **models.fields(made, "attention"))
+    made = models.resolve_model(model("attention", attention=own, positions=positions), 32)
+    found = models.params_at_hidden_size(
+        "attention", 64, 32, made["hidden_size"], True, **models.mixer_kwargs(made, "attention")
+    )
     assert found / (4 * 64 * 65) == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("hidden_size", [0, 24])
 @pytest.mark.parametrize("mixer", [name for name in models.MIXERS if name != "dense"])
 def test_an_encoder_has_as_many_parameters_as_its_decoder(mixer: str, hidden_size: int):
-    made = models.resolve(model(mixer, bridge="dot", hidden_size=hidden_size), 32)
+    made = models.resolve_model(model(mixer, bridge="dot", hidden_size=hidden_size), 32)
     sizes: dict[str, Any] = {"vocabulary": 8, "channels": 0, "outputs": 8, "per": "token", "separator": 1}
-    network = models.build(made, **sizes)
+    network = models.build_model(made, **sizes)
     params = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 8), jnp.int32))["params"]
     # A unit of the matrix memories is two directions of four heads.
-    there, here = (parameters(params[part]["mixer_0"]) for part in ("encoder", "decoder"))
+    there, here = (count_params(params[part]["mixer_0"]) for part in ("encoder", "decoder"))
     assert there / here == pytest.approx(1, abs=0.08 if hidden_size == 0 else 0.2)
 
 
@@ -78,24 +80,26 @@ def test_resolve_fills_in_only_what_is_zero():
     """`max_length` with the task's, `hidden_size` with what matches; what is given stays, and so does the caller's
     dict."""
     given = model("lstm", hidden_size=5, max_length=40)
-    assert models.resolve(given, 32) == given
+    assert models.resolve_model(given, 32) == given
     zeros = model("lstm")
-    made = models.resolve(zeros, 32)
+    made = models.resolve_model(zeros, 32)
     assert {name for name in made if made[name] != zeros[name]} == {"hidden_size", "max_length"}
     assert made["max_length"] == 32
     assert zeros["hidden_size"] == zeros["max_length"] == 0
-    assert models.resolve(made, 32) == made
+    assert models.resolve_model(made, 32) == made
 
 
 def test_build_makes_what_the_fields_say():
     fields = {"depth": 3, "width": 8, "feedforward": 1.5, "positions": "rope", "dtype": "bfloat16", "causal": False}
-    made = models.resolve(model("attention", **fields, attention={"heads": 2, "bias": False}), 16)
-    network = models.build(made, vocabulary=5, channels=0, outputs=7, per="sequence")
+    made = models.resolve_model(model("attention", **fields, attention={"heads": 2, "bias": False}), 16)
+    network = models.build_model(made, vocabulary=5, channels=0, outputs=7, per="sequence")
     assert (network.depth, network.width, network.hidden, network.outputs, network.per) == (3, 8, 12, 7, "sequence")
     mixer: Any = network.mixers[0](width=8, dtype=network.dtype)
     assert (mixer.heads, mixer.bias, mixer.causal, mixer.positions, mixer.max_length) == (2, False, False, "rope", 16)
     assert mixer.dtype == jnp.bfloat16
-    added = models.build(model("attention", positions="learned"), vocabulary=5, channels=0, outputs=5, per="token")
+    added = models.build_model(
+        model("attention", positions="learned"), vocabulary=5, channels=0, outputs=5, per="token"
+    )
     other: Any = added.mixers[0](width=8)
     assert (added.positions, other.positions) == ("learned", "none")
 
@@ -103,8 +107,8 @@ def test_build_makes_what_the_fields_say():
 def test_the_slstm_starts_by_the_place_of_its_block():
     """As its authors' does: the exponent goes from 0.3 in the first block to 1.6 in the last, reading both ways too."""
     for causal in (True, False):
-        made = models.resolve(model("slstm", depth=3, causal=causal), 16)
-        network = models.build(made, vocabulary=5, channels=0, outputs=5, per="token")
+        made = models.resolve_model(model("slstm", depth=3, causal=causal), 16)
+        network = models.build_model(made, vocabulary=5, channels=0, outputs=5, per="token")
         params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
         for block, exponent in enumerate((0.3, 0.95, 1.6)):
             mixer = params[f"mixer_{block}"]
@@ -117,35 +121,35 @@ def test_the_slstm_starts_by_the_place_of_its_block():
 def test_a_pattern_is_a_stack_block_by_block_and_over_again():
     """As Griffin's two recurrences and one attention; each mixer with its own options and its own inner width."""
     fields: dict[str, Any] = {"depth": 5, "width": 32, "attention": {"heads": 2}, "rglru": {"kernel": 3}}
-    made = models.resolve(model("rglru,rglru,attention", **fields), 16)
-    recurrent = models.matched_inner("rglru", 32, 16, kernel=3)
+    made = models.resolve_model(model("rglru,rglru,attention", **fields), 16)
+    recurrent = models.match_hidden_size("rglru", 32, 16, kernel=3)
     assert made["hidden_size"] == [recurrent, recurrent, 32]
-    network = models.build(made, vocabulary=5, channels=0, outputs=5, per="token")
+    network = models.build_model(made, vocabulary=5, channels=0, outputs=5, per="token")
     params = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
     which = ["rglru" if "decay" in params[f"mixer_{block}"] else "attention" for block in range(5)]
     assert which == ["rglru", "rglru", "attention", "rglru", "rglru"]
     assert params["mixer_0"]["kernel"].shape == (3, recurrent)
-    assert models.version("rglru,attention") == models.version("rglru") + models.version("attention")
-    assert models.version("rglru,rglru,attention") == models.version("rglru,attention")
-    one = models.resolve(model("attention,attention", width=32), 16)
+    assert models.mixer_version("rglru,attention") == models.mixer_version("rglru") + models.mixer_version("attention")
+    assert models.mixer_version("rglru,rglru,attention") == models.mixer_version("rglru,attention")
+    one = models.resolve_model(model("attention,attention", width=32), 16)
     assert one["hidden_size"] == 32
-    assert models.resolve(model("attention", causal=False, width=32), 16)["hidden_size"] == 32
+    assert models.resolve_model(model("attention", causal=False, width=32), 16)["hidden_size"] == 32
 
 
 def test_what_is_not_causal_reads_both_ways():
-    made = models.resolve(model("gru", width=32, causal=False), 16)
+    made = models.resolve_model(model("gru", width=32, causal=False), 16)
     assert made["hidden_size"] % 2 == 0
-    network = models.build(made, vocabulary=5, channels=0, outputs=5, per="token")
+    network = models.build_model(made, vocabulary=5, channels=0, outputs=5, per="token")
     params = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
     assert set(params["mixer_0"]) == {"forward", "backward"}
 
 
 def test_a_mixer_s_own_fields_are_its_options():
-    assert models.options("lstm")["disabled_gates"] == ""
-    assert "disabled_gates" not in models.options("gru")
-    assert models.options("linear") != models.options("gla")
+    assert models.mixer_options("lstm")["disabled_gates"] == ""
+    assert "disabled_gates" not in models.mixer_options("gru")
+    assert models.mixer_options("linear") != models.mixer_options("gla")
     for name in models.MIXERS:
-        assert not models.options(name).keys() & models.COMMON
+        assert not models.mixer_options(name).keys() & models.COMMON_FIELDS
 
 
 BAD: list[tuple[str, dict[str, Any], str]] = [
@@ -273,7 +277,9 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
 def test_what_can_not_be_a_model_is_refused(mixer: str, fields: dict[str, Any], message: str):
     """In one line that names the field and says what would be right."""
     with pytest.raises(ValueError, match=message) as caught:
-        models.build(models.resolve(model(mixer, **fields), 32), vocabulary=8, channels=0, outputs=9, per="token")
+        models.build_model(
+            models.resolve_model(model(mixer, **fields), 32), vocabulary=8, channels=0, outputs=9, per="token"
+        )
     assert "\n" not in str(caught.value)
 
 
@@ -284,27 +290,31 @@ def test_a_memory_s_unused_fields_are_said_with_their_defaults():
 
 @pytest.mark.parametrize("name", ["gru", "attention", "tcn"])
 def test_parameters_are_counted_before_any_is_made(name: str):
-    made = models.resolve(model(name, width=16), 8)
-    network = models.build(made, vocabulary=8, channels=0, outputs=8, per="token")
+    made = models.resolve_model(model(name, width=16), 8)
+    network = models.build_model(made, vocabulary=8, channels=0, outputs=8, per="token")
     tokens = jax.ShapeDtypeStruct((1, 8), jnp.int32)
     params = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 8), jnp.int32))
-    assert models.parameters(network, tokens) == parameters(params)
-    large = models.build({**made, "width": 2**16}, vocabulary=2**16, channels=0, outputs=8, per="token")
+    assert models.count_model_params(network, tokens) == count_params(params)
+    large = models.build_model({**made, "width": 2**16}, vocabulary=2**16, channels=0, outputs=8, per="token")
     with pytest.raises(ValueError, match=r"embed.embedding would have 4,294,967,296 numbers, and an array can have"):
-        models.parameters(large, tokens)
+        models.count_model_params(large, tokens)
 
 
 def test_a_convolution_may_reach_as_far_as_it_can_carry():
     """Two convolutions of a block reach twice as far as one."""
     for block, layers in (("bai", 19), ("single", 20)):
-        models.check(model("tcn", tcn={"layers": layers, "block": block}))
+        models.validate_model(model("tcn", tcn={"layers": layers, "block": block}))
         with pytest.raises(ValueError, match=f"layers={layers + 1}: with kernel=3 its last layer"):
-            models.check(model("tcn", tcn={"layers": layers + 1, "block": block}))
+            models.validate_model(model("tcn", tcn={"layers": layers + 1, "block": block}))
 
 
 @pytest.mark.parametrize("mixer", models.MIXERS)
 def test_real_inputs_have_no_table_to_tie(mixer: str):
     with pytest.raises(ValueError, match=r"model\.tied: .* not with 0 tokens in and 1 outputs"):
-        models.build(
-            models.resolve(model(mixer, tie_embeddings=True), 8), vocabulary=0, channels=2, outputs=1, per="sequence"
+        models.build_model(
+            models.resolve_model(model(mixer, tie_embeddings=True), 8),
+            vocabulary=0,
+            channels=2,
+            outputs=1,
+            per="sequence",
         )

@@ -8,8 +8,8 @@ import pytest
 
 import models
 from models import associative_memory
-from models.ops.normalizers import NORMALISERS
-from models.ops.position_encodings import POSITIONS
+from models.ops.normalizers import NORMALIZERS
+from models.ops.position_encodings import POSITION_ENCODINGS
 from models.ops.similarity import SIMILARITIES
 from tests.models.test_mixers import VARIANTS, make
 from tests.models.test_models import model
@@ -57,9 +57,9 @@ def test_mixers(variant: tuple[str, dict[str, Any]]):
         {"tie_embeddings": True, "residual": False},
         {"encoder_decoder": "vector"},
         *({"encoder_decoder": name} for name in SIMILARITIES),
-        *({"positions": name} for name in POSITIONS),
+        *({"positions": name} for name in POSITION_ENCODINGS),
         *({"attention": {"similarity": name}} for name in SIMILARITIES),
-        *({"attention": {"normalizer": name}} for name in NORMALISERS),
+        *({"attention": {"normalizer": name}} for name in NORMALIZERS),
         *(
             {"attention": {"implementation": name, "window": window}}
             for name in ("plain", "blocks")
@@ -71,21 +71,23 @@ def test_mixers(variant: tuple[str, dict[str, Any]]):
     ids=str,
 )
 def test_networks_over_tokens(fields: dict[str, Any]):
-    network = models.build(models.resolve(model("attention", width=16, **fields), STEPS), **TOKENS, separator=1)
+    network = models.build_model(
+        models.resolve_model(model("attention", width=16, **fields), STEPS), **TOKENS, separator=1
+    )
     traced(network, jnp.ones((2, STEPS), jnp.int32))
 
 
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("pool", ["last", "mean"])
 def test_networks_over_sequences(pool: str, causal: bool):
-    made = models.resolve(model("gru", width=16, pool=pool, causal=causal), STEPS)
-    traced(models.build(made, vocabulary=0, channels=3, outputs=2, per="sequence"), jnp.zeros((2, STEPS, 3)))
+    made = models.resolve_model(model("gru", width=16, pool=pool, causal=causal), STEPS)
+    traced(models.build_model(made, vocabulary=0, channels=3, outputs=2, per="sequence"), jnp.zeros((2, STEPS, 3)))
 
 
-@pytest.mark.parametrize("rule", associative_memory.RULES)
-@pytest.mark.parametrize("name", associative_memory.MEMORIES)
+@pytest.mark.parametrize("rule", associative_memory.UPDATE_RULES)
+@pytest.mark.parametrize("name", associative_memory.ASSOCIATIVE_MEMORIES)
 def test_memories(name: str, rule: str):
     traced(
-        associative_memory.AssociativeMemory(4, 8, update_rule=rule, **associative_memory.MEMORIES[name]),
+        associative_memory.AssociativeMemory(4, 8, update_rule=rule, **associative_memory.ASSOCIATIVE_MEMORIES[name]),
         jnp.ones((2, 9), jnp.int32),
     )

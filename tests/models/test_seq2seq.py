@@ -8,14 +8,21 @@ import numpy as np
 import optax
 import pytest
 
-from models.decoding import beam
+from models.decoding import beam_search
 from models.mixers.attention import Attention
 from models.mixers.bidirectional import Bidirectional
 from models.mixers.recurrent import Recurrence
-from models.ops.similarity import SIMILARITIES, initial
-from models.seq2seq import CrossAttention, Seq2Seq, ends, joined, split, writer
+from models.ops.similarity import SIMILARITIES, similarity_initializers
+from models.seq2seq import (
+    CrossAttention,
+    Seq2Seq,
+    first_and_last_steps,
+    make_decode_step,
+    restore_row_outputs,
+    split_source_target,
+)
 from models.skeleton import Skeleton
-from tasks.synthetic.translation import WORD, Translation, alignment
+from tasks.synthetic.translation import FIRST_WORD, Translation, word_alignment
 
 V, D, S, T, ROW = 9, 8, 5, 6, 12
 SEPARATOR = 1
@@ -138,7 +145,7 @@ def test_a_writer_says_what_the_decoder_says():
 
     @jax.jit
     def write(params: Any, memory: Any) -> Any:
-        step = writer(network, params, jax.tree.map(lambda leaf: leaf[0], memory))
+        step = make_decode_step(network, params, jax.tree.map(lambda leaf: leaf[0], memory))
         logits, state = step(None, TARGET[0, 0])
         said = [logits]
         for token in TARGET[0, 1:]:
@@ -266,7 +273,7 @@ def test_additive_attention_is_bahdanaus():
     segments = jnp.array([[1, 0, 1]])
 
     def ask(module: CrossAttention, x: Any, h: Any) -> Any:
-        return module(x, *module.remember(h), segments)
+        return module(x, *module.project_keys_values(h), segments)
 
     params = jax.eval_shape(partial(module.init, method=ask), jax.random.key(0), x, h)["params"]
     params = jax.tree.map(lambda p: jnp.asarray(random.normal(size=p.shape), jnp.float32), params)
@@ -284,7 +291,7 @@ def test_additive_attention_is_bahdanaus():
 def test_the_ends_of_a_sequence():
     x = jnp.arange(24.0).reshape(4, 6, 1)
     segments = jnp.array([[1] * 6, [0, 1, 1, 1, 0, 0], [0, 0, 0, 0, 1, 0], [0] * 6])
-    np.testing.assert_array_equal(ends(x, segments), [[0, 5], [7, 9], [16, 16], [0, 0]])
+    np.testing.assert_array_equal(first_and_last_steps(x, segments), [[0, 5], [7, 9], [16, 16], [0, 0]])
 
 
 def test_split_and_joined_against_their_definition():
@@ -296,8 +303,10 @@ def test_split_and_joined_against_their_definition():
     for halves in (False, True):
         sources, targets = (4, 5) if halves else (steps, steps)
         places = np.maximum(segments.cumsum(axis=1) - 1, 0)
-        pairs = jax.jit(jax.vmap(partial(split, separator=SEPARATOR, halves=halves)))(cases, places, segments)
-        outputs = jax.jit(jax.vmap(partial(joined, steps=steps)))(logits[:, :targets], pairs)
+        pairs = jax.jit(jax.vmap(partial(split_source_target, separator=SEPARATOR, halves=halves)))(
+            cases, places, segments
+        )
+        outputs = jax.jit(jax.vmap(partial(restore_row_outputs, steps=steps)))(logits[:, :targets], pairs)
         fitted = 0
         for i, (row, segment) in enumerate(zip(cases, segments, strict=True)):
             found = [p for p in range(steps) if row[p] == SEPARATOR and segment[p]]
@@ -415,8 +424,8 @@ def test_it_learns_to_translate_and_whence(trained: Any, unseen: Any):
     (y, _), kept = apply({"params": params}, unseen.inputs, positions=unseen.positions, segments=unseen.segments)
     score = float(TASK.score(y, unseen))
     weights = kept["intermediates"]["bridges_0"]["weights"][0][:, 0, : TASK.max_items]
-    source = unseen.inputs[:, : TASK.max_items] - WORD
-    aligned = jax.vmap(partial(alignment, n=TASK.max_items))(source)
+    source = unseen.inputs[:, : TASK.max_items] - FIRST_WORD
+    aligned = jax.vmap(partial(word_alignment, n=TASK.max_items))(source)
     share = float(jnp.take_along_axis(weights, aligned[..., None], axis=2).mean())
     assert score > 0.8 > TASK.baseline[1] > TASK.chance
     assert share > 1.3 / TASK.max_items
@@ -431,8 +440,8 @@ def test_decoding_says_what_a_teacher_forced_pass_says(trained: Any, unseen: Any
     @jax.jit
     def write(params: Any) -> Any:
         memory = network.apply({"params": params}, source, method="encode")
-        one = partial(beam, first=TASK.separator, width=width, end=TASK.end, steps=steps)
-        beams = jax.vmap(lambda memory: one(writer(network, params, memory)))(memory)
+        one = partial(beam_search, first_token=TASK.separator, beam_width=width, end_token=TASK.end, steps=steps)
+        beams = jax.vmap(lambda memory: one(make_decode_step(network, params, memory)))(memory)
 
         tokens = beams.tokens.reshape(8 * width, steps)
         memory = jax.tree.map(lambda leaf: jnp.repeat(leaf, width, axis=0), memory)
@@ -454,13 +463,13 @@ def test_a_bridge_of_bfloat16_has_weights_of_float32(name: str):
     ones = jnp.ones((1, 40), jnp.int32)
 
     def ask(module: CrossAttention, x: Any, source: Any) -> Any:
-        key, value = module.remember(source)
-        return module.apart(module.query(x)), key, module(x, key, value, ones)
+        key, value = module.project_keys_values(source)
+        return module._split_heads(module.query(x)), key, module(x, key, value, ones)
 
     params: Any = module.init(jax.random.key(0), x, source, method=ask)["params"]
     with jax.disable_jit():
         (query, key, _), seen = module.apply({"params": params}, x, source, method=ask, mutable="intermediates")
-    own = {what: params[what][0] for what in initial(name, 1, 24)}
+    own = {what: params[what][0] for what in similarity_initializers(name, 1, 24)}
     query, key = (a[0, 0].astype(jnp.float32) for a in (query, key))
     expected = jax.nn.softmax(SIMILARITIES[name](query, key, own))
     weights: Any = seen["intermediates"]["weights"]

@@ -9,9 +9,9 @@ import pytest
 
 import models
 from models.mixers.attention import Attention
-from models.mixers.dense_window import Dense
+from models.mixers.dense_window import DenseWindow
 from models.mixers.recurrent import Recurrence
-from models.skeleton import Skeleton, dropout, folded, pooled
+from models.skeleton import Skeleton, apply_dropout, fold_rng, pool_sequence
 
 D, STEPS = 4, 6
 
@@ -94,7 +94,7 @@ def test_norm_and_residual_stand_where_they_say(norm: str, residual: bool, final
 @pytest.mark.parametrize("activation", ["identity", "gelu"])
 def test_straight_lines_stay_a_straight_line(depth: int, activation: str):
     """Without activation any depth is affine, f(ax + by) = a·f(x) + b·f(y) + (1 − a − b)·f(0); with one it is not."""
-    mixer = partial(Dense, hidden_size=D, max_length=STEPS)
+    mixer = partial(DenseWindow, hidden_size=D, max_length=STEPS)
     network = make(mixers=(mixer,), depth=depth, hidden=8, activation=activation, residual=False)
     a, b, (x, y) = 0.7, -1.6, X[:2]
     params = drawn(network)
@@ -171,18 +171,18 @@ def test_one_answer_a_sequence(pool: str):
     else:
         expected = 3 * np.stack([x[0].mean(0), x[1, :3].mean(0), x[2, 2:4].mean(0), (x[3, 1] + x[3, 4]) / 2])
     np.testing.assert_allclose(y, expected, atol=1e-5)
-    assert np.isfinite(pooled(X, jnp.zeros_like(SEGMENTS), pool)).all()
+    assert np.isfinite(pool_sequence(X, jnp.zeros_like(SEGMENTS), pool)).all()
 
 
 def test_dropout_needs_an_rng_and_keeps_the_mean():
     ones, key = jnp.ones((500, 200)), jax.random.key(0)
-    assert dropout(ones, 0.3, None) is ones
-    assert dropout(ones, 0.0, key) is ones
-    dropped = np.asarray(dropout(ones, 0.3, key))
+    assert apply_dropout(ones, 0.3, None) is ones
+    assert apply_dropout(ones, 0.0, key) is ones
+    dropped = np.asarray(apply_dropout(ones, 0.3, key))
     assert np.unique(dropped).tolist() == [0, np.float32(1 / 0.7)]
     assert (dropped == 0).mean() == pytest.approx(0.3, abs=0.01)
     assert dropped.mean() == pytest.approx(1, abs=0.01)
-    assert folded(None, 3) is None
+    assert fold_rng(None, 3) is None
 
 
 def test_dropout_in_a_network():
@@ -303,8 +303,8 @@ BOTH_WAYS = [name for name in models.MIXERS if name != "attention"]
 
 def label(name: str, depth: int = 1, **fields: Any) -> tuple[Skeleton, Any]:
     """A network that gives one label a sequence and reads it both ways, and its parameters."""
-    own = {"heads": 1} if "heads" in models.options(name) else {}
-    mixer = partial(models.one_way_or_both(name, causal=False, **own), hidden_size=8, max_length=STEPS)
+    own = {"heads": 1} if "heads" in models.mixer_options(name) else {}
+    mixer = partial(models.causal_or_bidirectional(name, causal=False, **own), hidden_size=8, max_length=STEPS)
     network = make(mixers=(mixer,), depth=depth, outputs=1, per="sequence", hidden=4, norm="pre", **fields)
     return network, drawn(network)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests import ROOT, Program, assert_same, start, state, tiny, words
+from tests import ROOT, ForkedProgram, assert_same, read_checkpoint, start_training, tiny_config, tiny_flags
 from training import cli, loop, metrics
 from training import files as files_module
 
@@ -30,7 +30,7 @@ def refused(config: Any, workdir: Path, capsys: pytest.CaptureFixture[str], **op
     """`told`, of a run in this process."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
-        cli.told(lambda: loop.train(config, workdir, tensorboard=False, **options))
+        cli.report_errors(lambda: loop.train(config, workdir, tensorboard=False, **options))
     captured = capsys.readouterr()
     assert isinstance(stop.value.code, int)
     return told((stop.value.code, captured.out, captured.err.replace("train: ", "rnn: ")))
@@ -44,20 +44,20 @@ def files(directory: Path) -> dict[Path, bytes]:
 def halfway(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """A run stopped at step 20, with checkpoints at 15 and 20, to be copied; and how it ends when nobody stops it."""
     root = tmp_path_factory.mktemp("halfway")
-    loop.train(tiny(), root / "whole", tensorboard=False)
+    loop.train(tiny_config(), root / "whole", tensorboard=False)
 
-    class Display(loop.Display):
-        def step(self, done: int, **values: float) -> None:
-            super().step(done, **values)
+    class Display(loop.ProgressBar):
+        def update(self, done: int, **values: float) -> None:
+            super().update(done, **values)
             if done == 20:
                 signal.raise_signal(signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "Display", Display)
-        with pytest.raises(cli.Stopped):
-            loop.train(tiny(), root / "run", tensorboard=False, save_seconds=0)
+        patch.setattr(loop, "ProgressBar", Display)
+        with pytest.raises(cli.Preempted):
+            loop.train(tiny_config(), root / "run", tensorboard=False, save_seconds=0)
     assert sorted(path.name for path in (root / "run" / "checkpoints").iterdir()) == ["15", "20"]
-    return root / "run", state(root / "whole")
+    return root / "run", read_checkpoint(root / "whole")
 
 
 @pytest.fixture
@@ -94,26 +94,26 @@ def workdir(halfway: tuple[Path, Any], tmp_path: Path) -> Path:
         (["--export=nowhere"], "holds no run; --workdir names the one to export from"),
     ],
 )
-def test_a_mistyped_command(program: Program, tmp_path: Path, flags: list[str], says: str):
-    assert says in told(program(*words(), f"--workdir={tmp_path / 'run'}", *flags))
+def test_a_mistyped_command(program: ForkedProgram, tmp_path: Path, flags: list[str], says: str):
+    assert says in told(program(*tiny_flags(), f"--workdir={tmp_path / 'run'}", *flags))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_command_without_config_or_workdir(program: Program, tmp_path: Path):
+def test_a_command_without_config_or_workdir(program: ForkedProgram, tmp_path: Path):
     assert "with NAME one of adding, associations, bible, copy_memory, " in told(program(f"--workdir={tmp_path}"))
     assert "--config.model.depth: give --config=FILE too" in told(program("--config.model.depth=2"))
-    assert "--workdir must have a value" in told(program(*words()))
+    assert "--workdir must have a value" in told(program(*tiny_flags()))
 
 
-def test_the_traceback_is_there_for_whoever_asks(program: Program, tmp_path: Path):
-    code, _, err = program(*words(), f"--workdir={tmp_path}", "--config.model.depth=-1", "--traceback")
+def test_the_traceback_is_there_for_whoever_asks(program: ForkedProgram, tmp_path: Path):
+    code, _, err = program(*tiny_flags(), f"--workdir={tmp_path}", "--config.model.depth=-1", "--traceback")
     assert code == 1
     assert "Traceback (most recent call last)" in err
     assert "ValueError: model.depth=-1" in err
 
 
 def test_a_process_of_its_own_says_the_same(tmp_path: Path):
-    process = start(*words(), f"--workdir={tmp_path / 'run'}", "--config.model.depth=-1")
+    process = start_training(*tiny_flags(), f"--workdir={tmp_path / 'run'}", "--config.model.depth=-1")
     out, err = process.communicate()
     assert told((process.returncode, out, err)) == "error: model.depth=-1: must be 0 or more"
 
@@ -199,8 +199,8 @@ def test_a_config_that_cannot_be_trained(
     mixer: str, fields: dict, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "claim", None)  # it is refused before anything is written
-        line = refused(changed(mixer, fields), tmp_path / "run", capsys)
+        patch.setattr(loop, "claim_workdir", None)  # it is refused before anything is written
+        line = refused(changed_config(mixer, fields), tmp_path / "run", capsys)
 
     assert re.search(says.replace("?", r"\?"), line), line
     assert not list(tmp_path.iterdir())
@@ -208,14 +208,14 @@ def test_a_config_that_cannot_be_trained(
 
 @pytest.mark.parametrize("seconds", [float("nan"), -1.0])
 def test_a_time_between_checkpoints_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str], seconds: float):
-    line = refused(tiny(), tmp_path / "run", capsys, save_seconds=seconds)
+    line = refused(tiny_config(), tmp_path / "run", capsys, save_seconds=seconds)
     assert line == f"error: save_seconds={seconds}: must be 0 or more"
     assert not list(tmp_path.iterdir())
 
 
-def changed(mixer: str, fields: dict[str, Any]) -> dict[str, Any]:
+def changed_config(mixer: str, fields: dict[str, Any]) -> dict[str, Any]:
     """`tiny` as plain dicts, in which any value may be put."""
-    config = tiny(mixer).to_dict()
+    config = tiny_config(mixer).to_dict()
     for name, value in fields.items():
         *parents, last = name.split(".")
         group = config
@@ -230,7 +230,7 @@ def changed(mixer: str, fields: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_workdir_with_another_configs_run(workdir: Path, capsys: pytest.CaptureFixture[str]):
     before = files(workdir)
-    line = refused(tiny("lstm", {"optimizer.grad_clip_norm": 2.0}), workdir, capsys)
+    line = refused(tiny_config("lstm", {"optimizer.grad_clip_norm": 2.0}), workdir, capsys)
     assert "holds another config's run (model.hidden_size is 10, not " in line
     assert "model.mixer is 'rnn', not 'lstm'; optimizer.grad_clip_norm is 1.0, not 2.0" in line
     assert line.endswith("give another --workdir, or that run's own values to go on with it")
@@ -245,17 +245,17 @@ def test_a_damaged_json_file(
     path = workdir / name
     path.write_bytes(path.read_bytes()[:30] if damage is None else damage)
     before = files(workdir)
-    line = refused(tiny(), workdir, capsys)
+    line = refused(tiny_config(), workdir, capsys)
     assert f"{path} is damaged" in line
     assert "delete it" in line
     assert files(workdir) == before
     path.unlink()
     if damage is None:
-        loop.train(tiny(), workdir, tensorboard=False)
-        assert_same(state(workdir), halfway[1])
+        loop.train(tiny_config(), workdir, tensorboard=False)
+        assert_same(read_checkpoint(workdir), halfway[1])
 
 
-def halve(path: Path) -> None:
+def truncate_half(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
@@ -263,10 +263,12 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-LATE = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see command.unless_late
+LATE = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # see command._ignore_late_orbax_errors
 
 
-@pytest.mark.parametrize("cut", [halve, empty, Path.unlink])
+@pytest.mark.parametrize("cut", [truncate_half, empty, Path.unlink])
 @pytest.mark.parametrize("pattern", ["_METADATA", "manifest.ocdbt", "d/*"])
 @LATE
 def test_a_truncated_checkpoint(
@@ -280,21 +282,21 @@ def test_a_truncated_checkpoint(
     for path in (newest / "default").glob(pattern):
         cut(path)
     before = files(workdir / "checkpoints")
-    line = refused(tiny(), workdir, capsys)
+    line = refused(tiny_config(), workdir, capsys)
     assert f"checkpoint {newest} can't be read (" in line
     assert line.endswith("delete that directory to go on from step 15")
     assert files(workdir / "checkpoints") == before
-    if (cut, pattern) == (halve, "d/*"):
+    if (cut, pattern) == (truncate_half, "d/*"):
         shutil.rmtree(newest)
-        loop.train(tiny(), workdir, tensorboard=False)
-        assert_same(state(workdir), halfway[1])
+        loop.train(tiny_config(), workdir, tensorboard=False)
+        assert_same(read_checkpoint(workdir), halfway[1])
 
 
 @LATE
 def test_the_only_checkpoint_truncated(workdir: Path, capsys: pytest.CaptureFixture[str]):
     shutil.rmtree(workdir / "checkpoints" / "15")
     empty(workdir / "checkpoints" / "20" / "default" / "_METADATA")
-    assert refused(tiny(), workdir, capsys).endswith("delete that directory to start anew")
+    assert refused(tiny_config(), workdir, capsys).endswith("delete that directory to start anew")
 
 
 # ---- places that can't be written -----------------------------------------------------------------------------------
@@ -316,9 +318,9 @@ def remount(disk: Path, options: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
-def test_a_full_disk_loses_nothing_that_was_saved(disk: Path, program: Program, halfway: tuple[Path, Any]):
+def test_a_full_disk_loses_nothing_that_was_saved(disk: Path, program: ForkedProgram, halfway: tuple[Path, Any]):
     run = disk / "run"
-    flags = [*words(), f"--workdir={run}", "--save_seconds=0"]
+    flags = [*tiny_flags(), f"--workdir={run}", "--save_seconds=0"]
     line = told(program(*flags))
     assert "No space left on device" in line
     assert str(run) in line
@@ -330,56 +332,56 @@ def test_a_full_disk_loses_nothing_that_was_saved(disk: Path, program: Program, 
     code, out, err = program(*flags)
     assert code == 0, err
     assert out.startswith("finished: 40 steps")
-    assert_same(state(run), halfway[1])
+    assert_same(read_checkpoint(run), halfway[1])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
-def test_a_read_only_disk(disk: Path, program: Program, workdir: Path, halfway: tuple[Path, Any]):
+def test_a_read_only_disk(disk: Path, program: ForkedProgram, workdir: Path, halfway: tuple[Path, Any]):
     remount(disk, "size=20m")
     shutil.copytree(workdir, disk / "run")
     remount(disk, "ro")
     before = files(disk)
     for run in (disk / "run", disk / "new"):
-        line = told(program(*words(), f"--workdir={run}"))
+        line = told(program(*tiny_flags(), f"--workdir={run}"))
         assert f"error: {run}" in line
         assert line.endswith("Read-only file system")
     assert files(disk) == before
     remount(disk, "rw")
-    assert program(*words(), f"--workdir={disk / 'run'}")[0] == 0
-    assert_same(state(disk / "run"), halfway[1])
+    assert program(*tiny_flags(), f"--workdir={disk / 'run'}")[0] == 0
+    assert_same(read_checkpoint(disk / "run"), halfway[1])
 
 
 def test_a_workdir_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "file").write_text("mine")
-    assert refused(tiny(), tmp_path / "file" / "run", capsys) == f"error: {tmp_path}/file/run: Not a directory"
-    assert f"{tmp_path}/file" in refused(tiny(), tmp_path / "file", capsys)
+    assert refused(tiny_config(), tmp_path / "file" / "run", capsys) == f"error: {tmp_path}/file/run: Not a directory"
+    assert f"{tmp_path}/file" in refused(tiny_config(), tmp_path / "file", capsys)
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_checkpoint_that_fails_in_the_background(program: Program, workdir: Path, halfway: tuple[Path, Any]):
+def test_a_checkpoint_that_fails_in_the_background(program: ForkedProgram, workdir: Path, halfway: tuple[Path, Any]):
     """No file may grow past 8 kB, which a checkpoint's does. It is written in a thread, and read about at the end."""
-    line = told(program(*words(), f"--workdir={workdir}", "--notensorboard", largest=8_000))
+    line = told(program(*tiny_flags(), f"--workdir={workdir}", "--notensorboard", max_file_size=8_000))
     assert f"no checkpoint could be written to {workdir / 'checkpoints'} (File too large); " in line
     assert line.endswith("the same command goes on from step 20")
     assert not (workdir / "result.json").exists()
-    assert program(*words(), f"--workdir={workdir}", "--notensorboard")[0] == 0
-    assert_same(state(workdir), halfway[1])
+    assert program(*tiny_flags(), f"--workdir={workdir}", "--notensorboard")[0] == 0
+    assert_same(read_checkpoint(workdir), halfway[1])
     assert len(metrics.read_metrics(workdir / "metrics.jsonl")) == 8 + 2 * 4
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full")
 def test_metrics_that_cannot_be_written_name_their_file(tmp_path: Path):
-    log = metrics.Metrics(tmp_path / "metrics.jsonl")
+    log = metrics.MetricWriter(tmp_path / "metrics.jsonl")
     log.file = open("/dev/full", "w")  # noqa: SIM115
     with pytest.raises(OSError, match="No space left") as caught:
-        log.write(step=1, split="train")
-    assert cli.one_line(caught.value) == f"{tmp_path}/metrics.jsonl: No space left on device"
+        log.write_row(step=1, split="train")
+    assert cli.format_error(caught.value) == f"{tmp_path}/metrics.jsonl: No space left on device"
 
 
 @pytest.mark.parametrize("platform", ["cuda", "nonsense"])
 def test_a_platform_that_is_not_there(tmp_path: Path, platform: str):
     env = {**os.environ, "JAX_PLATFORMS": platform, "XLA_FLAGS": ""}
-    command = [sys.executable, "train.py", *words(), f"--workdir={tmp_path / 'run'}"]
+    command = [sys.executable, "train.py", *tiny_flags(), f"--workdir={tmp_path / 'run'}"]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     says = f"error: JAX_PLATFORMS={platform}: JAX finds no such device here, or has no plugin for it; it finds cpu"
     if done.returncode == 0:
@@ -412,14 +414,16 @@ def test_a_platform_that_is_not_there(tmp_path: Path, platform: str):
         ("--export=", "--export= names no directory"),
     ],
 )
-def test_words_that_are_nearly_right(program: Program, tmp_path: Path, flag: str, says: str):
-    assert says in told(program(*words(), f"--workdir={tmp_path / 'run'}", flag))
+def test_words_that_are_nearly_right(program: ForkedProgram, tmp_path: Path, flag: str, says: str):
+    assert says in told(program(*tiny_flags(), f"--workdir={tmp_path / 'run'}", flag))
     assert not list(tmp_path.iterdir())
 
 
-def test_lists_ranges_and_nothing_where_the_help_promises_them(program: Program, tmp_path: Path):
+def test_lists_ranges_and_nothing_where_the_help_promises_them(program: ForkedProgram, tmp_path: Path):
     given = ["--config.ensemble.seeds=0..2,7", "--config.ensemble.learning_rates=", "--config.model.hidden_size=8,16"]
-    code, _, err = program(*words("rnn,gru", {"model.depth": 2}), *given, f"--workdir={tmp_path}", "--notensorboard")
+    code, _, err = program(
+        *tiny_flags("rnn,gru", {"model.depth": 2}), *given, f"--workdir={tmp_path}", "--notensorboard"
+    )
     assert code == 0, err
     config = files_module.read_json(tmp_path / "config.json")
     assert config["ensemble"]["seeds"] == [0, 1, 2, 7]
@@ -427,7 +431,7 @@ def test_lists_ranges_and_nothing_where_the_help_promises_them(program: Program,
     assert config["model"]["hidden_size"] == [8, 16]
 
 
-def test_a_tilde_is_the_home_directory(program: Program, tmp_path: Path):
+def test_a_tilde_is_the_home_directory(program: ForkedProgram, tmp_path: Path):
     home = Path("~").expanduser()
     outcome = program("--workdir=~/is/no/run", f"--export={tmp_path / 'to'}")
     assert f"{home}/is/no/run" in told(outcome)

@@ -17,7 +17,7 @@ def test_an_error_that_a_user_can_mend_is_one_line_and_status_1(capsys):
         raise ValueError("first\n  second")
 
     with pytest.raises(SystemExit) as stop:
-        cli.told(fails)
+        cli.report_errors(fails)
     assert stop.value.code == 1
     assert capsys.readouterr().err == "error: first second\n"
 
@@ -27,7 +27,7 @@ def test_an_os_error_names_its_file(capsys):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/somewhere/x")
 
     with pytest.raises(SystemExit):
-        cli.told(fails)
+        cli.report_errors(fails)
     assert capsys.readouterr().err == "error: /somewhere/x: No space left on device\n"
 
 
@@ -36,7 +36,7 @@ def test_too_little_memory_is_one_line_too(capsys):
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 10 bytes.")
 
     with pytest.raises(SystemExit):
-        cli.told(fails)
+        cli.report_errors(fails)
     assert capsys.readouterr().err.startswith("error: out of memory: RESOURCE_EXHAUSTED: Out of memory allocating")
 
 
@@ -67,30 +67,30 @@ def test_every_command_asks_for_its_directories_in_the_same_way(path: Path):
     assert others == (["list"] if path.stem == "explore" else [])
 
 
-def broken():
+def raise_bug():
     raise RuntimeError("a bug")
 
 
 def test_a_mistake_of_ours_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
-        cli.told(lambda: 1 / 0)
+        cli.report_errors(lambda: 1 / 0)
     with pytest.raises(RuntimeError, match="a bug"):
-        cli.told(broken)
+        cli.report_errors(raise_bug)
 
 
 def test_a_stopped_run_leaves_with_the_status_of_its_signal(capsys):
     def stops():
-        raise cli.Stopped("saved", 143)
+        raise cli.Preempted("saved", 143)
 
     with pytest.raises(SystemExit) as stop:
-        cli.told(stops)
+        cli.report_errors(stops)
     assert stop.value.code == 143
     assert capsys.readouterr().err == "saved\n"
 
 
 def test_a_signal_waits_to_be_asked_about_and_a_second_ctrl_c_interrupts():
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), cli.Signals() as signals:  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), cli.GracefulShutdown() as signals:  # noqa: PT012
         os.kill(os.getpid(), signal.SIGINT)
         assert signals.caught == signal.SIGINT
         os.kill(os.getpid(), signal.SIGINT)
@@ -99,12 +99,12 @@ def test_a_signal_waits_to_be_asked_about_and_a_second_ctrl_c_interrupts():
 
 def test_a_closed_terminal_is_waited_for_alike_unless_it_is_ignored():
     before = signal.getsignal(signal.SIGHUP)
-    with cli.Signals() as signals:
+    with cli.GracefulShutdown() as signals:
         signal.raise_signal(signal.SIGHUP)
         assert signals.caught == signal.SIGHUP
     try:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
-        with cli.Signals() as signals:
+        with cli.GracefulShutdown() as signals:
             signal.raise_signal(signal.SIGHUP)
             assert signals.caught is None
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
@@ -113,15 +113,15 @@ def test_a_closed_terminal_is_waited_for_alike_unless_it_is_ignored():
 
 
 def test_ctrl_c_interrupts_inside_a_command_and_leaves_at_once_around_it():
-    before = signal.signal(signal.SIGINT, startup.leave)
+    before = signal.signal(signal.SIGINT, startup.exit_interrupted)
     try:
-        inside = cli.told(lambda: signal.getsignal(signal.SIGINT))
+        inside = cli.report_errors(lambda: signal.getsignal(signal.SIGINT))
         assert inside is signal.default_int_handler
-        assert signal.getsignal(signal.SIGINT) is startup.leave
+        assert signal.getsignal(signal.SIGINT) is startup.exit_interrupted
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def test_a_command_may_have_no_flags_at_all():
     with flagsaver.as_parsed():
-        assert cli.parse(["program"]) == ["program"]
+        assert cli.parse_flags(["program"]) == ["program"]

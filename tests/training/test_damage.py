@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from tests import tiny
+from tests import tiny_config
 from training import cli, export, files, loop, metrics
 
 SCHEMAS = {
-    "config.json": files.CONFIG,
-    "group.json": files.GROUP,
-    "result.json": files.RESULT,
-    "environment.json": files.ENVIRONMENTS,
+    "config.json": files.CONFIG_SCHEMA,
+    "group.json": files.GROUP_SCHEMA,
+    "result.json": files.RESULT_SCHEMA,
+    "environment.json": files.ENVIRONMENTS_SCHEMA,
 }
 FIELDS: dict[str, Any] = {"ensemble.seeds": (0, 1), "ensemble.mode": "map"}
 
@@ -25,17 +25,17 @@ FIELDS: dict[str, Any] = {"ensemble.seeds": (0, 1), "ensemble.mode": "map"}
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Any]]:
     """A finished run and one stopped at step 20, neither to be written to, and how both end."""
     root = tmp_path_factory.mktemp("runs")
-    result = loop.train(tiny(fields=FIELDS), root / "whole", tensorboard=False)
+    result = loop.train(tiny_config(fields=FIELDS), root / "whole", tensorboard=False)
 
-    class Display(loop.Display):
-        def step(self, done: int, **values: float) -> None:
+    class Display(loop.ProgressBar):
+        def update(self, done: int, **values: float) -> None:
             if done == 20:
                 signal.raise_signal(signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "Display", Display)
-        with pytest.raises(cli.Stopped):
-            loop.train(tiny(fields=FIELDS), root / "half", tensorboard=False, save_seconds=0)
+        patch.setattr(loop, "ProgressBar", Display)
+        with pytest.raises(cli.Preempted):
+            loop.train(tiny_config(fields=FIELDS), root / "half", tensorboard=False, save_seconds=0)
     return root / "whole", root / "half", result
 
 
@@ -50,7 +50,7 @@ def damages(value: Any) -> Iterator[tuple[str, bytes]]:
     yield "text", b"\xff\xfe"
     if not isinstance(value, dict):
         return
-    for path, part in walk(value):
+    for path, part in walk_fields(value):
         *parents, last = path
         for name, change in {
             "gone": None, "null": lambda _: None, "list": lambda old: [old], "text": lambda old: f"{old}?",
@@ -68,12 +68,12 @@ def damages(value: Any) -> Iterator[tuple[str, bytes]]:
                 yield f"{'.'.join(map(str, path))} {name}", json.dumps(copy).encode()
 
 
-def walk(value: dict[str, Any]) -> Iterator[tuple[list[Any], Any]]:
+def walk_fields(value: dict[str, Any]) -> Iterator[tuple[list[Any], Any]]:
     """The paths of an object's fields, and of theirs, and what is there."""
     for name, part in value.items():
         yield [name], part
         if isinstance(part, dict):
-            yield from (([name, *path], hidden_size) for path, hidden_size in walk(part))
+            yield from (([name, *path], hidden_size) for path, hidden_size in walk_fields(part))
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -106,21 +106,21 @@ def test_a_run_with_another_number_in_a_file_is_refused(runs: tuple[Path, Path, 
         value["key"] = "0" * 16
     files.write_json(workdir / name, value)
     with pytest.raises(ValueError, match=r"holds another config's run|not of the same seeds|is of another run"):
-        loop.train(tiny(fields=FIELDS), workdir, tensorboard=False)
+        loop.train(tiny_config(fields=FIELDS), workdir, tensorboard=False)
 
 
 def test_a_checkpoint_of_other_seeds_than_the_group_is_refused(runs: tuple[Path, Path, dict], tmp_path: Path):
     """As when the files of one run are put beside the checkpoints of another."""
     other = {**FIELDS, "ensemble.seeds": (0, 3)}
     workdir = tmp_path / "run"
-    loop.train(tiny(fields=other), workdir, tensorboard=False)
+    loop.train(tiny_config(fields=other), workdir, tensorboard=False)
     (workdir / "result.json").unlink()
     for name in ("config.json", "group.json"):
         shutil.copy(runs[0] / name, workdir / name)
     with pytest.raises(ValueError, match=r"checkpoints/40 is of another run than config\.json describes"):
-        loop.train(tiny(fields=FIELDS), workdir, tensorboard=False)
+        loop.train(tiny_config(fields=FIELDS), workdir, tensorboard=False)
     with pytest.raises(ValueError, match=r"checkpoints/40 is of another run than config\.json describes"):
-        export.export(workdir, tmp_path / "best", 0, "best")
+        export.export_member(workdir, tmp_path / "best", 0, "best")
     assert not (tmp_path / "best").exists()
 
 
@@ -152,7 +152,7 @@ def test_a_log_that_is_not_whole_is_refused_and_left_alone(
     damage(path)
     before = path.read_bytes() if path.exists() else None
     with pytest.raises(ValueError, match=r"there is no row of \w+ at step \d+, though the run was saved") as error:
-        loop.train(tiny(fields=FIELDS), workdir, tensorboard=False)
+        loop.train(tiny_config(fields=FIELDS), workdir, tensorboard=False)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
     assert (path.read_bytes() if path.exists() else None) == before
@@ -163,7 +163,7 @@ def test_a_log_that_is_damaged_behind_the_checkpoint_is_written_again(runs: tupl
     workdir = shutil.copytree(runs[1], tmp_path / "run")
     with (workdir / "metrics.jsonl").open("ab") as file:
         file.write(b"\0" * 50 + b"\n" + b'{"step": 3')
-    result = loop.train(tiny(fields=FIELDS), workdir, tensorboard=False)
+    result = loop.train(tiny_config(fields=FIELDS), workdir, tensorboard=False)
     assert result["members"] == runs[2]["replicas"]
     assert len(metrics.read_metrics(workdir / "metrics.jsonl")) == 8 + 2 * 4
 
@@ -173,11 +173,11 @@ def test_scores_are_those_of_the_checkpoint_whatever_the_log_says(runs: tuple[Pa
     (workdir / "result.json").unlink()
     rows = metrics.read_metrics(workdir / "metrics.jsonl")
     (workdir / "metrics.jsonl").unlink()
-    log = metrics.Metrics(workdir / "metrics.jsonl")
+    log = metrics.MetricWriter(workdir / "metrics.jsonl")
     for row in rows:
-        log.write(**{**row, "accuracy": [0.123, 0.456]})
+        log.write_row(**{**row, "accuracy": [0.123, 0.456]})
     log.close()
-    assert loop.train(tiny(fields=FIELDS), workdir, tensorboard=False) == runs[2]
+    assert loop.train(tiny_config(fields=FIELDS), workdir, tensorboard=False) == runs[2]
 
 
 def test_a_run_of_older_code_is_named_so(runs: tuple[Path, Path, dict], tmp_path: Path):
@@ -189,25 +189,25 @@ def test_a_run_of_older_code_is_named_so(runs: tuple[Path, Path, dict], tmp_path
             value["versions"]["loop"] -= 1
         (workdir / name).write_text(json.dumps(value))
     with pytest.raises(ValueError, match=r"holds another config's run \(versions.loop is \d+, not \d+\)"):
-        loop.train(tiny(fields=FIELDS), workdir, tensorboard=False)
+        loop.train(tiny_config(fields=FIELDS), workdir, tensorboard=False)
     with pytest.raises(ValueError, match=r"was made by versions .*; check out the revision"):
         export.load(workdir)
 
 
 def test_a_rate_that_only_rises_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for warmup, said in ((40, True), (39, False)):
-        loop.train(tiny(fields={"optimizer.warmup_steps": warmup}), tmp_path / str(warmup), tensorboard=False)
+        loop.train(tiny_config(fields={"optimizer.warmup_steps": warmup}), tmp_path / str(warmup), tensorboard=False)
         line = "train: the rate rises in all of the 40 steps and never falls, since optimizer.warmup_steps=40\n"
         assert (line in capsys.readouterr().err) == said
 
 
 def test_a_checkpoint_of_another_run_of_the_same_shapes_is_refused(runs: tuple[Path, Path, dict], tmp_path: Path):
     """As when checkpoints/ was copied from a run of another config: nothing but its key tells it apart."""
-    other, config = tmp_path / "other", tiny(fields={**FIELDS, "optimizer.grad_clip_norm": 2.0})
+    other, config = tmp_path / "other", tiny_config(fields={**FIELDS, "optimizer.grad_clip_norm": 2.0})
     loop.train(config, other, tensorboard=False)
     shutil.rmtree(other / "checkpoints")
     shutil.copytree(runs[0] / "checkpoints", other / "checkpoints")
-    for read in (export.load, export.saved_members):
+    for read in (export.load, export.load_members):
         with pytest.raises(ValueError, match=r"checkpoints/\d+ is of another run than config\.json describes"):
             read(other)
     (other / "result.json").unlink()
@@ -223,21 +223,21 @@ def test_a_renamed_checkpoint_is_refused(runs: tuple[Path, Path, dict], tmp_path
             shutil.rmtree(path)
     (workdir / "checkpoints" / "20").rename(workdir / "checkpoints" / name)
     with pytest.raises(ValueError, match=rf"checkpoints/{name} is the checkpoint of step 20; give it its own name"):
-        loop.train(tiny(fields=FIELDS), workdir, tensorboard=False)
+        loop.train(tiny_config(fields=FIELDS), workdir, tensorboard=False)
 
 
 def test_an_older_checkpoint_than_the_result_is_not_taken_for_the_newest(tmp_path: Path):
     workdir = tmp_path / "run"
-    loop.train(tiny(fields=FIELDS), workdir, tensorboard=False, save_seconds=0)
+    loop.train(tiny_config(fields=FIELDS), workdir, tensorboard=False, save_seconds=0)
     shutil.rmtree(workdir / "checkpoints" / "40")
     with pytest.raises(ValueError, match=r"result\.json is of step 40 and the newest checkpoint of step 35; delete"):
-        export.export(workdir, tmp_path / "best", 0, "best")
+        export.export_member(workdir, tmp_path / "best", 0, "best")
     assert not (tmp_path / "best").exists()
 
 
 def test_an_export_with_the_parameters_of_another_is_refused(runs: tuple[Path, Path, dict], tmp_path: Path):
     for index in (0, 1):
-        export.export(runs[0], tmp_path / str(index), index, "best")
+        export.export_member(runs[0], tmp_path / str(index), index, "best")
     shutil.rmtree(tmp_path / "0" / "params")
     shutil.copytree(tmp_path / "1" / "params", tmp_path / "0" / "params")
     for read in (export.load, export.load_exported):

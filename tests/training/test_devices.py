@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import tasks
-from tests import ROOT, assert_close, state, tiny
+from tests import ROOT, assert_close, read_checkpoint, tiny_config
 from training import builder, ensemble, files, loop, metrics, runtime
 from training import workdir as workdir_module
 
@@ -45,8 +45,8 @@ ALONE = ("8 x 1", "1 x 6", "uneven")  # what the others are held to: a seed does
 
 def run_case(name: str, root: Path) -> None:
     mixer, fields, _ = CASES[name]
-    with weigh_unevenly(name == "uneven"):
-        loop.train(tiny(mixer, {**EIGHT, **fields}), root / name, tensorboard=False)
+    with weight_unevenly(name == "uneven"):
+        loop.train(tiny_config(mixer, {**EIGHT, **fields}), root / name, tensorboard=False)
 
 
 CODE = """
@@ -59,7 +59,7 @@ for name in CASES:
 
 
 @contextlib.contextmanager
-def weigh_unevenly(really: bool) -> Iterator[None]:
+def weight_unevenly(really: bool) -> Iterator[None]:
     """Inside, the sequences of a batch of recall count 0, 1, 2 …: a mean of the means of parts is then another."""
     sample = tasks.TASKS["recall"].sample
 
@@ -77,7 +77,7 @@ def weigh_unevenly(really: bool) -> Iterator[None]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All of `CASES`, each in the directory of its name, trained on eight devices in one process."""
     root = tmp_path_factory.mktemp("devices")
-    flags = {"XLA_FLAGS": f"--{runtime.FORCED}=8 --xla_backend_optimization_level=0"}
+    flags = {"XLA_FLAGS": f"--{runtime.HOST_DEVICES_FLAG}=8 --xla_backend_optimization_level=0"}
     cache = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
     done = subprocess.run(
         [sys.executable, "-c", CODE, str(root)], cwd=ROOT, env={**os.environ, **flags, **cache},
@@ -96,7 +96,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def losses(workdir: Path, replicas: int) -> np.ndarray:
+def read_losses(workdir: Path, replicas: int) -> np.ndarray:
     return np.array([row["loss"][:replicas] for row in metrics.read_metrics(workdir / "metrics.jsonl")])
 
 
@@ -109,28 +109,28 @@ def test_eight_devices_give_the_numbers_of_one(trained: Path, alone: Path, name:
     assert (group["devices"], group["shards"]) == CASES[name][2]
     assert group["how"] == fields["ensemble.mode"]
     reference, count = alone / (name if name in ALONE else "8 x 1"), len(fields["ensemble.seeds"])
-    ours, theirs = state(trained / name), state(reference)
+    ours, theirs = read_checkpoint(trained / name), read_checkpoint(reference)
     for part in ("params", "optimizer", "alive", "step"):
         assert_close(ours[part], jax.tree.map(lambda leaf: leaf[:count], theirs[part]), within=1e-4)
-    np.testing.assert_allclose(losses(trained / name, count), losses(reference, count), rtol=1e-5)
+    np.testing.assert_allclose(read_losses(trained / name, count), read_losses(reference, count), rtol=1e-5)
 
 
 def test_a_run_of_eight_devices_goes_on_with_one_if_told_to(tmp_path: Path):
-    run = builder.build(tiny(fields={"ensemble.seeds": (0, 1)}))
-    begun = ensemble.Group("map", 2, (0, 1), (1e-2, 1e-2), 4)
+    run = builder.build_run(tiny_config(fields={"ensemble.seeds": (0, 1)}))
+    begun = ensemble.EnsemblePlan("map", 2, (0, 1), (1e-2, 1e-2), 4)
     files.write_json(tmp_path / "group.json", begun._asdict())
     with pytest.raises(ValueError, match=r"was begun on 8 devices and 1 are here; --regroup"):
-        workdir_module.recorded_group(tmp_path, run, regroup=False)
-    assert workdir_module.recorded_group(tmp_path, run, regroup=True) == begun._replace(devices=1, shards=1)
+        workdir_module.restore_plan(tmp_path, run, allow_fewer_devices=False)
+    assert workdir_module.restore_plan(tmp_path, run, allow_fewer_devices=True) == begun._replace(devices=1, shards=1)
 
 
 def test_a_group_from_before_batches_were_shared_shares_none(tmp_path: Path):
-    run = builder.build(tiny())
-    group = workdir_module.recorded_group(tmp_path, run, regroup=False)
+    run = builder.build_run(tiny_config())
+    group = workdir_module.restore_plan(tmp_path, run, allow_fewer_devices=False)
     path = tmp_path / "group.json"
     old = {name: value for name, value in files.read_json(path).items() if name != "shards"}
     path.write_text(json.dumps(old))
-    assert workdir_module.recorded_group(tmp_path, run, regroup=False) == group
+    assert workdir_module.restore_plan(tmp_path, run, allow_fewer_devices=False) == group
     assert group.shards == 1
 
 
@@ -150,13 +150,13 @@ def test_a_group_from_before_batches_were_shared_shares_none(tmp_path: Path):
 def test_devices_left_over_share_a_batch_unless_they_are_one_processor(
     monkeypatch: pytest.MonkeyPatch, seeds: int, batch: int, devices: int, shards: int
 ):
-    config = tiny(fields={"ensemble.seeds": tuple(range(seeds)), "training.batch_size": batch})
+    config = tiny_config(fields={"ensemble.seeds": tuple(range(seeds)), "training.batch_size": batch})
     monkeypatch.setattr(jax, "devices", lambda: list(range(8)))
     monkeypatch.setenv("XLA_FLAGS", "")
-    group = ensemble.form_group(config)
+    group = ensemble.plan_ensemble(config)
     assert (group.devices, group.shards) == (devices, 1)
-    monkeypatch.setenv("XLA_FLAGS", f"--{runtime.FORCED}=8")
-    group = ensemble.form_group(config)
+    monkeypatch.setenv("XLA_FLAGS", f"--{runtime.HOST_DEVICES_FLAG}=8")
+    group = ensemble.plan_ensemble(config)
     assert (group.devices, group.shards) == (devices, shards)
 
 
@@ -164,7 +164,7 @@ def test_devices_left_over_share_a_batch_unless_they_are_one_processor(
 
 
 def test_every_way_to_use_the_devices_is_timed_and_the_fastest_taken(monkeypatch: pytest.MonkeyPatch):
-    run = builder.build(tiny(fields={"ensemble.seeds": (0, 1), "ensemble.mode": "measured"}))
+    run = builder.build_run(tiny_config(fields={"ensemble.seeds": (0, 1), "ensemble.mode": "measured"}))
     times = {
         (2, 4, "map"): 9,
         (2, 4, "vmap"): 8,
@@ -173,17 +173,17 @@ def test_every_way_to_use_the_devices_is_timed_and_the_fastest_taken(monkeypatch
         (1, 1, "map"): 7,
         (1, 1, "vmap"): 8,
     }
-    monkeypatch.setattr(ensemble, "seconds_of_call", lambda _, group: times[group.devices, group.shards, group.how])
-    group = ensemble.form_group(run.config)._replace(devices=2, shards=4)
-    chosen, ways = ensemble.fastest(run, group)
+    monkeypatch.setattr(ensemble, "time_train_call", lambda _, group: times[group.devices, group.shards, group.how])
+    group = ensemble.plan_ensemble(run.config)._replace(devices=2, shards=4)
+    chosen, ways = ensemble.autotune_plan(run, group)
     assert chosen == group._replace(devices=2, shards=1, how="vmap")
     assert {(way["devices"], way["shards"], way["how"]): way["seconds"] for way in ways} == times
 
 
 def test_what_was_measured_is_written_before_the_first_step_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    config = tiny(fields={"ensemble.seeds": (0, 1), "ensemble.mode": "measured"})
-    monkeypatch.setattr(ensemble, "seconds_of_call", lambda run, group: {"map": 2.0, "vmap": 1.0}[group.how])
-    monkeypatch.setattr(loop, "init_group", lambda *_: 1 / 0)
+    config = tiny_config(fields={"ensemble.seeds": (0, 1), "ensemble.mode": "measured"})
+    monkeypatch.setattr(ensemble, "time_train_call", lambda run, group: {"map": 2.0, "vmap": 1.0}[group.how])
+    monkeypatch.setattr(loop, "init_ensemble", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         loop.train(config, tmp_path, tensorboard=False)
     assert files.read_json(tmp_path / "group.json")["how"] == "vmap"
@@ -196,28 +196,28 @@ def test_what_was_measured_is_written_before_the_first_step_and_kept(tmp_path: P
 
 
 def test_a_way_without_room_is_passed_over(monkeypatch: pytest.MonkeyPatch):
-    run = builder.build(tiny(fields={"ensemble.mode": "measured"}))
-    group = ensemble.form_group(run.config)
+    run = builder.build_run(tiny_config(fields={"ensemble.mode": "measured"}))
+    group = ensemble.plan_ensemble(run.config)
     assert group.how == "measured"
     full = RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
 
-    def seconds(run: builder.Run, group: ensemble.Group) -> float:
+    def seconds(run: builder.Run, group: ensemble.EnsemblePlan) -> float:
         if group.how == "vmap" or everything:
             raise full
         return 3.0
 
-    monkeypatch.setattr(ensemble, "seconds_of_call", seconds)
+    monkeypatch.setattr(ensemble, "time_train_call", seconds)
     everything = False
-    chosen, ways = ensemble.fastest(run, group)
+    chosen, ways = ensemble.autotune_plan(run, group)
     assert (chosen.how, chosen.devices, len(ways)) == ("map", 1, 1)
     everything = True
     with pytest.raises(ValueError, match=r"out of memory in every way; try fewer replicas"):
-        ensemble.fastest(run, group)
+        ensemble.autotune_plan(run, group)
 
 
 def test_a_call_is_timed_without_its_compilation():
-    run = builder.build(tiny(fields={"ensemble.seeds": (0, 1), "ensemble.mode": "measured"}))
+    run = builder.build_run(tiny_config(fields={"ensemble.seeds": (0, 1), "ensemble.mode": "measured"}))
     begun = time.monotonic()
-    _, ways = ensemble.fastest(run, ensemble.form_group(run.config))
+    _, ways = ensemble.autotune_plan(run, ensemble.plan_ensemble(run.config))
     assert [way["how"] for way in ways] == ["map", "vmap"]
     assert 0 < sum(way["seconds"] for way in ways) < (time.monotonic() - begun) / 2

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests import ROOT, assert_close, assert_same, start, state, tiny, words
+from tests import ROOT, assert_close, assert_same, read_checkpoint, start_training, tiny_config, tiny_flags
 from training import cli, files, loop, metrics
 
 KILLS = int(os.environ.get("KILLS", "2"))
@@ -25,7 +25,7 @@ STEPS = 100 + 50 * KILLS  # some seconds, with a checkpoint every fifth
 LONG = {"training.steps": STEPS, "training.eval_every": 50, "ensemble.seeds": (0, 1)}
 
 
-def untimed(workdir: Path) -> list[dict[str, Any]]:
+def rows_without_times(workdir: Path) -> list[dict[str, Any]]:
     """All rows of a run, without what the clock said."""
     rows = metrics.read_metrics(workdir / "metrics.jsonl")
     return [{name: value for name, value in row.items() if not name.endswith("seconds")} for row in rows]
@@ -34,17 +34,17 @@ def untimed(workdir: Path) -> list[dict[str, Any]]:
 @pytest.fixture
 def stop(monkeypatch: pytest.MonkeyPatch):
     """`stop(step)`: the next run in this process gets SIGTERM in that step, and so raises Stopped."""
-    real = loop.Display
+    real = loop.ProgressBar
 
     def at(step: int) -> None:
         class Display(real):
             def step(self, done: int, **values: float) -> None:
-                super().step(done, **values)
+                super().update(done, **values)
                 if done == step:
-                    monkeypatch.setattr(loop, "Display", real)
+                    monkeypatch.setattr(loop, "ProgressBar", real)
                     signal.raise_signal(signal.SIGTERM)
 
-        monkeypatch.setattr(loop, "Display", Display)
+        monkeypatch.setattr(loop, "ProgressBar", Display)
 
     return at
 
@@ -55,15 +55,15 @@ def test_stopped_and_killed_it_ends_with_the_same_bits(tmp_path: Path):
     seed = random.randrange(10**6)
     draw = random.Random(seed)
     print(f"\nseed {seed}")
-    whole, flags = tmp_path / "whole", [*words(fields=LONG), "--notensorboard"]
-    undisturbed = start(*flags, f"--workdir={whole}", devices=2)
+    whole, flags = tmp_path / "whole", [*tiny_flags(fields=LONG), "--notensorboard"]
+    undisturbed = start_training(*flags, f"--workdir={whole}", devices=2)
     flags.append("--save_seconds=0")
     assert undisturbed.wait() == 0
 
     workdir = tmp_path / "run"
     kills = [signal.SIGKILL] * KILLS
     for number in [*kills[:1], signal.SIGTERM, signal.SIGINT, *kills[1:]]:
-        process = start(*flags, f"--workdir={workdir}", devices=2)
+        process = start_training(*flags, f"--workdir={workdir}", devices=2)
         assert process.stderr
         assert process.stderr.readline() == "rnn: compiling\n"
         if number != signal.SIGKILL:
@@ -81,35 +81,35 @@ def test_stopped_and_killed_it_ends_with_the_same_bits(tmp_path: Path):
         assert process.returncode == 128 + number
         last = told.splitlines()[-1]
         step = max(map(int, saved))
-        name = cli.INTERRUPTED[number]
+        name = cli.SIGNAL_NAMES[number]
         assert last == f"{name}: saved step {step} of {STEPS} in {workdir}; the same command goes on from there"
         assert all(line.startswith("rnn: ") for line in told.splitlines()[:-1])
         if number == signal.SIGTERM:
             shutil.copytree(workdir, tmp_path / "stopped")
 
-    last = start(*flags, f"--workdir={workdir}", devices=2)
+    last = start_training(*flags, f"--workdir={workdir}", devices=2)
     out, told = last.communicate()
     assert last.returncode == 0, told
     assert out.startswith(f"finished: {STEPS} steps")
-    assert_same(state(workdir), state(whole))
-    assert untimed(workdir) == untimed(whole)
+    assert_same(read_checkpoint(workdir), read_checkpoint(whole))
+    assert rows_without_times(workdir) == rows_without_times(whole)
     ours, theirs = (files.read_json(at / "result.json") for at in (workdir, whole))
     timeless = {"seconds": 0, "training_seconds": 0}
     assert {**ours, **timeless} == {**theirs, **timeless}
 
-    fewer_devices(tmp_path / "stopped", whole)
+    resume_on_fewer_devices(tmp_path / "stopped", whole)
 
 
-def fewer_devices(workdir: Path, whole: Path) -> None:
+def resume_on_fewer_devices(workdir: Path, whole: Path) -> None:
     """The run that was stopped on two devices, continued in this process, which has one."""
     before = (workdir / "group.json").read_text()
     with pytest.raises(ValueError, match=r"was begun on 2 devices and 1 are here; --regroup goes on") as caught:
-        loop.train(tiny(fields=LONG), workdir, tensorboard=False)
+        loop.train(tiny_config(fields=LONG), workdir, tensorboard=False)
     assert "\n" not in str(caught.value)
     assert (workdir / "group.json").read_text() == before
-    assert loop.train(tiny(fields=LONG), workdir, tensorboard=False, regroup=True)["steps"] == STEPS
+    assert loop.train(tiny_config(fields=LONG), workdir, tensorboard=False, allow_fewer_devices=True)["steps"] == STEPS
     assert files.read_json(workdir / "group.json")["devices"] == 1
-    assert_close(state(workdir)["params"], state(whole)["params"], within=1e-3)
+    assert_close(read_checkpoint(workdir)["params"], read_checkpoint(whole)["params"], within=1e-3)
 
 
 TERMINAL = """
@@ -126,7 +126,7 @@ def test_a_terminal_that_is_closed_loses_no_step(tmp_path: Path, piped: bool):
     """With `piped`, what it says goes to another program of that terminal, which ends too."""
     ours, theirs = pty.openpty()
     reads, writes = os.pipe()
-    flags = [*words(fields=LONG | {"training.steps": 10_000}), f"--workdir={tmp_path}", "--notensorboard"]
+    flags = [*tiny_flags(fields=LONG | {"training.steps": 10_000}), f"--workdir={tmp_path}", "--notensorboard"]
     out = writes if piped else theirs
     command = [sys.executable, "-c", TERMINAL, *flags, "--save_seconds=1000"]
     env = {**os.environ, "XLA_FLAGS": ""}
@@ -142,7 +142,7 @@ def test_a_terminal_that_is_closed_loses_no_step(tmp_path: Path, piped: bool):
     os.close(ours)
     assert process.wait() == 128 + signal.SIGHUP
     saved = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
-    assert saved == max(row["step"] for row in untimed(tmp_path))
+    assert saved == max(row["step"] for row in rows_without_times(tmp_path))
 
 
 def wait_for_more(path: Path) -> None:
@@ -153,28 +153,28 @@ def wait_for_more(path: Path) -> None:
 
 
 def test_a_torn_line_is_mended_and_no_row_is_lost_or_counted_twice(tmp_path: Path, stop: Any):
-    config = tiny()
+    config = tiny_config()
     loop.train(config, tmp_path / "whole", tensorboard=False)
     workdir = tmp_path / "run"
     stop(20)
-    with pytest.raises(cli.Stopped):
+    with pytest.raises(cli.Preempted):
         loop.train(config, workdir, tensorboard=False)
-    log = metrics.Metrics(workdir / "metrics.jsonl")  # as if killed later than the checkpoint, and in mid-line
-    log.write(step=25, split="train", loss=[9.0], accuracy=[0.0], seconds=1.0)
+    log = metrics.MetricWriter(workdir / "metrics.jsonl")  # as if killed later than the checkpoint, and in mid-line
+    log.write_row(step=25, split="train", loss=[9.0], accuracy=[0.0], seconds=1.0)
     log.close()
     with (workdir / "metrics.jsonl").open("a") as file:
         file.write('{"step": 30, "split": "train", "loss": [3.1')
     loop.train(config, workdir, tensorboard=False)
-    assert untimed(workdir) == untimed(tmp_path / "whole")
-    at = [(row["step"], row["split"]) for row in untimed(workdir)]
+    assert rows_without_times(workdir) == rows_without_times(tmp_path / "whole")
+    at = [(row["step"], row["split"]) for row in rows_without_times(workdir)]
     assert len(at) == len(set(at)) == 8 + 2 * 4
-    assert_same(state(workdir), state(tmp_path / "whole"))
+    assert_same(read_checkpoint(workdir), read_checkpoint(tmp_path / "whole"))
 
 
 def test_a_stop_says_so_once_saved_and_keeps_how_the_replicas_run(tmp_path: Path, stop: Any):
-    config = tiny(fields={"ensemble.seeds": (0, 1), "ensemble.mode": "auto"})
+    config = tiny_config(fields={"ensemble.seeds": (0, 1), "ensemble.mode": "auto"})
     stop(10)
-    with pytest.raises(cli.Stopped, match=r"SIGTERM: saved step 10 of 40 in ") as caught:
+    with pytest.raises(cli.Preempted, match=r"SIGTERM: saved step 10 of 40 in ") as caught:
         loop.train(config, tmp_path, tensorboard=False)
     assert caught.value.code == 143
     assert not (tmp_path / "result.json").exists()
@@ -184,22 +184,22 @@ def test_a_stop_says_so_once_saved_and_keeps_how_the_replicas_run(tmp_path: Path
     group = files.read_json(tmp_path / "group.json")
     files.write_json(tmp_path / "group.json", {**group, "how": "vmap"})
     stop(20)
-    with pytest.raises(cli.Stopped):
+    with pytest.raises(cli.Preempted):
         loop.train(config, tmp_path, tensorboard=False)
     assert files.read_json(tmp_path / "group.json")["how"] == "vmap"
-    loop.train(config, tmp_path, tensorboard=False, regroup=True)
+    loop.train(config, tmp_path, tensorboard=False, allow_fewer_devices=True)
     assert files.read_json(tmp_path / "group.json")["how"] == "map"
 
 
 def test_a_signal_in_the_last_call_lets_it_finish(tmp_path: Path, stop: Any):
     stop(40)
-    assert loop.train(tiny(), tmp_path, tensorboard=False)["steps"] == 40
+    assert loop.train(tiny_config(), tmp_path, tensorboard=False)["steps"] == 40
 
 
 def test_a_run_killed_after_its_last_checkpoint_is_finished_without_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    result = loop.train(tiny(), tmp_path, tensorboard=False)
+    result = loop.train(tiny_config(), tmp_path, tensorboard=False)
     (tmp_path / "result.json").unlink()
     monkeypatch.delattr(trainer, "train_step")  # which a further step would trace
-    assert loop.train(tiny(), tmp_path, tensorboard=False) == result
+    assert loop.train(tiny_config(), tmp_path, tensorboard=False) == result

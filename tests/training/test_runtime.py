@@ -11,7 +11,7 @@ import pytest
 
 import tasks
 import train
-from tests import assert_same, state, tiny
+from tests import assert_same, read_checkpoint, tiny_config
 from training import builder, files, loop, runtime
 
 
@@ -20,14 +20,14 @@ from training import builder, files, loop, runtime
     [(1, 2, 1), (2, 2, 2), (3, 2, 3), (4, 2, 2), (5, 2, 5), (15, 2, 3), (11, 2, 1), (4, 1, 1), (8, 8, 8), (3, 8, 3)],
 )
 def test_replicas_are_spread_evenly_and_keep_every_core_busy_that_they_can(replicas, cores, devices):
-    found = runtime.cpu_devices(replicas, cores)
+    found = runtime.cpu_device_count(replicas, cores)
     assert found == devices
     assert replicas % found == 0
 
 
 def test_the_compilation_cache_is_where_the_user_says(tmp_path):
     code = (
-        "import jax, machine; machine.prepare(2); print(jax.device_count(), jax.config.jax_compilation_cache_dir);"
+        "import jax; from training import runtime; runtime.configure_runtime(2); print(jax.device_count(), jax.config.jax_compilation_cache_dir);"
         "jax.jit(lambda x: (x @ x).sum())(jax.numpy.ones((8, 8))).block_until_ready()"
     )
     env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path), "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
@@ -36,18 +36,18 @@ def test_the_compilation_cache_is_where_the_user_says(tmp_path):
         timeout=100, check=True,
     )  # fmt: skip
     count, where = out.stdout.split()
-    assert int(count) == runtime.cpu_devices(2, runtime.cores())
+    assert int(count) == runtime.cpu_device_count(2, runtime.usable_cores())
     assert where == str(tmp_path)
 
 
 def test_the_default_cache_is_apart_for_each_kind_of_processor():
-    assert runtime.processor() == runtime.processor()
-    assert len(runtime.processor()) == 12
+    assert runtime.processor_id() == runtime.processor_id()
+    assert len(runtime.processor_id()) == 12
 
 
 FAULTS = """
 import resource, jax, machine
-machine.prepare()
+machine.configure_runtime()
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 add, x = jax.jit(lambda x: x + 1), jax.numpy.ones(2**24)
 for _ in range(20):  # until there is room for both the old and the new
@@ -103,22 +103,22 @@ def test_settings_of_jax_under_which_all_numbers_are_others_are_refused(name: st
     try:
         jax.config.update(name, value)
         with pytest.raises(ValueError, match=says) as error:
-            builder.build(tiny())
+            builder.build_run(tiny_config())
         assert "\n" not in str(error.value)
     finally:
         jax.config.update(name, before)
-    builder.build(tiny())
+    builder.build_run(tiny_config())
 
 
 def test_the_generator_that_jax_would_take_by_itself_changes_nothing(tmp_path: Path):
     """Data, initial parameters and dropout are drawn from keys that say of what generator they are."""
-    config = tiny("attention", {"model.dropout": 0.1, "training.steps": 10})
+    config = tiny_config("attention", {"model.dropout": 0.1, "training.steps": 10})
     expected = loop.train(config, tmp_path / "threefry", tensorboard=False)
     with jax.default_prng_impl("rbg"):
         assert jax.random.key_impl(jax.random.key(0)) != jax.random.key_impl(tasks.random_key(0))
         found = loop.train(config, tmp_path / "rbg", tensorboard=False)
     assert found["members"] == expected["replicas"]
-    assert_same(state(tmp_path / "rbg"), state(tmp_path / "threefry"))
+    assert_same(read_checkpoint(tmp_path / "rbg"), read_checkpoint(tmp_path / "threefry"))
     settings = [files.read_json(tmp_path / name / "environment.json")[0]["settings"] for name in ("threefry", "rbg")]
     assert [one["jax_default_prng_impl"] for one in settings] == ["threefry2x32", "rbg"]
 

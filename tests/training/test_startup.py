@@ -11,7 +11,7 @@ import pytest
 from tests import ROOT
 
 # What people type of experiments/.
-PROGRAMS = sorted(path.stem for path in (ROOT / "experiments").glob("*.py") if "cli.run(" in path.read_text())
+PROGRAMS = sorted(path.stem for path in (ROOT / "experiments").glob("*.py") if "cli.run_command(" in path.read_text())
 
 
 @pytest.fixture(scope="module")

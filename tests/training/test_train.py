@@ -19,7 +19,7 @@ import data
 import tasks
 from data import SPLITS
 from tasks import Pixels
-from tests import assert_close, assert_same, start, state, tiny, words
+from tests import assert_close, assert_same, read_checkpoint, start_training, tiny_config, tiny_flags
 from training import builder, ensemble, export, files, loop, trainer
 from training import metrics as metrics_module
 
@@ -31,24 +31,24 @@ FOUR: dict[str, Any] = {"ensemble.seeds": SEEDS, "ensemble.learning_rates": RATE
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     """Four replicas, one after another on one device: the workdir, which is not to be written to, and the result."""
     workdir = tmp_path_factory.mktemp("finished") / "run"
-    return workdir, loop.train(tiny(fields=FOUR), workdir)
+    return workdir, loop.train(tiny_config(fields=FOUR), workdir)
 
 
 def rows(workdir: Path, split: str) -> list[dict]:
     return [row for row in metrics_module.read_metrics(workdir / "metrics.jsonl") if row["split"] == split]
 
 
-def bare(run: builder.Run, seed: int = 0, step: int = 0) -> trainer.Replica:
+def bare_state(run: builder.Run, seed: int = 0, step: int = 0) -> trainer.TrainState:
     """A replica for where no model is asked, with next to no parameters."""
     params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
-    empty = trainer.Replica(*[jnp.zeros(())] * len(trainer.Replica._fields))
+    empty = trainer.TrainState(*[jnp.zeros(())] * len(trainer.TrainState._fields))
     return empty._replace(
         step=jnp.int32(step), seed=jnp.uint32(seed), learning_rate=jnp.float32(0.1), params=params,
         optimizer=run.optimizer.init(params), alive=jnp.bool_(True), died_at=jnp.int32(-1),
     )  # fmt: skip
 
 
-def batches(monkeypatch: pytest.MonkeyPatch) -> list[tasks.Batch]:
+def record_batches(monkeypatch: pytest.MonkeyPatch) -> list[tasks.Batch]:
     """From here on no model is asked, outputs are zeros, and the batches that it would have seen are put here."""
     seen: list[tasks.Batch] = []
 
@@ -56,13 +56,13 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[tasks.Batch]:
         jax.debug.callback(seen.append, batch, ordered=True)
         return jnp.zeros((*batch.targets.shape, run.task.outputs))
 
-    monkeypatch.setattr(trainer, "apply", apply)
+    monkeypatch.setattr(trainer, "apply_model", apply)
     return seen
 
 
-def score(run: builder.Run, replica: trainer.Replica, split: str) -> dict[str, jax.Array]:
-    program = jax.jit(partial(trainer.evaluate, run, run.task.splits[split]))
-    return program(replica, run.task, trainer.stream(split))
+def score(run: builder.Run, replica: trainer.TrainState, split: str) -> dict[str, jax.Array]:
+    program = jax.jit(partial(trainer.evaluate_split, run, run.task.splits[split]))
+    return program(replica, run.task, trainer.split_seed(split))
 
 
 # ---- what a run leaves ----------------------------------------------------------------------------------------------
@@ -108,12 +108,12 @@ def test_the_result_has_a_row_a_replica_in_order(finished: tuple[Path, dict]):
     assert result == files.read_json(workdir / "result.json")
     assert (result["status"], result["steps"], result["metric"], result["best"]) == ("finished", 40, "accuracy", "max")
     assert (result["chance"], result["baseline"]) == (1 / 8, ["any value seen in the sequence", 0.5])
-    assert result["key"] == files.key(builder.identity(files.read_json(workdir / "config.json")))
+    assert result["key"] == files.fingerprint(builder.fingerprint_fields(files.read_json(workdir / "config.json")))
     written = metrics_module.read_metrics(workdir / "metrics.jsonl")
     assert result["seconds"] == pytest.approx(sum(r["seconds"] + r.get("compile_seconds", 0) for r in written))
     assert result["training_seconds"] == pytest.approx(sum(r["seconds"] for r in written if r["split"] == "train"))
     assert [(m["seed"], m["learning_rate"]) for m in result["members"]] == [(s, r) for r in RATES for s in SEEDS]
-    params = jax.tree.leaves(state(workdir)["params"])
+    params = jax.tree.leaves(read_checkpoint(workdir)["params"])
     assert result["cost"]["parameters"] == sum(leaf[0].size for leaf in params)
     assert all(result["cost"][name] > 0 for name in ("mixer_parameters", "state_floats", "step_flops"))
 
@@ -155,8 +155,8 @@ def test_the_same_command_again_returns_the_result_and_trains_nothing(
 ):
     workdir, result = finished
     before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
-    monkeypatch.delattr(loop, "init_group")
-    assert loop.train(tiny(fields=FOUR), workdir) == result
+    monkeypatch.delattr(loop, "init_ensemble")
+    assert loop.train(tiny_config(fields=FOUR), workdir) == result
     assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
 
 
@@ -166,54 +166,54 @@ def test_the_same_command_again_returns_the_result_and_trains_nothing(
 def test_a_replica_of_a_group_is_the_one_trained_alone(finished: tuple[Path, dict], tmp_path: Path):
     workdir, result = finished
     alone = loop.train(
-        tiny(fields={"ensemble.seeds": (1,), "optimizer.learning_rate": 3e-3}), tmp_path, tensorboard=False
+        tiny_config(fields={"ensemble.seeds": (1,), "optimizer.learning_rate": 3e-3}), tmp_path, tensorboard=False
     )
     assert alone["replicas"] == result["members"][3:]
-    assert_close(state(tmp_path), jax.tree.map(lambda leaf: leaf[3:], state(workdir)))
+    assert_close(read_checkpoint(tmp_path), jax.tree.map(lambda leaf: leaf[3:], read_checkpoint(workdir)))
 
 
 def test_side_by_side_is_one_after_another(finished: tuple[Path, dict], tmp_path: Path):
     workdir, result = finished
-    vmapped = loop.train(tiny(fields={**FOUR, "ensemble.mode": "vmap"}), tmp_path, tensorboard=False)
+    vmapped = loop.train(tiny_config(fields={**FOUR, "ensemble.mode": "vmap"}), tmp_path, tensorboard=False)
     assert files.read_json(tmp_path / "group.json")["how"] == "vmap"
     assert vmapped["replicas"] == result["members"]
-    assert_close(state(tmp_path)["params"], state(workdir)["params"])
+    assert_close(read_checkpoint(tmp_path)["params"], read_checkpoint(workdir)["params"])
 
 
 def test_four_devices_are_one_device(finished: tuple[Path, dict], tmp_path: Path):
     workdir, result = finished
-    flags = [*words(fields=FOUR), f"--workdir={tmp_path}", "--notensorboard"]
-    process = start(*flags, devices=4)
+    flags = [*tiny_flags(fields=FOUR), f"--workdir={tmp_path}", "--notensorboard"]
+    process = start_training(*flags, devices=4)
     _, told = process.communicate()
     assert process.returncode == 0, told
     assert files.read_json(tmp_path / "group.json")["devices"] == 4
     assert files.read_json(tmp_path / "result.json")["replicas"] == result["members"]
-    assert_close(state(tmp_path)["params"], state(workdir)["params"])
+    assert_close(read_checkpoint(tmp_path)["params"], read_checkpoint(workdir)["params"])
 
 
 def test_seeds_differ_and_what_is_varied_beside_them_shares_their_start(finished: tuple[Path, dict], tmp_path: Path):
-    run = builder.build(tiny(fields=FOUR))
-    group = ensemble.form_group(run.config)
-    begun = ensemble.init_group(run, group, jax.sharding.Mesh(jax.devices()[:1], ("replica",)))
+    run = builder.build_run(tiny_config(fields=FOUR))
+    group = ensemble.plan_ensemble(run.config)
+    begun = ensemble.init_ensemble(run, group, jax.sharding.Mesh(jax.devices()[:1], ("replica",)))
     embedding = np.asarray(begun.params["embed"]["embedding"])
     assert np.abs(embedding[0] - embedding[1]).max() > 0.1
     np.testing.assert_array_equal(embedding[:2], embedding[2:])  # the same seeds at the other learning rate
     np.testing.assert_array_equal(begun.seed, [0, 1, 0, 1])
     np.testing.assert_array_equal(begun.learning_rate, np.array([1e-2, 1e-2, 3e-3, 3e-3], np.float32))
     for index in range(4):
-        one = jax.jit(partial(trainer.init, run))(group.seeds[index], group.learning_rates[index])
+        one = jax.jit(partial(trainer.init_train_state, run))(group.seeds[index], group.learning_rates[index])
         assert_same(jax.tree.map(lambda leaf, i=index: leaf[i], jax.device_get(begun)), jax.device_get(one))
 
 
 def test_a_replica_that_diverges_stops_alone(finished: tuple[Path, dict], tmp_path: Path):
     workdir, whole = finished
     fields = {"ensemble.seeds": (0,), "ensemble.learning_rates": (1e-2, 1e30)}
-    result = loop.train(tiny(fields=fields), tmp_path, tensorboard=False, save_seconds=0)
+    result = loop.train(tiny_config(fields=fields), tmp_path, tensorboard=False, save_seconds=0)
     assert result["status"] == "finished"
     sane, dead = result["members"]
     assert sane == whole["replicas"][0]
     assert 0 <= dead["died_at"] < 5
-    before, after = state(tmp_path, 35), state(tmp_path, 40)
+    before, after = read_checkpoint(tmp_path, 35), read_checkpoint(tmp_path, 40)
     assert after["alive"].tolist() == [True, False]
     assert after["died_at"].tolist() == [-1, dead["died_at"]]
     assert after["step"].tolist() == [40, 40]
@@ -221,7 +221,7 @@ def test_a_replica_that_diverges_stops_alone(finished: tuple[Path, dict], tmp_pa
         frozen = jax.tree.map(lambda leaf: leaf[1], after[part])
         assert_same(frozen, jax.tree.map(lambda leaf: leaf[1], before[part]))
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(frozen))
-    assert_close(*(jax.tree.map(lambda leaf: leaf[0], state(at)["params"]) for at in (tmp_path, workdir)))
+    assert_close(*(jax.tree.map(lambda leaf: leaf[0], read_checkpoint(at)["params"]) for at in (tmp_path, workdir)))
     # Its rows go on, and say what its frozen parameters measure; null where that is not finite.
     assert all(len(row["loss"]) == 2 for row in metrics_module.read_metrics(tmp_path / "metrics.jsonl"))
     assert rows(tmp_path, "train")[0]["loss"][1] is None
@@ -229,7 +229,7 @@ def test_a_replica_that_diverges_stops_alone(finished: tuple[Path, dict], tmp_pa
 
 def test_a_run_whose_replicas_all_diverge_ends_early(tmp_path: Path):
     fields = {"ensemble.seeds": (0, 1), "optimizer.learning_rate": 1e30}
-    config = tiny(fields=fields)
+    config = tiny_config(fields=fields)
     result = loop.train(config, tmp_path, tensorboard=False)
     assert (result["status"], result["steps"]) == ("diverged", 5)
     assert all(0 <= member["died_at"] < 5 and member["test"] is None for member in result["members"])
@@ -246,7 +246,7 @@ def test_the_best_parameters_are_those_of_the_best_validation_score(best: str):
     run: Any = type("Run", (), {"task": type("Task", (), {"best": best})})
     validation = [0.3, 0.7, float("nan"), 0.7, 0.1, 0.1, 0.2, 0.9, 0.0]
     worst = jnp.float32(-np.inf if best == "max" else np.inf)
-    nothing = trainer.Replica(*[jnp.zeros(())] * len(trainer.Replica._fields))
+    nothing = trainer.TrainState(*[jnp.zeros(())] * len(trainer.TrainState._fields))
     unknown = {"validation": jnp.float32(np.nan), "test": jnp.float32(np.nan)}
     replica = nothing._replace(best_score=worst, best_scores=unknown, best_step=jnp.int32(0))
     for index, score in enumerate(validation):
@@ -264,12 +264,12 @@ def test_the_best_parameters_are_those_of_the_best_validation_score(best: str):
 
 
 def test_the_batch_depends_on_seed_and_step_alone(monkeypatch: pytest.MonkeyPatch):
-    seen = batches(monkeypatch)
+    seen = record_batches(monkeypatch)
     for mixer, at in [("rnn", [(3, 7), (3, 8), (4, 7)]), ("attention", [(3, 7)])]:
-        run = builder.build(tiny(mixer))
+        run = builder.build_run(tiny_config(mixer))
         step = jax.jit(partial(trainer.train_step, run))
         for seed, done in at:
-            step(run.task, bare(run, seed, done))
+            step(run.task, bare_state(run, seed, done))
             jax.effects_barrier()
     first, other_step, other_seed, other_mixer = (np.asarray(batch.inputs) for batch in seen)
     np.testing.assert_array_equal(first, other_mixer)
@@ -287,16 +287,16 @@ def test_what_is_drawn_in_training_gets_a_key(monkeypatch: pytest.MonkeyPatch, f
         told.append(rng is not None)
         return jnp.zeros((*batch.targets.shape, run.task.outputs))
 
-    monkeypatch.setattr(trainer, "apply", apply)
-    run = builder.build(tiny("attention", fields=fields))
-    jax.eval_shape(partial(trainer.train_step, run), run.task, bare(run))
+    monkeypatch.setattr(trainer, "apply_model", apply)
+    run = builder.build_run(tiny_config("attention", fields=fields))
+    jax.eval_shape(partial(trainer.train_step, run), run.task, bare_state(run))
     assert set(told) == {draws}
 
 
 def test_lengths_are_drawn_from_shortest_to_the_tasks(monkeypatch: pytest.MonkeyPatch):
-    seen = batches(monkeypatch)
-    run = builder.build(
-        tiny(
+    seen = record_batches(monkeypatch)
+    run = builder.build_run(
+        tiny_config(
             fields={
                 "training.min_length": 4,
                 "training.steps_per_call": 200,
@@ -305,7 +305,7 @@ def test_lengths_are_drawn_from_shortest_to_the_tasks(monkeypatch: pytest.Monkey
             }
         )
     )
-    jax.jit(partial(trainer.train_steps, run))(bare(run), run.task)
+    jax.jit(partial(trainer.train_steps, run))(bare_state(run), run.task)
     jax.effects_barrier()
     lengths = Counter(int(np.asarray(batch.segments).sum(axis=1).max()) for batch in seen)
     assert set(lengths) == {4, 5, 6, 7, 8}
@@ -314,10 +314,10 @@ def test_lengths_are_drawn_from_shortest_to_the_tasks(monkeypatch: pytest.Monkey
 
 
 def test_evaluation_sees_the_same_sequences_whatever_the_model_and_seed(monkeypatch: pytest.MonkeyPatch):
-    seen = batches(monkeypatch)
+    seen = record_batches(monkeypatch)
     for mixer, seed, split in [("rnn", 0, "test"), ("attention", 5, "test"), ("rnn", 0, "validation")]:
-        run = builder.build(tiny(mixer))
-        score(run, bare(run, seed), split)
+        run = builder.build_run(tiny_config(mixer))
+        score(run, bare_state(run, seed), split)
         jax.effects_barrier()
     first, again, other = (np.asarray(batch.inputs) for batch in seen)
     assert first.shape == (512, 8)
@@ -326,10 +326,12 @@ def test_evaluation_sees_the_same_sequences_whatever_the_model_and_seed(monkeypa
 
 
 def test_evaluation_in_several_calls_is_one_of_the_whole_split(monkeypatch: pytest.MonkeyPatch):
-    run = builder.build(tiny("attention"))
-    replica = jax.jit(partial(trainer.init, run))(0, 0.1)
+    run = builder.build_run(tiny_config("attention"))
+    replica = jax.jit(partial(trainer.init_train_state, run))(0, 0.1)
     whole = score(run, replica, "test")
-    monkeypatch.setattr(trainer, "EVALUATED", 200)  # 512 sequences are then 3 calls of 171, the last with one to spare
+    monkeypatch.setattr(
+        trainer, "EVAL_BATCH_SIZE", 200
+    )  # 512 sequences are then 3 calls of 171, the last with one to spare
     assert_close(score(run, replica, "test"), whole, within=1e-6)
 
 
@@ -337,8 +339,8 @@ def test_every_image_of_a_finite_split_is_evaluated_once(monkeypatch: pytest.Mon
     labels = np.arange(50, dtype=np.int32)
     images = {split: np.broadcast_to(labels[:, None, None], (50, 4, 1)).astype(np.float32) for split in SPLITS}
     task = Pixels(images, dict.fromkeys(SPLITS, labels), classes=50)
-    run = builder.build(tiny())._replace(task=task)
-    monkeypatch.setattr(trainer, "EVALUATED", 16)
+    run = builder.build_run(tiny_config())._replace(task=task)
+    monkeypatch.setattr(trainer, "EVAL_BATCH_SIZE", 16)
     seen = []
 
     def outputs(run, params, batch, rng=None):
@@ -347,26 +349,26 @@ def test_every_image_of_a_finite_split_is_evaluated_once(monkeypatch: pytest.Mon
         )
         return jax.nn.one_hot(batch.inputs[:, 0, 0], 50)  # an image says what it is: all are right
 
-    monkeypatch.setattr(trainer, "apply", outputs)
-    assert float(score(run, bare(builder.build(tiny())), "test")["score"]) == 1
+    monkeypatch.setattr(trainer, "apply_model", outputs)
+    assert float(score(run, bare_state(builder.build_run(tiny_config())), "test")["score"]) == 1
     jax.effects_barrier()
     assert sorted(np.concatenate(seen)[:, 0, 0]) == labels.tolist()
 
 
 def test_the_schedule_rises_to_one_and_falls_to_nothing():
-    config = tiny(fields={"optimizer.warmup_steps": 10, "training.steps": 40})
-    rates = np.array([trainer.schedule(config, step) for step in jnp.arange(40)])
+    config = tiny_config(fields={"optimizer.warmup_steps": 10, "training.steps": 40})
+    rates = np.array([trainer.learning_rate_schedule(config, step) for step in jnp.arange(40)])
     np.testing.assert_allclose(rates[:10], np.arange(1, 11) / 10, rtol=1e-6)
     assert rates[10] == 1
     assert (np.diff(rates[10:]) < 0).all()
     assert 0 < rates[39] < 0.01
-    assert trainer.schedule(tiny(fields={"optimizer.warmup_steps": 0}), jnp.int32(0)) == 1
+    assert trainer.learning_rate_schedule(tiny_config(fields={"optimizer.warmup_steps": 0}), jnp.int32(0)) == 1
 
 
 def test_weight_decay_is_for_matrices_alone(monkeypatch: pytest.MonkeyPatch):
-    batches(monkeypatch)  # no gradient: whatever moves is moved by the decay
-    run = builder.build(tiny(fields={"optimizer.weight_decay": 0.5, "optimizer.warmup_steps": 0}))
-    before = bare(run)  # its learning rate is 0.1
+    record_batches(monkeypatch)  # no gradient: whatever moves is moved by the decay
+    run = builder.build_run(tiny_config(fields={"optimizer.weight_decay": 0.5, "optimizer.warmup_steps": 0}))
+    before = bare_state(run)  # its learning rate is 0.1
     after, _ = jax.jit(partial(trainer.train_step, run))(run.task, before)
     shrunk = jax.tree.map(lambda leaf: leaf * (1 - 0.1 * 0.5) if leaf.ndim > 1 else leaf, before.params)
     assert {leaf.ndim for leaf in jax.tree.leaves(shrunk)} == {1, 2}
@@ -376,18 +378,18 @@ def test_weight_decay_is_for_matrices_alone(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("mixer", ["s4d", "s6", "rglru", "lru", "lstm"])
 def test_weight_decay_leaves_the_rates_of_a_state_alone(mixer: str):
     """What fades and turns a state is no product, whatever the shape it is kept in."""
-    run = builder.build(tiny(mixer))
+    run = builder.build_run(tiny_config(mixer))
     params = jax.eval_shape(partial(trainer.init_params, run), jnp.uint32(0))["mixer_0"]
-    spared = {path[0].key for path, on in jax.tree.leaves_with_path(builder.decayed(params)) if not on}
+    spared = {path[0].key for path, on in jax.tree.leaves_with_path(builder.weight_decay_mask(params)) if not on}
     rates = {"s4d": {"log_step", "log_rates", "turning_rates"}, "s6": {"log_rates"}, "rglru": {"decay"}}
     rates["lru"] = {"decay", "phase"}
     assert rates.get(mixer, set()) <= spared
-    assert all(builder.decayed(params)[name]["kernel"] for name in ("input", "output"))
+    assert all(builder.weight_decay_mask(params)[name]["kernel"] for name in ("input", "output"))
 
 
 def test_a_field_added_later_leaves_keys_as_they_are_and_a_changed_one_does_not(monkeypatch: pytest.MonkeyPatch):
-    config = builder.build(tiny()).config
-    before = builder.identity(config)
+    config = builder.build_run(tiny_config()).config
+    before = builder.fingerprint_fields(config)
     base = configs.base
 
     def later(mixer: str) -> Any:
@@ -396,11 +398,11 @@ def test_a_field_added_later_leaves_keys_as_they_are_and_a_changed_one_does_not(
         return made
 
     monkeypatch.setattr(configs, "base", later)
-    assert builder.identity(config) == before  # one that was recorded before the field was there
+    assert builder.fingerprint_fields(config) == before  # one that was recorded before the field was there
     extended = {**config, "model": {**config["model"], "invented": 7}}
-    assert builder.identity(extended) == before
-    assert builder.identity({**config, "model": {**config["model"], "invented": 8}}) != before
-    assert builder.identity(builder.build(tiny("gru")).config) != before
+    assert builder.fingerprint_fields(extended) == before
+    assert builder.fingerprint_fields({**config, "model": {**config["model"], "invented": 8}}) != before
+    assert builder.fingerprint_fields(builder.build_run(tiny_config("gru")).config) != before
     assert before["model.mixer"] == "rnn"
     assert before["versions.loop"] == builder.VERSION
 
@@ -412,9 +414,9 @@ def test_a_field_added_later_leaves_keys_as_they_are_and_a_changed_one_does_not(
 def test_an_exported_replica_scores_what_was_logged(finished: tuple[Path, dict], tmp_path: Path, index: int):
     workdir, result = finished
     member = result["members"][index]
-    export.export(workdir, tmp_path / "best", index, "best")
+    export.export_member(workdir, tmp_path / "best", index, "best")
     run, params = export.load_exported(tmp_path / "best")
-    replica = trainer.init(run, member["seed"], member["learning_rate"])._replace(params=params)
+    replica = trainer.init_train_state(run, member["seed"], member["learning_rate"])._replace(params=params)
     for split in ("validation", "test"):
         scored = score(run, replica, split)
         assert float(scored["score"]) == pytest.approx(member[split], abs=1e-6)
@@ -423,22 +425,22 @@ def test_an_exported_replica_scores_what_was_logged(finished: tuple[Path, dict],
 
 
 def test_a_run_is_loaded_where_it_lies_as_it_would_be_exported(finished: tuple[Path, dict], tmp_path: Path):
-    export.export(finished[0], tmp_path / "best", 2, "best")
-    (ours, params), (theirs, exported) = export.load(finished[0], index=2), export.load(tmp_path / "best")
+    export.export_member(finished[0], tmp_path / "best", 2, "best")
+    (ours, params), (theirs, exported) = export.load(finished[0], member=2), export.load(tmp_path / "best")
     assert_same(jax.device_get(params), jax.device_get(exported))
-    assert files.plain(ours.config) == files.plain(theirs.config)
+    assert files.to_jsonable(ours.config) == files.to_jsonable(theirs.config)
 
 
 def test_an_export_leaves_a_half_written_checkpoint_alone(finished: tuple[Path, dict], tmp_path: Path):
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     half = workdir / "checkpoints" / "99.orbax-checkpoint-tmp"
     half.mkdir()
-    export.export(workdir, tmp_path / "best", 0, "best")
+    export.export_member(workdir, tmp_path / "best", 0, "best")
     assert half.exists()
 
 
 def test_an_export_of_another_version_is_refused(finished: tuple[Path, dict], tmp_path: Path, monkeypatch: Any):
-    export.export(finished[0], tmp_path / "best", 0, "best")
+    export.export_member(finished[0], tmp_path / "best", 0, "best")
     monkeypatch.setattr(builder, "VERSION", builder.VERSION + 1)
     with pytest.raises(ValueError, match=r"was made by versions .*; check out the revision"):
         export.load_exported(tmp_path / "best")
@@ -446,19 +448,19 @@ def test_an_export_of_another_version_is_refused(finished: tuple[Path, dict], tm
 
 def test_an_export_of_the_last_parameters_is_read_by_orbax_itself(finished: tuple[Path, dict], tmp_path: Path):
     workdir, _ = finished
-    export.export(workdir, tmp_path / "last", 2, "last")
+    export.export_member(workdir, tmp_path / "last", 2, "last")
     with ocp.StandardCheckpointer() as checkpointer:
         params = checkpointer.restore((tmp_path / "last" / "params").absolute())
-    assert_same(params, jax.tree.map(lambda leaf: leaf[2], state(workdir)["params"]))
+    assert_same(params, jax.tree.map(lambda leaf: leaf[2], read_checkpoint(workdir)["params"]))
 
 
 def test_what_is_exported_from_two_devices_is_read_on_one(tmp_path: Path):
     fields = {"ensemble.seeds": (0, 1), "training.steps": 10}
-    process = start(*words(fields=fields), f"--workdir={tmp_path / 'run'}", "--notensorboard", devices=2)
+    process = start_training(*tiny_flags(fields=fields), f"--workdir={tmp_path / 'run'}", "--notensorboard", devices=2)
     _, told = process.communicate()
     assert process.returncode == 0, told
     assert files.read_json(tmp_path / "run" / "group.json")["devices"] == 2
-    export.export(tmp_path / "run", tmp_path / "best", 1, "best")
+    export.export_member(tmp_path / "run", tmp_path / "best", 1, "best")
     run, params = export.load_exported(tmp_path / "best")
     outputs, _ = run.model.apply({"params": params}, jnp.zeros((1, 8), jnp.int32))
     assert np.isfinite(outputs).all()
@@ -475,14 +477,14 @@ def test_what_is_exported_from_two_devices_is_read_on_one(tmp_path: Path):
 def test_an_export_that_cannot_be(finished: tuple[Path, dict], tmp_path: Path, flags: dict, message: str):
     workdir = tmp_path / flags["workdir"] if "workdir" in flags else finished[0]
     with pytest.raises(ValueError, match=message):
-        export.export(workdir, tmp_path / "to", flags.get("index", 0), "best")
+        export.export_member(workdir, tmp_path / "to", flags.get("index", 0), "best")
     assert not (tmp_path / "to").exists()
 
 
 def test_an_export_never_overwrites(finished: tuple[Path, dict], tmp_path: Path):
     (tmp_path / "mine").write_text("precious")
     with pytest.raises(FileExistsError, match="exists already"):
-        export.export(finished[0], tmp_path, 0, "best")
+        export.export_member(finished[0], tmp_path, 0, "best")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
@@ -509,7 +511,7 @@ def wrote(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict]:
     shrink = {"model.width": 8, "model.depth": 1, "training.steps": 4, "training.batch_size": 4, "task.max_length": 16}
     config.update_from_flattened_dict({**shrink, "training.steps_per_call": 2, "training.eval_every": 2})
     loop.train(config, root / "run", data_dir=root / "data", tensorboard=False)
-    export.export(root / "run", root / "best", 0, "best")
+    export.export_member(root / "run", root / "best", 0, "best")
     return root, root / "best", config.to_dict()
 
 
@@ -520,8 +522,8 @@ def test_the_data_are_in_the_key_and_a_run_does_not_go_on_with_others(wrote: tup
         "shakespeare", root / "data"
     )
     monkeypatch.setattr(data, "data_fingerprint", lambda *_: "0123456789abcdef")
-    other = builder.build(config, root / "data").config
-    assert files.key(builder.identity(other)) != mine
+    other = builder.build_run(config, root / "data").config
+    assert files.fingerprint(builder.fingerprint_fields(other)) != mine
     with pytest.raises(
         ValueError, match=r"holds another config's run \(versions.data is '\w+', not '0123456789abcdef'\)"
     ):
@@ -532,7 +534,7 @@ def test_an_export_stands_alone(wrote: tuple[Path, Path, dict], monkeypatch: Any
     """Without the data, and without the package that they are from, it is the same model of the same letters."""
     root, best, _ = wrote
     whole, params = export.load(root / "run", root / "data")
-    monkeypatch.setattr(data, "load", None)
+    monkeypatch.setattr(data, "load_dataset", None)
     monkeypatch.setattr(data, "data_fingerprint", None)
     run, exported = export.load_exported(best)
     assert run.task.names == whole.task.names
@@ -540,7 +542,7 @@ def test_an_export_stands_alone(wrote: tuple[Path, Path, dict], monkeypatch: Any
     assert run.task.encode("ROMEO") == whole.task.encode("ROMEO")
     tokens = jnp.array([run.task.encode("ROMEO")])
     assert_same(*(one.model.apply({"params": p}, tokens) for one, p in ((run, exported), (whole, params))))
-    assert files.plain(run.config) == files.plain(whole.config)
+    assert files.to_jsonable(run.config) == files.to_jsonable(whole.config)
     with pytest.raises(TypeError):  # no sequence is made up
         run.task.sample(tasks.random_key(0), 1, 16, 16)
 
@@ -551,7 +553,7 @@ def test_an_export_has_its_data_where_they_are_the_same_and_its_own_letters_ever
     root, best, _ = wrote
     run, _ = export.load(best, root / "data")
     assert len(run.task.text["train"]) > 10_000
-    load, alphabet = data.load, run.task.alphabet
+    load, alphabet = data.load_dataset, run.task.alphabet
 
     def missing(name: str, data_dir: Any) -> str:
         raise FileNotFoundError(f"{name} is not installed")
@@ -559,7 +561,7 @@ def test_an_export_has_its_data_where_they_are_the_same_and_its_own_letters_ever
     def other(name: str, data_dir: Any) -> dict[str, Any]:
         return {**load(name, data_dir), "alphabet": alphabet[::-1]}
 
-    monkeypatch.setattr(data, "load", other)
+    monkeypatch.setattr(data, "load_dataset", other)
     monkeypatch.setattr(data, "data_fingerprint", lambda *_: "0123456789abcdef")
     run, _ = export.load(best, root / "data")
     assert run.task.alphabet == alphabet
@@ -573,7 +575,7 @@ def test_an_export_has_its_data_where_they_are_the_same_and_its_own_letters_ever
 def test_it_trains_in_a_thread_too(tmp_path: Path):
     """As Optuna's jobs and web apps do; no signal is caught there."""
     with ThreadPoolExecutor(1) as pool:
-        found = pool.submit(loop.train, tiny(), tmp_path / "thread", tensorboard=False).result()
-    here = loop.train(tiny(), tmp_path / "here", tensorboard=False)
+        found = pool.submit(loop.train, tiny_config(), tmp_path / "thread", tensorboard=False).result()
+    here = loop.train(tiny_config(), tmp_path / "here", tensorboard=False)
     assert found["members"] == here["replicas"]
-    assert_same(state(tmp_path / "thread"), state(tmp_path / "here"))
+    assert_same(read_checkpoint(tmp_path / "thread"), read_checkpoint(tmp_path / "here"))

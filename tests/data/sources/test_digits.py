@@ -6,7 +6,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 import data
-from data.builder import split_of
+from data.builder import assign_split
 from data.sources import digits
 from tasks.real.pixels import Pixels
 
@@ -14,7 +14,7 @@ from tasks.real.pixels import Pixels
 def test_all_images_are_there_once_with_their_labels(data_dir: Path):
     from sklearn.datasets import load_digits
 
-    loaded = data.load("digits", data_dir)
+    loaded = data.load_dataset("digits", data_dir)
     assert {split: len(labels) for split, labels in loaded["labels"].items()} == {
         "train": 1255,
         "validation": 168,
@@ -35,18 +35,21 @@ def test_all_images_are_there_once_with_their_labels(data_dir: Path):
 
 
 def test_no_image_is_in_two_splits(data_dir: Path):
-    images = {split: {row.tobytes() for row in rows} for split, rows in data.load("digits", data_dir)["inputs"].items()}
+    images = {
+        split: {row.tobytes() for row in rows}
+        for split, rows in data.load_dataset("digits", data_dir)["inputs"].items()
+    }
     assert len(set.union(*images.values())) == sum(map(len, images.values()))
 
 
 def test_the_split_is_a_fixed_function_of_the_pixels():
-    rows = [np.zeros(64, np.uint8), np.full(64, 4, np.uint8), *(row[:64] for row in digits.source()[:4])]
-    found = [split_of(row.tobytes(), train=0.7) for row in rows]
+    rows = [np.zeros(64, np.uint8), np.full(64, 4, np.uint8), *(row[:64] for row in digits.read_source()[:4])]
+    found = [assign_split(row.tobytes(), train=0.7) for row in rows]
     assert found == ["test", "validation", *["train"] * 3, "validation"]
 
 
 def test_the_baseline_of_the_task(data_dir: Path):
-    task = Pixels(**data.load("digits", data_dir))
+    task = Pixels(**data.load_dataset("digits", data_dir))
     assert task.baseline == ("the most frequent class", pytest.approx(0.0802, abs=1e-4))
     assert (task.max_length, task.channels, task.classes) == (64, 1, 10)
 
@@ -54,16 +57,16 @@ def test_the_baseline_of_the_task(data_dir: Path):
 def test_mock_data_have_the_same_form(tmp_path: Path):
     with tfds.testing.mock_data(num_examples=3):
         builder: Any = digits.Digits(data_dir=tmp_path, file_format="array_record")
-        loaded = digits.arguments({"train": list(builder.as_data_source("train"))})
+        loaded = digits.task_arguments({"train": list(builder.as_data_source("train"))})
     assert loaded["inputs"]["train"].shape == (3, 64, 1)
     assert loaded["labels"]["train"].dtype == np.int32
 
 
 def test_a_damaged_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    real = digits.locate("scikit-learn", "sklearn/datasets/data/digits.csv.gz", "").read_bytes()
+    real = digits.locate_file("scikit-learn", "sklearn/datasets/data/digits.csv.gz", "").read_bytes()
     archive = tmp_path / "digits.csv.gz"
-    monkeypatch.setattr(digits, "locate", lambda *_: archive)
+    monkeypatch.setattr(digits, "locate_file", lambda *_: archive)
     for contents in b"", b"no gzip", real[:20_000], real[:20_000] + b"overwritten" + real[20_011:]:
         archive.write_bytes(contents)
         with pytest.raises(ValueError, match=r"^scikit-learn's digits\.csv\.gz has sha256 .* reinstall it with pip"):
-            digits.source()
+            digits.read_source()

@@ -19,7 +19,7 @@ def write(folder: Path, counts: dict[str, int]) -> None:
 def test_splits_of_files_as_debian_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("FASHION_MNIST", str(tmp_path))
     write(tmp_path, {"train": 60_000, "t10k": 10_000})
-    splits = [split for split, *_ in fashion_mnist.FashionMnist.records()]
+    splits = [split for split, *_ in fashion_mnist.FashionMnist.generate_records()]
     assert splits.count("test") == 10_000
     assert 5_500 < splits.count("validation") < 6_500
 
@@ -29,7 +29,7 @@ def test_files_that_are_not_there_or_others(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(
         FileNotFoundError, match=r"train-images-idx3-ubyte.gz is not there: apt install dataset-fashion"
     ):
-        fashion_mnist.source()
+        fashion_mnist.read_source()
     write(tmp_path, {"train": 3, "t10k": 3})
     with pytest.raises(ValueError, match=r"holds 2352 numbers and not 47040000: apt install dataset-fashion-mnist"):
-        fashion_mnist.source()
+        fashion_mnist.read_source()

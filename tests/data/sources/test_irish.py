@@ -11,26 +11,26 @@ from data.sources import irish
 
 
 def test_all_tunes_are_there_once(data_dir: Path):
-    tunes = irish.source()
+    tunes = irish.read_source()
     assert len(tunes) == len(set(tunes)) == 804
-    loaded = data.load("irish", data_dir)
+    loaded = data.load_dataset("irish", data_dir)
     assert len(loaded["alphabet"]) == 83
     letters = np.array(list(loaded["alphabet"]))
-    found = [tune for text in loaded["text"].values() for tune in "".join(letters[text]).split(irish.BETWEEN)]
+    found = [tune for text in loaded["text"].values() for tune in "".join(letters[text]).split(irish.SEPARATOR)]
     assert sorted(found) == sorted(tunes)
     for tune in tunes:
-        assert all(any(line.startswith(field) for line in tune.splitlines()) for field in irish.FIELDS)
+        assert all(any(line.startswith(field) for line in tune.splitlines()) for field in irish.HEADER_FIELDS)
 
 
 def test_blocks_that_are_no_tunes_are_left_out():
-    assert irish.tunes("X:1\nabc\n\n|:fragment:|\n\nX:2\nd\n \nX:1\nabc\n") == ["X:1\nabc", "X:2\nd"]
+    assert irish.split_tunes("X:1\nabc\n\n|:fragment:|\n\nX:2\nd\n \nX:1\nabc\n") == ["X:1\nabc", "X:2\nd"]
 
 
 def test_a_melody_is_the_same_in_any_key_and_metre():
     tune = 'X:1\nT:A\nM:4/4\nL:1/8\nK:C\n|:C2E2 G>c|"Am"{d}B,z [K:G]c\'2:|'
-    assert irish.melody(tune) == (2, 2, 3, -8, 15)
-    assert irish.melody("X:2\nT:B\nM:6/8\nL:1/4\nK:D\nDF|Ad C d'") == (2, 2, 3, -8, 15)
-    assert irish.melody("X:1\nK:C\n") == ()
+    assert irish.melodic_intervals(tune) == (2, 2, 3, -8, 15)
+    assert irish.melodic_intervals("X:2\nT:B\nM:6/8\nL:1/4\nK:D\nDF|Ad C d'") == (2, 2, 3, -8, 15)
+    assert irish.melodic_intervals("X:1\nK:C\n") == ()
 
 
 @pytest.mark.parametrize("name", ["irish", "oneill"])
@@ -39,9 +39,9 @@ def test_a_melody_is_in_one_split(name: str):
         records = list(importlib.import_module(data.DATASETS[name]).BUILDER.records())
     except FileNotFoundError as error:
         pytest.skip(str(error))
-    melodies = [irish.melody(record["text"].tobytes().decode()) for _, _, record in records]
-    sizes = [len(clusters.runs(melody, irish.RUN)) for melody in melodies]
-    both = clusters.sharing(melodies, irish.RUN)
+    melodies = [irish.melodic_intervals(record["text"].tobytes().decode()) for _, _, record in records]
+    sizes = [len(clusters.distinct_runs(melody, irish._RUN_LENGTH)) for melody in melodies]
+    both = clusters.count_shared_runs(melodies, irish._RUN_LENGTH)
     across = [n / min(sizes[i], sizes[j]) for (i, j), n in both.items() if records[i][0] != records[j][0]]
-    assert 0 < max(across) < irish.SAME
+    assert 0 < max(across) < irish._MIN_SHARED_RUNS
     assert min(Counter(split for split, _, _ in records).values()) > 0.08 * len(records)

@@ -6,7 +6,7 @@ import data
 
 
 def test_all_images_once_five_hundred_of_each(data_dir: Path):
-    loaded = data.load("mnist_5k", data_dir)
+    loaded = data.load_dataset("mnist_5k", data_dir)
     labels = np.concatenate(list(loaded["labels"].values()))
     np.testing.assert_array_equal(np.bincount(labels), np.full(10, 500))
     images = [{row.tobytes() for row in rows} for rows in loaded["inputs"].values()]

@@ -8,15 +8,15 @@ from data.sources import phonemes
 
 
 def test_words_and_their_first_pronunciation():
-    found = phonemes.source()
+    found = phonemes.read_source()
     assert found["adamstown"] == "AE1 D AH0 M S T AW2 N"
-    assert max(map(len, found)) == phonemes.LONGEST
+    assert max(map(len, found)) == phonemes.MAX_LENGTH
     assert len(found) > 100_000
 
 
 def test_rows_say_what_the_dictionary_says(data_dir: Path):
-    loaded = data.load("phonemes", data_dir)
-    names, found = np.array(loaded["names"]), phonemes.source()
+    loaded = data.load_dataset("phonemes", data_dir)
+    names, found = np.array(loaded["names"]), phonemes.read_source()
     assert sum(len(rows) for rows in loaded["sources"].values()) == len(found)
     for source, target in zip(loaded["sources"]["test"][:200], loaded["targets"]["test"][:200], strict=True):
         assert found["".join(names[source[source > 0]])] == " ".join(names[target[target > 0]])
@@ -27,7 +27,9 @@ def test_rows_say_what_the_dictionary_says(data_dir: Path):
 def test_families_of_words_are_in_one_split():
     """In version 1.0.0 23 % of the test words sounded like a training word."""
     lines = [
-        (s, line.split(" ", 1)) for s, _, record in phonemes.Phonemes.records() for line in record["text"].split("\n")
+        (s, line.split(" ", 1))
+        for s, _, record in phonemes.Phonemes.generate_records()
+        for line in record["text"].split("\n")
     ]
     said, split = {word: sounds for _, (word, sounds) in lines}, {word: s for s, (word, _) in lines}
     by_sound: dict[str, set[str]] = {}

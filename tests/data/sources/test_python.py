@@ -10,7 +10,7 @@ from data.sources import python
 
 
 def test_the_library_is_there_and_its_tests_are_not():
-    modules = python.source()
+    modules = python.read_source()
     assert {"abc.py", "asyncio/base_events.py", "argparse.py"} <= set(modules)
     assert not any("test" in module.split("/")[:-1] for module in modules)
     assert sum(map(len, modules.values())) > 8_000_000
@@ -18,7 +18,7 @@ def test_the_library_is_there_and_its_tests_are_not():
 
 def test_a_package_is_in_one_split():
     split = {}
-    for subset, module, _ in python.Python.records():
+    for subset, module, _ in python.Python.generate_records():
         assert split.setdefault(module.split("/")[0], subset) == subset
     assert set(split.values()) == set(data.SPLITS)
 
@@ -32,7 +32,7 @@ def test_the_version_is_that_of_python():
 def test_a_python_without_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(python.sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
     with pytest.raises(FileNotFoundError, match=r"holds no source of Python's standard library, as some packagings"):
-        python.source()
+        python.read_source()
 
 
 def test_what_is_not_ascii_is_a_question_mark():

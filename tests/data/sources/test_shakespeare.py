@@ -11,8 +11,8 @@ from tasks.real.characters import Characters
 
 
 def test_whole_works_in_every_split(data_dir: Path):
-    loaded = data.load("shakespeare", data_dir)
-    works = shakespeare.source()
+    loaded = data.load_dataset("shakespeare", data_dir)
+    works = shakespeare.read_source()
     assert len(works) == 42
     chosen = shakespeare.split_works(list(works))
     assert sorted(work for part in chosen.values() for work in part) == sorted(works)
@@ -25,7 +25,7 @@ def test_whole_works_in_every_split(data_dir: Path):
 
 
 def test_the_split_is_a_fixed_function_of_the_names():
-    works = list(shakespeare.source())
+    works = list(shakespeare.read_source())
     chosen = shakespeare.split_works(works)
     assert chosen["validation"] == ["as_you_like_it", "romeo_and_juliet"]
     assert chosen["test"] == ["measure_for_measure", "henry_v"]
@@ -33,20 +33,20 @@ def test_the_split_is_a_fixed_function_of_the_names():
 
 
 def test_the_alphabet(data_dir: Path):
-    alphabet = data.load("shakespeare", data_dir)["alphabet"]
-    assert list(alphabet) == sorted(set("".join(shakespeare.source().values())))
+    alphabet = data.load_dataset("shakespeare", data_dir)["alphabet"]
+    assert list(alphabet) == sorted(set("".join(shakespeare.read_source().values())))
     assert len(alphabet) == 84
 
 
 def test_line_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     (tmp_path / "a_gut.txt").write_bytes(b"\r\nOne\r\ntwo\rthree\n\n")
-    monkeypatch.setattr(shakespeare, "locate", lambda *_: tmp_path)
-    monkeypatch.setattr(shakespeare, "verify", lambda *_: None)
-    assert shakespeare.source() == {"a": "One\ntwo\nthree"}
+    monkeypatch.setattr(shakespeare, "locate_file", lambda *_: tmp_path)
+    monkeypatch.setattr(shakespeare, "verify_checksum", lambda *_: None)
+    assert shakespeare.read_source() == {"a": "One\ntwo\nthree"}
 
 
 def test_the_baseline_of_the_task(data_dir: Path):
-    task = Characters(**data.load("shakespeare", data_dir))
+    task = Characters(**data.load_dataset("shakespeare", data_dir))
     assert task.baseline == ("trigram counts", pytest.approx(2.9454, abs=1e-4))
     assert task.chance == pytest.approx(np.log2(84))
 
@@ -56,6 +56,6 @@ def test_mock_data_have_the_same_form(tmp_path: Path):
         builder: Any = shakespeare.Shakespeare(data_dir=tmp_path, file_format="array_record")
         records: list[dict] = list(builder.as_data_source("train"))
     assert isinstance(records[0]["work"], str), "bytes in files"
-    loaded = shakespeare.arguments({"train": records})
+    loaded = shakespeare.task_arguments({"train": records})
     assert loaded["text"]["train"].dtype == np.uint8
     assert len(loaded["alphabet"]) == len(set(loaded["alphabet"]))

@@ -8,14 +8,14 @@ from data.sources import splice
 
 
 def test_clean_sequences_with_their_classes():
-    found = splice.source()
+    found = splice.read_source()
     assert len(found) == 2989
     assert [list(found.values()).count(label) for label in ("EI", "IE", "N")] == [674, 669, 1646]
     assert {len(sequence) for sequence in found} == {60}
 
 
 def test_the_sites_are_where_biology_says():
-    found = splice.source()
+    found = splice.read_source()
     for label, bases, least in (("EI", "GT", 667), ("IE", "AG", 665)):
         places: Any = splice.SITES[splice.CLASSES.index(label)]
         first, last = places
@@ -25,7 +25,7 @@ def test_the_sites_are_where_biology_says():
 def test_order_is_all(data_dir: Path):
     """Places one by one say a lot, the bag of letters next to nothing: a nearest class by composition is near the
     share of the largest class."""
-    loaded = data.load("splice", data_dir)
+    loaded = data.load_dataset("splice", data_dir)
     counts = {
         split: np.stack([(loaded["inputs"][split] == base).sum(axis=1) for base in range(1, 5)], axis=1)
         for split in ("train", "test")

@@ -10,7 +10,7 @@ from data.sources import bible, verses
 @pytest.fixture(scope="module")
 def found():
     try:
-        return verses.source()
+        return verses.read_source()
     except FileNotFoundError as error:
         pytest.skip(str(error))
 
@@ -24,11 +24,11 @@ def test_verses_with_people_s_links(found):
 
 
 def test_rows_links_and_unknown_words(found, data_dir):
-    loaded = data.load("verses", data_dir)
+    loaded = data.load_dataset("verses", data_dir)
     assert sum(map(len, loaded["sources"].values())) == len(found)
     for split in data.SPLITS:
         targets, sources, links = (loaded[name][split] for name in ("targets", "sources", "links"))
-        assert links.shape == (len(sources), verses.LONGEST, verses.LONGEST)
+        assert links.shape == (len(sources), verses.MAX_LENGTH, verses.MAX_LENGTH)
         assert not links[targets == 0].any()
         assert not links.transpose(0, 2, 1)[sources == 0].any()
         assert links.any(axis=2)[targets > 0].mean() > 0.9, "nearly every word is linked"
@@ -38,8 +38,8 @@ def test_rows_links_and_unknown_words(found, data_dir):
 def test_links_that_cross_verses_are_left_out(found):
     """So many as the docstring says: a Greek word of a kept verse and an English one of another."""
     path = "data/eng/targets/BSB/nt_BSB.tsv"
-    verse = {row["id"]: row["source_verse"] for row in bible.table(path, bible.SOURCES[path])}
-    contents = data.locate("bible-alignments", list(verses.SOURCES)[1], bible.INSTALL).read_bytes()
+    verse = {row["id"]: row["source_verse"] for row in bible.read_table(path, bible.SOURCE_SHA256[path])}
+    contents = data.locate_file("bible-alignments", list(verses.SOURCE_SHA256)[1], bible.INSTALL).read_bytes()
     links = [(g, e) for record in json.loads(contents)["records"] for g in record["source"] for e in record["target"]]
     mine = [(g, e) for g, e in links if g[1:9] in found]
     crossing = [(g, e) for g, e in mine if verse[e] != g[1:9]]
@@ -49,7 +49,7 @@ def test_links_that_cross_verses_are_left_out(found):
 
 def test_few_verses_are_in_training_too(found, data_dir):
     """Of those in the test, word for word: 2.7 % in version 1.0.0."""
-    loaded = data.load("verses", data_dir)
+    loaded = data.load_dataset("verses", data_dir)
     known = {row.tobytes() for row in loaded["targets"]["train"]}
     again = [row.tobytes() in known for row in loaded["targets"]["test"] if (row != 4).all()]
     assert 0 < np.mean(again) < 0.015

@@ -8,23 +8,23 @@ from scipy import stats
 
 from experiments.ablation.intervals import (
     Interval,
-    difference,
-    effect,
+    adjust_p_values,
+    difference_interval,
+    fit_exponent,
     format_interval,
-    holm,
+    hedges_g,
     interquartile_mean,
-    interval,
-    p_of_share,
+    mean_interval,
     p_value,
-    seeds_needed,
-    slope,
+    required_seeds,
+    share_p_value,
 )
 
 THREE = [0.90, 0.94, 0.98]
 
 
 def test_t_interval_by_hand():
-    found = interval(THREE)
+    found = mean_interval(THREE)
     reach = 4.302652729696142 * 0.04 / math.sqrt(3)  # t(0.975, 2) from a table × s / √n
     assert found[:3] == pytest.approx((0.94, 0.94 - reach, 0.94 + reach), rel=1e-9)
     assert found[3:] == (3, "Student's t")
@@ -33,30 +33,30 @@ def test_t_interval_by_hand():
 @pytest.mark.parametrize("n", [3, 5])
 def test_t_interval_covers_what_it_says(n):
     draws = np.random.default_rng(7).normal(2.0, 0.5, (2000, n))
-    hits = [found.low <= 2.0 <= found.high for found in map(interval, draws)]
+    hits = [found.low <= 2.0 <= found.high for found in map(mean_interval, draws)]
     assert 0.935 <= np.mean(hits) <= 0.965
 
 
 def test_welch_covers_with_unequal_spread():
     rng = np.random.default_rng(3)
-    found = [difference(rng.normal(1, 1, 5), rng.normal(0, 0.1, 5), paired=False) for _ in range(2000)]
+    found = [difference_interval(rng.normal(1, 1, 5), rng.normal(0, 0.1, 5), paired=False) for _ in range(2000)]
     assert 0.935 <= np.mean([one.low <= 1 <= one.high for one in found]) <= 0.965
 
 
 def test_level_widens():
-    narrow, wide = interval(THREE, level=0.5), interval(THREE, level=0.99)
+    narrow, wide = mean_interval(THREE, level=0.5), mean_interval(THREE, level=0.99)
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
 def test_ten_values_take_the_bootstrap():
     values = np.random.default_rng(0).exponential(size=10)
-    found = interval(values)
+    found = mean_interval(values)
     reference = stats.bootstrap((values,), np.mean, method="BCa", rng=np.random.default_rng(0)).confidence_interval
     assert found.method == "bootstrap, BCa"
     assert found[1:3] == pytest.approx(reference)
-    assert interval(values) == found, "the same seed gives the same interval"
-    assert interval(values, seed=1)[1:3] != found[1:3]
-    assert interval(values[:9]).method == "Student's t"
+    assert mean_interval(values) == found, "the same seed gives the same interval"
+    assert mean_interval(values, seed=1)[1:3] != found[1:3]
+    assert mean_interval(values[:9]).method == "Student's t"
 
 
 def test_bootstrap_without_bca(monkeypatch):
@@ -68,34 +68,34 @@ def test_bootstrap_without_bca(monkeypatch):
         return real(*arguments, method=method, **rest)
 
     monkeypatch.setattr(stats, "bootstrap", without_bca)
-    found = interval(np.arange(12.0))
+    found = mean_interval(np.arange(12.0))
     assert found.method == "bootstrap, percentile"
     assert found.low < found.mean < found.high
 
 
 @pytest.mark.parametrize("n", [10, 30])
 def test_all_but_one_identical(n):
-    found = interval([1.0] * (n - 1) + [0.0], bounds=(0, 1))
+    found = mean_interval([1.0] * (n - 1) + [0.0], bounds=(0, 1))
     assert 0 <= found.low < found.mean <= found.high <= 1
 
 
 def test_clipped_to_bounds():
-    assert interval([0.97, 0.99, 1.0], bounds=(0, 1)).high == 1
-    assert interval([0.0, 0.01, 0.05], bounds=(0, 1)).low == 0
-    assert interval([0.97, 0.99, 1.0]).high > 1
-    assert difference([1.0, 0.9], [0.0, 0.2], paired=False, bounds=(-1, 1)).high == 1
+    assert mean_interval([0.97, 0.99, 1.0], bounds=(0, 1)).high == 1
+    assert mean_interval([0.0, 0.01, 0.05], bounds=(0, 1)).low == 0
+    assert mean_interval([0.97, 0.99, 1.0]).high > 1
+    assert difference_interval([1.0, 0.9], [0.0, 0.2], paired=False, bounds=(-1, 1)).high == 1
 
 
 @pytest.mark.parametrize("n", [2, 5, 12])
 @pytest.mark.parametrize("value", [0.1, 1.0, 0.0, -3.3])
 def test_no_spread(n, value):
-    found = interval([value] * n)
+    found = mean_interval([value] * n)
     assert found.mean == pytest.approx(value)
     assert found[1:] == (found.mean, found.mean, n, "no spread seen")
 
 
 def test_one_seed():
-    for found in (interval([0.5]), difference([0.5], [0.0, 0.1], paired=False)):
+    for found in (mean_interval([0.5]), difference_interval([0.5], [0.0, 0.1], paired=False)):
         assert math.isnan(found.low)
         assert math.isnan(found.high)
         assert (found.mean > 0.4, found.n, found.method) == (True, 1, "one seed")
@@ -104,42 +104,44 @@ def test_one_seed():
 @pytest.mark.parametrize("values", [[], [0.5, math.nan], [math.inf, 1, 2]])
 def test_not_finite_is_refused(values):
     with pytest.raises(ValueError, match=r"finite|no values"):
-        interval(values)
+        mean_interval(values)
     with pytest.raises(ValueError, match=r"finite|no values"):
-        difference([1.0, 2.0], values, paired=False)
+        difference_interval([1.0, 2.0], values, paired=False)
 
 
 def test_difference_against_scipy():
     a, b = np.random.default_rng(1).normal(size=(2, 5))
-    welch, paired = difference(a, b, paired=False), difference(a, b, paired=True)
+    welch, paired = difference_interval(a, b, paired=False), difference_interval(a, b, paired=True)
     assert welch[1:3] == pytest.approx(stats.ttest_ind(a, b, equal_var=False).confidence_interval())
     assert paired[1:3] == pytest.approx(stats.ttest_rel(a, b).confidence_interval())
     assert welch.mean == paired.mean == pytest.approx(a.mean() - b.mean())
     assert (welch.method, paired.method) == ("Welch's t", "paired t")
     with pytest.raises(ValueError, match="pairs"):
-        difference(a, b[:3], paired=True)
+        difference_interval(a, b[:3], paired=True)
 
 
 def test_difference_pairs_take_away_what_is_shared():
     b = np.array([0.1, 0.5, 0.9, 0.3])
     a = b + np.array([0.10, 0.11, 0.09, 0.10])
-    paired = difference(a, b, paired=True)
+    paired = difference_interval(a, b, paired=True)
     assert 0 < paired.low < paired.high < 0.12
-    assert difference(a, b, paired=False).low < 0
+    assert difference_interval(a, b, paired=False).low < 0
 
 
 def test_difference_without_spread():
-    assert difference([1.0] * 3, [0.3] * 3, paired=False).method == "no spread seen"
-    assert difference([0.9, 0.5, 0.3], [0.8, 0.4, 0.2], paired=True).method == "no spread seen", "up to rounding"
-    one_sided = difference([1.0, 1.0, 1.0], THREE, paired=False)
-    three = interval(THREE)
+    assert difference_interval([1.0] * 3, [0.3] * 3, paired=False).method == "no spread seen"
+    assert difference_interval([0.9, 0.5, 0.3], [0.8, 0.4, 0.2], paired=True).method == "no spread seen", (
+        "up to rounding"
+    )
+    one_sided = difference_interval([1.0, 1.0, 1.0], THREE, paired=False)
+    three = mean_interval(THREE)
     assert one_sided[1:3] == pytest.approx((1 - three.high, 1 - three.low))
 
 
 @pytest.mark.parametrize("paired", [True, False])
 def test_difference_from_ten_on(paired):
     a, b = np.random.default_rng(2).normal([[1], [0]], 1, (2, 40))
-    found = difference(a, b, paired=paired)
+    found = difference_interval(a, b, paired=paired)
     assert found.method == "bootstrap, BCa"
     t = stats.ttest_rel(a, b) if paired else stats.ttest_ind(a, b, equal_var=False)
     assert found[1:3] == pytest.approx(t.confidence_interval(), abs=0.05), "at forty values the two agree"
@@ -147,19 +149,19 @@ def test_difference_from_ten_on(paired):
 
 def test_slope():
     x = np.array([32, 64, 128, 256, 512, 1024])
-    assert slope(x, 3 * x**2.0)[:3] == pytest.approx((2, 2, 2), abs=1e-6)
+    assert fit_exponent(x, 3 * x**2.0)[:3] == pytest.approx((2, 2, 2), abs=1e-6)
     noisy = 3 * x**1.5 * np.exp(np.random.default_rng(5).normal(0, 0.1, 6))
-    found = slope(x, noisy)
+    found = fit_exponent(x, noisy)
     fit, covariance = np.polyfit(np.log(x), np.log(noisy), 1, cov=True)
     reach = stats.t.ppf(0.975, 4) * math.sqrt(covariance[0, 0])
     assert found[:4] == pytest.approx((fit[0], fit[0] - reach, fit[0] + reach, 6))
     assert found.low < 1.5 < found.high
-    two = slope([1, 10], [1, 100])
+    two = fit_exponent([1, 10], [1, 100])
     assert two.mean == pytest.approx(2)
     assert math.isnan(two.low)
     for bad in (([1, 2], [0, 1]), ([2, 2], [1, 3]), ([1, 2, 3], [1, 2]), ([1, math.nan], [1, 2])):
         with pytest.raises(ValueError, match=r"positive|different|against|finite"):
-            slope(*bad)
+            fit_exponent(*bad)
 
 
 @pytest.mark.parametrize(
@@ -211,20 +213,20 @@ def test_ties_on_a_grid_are_as_sure_as_its_step_lets_them_be():
         assert p_value(a, b, paired=True, step=step) == pytest.approx(expected)
         assert p_value([a[0]] * n, a[0] - 2 * step, step=step) == pytest.approx(expected)
         reach = stats.t.ppf(0.975, n - 1) * step / math.sqrt(6 * n)
-        found = difference(a, b, paired=True, step=step)
+        found = difference_interval(a, b, paired=True, step=step)
         assert found[1:3] == pytest.approx((2 * step - reach, 2 * step + reach))
-        assert difference([a[0]] * n, 0.5, paired=True, step=step).high == pytest.approx(a[0] - 0.5 + reach)
+        assert difference_interval([a[0]] * n, 0.5, paired=True, step=step).high == pytest.approx(a[0] - 0.5 + reach)
         constant = stats.ttest_ind_from_stats(2, math.sqrt(1 / 12), n, 0, math.sqrt(1 / 12), n, equal_var=False)
         assert p_value([2.0] * n, [0.0] * n, step=1) == pytest.approx(constant.pvalue)
     assert p_value([1.0, 1.0], [1.0, 1.0], paired=True, step=step) == 1
-    assert difference([1.0] * 12, [0.5] * 12, paired=True, step=step).method == "paired t"
+    assert difference_interval([1.0] * 12, [0.5] * 12, paired=True, step=step).method == "paired t"
 
 
 def test_a_step_finer_than_the_spread_changes_nothing():
     a, b = np.random.default_rng(4).normal(size=(2, 5))
     for paired in (True, False):
         assert p_value(a, b, paired=paired, step=0.1) == p_value(a, b, paired=paired)
-        assert difference(a, b, paired=paired, step=0.1) == difference(a, b, paired=paired)
+        assert difference_interval(a, b, paired=paired, step=0.1) == difference_interval(a, b, paired=paired)
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
@@ -238,14 +240,14 @@ def test_no_more_false_alarms_on_a_grid_than_off_it(seeds: int, right: float, pa
 
 
 def test_a_share_against_a_chance_is_as_sure_as_its_answers():
-    assert p_of_share([1.0] * 10, 0.9, 1) == pytest.approx(2 * 0.9**10)
-    assert p_of_share([0.0, 0.0], 0.01, 1 / 50) == pytest.approx(2 * 0.99**100)
-    assert p_of_share([0.9, 0.94], 0.85, 0.02) == pytest.approx(2 * stats.binomtest(92, 100, 0.85, "greater").pvalue)
-    assert p_of_share([1.0, 1.0], 1, 0.1) == 1
-    assert p_of_share([1.0, 0.9], 1, 0.1) == 0, "one is wrong"
+    assert share_p_value([1.0] * 10, 0.9, 1) == pytest.approx(2 * 0.9**10)
+    assert share_p_value([0.0, 0.0], 0.01, 1 / 50) == pytest.approx(2 * 0.99**100)
+    assert share_p_value([0.9, 0.94], 0.85, 0.02) == pytest.approx(2 * stats.binomtest(92, 100, 0.85, "greater").pvalue)
+    assert share_p_value([1.0, 1.0], 1, 0.1) == 1
+    assert share_p_value([1.0, 0.9], 1, 0.1) == 0, "one is wrong"
     for number, step in ((1.1, 0.1), (0.5, 0.0)):
         with pytest.raises(ValueError, match="between 0 and 1"):
-            p_of_share([0.5], number, step)
+            share_p_value([0.5], number, step)
 
 
 def test_an_interval_that_leaves_zero_out_has_a_p_below_5_percent():
@@ -253,59 +255,59 @@ def test_an_interval_that_leaves_zero_out_has_a_p_below_5_percent():
     for _ in range(200):
         a, b = random.normal(0, 1, 4), random.normal(1, 2, 4)
         for paired in (True, False):
-            found = difference(a, b, paired=paired)
+            found = difference_interval(a, b, paired=paired)
             assert (p_value(a, b, paired=paired) < 0.05) == (not found.low <= 0 <= found.high)
 
 
 def test_holm_by_hand():
     """4·0.01, 3·0.02, 2·0.03 raised to what came before, 1·0.04 too; nan is a question that was asked."""
-    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
-    assert holm([0.01, math.nan])[0] == pytest.approx(0.02)
-    assert math.isnan(holm([0.01, math.nan])[1])
-    assert holm([0.9, 0.8]) == [1, 1]
+    assert adjust_p_values([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert adjust_p_values([0.01, math.nan])[0] == pytest.approx(0.02)
+    assert math.isnan(adjust_p_values([0.01, math.nan])[1])
+    assert adjust_p_values([0.9, 0.8]) == [1, 1]
 
 
 def test_holm_keeps_false_alarms_of_a_whole_study_below_5_percent():
     random = np.random.default_rng(2)
-    alarms = [min(holm(random.uniform(size=8))) <= 0.05 for _ in range(4000)]
+    alarms = [min(adjust_p_values(random.uniform(size=8))) <= 0.05 for _ in range(4000)]
     assert 0.03 < np.mean(alarms) < 0.06
 
 
 def test_effect_by_hand():
     """Two standard deviations apart, times 1 − 3/(4·4 − 1)."""
-    assert effect([3, 4, 5], [1, 2, 3]) == pytest.approx(2 * (1 - 3 / 15))
-    assert effect([1, 1], [0, 0]) == math.inf
-    assert effect([1, 1], [1, 1]) == 0
-    assert math.isnan(effect([1], [0, 1]))
+    assert hedges_g([3, 4, 5], [1, 2, 3]) == pytest.approx(2 * (1 - 3 / 15))
+    assert hedges_g([1, 1], [0, 0]) == math.inf
+    assert hedges_g([1, 1], [1, 1]) == 0
+    assert math.isnan(hedges_g([1], [0, 1]))
 
 
 @pytest.mark.parametrize(("spread", "margin"), [(1.0, 1.0), (0.05, 0.03)])
 def test_as_many_seeds_as_said_are_needed(spread: float, margin: float):
     """By simulation: with so many Student's test finds the margin in four trials of five."""
-    n = seeds_needed(spread, margin)
+    n = required_seeds(spread, margin)
     a = np.random.default_rng(0).normal(margin, spread, (20_000, n))
     found: Any = stats.ttest_1samp(a, 0, axis=1)
     assert 0.79 < np.mean(found.pvalue < 0.05) < 0.85
-    assert seeds_needed(1, 1e-6) == 10_000
+    assert required_seeds(1, 1e-6) == 10_000
     with pytest.raises(ValueError, match="must be positive"):
-        seeds_needed(0, 1)
+        required_seeds(0, 1)
 
 
 def test_seeds_needed_at_every_ratio():
     """Where the spread is tiny scipy's noncentral t is nan, and 10,000 seeds were asked for where two do."""
     for level in (0.95, 0.999, 0.9999):
-        counts = [seeds_needed(1, ratio, level=level) for ratio in np.geomspace(1e-3, 1e6, 30)]
+        counts = [required_seeds(1, ratio, level=level) for ratio in np.geomspace(1e-3, 1e6, 30)]
         assert counts == sorted(counts, reverse=True)
         assert (counts[0], counts[-1]) == (10_000, 2)
-    assert seeds_needed(1e-9, 1) == 2
-    assert [seeds_needed(1, ratio) for ratio in (20, 5, 1, 0.1)] == [2, 3, 10, 787], (
+    assert required_seeds(1e-9, 1) == 2
+    assert [required_seeds(1, ratio) for ratio in (20, 5, 1, 0.1)] == [2, 3, 10, 787], (
         "statsmodels' TTestPower says the same"
     )
 
 
 @pytest.mark.parametrize(("ratio", "level"), [(5, 0.95), (30, 0.999), (0.5, 0.95), (300, 0.9999)])
 def test_seeds_needed_against_a_simulation(ratio: float, level: float):
-    n = seeds_needed(1, ratio, level=level)
+    n = required_seeds(1, ratio, level=level)
     for seeds, enough in ((n, True), (n - 1, False)):
         if seeds > 1:
             draws = np.random.default_rng(1).normal(ratio, 1, (200_000 // seeds, seeds))

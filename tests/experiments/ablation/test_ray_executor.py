@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiments.ablation import ray_executor, runner
-from tests import ROOT, listening
+from tests import ROOT, listening_addresses
 from tests.experiments.ablation.test_runner import SCALE, STUDY, timeless
 from training import runtime
 
@@ -44,7 +44,7 @@ def children(process: int) -> list[int]:
 @pytest.mark.timeout(300)
 def test_a_worker_that_is_killed_gives_its_cells_back(tmp_path: Path):
     """On a cluster of this machine: no cell is lost and none is there twice, and all are what one process makes."""
-    expected = runner.run(STUDY, SCALE, tmp_path / "alone", say=lambda line: None)
+    expected = runner.run_study(STUDY, SCALE, tmp_path / "alone", log=lambda line: None)
     killed: list[int] = []
     heard: set[str] = set()  # addresses at which any process of the cluster listens
     ran_on: set[frozenset[int]] = set()  # the cores that each worker was to run on, once it had begun
@@ -54,7 +54,7 @@ def test_a_worker_that_is_killed_gives_its_cells_back(tmp_path: Path):
         while not killed and time.monotonic() < end:
             if list((tmp_path / "cluster").glob("groups/*/metrics.jsonl")) and (found := workers()):
                 for process in (os.getpid(), *children(os.getpid())):
-                    heard.update(listening(process))
+                    heard.update(listening_addresses(process))
                 ran_on.update(frozenset(os.sched_getaffinity(process)) for process in found)
                 os.kill(found[0], signal.SIGKILL)
                 killed.append(found[0])
@@ -63,8 +63,8 @@ def test_a_worker_that_is_killed_gives_its_cells_back(tmp_path: Path):
     watcher, before = threading.Thread(target=kill), signal.getsignal(signal.SIGTERM)
     watcher.start()
     try:
-        execute = ray_executor.executor(None, cpus=1)
-        found = runner.run(STUDY, SCALE, tmp_path / "cluster", execute=execute, say=lambda line: None)
+        execute = ray_executor.make_ray_executor(None, cpus=1)
+        found = runner.run_study(STUDY, SCALE, tmp_path / "cluster", execute=execute, log=lambda line: None)
     finally:
         watcher.join()
         ray.shutdown()
@@ -72,9 +72,9 @@ def test_a_worker_that_is_killed_gives_its_cells_back(tmp_path: Path):
     assert killed
     assert heard == {"127.0.0.1"}
     assert min(map(len, ran_on)) == 1  # which one has begun to train
-    keys = [line.cell["key"] for line in found]
+    keys = [line.result["key"] for line in found]
     assert len(keys) == len(set(keys)) == 8
-    header = [name for name in runner.table(found)[0] if name not in ("seconds", "training_seconds")]
+    header = [name for name in runner.tabulate_records(found)[0] if name not in ("seconds", "training_seconds")]
     for ours, theirs in zip(timeless(found), timeless(expected), strict=True):
         for name, a, b in zip(header, ours, theirs, strict=True):
             if (
@@ -91,7 +91,7 @@ from pathlib import Path
 import jax
 from experiments import cluster
 for count in map(int, sys.argv[2:]):
-    with cluster.own_cores(count, Path(sys.argv[1])):
+    with cluster.reserve_cores(count, Path(sys.argv[1])):
         jax.block_until_ready(jax.numpy.ones((64, 64)) @ jax.numpy.ones((64, 64)))
         print(*({*os.sched_getaffinity(int(t))} for t in os.listdir("/proc/self/task")), sep=";", flush=True)
         input()
@@ -120,7 +120,7 @@ def end(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
-@pytest.mark.skipif(runtime.cores() < 2, reason="one core can't be shared out")
+@pytest.mark.skipif(runtime.usable_cores() < 2, reason="one core can't be shared out")
 def test_each_worker_has_cores_of_its_own_until_it_ends_or_dies(tmp_path: Path):
     every = os.sched_getaffinity(0)
     first, other = hold(tmp_path, 1, len(every)), hold(tmp_path, 1)
@@ -144,4 +144,4 @@ def test_each_worker_has_cores_of_its_own_until_it_ends_or_dies(tmp_path: Path):
 
 def test_a_cluster_that_there_is_not():
     with pytest.raises(ValueError, match=r"--address=127\.0\.0\.1:1: no Ray cluster there"):
-        ray_executor.executor("127.0.0.1:1", cpus=1)
+        ray_executor.make_ray_executor("127.0.0.1:1", cpus=1)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from experiments.ablation import record_files
-from experiments.ablation.record_files import read_record, renew_record
+from experiments.ablation.record_files import read_record, replace_rows
 from training import files
 
 HEADER = ["mixer", "seed", "test"]
@@ -67,21 +67,21 @@ def test_the_line_that_is_wrong_is_named(path: Path):
     assert f"{path} is cut behind line 3" in read(path)[1]
     files.write_csv(path, HEADER, ROWS)
     assert "has no column of checksums" in read(path)[1]
-    record_files.sign(path)
+    record_files.sign_record(path)
     assert path.read_text() == whole
-    record_files.sign(path)
+    record_files.sign_record(path)
     assert path.read_text() == whole
 
 
 def test_renewed_rows_leave_the_others_as_they_were(path: Path):
     before = path.read_text().splitlines()
     fresh = [{"mixer": "lstm", "seed": seed, "test": "0.75", "more": "1"} for seed in "01"]
-    renew_record(path, fresh, ("mixer",), lambda row: row["mixer"])
+    replace_rows(path, fresh, ("mixer",), lambda row: row["mixer"])
     rows = read_record(path)
     assert [tuple(row.values()) for row in rows] == [
         ("lstm", "0", "0.75", "1"), ("lstm", "1", "0.75", "1"), ("s6", "3", "1", ""), ("s6, again", "2", "0.25", "")
     ]  # fmt: skip
-    renew_record(path.with_name("new.csv"), fresh, ("mixer",))
+    replace_rows(path.with_name("new.csv"), fresh, ("mixer",))
     assert read_record(path.with_name("new.csv")) == fresh
     assert [line.split(",")[0] for line in before[1:3]] == ["lstm", "lstm"]
 
@@ -89,9 +89,9 @@ def test_renewed_rows_leave_the_others_as_they_were(path: Path):
 def test_a_table_by_hand_is_refused_where_a_line_is_cut(path: Path):
     path.write_text("a,b\n1,2\n3\n")
     with pytest.raises(ValueError, match="line 3 has 1 fields and not 2"):
-        record_files.read_table(path)
+        record_files.read_unsigned_table(path)
     path.write_text("a,b\n1,2\n")
-    assert record_files.read_table(path) == [{"a": "1", "b": "2"}]
+    assert record_files.read_unsigned_table(path) == [{"a": "1", "b": "2"}]
 
 
 def test_every_record_in_the_repository_has_its_checksums():
@@ -107,17 +107,17 @@ def test_every_record_in_the_repository_has_its_checksums():
 def test_some_lines_of_a_table_are_renewed_and_the_others_stay(tmp_path: Path):
     """By their values in the columns that are named, whatever type these have; behind the rest, or sorted."""
     path = tmp_path / "table.csv"
-    renew_record(path, [{"name": "b", "n": 1, "score": 0.5}, {"name": "a", "n": 1, "score": 0.4}], ("name", "n"))
-    renew_record(path, [{"name": "b", "n": 1, "score": 0.9}, {"name": "b", "n": 2, "score": 0.8}], ("name", "n"))
+    replace_rows(path, [{"name": "b", "n": 1, "score": 0.5}, {"name": "a", "n": 1, "score": 0.4}], ("name", "n"))
+    replace_rows(path, [{"name": "b", "n": 1, "score": 0.9}, {"name": "b", "n": 2, "score": 0.8}], ("name", "n"))
     rows = [tuple(row.values()) for row in read_record(path)]
     assert rows == [("a", "1", "0.4"), ("b", "1", "0.9"), ("b", "2", "0.8")]
-    renew_record(path, [{"name": "a", "n": 3, "score": 0.1}], ("name",), lambda row: str(row["score"]))
+    replace_rows(path, [{"name": "a", "n": 3, "score": 0.1}], ("name",), lambda row: str(row["score"]))
     assert [row["score"] for row in read_record(path)] == ["0.1", "0.8", "0.9"]
 
 
 def test_fewer_lines_do_not_take_the_place_of_more(tmp_path: Path):
     path = tmp_path / "table.csv"
-    renew_record(path, [{"name": name, "seed": seed, "score": 0.5} for name in "ab" for seed in (0, 1)], ("name",))
+    replace_rows(path, [{"name": name, "seed": seed, "score": 0.5} for name in "ab" for seed in (0, 1)], ("name",))
     before = path.read_bytes()
     for fresh, said in (
         ([{"name": "a", "seed": 0, "score": 0.9}], "table.csv holds more than what would take its place: name=a; run"),
@@ -125,6 +125,6 @@ def test_fewer_lines_do_not_take_the_place_of_more(tmp_path: Path):
         ([{"seed": 0, "name": "c"}], "table.csv has a column score, which the new rows lack"),
     ):
         with pytest.raises(ValueError, match=said) as caught:
-            renew_record(path, fresh, ("name",))
+            replace_rows(path, fresh, ("name",))
         assert "\n" not in str(caught.value)
         assert path.read_bytes() == before

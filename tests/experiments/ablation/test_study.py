@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from experiments.ablation import study
-from experiments.ablation.study import Scale, Study, above, below, near
+from experiments.ablation.study import Scale, Study, claim_above, claim_below, claim_near
 from tests import ROOT
 from training import builder
 
@@ -15,14 +15,14 @@ SCALE = Scale((0, 1), (1e-3, 3e-3), (100,))
 GOOD = Study(
     question="?",
     fixed={"config": "recall", "training.steps": 100, "training.eval_every": 100},
-    vary={"mixer": ("lstm", "gru"), "size": {"small": {"model.width": 8}, "large": {"model.width": 16}}},
+    grid={"mixer": ("lstm", "gru"), "size": {"small": {"model.width": 8}, "large": {"model.width": 16}}},
     scales={"quick": SCALE},
-    claims=(above("a", {"mixer": "lstm"}, {"mixer": "gru"}, 0.1),),
+    claims=(claim_above("a", {"mixer": "lstm"}, {"mixer": "gru"}, 0.1),),
 )
 
 
 def test_settings_are_all_combinations_with_their_configs():
-    found = study.settings(GOOD, SCALE)
+    found = study.resolve_settings(GOOD, SCALE)
     assert [tuple(one.labels.values()) for one in found] == [
         ("lstm", "small"), ("lstm", "large"), ("gru", "small"), ("gru", "large")
     ]  # fmt: skip
@@ -30,28 +30,32 @@ def test_settings_are_all_combinations_with_their_configs():
     assert {one.config["model"]["mixer"] for one in found[:2]} == {"lstm"}
     assert all(one.config["training"]["steps"] == 100 for one in found)
     assert all(one.config["task"]["pairs"] == 8 for one in found)  # what is not said is the file's
-    assert study.told(found[0].labels) == "lstm, small"
+    assert study.format_labels(found[0].labels) == "lstm, small"
 
 
 def test_a_scale_changes_fields_and_axes_and_some_can_be_left_out():
-    scale = SCALE._replace(changes={"training.steps": 50, "training.eval_every": 50}, vary={"mixer": ("rnn",)})
-    found = study.settings(GOOD, scale)
+    scale = SCALE._replace(overrides={"training.steps": 50, "training.eval_every": 50}, grid={"mixer": ("rnn",)})
+    found = study.resolve_settings(GOOD, scale)
     assert {one.labels["mixer"] for one in found} == {"rnn"}
     assert {one.config["training"]["steps"] for one in found} == {50}
-    without = GOOD._replace(without=({"mixer": "gru", "size": "large"},))
-    assert len(study.settings(without, SCALE)) == 3
-    assert len(study.settings(GOOD, SCALE, {"mixer": ["gru"], "size": ["small"]})) == 1
+    without = GOOD._replace(exclude=({"mixer": "gru", "size": "large"},))
+    assert len(study.resolve_settings(without, SCALE)) == 3
+    assert len(study.resolve_settings(GOOD, SCALE, {"mixer": ["gru"], "size": ["small"]})) == 1
 
 
 def test_a_claim_compares_settings_that_differ_in_what_its_right_side_names():
     settings: list[Any] = [{"mixer": m, "delay": d} for m in ("rnn", "lstm", "attention") for d in (5, 60)]
-    compared: Any = list(study.pairs(above("", {"mixer": "attention"}, {"mixer": ("rnn", "lstm")}), settings))
+    compared: Any = list(
+        study.compared_pairs(claim_above("", {"mixer": "attention"}, {"mixer": ("rnn", "lstm")}), settings)
+    )
     assert [(a["delay"], b["mixer"], b["delay"]) for a, b in compared] == [
         (5, "rnn", 5), (5, "lstm", 5), (60, "rnn", 60), (60, "lstm", 60)
     ]  # fmt: skip
-    compared = list(study.pairs(below("", {"mixer": ("rnn", "lstm"), "delay": 60}, {"delay": 5}), settings))
+    compared = list(
+        study.compared_pairs(claim_below("", {"mixer": ("rnn", "lstm"), "delay": 60}, {"delay": 5}), settings)
+    )
     assert [(a["mixer"], b["mixer"]) for a, b in compared] == [("rnn", "rnn"), ("lstm", "lstm")]
-    assert [b for _, b in study.pairs(above("", {"delay": 5}, 0.9), settings)] == [0.9] * 3
+    assert [b for _, b in study.compared_pairs(claim_above("", {"delay": 5}, 0.9), settings)] == [0.9] * 3
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
@@ -69,60 +73,60 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"vary": {"heads": {"four": {"model.attention.heads": 4}, "three": {"model.attention.heads": 3}}}},
      r"three: model\.attention\.heads=3: must divide the inner width 32"),
     ({"vary": {"same": {"a": {"model.width": 8}, "b": {"model.width": 8}}}}, r"^b and a: are the same config"),
-    ({"claims": (above("x", {"mixer": "rnn"}, 0.5),)}, r"claim 'x': mixer has no 'rnn'; it has lstm, gru"),
-    ({"claims": (above("x", {"mixr": "lstm"}, 0.5),)}, r"claim 'x'=mixr: must be one of mixer, size"),
-    ({"claims": (near("x", {"mixer": "lstm"}, {"size": "tiny"}, 0.1),)}, r"claim 'x': size has no 'tiny'"),
-    ({"claims": (above("x", {"mixer": "lstm"}, 0.5, metric="tset"),)}, r"metric=tset: must be one of test, validation"),
+    ({"claims": (claim_above("x", {"mixer": "rnn"}, 0.5),)}, r"claim 'x': mixer has no 'rnn'; it has lstm, gru"),
+    ({"claims": (claim_above("x", {"mixr": "lstm"}, 0.5),)}, r"claim 'x'=mixr: must be one of mixer, size"),
+    ({"claims": (claim_near("x", {"mixer": "lstm"}, {"size": "tiny"}, 0.1),)}, r"claim 'x': size has no 'tiny'"),
+    ({"claims": (claim_above("x", {"mixer": "lstm"}, 0.5, metric="tset"),)}, r"metric=tset: must be one of test, validation"),
     ({"without": ({"mixer": "gru"},)}, r"claim 'a': the grid has no setting that it speaks of"),
     ({"measured": ("reech",)}, r"measured=reech: must be one of reach, .*did you mean reach\?"),
     ({"show": "bits"}, r"metric=bits: must be one of test, validation"),
     ({"trained": False}, r"trained=False: then something must be measured"),
     ({"scales": {"quick": SCALE._replace(seeds=())}}, r"seeds=\(\): must be one or more different seeds"),
     ({"scales": {"quick": SCALE._replace(seeds=(0, 100))}}, r"seed 100 is reported too, so it may not choose the rate"),
-    ({"scales": {"quick": SCALE._replace(vary={"mixr": ("lstm",)})}}, r"Scale\.vary=mixr: must be one of mixer, size"),
+    ({"scales": {"quick": SCALE._replace(grid={"mixr": ("lstm",)})}}, r"Scale\.vary=mixr: must be one of mixer, size"),
     *(
         ({"vary": {"size": {f"s{unfit}": {"model.width": 8}, "b": {}}}, "claims": ()}, rf"^'s{said}': has '{said}' in")
         for unfit, said in (("\0", r"\\x00"), ("\x1b", r"\\x1b"), ("\n", r"\\n"), ("\ud800", r"\\ud800"),
                             ("\uffff", r"\\uffff"))
     ),
     ({"vary": {"size\x07": {"small": {"model.width": 8}, "b": {}}}, "claims": ()}, r"'size\\x07': has "),
-    ({"scales": {"quick": SCALE._replace(vary={"size": {"s\x07": {"model.width": 8}}})}}, r"'s\\x07': has "),
+    ({"scales": {"quick": SCALE._replace(grid={"size": {"s\x07": {"model.width": 8}}})}}, r"'s\\x07': has "),
     ({"question": "Is\x0cit?"}, r"'Is\\x0cit\?': has '\\x0c' in it, which no report can show"),
-    ({"claims": (above("a\x0b", {"mixer": "lstm"}, 0.5),)}, r"'a\\x0b': has "),
+    ({"claims": (claim_above("a\x0b", {"mixer": "lstm"}, 0.5),)}, r"'a\\x0b': has "),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD, ids=[str(i) for i in range(len(BAD))])
 def test_what_can_not_be_run_is_refused_before_anything_is_trained(changes: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message) as caught:
-        study.check(GOOD._replace(**changes), "quick")
+        study.validate_study(GOOD._replace(**changes), "quick")
     assert "\n" not in str(caught.value)
 
 
 def test_a_study_or_scale_that_there_is_not():
     with pytest.raises(ValueError, match=r"--study=similarty: must be one of .*did you mean similarity\?"):
-        study.load("similarty")
+        study.load_study("similarty")
     with pytest.raises(ValueError, match=r"--scale=big: must be one of quick"):
-        study.check(GOOD, "big")
+        study.validate_study(GOOD, "big")
 
 
-@pytest.mark.parametrize("name", study.names())
+@pytest.mark.parametrize("name", study.study_names())
 def test_every_study_can_be_run_at_every_scale_and_fits_in_forty_lines(name: str):
-    one = study.load(name)
+    one = study.load_study(name)
     assert {"smoke", "quick", "full"} <= set(one.scales)
     for scale in one.scales:
-        study.check(one, scale)
+        study.validate_study(one, scale)
     assert len(Path(study.studies.__path__[0], f"{name}.py").read_text().splitlines()) <= 40
 
 
 def test_the_notes_claims_each_have_a_study():
-    rows = {study.load(name).row for name in study.names()}
+    rows = {study.load_study(name).notes_row for name in study.study_names()}
     assert set(range(1, 13)) - {6} <= rows  # the sixth is the scorecard's
 
 
 def test_a_setting_is_what_train_would_run():
-    (one, *_) = study.settings(GOOD, SCALE)
-    assert builder.build(one.config).config["model"]["width"] == 8
+    (one, *_) = study.resolve_settings(GOOD, SCALE)
+    assert builder.build_run(one.config).config["model"]["width"] == 8
 
 
 def test_checking_a_study_leaves_open_how_many_devices_there_are():
@@ -131,7 +135,7 @@ def test_checking_a_study_leaves_open_how_many_devices_there_are():
 import jax
 from experiments import study
 for name in ("distance", "bottleneck", "order"):
-    study.check(study.load(name), "quick")
+    study.validate_study(study.load_study(name), "quick")
 jax.config.update("jax_num_cpu_devices", 3)
 print(len(jax.devices()))
 """

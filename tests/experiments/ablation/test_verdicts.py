@@ -6,48 +6,51 @@ import pytest
 from scipy import stats
 
 from experiments.ablation import intervals, verdicts
-from experiments.ablation.runner import Line
-from experiments.ablation.study import Claim, Scale, Study, above, below, near
+from experiments.ablation.runner import TrialRecord
+from experiments.ablation.study import Claim, Scale, Study, claim_above, claim_below, claim_near
 
 CELL: dict[str, Any] = {"died_at": None, "metric": "accuracy", "chance": 0.1}
 BEST, WORST = [0.9, 0.92, 0.91], [0.3, 0.32, 0.34]
 
 
-def line(mixer: str, seed: int, part: str = "report", /, **metrics: Any) -> Line:
-    return Line({"mixer": mixer}, part, seed, 1e-3, {**CELL, "metrics": metrics})
+def line(mixer: str, seed: int, part: str = "report", /, **metrics: Any) -> TrialRecord:
+    return TrialRecord({"mixer": mixer}, part, seed, 1e-3, {**CELL, "metrics": metrics})
 
 
-def lines(**scores: list[float]) -> list[Line]:
+def lines(**scores: list[float]) -> list[TrialRecord]:
     return [line(mixer, seed, test=v) for mixer, values in scores.items() for seed, v in enumerate(values)]
 
 
-def study_of(some: list[Line], *claims: Claim, **more: Any) -> Study:
+def study_of(some: list[TrialRecord], *claims: Claim, **more: Any) -> Study:
     varied = {"mixer": tuple(dict.fromkeys(one.labels["mixer"] for one in some))}
     return Study("?", {}, varied, {"quick": Scale((0, 1, 2))}, claims, **more)
 
 
-def verdict(claim: Claim, some: list[Line], **more: Any) -> Any:
-    (found,) = verdicts.judge(study_of(some, claim, **more), some, "quick")
+def verdict(claim: Claim, some: list[TrialRecord], **more: Any) -> Any:
+    (found,) = verdicts.judge_claims(study_of(some, claim, **more), some, "quick")
     return found
 
 
 @pytest.mark.parametrize(
     ("claim", "expected"),
     [
-        (above("", {"mixer": "a"}, {"mixer": "b"}, 0.5), "reproduced"),
-        (above("", {"mixer": "a"}, {"mixer": "b"}, 0.7), "trend only"),  # the right way, not so far
-        (above("", {"mixer": "b"}, {"mixer": "a"}), "not reproduced"),
-        (below("", {"mixer": "b"}, {"mixer": "a"}, 0.5), "reproduced"),
-        (above("", {"mixer": ("a", "b")}, {"mixer": "b"}, 0.5), "not reproduced"),  # for every setting, or not at all
-        (near("", {"mixer": "a"}, {"mixer": "b"}, 0.1), "not reproduced"),
-        (near("", {"mixer": "a"}, {"mixer": "a"}, 0.1), "reproduced"),
-        (above("", {"mixer": "a"}, 0.88), "reproduced"),
-        (above("", {"mixer": "a"}, 0.9), "trend only"),  # the mean is beyond it, but not for sure
-        (above("", {"mixer": "a"}, 0.93), "trend only"),  # the interval reaches it
-        (above("", {"mixer": "a"}, 0.99), "not reproduced"),
-        (below("", {"mixer": "b"}, 0.39), "reproduced"),
-        (below("", {"mixer": "b"}, 0.32), "trend only"),
-        (below("", {"mixer": "b"}, 0.31), "trend only"),
+        (claim_above("", {"mixer": "a"}, {"mixer": "b"}, 0.5), "reproduced"),
+        (claim_above("", {"mixer": "a"}, {"mixer": "b"}, 0.7), "trend only"),  # the right way, not so far
+        (claim_above("", {"mixer": "b"}, {"mixer": "a"}), "not reproduced"),
+        (claim_below("", {"mixer": "b"}, {"mixer": "a"}, 0.5), "reproduced"),
+        (
+            claim_above("", {"mixer": ("a", "b")}, {"mixer": "b"}, 0.5),
+            "not reproduced",
+        ),  # for every setting, or not at all
+        (claim_near("", {"mixer": "a"}, {"mixer": "b"}, 0.1), "not reproduced"),
+        (claim_near("", {"mixer": "a"}, {"mixer": "a"}, 0.1), "reproduced"),
+        (claim_above("", {"mixer": "a"}, 0.88), "reproduced"),
+        (claim_above("", {"mixer": "a"}, 0.9), "trend only"),  # the mean is beyond it, but not for sure
+        (claim_above("", {"mixer": "a"}, 0.93), "trend only"),  # the interval reaches it
+        (claim_above("", {"mixer": "a"}, 0.99), "not reproduced"),
+        (claim_below("", {"mixer": "b"}, 0.39), "reproduced"),
+        (claim_below("", {"mixer": "b"}, 0.32), "trend only"),
+        (claim_below("", {"mixer": "b"}, 0.31), "trend only"),
     ],
 )
 def test_verdicts(claim: Claim, expected: str):
@@ -58,7 +61,7 @@ def test_what_chance_does_as_well_is_a_trend():
     """The margin is there, and a paired test says p = 0.2."""
     some = lines(a=[0.9, 0.5, 0.7], b=[0.3, 0.6, 0.2])
     assert stats.ttest_rel([0.9, 0.5, 0.7], [0.3, 0.6, 0.2]).pvalue > 0.05
-    found = verdict(above("", {"mixer": "a"}, {"mixer": "b"}, 0.3), some)
+    found = verdict(claim_above("", {"mixer": "a"}, {"mixer": "b"}, 0.3), some)
     assert found.verdict == "trend only"
     assert "the margin would need" in found.evidence
 
@@ -67,50 +70,52 @@ def test_many_claims_need_more_evidence():
     """A p of 0.03 holds alone, and not as one of ten questions."""
     a, b = [0.5, 0.6, 0.7], [0.3, 0.45, 0.4]
     assert 0.01 < stats.ttest_rel(a, b).pvalue < 0.05
-    claim = above("", {"mixer": "a"}, {"mixer": "b"}, 0.1)
+    claim = claim_above("", {"mixer": "a"}, {"mixer": "b"}, 0.1)
     assert verdict(claim, lines(a=a, b=b)).verdict == "reproduced"
     some = lines(a=a, b=b)
-    assert {one.verdict for one in verdicts.judge(study_of(some, *[claim] * 10), some, "quick")} == {"trend only"}
+    assert {one.verdict for one in verdicts.judge_claims(study_of(some, *[claim] * 10), some, "quick")} == {
+        "trend only"
+    }
 
 
 def test_a_seed_that_diverged_carries_no_verdict():
     some = lines(a=BEST, b=WORST)
     some[1] = some[1]._replace(cell={**CELL, "died_at": 7, "metrics": {"test": 0.9}})
-    found = verdict(above("", {"mixer": "a"}, {"mixer": "b"}), some)
+    found = verdict(claim_above("", {"mixer": "a"}, {"mixer": "b"}), some)
     assert (found.verdict, found.evidence) == ("not run", "a against b: 1 seeds diverged or have no test")
 
 
 def test_no_worse_is_the_interval_above_the_margin():
     """And needs no difference to be seen; a negative margin once ended the report in an error."""
     some = lines(a=[0.90, 0.91, 0.92], b=[0.901, 0.910, 0.921], c=[0.92, 0.80, 0.99])
-    claim = above("", {"mixer": "a"}, {"mixer": "b"}, -0.02)
+    claim = claim_above("", {"mixer": "a"}, {"mixer": "b"}, -0.02)
     assert verdict(claim, some).verdict == "reproduced"
     assert verdict(claim._replace(right={"mixer": "c"}), some).verdict == "trend only"
     assert verdict(claim._replace(left={"mixer": "b"}, margin=-0.0001, right={"mixer": "a"}), some).verdict != "not run"
-    assert verdict(below("", {"mixer": "b"}, {"mixer": "a"}, -0.02), some).verdict == "reproduced"
-    assert verdict(below("", {"mixer": "a"}, {"mixer": "b"}, -1e-9), some).verdict == "trend only"
+    assert verdict(claim_below("", {"mixer": "b"}, {"mixer": "a"}, -0.02), some).verdict == "reproduced"
+    assert verdict(claim_below("", {"mixer": "a"}, {"mixer": "b"}, -1e-9), some).verdict == "trend only"
 
 
 def test_of_one_seed_only_what_is_counted_is_sure():
     one = [line("a", 0, test=0.99, state=8.0), line("b", 0, test=0.2, state=8.0)]
-    assert verdict(above("", {"mixer": "a"}, 0.9), one).verdict == "trend only"
-    assert verdict(near("", {"mixer": "a"}, {"mixer": "b"}, 1), one).verdict == "trend only"
-    assert verdict(near("", {"mixer": "a"}, {"mixer": "b"}, 0, metric="state"), one).verdict == "reproduced"
-    assert verdict(above("", {"mixer": "a"}, 8, metric="state"), one).verdict == "reproduced"
-    assert verdict(above("", {"mixer": "a"}, 1.0), lines(a=[1.0, 1.0, 1.0])).verdict == "reproduced"
+    assert verdict(claim_above("", {"mixer": "a"}, 0.9), one).verdict == "trend only"
+    assert verdict(claim_near("", {"mixer": "a"}, {"mixer": "b"}, 1), one).verdict == "trend only"
+    assert verdict(claim_near("", {"mixer": "a"}, {"mixer": "b"}, 0, metric="state"), one).verdict == "reproduced"
+    assert verdict(claim_above("", {"mixer": "a"}, 8, metric="state"), one).verdict == "reproduced"
+    assert verdict(claim_above("", {"mixer": "a"}, 1.0), lines(a=[1.0, 1.0, 1.0])).verdict == "reproduced"
 
 
 def verdicts_of(metric: str, claims: list[Claim], **scores: list[float]) -> list[str]:
     """Verdicts on scores of a metric in the unit interval, or on a measure."""
     some = [line(mixer, seed, **{metric: v}) for mixer, values in scores.items() for seed, v in enumerate(values)]
-    return [one.verdict for one in verdicts.judge(study_of(some, *claims), some, "quick")]
+    return [one.verdict for one in verdicts.judge_claims(study_of(some, *claims), some, "quick")]
 
 
 A, B = {"mixer": "a"}, {"mixer": "b"}
 
 
 def test_seeds_that_tie_are_as_sure_as_the_step_lets_them_be():
-    higher, by_number = above("", A, B), above("", A, 0.5)
+    higher, by_number = claim_above("", A, B), claim_above("", A, 0.5)
     assert verdicts_of("test", [higher], a=[0.93, 0.90], b=[0.92, 0.89]) == ["trend only"], "two gaps of a step"
     assert verdicts_of("test", [higher], a=[0.93, 0.90, 0.94], b=[0.92, 0.89, 0.93]) == ["trend only"]
     assert verdicts_of("test", [higher], a=[1.0, 1.0], b=[0.0, 0.0]) == ["trend only"], "right or wrong, as two coins"
@@ -123,14 +128,14 @@ def test_seeds_that_tie_are_as_sure_as_the_step_lets_them_be():
 
 def test_how_many_seeds_a_tie_would_need():
     """Of two gaps of 0.01 on a grid of 0.01, by its spread: not 10,000, nor none."""
-    found = verdict(above("", A, B, 0.01), lines(a=[0.93, 0.90], b=[0.92, 0.89]))
-    needed = intervals.seeds_needed(0.01 / math.sqrt(6), 0.01)
+    found = verdict(claim_above("", A, B, 0.01), lines(a=[0.93, 0.90], b=[0.92, 0.89]))
+    needed = intervals.required_seeds(0.01 / math.sqrt(6), 0.01)
     assert 2 < needed < 10
     assert found.evidence.endswith(f"the margin would need {needed} seeds")
 
 
 def test_ties_are_no_nearer_than_the_step_lets_them_be():
-    claims = [near("", A, B, 0.02), near("", A, B, 0.05), above("", A, B, -0.02)]
+    claims = [claim_near("", A, B, 0.02), claim_near("", A, B, 0.05), claim_above("", A, B, -0.02)]
     found = verdicts_of("test", claims, a=[0.91, 0.93], b=[0.92, 0.94])
     assert found == ["trend only", "reproduced", "trend only"]
 
@@ -138,42 +143,50 @@ def test_ties_are_no_nearer_than_the_step_lets_them_be():
 def test_few_answers_against_a_number_are_counted():
     """None of ten does not show that it is less than one in ten; two exact tails of 0.6¹⁰ show 0.4."""
     some: dict[str, list[float]] = {"a": [0.0] * 10, "b": [0.0, 1.0] * 5}
-    assert verdicts_of("test", [below("", A, 0.1)], **some) == ["trend only"]
-    assert verdicts_of("test", [below("", A, 0.4)], **some) == ["reproduced"]
-    assert verdicts_of("test", [above("", A, 1.0)], a=[1.0] * 3, b=[0.9, 0.8, 0.7]) == ["reproduced"], "nothing above"
+    assert verdicts_of("test", [claim_below("", A, 0.1)], **some) == ["trend only"]
+    assert verdicts_of("test", [claim_below("", A, 0.4)], **some) == ["reproduced"]
+    assert verdicts_of("test", [claim_above("", A, 1.0)], a=[1.0] * 3, b=[0.9, 0.8, 0.7]) == ["reproduced"], (
+        "nothing above"
+    )
 
 
 def test_what_no_seed_changes_is_sure():
-    claims = [above("", A, B, metric="state"), below("", B, 8, metric="state"), near("", B, 4, 0, metric="state")]
+    claims = [
+        claim_above("", A, B, metric="state"),
+        claim_below("", B, 8, metric="state"),
+        claim_near("", B, 4, 0, metric="state"),
+    ]
     for seeds in (1, 2, 3):
         assert verdicts_of("state", claims, a=[8.0] * seeds, b=[4.0] * seeds) == ["reproduced"] * 3
         assert verdicts_of("state", claims[:1], a=[4.0] * seeds, b=[4.0] * seeds) == ["not reproduced"], "not higher"
-    shares = [above("", A, 0.95, metric="tunes that parse")]  # of 32 tunes: seeds do change it
+    shares = [claim_above("", A, 0.95, metric="tunes that parse")]  # of 32 tunes: seeds do change it
     assert verdicts_of("tunes that parse", shares, a=[1.0, 1.0], b=[0.96875, 0.9375]) == ["trend only"]
-    assert verdicts_of("coupled", [above("", A, 0.9, metric="coupled")], a=[1.0] * 3, b=[3e-7, 5e-7, 4e-7]) == [
+    assert verdicts_of("coupled", [claim_above("", A, 0.9, metric="coupled")], a=[1.0] * 3, b=[3e-7, 5e-7, 4e-7]) == [
         "reproduced"
     ]
 
 
 def test_shares_lie_between_nothing_and_all():
-    wrong = [x._replace(cell={**x.cell, "metric": "error rate"}) for x in lines(a=[0.0, 0.0])]
-    assert verdicts.bounds(wrong, "test@98") == verdicts.bounds(lines(a=[1.0]), "test") == (0, 1)
-    assert verdicts.bounds([*wrong, *lines(a=[1.0])], "test") == (0, 1)
-    assert verdicts.bounds(wrong, "bits") == (-math.inf, math.inf)
-    assert verdicts.step_of(wrong, "test") == 1, "of nothing but zeros the grid may be that coarse"
+    wrong = [x._replace(result={**x.result, "metric": "error rate"}) for x in lines(a=[0.0, 0.0])]
+    assert verdicts.metric_bounds(wrong, "test@98") == verdicts.metric_bounds(lines(a=[1.0]), "test") == (0, 1)
+    assert verdicts.metric_bounds([*wrong, *lines(a=[1.0])], "test") == (0, 1)
+    assert verdicts.metric_bounds(wrong, "bits") == (-math.inf, math.inf)
+    assert verdicts.score_step(wrong, "test") == 1, "of nothing but zeros the grid may be that coarse"
 
 
 def test_a_step_is_that_of_one_task_and_bounded_from_above():
     one = lines(a=[1.0, 0.9980468], b=[0.9980469, 0.5])  # 511 of 512, up to rounding
-    assert verdicts.step_of(one, "test") == pytest.approx(1 / 512, rel=1e-3)
-    assert verdicts.step_of(lines(a=[1.0, 1.0]), "test") == 1
-    assert verdicts.step_of(lines(a=[0.9, math.nan]), "test") == pytest.approx(0.1)
-    assert verdicts.step_of([line("a", 0, state=3.0), line("a", 1, state=3.0), line("b", 0, state=5.0)], "state") == 0
-    assert verdicts.step_of([line("a", 0, bits=3.0), line("a", 1, bits=3.5), line("b", 0, bits=5.0)], "bits") == 0.5
-    other = [x._replace(cell={**x.cell, "chance": 0.5}) for x in lines(c=[0.9, 0.9005], d=[0.8, 0.8005])]
+    assert verdicts.score_step(one, "test") == pytest.approx(1 / 512, rel=1e-3)
+    assert verdicts.score_step(lines(a=[1.0, 1.0]), "test") == 1
+    assert verdicts.score_step(lines(a=[0.9, math.nan]), "test") == pytest.approx(0.1)
+    assert (
+        verdicts.score_step([line("a", 0, state=3.0), line("a", 1, state=3.0), line("b", 0, state=5.0)], "state") == 0
+    )
+    assert verdicts.score_step([line("a", 0, bits=3.0), line("a", 1, bits=3.5), line("b", 0, bits=5.0)], "bits") == 0.5
+    other = [x._replace(result={**x.result, "chance": 0.5}) for x in lines(c=[0.9, 0.9005], d=[0.8, 0.8005])]
     some = [*lines(a=[0.93, 0.90], b=[0.92, 0.89]), *other]
-    assert verdict(above("", A, B), some).verdict == "trend only", "the other task's finer grid is not theirs"
-    assert verdict(above("", {"mixer": "c"}, {"mixer": "d"}), some).verdict == "reproduced"
+    assert verdict(claim_above("", A, B), some).verdict == "trend only", "the other task's finer grid is not theirs"
+    assert verdict(claim_above("", {"mixer": "c"}, {"mixer": "d"}), some).verdict == "reproduced"
 
 
 @pytest.mark.parametrize(("seeds", "right"), [(2, 0.9), (2, 0.99), (3, 0.99), (5, 0.997)])
@@ -181,44 +194,44 @@ def test_a_step_is_that_of_one_task_and_bounded_from_above():
 def test_ten_claims_without_a_difference(seeds: int, right: float, by_number: bool):
     """Accuracies on 178 examples: with ties for certain 20 to 70 % of studies of two seeds had a "reproduced"."""
     random = np.random.default_rng([seeds, round(1000 * right)])
-    claims = [above("", {"mixer": f"a{i}"}, right if by_number else {"mixer": f"b{i}"}) for i in range(10)]
+    claims = [claim_above("", {"mixer": f"a{i}"}, right if by_number else {"mixer": f"b{i}"}) for i in range(10)]
     some = [line(f"{side}{i}", seed, test=0.0) for i in range(10) for side in "ab" for seed in range(seeds)]
     study, alarms = study_of(some, *claims), 0
     for _ in range(40):
         scores = random.binomial(178, right, len(some)) / 178
-        drawn = [one._replace(cell={**CELL, "metrics": {"test": v}}) for one, v in zip(some, scores, strict=True)]
-        alarms += any(one.verdict == "reproduced" for one in verdicts.judge(study, drawn, "quick"))
+        drawn = [one._replace(result={**CELL, "metrics": {"test": v}}) for one, v in zip(some, scores, strict=True)]
+        alarms += any(one.verdict == "reproduced" for one in verdicts.judge_claims(study, drawn, "quick"))
     assert alarms <= 4
 
 
 def test_a_claim_some_of_whose_settings_were_left_out_is_not_judged():
-    study = study_of(lines(a=BEST, b=WORST), above("", {"mixer": ("a", "b")}, 0.1))
-    assert verdicts.judge(study, lines(a=BEST, b=WORST), "quick")[0].verdict == "reproduced"
-    (found,) = verdicts.judge(study, lines(a=BEST), "quick")
+    study = study_of(lines(a=BEST, b=WORST), claim_above("", {"mixer": ("a", "b")}, 0.1))
+    assert verdicts.judge_claims(study, lines(a=BEST, b=WORST), "quick")[0].verdict == "reproduced"
+    (found,) = verdicts.judge_claims(study, lines(a=BEST), "quick")
     assert (found.verdict, found.evidence) == ("not run", "1 of its 2 comparisons were run")
 
 
 def test_seeds_that_chose_the_rate_are_not_counted():
     some = [*lines(a=BEST, b=WORST), line("a", 100, "choose", test=0.0)]
-    assert verdict(above("", {"mixer": "a"}, {"mixer": "b"}, 0.5), some).verdict == "reproduced"
-    assert verdicts.values(some, {"mixer": "a"}, "test") == dict(enumerate(BEST))
+    assert verdict(claim_above("", {"mixer": "a"}, {"mixer": "b"}, 0.5), some).verdict == "reproduced"
+    assert verdicts.values_by_seed(some, {"mixer": "a"}, "test") == dict(enumerate(BEST))
 
 
 def test_a_slope_is_that_of_each_seed_s_own_curve():
     some = [line("a", seed, **{f"time@{x}": c * x**2 for x in (1, 2, 4)}) for seed, c in enumerate((1.0, 3.0, 5.0))]
-    assert verdicts.value(some[0], "slope of time") == pytest.approx(2)
-    assert verdict(above("", {"mixer": "a"}, 1.9, metric="slope of time"), some).verdict == "reproduced"
-    assert math.isnan(verdicts.value(line("a", 0, **{"time@1": 1.0}), "slope of time"))
+    assert verdicts.metric_value(some[0], "slope of time") == pytest.approx(2)
+    assert verdict(claim_above("", {"mixer": "a"}, 1.9, metric="slope of time"), some).verdict == "reproduced"
+    assert math.isnan(verdicts.metric_value(line("a", 0, **{"time@1": 1.0}), "slope of time"))
 
 
 def test_a_stand_in_says_so():
-    found = verdict(above("", {"mixer": "a"}, {"mixer": "b"}), lines(a=BEST, b=WORST), proxy="WMT14")
+    found = verdict(claim_above("", {"mixer": "a"}, {"mixer": "b"}), lines(a=BEST, b=WORST), proxy="WMT14")
     assert found.verdict == "proxy"
 
 
 def test_the_evidence_is_the_comparison_that_supports_the_claim_least():
     some = lines(a=BEST, b=WORST, c=[0.8, 0.82, 0.81])
-    found = verdict(above("", {"mixer": "a"}, {"mixer": ("b", "c")}, 0.05), some)
+    found = verdict(claim_above("", {"mixer": "a"}, {"mixer": ("b", "c")}, 0.05), some)
     assert found.evidence.startswith("a 0.91 against c 0.81, difference 0.100")
     assert found.evidence.endswith("the weakest of 2")
     assert found.scale == "quick scale, 3 seeds"

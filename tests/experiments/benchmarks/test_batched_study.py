@@ -14,8 +14,8 @@ def test_a_sample_does_not_take_the_place_of_all_cells(tmp_path: Path, monkeypat
     assert {row["scale"]: row["sample"] for row in files.read_csv(path)} == {"smoke": "all", "quick": "2"}
     monkeypatch.setattr(batched_study, "RECORD", path)
     started = []
-    monkeypatch.setattr(batched_study, "together", lambda *words: started.append(words) or (1.0, 1.0))
-    monkeypatch.setattr(batched_study, "apart", lambda *_: (1.0, 0.5))
+    monkeypatch.setattr(batched_study, "time_study", lambda *words: started.append(words) or (1.0, 1.0))
+    monkeypatch.setattr(batched_study, "time_separate_runs", lambda *_: (1.0, 0.5))
     monkeypatch.setattr(batched_study, "print", lambda *_, **__: None, raising=False)
     args = SimpleNamespace(scale="smoke", sample=2)
     monkeypatch.setattr(batched_study, "flags", SimpleNamespace(FLAGS=args))
@@ -23,7 +23,7 @@ def test_a_sample_does_not_take_the_place_of_all_cells(tmp_path: Path, monkeypat
         batched_study.main()
     assert not started
     args.scale, args.sample = "quick", 3
-    monkeypatch.setattr(batched_study, "together", lambda *_: (2.0, 1.0))
-    monkeypatch.setattr(batched_study, "apart", lambda *_: (3.0, 1.5))
+    monkeypatch.setattr(batched_study, "time_study", lambda *_: (2.0, 1.0))
+    monkeypatch.setattr(batched_study, "time_separate_runs", lambda *_: (3.0, 1.5))
     batched_study.main()
     assert [row["sample"] for row in files.read_csv(path)] == ["all", "3"]

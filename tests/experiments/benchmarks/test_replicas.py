@@ -8,8 +8,8 @@ def test_every_way_trains_as_many_steps(way: str, monkeypatch: pytest.MonkeyPatc
     steps = []
     for name, value in {"SEEDS": (0, 1), "RATES": (1e-3,), "STEPS": 4, "CALLED": 2}.items():
         monkeypatch.setattr(replicas, name, value)
-    monkeypatch.setattr(replicas.runtime, "prepare", lambda replicas: None)
-    jitted = replicas.ensemble.jit_call
+    monkeypatch.setattr(replicas.runtime, "configure_runtime", lambda replicas: None)
+    jitted = replicas.ensemble.jit_train_steps
 
     def counted(*args):
         class Lowered:
@@ -26,7 +26,7 @@ def test_every_way_trains_as_many_steps(way: str, monkeypatch: pytest.MonkeyPatc
 
         return Jitted()
 
-    monkeypatch.setattr(replicas.ensemble, "jit_call", counted)
-    found = replicas.run("rnn", way)
+    monkeypatch.setattr(replicas.ensemble, "jit_train_steps", counted)
+    found = replicas.time_training("rnn", way)
     assert 0 < found["warm"] < found["whole"]
     assert steps == ([1] * 4 if way == "apart" else [2] * 2)

@@ -18,7 +18,7 @@ LIBRARIES = ["linen", "nnx", pytest.param("torch", marks=TORCH)]
 
 
 def outcome(library: str, cell: Cell) -> list[float]:
-    return worker.make(library, cell, worker.initial(cell)).outcome
+    return worker.build_call(library, cell, worker.initial_weights(cell)).outcome
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -54,24 +54,24 @@ def test_parameters_stay_in_float32_where_products_are_not(library: str):
 @pytest.mark.parametrize("mixer", [name for name in models.MIXERS if name != "dense"])
 def test_every_mixer_can_be_timed(mixer: str, what: str):
     cell = Cell(what, mixer, 6, width=8, batch=2)
-    made = worker.make("ours", cell, worker.initial(cell))
-    made.wait(made.call(made.carried))
+    made = worker.build_call("ours", cell, worker.initial_weights(cell))
+    made.wait(made.call(made.carry))
     assert np.isfinite(made.outcome).all()
     assert (
-        len(set(made.outcome)) > 1 or worker.RATES.get(mixer, 1) < 1e-15
+        len(set(made.outcome)) > 1 or worker.LEARNING_RATES.get(mixer, 1) < 1e-15
     )  # too small a step to be seen at this length
-    assert made.told["parameters"] > 0
-    assert made.told["products"] > 0
+    assert made.extra["parameters"] > 0
+    assert made.extra["products"] > 0
 
 
 def test_many_tokens_a_call_are_those_of_as_many_calls():
     cell = Cell("token", "lstm", 6, width=8, batch=1)
-    one, many = (worker.make(library, cell, worker.initial(cell)) for library in ("ours", "ours-loop"))
-    carried = one.carried
-    for _ in range(worker.LOOPED):
+    one, many = (worker.build_call(library, cell, worker.initial_weights(cell)) for library in ("ours", "ours-loop"))
+    carried = one.carry
+    for _ in range(worker.TOKENS_PER_CALL):
         carried = one.call(carried)
-    assert many.per_call == worker.LOOPED
-    np.testing.assert_allclose(many.call(many.carried)[1], carried[1], rtol=1e-4, atol=1e-6)
+    assert many.per_call == worker.TOKENS_PER_CALL
+    np.testing.assert_allclose(many.call(many.carry)[1], carried[1], rtol=1e-4, atol=1e-6)
 
 
 def asked(library: str, *questions: dict[str, Any]) -> list[dict[str, Any]]:
@@ -87,7 +87,7 @@ def test_a_process_answers_and_survives_what_it_can_not_do(tmp_path: Path):
     impossible = {"cell": {**cell, "options": [["heads", 3]]}, "weights": str(tmp_path / "others.npy")}
     refused, made, timed = asked("ours", impossible, {"cell": cell, "weights": weights}, {"calls": 3, "warm": True})
     assert "heads" in refused["error"]
-    assert len(made["outcome"]) == worker.TRIED
+    assert len(made["outcome"]) == worker.COMPARED_STEPS
     assert 0 < made["compile_seconds"] < made["made_seconds"]
     assert made["peak_bytes"] > 2**20
     assert 0 < timed["seconds"] < 10
@@ -103,6 +103,6 @@ def test_devices_that_share_a_batch_give_the_losses_of_one(tmp_path: Path):
 
 
 def test_what_a_machine_does_at_best_is_measured(monkeypatch: pytest.MonkeyPatch):
-    found = worker.rates("float32")
+    found = worker.measure_peak_rates("float32")
     assert 1e8 < found["flops"] < 1e16
     assert 1e8 < found["bytes"] < 1e14

@@ -21,7 +21,7 @@ def run(mixer: str, **fields: Any) -> builder.Run:
     config.task.update(pairs=2, max_length=16, symbols=16)
     config.model.width = 8
     config.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
-    return builder.build(config)
+    return builder.build_run(config)
 
 
 def params(of: builder.Run) -> Any:
@@ -58,7 +58,7 @@ def test_the_path_leads_to_what_the_model_says(norm: str, positions: str):
     """What is captured and what is added up here agree with the model's own arithmetic, stage by stage."""
     of = run("attention", model__norm=norm, model__positions=positions)
     own = params(of)
-    found = activations.look(of, own, TOKENS)
+    found = activations.capture_activations(of, own, TOKENS)
     close(found.logits, outputs(of, own, TOKENS))
     close(found.probabilities.sum(axis=1), 1)
     assert (found.position is None) == (positions == "alibi")
@@ -83,10 +83,10 @@ def test_a_head_is_made_of_what_is_shown(options: dict[str, Any]):
     fields: Any = {f"model__attention__{name}": value for name, value in options.items()}
     of = run("attention", model__positions="none", **fields)
     own = params(of)
-    block, weights = activations.look(of, own, TOKENS).blocks[1], own["mixer_1"]
+    block, weights = activations.capture_activations(of, own, TOKENS).blocks[1], own["mixer_1"]
     attended = block.attention
     assert attended
-    shown = np.asarray(activations.visible(of, len(TOKENS)))
+    shown = np.asarray(activations.visible_keys(of, len(TOKENS)))
     heads, groups, size = 4, options.get("kv_heads", 4), attended.query.shape[-1]
     for name, count in (("query", heads), ("key", groups), ("value", groups)):
         made = block.read @ weights[f"{name}_kernel"] + weights[f"{name}_bias"]
@@ -97,7 +97,7 @@ def test_a_head_is_made_of_what_is_shown(options: dict[str, Any]):
         learnt = {"temperature": weights["temperature"][head]} if "temperature" in weights else {}
         scores = score(jnp.asarray(attended.query[head]), jnp.asarray(attended.key[group]), learnt)
         close(attended.scores[head], np.where(shown[head], scores, 0))
-        normalise = normalizers.NORMALISERS[options.get("normalizer", "softmax")]
+        normalise = normalizers.NORMALIZERS[options.get("normalizer", "softmax")]
         shares, total = normalise(scores, jnp.asarray(shown[head]))
         close(attended.weights[head], shares / total)
         close(attended.heads[head], attended.weights[head] @ attended.value[group])
@@ -109,25 +109,25 @@ def test_a_head_is_made_of_what_is_shown(options: dict[str, Any]):
 def test_a_recurrence_has_a_path_without_heads():
     of = run("gru", model__feedforward=0.0, model__residual=False)
     own = params(of)
-    found = activations.look(of, own, TOKENS)
+    found = activations.capture_activations(of, own, TOKENS)
     block = found.blocks[0]
     assert block.attention is block.feedforward is None
     np.testing.assert_array_equal(block.after, block.mixed)
     close(found.logits, outputs(of, own, TOKENS))
-    assert not activations.heads(of, found, TOKENS)
-    assert "block_1.mixed" in activations.named(found)
-    assert "block_1.weights" not in activations.named(found)
+    assert not activations.summarize_heads(of, found, TOKENS)
+    assert "block_1.mixed" in activations.named_arrays(found)
+    assert "block_1.weights" not in activations.named_arrays(found)
 
 
 def test_a_bag_of_words_and_a_hybrid_have_one_too():
     bag = run("attention", model__depth=0, model__positions="none")
     close(
-        activations.look(bag, params(bag), TOKENS).final[0],
-        activations.look(bag, params(bag), TOKENS[::-1].copy()).final[-1],
+        activations.capture_activations(bag, params(bag), TOKENS).final[0],
+        activations.capture_activations(bag, params(bag), TOKENS[::-1].copy()).final[-1],
     )
-    found = activations.look(of := run("rglru,attention"), params(of), TOKENS)
+    found = activations.capture_activations(of := run("rglru,attention"), params(of), TOKENS)
     assert [block.attention is None for block in found.blocks] == [True, False]
-    assert {head.block for head in activations.heads(of, found, TOKENS)} == {1}
+    assert {head.block for head in activations.summarize_heads(of, found, TOKENS)} == {1}
 
 
 # ---- heads ----------------------------------------------------------------------------------------------------------
@@ -154,17 +154,17 @@ def latest(t: int, after: int) -> int:
     ],
 )
 def test_heads_that_do_one_thing_are_named_by_it(role: str, at: Any):
-    uniform = activations.measured(np.tril(np.ones((10, 10))) / np.arange(1, 11)[:, None], TOKENS)
-    found = activations.measured(looking(at), TOKENS)
+    uniform = activations.measure_head(np.tril(np.ones((10, 10))) / np.arange(1, 11)[:, None], TOKENS)
+    found = activations.measure_head(looking(at), TOKENS)
     assert found[role] == 1
     assert found["entropy"] == 0
-    assert activations.role(found, uniform) == role
-    assert activations.role(uniform, uniform) == "mixed"
+    assert activations.classify_head(found, uniform) == role
+    assert activations.classify_head(uniform, uniform) == "mixed"
 
 
 def test_measures_by_hand():
     weights = np.array([[1, 0, 0], [0.5, 0.5, 0], [0.25, 0.25, 0.5]])
-    found = activations.measured(weights, np.array([7, 8, 7]))
+    found = activations.measure_head(weights, np.array([7, 8, 7]))
     assert found["previous"] == pytest.approx((0.5 + 0.25) / 2)
     assert found["first"] == pytest.approx((0.5 + 0.25) / 2)
     assert found["itself"] == pytest.approx(2 / 3)
@@ -172,19 +172,19 @@ def test_measures_by_hand():
     assert found["induction"] == pytest.approx(0.25)  # and 8 followed it
     assert found["entropy"] == pytest.approx((0 + 1 + 1.5) / 3)
     assert found["distance"] == pytest.approx((0 + 0.5 + 0.75) / 3)
-    none = activations.measured(weights, np.array([7, 8, 9]))
+    none = activations.measure_head(weights, np.array([7, 8, 9]))
     assert np.isnan(none["same"])
     assert np.isnan(none["induction"])
-    assert activations.role(none, none) == "mixed"
+    assert activations.classify_head(none, none) == "mixed"
 
 
 def test_heads_are_ordered_by_what_they_do():
     of = run("attention")
-    found = activations.heads(of, activations.look(of, params(of), TOKENS), TOKENS)
+    found = activations.summarize_heads(of, activations.capture_activations(of, params(of), TOKENS), TOKENS)
     assert [(one.block, one.head) for one in found] == [(block, head) for block in range(2) for head in range(4)]
     assert all(0 <= one.found["entropy"] <= np.log2(10) for one in found)
-    roles = [one.role for one in activations.order(found)]
-    names = [*activations.ROLES, "mixed"]
+    roles = [one.role for one in activations.sort_by_role(found)]
+    names = [*activations.HEAD_ROLES, "mixed"]
     assert roles == sorted(roles, key=names.index)
 
 
@@ -194,7 +194,7 @@ def test_heads_are_ordered_by_what_they_do():
 @pytest.mark.parametrize("mixer", ["attention", "lstm", "dense"])
 def test_influence_is_causal_and_on_one_scale(mixer: str):
     of = run(mixer)
-    found = activations.influence(of, params(of), TOKENS)
+    found = activations.measure_influence(of, params(of), TOKENS)
     ahead = np.triu(np.ones((10, 10), bool), 1)
     for moved in found:
         assert moved.shape == (10, 10)
@@ -207,13 +207,13 @@ def test_influence_is_causal_and_on_one_scale(mixer: str):
 def test_a_recurrence_that_is_cut_is_moved_by_nothing_but_the_token_itself():
     of = run("rnn")
     own = params(of)
-    for moved in activations.influence(of, own, TOKENS):
+    for moved in activations.measure_influence(of, own, TOKENS):
         assert np.tril(moved, -1).max() > 1e-3
     for block in range(2):
         own[f"mixer_{block}"] = jax.tree.map_with_path(
             lambda path, leaf: 0 * leaf if "recurrent" in path[-1].key else leaf, own[f"mixer_{block}"]
         )
-    for moved in activations.influence(of, own, TOKENS):
+    for moved in activations.measure_influence(of, own, TOKENS):
         assert np.tril(moved, -1).max() < 1e-6
         assert (np.diagonal(moved) > 1e-4).all()
 
@@ -222,7 +222,7 @@ def test_occlusion_is_the_mean_distance_over_other_tokens():
     of = run("lstm")
     own = params(of)
     predict = lambda tokens: np.asarray(jax.nn.softmax(outputs(of, own, tokens)))  # noqa: E731
-    others = np.asarray(activations.replacements(jnp.asarray(TOKENS), of.task.vocabulary))
+    others = np.asarray(activations.draw_replacements(jnp.asarray(TOKENS), of.task.vocabulary))
     assert others.shape == (10, 8)
     assert all(len({*row, token}) == 9 for row, token in zip(others.tolist(), TOKENS.tolist(), strict=True))
     before, expected = predict(TOKENS), np.zeros(10)
@@ -230,7 +230,7 @@ def test_occlusion_is_the_mean_distance_over_other_tokens():
         changed = TOKENS.copy()
         changed[2] = other
         expected += np.abs(predict(changed) - before).sum(axis=1) / 2 / 8
-    close(activations.influence(of, own, TOKENS).occlusion[:, 2], expected)
+    close(activations.measure_influence(of, own, TOKENS).occlusion[:, 2], expected)
 
 
 @pytest.mark.parametrize("mixer", ["attention", "tie_embeddings"])
@@ -239,7 +239,7 @@ def test_the_gradient_agrees_with_finite_differences(mixer: str):
     if mixer == "tie_embeddings":  # the head is the embedding
         of = of._replace(model=of.model.clone(tied=True, outputs=of.model.vocabulary))
     own = params(of)
-    said = activations.predicted(of, own)
+    said = activations.log_probability_fn(of, own)
     x = own["embed"]["embedding"][TOKENS]
     close(jax.jit(said)(x), jax.nn.log_softmax(outputs(of, own, TOKENS)))
     t, s, step = 8, 3, 1e-2
@@ -248,9 +248,9 @@ def test_the_gradient_agrees_with_finite_differences(mixer: str):
     slopes = [(log(x.at[s, d].add(step)) - log(x.at[s, d].add(-step))) / (2 * step) for d in range(8)]
     norms = np.asarray(jnp.linalg.norm(jax.jit(jax.grad(log))(x), axis=-1))
     assert np.linalg.norm(slopes) == pytest.approx(norms[s], rel=2e-2)
-    close(activations.influence(of, own, TOKENS).gradient[t], norms / norms.sum(), 1e-4)
+    close(activations.measure_influence(of, own, TOKENS).gradient[t], norms / norms.sum(), 1e-4)
 
 
 def test_influence_against_distance():
     moved = np.array([[1, 0, 0], [0.5, 0.5, 0], [0.1, 0.3, 0.6]])
-    np.testing.assert_allclose(activations.against_distance(moved), [2.1 / 3, 0.4, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(activations.mean_by_distance(moved), [2.1 / 3, 0.4, 0.1], rtol=1e-6)

@@ -9,7 +9,7 @@ import pytest
 import models
 from configs import curve, recall, translation
 from experiments.measures import registry
-from models.ops.normalizers import NORMALISERS
+from models.ops.normalizers import NORMALIZERS
 from tasks.real.classification import Classification
 from tasks.real.parallel_text import ParallelText
 from training import builder, trainer
@@ -21,7 +21,7 @@ def run(mixer: str, **fields: Any) -> builder.Run:
     config.task.update(pairs=2, max_length=16, symbols=16)
     config.model.width = 8
     config.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
-    return builder.build(config)
+    return builder.build_run(config)
 
 
 def params(of: builder.Run, seed: int = 0) -> Any:
@@ -35,7 +35,7 @@ def found(name: str, of: builder.Run, own: Any = None) -> Any:
 def test_reach_is_the_norm_of_the_jacobian():
     """Against the Jacobian itself, by jacrev; eight random directions are within a third of it."""
     of = run("gru")
-    own, batch = params(of), registry.drawn(of)
+    own, batch = params(of), registry.sample_test_batch(of)
     table = own["embed"]["embedding"]
     network = of.model.clone(vocabulary=0, channels=8)
     plain = {**own, "embed": {"kernel": jnp.eye(8), "bias": jnp.zeros(8)}}
@@ -75,7 +75,7 @@ def test_with_straight_lines_for_activations_a_network_is_affine(depth: int):
     def of(activation: str) -> builder.Run:
         config: Any = curve.get_config()
         config.model.update(activation=activation, depth=depth)
-        return builder.build(config)
+        return builder.build_run(config)
 
     assert found("affine", of("identity")) < 1e-4
     assert found("affine", of("tanh")) > 1e-3
@@ -90,13 +90,13 @@ def test_bits_are_those_of_the_targets_less_the_cross_entropy():
     # Knowing that a value is among 4 of 8 is a bit for each of the two targets that are among them.
     few = {**head, "bias": jnp.where(jnp.arange(16) < 8, -1e9, jnp.where(jnp.arange(16) < 12, 0.0, -1.0))}
     weights = np.exp(np.where(np.arange(8) < 4, 0, -1.0))
-    batch = registry.drawn(of, sequences=256)
+    batch = registry.sample_test_batch(of, sequences=256)
     chosen = np.asarray(batch.targets)[np.asarray(batch.weights) > 0] - 8
     expected = np.mean(np.log2(weights[chosen] / weights.sum()) + 3) * len(chosen) / 256
     assert found("bits", of, {**own, "head": few}) == pytest.approx(max(0, expected), abs=1e-3)
 
 
-@pytest.mark.parametrize("normalizer", NORMALISERS)
+@pytest.mark.parametrize("normalizer", NORMALIZERS)
 def test_what_is_normalised_together_moves_together(normalizer: str):
     of = run("attention", model__attention__normaliser=normalizer, model__positions="none")
     if normalizer == "softmax":
@@ -142,7 +142,7 @@ def test_aligned_is_the_share_of_weights_on_the_word_that_is_translated(monkeypa
     """1 for weights put there by construction, about one in the number of words for others."""
     config: Any = translation.get_config("gru")
     config.task.max_items, config.model.width = 6, 8
-    of = builder.build(config)
+    of = builder.build_run(config)
     by_chance = found("aligned", of)
     assert 0 <= by_chance < 0.5
 
@@ -156,7 +156,7 @@ def test_aligned_is_the_share_of_weights_on_the_word_that_is_translated(monkeypa
                 weights[row, 0, i, near[0] if len(near) == 1 else near] = 1
         return [jnp.asarray(weights)]
 
-    monkeypatch.setattr(registry, "weights", perfect)
+    monkeypatch.setattr(registry, "attention_weights", perfect)
     monkeypatch.setattr(registry.jax, "jit", lambda function: function)
     assert found("aligned", of) > 0.95
 
@@ -182,7 +182,7 @@ def test_costs(monkeypatch: pytest.MonkeyPatch):
 
 def test_take_gives_every_member_every_measure():
     of = run("gru")
-    taken = registry.take(of, ["permuted", "reach"], [(params(of, seed), seed) for seed in (0, 1)])
+    taken = registry.evaluate_measures(of, ["permuted", "reach"], [(params(of, seed), seed) for seed in (0, 1)])
     assert [set(one) for one in taken] == [{"permuted", *(f"reach@{d}" for d in (0, 1, 2, 4, 8))}] * 2
     assert taken[0] != taken[1]
 
@@ -199,9 +199,11 @@ def verses(mixer: str = "gru", bridge: str = "additive") -> builder.Run:
     task = ParallelText(pairs, pairs, ("", "|", ".", *"abcdefg"), {split: links for split in pairs})  # noqa: C420
     config: Any = translation.get_config(mixer)
     config.model.update(width=8, bridge=bridge)
-    model = models.resolve(config.model.to_dict(), task.max_length)
+    model = models.resolve_model(config.model.to_dict(), task.max_length)
     sizes: dict[str, Any] = {"vocabulary": 10, "channels": 0, "outputs": 10, "per": "token", "separator": 1}
-    return builder.Run({**config.to_dict(), "model": model}, task, models.build(model, **sizes), run("gru").optimizer)
+    return builder.Run(
+        {**config.to_dict(), "model": model}, task, models.build_model(model, **sizes), run("gru").optimizer
+    )
 
 
 def test_alignment_error_counts_links(monkeypatch: pytest.MonkeyPatch):
@@ -209,14 +211,14 @@ def test_alignment_error_counts_links(monkeypatch: pytest.MonkeyPatch):
     of = verses()
 
     def looking(where: Any) -> Any:
-        batch, *_ = registry.linked(of)
+        batch, *_ = registry.linked_pairs(of)
         weights = jax.nn.one_hot(jnp.broadcast_to(where, (4, 5)), of.task.max_length // 2)[:, None]
         assert batch.inputs.shape == (4, of.task.max_length)
         return lambda *_: [weights]
 
-    monkeypatch.setattr(registry, "weights", looking(jnp.arange(5)))
+    monkeypatch.setattr(registry, "attention_weights", looking(jnp.arange(5)))
     assert found("alignment error", of) == 0
-    monkeypatch.setattr(registry, "weights", looking(jnp.zeros(5, jnp.int32)))
+    monkeypatch.setattr(registry, "attention_weights", looking(jnp.zeros(5, jnp.int32)))
     assert found("alignment error", of) == pytest.approx(1 - 2 * 4 / (10 + 10))
     assert found("alignment gain", of) == pytest.approx(-0.6)
 
@@ -244,9 +246,11 @@ def splice(mixer: str, per_place: bool = True) -> builder.Run:
     task = Classification(inputs, labels, ("", *"ACGT"), ("N", "site"), "most", ((), (2,)) if per_place else ())
     config: Any = recall.get_config(mixer)
     config.model.update(width=8, depth=1, causal=False, pool="mean", positions="learned")
-    model = models.resolve(config.model.to_dict(), 4)
+    model = models.resolve_model(config.model.to_dict(), 4)
     sizes: dict[str, Any] = {"vocabulary": 5, "channels": 0, "outputs": 2, "per": "sequence"}
-    return builder.Run({**config.to_dict(), "model": model}, task, models.build(model, **sizes), run("gru").optimizer)
+    return builder.Run(
+        {**config.to_dict(), "model": model}, task, models.build_model(model, **sizes), run("gru").optimizer
+    )
 
 
 @pytest.mark.parametrize("mixer", ["gru", "attention"])
@@ -257,11 +261,11 @@ def test_the_site_that_decides_is_found(mixer: str):
 
     @jax.jit
     def step(p: Any, _: Any) -> Any:
-        gradient = jax.grad(lambda p: of.task.loss(trainer.apply(of, p, batch), batch))(p)
+        gradient = jax.grad(lambda p: of.task.loss(trainer.apply_model(of, p, batch), batch))(p)
         return jax.tree.map(lambda a, g: a - 0.3 * g, p, gradient), None
 
     own, _ = jax.lax.scan(step, params(of), length=400)
-    assert of.task.score(trainer.apply(of, own, batch), batch) == 1
+    assert of.task.score(trainer.apply_model(of, own, batch), batch) == 1
     assert found("site", of, own) > 0.9
     if mixer == "attention":
         assert 0 <= found("site weight", of, own) <= 1
@@ -270,7 +274,7 @@ def test_the_site_that_decides_is_found(mixer: str):
 def test_the_gradient_of_a_site_is_that_of_a_token_of_its_own():
     """The same with an embedding for every token of every sequence, whose gradient is that of the place."""
     of = splice("gru")
-    batch, known = registry.with_sites(of)
+    batch, known = registry.sequences_with_sites(of)
     own = params(of)
     table = own["embed"]["embedding"][batch.inputs].reshape(-1, 8)
     network, places = of.model.clone(vocabulary=len(table)), jnp.arange(len(table)).reshape(batch.inputs.shape)
@@ -280,11 +284,11 @@ def test_the_gradient_of_a_site_is_that_of_a_token_of_its_own():
         return -of.task.loss(y, batch) * len(batch.targets)
 
     norms = jnp.linalg.norm(jax.grad(likely)(table), axis=-1).reshape(places.shape)
-    assert found("site gradient", of) == pytest.approx(float(registry.on_site(norms, known)))
+    assert found("site gradient", of) == pytest.approx(float(registry.share_on_site(norms, known)))
 
 
 def test_sites_are_asked_of_the_classes_that_have_some():
-    batch, known = registry.with_sites(splice("gru"))
+    batch, known = registry.sequences_with_sites(splice("gru"))
     assert (np.asarray(batch.targets) == 1).all()
     np.testing.assert_array_equal(known, np.tile([False, False, True, False], (len(known), 1)))
     with pytest.raises(ValueError, match=r"^a measure of sites needs a task that has some, as that of the data set"):

@@ -1,10 +1,10 @@
 import pytest
 
-from experiments.measures.timing import streamed_tokens, training_steps
+from experiments.measures.timing import time_streamed_tokens, time_training_steps
 
 
 def test_training_steps_are_timed_for_each_mixer_and_length():
-    found = list(training_steps(["gru", "attention"], [8, 16], width=8, batch=2))
+    found = list(time_training_steps(["gru", "attention"], [8, 16], width=8, batch=2))
     assert [(t.mixer, t.length) for t in found] == [("gru", 8), ("gru", 16), ("attention", 8), ("attention", 16)]
     assert all(0 < t.low <= t.seconds <= t.high for t in found)
     assert len({t.parameters for t in found if t.mixer == "gru"}) == 1  # a recurrence has no window
@@ -13,6 +13,6 @@ def test_training_steps_are_timed_for_each_mixer_and_length():
 @pytest.mark.parametrize("mixer", ["attention", "lstm", "dense"])
 def test_a_streamed_token_is_timed_with_a_legal_state(mixer):
     """Attention's cache would refuse a token past its end, and dense one past its window."""
-    (found,) = streamed_tokens([mixer], 16, width=8)
+    (found,) = time_streamed_tokens([mixer], 16, width=8)
     assert found.length == 16
     assert 0 < found.low <= found.seconds <= found.high

@@ -11,11 +11,30 @@ import pytest
 
 from experiments.ablation.verdicts import Verdict
 from experiments.reporting import html_report
-from experiments.reporting.charts import DARK, MODELS, OTHERS, Chart, Dots, Series, figure, save, styles
-from experiments.reporting.html_report import Report, Section, Table, lost, markdown, publish, put, write
+from experiments.reporting.charts import (
+    DARK_COLORS,
+    MODEL_STYLES,
+    OTHER_STYLES,
+    DotChart,
+    LineChart,
+    Series,
+    assign_styles,
+    chart_figure,
+    save_charts,
+)
+from experiments.reporting.html_report import (
+    Report,
+    Section,
+    Table,
+    lost_parts,
+    markdown_table,
+    publish_page,
+    replace_table,
+    write_html,
+)
 
 INJECTED = "<script>alert(1)</script> & \"$x_1\" 'µ'"
-NAMES = [*MODELS, "mamba"]
+NAMES = [*MODEL_STYLES, "mamba"]
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 
 
@@ -23,11 +42,11 @@ def curves(name, *, points=31, **rest):
     steps = np.arange(points) * 100
     y = [np.linspace(0.03, 0.2 * i, points) for i in range(len(NAMES))]
     series = [Series(model, steps, mean, mean - 0.02, mean + 0.02) for model, mean in zip(NAMES, y, strict=True)]
-    return Chart(name, f"Title of {name}", "step", "accuracy", series, lines=[("chance", 0.03)], **rest)
+    return LineChart(name, f"Title of {name}", "step", "accuracy", series, references=[("chance", 0.03)], **rest)
 
 
 def realistic(charts=8):
-    dots = Dots("seeds", "Seeds", "accuracy", [(name, [0.1, 0.2, 0.25]) for name in NAMES], bounds=(0, 1))
+    dots = DotChart("seeds", "Seeds", "accuracy", [(name, [0.1, 0.2, 0.25]) for name in NAMES], bounds=(0, 1))
     table = Table("Everything", ["mixer", "accuracy", "remark"], [["lstm", "0.39 ± 0.05", "slow"], ["gru", "–", ""]])
     return Report(
         "Recur or attend?",
@@ -72,7 +91,7 @@ class Balanced(HTMLParser):
 
 
 def page(report, tmp_path):
-    return write(report, tmp_path / "page.html").read_text("utf-8")
+    return write_html(report, tmp_path / "page.html").read_text("utf-8")
 
 
 def svgs(text):
@@ -129,8 +148,8 @@ def test_order_of_the_page(tmp_path):
 
 def test_everything_is_escaped(tmp_path):
     i = INJECTED
-    chart = Chart(i, i, i, i, [Series(i, [1, 2], [1, 2])], [(i, 1.5)], note=i)
-    dots = Dots(i, i, i, [(i, [1, 2])], [(i, 1.5)], note=i)
+    chart = LineChart(i, i, i, i, [Series(i, [1, 2], [1, 2])], [(i, 1.5)], note=i)
+    dots = DotChart(i, i, i, [(i, [1, 2])], [(i, 1.5)], note=i)
     table = Table(i, [i, i], [[i, i]], i)
     section = Section(i, i, [chart, dots], [table])
     report = Report(i, i, table, [Verdict(i, "proxy", i, i)], [section], {i: {i: i}, i + "2": i}, i, i)
@@ -153,7 +172,7 @@ def test_drawings_have_a_role_a_title_and_the_page_s_colours(tmp_path):
             style = element.get("style", "")
             for colour in re.findall(r"#[0-9a-f]{6}", style):
                 assert f"var(--{colour[1:]}, {colour})" in style
-                assert colour in DARK, "a colour with no dark counterpart"
+                assert colour in DARK_COLORS, "a colour with no dark counterpart"
 
 
 @pytest.mark.parametrize("log", [False, True])
@@ -173,7 +192,7 @@ def test_drawings_have_a_role_a_title_and_the_page_s_colours(tmp_path):
     ],
 )
 def test_odd_series(series, log, tmp_path):
-    chart = Chart("odd", "Odd", "x", "y", series, [("chance", 0.1), ("none", math.nan)], log_x=log, log_y=log)
+    chart = LineChart("odd", "Odd", "x", "y", series, [("chance", 0.1), ("none", math.nan)], log_x=log, log_y=log)
     (drawing,) = svgs(page(Report("t", "q", sections=[Section("s", charts=[chart])]), tmp_path))
     assert "nan" not in ET.tostring(drawing, encoding="unicode").replace("trained", "")
 
@@ -181,7 +200,7 @@ def test_odd_series(series, log, tmp_path):
 @pytest.mark.parametrize("values", [[], [0.5], [0.5, 0.5], [math.nan], [math.nan, 0.5, 0.6]])
 def test_odd_dots(values, tmp_path):
     for groups in ([], [("lstm", values)], [("lstm", values), ("gru", [0.1, 0.2])]):
-        dots = Dots("odd", "Odd", "y", groups, lines=[("chance", math.nan)], bounds=(0, 1))
+        dots = DotChart("odd", "Odd", "y", groups, references=[("chance", math.nan)], bounds=(0, 1))
         text = page(Report("t", "q", sections=[Section("s", charts=[dots])]), tmp_path)
     said = {(): "not run", (0.5,): "one seed", (0.5, 0.5): "no spread seen"}.get(tuple(values), "diverged")
     assert said in text
@@ -195,7 +214,7 @@ def test_empty_report(tmp_path):
 
 def test_unknown_verdict_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not reproduced"):
-        write(Report("t", "q", verdicts=[Verdict("claim", "maybe")]), tmp_path / "page.html")
+        write_html(Report("t", "q", verdicts=[Verdict("claim", "maybe")]), tmp_path / "page.html")
     assert not list(tmp_path.iterdir())
 
 
@@ -207,17 +226,17 @@ def test_columns_of_figures_go_right(tmp_path):
 
 
 def test_one_look_per_model():
-    looks = styles(["mamba", "lstm", "mamba", "s4"])
-    assert looks["lstm"] == MODELS["lstm"]
+    looks = assign_styles(["mamba", "lstm", "mamba", "s4"])
+    assert looks["lstm"] == MODEL_STYLES["lstm"]
     assert list(looks) == ["mamba", "lstm", "s4"]
-    many = styles([*MODELS, *(f"model {i}" for i in range(len(OTHERS) ** 2))])
+    many = assign_styles([*MODEL_STYLES, *(f"model {i}" for i in range(len(OTHER_STYLES) ** 2))])
     assert len(set(many.values())) == len(many)
-    assert {look.colour for look in many.values()} <= set(DARK)
+    assert {look.color for look in many.values()} <= set(DARK_COLORS)
 
 
 def test_labels_at_the_line_ends_do_not_touch():
-    chart = Chart("x", "x", "x", "y", [Series(name, [1, 2], [0.5, 0.5 + i / 1e3]) for i, name in enumerate(NAMES)])
-    drawing = figure(chart)
+    chart = LineChart("x", "x", "x", "y", [Series(name, [1, 2], [0.5, 0.5 + i / 1e3]) for i, name in enumerate(NAMES)])
+    drawing = chart_figure(chart)
     drawing.draw_without_rendering()
     boxes = [text.get_window_extent() for text in drawing.axes[0].texts if text.get_text() in NAMES]
     assert len(boxes) == len(NAMES)
@@ -229,24 +248,24 @@ def test_labels_at_the_line_ends_do_not_touch():
 
 @pytest.mark.parametrize("kind", ["svg", "png", "pdf"])
 def test_save(kind, tmp_path):
-    charts = [curves("a"), curves("b", log_y=True), Dots("c", "C", "y", [("lstm", [1.0, 2.0])])]
-    one = save(charts, tmp_path / f"one.{kind}", columns=2).read_bytes()
-    save(charts, tmp_path / "more" / f"one.{kind}", columns=2)
+    charts = [curves("a"), curves("b", log_y=True), DotChart("c", "C", "y", [("lstm", [1.0, 2.0])])]
+    one = save_charts(charts, tmp_path / f"one.{kind}", columns=2).read_bytes()
+    save_charts(charts, tmp_path / "more" / f"one.{kind}", columns=2)
     assert (tmp_path / "more" / f"one.{kind}").read_bytes() == one
     start = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}
     assert one.startswith(start[kind])
-    save(charts[0], tmp_path / f"alone.{kind}")
+    save_charts(charts[0], tmp_path / f"alone.{kind}")
 
 
 def test_a_table_is_put_in_place_of_the_old_one(tmp_path):
     page = tmp_path / "page.md"
-    other = markdown(["a", "b"], [["5", "6"]])
-    page.write_text(f"# Page\n\n{markdown(['a (x)', 'b'], [['1', '2'], ['3', '4']])}\n\nText.\n\n{other}\n")
-    new = markdown(["a (x)", "b"], [["7", "8"]])
-    put(new, page)
+    other = markdown_table(["a", "b"], [["5", "6"]])
+    page.write_text(f"# Page\n\n{markdown_table(['a (x)', 'b'], [['1', '2'], ['3', '4']])}\n\nText.\n\n{other}\n")
+    new = markdown_table(["a (x)", "b"], [["7", "8"]])
+    replace_table(new, page)
     assert page.read_text() == f"# Page\n\n{new}\n\nText.\n\n{other}\n"
     with pytest.raises(ValueError, match=r"page\.md has no table \| c \|$"):
-        put(markdown(["c"], []), page)
+        replace_table(markdown_table(["c"], []), page)
 
 
 TEXT = "# Page\n\n## 1. One bit: ✓ reproduced\n\n### Claims\n\n| ✓ reproduced | it is |\n\n## 2. Two: ≈ trend only\n"
@@ -274,14 +293,14 @@ ROWS = [["`one_bit`", "Is it?", "✓ reproduced"], ["`two`", "Is it?", "≈ tren
 def test_what_is_committed_is_not_replaced_by_less(text, rows, says, tmp_path, monkeypatch):
     header, page, readme = ["result", "question", "verdict"], tmp_path / "page.md", tmp_path / "README.md"
     monkeypatch.setattr(report, "README", readme)
-    readme.write_text(markdown(header, ROWS) + "\n")
-    monkeypatch.setattr(report, "put", lambda table: put(table, readme))
-    drawn = [Dots("c", "C", "y", [("lstm", [1.0, 2.0])])]
-    publish(page, TEXT, drawn, 1, markdown(header, ROWS), "make {name}")
+    readme.write_text(markdown_table(header, ROWS) + "\n")
+    monkeypatch.setattr(report, "put", lambda table: replace_table(table, readme))
+    drawn = [DotChart("c", "C", "y", [("lstm", [1.0, 2.0])])]
+    publish_page(page, TEXT, drawn, 1, markdown_table(header, ROWS), "make {name}")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(before) == {"page.md", "page.svg", "README.md"}
     with pytest.raises(ValueError, match=says) as caught:
-        publish(page, text, drawn, 1, markdown(header, rows), "make {name}")
+        publish_page(page, text, drawn, 1, markdown_table(header, rows), "make {name}")
     assert "\n" not in str(caught.value)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -289,5 +308,5 @@ def test_what_is_committed_is_not_replaced_by_less(text, rows, says, tmp_path, m
 def test_a_result_may_become_better_and_what_was_not_run_stay_so():
     old = "## 1. A: – not run\n| – not run |\n## 2. B: ≈ trend only\n"
     for new in (old, "## 1. A: ✗ not reproduced\n## 2. B: ✓ reproduced\n", "## 1. B: ✓ x\n## 2. C: ✓ x\n" + old):
-        assert lost(old, new, html_report.SECTION) == []
-    assert lost("", old, html_report.SECTION) == []
+        assert lost_parts(old, new, html_report.SECTION_PATTERN) == []
+    assert lost_parts("", old, html_report.SECTION_PATTERN) == []

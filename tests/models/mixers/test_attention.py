@@ -9,9 +9,15 @@ import pytest
 
 import models
 from configs import base
-from models.mixers.attention import PLACED, SHARED, Attention, attend, visible
+from models.mixers.attention import (
+    POSITION_INJECTIONS,
+    TIED_PROJECTIONS,
+    Attention,
+    multi_head_attention,
+    visibility_mask,
+)
 from models.ops import normalizers, position_encodings, similarity
-from models.ops.position_encodings import near, sinusoidal
+from models.ops.position_encodings import sinusoidal_encoding, window_mask
 
 D, N, HEADS, STEPS = 6, 8, 2, 5
 random = np.random.default_rng(0)
@@ -81,7 +87,7 @@ def test_attend_is_the_written_loop():
             e = np.exp([q[h, t] @ k[h, s] / 2 + bias[h, t, s] for s in seen])
             expected[h, t] = sum(w * v[h, s] for w, s in zip(e / e.sum(), seen, strict=True))
     arrays = list(map(jnp.asarray, (q, k, v, mask, bias)))
-    y, weights, _ = map(np.asarray, jax.jit(attend)(*arrays))
+    y, weights, _ = map(np.asarray, jax.jit(multi_head_attention)(*arrays))
     np.testing.assert_allclose(y, expected, atol=1e-5)
     assert (weights >= 0).all()
     np.testing.assert_allclose(weights[:, :2].sum(axis=-1), 1, atol=1e-6)
@@ -93,7 +99,7 @@ def test_a_query_that_sees_nothing_gets_zeros():
     q, k, v = (jnp.asarray(random.normal(size=(1, 3, 4)), jnp.float32) for _ in range(3))
 
     def total(q: Any, k: Any, v: Any):
-        y, *_ = attend(q, k, v, jnp.zeros((3, 3), bool))
+        y, *_ = multi_head_attention(q, k, v, jnp.zeros((3, 3), bool))
         return y.sum(), y
 
     (_, y), gradients = jax.jit(jax.value_and_grad(total, (0, 1, 2), has_aux=True))(q, k, v)
@@ -104,9 +110,11 @@ def test_a_query_that_sees_nothing_gets_zeros():
 def test_visible_is_segment_and_order():
     queries, keys = jnp.array([2, 0, 3]), jnp.array([1, 2, 2, 0, 3, 0])  # query t stands at place 2 + t
     both = [[0, 1, 1, 0, 0, 0], [0] * 6, [0, 0, 0, 0, 1, 0]]
-    np.testing.assert_array_equal(visible(queries, keys, 2, causal=True), both)
-    np.testing.assert_array_equal(visible(queries, keys, 1, causal=True), [[0, 1, 0, 0, 0, 0], [0] * 6, [0] * 6])
-    np.testing.assert_array_equal(visible(queries, keys, 0, causal=False), both)
+    np.testing.assert_array_equal(visibility_mask(queries, keys, 2, causal=True), both)
+    np.testing.assert_array_equal(
+        visibility_mask(queries, keys, 1, causal=True), [[0, 1, 0, 0, 0, 0], [0] * 6, [0] * 6]
+    )
+    np.testing.assert_array_equal(visibility_mask(queries, keys, 0, causal=False), both)
 
 
 @pytest.mark.parametrize(("positions", "equivariant"), [("none", True), ("rope", False), ("alibi", False)])
@@ -188,12 +196,12 @@ def test_bias_can_be_left_out():
 def test_a_group_of_heads_shares_a_key_and_a_value(name: str):
     """As if each head had a copy of it; what a similarity learns is still each head's own."""
     q, k, v = (jnp.asarray(random.normal(size=(n, STEPS, 4)), jnp.float32) for n in (6, 2, 2))
-    learnt = {what: make(jax.random.key(1)) for what, make in similarity.initial(name, 6, 4).items()}
+    learnt = {what: make(jax.random.key(1)) for what, make in similarity.similarity_initializers(name, 6, 4).items()}
     learnt = jax.tree.map(lambda p: p + jnp.asarray(random.normal(size=p.shape), jnp.float32), learnt)
     mask = jnp.tril(jnp.ones((STEPS, STEPS), bool))
-    call = jax.jit(partial(attend, score=similarity.SIMILARITIES[name]))
-    shared = call(q, k, v, mask, learnt=learnt)
-    copied = call(q, jnp.repeat(k, 3, axis=0), jnp.repeat(v, 3, axis=0), mask, learnt=learnt)
+    call = jax.jit(partial(multi_head_attention, score=similarity.SIMILARITIES[name]))
+    shared = call(q, k, v, mask, score_params=learnt)
+    copied = call(q, jnp.repeat(k, 3, axis=0), jnp.repeat(v, 3, axis=0), mask, score_params=learnt)
     for a, b in zip(shared, copied, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
@@ -262,13 +270,13 @@ def test_a_window_streams_for_ever_from_a_small_cache():
 # ---- where positions are added --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("position_injection", PLACED)
+@pytest.mark.parametrize("position_injection", POSITION_INJECTIONS)
 def test_positions_are_added_where_they_are_placed(placed: str):
     """To what query, key or value is made from, before its weights; elsewhere nothing is."""
     module, params = CAUSAL.clone(positions="sinusoidal", position_injection=placed), drawn(CAUSAL)
     y, _ = call(module, params, X)
     own = params["params"]
-    vectors = sinusoidal(jnp.arange(STEPS), D)
+    vectors = sinusoidal_encoding(jnp.arange(STEPS), D)
     made = [
         ((X + vectors if name[0] in placed else X) @ own[f"{name}_kernel"] + own[f"{name}_bias"])
         .reshape(2, STEPS, HEADS, -1)
@@ -276,7 +284,7 @@ def test_positions_are_added_where_they_are_placed(placed: str):
         for name in ("query", "key", "value")
     ]
     mask = jnp.tril(jnp.ones((STEPS, STEPS), bool))
-    heads, *_ = jax.vmap(lambda q, k, v: attend(q, k, v, mask))(*made)
+    heads, *_ = jax.vmap(lambda q, k, v: multi_head_attention(q, k, v, mask))(*made)
     expected = heads.swapaxes(1, 2).reshape(2, STEPS, N) @ own["output"]["kernel"] + own["output"]["bias"]
     np.testing.assert_allclose(y, expected, atol=1e-5)
     if placed == "qkv":
@@ -287,7 +295,7 @@ def test_positions_are_added_where_they_are_placed(placed: str):
 def test_placed_positions_are_attention_s_and_not_the_embedding_s(positions: str):
     """A table in each layer, or draws by its own rng; at "embedding" the skeleton has them."""
     for placed, inside in (("embedding", False), ("qk", True)):
-        network = models.build(
+        network = models.build_model(
             resolved(positions=positions, attention={"position_injection": placed}),
             vocabulary=5,
             channels=0,
@@ -305,7 +313,7 @@ def test_placed_positions_are_attention_s_and_not_the_embedding_s(positions: str
     assert bool(np.abs(ys[0] - ys[1]).max() > 1e-3) is (positions == "randomised")
 
 
-@pytest.mark.parametrize("tied_projections", SHARED[1:])
+@pytest.mark.parametrize("tied_projections", TIED_PROJECTIONS[1:])
 @pytest.mark.parametrize("position_injection", ["embedding", "v"])
 def test_what_is_shared_is_one_matrix_and_one_bias(shared: str, placed: str):
     """The same as with own ones that happen to be equal; and gradients add up, since there is one to train."""
@@ -358,8 +366,10 @@ def test_every_stage_is_there_on_request(fields: dict[str, Any]):
     if "normalizer" not in fields:
         np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-6)
     inside = {name: jnp.asarray(value[0]) for name, value in extra["intermediates"].items()}
-    mask = visible(ONES[0], ONES[0], 0, True) & (near(PLACES[0], PLACES[0], 2) if "window" in fields else True)
-    shares, total = normalizers.NORMALISERS[module.normalizer](
+    mask = visibility_mask(ONES[0], ONES[0], 0, True) & (
+        window_mask(PLACES[0], PLACES[0], 2) if "window" in fields else True
+    )
+    shares, total = normalizers.NORMALIZERS[module.normalizer](
         inside["scores"], jnp.broadcast_to(mask, inside["scores"].shape)
     )
     np.testing.assert_allclose(shares / total, weights, atol=1e-6)
@@ -410,7 +420,7 @@ def resolved(**fields: Any) -> dict[str, Any]:
     config: Any = base("attention")
     made = config.model.to_dict()
     made["attention"] |= fields.pop("attention", {})
-    return models.resolve(made | fields, 32)
+    return models.resolve_model(made | fields, 32)
 
 
 BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
@@ -464,13 +474,13 @@ def test_an_older_record_is_still_a_model():
     """One written before there were groups, windows and the rest, which mean what they then were."""
     model = resolved()
     model["attention"] = {"heads": 4, "bias": True}
-    old, new = (models.build(m, vocabulary=5, channels=0, outputs=5, per="token") for m in (model, resolved()))
+    old, new = (models.build_model(m, vocabulary=5, channels=0, outputs=5, per="token") for m in (model, resolved()))
     assert old.mixers[0](width=64) == new.mixers[0](width=64)
 
 
 def test_every_normaliser_and_similarity_can_be_built():
     for name in similarity.SIMILARITIES:
-        for normalizer in normalizers.NORMALISERS:
+        for normalizer in normalizers.NORMALIZERS:
             resolved(attention={"similarity": name, "normalizer": normalizer})
 
 
@@ -546,12 +556,12 @@ def test_weights_of_bfloat16_are_those_of_float64(name: str, positions: str):
     read, distance = [], np.subtract.outer(np.arange(steps), np.arange(steps))
     for h in range(2):
         bias = np.zeros((steps, steps))
-        of = {what: learnt[what][h] for what in similarity.initial(name, 2, wide // 2)}
+        of = {what: learnt[what][h] for what in similarity.similarity_initializers(name, 2, wide // 2)}
         asked = query[h]
         if positions == "alibi":
             bias = -(2.0 ** (-4 * (h + 1))) * distance
         elif positions == "t5":
-            bias = learnt["distance_bias"][h][np.asarray(position_encodings.bucket(jnp.asarray(distance), True))]
+            bias = learnt["distance_bias"][h][np.asarray(position_encodings.t5_bucket(jnp.asarray(distance), True))]
         elif positions == "transformer_xl":
             angles = distance[..., None] / 10000.0 ** (np.arange(wide // 2) * 2 / wide)
             features = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)

@@ -8,7 +8,7 @@ import pytest
 
 import models
 from models import cost
-from models.mixers.bidirectional import Bidirectional, counted
+from models.mixers.bidirectional import Bidirectional, positions_within_segments
 from models.mixers.recurrent import Recurrence
 
 WIDTH, STEPS = 4, 7
@@ -43,19 +43,19 @@ def test_every_step_sees_its_whole_sequence_and_no_other():
 
 
 def test_positions_are_counted_anew_from_the_other_end():
-    np.testing.assert_array_equal(counted(jnp.array([0, 2, 2, 0, 2, 1, 1])), [0, 0, 1, 1, 2, 0, 1])
+    np.testing.assert_array_equal(positions_within_segments(jnp.array([0, 2, 2, 0, 2, 1, 1])), [0, 0, 1, 1, 2, 0, 1])
 
 
 def test_a_config_that_is_not_causal_gets_one():
     """With its inner width matched to attention's parameters, two directions together."""
-    made: Any = models.one_way_or_both("lstm", causal=False)(
-        width=32, hidden_size=models.matched_inner("lstm", 32, 8, False)
+    made: Any = models.causal_or_bidirectional("lstm", causal=False)(
+        width=32, hidden_size=models.match_hidden_size("lstm", 32, 8, False)
     )
     assert isinstance(made, Bidirectional)
     shapes = jax.eval_shape(
         lambda: made.init(jax.random.key(0), jnp.zeros((1, 1, 32)), positions=PLACES[:1, :1], segments=PLACES[:1, :1])
     )
-    assert cost.parameters(shapes) == pytest.approx(4 * 32 * 32 + 4 * 32, rel=0.05)
+    assert cost.count_params(shapes) == pytest.approx(4 * 32 * 32 + 4 * 32, rel=0.05)
 
 
 def test_it_can_not_stream():

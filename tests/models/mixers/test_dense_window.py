@@ -6,16 +6,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.cost import parameters
-from models.mixers.dense_window import Dense, in_order
+from models.cost import count_params
+from models.mixers.dense_window import DenseWindow, is_unpacked
 
 WINDOW, WIDTH = 6, 5
 X = jnp.asarray(np.random.default_rng(0).normal(size=(2, WINDOW, WIDTH)), jnp.float32)
 PLACES = jnp.broadcast_to(jnp.arange(WINDOW), (2, WINDOW))
-WIDE, NARROW = Dense(WIDTH, WIDTH, WINDOW), Dense(WIDTH, 3, WINDOW)
+WIDE, NARROW = DenseWindow(WIDTH, WIDTH, WINDOW), DenseWindow(WIDTH, 3, WINDOW)
 
 
-def initial(module: Dense) -> Any:
+def initial(module: DenseWindow) -> Any:
     """Parameters drawn so that no bias is zero."""
     shapes = jax.eval_shape(partial(module.init, positions=PLACES, segments=PLACES), jax.random.key(0), X)
     random = np.random.default_rng(1)
@@ -23,13 +23,13 @@ def initial(module: Dense) -> Any:
 
 
 @partial(jax.jit, static_argnums=0)
-def call(module: Dense, params: Any, x: Any, positions: Any, segments: Any, state: Any = None):
+def call(module: DenseWindow, params: Any, x: Any, positions: Any, segments: Any, state: Any = None):
     return module.apply(params, x, positions=positions, segments=segments, state=state)
 
 
 @pytest.mark.parametrize("module", [WIDE, NARROW], ids=["wide", "bottleneck"])
 @pytest.mark.parametrize("steps", [WINDOW, 4])
-def test_it_is_one_block_lower_triangular_matrix(module: Dense, steps: int):
+def test_it_is_one_block_lower_triangular_matrix(module: DenseWindow, steps: int):
     """Times the whole window as one long vector."""
     params = initial(module)
     own = jax.tree.map(np.asarray, params["params"])
@@ -75,8 +75,10 @@ def test_parameters_grow_with_the_square_of_the_window(width: int, hidden_size: 
 
     def count(window: int) -> int:
         x, places = jnp.zeros((1, 1, width)), jnp.zeros((1, 1), jnp.int32)
-        module = Dense(width, hidden_size, window)
-        return parameters(jax.eval_shape(lambda: module.init(jax.random.key(0), x, positions=places, segments=places)))
+        module = DenseWindow(width, hidden_size, window)
+        return count_params(
+            jax.eval_shape(lambda: module.init(jax.random.key(0), x, positions=places, segments=places))
+        )
 
     given = width if hidden_size == width else (hidden_size + 1) // 2
     around = 0 if hidden_size == width else (width + 1) * given + (hidden_size + 1) * width
@@ -113,8 +115,8 @@ GAP, BEHIND = [1, 1, 0, 1], [1, 1, 0, 0]
 def test_only_rows_in_order_take_the_one_product(positions: list[int], segments: list[int], answer: bool):
     """And under `vmap` one answer for all replicas, also where they share one of the two arrays."""
     p, s = jnp.array([positions]), jnp.array([segments])
-    assert bool(in_order(p, s)) is answer
+    assert bool(is_unpacked(p, s)) is answer
     good_p, good_s = jnp.arange(4)[None], jnp.ones((1, 4), jnp.int32)
-    assert jax.vmap(in_order)(jnp.stack([good_p, p]), jnp.stack([good_s, s])).tolist() == [answer] * 2
-    assert jax.vmap(in_order, (None, 0))(p, jnp.stack([s, s])).tolist() == [answer] * 2
-    assert jax.vmap(in_order, (0, None))(jnp.stack([p, p]), s).tolist() == [answer] * 2
+    assert jax.vmap(is_unpacked)(jnp.stack([good_p, p]), jnp.stack([good_s, s])).tolist() == [answer] * 2
+    assert jax.vmap(is_unpacked, (None, 0))(p, jnp.stack([s, s])).tolist() == [answer] * 2
+    assert jax.vmap(is_unpacked, (0, None))(jnp.stack([p, p]), s).tolist() == [answer] * 2

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from models.mixers.linear_attention import LinearAttention, dpfp, features, inverse, write_and_read
-from models.ops.scan import in_chunks
+from models.mixers.linear_attention import (
+    LinearAttention,
+    dpfp_features,
+    feature_map,
+    linear_attention_chunk,
+    unit_lower_inverse,
+)
+from models.ops.scan import scan_chunks
 
 K, V, STEPS = 4, 3, 11
 random = np.random.default_rng(0)
@@ -46,7 +52,7 @@ def test_chunks_are_the_recurrence(rule: str, chunk: int):
     log_gate, strength = RULES[rule]
     memory = random.normal(size=(K, V))
     sequence = [None if a is None else jnp.asarray(a) for a in (QUERY, KEY, VALUE, log_gate, strength, START, VALID)]
-    after, y = in_chunks(write_and_read, jnp.asarray(memory, jnp.float32), sequence, chunk)
+    after, y = scan_chunks(linear_attention_chunk, jnp.asarray(memory, jnp.float32), sequence, chunk)
     expected = by_hand(memory, log_gate, strength)
     np.testing.assert_allclose(after, expected[0], atol=1e-5)
     np.testing.assert_allclose(np.where(VALID[:, None], y, 0), expected[1], atol=1e-5)
@@ -57,13 +63,13 @@ def test_the_inverse_of_a_triangle(rows: int):
     """Also where every key is the same, when a series of powers would lose all digits."""
     for lower in (np.tril(random.normal(size=(rows, rows)), -1) / 2, np.tril(np.ones((rows, rows)), -1)):
         expected = np.linalg.inv(np.eye(rows) + lower)
-        np.testing.assert_allclose(inverse(jnp.asarray(lower, jnp.float32)), expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(unit_lower_inverse(jnp.asarray(lower, jnp.float32)), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_strength_of_one_replaces_what_the_key_recalled():
     """Keys of length 1: after writing, the key recalls its value and nothing of what it recalled before."""
     sequence = (KEY, KEY, VALUE, np.zeros((STEPS, 1)), np.ones(STEPS), np.zeros(STEPS, bool), np.ones(STEPS, bool))
-    _, y = write_and_read(jnp.asarray(random.normal(size=(K, V))), *map(jnp.asarray, sequence))
+    _, y = linear_attention_chunk(jnp.asarray(random.normal(size=(K, V))), *map(jnp.asarray, sequence))
     np.testing.assert_allclose(y, VALUE, atol=1e-5)
 
 
@@ -71,7 +77,7 @@ def test_a_strength_of_two_reflects():
     """1 − 2·k·kᵀ has the eigenvalue −1: the memory along the key changes sign at every write of nothing."""
     memory, key = jnp.asarray(random.normal(size=(K, V))), jnp.asarray(KEY[:1])
     told = (jnp.zeros((1, 1)), jnp.full(1, 2.0), jnp.zeros(1, bool), jnp.ones(1, bool))
-    after, _ = write_and_read(memory, key, key, jnp.zeros((1, V)), *told)
+    after, _ = linear_attention_chunk(memory, key, key, jnp.zeros((1, V)), *told)
     np.testing.assert_allclose(key @ after, -(key @ memory), atol=1e-5)
 
 
@@ -105,11 +111,11 @@ def test_dpfp_has_the_size_and_the_sparsity_of_its_definition():
     """2·K·ν features, none negative, at most half of them not zero, since of r_i and r_{i+K} one is (Schlag, §5.2)."""
     x = jnp.asarray(random.normal(size=(STEPS, K)), jnp.float32)
     for nu in (1, 2, 3):
-        found = dpfp(x, nu)
+        found = dpfp_features(x, nu)
         assert found.shape == (STEPS, 2 * K * nu)
         assert (found >= 0).all()
         assert ((found > 0).sum(axis=1) <= K * nu).all()
-    assert features(x, "identity", 1) is x
+    assert feature_map(x, "identity", 1) is x
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -120,6 +126,6 @@ def test_gradients_are_finite_differences(rule: str):
         given += [] if strength is None else [jnp.asarray(strength)]
 
         def run(memory, query, key, value, log_gate, strength=None):
-            return write_and_read(memory, query, key, value, log_gate, strength, START, VALID)
+            return linear_attention_chunk(memory, query, key, value, log_gate, strength, START, VALID)
 
         check_grads(jax.jit(run), given, order=1, modes=["rev"])

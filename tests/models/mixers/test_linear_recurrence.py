@@ -9,8 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
-from models.mixers.linear_recurrence import LRU, RGLRU, lru, mingru, minlstm, rg_lru
-from models.ops.scan import affine
+from models.mixers.linear_recurrence import (
+    LRU,
+    RGLRU,
+    lru_coefficients,
+    mingru_coefficients,
+    minlstm_coefficients,
+    rglru_coefficients,
+)
+from models.ops.scan import linear_scan
 
 N, STEPS = 4, 9
 random = np.random.default_rng(0)
@@ -22,7 +29,7 @@ def sigmoid(x):
 
 
 def scanned(a, b):
-    return affine(jnp.asarray(a), jnp.asarray(b), jnp.zeros(b.shape[1:], b.dtype), NEW, REAL)
+    return linear_scan(jnp.asarray(a), jnp.asarray(b), jnp.zeros(b.shape[1:], b.dtype), NEW, REAL)
 
 
 def test_mingru_is_its_definition():
@@ -31,7 +38,7 @@ def test_mingru_is_its_definition():
     for t in range(STEPS):
         h = (1 - sigmoid(z[t])) * h + sigmoid(z[t]) * c[t]
         expected.append(h)
-    np.testing.assert_allclose(scanned(*mingru(jnp.concatenate([z, c], axis=1))), expected, atol=1e-5)
+    np.testing.assert_allclose(scanned(*mingru_coefficients(jnp.concatenate([z, c], axis=1))), expected, atol=1e-5)
 
 
 def test_minlstm_is_its_definition():
@@ -41,12 +48,12 @@ def test_minlstm_is_its_definition():
         both = sigmoid(f[t]) + sigmoid(i[t])
         h = sigmoid(f[t]) / both * h + sigmoid(i[t]) / both * c[t]
         expected.append(h)
-    np.testing.assert_allclose(scanned(*minlstm(jnp.concatenate([f, i, c], axis=1))), expected, atol=1e-5)
+    np.testing.assert_allclose(scanned(*minlstm_coefficients(jnp.concatenate([f, i, c], axis=1))), expected, atol=1e-5)
 
 
 def test_minlstm_with_both_gates_shut_is_still_a_mean():
     """σ(f) + σ(i) = 0 in float32 at −200, where the plain quotient would be nan."""
-    a, b = minlstm(jnp.array([[-200.0, -200.0, 1.0]]))
+    a, b = minlstm_coefficients(jnp.array([[-200.0, -200.0, 1.0]]))
     np.testing.assert_allclose([a[0, 0], b[0, 0]], 0.5)
 
 
@@ -58,7 +65,7 @@ def test_lru_is_its_definition():
     for t in range(STEPS):
         h = eigenvalue * h + np.sqrt(1 - np.abs(eigenvalue) ** 2) * drive[t]
         expected.append(h)
-    a, b = lru(jnp.asarray(drive, jnp.complex64), jnp.asarray(decay), jnp.asarray(phase))
+    a, b = lru_coefficients(jnp.asarray(drive, jnp.complex64), jnp.asarray(decay), jnp.asarray(phase))
     np.testing.assert_allclose(scanned(jnp.broadcast_to(a, b.shape), b), expected, atol=1e-5)
 
 
@@ -70,7 +77,7 @@ def test_rg_lru_is_its_definition():
         a = sigmoid(-decay) ** (8 * sigmoid(r[t]))  # 1 − σ(decay) = exp(−softplus(decay))
         h = a * h + np.sqrt(1 - a**2) * sigmoid(i[t]) * x[t]
         expected.append(h)
-    np.testing.assert_allclose(scanned(*rg_lru(*map(jnp.asarray, (x, r, i, decay)))), expected, atol=1e-5)
+    np.testing.assert_allclose(scanned(*rglru_coefficients(*map(jnp.asarray, (x, r, i, decay)))), expected, atol=1e-5)
 
 
 def test_the_rg_lru_s_first_token_scaled_or_whole():
@@ -110,9 +117,9 @@ def test_a_positive_diagonal_can_not_flip_a_sign(gates: list[float], more: list[
     """Without input, what the state holds keeps its sign and never grows, whatever the gates say (Grazzi 2024)."""
     z, other = (np.array(values, np.float32).reshape(STEPS, N) for values in (gates, more))
     for a, _ in (
-        mingru(jnp.concatenate([z, other], axis=1)),
-        minlstm(jnp.concatenate([z, other, z], axis=1)),
-        rg_lru(*map(jnp.asarray, (z, other, z, z[0]))),
+        mingru_coefficients(jnp.concatenate([z, other], axis=1)),
+        minlstm_coefficients(jnp.concatenate([z, other, z], axis=1)),
+        rglru_coefficients(*map(jnp.asarray, (z, other, z, z[0]))),
     ):
         assert ((np.asarray(a) >= 0) & (np.asarray(a) <= 1)).all()
 
@@ -121,9 +128,9 @@ def test_the_rg_lru_with_its_gate_shut_has_a_gradient():
     """It holds what it had; with r far below zero, 1 − a² is 0, of which a root has no derivative."""
     x, decay = jnp.ones((3, 2)), jnp.zeros(2)
     r = jnp.array([[-200.0, -90.0], [-50.0, -20.0], [0.0, 5.0]])
-    gradients = jax.grad(lambda *args: sum(map(jnp.sum, rg_lru(*args))), (0, 1, 2, 3))(x, r, x, decay)
+    gradients = jax.grad(lambda *args: sum(map(jnp.sum, rglru_coefficients(*args))), (0, 1, 2, 3))(x, r, x, decay)
     assert all(np.isfinite(one).all() for one in gradients)
-    a, b = rg_lru(x, r, x, decay)
+    a, b = rglru_coefficients(x, r, x, decay)
     np.testing.assert_array_equal(a[0], 1)
     assert np.abs(b[0]).max() < 1e-5
 
@@ -133,7 +140,7 @@ def test_the_lru_starts_on_its_ring():
     places = jnp.zeros((1, 1), jnp.int32)
     module = LRU(width=2, hidden_size=4000, min_radius=0.6, max_radius=0.9, max_phase=1.5)
     params: Any = module.init(jax.random.key(0), jnp.zeros((1, 1, 2)), positions=places, segments=places)["params"]
-    a, _ = lru(jnp.zeros((1, 4000), jnp.complex64), params["decay"], params["max_phase"])
+    a, _ = lru_coefficients(jnp.zeros((1, 4000), jnp.complex64), params["decay"], params["max_phase"])
     radius, angle = np.abs(a), np.angle(a)
     assert 0.6 <= radius.min() <= 0.61
     assert 0.89 <= radius.max() <= 0.9
@@ -155,14 +162,14 @@ def test_gradients_are_finite_differences():
     with jax.enable_x64(True):
         drive, vector = jnp.asarray(random.normal(size=(STEPS, 3 * N))), jnp.asarray(random.normal(size=N))
         for run in (
-            lambda d, v: scanned(*mingru(d[:, : 2 * N])) * v,
-            lambda d, v: scanned(*minlstm(d)) * v,
-            lambda d, v: scanned(*rg_lru(d[:, :N], d[:, N : 2 * N], d[:, 2 * N :], v)),
+            lambda d, v: scanned(*mingru_coefficients(d[:, : 2 * N])) * v,
+            lambda d, v: scanned(*minlstm_coefficients(d)) * v,
+            lambda d, v: scanned(*rglru_coefficients(d[:, :N], d[:, N : 2 * N], d[:, 2 * N :], v)),
         ):
             check_grads(jax.jit(run), (drive, vector), order=1, modes=["rev"])
 
         def real(d, v):
-            a, b = lru(jax.lax.complex(d[:, :N], d[:, N : 2 * N]), v, v)
+            a, b = lru_coefficients(jax.lax.complex(d[:, :N], d[:, N : 2 * N]), v, v)
             h = scanned(jnp.broadcast_to(a, b.shape), b)
             return h.real, h.imag
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from models.mixers.recurrent import CELLS, Recurrence, orthogonal
-from models.ops.scan import sequential
+from models.mixers.recurrent import RECURRENT_CELLS, Recurrence, init_orthogonal
+from models.ops.scan import masked_scan
 
 N, STEPS = 5, 7  # a width equal to the state, so that the product out can be the identity
 random = np.random.default_rng(0)
@@ -57,7 +57,10 @@ def test_it_agrees_with_flax(cell: str):
     def their(params: Any, x: Any):
         layer: Any = nn.RNN(FLAX[cell](N), return_carry=True)
         carry, y = layer.apply(flaxen(cell, params), x)
-        return (y * DIRECTION).sum(), (y, dict(zip(CELLS[cell].carried, jax.tree.leaves(carry), strict=True)))
+        return (y * DIRECTION).sum(), (
+            y,
+            dict(zip(RECURRENT_CELLS[cell].carry_names, jax.tree.leaves(carry), strict=True)),
+        )
 
     found, expected = (jax.jit(jax.value_and_grad(f, (0, 1), has_aux=True))(params, X) for f in (our, their))
     assert jax.tree.structure(found) == jax.tree.structure(expected)
@@ -65,40 +68,40 @@ def test_it_agrees_with_flax(cell: str):
         np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", RECURRENT_CELLS)
 def test_only_forget_gates_start_open(cell: str):
     """Every bias starts at 0 but the LSTM's forget gates, at 1; recurrent weights are one rotation a gate."""
     module, size = Recurrence(cell, width=N, hidden_size=3), 3
     init = jax.jit(partial(module.init, positions=PLACES, segments=PLACES))
     params = init(jax.random.key(0), X)["params"]
-    expected = np.zeros(CELLS[cell].gates * size)
+    expected = np.zeros(RECURRENT_CELLS[cell].num_gates * size)
     if cell == "lstm":
         expected[size : 2 * size] = 1
     np.testing.assert_array_equal(params["input"]["bias"], expected)
     np.testing.assert_array_equal(params["output"]["bias"], 0)
     if cell == "gru":
         np.testing.assert_array_equal(params["candidate_bias"], 0)
-    blocks = np.split(np.asarray(params["recurrent"]), CELLS[cell].gates, axis=1)
+    blocks = np.split(np.asarray(params["recurrent"]), RECURRENT_CELLS[cell].num_gates, axis=1)
     for block in blocks:
         np.testing.assert_allclose(block @ block.T, np.eye(size), atol=1e-5)
     assert all(np.abs(block - blocks[0]).max() > 0.1 for block in blocks[1:]), "each drawn anew"
 
 
 def test_the_forget_bias_can_be_set():
-    bias = Recurrence("lstm", width=N, hidden_size=2, forget_bias=3.0).bias(jax.random.key(0), (8,))
+    bias = Recurrence("lstm", width=N, hidden_size=2, forget_bias=3.0)._init_bias(jax.random.key(0), (8,))
     np.testing.assert_array_equal(bias, [0, 0, 3, 3, 0, 0, 0, 0])
 
 
 def test_orthogonal_follows_its_key():
-    one, same, other = (orthogonal(jax.random.key(seed), (3, 6)) for seed in (0, 0, 1))
+    one, same, other = (init_orthogonal(jax.random.key(seed), (3, 6)) for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 0.1
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", RECURRENT_CELLS)
 def test_gradients_are_those_of_finite_differences(cell: str):
     """Of four plain steps, forward and backward mode, with respect to weights, first state and inputs."""
-    step, gates, carried = CELLS[cell]
+    step, gates, carried = RECURRENT_CELLS[cell]
     with jax.enable_x64(True):
         draw = lambda *shape: jnp.asarray(np.random.default_rng(sum(shape)).normal(0, 0.5, shape))  # noqa: E731
         weights = {"recurrent": draw(3, gates * 3)} | ({"candidate_bias": draw(3)} if cell == "gru" else {})
@@ -107,7 +110,7 @@ def test_gradients_are_those_of_finite_differences(cell: str):
 
         @jax.jit
         def run(weights: Any, carry: Any, drives: Any):
-            return sequential(partial(step, weights), carry, drives, ~steady, steady)
+            return masked_scan(partial(step, weights), carry, drives, ~steady, steady)
 
         check_grads(run, (weights, carry, drives), order=1, atol=1e-7, rtol=1e-7, eps=1e-5)
     assert jnp.zeros(1).dtype == jnp.float32, "64 bits stay in here"
@@ -153,7 +156,7 @@ def test_the_forget_bias_is_a_choice():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", RECURRENT_CELLS)
 def test_its_backward_pass_is_what_jax_derives(cell: str, dtype: str):
     """Of parameters, inputs and the state before, over segments that start anywhere and padding."""
     steps = 23
@@ -164,7 +167,7 @@ def test_its_backward_pass_is_what_jax_derives(cell: str, dtype: str):
     params = jax.tree.map(
         lambda p: jnp.asarray(random.normal(0, 0.5, p.shape), p.dtype), jax.eval_shape(initial, jax.random.key(0), x)
     )
-    carry = {name: jnp.asarray(random.normal(size=(3, 6)), jnp.float32) for name in CELLS[cell].carried}
+    carry = {name: jnp.asarray(random.normal(size=(3, 6)), jnp.float32) for name in RECURRENT_CELLS[cell].carry_names}
 
     def total(solver: str, params: Any, x: Any, carry: Any):
         state = {"carry": carry, "segment": jnp.array([0, 1, 3], jnp.int32)}

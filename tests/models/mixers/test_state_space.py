@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.test_util import check_grads
 
-from models.mixers.state_space import S4D, s4d, s6
-from models.ops.scan import affine
+from models.mixers.state_space import S4D, s4d_coefficients, s6_coefficients
+from models.ops.scan import linear_scan
 
 N, S, STEPS = 3, 4, 12
 random = np.random.default_rng(0)
@@ -16,7 +16,7 @@ IMAGINARY = np.pi * np.arange(S) * np.ones((N, 1))
 
 
 def scanned(a: Any, b: Any) -> Any:
-    return affine(a, b, jnp.zeros(b.shape[1:], b.dtype), NEW, REAL)
+    return linear_scan(a, b, jnp.zeros(b.shape[1:], b.dtype), NEW, REAL)
 
 
 def test_s4d_is_a_convolution():
@@ -29,7 +29,7 @@ def test_s4d_is_a_convolution():
     spectrum = np.fft.rfft(kernel, 2 * STEPS, axis=0) * np.fft.rfft(u, 2 * STEPS, axis=0)
     expected = np.fft.irfft(spectrum, axis=0)[:STEPS]
 
-    a, b = s4d(*(jnp.asarray(v, jnp.float32) for v in (LOG_STEP, LOG_REAL, IMAGINARY)))
+    a, b = s4d_coefficients(*(jnp.asarray(v, jnp.float32) for v in (LOG_STEP, LOG_REAL, IMAGINARY)))
     drive = jnp.asarray(u, jnp.float32)[..., None] * b
     y = 2 * (scanned(jnp.broadcast_to(a, drive.shape), drive) * jnp.asarray(c, jnp.complex64)).real.sum(axis=-1)
     np.testing.assert_allclose(y, expected, atol=1e-5)
@@ -37,7 +37,7 @@ def test_s4d_is_a_convolution():
 
 def test_s4d_holds_the_continuous_solution():
     """A step of input held constant is dx/dt = A·x + u solved exactly: many small steps of Euler's come near it."""
-    a, b = s4d(*(jnp.asarray(v, jnp.float32) for v in (LOG_STEP, LOG_REAL, IMAGINARY)))
+    a, b = s4d_coefficients(*(jnp.asarray(v, jnp.float32) for v in (LOG_STEP, LOG_REAL, IMAGINARY)))
     rates, x, small = -np.exp(LOG_REAL) + 1j * IMAGINARY, np.ones((N, S), complex), 20000
     for _ in range(small):
         x = x + np.exp(LOG_STEP)[:, None] / small * (rates * x + 0.7)
@@ -53,14 +53,14 @@ def test_s6_is_its_definition():
             for s in range(S):
                 h[n, s] = np.exp(-step[t, n] * np.exp(log_rates[n, s])) * h[n, s] + step[t, n] * b[t, s] * u[t, n]
         expected.append(h.copy())
-    found = scanned(*s6(*(jnp.asarray(v, jnp.float32) for v in (u, step, b, log_rates))))
+    found = scanned(*s6_coefficients(*(jnp.asarray(v, jnp.float32) for v in (u, step, b, log_rates))))
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_s6_forgets_where_its_step_is_long_and_ignores_where_it_is_nothing():
     """Δ → ∞ resets to the present, Δ = 0 keeps all and takes nothing: what selection means (Gu and Dao, §3.5.2)."""
     u, b, rates = jnp.ones((2, 1)), jnp.ones((2, 1)), jnp.zeros((1, 1))
-    a, drive = s6(u, jnp.array([[100.0], [0.0]]), b, rates)
+    a, drive = s6_coefficients(u, jnp.array([[100.0], [0.0]]), b, rates)
     np.testing.assert_allclose(a[:, 0, 0], [0, 1], atol=1e-6)
     np.testing.assert_allclose(drive[:, 0, 0], [100, 0])
 
@@ -79,10 +79,12 @@ def test_gradients_are_finite_differences():
     with jax.enable_x64(True):
         u, step = jnp.asarray(random.normal(size=(STEPS, N))), jnp.asarray(np.exp(random.normal(size=(STEPS, N))))
         b, rates = jnp.asarray(random.normal(size=(STEPS, S))), jnp.asarray(random.normal(size=(N, S)))
-        check_grads(jax.jit(lambda *args: scanned(*s6(*args))), (u, step, b, rates), order=1, modes=["rev"])
+        check_grads(
+            jax.jit(lambda *args: scanned(*s6_coefficients(*args))), (u, step, b, rates), order=1, modes=["rev"]
+        )
 
         def response(u, log_step, log_rates, turning_rates):
-            a, b = s4d(log_step, log_rates, turning_rates)
+            a, b = s4d_coefficients(log_step, log_rates, turning_rates)
             drive = u[..., None] * b
             h = scanned(jnp.broadcast_to(a, drive.shape), drive)
             return h.real, h.imag

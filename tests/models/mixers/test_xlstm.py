@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from models.mixers.xlstm import MLSTM, NEVER, SLSTM, mlstm, slstm_step
-from models.ops.scan import in_chunks, sequential
+from models.mixers.xlstm import LOG_ZERO, MLSTM, SLSTM, mlstm_chunk, slstm_step
+from models.ops.scan import masked_scan, scan_chunks
 
 N, K, V, STEPS = 4, 3, 5, 11
 random = np.random.default_rng(0)
@@ -23,7 +23,7 @@ def test_slstm_is_its_definition_without_the_stabiliser():
     drive, recurrent = random.normal(size=(STEPS, 4 * N)), random.normal(0, 0.3, (N, 4 * N))
     zero = {name: jnp.zeros(N) for name in "cnmh"}
     weights = {"recurrent": jnp.asarray(recurrent, jnp.float32)}
-    _, found = sequential(
+    _, found = masked_scan(
         lambda c, x: slstm_step(weights, c, x), zero, jnp.asarray(drive, jnp.float32), jnp.asarray(START), VALID
     )
     c = n = h = np.zeros(N)
@@ -63,9 +63,9 @@ def by_hand(query: Any, key: Any, value: Any, i: Any, f: Any) -> np.ndarray:
 def test_mlstm_in_chunks_is_its_definition_without_the_stabiliser(chunk: int, scale: int):
     """Also with input gates of exp(±16), over a new segment and over padding."""
     sequence = memories(scale)
-    memory = {"c": jnp.zeros((K, V + 1)), "m": jnp.asarray(NEVER)}
+    memory = {"c": jnp.zeros((K, V + 1)), "m": jnp.asarray(LOG_ZERO)}
     told = [jnp.asarray(a, jnp.float32) for a in sequence]
-    _, y = in_chunks(mlstm, memory, (*told, jnp.asarray(START), jnp.asarray(VALID)), chunk)
+    _, y = scan_chunks(mlstm_chunk, memory, (*told, jnp.asarray(START), jnp.asarray(VALID)), chunk)
     expected = by_hand(*sequence)
     np.testing.assert_allclose(np.where(VALID[:, None], y, 0), expected, rtol=1e-3, atol=1e-4)
 
@@ -75,8 +75,8 @@ def test_gates_too_large_for_float32_do_no_harm():
     query, key, value, i, f = (jnp.asarray(a, jnp.float32) for a in memories(1))
 
     def total(i: Any) -> Any:
-        memory = {"c": jnp.zeros((K, V + 1)), "m": jnp.asarray(NEVER)}
-        return mlstm(memory, query, key, value, i, f, START, VALID)[1].sum()
+        memory = {"c": jnp.zeros((K, V + 1)), "m": jnp.asarray(LOG_ZERO)}
+        return mlstm_chunk(memory, query, key, value, i, f, START, VALID)[1].sum()
 
     value_and_gradient = jax.jit(jax.value_and_grad(total))(200 * i)
     assert all(np.isfinite(a).all() for a in value_and_gradient)
@@ -87,15 +87,15 @@ def test_gradients_are_finite_differences():
         sequence = [jnp.asarray(a) for a in memories(1)]
 
         def run(query: Any, key: Any, value: Any, i: Any, f: Any) -> Any:
-            memory = {"c": jnp.zeros((K, V + 1)), "m": jnp.asarray(NEVER)}
-            return mlstm(memory, query, key, value, i, f, START, VALID)[1]
+            memory = {"c": jnp.zeros((K, V + 1)), "m": jnp.asarray(LOG_ZERO)}
+            return mlstm_chunk(memory, query, key, value, i, f, START, VALID)[1]
 
         check_grads(jax.jit(run), sequence, order=1, modes=["rev"])
         weights = {"recurrent": jnp.asarray(random.normal(0, 0.3, (N, 4 * N)))}
         zero, drive = {name: jnp.zeros(N) for name in "cnmh"}, jnp.asarray(random.normal(size=(STEPS, 4 * N)))
 
         def hidden(weights: Any, drive: Any) -> Any:
-            return sequential(lambda c, x: slstm_step(weights, c, x), zero, drive, START, VALID)[1]
+            return masked_scan(lambda c, x: slstm_step(weights, c, x), zero, drive, START, VALID)[1]
 
         check_grads(jax.jit(hidden), (weights, drive), order=1, modes=["rev"])
 

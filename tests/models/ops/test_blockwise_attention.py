@@ -28,8 +28,8 @@ LENGTHS = [(own, steps) for own in FORMED for steps in (33, 150)] + [(FORMED[0],
 def test_by_blocks_is_all_at_once(own: dict[str, Any], steps: int, monkeypatch: pytest.MonkeyPatch):
     """Outputs, state and gradients, packed and padded; from 150 on in two stairs, of several blocks, whose scores are
     made anew."""
-    monkeypatch.setattr(blockwise_attention, "STAIRS", 2)
-    monkeypatch.setattr(blockwise_attention, "LONG", 100)
+    monkeypatch.setattr(blockwise_attention, "MAX_KV_BUCKETS", 2)
+    monkeypatch.setattr(blockwise_attention, "REMAT_LENGTH", 100)
     random = np.random.default_rng(0)
     segments = jnp.asarray(np.repeat(random.integers(0, 4, (2, -(-steps // 7))), 7, axis=1)[:, :steps], jnp.int32)
     at = jnp.broadcast_to(jnp.arange(steps), (2, steps))

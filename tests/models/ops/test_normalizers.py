@@ -22,7 +22,7 @@ def quotient(normalise):
     return weights
 
 
-WEIGHTS = {name: quotient(normalise) for name, normalise in normalizers.NORMALISERS.items()}
+WEIGHTS = {name: quotient(normalise) for name, normalise in normalizers.NORMALIZERS.items()}
 softmax, linear, sigmoid, none = (WEIGHTS[name] for name in ("softmax", "linear", "sigmoid", "none"))
 
 

@@ -6,14 +6,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.mixers.recurrent import CELLS, Recurrence, product, unitwise
-from models.ops.parallel_newton import Report, as_tree, newton, only_if, step_by_step
-from models.ops.scan import boundaries, sequential
+from models.mixers.recurrent import RECURRENT_CELLS, Recurrence, diagonal_matvec, recurrent_matvec
+from models.ops.parallel_newton import (
+    NewtonReport,
+    compute_if,
+    linear_scan_associative,
+    linear_scan_sequential,
+    newton_scan,
+)
+from models.ops.scan import masked_scan, segment_boundaries
 from tests import assert_close
 
 N, STEPS = 4, 13
 SEGMENTS = jnp.array([[1] * STEPS, [0, 2, 2, 2, 0, 2, 3, 3, 0, 4, 4, 0, 0], [0] * STEPS])
-START, VALID, _ = jax.vmap(boundaries)(SEGMENTS, jnp.array([1, 2, 3]))  # the first rows go on with what is carried
+START, VALID, _ = jax.vmap(segment_boundaries)(
+    SEGMENTS, jnp.array([1, 2, 3])
+)  # the first rows go on with what is carried
 
 
 def normal(seed: int, *shape: int, scale: float = 1.0) -> jax.Array:
@@ -22,24 +30,26 @@ def normal(seed: int, *shape: int, scale: float = 1.0) -> jax.Array:
 
 def made(cell: str, scale: float = 0.5) -> tuple[Any, Any, Any]:
     """Weights, carries and drives of three rows."""
-    gates = CELLS[cell].gates * N
+    gates = RECURRENT_CELLS[cell].num_gates * N
     weights = {"recurrent": normal(1, N, gates, scale=scale)}
     if cell == "gru":
         weights["candidate_bias"] = normal(2, N)
-    return weights, {name: normal(3, 3, N) for name in CELLS[cell].carried}, normal(4, 3, STEPS, gates)
+    return weights, {name: normal(3, 3, N) for name in RECURRENT_CELLS[cell].carry_names}, normal(4, 3, STEPS, gates)
 
 
 def solve(
     cell: str, solver: str, weights: Any, carry: Any, drive: Any, **options: Any
-) -> tuple[Any, Any, Report | None]:
+) -> tuple[Any, Any, NewtonReport | None]:
     """The rows side by side. An LSTM's drive is also seen by its y, which a carry alone would not show."""
 
     def one(carry, drive, start, valid):
-        step = partial(CELLS[cell].step, weights)
+        step = partial(RECURRENT_CELLS[cell].step, weights)
         if solver == "sequential":
-            return *sequential(step, carry, drive, start, valid), None
-        near = partial(step, times=unitwise) if solver == "quasi" else None
-        return newton(step, carry, drive, start, valid, how="quasi" if near else "full", near=near, **options)
+            return *masked_scan(step, carry, drive, start, valid), None
+        near = partial(step, times=diagonal_matvec) if solver == "quasi" else None
+        return newton_scan(
+            step, carry, drive, start, valid, method="quasi" if near else "full", diagonal_step=near, **options
+        )
 
     carry, y, report = jax.vmap(one)(carry, drive, START, VALID)
     return carry, jnp.where(VALID[..., None], y, 0), report
@@ -59,7 +69,9 @@ def with_gradient(cell: str, solver: str, arrays: Any, **options: Any):
 
 
 @pytest.mark.parametrize("solver", ["newton", "quasi"])
-@pytest.mark.parametrize(("cell", "scan"), [*((cell, "sequential") for cell in CELLS), ("lstm", "associative")])
+@pytest.mark.parametrize(
+    ("cell", "scan"), [*((cell, "sequential") for cell in RECURRENT_CELLS), ("lstm", "associative")]
+)
 def test_it_is_the_sequential_scan(cell: str, solver: str, scan: str):
     """Outputs, final carries and all gradients, in rows of several segments and padding, in chunks that don't fit."""
     arrays = made(cell)
@@ -91,9 +103,9 @@ def test_far_from_the_root_nothing_overflows():
     step = lambda h, x: (jnp.tanh(30 * h + x), h)  # noqa: E731
     arrays = jnp.full(1, 1e-3), normal(0, 300, 1, scale=0.1), jnp.zeros(300, bool), jnp.ones(300, bool)
     for how in ("full", "quasi"):
-        run = jax.jit(partial(newton, step, how=how, chunk=300))
+        run = jax.jit(partial(newton_scan, step, method=how, chunk_size=300))
         (carry, y, report), pull = jax.vjp(run, *arrays)
-        np.testing.assert_allclose(y, sequential(step, *arrays)[1], atol=1e-5)
+        np.testing.assert_allclose(y, masked_scan(step, *arrays)[1], atol=1e-5)
         assert np.isfinite(pull((carry, y, jax.tree.map(np.zeros_like, report)))[0]).all()
 
 
@@ -102,10 +114,10 @@ def test_a_linear_recurrence_takes_one_iteration():
     a = normal(0, N, N, scale=0.5)
     step = lambda h, x: (a @ h + x, h)  # noqa: E731
     arrays = normal(1, N), normal(2, STEPS, N), jnp.zeros(STEPS, bool), jnp.ones(STEPS, bool)
-    *_, report = jax.jit(partial(newton, step, iterations=1))(*arrays)
+    *_, report = jax.jit(partial(newton_scan, step, max_iterations=1))(*arrays)
     assert report.residual < 1e-6
-    *found, report = jax.jit(partial(newton, step))(*arrays)
-    assert_close(found, list(sequential(step, *arrays)))
+    *found, report = jax.jit(partial(newton_scan, step))(*arrays)
+    assert_close(found, list(masked_scan(step, *arrays)))
     assert (int(report.iterations), bool(report.converged)) == (2, True)
 
 
@@ -114,7 +126,7 @@ def test_a_slow_drift_is_followed():
     step = lambda h, x: (h + x, h)  # noqa: E731
     arrays = jnp.zeros(1), jnp.full((2000, 1), 1e-6), jnp.zeros(2000, bool), jnp.ones(2000, bool)
     for how in ("full", "quasi"):
-        carry, *_ = jax.jit(partial(newton, step, how=how))(*arrays)
+        carry, *_ = jax.jit(partial(newton_scan, step, method=how))(*arrays)
         np.testing.assert_allclose(carry, 2e-3, rtol=1e-3)
 
 
@@ -122,7 +134,7 @@ def test_the_residual_is_the_largest_that_is_left():
     """|f(h_{t−1}, x_t) − h_t| / max(1, |h_t|), of a solution that was stopped early."""
     step = lambda h, x: (3 * jnp.tanh(2 * h[::-1]) + x, h)  # noqa: E731
     xs, valid = normal(0, STEPS, N, scale=0.3), jnp.arange(STEPS) < STEPS - 1  # the last step, held, has none
-    run = jax.jit(partial(newton, step, iterations=4, tolerance=100.0))
+    run = jax.jit(partial(newton_scan, step, max_iterations=4, tolerance=100.0))
     carry, y, report = run(jnp.zeros(N), xs, ~valid, valid)
     assert report.iterations == 1
     h = jnp.concatenate([y[1:], carry[None]])[:-1]  # what each step but the last ended in
@@ -131,26 +143,26 @@ def test_the_residual_is_the_largest_that_is_left():
     assert report.residual > 0.1
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", RECURRENT_CELLS)
 def test_quasi_newton_goes_by_what_a_unit_does_to_itself(cell: str):
     """`unitwise` has the values of the product and, in one sweep, the diagonals of its step's Jacobian blocks."""
     weights, carries, drives = made(cell)
     carry, drive = jax.tree.map(lambda leaf: leaf[0], carries), drives[0, 0]
-    assert_close(unitwise(carry["h"], weights["recurrent"]), product(carry["h"], weights["recurrent"]))
-    step = lambda carry, **times: CELLS[cell].step(weights, carry, drive, **times)[0]  # noqa: E731
+    assert_close(diagonal_matvec(carry["h"], weights["recurrent"]), recurrent_matvec(carry["h"], weights["recurrent"]))
+    step = lambda carry, **times: RECURRENT_CELLS[cell].step(weights, carry, drive, **times)[0]  # noqa: E731
     whole = jax.jit(jax.jacfwd(step))(carry)
     for name, one in carry.items():
         ones = jax.tree.map(jnp.zeros_like, carry) | {name: jnp.ones_like(one)}
-        _, column = jax.jit(partial(jax.jvp, partial(step, times=unitwise)))((carry,), (ones,))
+        _, column = jax.jit(partial(jax.jvp, partial(step, times=diagonal_matvec)))((carry,), (ones,))
         assert_close(column, {to: jnp.diagonal(whole[to][name]) for to in carry})
 
 
 def test_without_a_near_step_the_blocks_are_cut_out():
     weights, carries, drives = made("lstm")
-    carry, step = jax.tree.map(lambda leaf: leaf[0], carries), partial(CELLS["lstm"].step, weights)
+    carry, step = jax.tree.map(lambda leaf: leaf[0], carries), partial(RECURRENT_CELLS["lstm"].step, weights)
     found, expected = (
-        jax.jit(partial(newton, step, how="quasi", near=near))(carry, drives[0], START[0], VALID[0])
-        for near in (None, partial(step, times=unitwise))
+        jax.jit(partial(newton_scan, step, method="quasi", diagonal_step=near))(carry, drives[0], START[0], VALID[0])
+        for near in (None, partial(step, times=diagonal_matvec))
     )
     assert_close(found, expected)
 
@@ -162,7 +174,9 @@ def test_the_linear_recurrence_can_be_solved_by_halves(whole: bool):
     shape = (STEPS, N, N) if whole else (STEPS, N)
     blocks = [[normal(10 * i + j, *shape, scale=0.5) for j in range(vectors)] for i in range(vectors)]
     r = [normal(100 + i, STEPS, N) for i in range(vectors)]
-    found, by_tree = (jax.jit(way, static_argnums=2)(blocks, r, whole) for way in (step_by_step, as_tree))
+    found, by_tree = (
+        jax.jit(way, static_argnums=2)(blocks, r, whole) for way in (linear_scan_sequential, linear_scan_associative)
+    )
     assert_close(by_tree, found)
     assert_close([leaf[0] for leaf in found], [leaf[0] for leaf in r])
     if whole:
@@ -178,7 +192,7 @@ def test_a_batch_that_nobody_wants_is_left_out():
             jax.debug.callback(lambda: ran.append(1))
             return jnp.float32(1)
 
-        return only_if(wanted, function, jnp.float32(0))
+        return compute_if(wanted, function, jnp.float32(0))
 
     for wanted in ([False, False], [False, True]):
         np.testing.assert_array_equal(jax.vmap(one)(jnp.array(wanted)), wanted)
@@ -211,6 +225,6 @@ def test_a_mixer_is_the_same_whichever_way_it_is_solved(solver: str):
 def test_what_does_not_exist_is_refused():
     arrays = jnp.zeros(N), jnp.zeros((STEPS, N)), jnp.zeros(STEPS, bool), jnp.ones(STEPS, bool)
     with pytest.raises(ValueError, match="how=half: must be one of full, quasi"):
-        newton(lambda h, x: (h, x), *arrays, how="half")
+        newton_scan(lambda h, x: (h, x), *arrays, method="half")
     with pytest.raises(ValueError, match="scan=chunked: must be one of auto, associative, sequential"):
-        newton(lambda h, x: (h, x), *arrays, scan="chunked")
+        newton_scan(lambda h, x: (h, x), *arrays, linear_solver="chunked")

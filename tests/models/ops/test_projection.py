@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.ops.projection import Projection, in_one_row
+from models.ops.projection import Projection, flat_dot_general
 
 
 @pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5), (2, 2, 3, 5)])
@@ -33,7 +33,7 @@ def test_it_is_dense(shape, dtype):
 def test_over_replicas_it_is_one_of_each():
     x = jax.random.normal(jax.random.key(0), (4, 2, 3, 5))
     kernels = jax.random.normal(jax.random.key(1), (4, 5, 7))
-    product = lambda x, kernel: in_one_row(x, kernel, (((2,), (0,)), ((), ())))  # noqa: E731
+    product = lambda x, kernel: flat_dot_general(x, kernel, (((2,), (0,)), ((), ())))  # noqa: E731
     np.testing.assert_allclose(
         jax.vmap(product)(x, kernels), jnp.einsum("rbtn,rnm->rbtm", x, kernels), rtol=1e-5, atol=1e-5
     )
@@ -41,4 +41,4 @@ def test_over_replicas_it_is_one_of_each():
 
 def test_no_other_product_is_taken_for_it():
     with pytest.raises(ValueError, match="must be the last of x"):
-        in_one_row(jnp.zeros((2, 3)), jnp.zeros((3, 2)), (((0,), (1,)), ((), ())))
+        flat_dot_general(jnp.zeros((2, 3)), jnp.zeros((3, 2)), (((0,), (1,)), ((), ())))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import models
-from models.ops.scan import affine, boundaries, in_chunks, loop, resumed, sequential
+from models.ops.scan import linear_scan, masked_scan, resume_state, scan_chunks, segment_boundaries, unrolled_scan
 
 STEPS = 9
 segmented = st.lists(st.integers(0, 3), min_size=STEPS, max_size=STEPS).map(
@@ -37,8 +37,8 @@ def by_hand(x: np.ndarray, segments: list[int]):
 
 @partial(jax.jit, static_argnames="width")
 def part_of(carry: Any, x: Any, segments: Any, last: Any, *, width: int):
-    start, valid, after = boundaries(segments[:width], last)
-    carry, y = sequential(step, carry, x[:width], start, valid)
+    start, valid, after = segment_boundaries(segments[:width], last)
+    carry, y = masked_scan(step, carry, x[:width], start, valid)
     return carry, y, start, valid, after
 
 
@@ -47,7 +47,7 @@ def test_a_gpu_alone_has_several_steps_in_a_row(platform: str):
     """Twelve steps are three turns of four there; and it is found only where a program is made for it."""
 
     def total(carry: Any, xs: Any) -> Any:
-        return loop(lambda c, x: (jnp.tanh(c @ x), None), carry, xs, in_a_row=4)[0].sum()
+        return unrolled_scan(lambda c, x: (jnp.tanh(c @ x), None), carry, xs, gpu_unroll=4)[0].sum()
 
     traced = jax.jit(jax.grad(total)).trace(jnp.ones((5, 5)), jnp.ones((12, 5, 5)))
     lowered = traced.lower(lowering_platforms=(platform,)).as_text()
@@ -111,27 +111,27 @@ def test_boundaries_and_scan_are_the_plain_loop(segments: list[int], data: st.Da
 
 
 def test_a_segment_goes_on_over_a_gap_and_a_chunk():
-    start, valid, last = jax.jit(boundaries)(jnp.array([0, 4, 4, 0, 5, 0]), jnp.array(4))
+    start, valid, last = jax.jit(segment_boundaries)(jnp.array([0, 4, 4, 0, 5, 0]), jnp.array(4))
     assert start.tolist() == [False, False, False, False, True, False]
     assert valid.tolist() == [False, True, True, False, True, False]
     assert int(last) == 5
-    assert int(boundaries(jnp.zeros(3, jnp.int32), jnp.array(4))[2]) == 4
+    assert int(segment_boundaries(jnp.zeros(3, jnp.int32), jnp.array(4))[2]) == 4
 
 
 def test_a_start_cuts_the_gradient():
     """No step of a segment is a function of the one before it, and padding has no influence at all."""
 
     def final(x: Any):
-        start, valid, _ = boundaries(jnp.array([1, 1, 2, 0, 2]), jnp.array(0))
-        return sequential(step, {"a": jnp.float32(0), "n": jnp.int32(0)}, x, start, valid)[0]["a"]
+        start, valid, _ = segment_boundaries(jnp.array([1, 1, 2, 0, 2]), jnp.array(0))
+        return masked_scan(step, {"a": jnp.float32(0), "n": jnp.int32(0)}, x, start, valid)[0]["a"]
 
     np.testing.assert_allclose(jax.jit(jax.grad(final))(jnp.ones(5)), [0, 0, 0.5, 0, 1])
 
 
 @partial(jax.jit, static_argnames=("how", "chunk"))
 def run_affine(a: Any, b: Any, before: Any, segments: Any, last: Any, *, how: str, chunk: int = 4):
-    start, valid, _ = boundaries(segments, last)
-    return affine(a, b, before, start, valid, how=how, chunk=chunk)
+    start, valid, _ = segment_boundaries(segments, last)
+    return linear_scan(a, b, before, start, valid, method=how, chunk_size=chunk)
 
 
 @settings(deadline=None, max_examples=30, derandomize=True)
@@ -161,13 +161,15 @@ def test_the_three_ways_through_a_linear_recurrence_agree(segments: list[int], l
 
 def test_a_gate_may_be_one_for_all_features():
     b, real = jnp.ones((3, 4)), jnp.ones(3, bool)
-    found = affine(jnp.array([[0.5], [0.5], [0.0]]), b, jnp.ones(4), ~real, real)
+    found = linear_scan(jnp.array([[0.5], [0.5], [0.0]]), b, jnp.ones(4), ~real, real)
     np.testing.assert_allclose(found, [[1.5] * 4, [1.75] * 4, [1.0] * 4])
 
 
 def test_another_way_is_refused():
     with pytest.raises(ValueError, match="how=newton: must be one of auto, sequential, associative, chunked"):
-        affine(jnp.ones((2, 1)), jnp.ones((2, 1)), jnp.ones(1), jnp.zeros(2, bool), jnp.ones(2, bool), how="newton")
+        linear_scan(
+            jnp.ones((2, 1)), jnp.ones((2, 1)), jnp.ones(1), jnp.zeros(2, bool), jnp.ones(2, bool), method="newton"
+        )
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 5, 99])
@@ -179,7 +181,7 @@ def test_chunks_are_the_whole(chunk: int):
         return carry + jnp.where(valid, x, 0).sum(axis=0), running
 
     x = jnp.arange(1.0, 6.0)
-    after, y = in_chunks(total, jnp.float32(10), (x, jnp.ones(5, bool)), chunk)
+    after, y = scan_chunks(total, jnp.float32(10), (x, jnp.ones(5, bool)), chunk)
     assert float(after) == 25
     np.testing.assert_allclose(y, 10 + np.cumsum(x))
 
@@ -188,10 +190,10 @@ def test_a_state_of_another_shape_or_kind_is_refused():
     """One of another batch size would be broadcast, one of another mixer would mean nothing."""
     empty = {"h": jnp.zeros((2, 3)), "segment": jnp.zeros(2, jnp.int32)}
     given = {"h": jnp.ones((2, 3)), "segment": jnp.ones(2, jnp.int32)}
-    assert resumed(None, empty) is empty
-    assert resumed(given, empty) is given
+    assert resume_state(None, empty) is empty
+    assert resume_state(given, empty) is given
     coarse = {**given, "h": jnp.ones((2, 3), jnp.bfloat16)}
-    assert resumed(coarse, empty) is coarse
+    assert resume_state(coarse, empty) is coarse
     for wrong in (
         {**given, "h": jnp.ones((1, 3))},
         {"h": given["h"]},
@@ -201,5 +203,5 @@ def test_a_state_of_another_shape_or_kind_is_refused():
         {**given, "segment": jnp.ones(2)},
     ):
         with pytest.raises(ValueError, match="can't be gone on from here; this mixer and batch have") as caught:
-            resumed(wrong, empty)
+            resume_state(wrong, empty)
         assert "\n" not in str(caught.value)

@@ -4,7 +4,15 @@ import jax.test_util
 import numpy as np
 import pytest
 
-from models.ops.similarity import SIMILARITIES, additive, cosine, dot, general, initial, scaled
+from models.ops.similarity import (
+    SIMILARITIES,
+    additive_scores,
+    cosine_scores,
+    dot_scores,
+    general_scores,
+    scaled_dot_scores,
+    similarity_initializers,
+)
 
 T, S, K = 4, 5, 6
 random = np.random.default_rng(0)
@@ -51,7 +59,7 @@ def test_a_query_of_zeros_is_like_no_key():
     """Where a cosine is not defined it is 0, and its gradient finite."""
     zeros = jnp.zeros((1, K))
     own = {"temperature": jnp.float32(0.7)}
-    total = lambda q: cosine(q, jnp.asarray(KEY, jnp.float32), own).sum()  # noqa: E731
+    total = lambda q: cosine_scores(q, jnp.asarray(KEY, jnp.float32), own).sum()  # noqa: E731
     value, gradient = jax.value_and_grad(total)(zeros)
     assert value == 0
     assert np.isfinite(gradient).all()
@@ -59,15 +67,15 @@ def test_a_query_of_zeros_is_like_no_key():
 
 def test_general_without_a_matrix_is_dot():
     q, k = jnp.asarray(QUERY), jnp.asarray(KEY)
-    np.testing.assert_allclose(general(q, k, {"between": jnp.eye(K)}), dot(q, k, {}), rtol=1e-6)
-    np.testing.assert_allclose(scaled(q, k, {}), dot(q, k, {}) / np.sqrt(K), rtol=1e-5)
+    np.testing.assert_allclose(general_scores(q, k, {"between": jnp.eye(K)}), dot_scores(q, k, {}), rtol=1e-6)
+    np.testing.assert_allclose(scaled_dot_scores(q, k, {}), dot_scores(q, k, {}) / np.sqrt(K), rtol=1e-5)
 
 
 def test_additive_does_not_multiply():
     """It is bounded by Σ|v| however long queries and keys are, which no product is."""
     most = np.abs(LEARNT["direction"]).sum()
     own = {"direction": jnp.asarray(LEARNT["direction"])}
-    assert np.abs(additive(jnp.asarray(100 * QUERY), jnp.asarray(100 * KEY), own)).max() <= most + 1e-5
+    assert np.abs(additive_scores(jnp.asarray(100 * QUERY), jnp.asarray(100 * KEY), own)).max() <= most + 1e-5
     assert np.abs(score("dot", 100 * QUERY, 100 * KEY)).max() > 100 * most
 
 
@@ -76,7 +84,7 @@ def test_scores_start_near_one(name: str):
     """What is learned starts such that standard normal queries and keys get scores that softmax can work with, and
     has a leading axis over heads."""
     q, k = (jnp.asarray(random.normal(size=(50, 64)), jnp.float32) for _ in range(2))
-    own = {what: make(jax.random.key(0)) for what, make in initial(name, 3, 64).items()}
+    own = {what: make(jax.random.key(0)) for what, make in similarity_initializers(name, 3, 64).items()}
     assert all(len(array) == 3 for array in own.values())
     spread = np.std([SIMILARITIES[name](q, k, {what: array[h] for what, array in own.items()}) for h in range(3)])
     assert 6 < spread < 10 if name == "dot" else 0.5 < spread < 1.5

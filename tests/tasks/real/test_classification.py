@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks.real.classification import Classification, bayes, nearest
+from tasks.real.classification import Classification, naive_bayes, nearest_neighbor
 
 RANDOM = np.random.default_rng(0)
 SIZES = {"train": 50, "validation": 8, "test": 20}
@@ -56,7 +56,7 @@ def test_rules_to_be_held_against():
 def test_bayes_against_its_definition():
     train, labels = RANDOM.integers(0, 3, (30, 2)), RANDOM.integers(0, 2, 30)
     test = np.array([[a, b] for a in range(3) for b in range(3)])
-    for row, said in zip(test, bayes(train, labels, test, 3, 2), strict=True):
+    for row, said in zip(test, naive_bayes(train, labels, test, 3, 2), strict=True):
         scores = []
         for c in range(2):
             mine = train[labels == c]
@@ -72,7 +72,7 @@ def test_the_nearest_neighbour():
         [[1, 2, 3, 4, 0, 0], [9, 1, 2, 3, 4, 1], [5, 5, 5, 5, 0, 0], [3, 3, 0, 0, 0, 0], [8, 8, 8, 8, 8, 8]]
     )
     # Half of the first's runs, which are fewer than the second's; two of four; all; the same short one; none.
-    assert nearest(train, labels, test).tolist() == [0, 1, 2, 1, 1]
+    assert nearest_neighbor(train, labels, test).tolist() == [0, 1, 2, 1, 1]
     name, share = made("nearest").baseline
     assert name == "the nearest neighbour by runs of 4"
     assert 0 < share < 1

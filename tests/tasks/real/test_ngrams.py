@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.real.ngrams import ngram_bits, remembered_bits
+from tasks.real.ngrams import cached_ngram_bits, ngram_bits
 
 ALPHABET = "abcdefg"
 
@@ -39,7 +39,7 @@ def test_ngram_bits_against_its_definition(symbols: int, order: int, data: st.Da
 
 def test_remembered_is_the_same():
     train, test = np.array([0, 1, 2, 0, 1, 2, 1], np.int32), np.array([2, 0, 1], np.int32)
-    assert remembered_bits(train.tobytes(), test.tobytes(), 3, 2) == ngram_bits(train, test, 3, 2)
+    assert cached_ngram_bits(train.tobytes(), test.tobytes(), 3, 2) == ngram_bits(train, test, 3, 2)
 
 
 def test_grams_that_can_not_be_numbered():

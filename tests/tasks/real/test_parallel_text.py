@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.real.parallel_text import ParallelText, joined
+from tasks.real.parallel_text import ParallelText, join_pieces
 
 NAMES = ("", "|", ".", "_", *"abcxyz")
 SOURCES = np.array([[4, 5, 6], [5, 0, 0], [6, 6, 0], [4, 0, 0]])
@@ -25,8 +25,8 @@ def read(batch, row: int) -> tuple[str, str]:
 
 def test_rows_of_one_pair():
     task = made()
-    assert task.max_length == task.pair == 8
-    batch = task.rows(jnp.arange(4)[:, None], 8, 1)
+    assert task.max_length == task.pair_length == 8
+    batch = task.build_rows(jnp.arange(4)[:, None], 8, 1)
     found = [read(batch, row) for row in range(4)]
     assert found == [("abc|x", "   x."), ("b|yyy", " yyy."), ("cc|zx", "  zx."), ("a|xy", " xy.")]
     np.testing.assert_array_equal(batch.weights, np.asarray(batch.targets) > 0)
@@ -35,9 +35,9 @@ def test_rows_of_one_pair():
 
 def test_pairs_one_after_the_other_with_something_between():
     task = made(pairs_per_row=3, eval_pairs_per_row=(1, 4))
-    batch = task.rows(jnp.array([[0, 1, 2], [3, 3, 3]]), task.max_length, 3)
+    batch = task.build_rows(jnp.array([[0, 1, 2], [3, 3, 3]]), task.max_length, 3)
     assert read(batch, 0) == ("abc_b_cc|x_yyy_zx", "        x_yyy_zx.")
-    fewer = task.rows(jnp.array([[0, 1, 2], [3, 3, 3]]), task.max_length, 2)
+    fewer = task.build_rows(jnp.array([[0, 1, 2], [3, 3, 3]]), task.max_length, 2)
     assert [read(fewer, row)[0] for row in (0, 1)] == ["abc_b|x_yyy", "a_a|xy_xy"]
     assert {name: split.length for name, split in task.splits.items()} == {
         "validation": 24, "test": 24, "test_1": 8, "test_4": 32,
@@ -59,7 +59,7 @@ def test_joined_against_lists(pieces: list[list[int]], between: bool):
     padded = np.array([piece + [0] * (4 - len(piece)) for piece in pieces])
     if not between:
         padded, pieces = padded[:1], pieces[:1]
-    tokens, count = joined(jnp.asarray(padded), 3 * between, 30)
+    tokens, count = join_pieces(jnp.asarray(padded), 3 * between, 30)
     expected = [token for piece in pieces for token in (*piece, 3)][:-1]
     assert int(count) == len(expected)
     np.testing.assert_array_equal(np.asarray(tokens)[: len(expected)], expected)

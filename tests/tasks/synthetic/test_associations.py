@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tasks.base import Batch, Split
-from tasks.synthetic.associations import ASKED, Associations
+from tasks.synthetic.associations import MAX_QUERIES, Associations
 
 TASKS = [
     Associations(2),
@@ -34,7 +34,7 @@ def grade(task: Associations, answers: jax.Array, batch: Batch):
 
 def read(task: Associations, row: np.ndarray, length: int) -> tuple[dict[int, int], int]:
     """Each key's value, and the query, found by reading the row as its definition is written, which it must obey."""
-    pairs, size = min(task.longest, (length - 1) // 2), task.pairs
+    pairs, size = min(task.max_pairs, (length - 1) // 2), task.pairs
     keys, values = row[: 2 * pairs : 2].tolist(), row[1 : 2 * pairs : 2].tolist()
     assert all(1 <= key <= size for key in keys)
     assert all(size < value <= 2 * size for value in values)
@@ -83,12 +83,12 @@ def test_an_evaluation_asks_for_every_key_of_a_sequence_once(task: Associations,
 
 
 def test_of_many_keys_the_first_are_asked_for():
-    task = Associations(ASKED + 3)
-    batch = sample(task, 0, task.max_length, batch=ASKED + 1, subset="test")
-    assert np.asarray(batch.inputs)[:ASKED, -1].tolist() == list(range(1, ASKED + 1))
-    assert (batch.inputs[0, :-1] == batch.inputs[ASKED - 1, :-1]).all()
-    assert (batch.inputs[0, :-1] != batch.inputs[ASKED, :-1]).any(), "another sequence"
-    assert batch.inputs[ASKED, -1] == 1
+    task = Associations(MAX_QUERIES + 3)
+    batch = sample(task, 0, task.max_length, batch=MAX_QUERIES + 1, subset="test")
+    assert np.asarray(batch.inputs)[:MAX_QUERIES, -1].tolist() == list(range(1, MAX_QUERIES + 1))
+    assert (batch.inputs[0, :-1] == batch.inputs[MAX_QUERIES - 1, :-1]).all()
+    assert (batch.inputs[0, :-1] != batch.inputs[MAX_QUERIES, :-1]).any(), "another sequence"
+    assert batch.inputs[MAX_QUERIES, -1] == 1
 
 
 def test_the_splits_are_twenty_sequences_of_as_many_pairs_as_keys():
@@ -96,7 +96,7 @@ def test_the_splits_are_twenty_sequences_of_as_many_pairs_as_keys():
         task = Associations(20, with_replacement=again)
         assert task.splits == {name: Split(length=41, examples=400) for name in ("validation", "test")}
         assert task.max_length == (81 if again else 41)
-    assert Associations(600).splits["test"].examples == 20 * ASKED
+    assert Associations(600).splits["test"].examples == 20 * MAX_QUERIES
 
 
 @pytest.mark.parametrize("with_replacement", [False, True])

@@ -10,7 +10,7 @@ from scipy import stats
 
 from tasks.base import Batch
 from tasks.synthetic import formal_languages
-from tasks.synthetic.formal_languages import LANGUAGES, FormalLanguage, symbols, tokens
+from tasks.synthetic.formal_languages import LANGUAGES, FormalLanguage, max_string_length, row_length
 
 NAMES = list(LANGUAGES)
 MODULAR = "01234+-*"
@@ -56,7 +56,7 @@ def fits(language: str, length: int) -> int:
 
 def obeys(task: FormalLanguage, batch: Batch, length: int) -> None:
     """The alphabet, where the answer stands and what it is, where it counts, and what is padding."""
-    n, size = fits(task.language, length), LANGUAGES[task.language].symbols
+    n, size = fits(task.language, length), LANGUAGES[task.language].alphabet_size
     for row, targets, weights, segments in zip(*(np.asarray(batch[i]).tolist() for i in (0, 1, 2, 4)), strict=True):
         string = [token - 1 for token in row[:n]]
         if task.language == "modular":
@@ -95,10 +95,10 @@ def test_the_length_of_a_row_and_the_symbols_in_it_follow_from_each_other(langua
     for n in range(1, 50):
         held = n if language != "modular" or n % 2 else n - 1
         if held:
-            assert symbols(language, tokens(language, n)) == held
-            assert symbols(language, tokens(language, n) - 1) < held
+            assert max_string_length(language, row_length(language, n)) == held
+            assert max_string_length(language, row_length(language, n) - 1) < held
     for length in range(3, 50):
-        assert symbols(language, length) == fits(language, length)
+        assert max_string_length(language, length) == fits(language, length)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_strings_are_uniform(language: str):
             np.bincount(strings[:, 1::2].ravel() - 5, minlength=3),
         ]
     else:
-        n = LANGUAGES[language].symbols
+        n = LANGUAGES[language].alphabet_size
         found = [np.bincount(place, minlength=n) for place in strings.T]
         found.append(np.bincount(strings[:, 0] * n + strings[:, 1], minlength=n * n))
     assert all(stats.chisquare(counts).pvalue > 1e-4 for counts in found)
@@ -158,14 +158,14 @@ def test_baseline_and_chance_are_what_the_rules_score(language: str, longest: in
 def test_the_value_of_a_simple_rule_is_exact():
     """Against every string there is."""
     moves = np.stack(np.meshgrid(*[[-1, 0, 1]] * 7), axis=-1).reshape(-1, 7)
-    assert formal_languages.zeros_of_cycle(7) == pytest.approx(np.mean(moves.sum(axis=1) % 5 == 0))
+    assert formal_languages._cycle_zero_probability(7) == pytest.approx(np.mean(moves.sum(axis=1) % 5 == 0))
     three = [
         eval(f"{a}{o}{b}{p}{c}") % 5 for a in range(5) for b in range(5) for c in range(5) for o in "+-*" for p in "+-*"
     ]
-    assert formal_languages.zeros_of_modular(5) == pytest.approx(three.count(0) / len(three))
+    assert formal_languages._modular_zero_probability(5) == pytest.approx(three.count(0) / len(three))
     strings = np.sort(np.stack(np.meshgrid(*[np.arange(5)] * 4), axis=-1).reshape(-1, 4), axis=1)
     most = [np.bincount(place).max() / len(strings) for place in strings.T]
-    assert formal_languages.likeliest_of_sorted(4) == pytest.approx(np.mean(most))
+    assert formal_languages._sorted_mode_accuracy(4) == pytest.approx(np.mean(most))
 
 
 def test_loss_and_score_count_the_answer_alone():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tasks.base import Batch
-from tasks.synthetic.translation import Translation, alignment
+from tasks.synthetic.translation import Translation, word_alignment
 
 TASKS = [Translation(2, 1), Translation(6, 4), Translation()]
 
@@ -69,7 +69,7 @@ def test_the_alignment_says_where_each_word_comes_from():
     task = Translation()
     batch = sample(task, 1, 20)  # nine words, the last without a partner
     inputs, n = np.asarray(batch.inputs), 9
-    places = np.asarray(jax.vmap(partial(alignment, n=n))(batch.inputs[:, :n] - 3))
+    places = np.asarray(jax.vmap(partial(word_alignment, n=n))(batch.inputs[:, :n] - 3))
     np.testing.assert_array_equal(np.sort(places, axis=1), np.tile(np.arange(n), (8, 1)))
     assert (places != np.arange(n)).any()
     source = np.take_along_axis(inputs[:, :n], places, axis=1)

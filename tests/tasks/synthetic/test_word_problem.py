@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tasks.base import Batch
-from tasks.synthetic.word_problem import GROUPS, WordProblem, multiplication
+from tasks.synthetic.word_problem import GROUPS, WordProblem, multiplication_table
 
 NAMES = list(GROUPS)
 
@@ -53,7 +53,7 @@ def product(group: str, a: Any, b: Any) -> Any:
 
 @pytest.mark.parametrize("group", NAMES)
 def test_the_tables_are_those_of_groups(group: str):
-    table, named = multiplication(group), elements(group)
+    table, named = multiplication_table(group), elements(group)
     assert table.shape == (60, 60)
     assert len(named) == 60
     every = np.arange(60)
@@ -90,7 +90,7 @@ def commutators(table: np.ndarray, among: set[int]) -> set[int]:
 
 
 def test_the_groups_are_the_ones_they_are_named_after():
-    a5, a4xz5, z60 = (multiplication(group) for group in ("a5", "a4xz5", "z60"))
+    a5, a4xz5, z60 = (multiplication_table(group) for group in ("a5", "a4xz5", "z60"))
     assert orders(a5) == {1: 1, 2: 15, 3: 20, 5: 24}
     assert orders(a4xz5) == {1: 1, 2: 3, 3: 8, 5: 4, 10: 12, 15: 32}
     assert orders(z60) == Counter(60 // math.gcd(60, a) for a in range(60))
