@@ -19,7 +19,7 @@ class EnsemblePlan(NamedTuple):
     The replicas are spread over `devices`, each of which stands for `shards` that share every replica's batch.
     """
 
-    how: str
+    mode: str
     devices: int
     seeds: tuple[int, ...]
     learning_rates: tuple[float, ...]
@@ -34,16 +34,16 @@ def plan_ensemble(config: Mapping[str, Any]) -> EnsemblePlan:
     """
     rates = config["ensemble"]["learning_rates"] or (config["optimizer"]["learning_rate"],)
     pairs = [(seed, rate) for rate in rates for seed in config["ensemble"]["seeds"]]
-    how = config["ensemble"]["mode"]
-    if how == "auto":  # a processor is busy with one small model; an accelerator wants them side by side
-        how = "map" if jax.default_backend() == "cpu" else "vmap"
+    mode = config["ensemble"]["mode"]
+    if mode == "auto":  # a processor is busy with one small model; an accelerator wants them side by side
+        mode = "map" if jax.default_backend() == "cpu" else "vmap"
     devices = _largest_divisor(len(pairs), len(jax.devices()))
     shards = (
         _largest_divisor(config["training"]["batch_size"], len(jax.devices()) // devices)
         if runtime.has_spare_devices()
         else 1
     )
-    return EnsemblePlan(how, devices, tuple(s for s, _ in pairs), tuple(float(r) for _, r in pairs), shards)
+    return EnsemblePlan(mode, devices, tuple(s for s, _ in pairs), tuple(float(r) for _, r in pairs), shards)
 
 
 def _largest_divisor(number: int, limit: int) -> int:
@@ -71,7 +71,7 @@ def map_over_ensemble(function: Callable, plan: EnsemblePlan, mesh: jax.sharding
     """
 
     def lifted(replicas, *shared):
-        if plan.how == "vmap":
+        if plan.mode == "vmap":
             return jax.vmap(lambda replica: function(replica, *shared))(replicas)
         return jax.lax.map(lambda replica: function(replica, *shared), replicas)
 
@@ -114,8 +114,8 @@ def autotune_plan(run: Run, plan: EnsemblePlan) -> tuple[EnsemblePlan, list[dict
     for devices, shards in dict.fromkeys([(plan.devices, plan.shards), (plan.devices, 1), (1, 1)]):
         if devices * shards < jax.process_count():
             continue
-        for how in ("map", "vmap"):
-            way = {"how": how, "devices": devices, "shards": shards}
+        for mode in ("map", "vmap"):
+            way = {"mode": mode, "devices": devices, "shards": shards}
             try:
                 ways.append({**way, "seconds": time_train_call(run, plan._replace(**way))})
             except RuntimeError as error:
@@ -125,7 +125,7 @@ def autotune_plan(run: Run, plan: EnsemblePlan) -> tuple[EnsemblePlan, list[dict
         raise ValueError("ensemble.mode=autotune: out of memory in every way; try fewer replicas or a smaller batch")
     ways = distributed.broadcast_from_process_0(lambda: ways)  # the clocks of others say otherwise
     best = min(ways, key=lambda way: way["seconds"])
-    return plan._replace(how=best["how"], devices=best["devices"], shards=best["shards"]), ways
+    return plan._replace(mode=best["mode"], devices=best["devices"], shards=best["shards"]), ways
 
 
 def time_train_call(run: Run, plan: EnsemblePlan) -> float:

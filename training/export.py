@@ -44,7 +44,7 @@ def member_config(workdir: Path, member: int) -> dict[str, Any]:
     if not 0 <= member < len(group["seeds"]):
         raise ValueError(f"--replica={member}: {workdir} has replicas 0 to {len(group['seeds']) - 1}")
     config["ensemble"] = {"seeds": [group["seeds"][member]], "learning_rates": [group["learning_rates"][member]]}
-    config["ensemble"]["mode"] = group["how"]
+    config["ensemble"]["mode"] = group["mode"]
     return config
 
 

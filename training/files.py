@@ -21,18 +21,18 @@ import numpy as np
 _NUMBER_LIST_SCHEMA = {"type": "array", "items": {"type": "number"}}
 CONFIG_SCHEMA = {
     "type": "object",
-    "required": ["task", "model", "optimizer", "training", "replicas", "versions"],
+    "required": ["task", "model", "optimizer", "training", "ensemble", "versions"],
     "properties": {
-        **{part: {"type": "object"} for part in ("optimizer", "training", "replicas", "versions")},
+        **{part: {"type": "object"} for part in ("optimizer", "training", "ensemble", "versions")},
         "task": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}},
         "model": {"type": "object", "required": ["mixer"], "properties": {"mixer": {"type": "string"}}},
     },
 }
 GROUP_SCHEMA = {
     "type": "object",
-    "required": ["how", "devices", "seeds", "learning_rates"],
+    "required": ["mode", "devices", "seeds", "learning_rates"],
     "properties": {
-        "how": {"enum": ["map", "vmap"]},
+        "mode": {"enum": ["map", "vmap"]},
         "devices": {"type": "integer", "minimum": 1},
         "shards": {"type": "integer", "minimum": 1},
         "seeds": {"type": "array", "items": {"type": "integer"}, "minItems": 1},
@@ -41,8 +41,8 @@ GROUP_SCHEMA = {
 }
 RESULT_SCHEMA = {
     "type": "object",
-    "required": ["key", "status", "metric", "replicas", "cost", "seconds", "steps"],
-    "properties": {"replicas": {"type": "array", "items": {"type": "object"}, "minItems": 1}},
+    "required": ["key", "status", "metric", "members", "cost", "seconds", "steps"],
+    "properties": {"members": {"type": "array", "items": {"type": "object"}, "minItems": 1}},
 }
 ENVIRONMENTS_SCHEMA = {
     "type": "array",

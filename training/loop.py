@@ -225,7 +225,7 @@ def summarize_run(run: Run, plan: EnsemblePlan, states: TrainState, rows: list[d
         "best": run.task.best,
         "chance": run.task.chance,
         "baseline": run.task.baseline,
-        "replicas": members,
+        "members": members,
         "cost": run_costs(run),
         "seconds": sum(row["seconds"] + row.get("compile_seconds", 0) for row in rows),
         "training_seconds": sum(row["seconds"] for row in rows if row["split"] == "train"),

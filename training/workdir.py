@@ -73,7 +73,7 @@ def restore_plan(workdir: Path, run: Run, allow_fewer_devices: bool) -> Ensemble
         return group
     group, more = plan_ensemble(run.config), {}
     make_mesh(group)  # raises before anything is written
-    if group.how == "measured":
+    if group.mode == "autotune":
         group, ways = autotune_plan(run, group)
         more = {"measured": ways}
     distributed.broadcast_from_process_0(lambda: files.write_json(path, {**group._asdict(), **more}))
@@ -115,5 +115,5 @@ def plan_from_json(recorded: Mapping[str, Any]) -> EnsemblePlan:
     """The group that a group.json holds."""
     seeds, rates = tuple(recorded["seeds"]), tuple(recorded["learning_rates"])
     return EnsemblePlan(
-        recorded["how"], recorded["devices"], seeds, rates, recorded.get("shards", 1)
+        recorded["mode"], recorded["devices"], seeds, rates, recorded.get("shards", 1)
     )  # an older run has no shards

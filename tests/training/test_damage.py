@@ -99,7 +99,7 @@ def test_a_run_with_another_number_in_a_file_is_refused(runs: tuple[Path, Path, 
     workdir = shutil.copytree(runs[0] if name == "result.json" else runs[1], tmp_path / "run")
     value = files.read_json(workdir / name)
     if name == "config.json":
-        value["optimizer"]["clip"] = 2.0
+        value["optimizer"]["grad_clip_norm"] = 2.0
     elif name == "group.json":
         value["seeds"] = [0, 2]
     else:
@@ -164,7 +164,7 @@ def test_a_log_that_is_damaged_behind_the_checkpoint_is_written_again(runs: tupl
     with (workdir / "metrics.jsonl").open("ab") as file:
         file.write(b"\0" * 50 + b"\n" + b'{"step": 3')
     result = loop.train(tiny_config(fields=FIELDS), workdir, tensorboard=False)
-    assert result["members"] == runs[2]["replicas"]
+    assert result["members"] == runs[2]["members"]
     assert len(metrics.read_metrics(workdir / "metrics.jsonl")) == 8 + 2 * 4
 
 

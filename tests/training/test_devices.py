@@ -107,7 +107,7 @@ def test_eight_devices_give_the_numbers_of_one(trained: Path, alone: Path, name:
     fields = {**EIGHT, **CASES[name][1]}
     group = files.read_json(trained / name / "group.json")
     assert (group["devices"], group["shards"]) == CASES[name][2]
-    assert group["how"] == fields["ensemble.mode"]
+    assert group["mode"] == fields["ensemble.mode"]
     reference, count = alone / (name if name in ALONE else "8 x 1"), len(fields["ensemble.seeds"])
     ours, theirs = read_checkpoint(trained / name), read_checkpoint(reference)
     for part in ("params", "optimizer", "alive", "step"):
@@ -164,7 +164,7 @@ def test_devices_left_over_share_a_batch_unless_they_are_one_processor(
 
 
 def test_every_way_to_use_the_devices_is_timed_and_the_fastest_taken(monkeypatch: pytest.MonkeyPatch):
-    run = builder.build_run(tiny_config(fields={"ensemble.seeds": (0, 1), "ensemble.mode": "measured"}))
+    run = builder.build_run(tiny_config(fields={"ensemble.seeds": (0, 1), "ensemble.mode": "autotune"}))
     times = {
         (2, 4, "map"): 9,
         (2, 4, "vmap"): 8,
@@ -173,51 +173,51 @@ def test_every_way_to_use_the_devices_is_timed_and_the_fastest_taken(monkeypatch
         (1, 1, "map"): 7,
         (1, 1, "vmap"): 8,
     }
-    monkeypatch.setattr(ensemble, "time_train_call", lambda _, group: times[group.devices, group.shards, group.how])
+    monkeypatch.setattr(ensemble, "time_train_call", lambda _, group: times[group.devices, group.shards, group.mode])
     group = ensemble.plan_ensemble(run.config)._replace(devices=2, shards=4)
     chosen, ways = ensemble.autotune_plan(run, group)
-    assert chosen == group._replace(devices=2, shards=1, how="vmap")
-    assert {(way["devices"], way["shards"], way["how"]): way["seconds"] for way in ways} == times
+    assert chosen == group._replace(devices=2, shards=1, mode="vmap")
+    assert {(way["devices"], way["shards"], way["mode"]): way["seconds"] for way in ways} == times
 
 
 def test_what_was_measured_is_written_before_the_first_step_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    config = tiny_config(fields={"ensemble.seeds": (0, 1), "ensemble.mode": "measured"})
-    monkeypatch.setattr(ensemble, "time_train_call", lambda run, group: {"map": 2.0, "vmap": 1.0}[group.how])
+    config = tiny_config(fields={"ensemble.seeds": (0, 1), "ensemble.mode": "autotune"})
+    monkeypatch.setattr(ensemble, "time_train_call", lambda run, group: {"map": 2.0, "vmap": 1.0}[group.mode])
     monkeypatch.setattr(loop, "init_ensemble", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         loop.train(config, tmp_path, tensorboard=False)
-    assert files.read_json(tmp_path / "group.json")["how"] == "vmap"
+    assert files.read_json(tmp_path / "group.json")["mode"] == "vmap"
     monkeypatch.undo()
-    monkeypatch.setattr(workdir, "fastest", lambda *_: 1 / 0)  # it is not measured again
+    monkeypatch.setattr(workdir, "autotune_plan", lambda *_: 1 / 0)  # it is not measured again
     result = loop.train(config, tmp_path, tensorboard=False)
     assert result["status"] == "finished"
-    assert files.read_json(tmp_path / "group.json")["how"] == "vmap"
-    assert files.read_json(tmp_path / "config.json")["replicas"]["how"] == "measured"
+    assert files.read_json(tmp_path / "group.json")["mode"] == "vmap"
+    assert files.read_json(tmp_path / "config.json")["ensemble"]["mode"] == "autotune"
 
 
 def test_a_way_without_room_is_passed_over(monkeypatch: pytest.MonkeyPatch):
-    run = builder.build_run(tiny_config(fields={"ensemble.mode": "measured"}))
+    run = builder.build_run(tiny_config(fields={"ensemble.mode": "autotune"}))
     group = ensemble.plan_ensemble(run.config)
-    assert group.how == "measured"
+    assert group.mode == "measured"
     full = RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
 
     def seconds(run: builder.Run, group: ensemble.EnsemblePlan) -> float:
-        if group.how == "vmap" or everything:
+        if group.mode == "vmap" or everything:
             raise full
         return 3.0
 
     monkeypatch.setattr(ensemble, "time_train_call", seconds)
     everything = False
     chosen, ways = ensemble.autotune_plan(run, group)
-    assert (chosen.how, chosen.devices, len(ways)) == ("map", 1, 1)
+    assert (chosen.mode, chosen.devices, len(ways)) == ("map", 1, 1)
     everything = True
     with pytest.raises(ValueError, match=r"out of memory in every way; try fewer replicas"):
         ensemble.autotune_plan(run, group)
 
 
 def test_a_call_is_timed_without_its_compilation():
-    run = builder.build_run(tiny_config(fields={"ensemble.seeds": (0, 1), "ensemble.mode": "measured"}))
+    run = builder.build_run(tiny_config(fields={"ensemble.seeds": (0, 1), "ensemble.mode": "autotune"}))
     begun = time.monotonic()
     _, ways = ensemble.autotune_plan(run, ensemble.plan_ensemble(run.config))
-    assert [way["how"] for way in ways] == ["map", "vmap"]
+    assert [way["mode"] for way in ways] == ["map", "vmap"]
     assert 0 < sum(way["seconds"] for way in ways) < (time.monotonic() - begun) / 2

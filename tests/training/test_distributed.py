@@ -155,11 +155,11 @@ MEET = """
 import os, sys
 import jax, numpy as np
 from jax.experimental import multihost_utils
-import distributed
-from tests import listening
+from training import distributed
+from tests import listening_addresses
 distributed.connect_processes(sys.argv[1], 2, int(sys.argv[2]))
 gathered = multihost_utils.process_allgather(np.int32(os.getpid()))
-print(*sorted(listening(os.getpid())))
+print(*sorted(listening_addresses(os.getpid())))
 multihost_utils.sync_global_devices("seen")
 os._exit(0)
 """

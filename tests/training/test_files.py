@@ -99,7 +99,7 @@ def test_an_environment_is_added_where_something_changed(tmp_path, monkeypatch):
     path = tmp_path / "environment.json"
     now = {"revision": "abc", "source_changed": False, "device": {"kind": "cpu"}, "packages": {}}
     for cores in (2, 2, 4):
-        monkeypatch.setattr(records, "environment", lambda cores=cores: {**now, "cores": cores})
+        monkeypatch.setattr(provenance, "describe_environment", lambda cores=cores: {**now, "cores": cores})
         provenance.append_environment(path)
     assert files.read_json(path) == [{**now, "cores": 2}, {**now, "cores": 4}]
 

@@ -38,7 +38,7 @@ def stop(monkeypatch: pytest.MonkeyPatch):
 
     def at(step: int) -> None:
         class Display(real):
-            def step(self, done: int, **values: float) -> None:
+            def update(self, done: int, **values: float) -> None:
                 super().update(done, **values)
                 if done == step:
                     monkeypatch.setattr(loop, "ProgressBar", real)
@@ -182,13 +182,13 @@ def test_a_stop_says_so_once_saved_and_keeps_how_the_replicas_run(tmp_path: Path
 
     # "auto" would be "map" here; begun elsewhere as "vmap", it stays that.
     group = files.read_json(tmp_path / "group.json")
-    files.write_json(tmp_path / "group.json", {**group, "how": "vmap"})
+    files.write_json(tmp_path / "group.json", {**group, "mode": "vmap"})
     stop(20)
     with pytest.raises(cli.Preempted):
         loop.train(config, tmp_path, tensorboard=False)
-    assert files.read_json(tmp_path / "group.json")["how"] == "vmap"
+    assert files.read_json(tmp_path / "group.json")["mode"] == "vmap"
     loop.train(config, tmp_path, tensorboard=False, allow_fewer_devices=True)
-    assert files.read_json(tmp_path / "group.json")["how"] == "map"
+    assert files.read_json(tmp_path / "group.json")["mode"] == "map"
 
 
 def test_a_signal_in_the_last_call_lets_it_finish(tmp_path: Path, stop: Any):

@@ -75,7 +75,7 @@ def test_the_files_say_what_ran_and_where(finished: tuple[Path, dict]):
     assert config["model"]["max_length"] == 8  # was 0: the task's
     assert config["versions"] == {"mixer": 1, "task": tasks.TASKS["recall"].VERSION, "loop": builder.VERSION}
     assert config["task"] == {"name": "recall", "pairs": 2, "symbols": 16, "max_length": 8}
-    assert config["ensemble"] == {"seeds": [0, 1], "learning_rates": [1e-2, 3e-3], "how": "map"}
+    assert config["ensemble"] == {"seeds": [0, 1], "learning_rates": [1e-2, 3e-3], "mode": "map"}
 
     (environment,) = files.read_json(workdir / "environment.json")
     assert environment["packages"]["jax"] == jax.__version__
@@ -85,7 +85,7 @@ def test_the_files_say_what_ran_and_where(finished: tuple[Path, dict]):
     group = files.read_json(workdir / "group.json")
     pairs = list(zip(group["seeds"], group["learning_rates"], strict=True))
     assert pairs == [(0, 1e-2), (1, 1e-2), (0, 3e-3), (1, 3e-3)]
-    assert (group["how"], group["devices"]) == ("map", 1)
+    assert (group["mode"], group["devices"]) == ("map", 1)
 
 
 def test_the_metrics_have_a_row_a_call_and_a_row_a_split_and_the_loss_falls(finished: tuple[Path, dict]):
@@ -168,15 +168,15 @@ def test_a_replica_of_a_group_is_the_one_trained_alone(finished: tuple[Path, dic
     alone = loop.train(
         tiny_config(fields={"ensemble.seeds": (1,), "optimizer.learning_rate": 3e-3}), tmp_path, tensorboard=False
     )
-    assert alone["replicas"] == result["members"][3:]
+    assert alone["members"] == result["members"][3:]
     assert_close(read_checkpoint(tmp_path), jax.tree.map(lambda leaf: leaf[3:], read_checkpoint(workdir)))
 
 
 def test_side_by_side_is_one_after_another(finished: tuple[Path, dict], tmp_path: Path):
     workdir, result = finished
     vmapped = loop.train(tiny_config(fields={**FOUR, "ensemble.mode": "vmap"}), tmp_path, tensorboard=False)
-    assert files.read_json(tmp_path / "group.json")["how"] == "vmap"
-    assert vmapped["replicas"] == result["members"]
+    assert files.read_json(tmp_path / "group.json")["mode"] == "vmap"
+    assert vmapped["members"] == result["members"]
     assert_close(read_checkpoint(tmp_path)["params"], read_checkpoint(workdir)["params"])
 
 
@@ -187,7 +187,7 @@ def test_four_devices_are_one_device(finished: tuple[Path, dict], tmp_path: Path
     _, told = process.communicate()
     assert process.returncode == 0, told
     assert files.read_json(tmp_path / "group.json")["devices"] == 4
-    assert files.read_json(tmp_path / "result.json")["replicas"] == result["members"]
+    assert files.read_json(tmp_path / "result.json")["members"] == result["members"]
     assert_close(read_checkpoint(tmp_path)["params"], read_checkpoint(workdir)["params"])
 
 
@@ -211,7 +211,7 @@ def test_a_replica_that_diverges_stops_alone(finished: tuple[Path, dict], tmp_pa
     result = loop.train(tiny_config(fields=fields), tmp_path, tensorboard=False, save_seconds=0)
     assert result["status"] == "finished"
     sane, dead = result["members"]
-    assert sane == whole["replicas"][0]
+    assert sane == whole["members"][0]
     assert 0 <= dead["died_at"] < 5
     before, after = read_checkpoint(tmp_path, 35), read_checkpoint(tmp_path, 40)
     assert after["alive"].tolist() == [True, False]
@@ -577,5 +577,5 @@ def test_it_trains_in_a_thread_too(tmp_path: Path):
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(loop.train, tiny_config(), tmp_path / "thread", tensorboard=False).result()
     here = loop.train(tiny_config(), tmp_path / "here", tensorboard=False)
-    assert found["members"] == here["replicas"]
+    assert found["members"] == here["members"]
     assert_same(read_checkpoint(tmp_path / "thread"), read_checkpoint(tmp_path / "here"))
