@@ -1,71 +1,123 @@
-"""What to train: one ml_collections file a task or data set, with the mixer as its argument.
+"""What to train: one ml_collections file for each task or data set, with the mixer as its argument.
 
-`--config=configs/recall.py:lstm` calls `get_config("lstm")` of `configs/recall.py`. A new config starts from `base`.
+`--config=configs/recall.py:lstm` calls `get_config("lstm")` of configs/recall.py. A new config file starts from `base`,
+or from one of the helpers below it for classification, for text and for encoder-decoders.
 """
+
+from typing import Any
 
 from ml_collections import ConfigDict, FieldReference
 
 import models
 
 
-def base(mixer: str) -> ConfigDict:
-    """The fields of every config, with the values that a config need not mention.
+def base(mixer: str, *, attention_positions: str = "none") -> ConfigDict:
+    """The config of a mixer with the default values of all fields.
 
-    A default that changes needs train.VERSION raised: what equals its default is in no run's key. Raises ValueError for
-    a mixer that does not exist.
+    `attention_positions` becomes model.positions if the mixer is attention, or has attention in some of its blocks; a
+    recurrence needs no positions. Raises ValueError if there is no such mixer.
+
+    A default that changes needs training.builder.VERSION raised: fields with default values are in no run's key.
     """
+    config: Any = ConfigDict(default_fields(mixer))
+    if "attention" in models.parse_layer_pattern(mixer):
+        config.model.positions = attention_positions
+    return config
+
+
+def default_fields(mixer: str) -> dict[str, dict[str, Any]]:
+    """The fields of `base` and their values, by group, in the order in which people read them."""
     names = list(dict.fromkeys(models.parse_layer_pattern(mixer)))
     for name in names:
         models.validate_choice("--config=FILE:MIXER, MIXER", name, models.MIXERS)
-    return ConfigDict(
-        {
-            # A name in tasks.TASKS; the other fields are its own. `dataset` names real data in data.DATASETS.
-            "task": {"name": ""},
-            "model": {
-                "mixer": mixer,  # a name in models.MIXERS, or several with commas between: block by block, over again
-                "depth": 2,  # blocks; 0: none, each token for itself
-                "width": 64,  # features of a token
-                # of the mixer: state size, or features of all heads; 0: as many parameters as attention; or one each
-                "hidden_size": FieldReference(0, field_type=object),
-                "feedforward": 2.0,  # its hidden width as a multiple of width; 0: no feed-forward layers
-                "activation": "gelu",  # gelu, relu, tanh, silu, identity
-                "norm": "pre",  # pre, post, none
-                "residual": True,
-                "final_norm": True,
-                # added: sinusoidal, learned, randomised; in attention: rope, alibi, hard_alibi, t5, transformer_xl
-                "positions": "none",
-                "tie_embeddings": False,  # the head shares the embedding
-                "dropout": 0.0,
-                "pool": "last",  # last, mean: what a label for a whole sequence is read from
-                "max_length": 0,  # of learned positions, dense's window and attention's cache; 0: the task's
-                "encoder_decoder": "",  # vector, dot, scaled, cosine, additive, general; "": no encoder
-                "cross_attention_heads": 1,  # of the bridge's attention
-                # in place of all mixers, keys of `width` numbers: softmax, linear, dpfp1 to 3, favor64, 128, 512
-                "associative_memory": "",
-                "update_rule": "sum",  # how it is written to: sum, delta
-                "causal": True,  # False: attention sees the whole sequence, other mixers read it both ways
-                "dtype": "float32",  # of the products; bfloat16 on accelerators
-                **{name: models.mixer_options(name) for name in names},  # what only this mixer has, as attention.heads
-            },
-            "optimizer": {  # AdamW, with a linear warm-up and a cosine down to 0
-                "learning_rate": 3e-3,
-                "warmup_steps": 100,  # steps
-                "weight_decay": 0.01,
-                "grad_clip_norm": 1.0,  # largest norm of the gradient
-                "b1": 0.9,
-                "b2": 0.98,
-            },
-            "training": {
-                "steps": 2000,
-                "batch_size": 32,
-                "min_length": 0,  # lengths are drawn from shortest … the task's, evenly; 0: all are the task's
-                "steps_per_call": 50,  # compiled together; loss is logged, and a run can stop, once a call
-                "eval_every": 500,  # steps, a multiple of steps_per_call
-            },
-            "ensemble": {  # seeds × learning rates are trained together, in one program
-                "seeds": (0,),
-                "learning_rates": (),  # empty: optimizer.learning_rate alone
-                "mode": "auto",  # map: one after another on a device; vmap: side by side; auto: by device; measured
-            },
-        }
+    return {
+        # A name in tasks.TASKS. The other fields are the task's own; `dataset` names real data in data.DATASETS.
+        "task": {"name": ""},
+        "model": {
+            "mixer": mixer,  # a name in models.MIXERS; or several with commas between, which take turns by block
+            "depth": 2,  # number of blocks; 0: none, each token is on its own
+            "width": 64,  # features of a token
+            # The mixer's state size, or the features of all its heads. 0: such that it has as many parameters as
+            # attention. If the blocks take turns, a tuple may have one for each mixer.
+            "hidden_size": FieldReference(0, field_type=object),
+            "feedforward": 2.0,  # hidden width of the feed-forward layers as a multiple of width; 0: no such layers
+            "activation": "gelu",  # gelu, relu, tanh, silu, identity
+            "norm": "pre",  # pre, post, none
+            "residual": True,
+            "final_norm": True,
+            # Added to the tokens: sinusoidal, learned, randomised. In attention: rope, alibi, hard_alibi, t5,
+            # transformer_xl.
+            "positions": "none",
+            "tie_embeddings": False,  # the output layer shares the embedding's weights
+            "dropout": 0.0,
+            "pool": "last",  # last, mean: what the label of a whole sequence is read from
+            "max_length": 0,  # of learned positions, dense's window and attention's cache; 0: the task's
+            "causal": True,  # False: attention sees the whole sequence, other mixers read it in both directions
+            # Encode the source and decode the target. What the decoder gets of the encoder: vector (its last state), or
+            # attention with one of the scores dot, scaled, cosine, additive, general. "": no encoder.
+            "encoder_decoder": "",
+            "cross_attention_heads": 1,  # of that attention
+            # An associative memory in place of all mixers, with keys of `width` numbers: softmax, linear, dpfp1 to
+            # dpfp3, favor64, favor128, favor512. "": mixers.
+            "associative_memory": "",
+            "update_rule": "sum",  # how that memory is written to: sum, delta
+            "dtype": "float32",  # of the matrix products; bfloat16 on accelerators
+            **{name: models.mixer_options(name) for name in names},  # the mixer's own options, as attention.heads
+        },
+        "optimizer": {  # AdamW, with a linear warm-up and a cosine down to 0
+            "learning_rate": 3e-3,
+            "warmup_steps": 100,
+            "weight_decay": 0.01,
+            "grad_clip_norm": 1.0,  # the largest norm of the gradient
+            "b1": 0.9,
+            "b2": 0.98,
+        },
+        "training": {
+            "steps": 2000,
+            "batch_size": 32,
+            "min_length": 0,  # lengths are drawn evenly from min_length to the task's; 0: all have the task's
+            "steps_per_call": 50,  # compiled together; after each call the loss is logged and a run can stop
+            "eval_every": 500,  # steps; a multiple of steps_per_call
+        },
+        "ensemble": {  # every seed is trained with every learning rate, all in one program
+            "seeds": (0,),
+            "learning_rates": (),  # empty: optimizer.learning_rate alone
+            "mode": "auto",  # map: one after another; vmap: side by side; auto: by device; autotune: as is fastest
+        },
+    }
+
+
+def classification(mixer: str, task: dict[str, Any], *, steps: int = 1000, eval_every: int = 100) -> ConfigDict:
+    """A small model that labels whole sequences: it reads them in both directions and averages over the tokens."""
+    config: Any = base(mixer, attention_positions="sinusoidal")
+    config.task = task
+    config.model.update(width=32, causal=False, pool="mean")
+    config.training.update(steps=steps, eval_every=eval_every)
+    return config
+
+
+def text_model(mixer: str, task: dict[str, Any], *, steps: int = 1200) -> ConfigDict:
+    """A model of the next character or word of real text, in batches of 16 windows."""
+    config: Any = base(mixer, attention_positions="alibi")
+    config.task = task
+    config.training.update(steps=steps, batch_size=16, eval_every=200)
+    return config
+
+
+def encoder_decoder(mixer: str, task: dict[str, Any], *, attention_heads: int = 1) -> ConfigDict:
+    """An encoder-decoder with one block on each side.
+
+    The decoder attends to the encoder with scaled dot products if the mixer is attention, and then with
+    `attention_heads` heads; otherwise with additive scores and one head.
+    """
+    config: Any = base(mixer, attention_positions="sinusoidal")
+    is_attention = "attention" in models.parse_layer_pattern(mixer)
+    config.task = task
+    config.model.update(
+        width=64,
+        depth=1,
+        encoder_decoder="scaled" if is_attention else "additive",
+        cross_attention_heads=attention_heads if is_attention else 1,
     )
+    config.training.steps = 3000
+    return config

@@ -14,9 +14,8 @@ from configs import base
 
 
 def get_config(mixer: str = "attention") -> ConfigDict:
-    config: Any = base(mixer)
+    config: Any = base(mixer, attention_positions="alibi")
     config.task = {"name": "associations", "pairs": 20, "with_replacement": False}
-    config.model.positions = "alibi" if "attention" in mixer else "none"
-    config.optimizer.update(learning_rate=1e-3, warmup=0, weight_decay=0.0, clip=1e9, b1=0.9, b2=0.999)
-    config.training.update(steps=2500, batch=32, steps_per_call=100, eval_every=100)
+    config.optimizer.update(learning_rate=1e-3, warmup_steps=0, weight_decay=0.0, grad_clip_norm=1e9, b1=0.9, b2=0.999)
+    config.training.update(steps=2500, batch_size=32, steps_per_call=100, eval_every=100)
     return config

@@ -8,8 +8,7 @@ from configs import base
 
 
 def get_config(mixer: str = "attention") -> ConfigDict:
-    config: Any = base(mixer)
+    config: Any = base(mixer, attention_positions="sinusoidal")
     config.task = {"name": "copy_memory", "delay": 40}
     config.model.width = 32
-    config.model.positions = "sinusoidal" if "attention" in mixer else "none"
     return config

@@ -8,8 +8,7 @@ from configs import base
 
 
 def get_config(mixer: str = "attention") -> ConfigDict:
-    config: Any = base(mixer)
+    config: Any = base(mixer, attention_positions="rope")
     config.task = {"name": "copy_string", "max_items": 15, "eval_length_multipliers": ()}
     config.training.min_length = 12
-    config.model.positions = "rope" if "attention" in mixer else "none"
     return config

@@ -8,8 +8,7 @@ from configs import base
 
 
 def get_config(mixer: str = "lstm") -> ConfigDict:
-    config: Any = base(mixer)
+    config: Any = base(mixer, attention_positions="sinusoidal")
     config.task = {"name": "counting", "letters": 2, "count_limit": 100, "eval_lengths": (100, 150, 250)}
     config.optimizer.learning_rate = 1e-3
-    config.model.positions = "sinusoidal" if "attention" in mixer else "none"
     return config

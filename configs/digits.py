@@ -8,10 +8,9 @@ from configs import base
 
 
 def get_config(mixer: str = "attention") -> ConfigDict:
-    config: Any = base(mixer)
+    config: Any = base(mixer, attention_positions="sinusoidal")
     config.task = {"name": "pixels", "dataset": "digits"}
     config.model.width = 32
-    config.model.positions = "sinusoidal" if "attention" in mixer else "none"
     config.training.steps = 1000
     config.training.eval_every = 100
     return config

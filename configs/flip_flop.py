@@ -8,7 +8,6 @@ from configs import base
 
 
 def get_config(mixer: str = "attention") -> ConfigDict:
-    config: Any = base(mixer)
+    config: Any = base(mixer, attention_positions="sinusoidal")
     config.task = {"name": "flip_flop", "max_length": 128, "ignores": 0.8, "examples": 512}
-    config.model.positions = "sinusoidal" if "attention" in mixer else "none"
     return config

@@ -11,7 +11,7 @@ from configs import base
 
 
 def get_config(mixer: str = "lstm") -> ConfigDict:
-    config: Any = base(mixer)
+    config: Any = base(mixer, attention_positions="sinusoidal")
     config.task = {
         "name": "formal_language",
         "language": "parity",
@@ -22,5 +22,4 @@ def get_config(mixer: str = "lstm") -> ConfigDict:
     config.training.min_length = 2
     config.training.steps = 10_000
     config.training.batch_size = 64
-    config.model.positions = "sinusoidal" if "attention" in mixer else "none"
     return config

@@ -8,8 +8,7 @@ from configs import base
 
 
 def get_config(mixer: str = "attention") -> ConfigDict:
-    config: Any = base(mixer)
+    config: Any = base(mixer, attention_positions="sinusoidal")
     config.task = {"name": "induction", "symbols": 16, "max_length": 64, "eval_length_multipliers": ()}
     config.optimizer.weight_decay = 0.0
-    config.model.positions = "sinusoidal" if "attention" in mixer else "none"
     return config

@@ -8,7 +8,6 @@ from configs import base
 
 
 def get_config(mixer: str = "attention") -> ConfigDict:
-    config: Any = base(mixer)
+    config: Any = base(mixer, attention_positions="sinusoidal")
     config.task = {"name": "selective_copy", "noise": 64, "data": 8, "symbols": 16}
-    config.model.positions = "sinusoidal" if "attention" in mixer else "none"
     return config

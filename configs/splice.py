@@ -1,19 +1,9 @@
 """Where does an exon end or begin? 60 nucleotides, read both ways: three classes. Near copies are in one split."""
 
-from typing import Any
-
 from ml_collections import ConfigDict
 
-from configs import base
+from configs import classification
 
 
 def get_config(mixer: str = "attention") -> ConfigDict:
-    config: Any = base(mixer)
-    config.task = {"name": "classification", "dataset": "splice"}
-    config.model.width = 32
-    config.model.positions = "sinusoidal" if "attention" in mixer else "none"
-    config.model.causal = False
-    config.model.pool = "mean"
-    config.training.steps = 1000
-    config.training.eval_every = 100
-    return config
+    return classification(mixer, {"name": "classification", "dataset": "splice"})

@@ -8,11 +8,10 @@ from configs import base
 
 
 def get_config(mixer: str = "lstm") -> ConfigDict:
-    config: Any = base(mixer)
+    config: Any = base(mixer, attention_positions="sinusoidal")
     config.task = {"name": "word_problem", "group": "a5", "max_items": 12, "eval_lengths": ()}
     config.optimizer.learning_rate = 1e-3
     config.training.min_length = 3  # two elements; shorter sequences first make the longer ones learnable
     config.training.steps = 5000
     config.training.batch_size = 64
-    config.model.positions = "sinusoidal" if "attention" in mixer else "none"
     return config

@@ -1,4 +1,4 @@
-"""Build a run from a config: its task, its model and its optimizer, and the fields and VERSIONs that identify it."""
+"""Build a run from a config: its task, its model, its optimizer, and the fields that identify it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,11 +17,15 @@ from data import DEFAULT_DATA_DIR
 from training import files, runtime
 from training.validation import validate_config, validate_model_for_task
 
-VERSION = 3  # of this loop and of the defaults in configs.base: raised by hand whenever the numbers they make change
+# The version of the training loop and of the defaults in configs.base: raised whenever the numbers they make change.
+VERSION = 3
 
 
 class Run(NamedTuple):
-    """What a config describes. `config` is the resolved one: every field as it is used, and the VERSIONs behind it."""
+    """What a config describes: the resolved config, and what is built from it.
+
+    In the resolved config every field has the value that is used, and `versions` is what `collect_versions` returns.
+    """
 
     config: dict[str, Any]
     task: Any
@@ -30,7 +34,7 @@ class Run(NamedTuple):
 
 
 def build_run(config: Mapping[str, Any], data_dir: str | Path = DEFAULT_DATA_DIR) -> Run:
-    """The task, the model and the optimizer of `config`. Raises ValueError, in one line, where it can't be."""
+    """Build the task, the model and the optimizer of `config`. Raises ValueError, in one line, if it can't."""
     config = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
     runtime.check_jax_settings()
     validate_config(config)
@@ -39,11 +43,8 @@ def build_run(config: Mapping[str, Any], data_dir: str | Path = DEFAULT_DATA_DIR
 
 
 def assemble_run(config: Mapping[str, Any], task: Any, versions: Mapping[str, Any]) -> Run:
-    """The run of a checked `config` on `task`. Raises ValueError, in one line, where they don't go together."""
-    if (shortest := config["training"]["min_length"]) > task.max_length:
-        raise ValueError(f"training.min_length={shortest}: the task's sequences have {task.max_length} steps at most")
-    if 0 < shortest < task.min_length:
-        raise ValueError(f"training.min_length={shortest}: the task's sequences have {task.min_length} steps at least")
+    """Build a run from a validated `config` and its task. Raises ValueError, in one line, if they don't go together."""
+    _check_min_length(config["training"]["min_length"], task)
     model = models.resolve_model(config["model"], task.max_length)
     validate_model_for_task(model, task)
     sizes = {"vocabulary": task.vocabulary, "channels": task.channels, "outputs": task.outputs, "per": task.per}
@@ -61,37 +62,17 @@ def assemble_run(config: Mapping[str, Any], task: Any, versions: Mapping[str, An
     )
 
 
-def collect_versions(config: Mapping[str, Any], data_dir: str | Path = DEFAULT_DATA_DIR) -> dict[str, Any]:
-    """What is behind a result: the VERSIONs of its mixer, of its task, of this loop, and of a bridge or memory it has;
-    and the fingerprint of its data, where they are real, for which they are prepared if need be."""
-    mixer, task = models.mixer_version(config["model"]["mixer"]), tasks.TASKS[config["task"]["name"]].VERSION
-    bridge = {"encoder_decoder": models.Seq2Seq.VERSION} if config["model"].get("encoder_decoder") else {}
-    memory = (
-        {"associative_memory": models.AssociativeMemory.VERSION} if config["model"].get("associative_memory") else {}
-    )
-    dataset = config["task"].get("dataset")
-    fingerprint = {"data": data.data_fingerprint(dataset, data_dir)} if dataset else {}
-    return {"mixer": mixer, "task": task, "loop": VERSION, **bridge, **memory, **fingerprint}
-
-
-def fingerprint_fields(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes a run this one and no other: every field that `configs.base` does not have, or has otherwise.
-
-    A field that is added to `base` later, with a default that keeps the old behaviour, so leaves old keys as they are.
-    """
-    default = files.flatten_dict(files.to_jsonable(configs.base(config["model"]["mixer"]).to_dict()))
-    del default["model.mixer"]
-    return {
-        name: value for name, value in flatten_config(config).items() if name not in default or value != default[name]
-    }
-
-
-def flatten_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    return files.flatten_dict(files.to_jsonable(config.to_dict() if isinstance(config, ConfigDict) else config))
+def _check_min_length(min_length: int, task: Any) -> None:
+    if min_length > task.max_length:
+        raise ValueError(f"training.min_length={min_length}: the task's sequences have {task.max_length} steps at most")
+    if 0 < min_length < task.min_length:
+        raise ValueError(
+            f"training.min_length={min_length}: the task's sequences have {task.min_length} steps at least"
+        )
 
 
 def build_task(config: Mapping[str, Any], data_dir: str | Path = DEFAULT_DATA_DIR) -> Any:
-    """The task that `config.task` names, with its data where it has a `dataset`."""
+    """Build the task that `config.task` names; if it names a `dataset`, with its data, prepared in `data_dir`."""
     fields = dict(config)
     name, dataset = fields.pop("name"), fields.pop("dataset", "")
     models.validate_choice("task.name", name, tasks.TASKS)
@@ -100,24 +81,73 @@ def build_task(config: Mapping[str, Any], data_dir: str | Path = DEFAULT_DATA_DI
     arrays = data.load_dataset(dataset, data_dir) if dataset else {}
     try:
         return tasks.TASKS[name](**arrays, **fields)
-    except TypeError as error:  # a field that this task does not have
+    except TypeError as error:  # the task has no such field
         raise ValueError(f"task: {error}") from None
 
 
 def check_data_package() -> None:
-    """Raise ValueError where another package called `data` was imported in place of ours."""
-    folder, found = Path(__file__).resolve().parents[1], list(getattr(data, "__path__", [str(data.__file__)]))
-    if folder / "data" not in [Path(place).resolve() for place in found]:
+    """Raise ValueError if another package called `data` was imported in place of ours."""
+    root = Path(__file__).resolve().parents[1]
+    imported_from = list(getattr(data, "__path__", [str(data.__file__)]))
+    if root / "data" not in [Path(path).resolve() for path in imported_from]:
         raise ValueError(
-            f"data is another package of that name, {', '.join(found)}: put {folder} first on sys.path before it "
+            f"data is another package of that name, {', '.join(imported_from)}: put {root} first on sys.path before it "
             f"is imported, or run in that folder"
         )
 
 
 def weight_decay_mask(params: Any) -> Any:
-    """Weight decay is for products: not for biases and norms, nor for the rates at which a state fades and turns."""
+    """Mask of the parameters that decay: all matrices, but no biases, no norms, and not the rates of a state.
 
-    def weighs(path: Any, leaf: Array) -> bool:
+    A parameter whose name contains "rates" says how fast a state decays or turns, whatever its shape.
+    """
+
+    def decays(path: Any, leaf: Array) -> bool:
         return leaf.ndim > 1 and not any(word in path[-1].key for word in ("bias", "rates"))
 
-    return jax.tree.map_with_path(weighs, params)
+    return jax.tree.map_with_path(decays, params)
+
+
+# ---- what identifies a run ------------------------------------------------------------------------------------------
+
+
+def collect_versions(config: Mapping[str, Any], data_dir: str | Path = DEFAULT_DATA_DIR) -> dict[str, Any]:
+    """The VERSIONs of the code behind a result, and the fingerprint of its data.
+
+    These are the mixer's, the task's and this loop's, and those of the encoder-decoder and the associative memory if
+    the model has one. Real data are prepared if they are not yet in `data_dir`.
+    """
+    model, task = config["model"], config["task"]
+    versions: dict[str, Any] = {
+        "mixer": models.mixer_version(model["mixer"]),
+        "task": tasks.TASKS[task["name"]].VERSION,
+        "loop": VERSION,
+    }
+    if model.get("encoder_decoder"):
+        versions["encoder_decoder"] = models.Seq2Seq.VERSION
+    if model.get("associative_memory"):
+        versions["associative_memory"] = models.AssociativeMemory.VERSION
+    if dataset := task.get("dataset"):
+        versions["data"] = data.data_fingerprint(dataset, data_dir)
+    return versions
+
+
+def fingerprint_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that make a run this one and no other, by dotted name: all that differ from `configs.base`.
+
+    So adding a field to `base`, with a default that keeps the old behavior, leaves old fingerprints as they are.
+    """
+    defaults = files.flatten_dict(files.to_jsonable(configs.base(config["model"]["mixer"]).to_dict()))
+    del defaults["model.mixer"]
+    fields = flatten_config(config)
+    return {name: value for name, value in fields.items() if name not in defaults or value != defaults[name]}
+
+
+def run_fingerprint(config: Mapping[str, Any]) -> str:
+    """The key of a resolved config: of its result, its checkpoints and its exports."""
+    return files.fingerprint(fingerprint_fields(config))
+
+
+def flatten_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a config as JSON can hold them, by dotted name."""
+    return files.flatten_dict(files.to_jsonable(config.to_dict() if isinstance(config, ConfigDict) else config))

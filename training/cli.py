@@ -1,4 +1,4 @@
-"""What every command of this project shares: flags, errors in one line, and signals that wait for a good moment."""
+"""What all commands share: flags, errors in one line, and signals that wait for a good moment."""
 
 import difflib
 import itertools
@@ -17,15 +17,14 @@ from typing import Any
 from absl import app, flags, logging
 
 from training import startup
+from training.console import print_status
 
 SIGNAL_NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
-
-
-_MAX_RANGE = 10_000  # numbers in a range
+_MAX_RANGE = 10_000  # the most numbers that a range such as 0..9 may stand for
 
 
 class Preempted(Exception):
-    """A run ended early because it was asked to; `code` is the exit status that says so (128 + the signal)."""
+    """A run was stopped by a signal, after it was saved. `code` is the exit status: 128 + the signal."""
 
     def __init__(self, message: str, code: int):
         super().__init__(message)
@@ -33,22 +32,24 @@ class Preempted(Exception):
 
 
 class GracefulShutdown:
-    """Inside `with GracefulShutdown() as signals`, Ctrl-C, SIGTERM and SIGHUP only set `signals.caught`; a second
-    Ctrl-C interrupts. SIGHUP stays ignored where it was (nohup). In a thread, where Python lets no one set handlers,
-    nothing is caught: whoever made it has ways to stop.
+    """A context in which Ctrl-C, SIGTERM and SIGHUP only set `caught`, for the caller to act on.
+
+    A second Ctrl-C raises KeyboardInterrupt. SIGHUP stays ignored if it was (nohup). In a thread, where Python allows
+    no signal handlers, nothing is caught: whoever started the thread has other ways to stop it.
     """
 
     caught: signal.Signals | None = None
 
     def __enter__(self) -> "GracefulShutdown":
         numbers = [n for n in SIGNAL_NAMES if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
-        main = threading.current_thread() is threading.main_thread()
-        self.before = {number: signal.signal(number, self._handle_signal) for number in (numbers if main else ())}
+        if threading.current_thread() is not threading.main_thread():
+            numbers = []
+        self.previous = {number: signal.signal(number, self._handle_signal) for number in numbers}
         self.terminals = [stream for stream in range(3) if os.isatty(stream)]
         return self
 
     def __exit__(self, *_: Any) -> None:
-        for number, handler in self.before.items():
+        for number, handler in self.previous.items():
             signal.signal(number, handler)
 
     def _handle_signal(self, number: int, _: Any) -> None:
@@ -57,29 +58,28 @@ class GracefulShutdown:
         self.caught = signal.Signals(number)
         if number == signal.SIGHUP:
             for stream in self.terminals:
-                if not os.isatty(stream):  # it is closed, and any word to it would be an error
+                if not os.isatty(stream):  # it was closed, and writing to it would fail
                     os.dup2(os.open(os.devnull, os.O_RDWR), stream)
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Parse the flags and call `main`; what the user can mend is told in one line, with exit status 1."""
+    """Parse the flags and call `main`. Errors that a user can mend are printed in one line, with exit status 1."""
     flags.DEFINE_bool("traceback", False, "Show where in the program an error came from.")
-    logging.set_verbosity(logging.FATAL)  # Orbax reports every step of a save, and errors that it raises too
+    logging.set_verbosity(logging.FATAL)  # Orbax logs every step of a save, and the errors that it raises as well
     sys.unraisablehook = _ignore_late_orbax_errors
-    # What Orbax had begun to write when the disk was full, told in Python's words at a moment of its own choosing.
+    # Python prints this at any time after a disk was full while Orbax was writing.
     warnings.filterwarnings("ignore", message="coroutine 'async_serialize.* was never awaited")
     app.run(lambda _: report_errors(main), flags_parser=lambda argv: report_errors(lambda: parse_flags(argv)))
 
 
 def _ignore_late_orbax_errors(unraisable: Any) -> None:
-    """Python's own hook, but for what TensorStore tells an event loop that Orbax closed on its first error."""
+    """An unraisablehook that drops what TensorStore reports to an event loop that Orbax has closed after an error."""
     if str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
 
 
 class DirectoryParser(flags.ArgumentParser):
-    """Of a flag that names a directory: not "", which would be the one where the program runs; and a "~" in front is
-    the home directory, which shells see to only where it begins a word."""
+    """Parses a directory. It can't be empty, and a leading "~" is the home directory: shells leave it after "="."""
 
     syntactic_help = "a directory"
 
@@ -92,18 +92,13 @@ class DirectoryParser(flags.ArgumentParser):
 def define_directory(
     name: str, default: str | None, text: str, *, flag_values: flags.FlagValues = flags.FLAGS, required: bool = False
 ) -> None:
+    """Define a flag that names a directory."""
     flags.DEFINE(DirectoryParser(), name, default, text, flag_values=flag_values, required=required)
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
-    """absl's parsing, whose errors come as ValueErrors of one line, and where a word that is no flag is one too."""
-    for word, after in itertools.pairwise([*argv[1:], ""]):
-        name, given, value = word.lstrip("-").partition("=")
-        value = value if given else after
-        if name == "config" and not (path := Path(value.split(":")[0] or "configs")).is_file():
-            folder = path if path.is_dir() else path.parent
-            known = ", ".join(sorted(str(file) for file in folder.glob("[a-z]*.py"))) or "none there"
-            raise ValueError(f"--config={value}: no such file; there are {known}")
+    """Parse flags as absl does. Raises ValueError, in one line, for wrong flags and for words that are no flags."""
+    _check_config_file_exists(argv)
     try:
         rest = flags.FLAGS(_normalize_config_flags(argv))
     except (flags.Error, AttributeError, KeyError, TypeError) as error:
@@ -115,11 +110,20 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     return rest
 
 
-def _normalize_config_flags(argv: Sequence[str]) -> list[str]:
-    """`argv` as ml_collections takes it: a value of --config.FIELD that has ranges (0..3,7) as 0,1,2,3,7, and where
-    the field is a tuple, no value as ().
+def _check_config_file_exists(argv: Sequence[str]) -> None:
+    for word, next_word in itertools.pairwise([*argv[1:], ""]):
+        name, equals, value = word.lstrip("-").partition("=")
+        value = value if equals else next_word
+        if name == "config" and not (path := Path(value.split(":")[0] or "configs")).is_file():
+            folder = path if path.is_dir() else path.parent
+            known = ", ".join(sorted(str(file) for file in folder.glob("[a-z]*.py"))) or "none there"
+            raise ValueError(f"--config={value}: no such file; there are {known}")
 
-    Raises ValueError for a range that is none.
+
+def _normalize_config_flags(argv: Sequence[str]) -> list[str]:
+    """Rewrite values of --config.FIELD for ml_collections: 0..3,7 as 0,1,2,3,7, and the empty value of a tuple as ().
+
+    Raises ValueError for a range that goes down or is too long.
     """
     words = list(argv)
     for index, word in enumerate(words):
@@ -136,7 +140,7 @@ def _normalize_config_flags(argv: Sequence[str]) -> list[str]:
 
 
 def _expand_range(part: str, name: str) -> Sequence[int]:
-    """The numbers that "5" or "3..5" stands for, both ends included."""
+    """The numbers of "5" or "3..5", with both ends."""
     first, *rest = map(int, part.split(".."))
     last = rest[0] if rest else first
     if not 0 <= last - first < _MAX_RANGE:
@@ -145,7 +149,7 @@ def _expand_range(part: str, name: str) -> Sequence[int]:
 
 
 def _read_config_file(argv: Sequence[str]) -> Any:
-    """What the file that --config names holds before any flag changes it; None where there is none, or it fails."""
+    """Load the file that --config names, before flags change it. None if there is none or it raises an error."""
     files = [
         word.partition("=")[2] or after
         for word, after in itertools.pairwise([*argv[1:], ""])
@@ -154,19 +158,19 @@ def _read_config_file(argv: Sequence[str]) -> Any:
     file, *mixer = files[-1].split(":") if files else [""]
     try:
         return runpy.run_path(file)["get_config"](*mixer)
-    except Exception:  # which absl complains of too
+    except Exception:  # absl reports it as well
         return None
 
 
 def _config_field(config: Any, name: str) -> Any:
-    """The value of `config.GROUP.FIELD`; None where there is no such field."""
+    """The value of `config.GROUP.FIELD`, or None if there is no such field."""
     for part in name.split(".")[1:]:
         config = config[part] if part in getattr(config, "keys", list)() else None
     return config
 
 
 def _explain_unknown_flag(error: Exception, argv: Sequence[str]) -> str | None:
-    """What to say of a flag that is not there, but is a field of the config; None of any other error."""
+    """The message for an unknown flag that is a field of the config. None for any other error."""
     if not isinstance(error, flags.UnrecognizedFlagError) or "config" not in flags.FLAGS:
         return None
     name = error.flagname
@@ -178,11 +182,11 @@ def _explain_unknown_flag(error: Exception, argv: Sequence[str]) -> str | None:
 
 
 def _explain_unknown_field(argv: Sequence[str]) -> str | None:
-    """What to say of the first --config.FIELD that the config does not have; None where all exist."""
+    """The message for the first --config.FIELD that the config does not have. None if it has all of them."""
     names = [name for name in (word.lstrip("-").partition("=")[0] for word in argv[1:]) if name.startswith("config.")]
     if names and not any(word.lstrip("-").partition("=")[0] == "config" for word in argv[1:]):
         return f"--{names[0]}: give --config=FILE too; --help shows how"
-    if (config := _read_config_file(argv)) is None:  # then it is the file that absl complained of, not a field
+    if (config := _read_config_file(argv)) is None:  # the error is in the file, not in a field
         return None
     for name in names:
         tree, path = config, "config"
@@ -197,15 +201,15 @@ def _explain_unknown_field(argv: Sequence[str]) -> str | None:
 
 
 def report_errors(function: Callable[[], Any]) -> Any:
-    """`function()`, with the errors that a user can mend as one line on standard error."""
-    waiting = signal.getsignal(signal.SIGINT) is startup.exit_interrupted
-    if waiting:
+    """Call `function` and return its value. Errors that a user can mend are printed in one line and end the program."""
+    is_waiting = signal.getsignal(signal.SIGINT) is startup.exit_interrupted
+    if is_waiting:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return function()
-    except Preempted as stopped:
-        print_status(str(stopped))
-        sys.exit(stopped.code)
+    except Preempted as preempted:
+        print_status(str(preempted))
+        sys.exit(preempted.code)
     except KeyboardInterrupt:
         print_status("interrupted")
         sys.exit(128 + signal.SIGINT)
@@ -223,39 +227,34 @@ def report_errors(function: Callable[[], Any]) -> Any:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         print(
-            f"error: out of memory: {format_error(error)}; try fewer replicas, a smaller batch or width",
+            f"error: out of memory: {format_error(error)}; try fewer members, a smaller batch or width",
             file=sys.stderr,
         )
         sys.exit(1)
     finally:
-        if waiting:
+        if is_waiting:
             signal.signal(signal.SIGINT, startup.exit_interrupted)
 
 
 def _explain_missing_device(error: BaseException) -> str | None:
-    """What to say where JAX finds nothing of what JAX_PLATFORMS names, which it tells in many ways; else None."""
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    if Path(where.filename).name != "xla_bridge.py":
+    """The message if JAX finds none of the devices that JAX_PLATFORMS names. None for any other error.
+
+    JAX raises many kinds of errors for it, all in one file.
+    """
+    origin = traceback.extract_tb(error.__traceback__)[-1]
+    if Path(origin.filename).name != "xla_bridge.py":
         return None
     import jax
 
-    if not (asked := getattr(jax.config, "jax_platforms", None)):
+    if not (requested := getattr(jax.config, "jax_platforms", None)):
         return None
     jax.config.update("jax_platforms", None)
-    there = ", ".join(sorted({device.platform for device in jax.devices()}))
-    return f"JAX_PLATFORMS={asked}: JAX finds no such device here, or has no plugin for it; it finds {there}"
-
-
-def print_status(line: str) -> None:
-    """A line on standard error, which no one may read any more."""
-    try:
-        print(line, file=sys.stderr, flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_RDWR), 2)  # or Python tries again when it ends
+    platforms = ", ".join(sorted({device.platform for device in jax.devices()}))
+    return f"JAX_PLATFORMS={requested}: JAX finds no such device here, or has no plugin for it; it finds {platforms}"
 
 
 def format_error(error: BaseException) -> str:
-    """The message of `error` in one line: of an OSError with its file, of a nested traceback the last message."""
+    """The message of an error in one line: with the file of an OSError, and the last message of a nested traceback."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, flags.IllegalFlagValueError) and "Non-boolean" in str(error):

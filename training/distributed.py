@@ -1,7 +1,6 @@
 """Several processes that train together, on one machine or on many, and what they tell each other.
 
-`process_group` comes before the first array is made. Alone, a process has no one to tell: each function is then what
-it wraps.
+Enter `process_group` before the first array is made. In a single process the other functions do nothing of their own.
 """
 
 import contextlib
@@ -25,19 +24,17 @@ from training import cli
 
 STARTUP_TIMEOUT = 300  # seconds to wait for the other processes to start
 _HEARTBEAT_TIMEOUT = 60  # seconds without a sign of life after which a process counts as dead, and all others end
-_SHUTDOWN_GRACE = (
-    5  # seconds in which the others, if they fail alike, can say so themselves before this process is gone
-)
+_SHUTDOWN_GRACE = 5  # seconds for the others to report an error of their own before this process is gone
 
 
 def choose_devices(count: int) -> list[Any]:
-    """So many of all processes' devices, as many from each as from any other or one more, in the order of processes."""
-    each, over = divmod(count, jax.process_count())
-    chosen = []
+    """Choose `count` of all devices, in the order of processes. Each process gives as many as any other, or one more."""
+    share, remainder = divmod(count, jax.process_count())
+    devices = []
     for process in range(jax.process_count()):
-        theirs = [device for device in jax.devices() if device.process_index == process]
-        chosen += theirs[: each + (process < over)]
-    return chosen
+        in_process = [device for device in jax.devices() if device.process_index == process]
+        devices += in_process[: share + (process < remainder)]
+    return devices
 
 
 @contextlib.contextmanager
@@ -47,27 +44,34 @@ def process_group(
     processes: int | None = None,
     process: int | None = None,
 ) -> Iterator[None]:
-    """Inside, this process is one of several that train together, if it is told of others; else nothing happens.
+    """A context in which this process trains together with others, if the arguments name any.
 
-    An error in one of them is told as `command.report_errors` does and ends this process without waiting for the
-    others, who may wait for it. They then find it gone: at once on a CPU, and after `_HEARTBEAT_TIMEOUT` seconds
-    elsewhere or where it hangs. Raises ValueError, in one line, for flags that don't go together, and where the others can't be reached.
+    After an error, a process prints it as `cli.report_errors` does and exits without waiting for the others, which may
+    be waiting for it. The others then find it gone: at once on a CPU, and after `_HEARTBEAT_TIMEOUT` seconds elsewhere
+    or if it hangs.
+
+    Raises ValueError, in one line, for arguments that don't go together, and if the others can't be reached.
     """
-    given = {"--coordinator": coordinator, "--processes": processes, "--process": process}
-    missing = [name for name, value in given.items() if value is None]
-    if missing and len(missing) < len(given):
-        there = next(name for name, value in given.items() if value is not None)
-        raise ValueError(f"{there}={given[there]}: give {' and '.join(missing)} too")
-    if not detect_cluster and missing:
+    if not _describes_group(detect_cluster, coordinator, processes, process):
         yield
         return
-    if processes is not None and process is not None and process >= processes:
-        raise ValueError(f"--process={process}: must be below --processes={processes}, for they count from 0")
     connect_processes(coordinator, processes, process)
     try:
         yield
     except BaseException as error:
         _abort_process(error)
+
+
+def _describes_group(detect_cluster: bool, coordinator: str | None, processes: int | None, process: int | None) -> bool:
+    """Whether the flags describe a group of processes. Raises ValueError if they don't go together."""
+    values = {"--coordinator": coordinator, "--processes": processes, "--process": process}
+    missing = [name for name, value in values.items() if value is None]
+    if missing and len(missing) < len(values):
+        given = next(name for name, value in values.items() if value is not None)
+        raise ValueError(f"{given}={values[given]}: give {' and '.join(missing)} too")
+    if processes is not None and process is not None and process >= processes:
+        raise ValueError(f"--process={process}: must be below --processes={processes}, for they count from 0")
+    return detect_cluster or not missing
 
 
 def connect_processes(coordinator: str | None, processes: int | None, process: int | None) -> None:

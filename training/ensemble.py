@@ -1,4 +1,4 @@
-"""The replica axis and the batch axis: who trains together, on which devices, and how."""
+"""Train several members in one program: which members, on which devices, one after another or side by side."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -14,9 +14,10 @@ from training.trainer import TrainState, init_train_state, train_steps
 
 
 class EnsemblePlan(NamedTuple):
-    """Who trains together, and how: "map" (one after another on each device) or "vmap" (side by side).
+    """The members of an ensemble, and how they run. group.json holds these fields.
 
-    The replicas are spread over `devices`, each of which stands for `shards` that share every replica's batch.
+    In mode "map" the members of a device run one after another, in mode "vmap" side by side. The members are spread
+    over `devices` groups of `shards` devices, which share the batches of their members.
     """
 
     mode: str
@@ -27,113 +28,138 @@ class EnsemblePlan(NamedTuple):
 
 
 def plan_ensemble(config: Mapping[str, Any]) -> EnsemblePlan:
-    """Every seed with every learning rate, spread evenly over as many devices as divide them.
+    """Plan an ensemble of every seed with every learning rate, spread evenly over as many devices as divide it.
 
-    As many of the devices left over as divide a batch share it. `how` may be "measured", which `autotune_plan`
-    resolves.
+    Of the devices that are left over, as many share a batch as divide it. The mode may be "autotune", which
+    `autotune_plan` resolves.
     """
     rates = config["ensemble"]["learning_rates"] or (config["optimizer"]["learning_rate"],)
-    pairs = [(seed, rate) for rate in rates for seed in config["ensemble"]["seeds"]]
+    members = [(seed, float(rate)) for rate in rates for seed in config["ensemble"]["seeds"]]
     mode = config["ensemble"]["mode"]
-    if mode == "auto":  # a processor is busy with one small model; an accelerator wants them side by side
+    if mode == "auto":  # one small model keeps a CPU busy; an accelerator needs several side by side
         mode = "map" if jax.default_backend() == "cpu" else "vmap"
-    devices = _largest_divisor(len(pairs), len(jax.devices()))
-    shards = (
-        _largest_divisor(config["training"]["batch_size"], len(jax.devices()) // devices)
-        if runtime.has_spare_devices()
-        else 1
-    )
-    return EnsemblePlan(mode, devices, tuple(s for s, _ in pairs), tuple(float(r) for _, r in pairs), shards)
+    devices = _largest_divisor(len(members), len(jax.devices()))
+    shards = 1
+    if runtime.has_spare_devices():
+        shards = _largest_divisor(config["training"]["batch_size"], len(jax.devices()) // devices)
+    seeds, learning_rates = zip(*members, strict=True)
+    return EnsemblePlan(mode, devices, seeds, learning_rates, shards)
+
+
+def count_members(config: Mapping[str, Any]) -> int:
+    """The number of members that `config` describes: seeds × learning rates."""
+    return len(config["ensemble"]["seeds"]) * max(1, len(config["ensemble"]["learning_rates"]))
 
 
 def _largest_divisor(number: int, limit: int) -> int:
-    """The largest that is not above `limit`."""
+    """The largest divisor of `number` that is not above `limit`."""
     return max(n for n in range(1, limit + 1) if number % n == 0)
 
 
 def make_mesh(plan: EnsemblePlan) -> jax.sharding.Mesh:
-    """Its devices, [replica, batch]; ValueError where a process would have none of them."""
+    """Make the mesh of the plan's devices, with axes "member" and "batch".
+
+    Raises ValueError if a process would have none of the devices.
+    """
     count = plan.devices * plan.shards
     if count < jax.process_count():
         raise ValueError(
-            f"{len(plan.seeds)} replicas and their batches can share {count} devices, too few for "
+            f"{len(plan.seeds)} members and their batches can share {count} devices, too few for "
             f"{jax.process_count()} processes; give fewer processes, or a training.batch_size that more devices divide"
         )
     devices = np.array(distributed.choose_devices(count)).reshape(plan.devices, plan.shards)
-    return jax.sharding.Mesh(devices, ("replica", "batch"))
+    return jax.sharding.Mesh(devices, ("member", "batch"))
+
+
+def member_sharding(mesh: jax.sharding.Mesh) -> jax.NamedSharding:
+    """The sharding of arrays with a leading axis [members]."""
+    return jax.NamedSharding(mesh, jax.P("member"))
+
+
+def replicated_sharding(mesh: jax.sharding.Mesh) -> jax.NamedSharding:
+    """The sharding of arrays that every device has whole."""
+    return jax.NamedSharding(mesh, jax.P())
 
 
 def map_over_ensemble(function: Callable, plan: EnsemblePlan, mesh: jax.sharding.Mesh) -> Callable:
-    """`function(replica, *shared)` lifted over the leading axis of its first argument, as the group is run.
+    """Map `function(state, *shared)` over the leading axis [members] of its first argument, as the plan says.
 
-    Where the devices share batches, `function` is one program over the mesh's "batch" axis: what it computes is that of
-    a whole batch, and the compiler splits it as `shared_out` says.
+    If devices share batches, the "batch" axis of the mesh stays automatic: `function` is then written for a whole
+    batch, and the compiler splits it as `trainer.shard_batch` says.
     """
 
-    def lifted(replicas, *shared):
+    def map_on_device(states, *shared):
         if plan.mode == "vmap":
-            return jax.vmap(lambda replica: function(replica, *shared))(replicas)
-        return jax.lax.map(lambda replica: function(replica, *shared), replicas)
+            return jax.vmap(lambda state: function(state, *shared))(states)
+        return jax.lax.map(lambda state: function(state, *shared), states)
 
-    along, whole = jax.P("replica"), jax.P()
-    manual = {"replica"} if plan.shards > 1 else set(mesh.axis_names)
+    manual_axes = {"member"} if plan.shards > 1 else set(mesh.axis_names)
 
-    def sharded(replicas, *shared):
-        specs = (along, *(whole for _ in shared))
-        return jax.shard_map(
-            lifted, mesh=mesh, in_specs=specs, out_specs=along, axis_names=manual, check_vma=False
-        )(replicas, *shared)  # fmt: skip
+    def map_on_mesh(states, *shared):
+        in_specs = (jax.P("member"), *(jax.P() for _ in shared))
+        sharded = jax.shard_map(
+            map_on_device,
+            mesh=mesh,
+            in_specs=in_specs,
+            out_specs=jax.P("member"),
+            axis_names=manual_axes,
+            check_vma=False,
+        )
+        return sharded(states, *shared)
 
-    return sharded
+    return map_on_mesh
 
 
 def init_ensemble(run: Run, plan: EnsemblePlan, mesh: jax.sharding.Mesh) -> TrainState:
-    """All replicas before their first step.
+    """Initialize all members, one by one.
 
-    Made one by one: on a CPU of jax 0.10, a vmapped orthogonal initialiser hangs for ever about one time in four.
+    With jax 0.10 on a CPU, a vmapped orthogonal initializer deadlocks in about one process in four.
     """
-    made = jax.jit(partial(init_train_state, run))
-    replicas = [made(seed, rate) for seed, rate in zip(plan.seeds, plan.learning_rates, strict=True)]
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(replicas))
-    return jax.device_put(stacked, jax.NamedSharding(mesh, jax.P("replica")))
+    init_member = jax.jit(partial(init_train_state, run))
+    states = [init_member(seed, rate) for seed, rate in zip(plan.seeds, plan.learning_rates, strict=True)]
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(states))
+    return jax.device_put(stacked, member_sharding(mesh))
 
 
 def jit_train_steps(run: Run, plan: EnsemblePlan, mesh: jax.sharding.Mesh) -> Any:
-    """`train_steps` of all replicas, which gives away the state that it is given."""
-    along = jax.NamedSharding(mesh, jax.P("replica"))
-    return jax.jit(map_over_ensemble(partial(train_steps, run), plan, mesh), donate_argnums=0, out_shardings=along)
+    """`trainer.train_steps` of all members, jitted. It donates its first argument, the state."""
+    mapped = map_over_ensemble(partial(train_steps, run), plan, mesh)
+    return jax.jit(mapped, donate_argnums=0, out_shardings=member_sharding(mesh))
 
 
 def autotune_plan(run: Run, plan: EnsemblePlan) -> tuple[EnsemblePlan, list[dict[str, Any]]]:
-    """`plan` run in the way whose call takes the least time, and what each took: how, devices, shards, seconds.
+    """Time the modes and placements of an ensemble; the fastest plan, and all timings.
 
-    Timed are "map" and "vmap", on all of the group's devices, on those that its replicas are spread over, and on one;
-    with several processes, only where each has a device. Ways that need more memory than there is are passed over.
+    Timed are "map" and "vmap" on all devices of `plan`, on one device per group (no shared batches), and on a single
+    device. Those that run out of memory are skipped, and so are those without a device for every process.
     """
-    ways = []
+    timings = []
     for devices, shards in dict.fromkeys([(plan.devices, plan.shards), (plan.devices, 1), (1, 1)]):
         if devices * shards < jax.process_count():
             continue
         for mode in ("map", "vmap"):
-            way = {"mode": mode, "devices": devices, "shards": shards}
+            placement = {"mode": mode, "devices": devices, "shards": shards}
             try:
-                ways.append({**way, "seconds": time_train_call(run, plan._replace(**way))})
+                timings.append({**placement, "seconds": time_train_call(run, plan._replace(**placement))})
             except RuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error) or jax.process_count() > 1:
                     raise
-    if not ways:
-        raise ValueError("ensemble.mode=autotune: out of memory in every way; try fewer replicas or a smaller batch")
-    ways = distributed.broadcast_from_process_0(lambda: ways)  # the clocks of others say otherwise
-    best = min(ways, key=lambda way: way["seconds"])
-    return plan._replace(mode=best["mode"], devices=best["devices"], shards=best["shards"]), ways
+    if not timings:
+        raise ValueError("ensemble.mode=autotune: out of memory in every way; try fewer members or a smaller batch")
+    timings = distributed.broadcast_from_process_0(lambda: timings)  # other processes measure other times
+    fastest = min(timings, key=lambda timing: timing["seconds"])
+    return plan._replace(**{name: fastest[name] for name in ("mode", "devices", "shards")}), timings
 
 
 def time_train_call(run: Run, plan: EnsemblePlan) -> float:
-    """What one training call takes, the second of a state that is then forgotten: the first touches fresh memory."""
+    """The time of one call of `train_steps` on a fresh ensemble, in seconds.
+
+    The second call is timed: the first touches memory that the process has not used before.
+    """
     mesh = make_mesh(plan)
-    replicas, task = init_ensemble(run, plan, mesh), jax.device_put(run.task, jax.NamedSharding(mesh, jax.P()))
-    call = jit_train_steps(run, plan, mesh).lower(replicas, task).compile()
-    replicas, _ = jax.block_until_ready(call(replicas, task))
-    begun = time.monotonic()
-    jax.block_until_ready(call(replicas, task))
-    return time.monotonic() - begun
+    states, task = init_ensemble(run, plan, mesh), jax.device_put(run.task, replicated_sharding(mesh))
+    call = jit_train_steps(run, plan, mesh).lower(states, task).compile()
+    states, _ = jax.block_until_ready(call(states, task))
+    started = time.monotonic()
+    jax.block_until_ready(call(states, task))
+    return time.monotonic() - started

@@ -1,4 +1,4 @@
-"""Export one replica of a run, and load runs and exports."""
+"""Export one member of a run, and load runs and exports."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,52 +9,60 @@ import jax.numpy as jnp
 
 from data import DEFAULT_DATA_DIR
 from training import checkpoint, files
-from training.builder import Run, assemble_run, build_run, collect_versions, fingerprint_fields
+from training.builder import Run, assemble_run, build_run, collect_versions, run_fingerprint
 from training.task_description import task_from_description
 from training.trainer import init_params
 from training.validation import validate_config
-from training.workdir import REPAIR_HINT, check_members, plan_from_json
+from training.workdir import REPAIR_HINT, check_members, plan_from_json, read_config
 
 
 def export_member(workdir: Path, destination: Path, member: int, which: str) -> None:
-    """One replica of a run as an ordinary checkpoint: `destination`/params, beside the config.json that builds its
-    model and, of a task on real data, task.json, with all that a model of it needs but the data.
+    """Export one member of a run, its "best" or its "last" parameters, to a new directory.
 
-    Raises ValueError where there is no such run, replica or checkpoint, and FileExistsError where `destination` exists.
+    `destination` gets params/, an ordinary checkpoint; config.json, which builds the model; and, for a task on real
+    data, task.json, which has all that the model needs of the task but the data.
+
+    Raises ValueError if there is no such run, member or checkpoint, and FileExistsError if `destination` exists.
     """
     config = member_config(workdir, member)
     if destination.exists():
         raise FileExistsError(f"{destination} exists already; --export needs a new directory")
     params = read_member_params(workdir, member, which)
     destination.mkdir(parents=True)
-    checkpoint.save_params(destination / "params", params, files.fingerprint(fingerprint_fields(config)))
+    checkpoint.save_params(destination / "params", params, run_fingerprint(config))
     if (workdir / "task.json").exists():
-        files.write_json(
-            destination / "task.json", files.read_json(workdir / "task.json", files.TASK_SCHEMA, REPAIR_HINT)
-        )
+        description = files.read_json(workdir / "task.json", files.TASK_SCHEMA, REPAIR_HINT)
+        files.write_json(destination / "task.json", description)
     files.write_json(destination / "config.json", config)
 
 
+# ---- reading a workdir ----------------------------------------------------------------------------------------------
+
+
 def member_config(workdir: Path, member: int) -> dict[str, Any]:
-    """The config of a run as if this replica had been its only one."""
+    """The config of a run as if `member` had been its only one."""
     if not (workdir / "group.json").exists():
         raise ValueError(f"{workdir} holds no run; --workdir names the one to export from")
-    config = files.read_json(workdir / "config.json", files.CONFIG_SCHEMA, REPAIR_HINT)
-    group = files.read_json(workdir / "group.json", files.GROUP_SCHEMA)
-    if not 0 <= member < len(group["seeds"]):
-        raise ValueError(f"--replica={member}: {workdir} has replicas 0 to {len(group['seeds']) - 1}")
-    config["ensemble"] = {"seeds": [group["seeds"][member]], "learning_rates": [group["learning_rates"][member]]}
-    config["ensemble"]["mode"] = group["mode"]
+    config = read_config(workdir / "config.json")
+    plan = plan_from_json(files.read_json(workdir / "group.json", files.GROUP_SCHEMA))
+    if not 0 <= member < len(plan.seeds):
+        raise ValueError(f"--member={member}: {workdir} has members 0 to {len(plan.seeds) - 1}")
+    config["ensemble"] = {
+        "seeds": [plan.seeds[member]],
+        "learning_rates": [plan.learning_rates[member]],
+        "mode": plan.mode,
+    }
     return config
 
 
 def read_member_params(workdir: Path, member: int, which: str) -> Any:
-    """What a run's newest checkpoint has of a replica: its "best" parameters, or the "last"."""
-    return checkpoint.take_member(read_latest_state(workdir)["best_params" if which == "best" else "params"], member)
+    """Read the "best" or the "last" parameters of a member from the newest checkpoint, as numpy arrays."""
+    state = read_latest_state(workdir)
+    return checkpoint.take_member(state["best_params" if which == "best" else "params"], member)
 
 
 def load_members(workdir: str | Path, part: str = "best_params") -> list[Any]:
-    """The newest parameters of every replica of a run, on the default device: its best ones, or its "params".
+    """Load the newest "best_params" or "params" of every member of a run, to the default device.
 
     Raises ValueError as `read_latest_state` does.
     """
@@ -63,75 +71,53 @@ def load_members(workdir: str | Path, part: str = "best_params") -> list[Any]:
 
 
 def read_latest_state(workdir: Path) -> Any:
-    """A run's newest checkpoint, as nested dicts of numpy arrays, on however many devices it was made.
+    """Read a run's newest checkpoint as nested dicts of numpy arrays, whatever devices it was saved from.
 
-    Raises ValueError, in one line, where there is none, it can't be read, or it is not of the run that config.json,
-    group.json and result.json are of.
+    Raises ValueError, in one line, if there is none, if it can't be read, or if it does not belong to config.json,
+    group.json and result.json.
     """
-    config = files.read_json(workdir / "config.json", files.CONFIG_SCHEMA, REPAIR_HINT)
-    key, result = files.fingerprint(fingerprint_fields(config)), workdir / "result.json"
+    key = run_fingerprint(read_config(workdir / "config.json"))
     checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", read_only=True, run_key=key)
     state = checkpoints.restore_numpy()
     if not isinstance(state, Mapping) or not {"params", "best_params", "seed", "learning_rate"} <= set(state):
         raise ValueError(f"{workdir}/checkpoints are of another format than train.py writes: they hold no best_params")
-    group = plan_from_json(files.read_json(workdir / "group.json", files.GROUP_SCHEMA))
-    check_members(workdir, group, state["seed"], state["learning_rate"])
-    if (
-        result.exists()
-        and (steps := files.read_json(result, files.RESULT_SCHEMA)["steps"]) != checkpoints.latest_step()
-    ):
-        raise ValueError(
-            f"{workdir}: result.json is of step {steps} and the newest checkpoint of step {checkpoints.latest_step()}; "
-            f"delete result.json, and the command that trained it makes the rest again"
-        )
+    plan = plan_from_json(files.read_json(workdir / "group.json", files.GROUP_SCHEMA))
+    check_members(workdir, plan, state["seed"], state["learning_rate"])
+    _check_result_step(workdir, checkpoints.latest_step())
     return state
 
 
-def load_exported(directory: str | Path, data_dir: str | Path | None = None) -> tuple[Run, Any]:
-    """The run and the parameters of what `--export` wrote: `run.model.apply({"params": params}, inputs)`.
-
-    Of real data nothing is needed, and `run.task` has none to sample; with a `data_dir` it has. Raises ValueError where
-    mixer, task, loop or those data have changed since: the parameters would mean something else now.
-    """
-    directory = Path(directory)
-    config, described = (
-        files.read_json(directory / "config.json", files.CONFIG_SCHEMA, REPAIR_HINT),
-        directory / "task.json",
-    )
-    task = (
-        task_from_description(config, files.read_json(described, files.TASK_SCHEMA, REPAIR_HINT))
-        if described.exists()
-        else None
-    )
-    run = _restore_run(config, directory, data_dir or DEFAULT_DATA_DIR, task if data_dir is None else None)
-    params = checkpoint.load_params(directory / "params", files.fingerprint(fingerprint_fields(config)))
-    _check_param_shapes(run, params, directory)
-    return run, params
+def _check_result_step(workdir: Path, newest_step: int | None) -> None:
+    """Raise ValueError if there is a result.json of another step than the newest checkpoint."""
+    path = workdir / "result.json"
+    if not path.exists():
+        return
+    steps = files.read_json(path, files.RESULT_SCHEMA)["steps"]
+    if steps != newest_step:
+        raise ValueError(
+            f"{workdir}: result.json is of step {steps} and the newest checkpoint of step {newest_step}; "
+            f"delete result.json, and the command that trained it makes the rest again"
+        )
 
 
-def _check_param_shapes(run: Run, params: Any, directory: Path) -> None:
-    """Refuse, with ValueError, parameters that are not of the shapes of the run's model."""
-    expected = jax.eval_shape(lambda: init_params(run, jnp.uint32(0)))
-    if jax.tree.structure(params) != jax.tree.structure(expected) or any(
-        a.shape != b.shape for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(expected), strict=True)
-    ):
-        raise ValueError(f"{directory} holds parameters of another model than its config.json says; train it anew")
+# ---- loading models -------------------------------------------------------------------------------------------------
 
 
 def load(directory: str | Path, data_dir: str | Path = DEFAULT_DATA_DIR, member: int = 0) -> tuple[Run, Any]:
-    """The run and the best parameters of one replica of a workdir, or of what `--export` wrote; nothing is written.
+    """Load a run and the best parameters of one of its members, from a workdir or an export. Nothing is written.
 
-    The task of an export has its data where `data_dir` has the same. Raises ValueError, in one line, for anything else,
-    and for parameters that are not those of the config's model.
+    The outputs are `run.model.apply({"params": params}, inputs)`. The task of an export has its data if they are in
+    `data_dir`. Raises ValueError, in one line, for a directory that holds no run or a damaged one, and if mixer, task,
+    loop or data have changed since.
     """
     directory = Path(directory)
-    exported = (directory / "params").exists()
-    if not (directory / "config.json").exists() or not (exported or (directory / "group.json").exists()):
+    is_export = (directory / "params").exists()
+    if not (directory / "config.json").exists() or not (is_export or (directory / "group.json").exists()):
         raise ValueError(
             f"{directory} is no run: it must hold config.json, and group.json and checkpoints/ as --workdir leaves "
             f"them or params/ as --export does"
         )
-    if exported:
+    if is_export:
         return load_exported(directory, data_dir if _has_same_data(directory, data_dir) else None)
     run = _restore_run(member_config(directory, member), directory, data_dir)
     params = jax.device_put(read_member_params(directory, member, "best"))
@@ -139,25 +125,35 @@ def load(directory: str | Path, data_dir: str | Path = DEFAULT_DATA_DIR, member:
     return run, params
 
 
-def _has_same_data(directory: Path, data_dir: str | Path) -> bool:
-    """Whether the data that an exported model was trained on can be had."""
-    config = files.read_json(directory / "config.json", files.CONFIG_SCHEMA, REPAIR_HINT)
-    try:
-        return config["versions"].get("data") == collect_versions(config, data_dir).get("data")
-    except (OSError, ImportError, ValueError, KeyError):
-        return False
+def load_exported(directory: str | Path, data_dir: str | Path | None = None) -> tuple[Run, Any]:
+    """Load the run and the parameters of an export.
+
+    No data are needed. Without a `data_dir`, `run.task` can encode and decode, but not sample. Raises ValueError if
+    mixer, task, loop or the data in `data_dir` have changed since: the parameters would then mean something else.
+    """
+    directory = Path(directory)
+    config = read_config(directory / "config.json")
+    task = None
+    if data_dir is None and (directory / "task.json").exists():
+        description = files.read_json(directory / "task.json", files.TASK_SCHEMA, REPAIR_HINT)
+        task = task_from_description(config, description)
+    run = _restore_run(config, directory, data_dir or DEFAULT_DATA_DIR, task)
+    params = checkpoint.load_params(directory / "params", run_fingerprint(config))
+    _check_param_shapes(run, params, directory)
+    return run, params
 
 
 def _restore_run(config: Mapping[str, Any], directory: str | Path, data_dir: str | Path, task: Any = None) -> Run:
-    """The run of a config.json that was read in `directory`, on `task` where it is given."""
+    """Build the run of a config.json that was read in `directory`; on `task`, if one is given."""
     try:
         recorded = config["versions"]
         if task is None:
             run = build_run(config, data_dir)
         else:
             validate_config(config)
-            apart = {**config, "task": {"name": config["task"]["name"]}}
-            run = assemble_run(config, task, {**collect_versions(apart), "data": recorded["data"]})
+            without_data = {**config, "task": {"name": config["task"]["name"]}}
+            versions = {**collect_versions(without_data), "data": recorded["data"]}
+            run = assemble_run(config, task, versions)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{directory}/config.json is of another format than train.py writes ({type(error).__name__}: {error}); "
@@ -169,3 +165,21 @@ def _restore_run(config: Mapping[str, Any], directory: str | Path, data_dir: str
             f"check out the revision in the run's environment.json"
         )
     return run
+
+
+def _has_same_data(directory: Path, data_dir: str | Path) -> bool:
+    """Whether `data_dir` has, or can get, the data that an exported model was trained on."""
+    config = read_config(directory / "config.json")
+    try:
+        return config["versions"].get("data") == collect_versions(config, data_dir).get("data")
+    except (OSError, ImportError, ValueError, KeyError):
+        return False
+
+
+def _check_param_shapes(run: Run, params: Any, directory: Path) -> None:
+    """Raise ValueError if the parameters are not those of the run's model."""
+    expected = jax.eval_shape(lambda: init_params(run, jnp.uint32(0)))
+    if jax.tree.structure(params) != jax.tree.structure(expected) or any(
+        a.shape != b.shape for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(expected), strict=True)
+    ):
+        raise ValueError(f"{directory} holds parameters of another model than its config.json says; train it anew")

@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
-# What `read_json` and `read_metrics` demand of a file, as JSON Schema; more fields than these may be there. Files of
-# older code have no checksum; their VERSIONs say what they are.
+DELETE_HINT = "delete it and the same command writes it anew"
+
+# JSON Schemas of the files that a run leaves. A file may have more fields. Files of older code have no checksum; their
+# VERSIONs say what they are.
 _NUMBER_LIST_SCHEMA = {"type": "array", "items": {"type": "number"}}
 CONFIG_SCHEMA = {
     "type": "object",
@@ -30,7 +32,7 @@ CONFIG_SCHEMA = {
 }
 GROUP_SCHEMA = {
     "type": "object",
-    "required": ["mode", "devices", "seeds", "learning_rates"],
+    "required": ["mode", "devices", "shards", "seeds", "learning_rates"],
     "properties": {
         "mode": {"enum": ["map", "vmap"]},
         "devices": {"type": "integer", "minimum": 1},
@@ -66,7 +68,7 @@ TASK_SCHEMA = {
 
 
 def to_jsonable(value: Any) -> Any:
-    """`value` as JSON can hold it: arrays as lists, nan and infinity as null."""
+    """Convert `value` to what JSON can hold: arrays to lists, NaN and infinity to null."""
     if isinstance(value, Mapping):
         return {str(k): to_jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -74,14 +76,14 @@ def to_jsonable(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return to_jsonable(np.asarray(value).tolist())
     if isinstance(value, float):
-        # nine digits tell any two float32 apart
+        # Nine digits tell any two float32 apart.
         return float(f"{value:.9g}") if math.isfinite(value) else None
     return value
 
 
 @contextlib.contextmanager
 def with_path(path: Path) -> Iterator[None]:
-    """An OSError from inside names `path`: a write that finds the disk full does not say of which file."""
+    """Add `path` to OSErrors from inside that name no file, as those of a full disk do."""
     try:
         yield
     except OSError as error:
@@ -90,7 +92,7 @@ def with_path(path: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Put `data` at `path` in one step, so that a reader or a crash never sees half of it."""
+    """Write `data` to `path` by a rename, so that neither a reader nor a crash sees half of it."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with with_path(path):
         try:
@@ -101,30 +103,31 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Put `value` at `path`, with a checksum where it is an object."""
+    """Write `value` to `path` atomically; an object gets a checksum."""
     value = to_jsonable(value)
     value = add_checksum(value) if isinstance(value, dict) else value
     write_atomically(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
 
 def to_json_line(value: Mapping[str, Any]) -> str:
-    """An object as one line of JSON, with its checksum."""
+    """Format an object as one line of JSON with a checksum."""
     return json.dumps(add_checksum(to_jsonable(value)))
 
 
 def add_checksum(value: Mapping[str, Any]) -> dict[str, Any]:
-    """An object of plain JSON, and the hash of all that is in it."""
+    """Add to an object of plain JSON the fingerprint of its fields, as "checksum"."""
     return {**value, "checksum": fingerprint(value)}
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table to `path` atomically."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
     write_atomically(path, text.getvalue().encode())
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows, none where there is no file yet."""
+    """Read the rows of a table, as text by column; none if there is no file yet."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
@@ -137,33 +140,35 @@ def check_no_rows_lost(
     columns: Sequence[str],
     weight: Callable[[Mapping[str, Any]], float] = lambda row: 1,
 ) -> None:
-    """Refuse to write `new_rows` rows for all of a record that holds more: of the rows with the same values in the
-    columns `columns`, the sum of `weight` may not fall.
+    """Check that `new_rows`, which are to replace the table at `path`, lose nothing that it holds.
 
-    Raises ValueError in one line, which names the first that would be lost.
+    Rows with the same values in `columns` belong together; the sum of their `weight` may not fall. Raises ValueError,
+    in one line, which names the first values that would be lost.
     """
-    there: dict[tuple[str, ...], float] = defaultdict(float)
+    surplus: dict[tuple[str, ...], float] = defaultdict(float)
     for row in read_csv(path):
-        there[_column_values(row, columns)] += weight(row)
+        surplus[_column_values(row, columns)] += weight(row)
     for row in new_rows:
-        there[_column_values(row, columns)] -= weight(row)
-    if lost := [values for values, left in there.items() if left > 0]:
+        surplus[_column_values(row, columns)] -= weight(row)
+    lost = [values for values, left in surplus.items() if left > 0]
+    if lost:
         first = ", ".join(f"{name}={value}" for name, value in zip(columns, lost[0], strict=True) if value)
-        more = f" and {len(lost) - 1} more" * (len(lost) > 1)
-        raise ValueError(f"{path} holds more than what would take its place: {first}{more}; run that too, or delete "
-                         f"the file first to begin it anew")  # fmt: skip
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise ValueError(
+            f"{path} holds more than what would take its place: {first}{more}; run that too, or delete the file first "
+            f"to begin it anew"
+        )
 
 
 def _column_values(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
     return tuple(str(row.get(name, "")) for name in names)
 
 
-def read_json(
-    path: Path, schema: Mapping[str, Any] | None = None, hint: str = "delete it and the same command writes it anew"
-) -> Any:
-    """What `write_json` wrote at `path`, without its checksum.
+def read_json(path: Path, schema: Mapping[str, Any] | None = None, hint: str = DELETE_HINT) -> Any:
+    """Read what `write_json` wrote, without its checksum.
 
-    Raises ValueError, in one line, where the file is not as it was written, or not what `schema` (JSON Schema) says.
+    Raises ValueError, in one line that ends with `hint`, if the file is not as it was written, or does not conform to
+    `schema` (JSON Schema).
     """
     try:
         return parse_json(path.read_bytes(), schema or {})
@@ -172,12 +177,12 @@ def read_json(
 
 
 def parse_json(text: bytes, schema: Mapping[str, Any]) -> Any:
-    """A JSON value, without the checksum that it has where it is an object.
+    """Parse a JSON value, and remove the checksum of an object.
 
-    Raises ValueError, in one line, for what is no JSON, is nested too deep, is not what `schema` says or has another
-    checksum than it says.
+    Raises ValueError, in one line, if it is no JSON, is nested too deep, does not conform to `schema`, or has a wrong
+    checksum.
     """
-    import jsonschema  # takes a while, which `--help` need not wait for
+    import jsonschema  # slow to import, and not needed for --help
 
     def refuse(word: str) -> None:
         raise ValueError(f"{word} is no number of JSON")
@@ -185,8 +190,8 @@ def parse_json(text: bytes, schema: Mapping[str, Any]) -> Any:
     try:
         value = json.loads(text, parse_constant=refuse)
         for error in jsonschema.Draft202012Validator(schema).iter_errors(value):
-            at = "".join(f"{part}: " for part in error.path)
-            raise ValueError(f"{at}{textwrap.shorten(error.message, 120, placeholder='…')}")
+            place = "".join(f"{part}: " for part in error.path)
+            raise ValueError(f"{place}{textwrap.shorten(error.message, 120, placeholder='…')}")
         if isinstance(value, dict) and "checksum" in value and value.pop("checksum") != fingerprint(value):
             raise ValueError("its checksum is that of something else")
     except RecursionError:
@@ -196,9 +201,9 @@ def parse_json(text: bytes, schema: Mapping[str, Any]) -> Any:
 
 @contextlib.contextmanager
 def lock_directory(directory: Path) -> Iterator[None]:
-    """Hold `directory` against other processes; the system lets go of it when this one ends, however it ends.
+    """Lock `directory` for this process. The system releases it when the process ends, however it ends.
 
-    Raises ValueError, in one line, where another process holds it.
+    Raises ValueError, in one line, if another process holds it.
     """
     handle = os.open(directory, os.O_RDONLY)
     try:
@@ -206,7 +211,7 @@ def lock_directory(directory: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"{directory} is in use by another process; wait for it or give another") from None
-        except OSError:  # a file system without locks
+        except OSError:  # the file system has no locks
             pass
         yield
     finally:
@@ -214,13 +219,13 @@ def lock_directory(directory: Path) -> Iterator[None]:
 
 
 def fingerprint(fields: Mapping[str, Any]) -> str:
-    """What a result is found again by: a hash of what makes it this one (`train.fingerprint_fields`)."""
+    """A hash of fields, independent of their order: 16 hexadecimal digits."""
     return hashlib.sha256(json.dumps(to_jsonable(fields), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def flatten_dict(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"model": {"depth": 2}} as {"model.depth": 2}."""
-    rows = {}
+    """Flatten nested dicts: {"model": {"depth": 2}} becomes {"model.depth": 2}."""
+    flat = {}
     for name, value in tree.items():
-        rows |= flatten_dict(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return rows
+        flat |= flatten_dict(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat

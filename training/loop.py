@@ -1,4 +1,4 @@
-"""The training loop."""
+"""The training loop: train, log, evaluate and save, from the newest checkpoint to the last step."""
 
 import contextlib
 import signal
@@ -11,39 +11,34 @@ from typing import Any
 import jax
 import numpy as np
 
-import models
 from data import DEFAULT_DATA_DIR
-from training import checkpoint, cli, distributed, files, metrics, runtime
-from training.builder import Run, build_run, fingerprint_fields
-from training.ensemble import EnsemblePlan, init_ensemble, jit_train_steps, make_mesh, map_over_ensemble
-from training.progress import ProgressBar, print_status
-from training.tensorboard import TensorBoardWriter
-from training.trainer import TrainState, evaluate_split, keep_best, run_costs, sample_longest, split_seed
-from training.workdir import (
-    _check_metrics_log,
-    _read_result,
-    _write_description,
-    check_members,
-    claim_workdir,
-    restore_plan,
+from training import cli, distributed, files, metrics
+from training.builder import Run, build_run, run_fingerprint
+from training.checkpoint import Checkpoints
+from training.console import print_status
+from training.ensemble import (
+    EnsemblePlan,
+    init_ensemble,
+    jit_train_steps,
+    make_mesh,
+    map_over_ensemble,
+    member_sharding,
+    replicated_sharding,
 )
-
-
-def check_memory(run: Run) -> None:
-    """Refuse, with ValueError, what this machine's memory can't hold for sure: parameters, the best ones, two moments
-    and a gradient of every replica, and one layer's features of one replica's batch, all in float32."""
-    config, steps = run.config, run.task.max_length
-    members = len(config["ensemble"]["seeds"]) * max(1, len(config["ensemble"]["learning_rates"]))
-    inputs = jax.eval_shape(lambda task: sample_longest(task, 1), run.task).inputs
-    parameters, batch = models.count_model_params(run.model, inputs), config["training"]["batch_size"]
-    needed = 4 * (5 * members * parameters + batch * steps * config["model"]["width"])
-    there = runtime.device_memory_bytes()
-    if there is not None and needed > there:
-        raise ValueError(
-            f"{members} × {parameters:,} parameters and batches of {batch} × {steps:,} steps need at least "
-            f"{needed / 2**30:,.0f} GiB, and this machine has {there / 2**30:,.0f}; give fewer replicas, or a smaller "
-            f"model.width, model.depth or training.batch_size"
-        )
+from training.logger import MetricLogger
+from training.memory import check_memory
+from training.progress import ProgressBar
+from training.result import RunResult, summarize_run
+from training.trainer import TrainState, evaluate_split, keep_best, split_seed
+from training.workdir import (
+    check_members,
+    check_metrics_log,
+    claim_workdir,
+    is_evaluation_step,
+    read_result,
+    restore_plan,
+    write_description,
+)
 
 
 def train(
@@ -55,179 +50,197 @@ def train(
     save_seconds: float = 20.0,
     tensorboard: bool = True,
     allow_fewer_devices: bool = False,
-) -> dict[str, Any]:
-    """Train `config` in `workdir`, going on from what is there; the result, as result.json has it.
+) -> RunResult:
+    """Train `config` in `workdir`, from its newest checkpoint on, and return the result.
 
-    Where several processes train together (distributed.process_group), each calls this alike and each gets the result.
-    Raises ValueError where the workdir holds another config's run, is in use by another process, or has a checkpoint
-    that can't be read, OSError where files can't be written, and command.Preempted after saving, where SIGTERM or
-    Ctrl-C came.
+    A finished run is not trained again: its result.json is returned. If several processes train together
+    (`distributed.process_group`), each makes the same call and gets the same result.
+
+    Args:
+      config: what to train, as `get_config` of a config file returns it.
+      workdir: the directory for the run's files.
+      data_dir: where real data are prepared, once, and read from.
+      name: what lines on standard error begin with.
+      save_seconds: the longest time between two checkpoints.
+      tensorboard: whether to write TensorBoard files too.
+      allow_fewer_devices: resume a run that was begun on more devices, with other last bits.
+
+    Raises:
+      ValueError: the config can't be trained, or the workdir is damaged, in use, or another run's.
+      OSError: a file can't be written.
+      cli.Preempted: SIGTERM, SIGHUP or Ctrl-C came; the state was saved before.
     """
     if not save_seconds >= 0:
         raise ValueError(f"save_seconds={save_seconds}: must be 0 or more")
     workdir = Path(workdir)
     run = build_run(config, data_dir)
-    path = workdir / "result.json"
-    if not path.exists():
+    result_path = workdir / "result.json"
+    if not result_path.exists():
         check_memory(run)
-    with contextlib.ExitStack() as held:
-        distributed.broadcast_from_process_0(lambda: held.enter_context(claim_workdir(workdir, run.config)))
-        if not distributed.broadcast_from_process_0(path.exists):
-            result = _train_loop(run, workdir, name, save_seconds, tensorboard, allow_fewer_devices)
-            distributed.broadcast_from_process_0(lambda: files.write_json(path, result))
-        return distributed.broadcast_from_process_0(
-            lambda: _read_result(path, run)
-        )  # just finished and found again read alike
+    with contextlib.ExitStack() as stack:
+        distributed.broadcast_from_process_0(lambda: stack.enter_context(claim_workdir(workdir, run.config)))
+        if not distributed.broadcast_from_process_0(result_path.exists):
+            plan = restore_plan(workdir, run, allow_fewer_devices)
+            result = _TrainLoop(run, workdir, plan, name).run_to_end(save_seconds, tensorboard)
+            distributed.broadcast_from_process_0(lambda: files.write_json(result_path, result))
+        # Read from the file in any case, so that a first call and a repeated one return the same.
+        return distributed.broadcast_from_process_0(lambda: read_result(result_path, run))
 
 
-def _train_loop(
-    run: Run, workdir: Path, name: str, save_seconds: float, tensorboard: bool, allow_fewer_devices: bool
-) -> dict[str, Any]:
-    """The loop itself, from the newest checkpoint in `workdir` to the last step."""
-    first = jax.process_index() == 0  # who writes and shows; the others compute
-    group = restore_plan(workdir, run, allow_fewer_devices)
-    mesh = make_mesh(group)
-    along = jax.NamedSharding(mesh, jax.P("replica"))
-    replicas = init_ensemble(run, group, mesh)
-    task = jax.device_put(run.task, jax.NamedSharding(mesh, jax.P()))
-    distributed.broadcast_from_process_0(lambda: _write_description(run, workdir))
+class _CheckpointPolicy:
+    """Decides when to save: at the end, on a signal, and every `save_seconds`. All processes decide alike."""
 
-    call = jit_train_steps(run, group, mesh)
-    splits = run.task.splits
-    score = {
-        split: jax.jit(map_over_ensemble(partial(evaluate_split, run, split), group, mesh), out_shardings=along)
-        for split in splits.values()
-    }
-    keep = jax.jit(jax.vmap(partial(keep_best, run)), donate_argnums=0, out_shardings=along)
+    def __init__(self, save_seconds: float):
+        self.save_seconds, self.last_save = save_seconds, time.monotonic()
 
-    training = run.config["training"]
-    checkpoints = checkpoint.Checkpoints(
-        workdir / "checkpoints", run_key=files.fingerprint(fingerprint_fields(run.config))
-    )
-    step = distributed.broadcast_from_process_0(lambda: checkpoints.latest_step() or 0)
-    if step:
-        replicas = checkpoints.restore(step, replicas)
-        check_members(workdir, group, *distributed.to_host((replicas.seed, replicas.learning_rate)))
-        if (there := int(distributed.to_host(replicas.step).max())) != step:
-            raise ValueError(
-                f"{workdir}/checkpoints/{step} is the checkpoint of step {there}; give it its own name again"
-            )
-    distributed.broadcast_from_process_0(lambda: _check_metrics_log(run, workdir / "metrics.jsonl", step))
-    if first and not step and run.config["optimizer"]["warmup_steps"] >= training["steps"]:
-        print_status(
-            f"{name}: the rate rises in all of the {training['steps']} steps and never falls, since "
-            f"optimizer.warmup_steps="
-            f"{run.config['optimizer']['warmup_steps']}"
-        )
-    log = metrics.MetricWriter(workdir / "metrics.jsonl") if first else None
-    board = TensorBoardWriter(workdir / "tensorboard", group, step) if first and tensorboard else None
-    saved = begun = time.monotonic()
+    def decide(self, received: signal.Signals | None, is_over: bool) -> tuple[int, bool]:
+        """The signal that any process has received (0: none), and whether to save now."""
+        is_due = time.monotonic() - self.last_save >= self.save_seconds
+        received_anywhere, due_anywhere = distributed.all_reduce_max(received or 0, is_due)
+        return received_anywhere, bool(is_over or received_anywhere or due_anywhere)
 
-    def note(split: str, row: Mapping[str, Any], **more: float) -> None:
-        if log:
-            log.write_row(step=step, split=split, **row, **more)
-        if board:
-            board.write_scalars(step, split, row)
+    def restart_timer(self) -> None:
+        """Count `save_seconds` from now on."""
+        self.last_save = time.monotonic()
 
-    showing = ProgressBar(name, training["steps"], step) if first else contextlib.nullcontext()
-    with cli.GracefulShutdown() as signals, showing as display:
-        alive = distributed.to_host(replicas.alive)
-        compiling = {}
-        if step < training["steps"] and alive.any():
-            call = call.lower(replicas, task).compile()
-            compiling, begun = {"compile_seconds": time.monotonic() - begun}, time.monotonic()
-        while step < training["steps"] and alive.any():
-            replicas, measured = call(replicas, task)
-            step += training["steps_per_call"]
-            measured, alive = distributed.to_host((measured, replicas.alive))
-            now = time.monotonic()
-            row = {
-                "loss": measured["loss"],
-                run.task.metric: measured["score"],
-                "gradient_norm": measured["gradient_norm"],
-            }
-            note("train", row, seconds=now - begun, **compiling)
-            compiling = {}  # said once, of the first call
-            begun = now
 
-            if step % training["eval_every"] == 0 or step == training["steps"]:
-                scores = {}
-                for split in splits:
-                    result = score[splits[split]](replicas, task, split_seed(split))
-                    scores[split] = result["score"]
-                    result = distributed.to_host(result)
-                    row = {"loss": result["loss"], run.task.metric: result["score"]}
-                    note(split, row, seconds=time.monotonic() - begun)
-                    begun = time.monotonic()
-                replicas = keep(replicas, scores)
-            if display:
-                display.update(step, **_progress_values(run, measured, alive))
+class _Stopwatch:
+    def __init__(self):
+        self.lap_start = time.monotonic()
 
-            over = step == training["steps"] or not alive.any()
-            caught, due = distributed.all_reduce_max(signals.caught or 0, now - saved >= save_seconds)
-            if over or caught or due:
-                if log:
-                    log.flush_to_disk()  # so that no checkpoint is ahead of its log, even where the power fails
-                checkpoints.save(step, replicas)
-                saved = time.monotonic()
-            if caught and not over:
-                checkpoints.wait_until_written()
-                raise cli.Preempted(
-                    f"{cli.SIGNAL_NAMES[signal.Signals(caught)]}: saved step {step} of {training['steps']} in "
-                    f"{workdir}; the same command goes on from there",
-                    128 + caught,
+    def lap(self) -> float:
+        """The seconds since the last lap ended."""
+        now = time.monotonic()
+        seconds, self.lap_start = now - self.lap_start, now
+        return seconds
+
+
+class _TrainLoop:
+    """A run in progress: its members' states on the devices, its compiled functions and its files."""
+
+    def __init__(self, run: Run, workdir: Path, plan: EnsemblePlan, name: str):
+        self.run, self.workdir, self.plan, self.name = run, workdir, plan, name
+        self.is_first = jax.process_index() == 0  # the process that writes and shows; the others only compute
+        self.last_step = run.config["training"]["steps"]
+        self.mesh = make_mesh(plan)
+        self.states = init_ensemble(run, plan, self.mesh)
+        self.task = jax.device_put(run.task, replicated_sharding(self.mesh))
+        distributed.broadcast_from_process_0(lambda: write_description(run, workdir))
+        self.checkpoints = Checkpoints(workdir / "checkpoints", run_key=run_fingerprint(run.config))
+        self.step = self._restore_checkpoint()
+        self._jit_functions()
+
+    def _restore_checkpoint(self) -> int:
+        """Restore the newest checkpoint, if there is one. Returns its step, or 0."""
+        step = distributed.broadcast_from_process_0(lambda: self.checkpoints.latest_step() or 0)
+        if step:
+            self.states = self.checkpoints.restore(step, self.states)
+            check_members(self.workdir, self.plan, *distributed.to_host((self.states.seed, self.states.learning_rate)))
+            if (saved_step := int(distributed.to_host(self.states.step).max())) != step:
+                raise ValueError(
+                    f"{self.workdir}/checkpoints/{step} is the checkpoint of step {saved_step}; give it its own name "
+                    f"again"
                 )
-    checkpoints.wait_until_written()
-    checkpoints.close()
-    if log:
-        log.close()
-    if board:
-        board.close()
-    end = distributed.to_host(replicas._replace(params=None, optimizer=None, best_params=None))
-    return distributed.broadcast_from_process_0(
-        lambda: summarize_run(run, group, end, metrics.read_metrics(workdir / "metrics.jsonl"))
-    )
+        distributed.broadcast_from_process_0(lambda: check_metrics_log(self.run, self.workdir / "metrics.jsonl", step))
+        return step
 
+    def _jit_functions(self) -> None:
+        run, plan, mesh = self.run, self.plan, self.mesh
+        sharding = member_sharding(mesh)
+        self.train_steps = jit_train_steps(run, plan, mesh)
+        self.evaluate_split = {
+            split: jax.jit(map_over_ensemble(partial(evaluate_split, run, split), plan, mesh), out_shardings=sharding)
+            for split in run.task.splits.values()
+        }
+        self.keep_best = jax.jit(jax.vmap(partial(keep_best, run)), donate_argnums=0, out_shardings=sharding)
 
-def _progress_values(run: Run, measured: Mapping[str, np.ndarray], alive: np.ndarray) -> dict[str, float]:
-    """Means over the replicas that are alive, and how many are not."""
-    values = {"loss": measured["loss"], run.task.metric: measured["score"]}
-    shown = {key: float(value[alive].mean()) if alive.any() else float("nan") for key, value in values.items()}
-    return shown if alive.all() else {**shown, "diverged": int((~alive).sum())}
+    def run_to_end(self, save_seconds: float, tensorboard: bool) -> RunResult:
+        """Train to the last step, or until all members have diverged. Raises cli.Preempted on a signal."""
+        if self.is_first and not self.step:
+            self._warn_of_endless_warmup()
+        logger = MetricLogger(self.workdir, self.plan, self.step, enabled=self.is_first, tensorboard=tensorboard)
+        show_progress = ProgressBar(self.name, self.last_step, self.step) if self.is_first else contextlib.nullcontext()
+        policy = _CheckpointPolicy(save_seconds)
+        with cli.GracefulShutdown() as shutdown, show_progress as progress:
+            alive = distributed.to_host(self.states.alive)
+            stopwatch, compile_seconds = _Stopwatch(), {}
+            if not self._is_over(alive):
+                self.train_steps = self.train_steps.lower(self.states, self.task).compile()
+                compile_seconds = {"compile_seconds": stopwatch.lap()}
+            while not self._is_over(alive):
+                values, alive = self._train_call(logger, stopwatch, compile_seconds)
+                compile_seconds = {}  # logged once, with the first call
+                if is_evaluation_step(self.run.config, self.step):
+                    self._evaluate(logger, stopwatch)
+                if progress:
+                    progress.update(self.step, **values)
+                received, is_due = policy.decide(shutdown.caught, self._is_over(alive))
+                if is_due:
+                    logger.flush_to_disk()  # so that no checkpoint is ahead of its log after a power failure
+                    self.checkpoints.save(self.step, self.states)
+                    policy.restart_timer()
+                if received and not self._is_over(alive):
+                    self._stop(signal.Signals(received))
+        self.checkpoints.wait_until_written()
+        self.checkpoints.close()
+        logger.close()
+        return self._summarize()
 
+    def _is_over(self, alive: np.ndarray) -> bool:
+        return self.step == self.last_step or not alive.any()
 
-def summarize_run(run: Run, plan: EnsemblePlan, states: TrainState, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What is kept of a finished run: a row a replica, its scores at its best validation step; cost; time.
+    def _train_call(
+        self, logger: MetricLogger, stopwatch: _Stopwatch, compile_seconds: Mapping[str, float]
+    ) -> tuple[dict[str, float], np.ndarray]:
+        """Train for `steps_per_call` steps; values to show, and which members are alive, bool[members]."""
+        self.states, step_metrics = self.train_steps(self.states, self.task)
+        self.step += self.run.config["training"]["steps_per_call"]
+        step_metrics, alive = distributed.to_host((step_metrics, self.states.alive))
+        row = {
+            "loss": step_metrics["loss"],
+            self.run.task.metric: step_metrics["score"],
+            "gradient_norm": step_metrics["gradient_norm"],
+        }
+        logger.log_metrics(self.step, "train", row, seconds=stopwatch.lap(), **compile_seconds)
+        del row["gradient_norm"]
+        return _average_alive(row, alive), alive
 
-    Scores are those of the state; `rows`, of the log, say how long it took.
+    def _evaluate(self, logger: MetricLogger, stopwatch: _Stopwatch) -> None:
+        """Evaluate all splits, and keep the parameters of members that were never better."""
+        scores = {}
+        for name, split in self.run.task.splits.items():
+            result = self.evaluate_split[split](self.states, self.task, split_seed(name))
+            scores[name] = result["score"]
+            result = distributed.to_host(result)
+            row = {"loss": result["loss"], self.run.task.metric: result["score"]}
+            logger.log_metrics(self.step, name, row, seconds=stopwatch.lap())
+        self.states = self.keep_best(self.states, scores)
 
-    `seconds` are those of everything, `training_seconds` of training steps alone, without compiling and evaluating.
-    """
-    members = []
-    for index, (seed, rate) in enumerate(zip(plan.seeds, plan.learning_rates, strict=True)):
-        best = int(states.best_step[index])
-        scores = {split: float(score[index]) for split, score in states.best_scores.items()} if best else {}
-        members.append(
-            {
-                "seed": seed,
-                "learning_rate": rate,
-                "best_step": best,
-                "validation": float(states.best_score[index]),
-                "test": scores.get("test"),
-                "scores": scores,
-                "died_at": int(states.died_at[index]) if not states.alive[index] else None,
-            }
+    def _stop(self, received: signal.Signals) -> None:
+        """Wait for the checkpoint and raise cli.Preempted."""
+        self.checkpoints.wait_until_written()
+        raise cli.Preempted(
+            f"{cli.SIGNAL_NAMES[received]}: saved step {self.step} of {self.last_step} in {self.workdir}; "
+            f"the same command goes on from there",
+            128 + received,
         )
-    return {
-        "key": files.fingerprint(fingerprint_fields(run.config)),
-        "status": "finished" if (states.alive & (states.best_step > 0)).any() else "diverged",
-        "metric": run.task.metric,
-        "best": run.task.best,
-        "chance": run.task.chance,
-        "baseline": run.task.baseline,
-        "members": members,
-        "cost": run_costs(run),
-        "seconds": sum(row["seconds"] + row.get("compile_seconds", 0) for row in rows),
-        "training_seconds": sum(row["seconds"] for row in rows if row["split"] == "train"),
-        "steps": int(states.step.max()),
-    }
+
+    def _summarize(self) -> RunResult:
+        states: TrainState = distributed.to_host(self.states._replace(params=None, optimizer=None, best_params=None))
+        return distributed.broadcast_from_process_0(
+            lambda: summarize_run(self.run, self.plan, states, metrics.read_metrics(self.workdir / "metrics.jsonl"))
+        )
+
+    def _warn_of_endless_warmup(self) -> None:
+        warmup_steps = self.run.config["optimizer"]["warmup_steps"]
+        if warmup_steps >= self.last_step:
+            print_status(
+                f"{self.name}: the learning rate rises in all of the {self.last_step} steps and never falls, since "
+                f"optimizer.warmup_steps={warmup_steps}"
+            )
+
+
+def _average_alive(metrics: Mapping[str, np.ndarray], alive: np.ndarray) -> dict[str, float]:
+    """Means over the members that are alive, and how many are not."""
+    means = {name: float(values[alive].mean()) if alive.any() else float("nan") for name, values in metrics.items()}
+    return means if alive.all() else {**means, "diverged": int((~alive).sum())}

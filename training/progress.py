@@ -1,32 +1,33 @@
-"""Progress that a person can follow: a live bar on a terminal, a plain line every few seconds elsewhere."""
+"""Show progress on standard error: a live bar on a terminal, and a plain line every few seconds elsewhere."""
 
 import contextlib
-import sys
 import time
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-_SECONDS_BETWEEN_LINES = 5.0  # seconds between plain lines
+from training.console import print_status
+
+_SECONDS_BETWEEN_LINES = 5.0
 
 
 class ProgressBar:
-    """`with ProgressBar(name, steps) as display: display.step(done, loss=0.3)`; on standard error, never on output."""
+    """`with ProgressBar(name, steps) as progress: progress.update(done, loss=0.3)`."""
 
     def __init__(self, name: str, steps: int, done: int = 0):
-        self.name, self.steps, self.first = name, steps, done
+        self.name, self.steps, self.first_step = name, steps, done
         self.console = Console(stderr=True)
-        self.begun, self.printed = None, time.monotonic()
+        self.first_time, self.last_printed = None, time.monotonic()
         self.bar = None
-        self.last = ""  # the newest line, if it is not printed yet
+        self.unprinted = ""  # the newest line, until it is printed
 
     def __enter__(self) -> "ProgressBar":
         if self.console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(None), TextColumn("{task.fields[told]}"))
+            columns = (TextColumn("{task.description}"), BarColumn(None), TextColumn("{task.fields[message]}"))
             self.bar = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
             self.bar.start()
-            self.bar.add_task(self.name, total=self.steps, completed=self.first, told="compiling")
+            self.bar.add_task(self.name, total=self.steps, completed=self.first_step, message="compiling")
         else:
             print_status(f"{self.name}: compiling")
         return self
@@ -35,37 +36,31 @@ class ProgressBar:
         if self.bar:
             with contextlib.suppress(OSError):
                 self.bar.stop()
-        elif self.last:
-            print_status(self.last)
+        elif self.unprinted:
+            print_status(self.unprinted)
 
     def update(self, done: int, **values: float) -> None:
-        """Say how far the run is, `values` by name, its steps a second and the time left."""
+        """Show the steps done, `values` by name, the steps per second and the time left."""
         now = time.monotonic()
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        told = f"{done}/{self.steps}  {numbers}"
-        if self.begun is None:
-            self.begun, self.first = now, done
-        elif done > self.first and now > self.begun:
-            rate = (done - self.first) / (now - self.begun)
-            told += f"  {rate:.3g} steps/s  {format_duration((self.steps - done) / rate)} left"
+        message = f"{done}/{self.steps}  {numbers}"
+        if self.first_time is None:  # the first call took the time of compilation too
+            self.first_time, self.first_step = now, done
+        elif done > self.first_step and now > self.first_time:
+            rate = (done - self.first_step) / (now - self.first_time)
+            message += f"  {rate:.3g} steps/s  {format_duration((self.steps - done) / rate)} left"
         if self.bar:
-            self.bar.update(self.bar.task_ids[0], completed=done, told=told)
+            self.bar.update(self.bar.task_ids[0], completed=done, message=message)
             return
-        self.last = f"{self.name}: {told}"
-        if now - self.printed >= _SECONDS_BETWEEN_LINES:
-            self.printed = now
-            print_status(self.last)
-            self.last = ""
-
-
-def print_status(line: str) -> None:
-    """A line on standard error; training goes on where no one reads it any more."""
-    with contextlib.suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
+        self.unprinted = f"{self.name}: {message}"
+        if now - self.last_printed >= _SECONDS_BETWEEN_LINES:
+            self.last_printed = now
+            print_status(self.unprinted)
+            self.unprinted = ""
 
 
 def format_duration(seconds: float) -> str:
-    """75 as "1:15", 4000 as "1:06:40"."""
+    """Format 75 as "1:15" and 4000 as "1:06:40"."""
     minutes, seconds = divmod(round(max(seconds, 0)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

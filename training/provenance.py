@@ -1,4 +1,4 @@
-"""Where a result comes from: the machine, the versions, the revision; and the key that it is found again by."""
+"""Where a result comes from: the machine, the package versions, the revision of the source."""
 
 import os
 import platform
@@ -10,28 +10,29 @@ from typing import Any
 
 from training.files import ENVIRONMENTS_SCHEMA, read_json, to_jsonable, write_json
 
-# Settings of JAX that change numbers, beside those that train.py refuses or does without.
+# Settings of JAX that change numbers and are allowed; runtime.check_jax_settings refuses others.
 _RECORDED_SETTINGS = ("jax_default_matmul_precision", "jax_default_prng_impl", "jax_numpy_dtype_promotion")
 _RECORDED_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def append_environment(path: Path) -> None:
-    """Append to a list of environments, one for each start of a run that found something changed."""
-    known = read_json(path, ENVIRONMENTS_SCHEMA) if path.exists() else []
-    if (now := to_jsonable(describe_environment())) not in known[-1:]:
-        write_json(path, [*known, now])
+    """Append this environment to the list at `path`, unless it is the same as the last one there."""
+    environments = read_json(path, ENVIRONMENTS_SCHEMA) if path.exists() else []
+    current = to_jsonable(describe_environment())
+    if current not in environments[-1:]:
+        write_json(path, [*environments, current])
 
 
 def describe_environment() -> dict[str, Any]:
-    """The machine, the versions and the state of the source that a result was made with."""
+    """Describe the machine, the package versions and the state of the source."""
     import jax
 
-    here = Path(__file__).parents[1]
+    root = Path(__file__).parents[1]
 
     def git(*words: str) -> str:
         try:
             return subprocess.run(
-                ["git", *words], cwd=here, capture_output=True, text=True, timeout=5, check=True
+                ["git", *words], cwd=root, capture_output=True, text=True, timeout=5, check=True
             ).stdout.strip()
         except (OSError, subprocess.SubprocessError):
             return ""

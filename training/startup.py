@@ -1,4 +1,4 @@
-"""What a command does before it imports what takes seconds."""
+"""What a command does before its slow imports. This module imports nothing heavy itself."""
 
 import os
 import signal
@@ -6,13 +6,12 @@ from typing import Any
 
 
 def catch_interrupts() -> None:
-    """From here until `command.report_errors`, Ctrl-C ends the program with one line, not with the traceback of an
-    import."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as in the background
+    """Until `cli.report_errors` takes over, let Ctrl-C end the program with one line and no traceback of an import."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be ignored, as in the background
         signal.signal(signal.SIGINT, exit_interrupted)
 
 
 def exit_interrupted(*_: Any) -> None:
-    """End this process at once, with the exit status of an interrupted one."""
+    """Exit at once, with the status of an interrupted process."""
     os.write(2, b"interrupted\n")
     os._exit(128 + signal.SIGINT)

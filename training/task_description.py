@@ -1,4 +1,4 @@
-"""A task without its data, as JSON can hold it."""
+"""A task without its data, as JSON: enough to build a model for it, and to encode and decode."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,31 +10,35 @@ import tasks
 
 
 def describe_task(task: Any) -> dict[str, Any]:
-    """A task without its arrays, of which only shapes and types are kept, as JSON can hold it."""
-    found: dict[str, Any] = {}
+    """Describe a task's fields: the shapes and dtypes of its arrays, and the values of everything else."""
+    fields: dict[str, Any] = {}
     for field in dataclasses.fields(task):
         value = getattr(task, field.name)
         if field.metadata.get("pytree_node", True):
             shapes = jax.tree.map(lambda leaf: {"shape": list(leaf.shape), "dtype": str(leaf.dtype)}, value)
-            found[field.name] = {"arrays": shapes}
+            fields[field.name] = {"arrays": shapes}
         else:
-            found[field.name] = {"value": value}
-    return {"fields": found}
+            fields[field.name] = {"value": value}
+    return {"fields": fields}
 
 
 def task_from_description(config: Mapping[str, Any], description: Mapping[str, Any]) -> Any:
-    """The task that `describe_task` is of, with nothing but the shapes of its arrays."""
+    """Build the task that `describe_task` described. Its arrays are jax.ShapeDtypeStructs."""
+    fields = {name: _restore_field(field) for name, field in description["fields"].items()}
+    return tasks.TASKS[config["task"]["name"]](**fields)
 
-    def is_shape(tree: Any) -> bool:
-        return isinstance(tree, dict) and set(tree) == {"shape", "dtype"}
 
-    def tuples(value: Any) -> Any:
-        return tuple(map(tuples, value)) if isinstance(value, list) else value
+def _restore_field(field: Mapping[str, Any]) -> Any:
+    if "value" in field:
+        return _lists_to_tuples(field["value"])
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(tuple(leaf["shape"]), leaf["dtype"]), field["arrays"], is_leaf=_is_shape
+    )
 
-    def rebuild(field: Mapping[str, Any]) -> Any:
-        if "value" in field:
-            return tuples(field["value"])
-        struct = lambda leaf: jax.ShapeDtypeStruct(tuple(leaf["shape"]), leaf["dtype"])  # noqa: E731
-        return jax.tree.map(struct, field["arrays"], is_leaf=is_shape)
 
-    return tasks.TASKS[config["task"]["name"]](**{k: rebuild(field) for k, field in description["fields"].items()})
+def _is_shape(tree: Any) -> bool:
+    return isinstance(tree, dict) and set(tree) == {"shape", "dtype"}
+
+
+def _lists_to_tuples(value: Any) -> Any:
+    return tuple(map(_lists_to_tuples, value)) if isinstance(value, list) else value

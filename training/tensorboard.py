@@ -12,12 +12,13 @@ from training.ensemble import EnsemblePlan
 
 
 class TensorBoardWriter:
-    """TensorBoard files: a run for each replica, a tag for each split and metric, so that replicas share their charts.
+    """Writes TensorBoard files: one run per member, one tag per split and metric, so that members share their charts.
 
-    Not by tensorboardX's SummaryWriter: it writes in a thread, which a full disk ends, and then it blocks for ever.
+    It does not use tensorboardX's SummaryWriter, whose thread ends when the disk is full, so that the next call blocks
+    for ever.
     """
 
-    def __init__(self, directory: Path, group: EnsemblePlan, step: int):
+    def __init__(self, directory: Path, plan: EnsemblePlan, step: int):
         try:
             from tensorboardX.event_file_writer import EventsWriter
             from tensorboardX.proto import event_pb2
@@ -28,7 +29,7 @@ class TensorBoardWriter:
         self.event, self.scalar = events.Event, scalar
         restart = events.SessionLog(status=events.SessionLog.START)  # hides what was logged after the checkpoint
         self.files: dict[Path, Any] = {}
-        for seed, rate in zip(group.seeds, group.learning_rates, strict=True):
+        for seed, rate in zip(plan.seeds, plan.learning_rates, strict=True):
             path = directory / f"seed{seed}-rate{rate:g}"
             with files.with_path(path):
                 path.mkdir(parents=True, exist_ok=True)
@@ -36,16 +37,18 @@ class TensorBoardWriter:
                 self.files[path].write_event(self.event(wall_time=time.time(), step=step + 1, session_log=restart))
                 self.files[path].flush()
 
-    def write_scalars(self, step: int, split: str, row: Mapping[str, np.ndarray]) -> None:
+    def write_scalars(self, step: int, split: str, metrics: Mapping[str, np.ndarray]) -> None:
+        """Append metrics, whose values have shape [members]. Those of an evaluation are flushed to the file."""
         for index, (path, file) in enumerate(self.files.items()):
             with files.with_path(path):
-                for metric, values in row.items():
+                for metric, values in metrics.items():
                     summary = self.scalar(f"{split}/{metric}", float(np.asarray(values)[index]))
                     file.write_event(self.event(wall_time=time.time(), step=step, summary=summary))
                 if split != "train":
                     file.flush()
 
     def close(self) -> None:
+        """Close all files. Raises OSError."""
         for path, file in self.files.items():
             with files.with_path(path):
                 file.close()

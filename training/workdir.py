@@ -1,4 +1,4 @@
-"""The files of a run's directory: claimed, written and held against each other."""
+"""The files of a run's directory: claim it, read them, and check that they belong together."""
 
 import contextlib
 import os
@@ -10,110 +10,151 @@ import jax
 import numpy as np
 
 from training import distributed, files, metrics, provenance
-from training.builder import Run, fingerprint_fields, flatten_config
+from training.builder import Run, fingerprint_fields, flatten_config, run_fingerprint
 from training.ensemble import EnsemblePlan, autotune_plan, make_mesh, plan_ensemble
+from training.result import RunResult
 from training.task_description import describe_task
 
-REPAIR_HINT = (
-    "put it back from a copy, or check out the revision that wrote it"  # of a file that no command writes anew
-)
-
-
-def _read_result(path: Path, run: Run) -> dict[str, Any]:
-    """What a finished run came to. Raises ValueError where the file is damaged or another run's."""
-    result = files.read_json(path, files.RESULT_SCHEMA)
-    if result["key"] != files.fingerprint(fingerprint_fields(run.config)):
-        raise ValueError(f"{path} is of another run than config.json; delete it and the same command writes it anew")
-    return result
-
-
-def _write_description(run: Run, workdir: Path) -> None:
-    """Write where a run takes place and, on real data, what its task is without them."""
-    provenance.append_environment(workdir / "environment.json")
-    if run.config["task"].get("dataset"):
-        files.write_json(workdir / "task.json", describe_task(run.task))
+REPAIR_HINT = "put it back from a copy, or check out the revision that wrote it"  # for files that no command rewrites
+_LAST_REVISION_OF_OLD_FIELDS = "f72bc2c"  # the last one whose configs have `replicas`, `optimizer.clip`, `model.inner`
 
 
 @contextlib.contextmanager
 def claim_workdir(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
-    """Make `workdir` this config's, and this process's while it lasts; ValueError if it is another's."""
+    """Hold `workdir` for this process, and write config.json if it is new.
+
+    Raises ValueError if it holds the run of another config, or another process holds it.
+    """
     path = workdir / "config.json"
     workdir.mkdir(parents=True, exist_ok=True)
     with files.lock_directory(workdir):
         if not path.exists():
             files.write_json(path, config)
-        theirs, ours = files.read_json(path, files.CONFIG_SCHEMA), config
-        theirs_at, ours_at = fingerprint_fields(theirs), fingerprint_fields(ours)
-        other = sorted(k for k in theirs_at | ours_at if theirs_at.get(k) != ours_at.get(k))
-        if other:
-            was, wanted = flatten_config(theirs), flatten_config(ours)
-            told = [f"{name} is {was.get(name)!r}, not {wanted.get(name)!r}" for name in other[:3]]
-            more = f" and {len(other) - 3} more" if len(other) > 3 else ""
-            raise ValueError(
-                f"{workdir} holds another config's run ({'; '.join(told)}{more}); give another --workdir, "
-                f"or that run's own values to go on with it"
-            )
+        _check_same_config(workdir, read_config(path, hint=files.DELETE_HINT), config)
         yield
 
 
+def _check_same_config(workdir: Path, recorded: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming the first fields that differ, unless both configs are of one run."""
+    recorded_fields, fields = fingerprint_fields(recorded), fingerprint_fields(config)
+    changed = sorted(name for name in recorded_fields | fields if recorded_fields.get(name) != fields.get(name))
+    if not changed:
+        return
+    old, new = flatten_config(recorded), flatten_config(config)
+    differences = [f"{name} is {old.get(name)!r}, not {new.get(name)!r}" for name in changed[:3]]
+    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+    raise ValueError(
+        f"{workdir} holds another config's run ({'; '.join(differences)}{more}); give another --workdir, "
+        f"or that run's own values to resume it"
+    )
+
+
+def read_config(path: Path, hint: str = REPAIR_HINT) -> dict[str, Any]:
+    """Read the config.json of a run or an export.
+
+    Raises ValueError, in one line, if it is damaged, or of a revision from before the config fields were renamed.
+    """
+    config = files.read_json(path, hint=hint)
+    if isinstance(config, dict) and "replicas" in config and "ensemble" not in config:
+        raise ValueError(
+            f"{path.parent} was written by an older revision (its config has `replicas` where this one has "
+            f"`ensemble`); check out {_LAST_REVISION_OF_OLD_FIELDS} to go on with it, or train anew in another "
+            f"directory"
+        )
+    return files.read_json(path, files.CONFIG_SCHEMA, hint)
+
+
+def read_result(path: Path, run: Run) -> RunResult:
+    """Read the result.json of a finished run. Raises ValueError if it is damaged or of another run."""
+    result = files.read_json(path, files.RESULT_SCHEMA)
+    if result["key"] != run_fingerprint(run.config):
+        raise ValueError(f"{path} is of another run than config.json; delete it and the same command writes it anew")
+    return result
+
+
+def write_description(run: Run, workdir: Path) -> None:
+    """Write environment.json and, for a task on real data, task.json, which describes the task without the data."""
+    provenance.append_environment(workdir / "environment.json")
+    if run.config["task"].get("dataset"):
+        files.write_json(workdir / "task.json", describe_task(run.task))
+
+
+# ---- the ensemble's plan --------------------------------------------------------------------------------------------
+
+
 def restore_plan(workdir: Path, run: Run, allow_fewer_devices: bool) -> EnsemblePlan:
-    """How this run's replicas were first grouped, which a resumed one keeps: another way gives other last bits."""
+    """Read the plan of a run from group.json, or make it and write it there.
+
+    A resumed run keeps its plan, because the last bits of its numbers depend on it. With `allow_fewer_devices` a new
+    plan is made. Raises ValueError if the recorded plan needs more devices than there are.
+    """
     path = workdir / "group.json"
-    read = distributed.broadcast_from_process_0(
+    recorded = distributed.broadcast_from_process_0(
         lambda: files.read_json(path, files.GROUP_SCHEMA) if path.exists() and not allow_fewer_devices else None
     )
-    if read:
-        group = plan_from_json(read)
-        check_members(workdir, plan_ensemble(run.config), group.seeds, group.learning_rates)
-        if (begun := group.devices * group.shards) > len(jax.devices()):
+    if recorded:
+        plan = plan_from_json(recorded)
+        check_members(workdir, plan_ensemble(run.config), plan.seeds, plan.learning_rates)
+        if (needed := plan.devices * plan.shards) > len(jax.devices()):
             raise ValueError(
-                f"{workdir} was begun on {begun} devices and {len(jax.devices())} are here; "
-                f"--regroup goes on all the same, with other last bits"
+                f"{workdir} was begun on {needed} devices and {len(jax.devices())} are here; "
+                f"--allow_fewer_devices resumes it all the same, with other last bits"
             )
-        return group
-    group, more = plan_ensemble(run.config), {}
-    make_mesh(group)  # raises before anything is written
-    if group.mode == "autotune":
-        group, ways = autotune_plan(run, group)
-        more = {"measured": ways}
-    distributed.broadcast_from_process_0(lambda: files.write_json(path, {**group._asdict(), **more}))
-    return group
+        return plan
+    plan, timings = plan_ensemble(run.config), {}
+    make_mesh(plan)  # raises before anything is written
+    if plan.mode == "autotune":
+        plan, autotuned = autotune_plan(run, plan)
+        timings = {"autotuned": autotuned}
+    distributed.broadcast_from_process_0(lambda: files.write_json(path, {**plan._asdict(), **timings}))
+    return plan
+
+
+def plan_from_json(recorded: Mapping[str, Any]) -> EnsemblePlan:
+    """The plan that a group.json holds."""
+    return EnsemblePlan(
+        mode=recorded["mode"],
+        devices=recorded["devices"],
+        seeds=tuple(recorded["seeds"]),
+        learning_rates=tuple(recorded["learning_rates"]),
+        shards=recorded["shards"],
+    )
 
 
 def check_members(workdir: Path, plan: EnsemblePlan, seeds: Sequence[int], learning_rates: Sequence[float]) -> None:
-    """Refuse, with ValueError, other seeds or learning rates than the group's: a file was changed."""
-    same = np.array_equal(plan.seeds, seeds) and np.array_equal(
-        np.asarray(plan.learning_rates, np.float32), np.asarray(learning_rates, np.float32)
-    )
-    if not same:
+    """Raise ValueError if the seeds or learning rates of a file are not the plan's: one of the files was changed."""
+    planned_rates, rates = (np.asarray(values, np.float32) for values in (plan.learning_rates, learning_rates))
+    if not np.array_equal(plan.seeds, seeds) or not np.array_equal(planned_rates, rates):
         raise ValueError(
             f"{workdir}: config.json, group.json and the newest checkpoint are not of the same seeds and learning "
             f"rates, so one of them was changed; put it back from a copy, or start anew in another directory"
         )
 
 
-def _check_metrics_log(run: Run, path: Path, step: int) -> None:
-    """Refuse, with ValueError, a log that lacks what was written up to `step`: time and curves would be of a part.
+# ---- the log --------------------------------------------------------------------------------------------------------
 
-    What is damaged behind that is cut off: it is made again.
+
+def is_evaluation_step(config: Mapping[str, Any], step: int) -> bool:
+    """Whether all splits are evaluated after `step`."""
+    training = config["training"]
+    return step % training["eval_every"] == 0 or step == training["steps"]
+
+
+def check_metrics_log(run: Run, path: Path, step: int) -> None:
+    """Raise ValueError if metrics.jsonl lacks a row up to `step`, the step of the newest checkpoint.
+
+    Damage behind that is cut off: the resumed run writes those rows again.
     """
     rows, size, damage = metrics.read_json_lines(path, metrics.ROW_SCHEMA)
-    training, there = run.config["training"], {(row["step"], row["split"]) for row in rows}
-    for at in range(training["steps_per_call"], step + 1, training["steps_per_call"]):
-        evaluated = at % training["eval_every"] == 0 or at == training["steps"]
-        for split in ("train", *(run.task.splits if evaluated else ())):
-            if (at, split) not in there:
+    logged = {(row["step"], row["split"]) for row in rows}
+    steps_per_call = run.config["training"]["steps_per_call"]
+    for logged_step in range(steps_per_call, step + 1, steps_per_call):
+        splits = run.task.splits if is_evaluation_step(run.config, logged_step) else ()
+        for split in ("train", *splits):
+            if (logged_step, split) not in logged:
                 raise ValueError(
-                    f"{damage or path}: there is no row of {split} at step {at}, though the run was saved at step "
-                    f"{step}; put the file back from a copy, or start anew in another directory"
+                    f"{damage or path}: there is no row of {split} at step {logged_step}, though the run was saved at "
+                    f"step {step}; put the file back from a copy, or start anew in another directory"
                 )
     if damage:
         os.truncate(path, size)
-
-
-def plan_from_json(recorded: Mapping[str, Any]) -> EnsemblePlan:
-    """The group that a group.json holds."""
-    seeds, rates = tuple(recorded["seeds"]), tuple(recorded["learning_rates"])
-    return EnsemblePlan(
-        recorded["mode"], recorded["devices"], seeds, rates, recorded.get("shards", 1)
-    )  # an older run has no shards

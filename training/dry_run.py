@@ -1,0 +1,43 @@
+"""What a run would train, from shapes alone: nothing is computed, compiled or written."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from training.builder import Run
+from training.ensemble import count_members
+from training.memory import estimate_memory
+from training.trainer import apply_model, init_params, run_costs, sample_longest
+
+
+def describe_run(run: Run) -> str:
+    """Describe the parameters, the shapes of a batch and of its outputs, and the memory of a run, in a few lines."""
+    training, costs, members = run.config["training"], run_costs(run), count_members(run.config)
+    batch = jax.eval_shape(lambda task: sample_longest(task, training["batch_size"]), run.task)
+    params = jax.eval_shape(lambda: init_params(run, jnp.uint32(0)))
+    outputs = jax.eval_shape(lambda p, b: apply_model(run, p, b), params, batch)
+    lines = {
+        "task": run.config["task"]["name"],
+        "mixer": f"{run.config['model']['mixer']}, hidden size {run.config['model']['hidden_size']}",
+        "members": f"{members}, for {training['steps']:,} steps",
+        "parameters": f"{costs['parameters']:,} per member, {costs['mixer_parameters']:,} of them in mixers",
+        **{name: _format_shape(leaf) for name, leaf in batch._asdict().items()},
+        "outputs": _format_shape(outputs),
+        "state": f"{costs['state_floats']:,} floats per sequence",
+        "work": f"{costs['step_flops']:,} FLOPs per step and member",
+        "memory": f"at least {_format_bytes(estimate_memory(run))}",
+    }
+    return "\n".join(f"{name:<11} {value}" for name, value in lines.items())
+
+
+def _format_bytes(size: float) -> str:
+    """1536 as "1.5 KiB"."""
+    units = ("B", "KiB", "MiB", "GiB", "TiB")
+    power = min(len(units) - 1, max(0, int(size).bit_length() - 1) // 10)
+    return f"{size / 2 ** (10 * power):,.1f} {units[power]}"
+
+
+def _format_shape(leaf: Any) -> str:
+    """Dtype and shape, as float32[4, 8, 16]."""
+    return f"{leaf.dtype}[{', '.join(map(str, leaf.shape))}]"
