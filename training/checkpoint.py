@@ -1,4 +1,4 @@
-"""Save and restore a run, and hand out one of its replicas. All of Orbax that this project uses is in this file."""
+"""Save and restore the state of a run, and parameters. Orbax is used in this file alone."""
 
 import contextlib
 import logging
@@ -11,35 +11,35 @@ from typing import Any
 import jax
 import numpy as np
 
-_MAX_TO_KEEP = 2  # the newest checkpoints, so that one lost to a bad disk does not lose the run
+_MAX_TO_KEEP = 2  # so that a run survives a damaged checkpoint
 
 
 @contextlib.contextmanager
 def silence_orbax() -> Iterator[None]:
-    """Orbax warns of what is meant: that nothing is to be written, and that we add no metadata of our own."""
+    """Drop Orbax's warnings about what is intended here: reading only, and no metadata of our own."""
 
-    def kept(record: logging.LogRecord) -> bool:
+    def is_kept(record: logging.LogRecord) -> bool:
         return record.levelno > logging.WARNING or "orbax" not in record.pathname
 
     logger = logging.getLogger("absl")
-    logger.addFilter(kept)
+    logger.addFilter(is_kept)
     try:
         yield
     finally:
-        logger.removeFilter(kept)
+        logger.removeFilter(is_kept)
 
 
 class Checkpoints:
-    """The checkpoints of one run, in `directory`/STEP; written in the background, each whole or not at all.
+    """The checkpoints of one run, in `directory`/STEP. They are written in the background, each whole or not at all.
 
-    `run` is the run's key, which each checkpoint carries beside its step; one with another is not read.
+    A checkpoint carries its step and the run's key, `run_key`. One with another key is not read.
     """
 
     def __init__(self, directory: Path, *, read_only: bool = False, run_key: str = ""):
-        import orbax.checkpoint as ocp  # takes a second or two, which `--help` need not wait for
+        import orbax.checkpoint as ocp  # takes a second or two, and --help does not need it
         from orbax.checkpoint import checkpoint_managers as policies
 
-        self.ocp, self.run = ocp, run_key
+        self.ocp, self.run_key = ocp, run_key
         self.directory = Path(directory).absolute()
         with silence_orbax():
             self.manager = ocp.CheckpointManager(
@@ -52,23 +52,23 @@ class Checkpoints:
             )
 
     def latest_step(self) -> int | None:
-        """The newest step, or None where there is none."""
+        """The newest step, or None if there is no checkpoint."""
         return self.manager.latest_step()
 
     def save(self, step: int, state: Any) -> None:
-        """Copy `state` from the devices now and write it while the caller goes on.
+        """Copy `state` from the devices and write it in the background. A step that exists is left alone.
 
-        Raises OSError, in one line, where it or the one before it could not be written.
+        Raises OSError, in one line, if this checkpoint or the one before can't be written.
         """
         if step not in self.manager.all_steps():
             with self._translate_write_errors():
-                whose = {"run": self.run, "step": step}
-                self.manager.save(step, args=self.ocp.args.StandardSave(state), force=True, custom_metadata=whose)
+                owner = {"run": self.run_key, "step": step}
+                self.manager.save(step, args=self.ocp.args.StandardSave(state), force=True, custom_metadata=owner)
 
     def restore(self, step: int, like: Any) -> Any:
-        """The state saved at `step`, with the shapes, types and shardings of `like`.
+        """Restore the state of `step`, with the shapes, dtypes and shardings of `like`.
 
-        Raises ValueError, in one line, where it can't be read.
+        Raises ValueError, in one line, if it can't be read.
         """
         self._check_owner(step)
         abstract = jax.tree.map(self.ocp.tree.to_shape_dtype_struct, like)
@@ -76,9 +76,9 @@ class Checkpoints:
             return self.manager.restore(step, args=self.ocp.args.StandardRestore(abstract))
 
     def restore_numpy(self, step: int | None = None) -> Any:
-        """The newest state, or that of `step`, as nested dicts of numpy arrays, on however many devices it was made.
+        """Restore the newest state, or that of `step`, as nested dicts of numpy arrays, whatever devices it was on.
 
-        Raises ValueError, in one line, where there is none or it can't be read.
+        Raises ValueError, in one line, if there is none or it can't be read.
         """
         step = self.latest_step() if step is None else step
         if step is None:
@@ -91,61 +91,66 @@ class Checkpoints:
             return checkpointer.restore(saved, restore_args=arrays)
 
     def _check_owner(self, step: int) -> None:
-        """Raise ValueError, in one line, for a checkpoint of another run or of another step; an older one says
-        neither."""
+        """Raise ValueError for a checkpoint of another run or another step. Those of older code say neither."""
         with silence_orbax(), self._translate_read_errors(step):
-            whose: Any = self.manager.metadata(step).custom_metadata or {}
+            owner: Any = self.manager.metadata(step).custom_metadata or {}
         path = self.directory / str(step)
-        if self.run and whose.get("run", self.run) != self.run:
-            raise ValueError(f"{path} is of another run than config.json describes; put back what was changed from a "
-                             f"copy, or start anew in another directory")  # fmt: skip
-        if whose.get("step", step) != step:
-            raise ValueError(f"{path} is the checkpoint of step {whose['step']}; give it its own name again")
+        if self.run_key and owner.get("run", self.run_key) != self.run_key:
+            raise ValueError(
+                f"{path} is of another run than config.json describes; put back what was changed from a copy, or start "
+                f"anew in another directory"
+            )
+        if owner.get("step", step) != step:
+            raise ValueError(f"{path} is the checkpoint of step {owner['step']}; give it its own name again")
 
     def wait_until_written(self) -> None:
-        """Until what was saved is on disk. Raises OSError, in one line, where it could not be written."""
+        """Wait until all checkpoints are on disk. Raises OSError, in one line, if one can't be written."""
         with self._translate_write_errors():
             self.manager.wait_until_finished()
 
     def close(self) -> None:
+        """Stop Orbax's threads."""
         self.manager.close()
 
     @contextlib.contextmanager
     def _translate_read_errors(self, step: int) -> Iterator[None]:
-        """Orbax and TensorStore raise many kinds of error for one and the same: bytes are missing."""
+        """Turn the many kinds of errors that Orbax and TensorStore raise for missing bytes into one ValueError."""
         try:
             yield
         except Exception as error:
-            others = [s for s in self.manager.all_steps() if s != step]
-            rest = f"to go on from step {max(others)}" if others else "to start anew"
-            why = " ".join(str(error).split())[:160]
+            other_steps = [other for other in self.manager.all_steps() if other != step]
+            advice = f"to go on from step {max(other_steps)}" if other_steps else "to start anew"
             raise ValueError(
-                f"checkpoint {self.directory / str(step)} can't be read ({why}); delete that directory {rest}"
+                f"checkpoint {self.directory / str(step)} can't be read ({_shorten(error)}); delete that directory "
+                f"{advice}"
             ) from error
 
     @contextlib.contextmanager
     def _translate_write_errors(self) -> Iterator[None]:
-        """Nor is a full disk an OSError to TensorStore, which names the system's reason at the end of a long line."""
+        """Turn errors of writing into one OSError. TensorStore names the system's reason at the end of a long line."""
         try:
             yield
         except Exception as error:
             code = re.search(r"os_error_code='(\d+)'", str(error))
-            why = getattr(error, "strerror", None) or (os.strerror(int(code[1])) if code else str(error))
-            done = self.manager.all_steps()
-            rest = f"the same command goes on from step {max(done)}" if done else "nothing was saved before"
+            reason = getattr(error, "strerror", None) or (os.strerror(int(code[1])) if code else str(error))
+            steps = self.manager.all_steps()
+            advice = f"the same command goes on from step {max(steps)}" if steps else "nothing was saved before"
             raise OSError(
-                f"no checkpoint could be written to {self.directory} ({' '.join(why.split())}); {rest}"
+                f"no checkpoint could be written to {self.directory} ({' '.join(reason.split())}); {advice}"
             ) from error
 
 
+def _shorten(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]
+
+
 def take_member(state: Any, member: int) -> Any:
-    """One replica of a state, without the leading axis."""
+    """Take one member of an ensemble's state: every leaf loses its leading axis."""
     return jax.tree.map(lambda leaf: np.asarray(leaf)[member], state)
 
 
 def save_params(directory: Path, params: Any, run_key: str = "") -> None:
-    """An ordinary checkpoint: the parameters of one model, to be read by `load_params` or by Orbax itself; with the key
-    of the run that they are from."""
+    """Save one model's parameters, with the key of their run, as an ordinary Orbax checkpoint."""
     import orbax.checkpoint as ocp
 
     with ocp.StandardCheckpointer() as checkpointer:
@@ -153,19 +158,20 @@ def save_params(directory: Path, params: Any, run_key: str = "") -> None:
 
 
 def load_params(directory: Path, run_key: str = "") -> Any:
-    """The parameters that `save_params` wrote, on the default device.
+    """Load what `save_params` saved, to the default device.
 
-    Raises ValueError, in one line, where they can't be read, or are from another run than `run_key` says.
+    Raises ValueError, in one line, if it can't be read, or is from another run than that of `run_key`.
     """
     import orbax.checkpoint as ocp
 
     try:
         with silence_orbax(), ocp.StandardCheckpointer() as checkpointer:
-            whose: Any = checkpointer.metadata(Path(directory).absolute()).custom_metadata or {}
+            owner: Any = checkpointer.metadata(Path(directory).absolute()).custom_metadata or {}
             params = jax.device_put(checkpointer.restore(Path(directory).absolute()))
     except Exception as error:  # of many kinds, as in `Checkpoints._translate_read_errors`
-        why = " ".join(str(error).split())[:160]
-        raise ValueError(f"{directory} can't be read ({why}); train.py --export writes such a directory") from error
-    if run_key and whose.get("run") not in (None, "", run_key):
+        raise ValueError(
+            f"{directory} can't be read ({_shorten(error)}); train.py --export writes such a directory"
+        ) from error
+    if run_key and owner.get("run") not in (None, "", run_key):
         raise ValueError(f"{directory} is of another run than the config.json beside it; export that run again")
     return params

@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from training import cli
+from training.console import print_status
 
 STARTUP_TIMEOUT = 300  # seconds to wait for the other processes to start
 _HEARTBEAT_TIMEOUT = 60  # seconds without a sign of life after which a process counts as dead, and all others end
@@ -28,7 +29,7 @@ _SHUTDOWN_GRACE = 5  # seconds for the others to report an error of their own be
 
 
 def choose_devices(count: int) -> list[Any]:
-    """Choose `count` of all devices, in the order of processes. Each process gives as many as any other, or one more."""
+    """Choose `count` of all devices, in the order of processes, and as evenly among these as possible."""
     share, remainder = divmod(count, jax.process_count())
     devices = []
     for process in range(jax.process_count()):
@@ -75,10 +76,11 @@ def _describes_group(detect_cluster: bool, coordinator: str | None, processes: i
 
 
 def connect_processes(coordinator: str | None, processes: int | None, process: int | None) -> None:
-    """Wait for all processes and learn of their devices. Raises ValueError, in one line, where that can't be.
+    """Wait for all processes, and connect them. Raises ValueError, in one line, if the others can't be reached.
 
-    JAX would listen on every interface, and asks no one who they are: here process 0 listens on the coordinator's
-    address alone, and each process, for Gloo, on the one by which it reaches it. 0.0.0.0 or [::] are every interface.
+    JAX by itself listens on all interfaces, without authentication. Here process 0 listens at the coordinator's address
+    alone, and every process listens, for Gloo, at the address from which it reaches process 0. The coordinator 0.0.0.0
+    or [::] means all interfaces.
     """
     bind = None
     if coordinator:
@@ -101,7 +103,7 @@ def connect_processes(coordinator: str | None, processes: int | None, process: i
 
 
 def _bind_gloo(host: str) -> None:
-    """Have Gloo, by which JAX computes across CPUs, listen on this address and not on that of the machine's name."""
+    """Let Gloo, the collectives of JAX on CPUs, listen at `host`, and not at the address of the machine's name."""
     if (
         ipaddress.ip_address(host).is_unspecified
         or getattr(jax.config, "jax_cpu_collectives_implementation", "") != "gloo"
@@ -110,69 +112,83 @@ def _bind_gloo(host: str) -> None:
     from jax._src import distributed, xla_bridge  # JAX has no setting for it
     from jax._src.lib import _jax
 
-    def make() -> Any:
+    def make_client() -> Any:
         client = distributed.global_state.client
         return xla_bridge.make_cpu_client(_jax.make_gloo_tcp_collectives(distributed_client=client, hostname=host))
 
-    xla_bridge.register_backend_factory("cpu", make, priority=0, fail_quietly=False)
+    xla_bridge.register_backend_factory("cpu", make_client, priority=0, fail_quietly=False)
 
 
 def await_coordinator(coordinator: str, is_coordinator: bool) -> tuple[str, int]:
-    """This process's own address, as a number, and the coordinator's port; once process 0 answers, or, in process 0
-    itself, if it can listen: else JAX ends with a trace of its C++.
+    """Wait until process 0 answers at `coordinator`; in process 0 itself, check that it can listen there.
 
-    Raises ValueError, in one line.
+    Without this, JAX would end with a C++ stack trace. Returns the numeric address of this process and the
+    coordinator's port. Raises ValueError, in one line.
     """
-    host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
-        raise ValueError(f"--coordinator={coordinator}: must be HOST:PORT")
-    host, begun = host.strip("[]"), time.monotonic()
+    host, port = _parse_address(coordinator)
+    if is_coordinator:
+        return _claim_address(coordinator, host, port), port
+    started = time.monotonic()
     while True:
         try:
-            if is_coordinator:
-                own = _local_address(host, int(port))
-                local = ipaddress.ip_address(own).is_loopback and host not in (own, "localhost")
-                known = f" ({own} here, which no other machine can reach)" if local else ""
-                print(f"waiting for the other processes at {coordinator}{known}", file=sys.stderr, flush=True)
-                return own, int(port)
-            with socket.create_connection((host, int(port)), timeout=10) as made:
-                return made.getsockname()[0], int(port)
+            with socket.create_connection((host, port), timeout=10) as connection:
+                return connection.getsockname()[0], port
         except OSError as error:
-            if is_coordinator:
-                raise ValueError(f"--coordinator={coordinator}: {cli.format_error(error)}") from error
-            if time.monotonic() - begun > STARTUP_TIMEOUT:
+            if time.monotonic() - started > STARTUP_TIMEOUT:
                 raise ValueError(
-                    f"--coordinator={coordinator}: process 0 didn't answer in {STARTUP_TIMEOUT} s ({cli.format_error(error)})"
+                    f"--coordinator={coordinator}: process 0 didn't answer in {STARTUP_TIMEOUT} s "
+                    f"({cli.format_error(error)})"
                 ) from error
         time.sleep(0.2)
 
 
+def _parse_address(coordinator: str) -> tuple[str, int]:
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+        raise ValueError(f"--coordinator={coordinator}: must be HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def _claim_address(coordinator: str, host: str, port: int) -> str:
+    """The numeric address at which process 0 can listen. It says there that it waits. Raises ValueError."""
+    try:
+        address = _local_address(host, port)
+    except OSError as error:
+        raise ValueError(f"--coordinator={coordinator}: {cli.format_error(error)}") from error
+    is_hidden = ipaddress.ip_address(address).is_loopback and host not in (address, "localhost")
+    note = f" ({address} here, which no other machine can reach)" if is_hidden else ""
+    print_status(f"waiting for the other processes at {coordinator}{note}")
+    return address
+
+
 def _local_address(host: str, port: int) -> str:
-    """The address of `host` that this machine can listen on at `port`, of version 4 rather than 6; else OSError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    failed = OSError(errno.EADDRNOTAVAIL, "")
-    for family, *_, address in sorted(found, key=lambda one: one[0] != socket.AF_INET):
+    """The numeric address of `host` at which this machine can listen, IPv4 rather than IPv6. Raises OSError."""
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    last_error = OSError(errno.EADDRNOTAVAIL, "")
+    for family, *_, address in sorted(addresses, key=lambda info: info[0] != socket.AF_INET):
+        host = str(address[0])
         try:
-            socket.create_server((host := str(address[0]), port), family=family).close()
+            socket.create_server((host, port), family=family).close()
             return host
         except OSError as error:
-            failed = error
-    if failed.errno == errno.EADDRNOTAVAIL:
+            last_error = error
+    if last_error.errno == errno.EADDRNOTAVAIL:
         raise OSError(f"is no address of this machine; give process 0 one of its own, or 0.0.0.0:{port} for all")
-    raise failed
+    raise last_error
 
 
 def check_uniform_devices() -> None:
-    """Raise ValueError, in one line, where one process has more devices than another: JAX can't broadcast to those."""
-    counts = [sum(device.process_index == i for device in jax.devices()) for i in range(jax.process_count())]
+    """Raise ValueError if one process has more devices than another: JAX can't broadcast between such processes."""
+    processes = [device.process_index for device in jax.devices()]
+    counts = [processes.count(index) for index in range(jax.process_count())]
     if len(set(counts)) > 1:
         raise ValueError(f"the processes have {', '.join(map(str, counts))} devices; each must have as many")
 
 
 def _abort_process(error: BaseException) -> None:
-    """Tell of `error` and end this process, with the exit status that `command.report_errors` gives it."""
+    """Print `error` and exit, with the status that `cli.report_errors` gives it."""
 
-    def again() -> None:
+    def raise_again() -> None:
         if isinstance(error, (RuntimeError, ValueError)) and re.search("Gloo|NCCL|coordination", str(error)):
             raise ValueError(
                 f"another process of this run is gone ({cli.format_error(error)[:160]}); "
@@ -182,49 +198,49 @@ def _abort_process(error: BaseException) -> None:
 
     code: Any = 1
     try:
-        if not isinstance(error, cli.Preempted) or jax.process_index() == 0:  # all stop alike, and one says so
-            cli.report_errors(again)
+        if not isinstance(error, cli.Preempted) or jax.process_index() == 0:  # all are preempted, and one says so
+            cli.report_errors(raise_again)
         else:
             code = error.code
-    except SystemExit as end:
-        code = end.code
+    except SystemExit as exit_:
+        code = exit_.code
     except BaseException:
         traceback.print_exc()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     threading.Timer(_SHUTDOWN_GRACE, os._exit, (code,)).start()
-    jax.distributed.shutdown()  # returns once all have come here
+    jax.distributed.shutdown()  # returns once all processes have come here
     os._exit(code)
 
 
 def broadcast_from_process_0(function: Callable[[], Any]) -> Any:
-    """`function()` of process 0, in every process, as JSON can hold it; only process 0 calls it.
+    """Call `function` in process 0 alone, and return its value, which JSON must be able to hold, in every process.
 
-    What it raises there process 0 raises; the others raise ValueError of the same message.
+    If it raises ValueError or OSError, process 0 raises that, and the others raise a ValueError with the same message.
     """
     if jax.process_count() == 1:
         return function()
     from jax.experimental import multihost_utils
 
-    told, failed = {}, None
+    message, own_error = {}, None
     if jax.process_index() == 0:
         try:
-            told = {"value": function()}
+            message = {"value": function()}
         except (ValueError, OSError) as error:
-            told, failed = {"error": cli.format_error(error)}, error
-    sent = np.frombuffer(json.dumps(told).encode(), np.uint8)
-    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(sent))))
-    sent = multihost_utils.broadcast_one_to_all(sent if jax.process_index() == 0 else np.zeros(size, np.uint8))
-    if failed:
-        raise failed
-    told = json.loads(np.asarray(sent, np.uint8).tobytes())
-    if "error" in told:
-        raise ValueError(f"process 0: {told['error']}")
-    return told["value"]
+            message, own_error = {"error": cli.format_error(error)}, error
+    encoded = np.frombuffer(json.dumps(message).encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(encoded))))
+    encoded = multihost_utils.broadcast_one_to_all(encoded if jax.process_index() == 0 else np.zeros(size, np.uint8))
+    if own_error:
+        raise own_error
+    message = json.loads(np.asarray(encoded, np.uint8).tobytes())
+    if "error" in message:
+        raise ValueError(f"process 0: {message['error']}")
+    return message["value"]
 
 
 def all_reduce_max(*numbers: int) -> list[int]:
-    """The largest of each number that any process gives."""
+    """The element-wise maximum of the numbers that the processes give."""
     if jax.process_count() == 1:
         return list(map(int, numbers))
     from jax.experimental import multihost_utils
@@ -233,7 +249,7 @@ def all_reduce_max(*numbers: int) -> list[int]:
 
 
 def to_host(tree: Any) -> Any:
-    """Arrays as numpy arrays in every process, whole, wherever their parts are."""
+    """Copy whole arrays to numpy arrays in every process, wherever their shards are."""
     if jax.process_count() == 1:
         return jax.device_get(tree)
     from jax.experimental import multihost_utils

@@ -1,5 +1,7 @@
-"""How this process uses its machine: devices and compiled programs. `configure_runtime` comes before the first array
-is made."""
+"""How this process uses its machine: devices, memory and compiled programs.
+
+Call `configure_runtime` before the first array is made.
+"""
 
 import contextlib
 import ctypes
@@ -11,40 +13,41 @@ from pathlib import Path
 
 import jax
 
+# Settings of JAX with the value that this code needs, and what happens with another one.
 _REQUIRED_SETTINGS = {
     "jax_enable_x64": (False, "models would compute in float64"),
     "jax_threefry_partitionable": (True, "other random numbers are drawn"),
     "jax_random_seed_offset": (0, "other random numbers are drawn"),
     "jax_high_dynamic_range_gumbel": (False, "other random numbers are drawn"),
     **dict.fromkeys(("jax_disable_jit", "jax_no_execution"), (False, "nothing can be compiled or run")),
-    **dict.fromkeys(("jax_debug_nans", "jax_debug_infs"), (False, "a replica that diverges would stop all others")),
+    **dict.fromkeys(("jax_debug_nans", "jax_debug_infs"), (False, "a member that diverges would stop all others")),
 }
 HOST_DEVICES_FLAG = "xla_force_host_platform_device_count"
 
 
 def configure_runtime(members: int = 1) -> None:
-    """Split a CPU into devices for its replicas to be spread over, and keep memory, and compiled programs on disk."""
+    """Split a CPU into devices for the members of an ensemble, reuse memory, and keep compiled programs on disk."""
     enable_compilation_cache()
     if HOST_DEVICES_FLAG not in os.environ.get("XLA_FLAGS", ""):
         devices = cpu_device_count(members, usable_cores())
-        with contextlib.suppress(RuntimeError):  # the devices were made already, by whoever imported this
+        with contextlib.suppress(RuntimeError):  # the caller has made the devices already
             jax.config.update("jax_num_cpu_devices", devices)
         if devices == 1:
             tune_malloc()
 
 
 def check_jax_settings() -> None:
-    """Refuse, with ValueError in one line, settings of JAX under which every number here would be another.
+    """Raise ValueError, in one line, for settings of JAX with which all numbers would be different.
 
-    Which generator keys are of does not matter: `tasks.random_key` says it.
+    The default random generator does not matter: `tasks.random_key` names its own.
     """
-    for name, (wanted, reason) in _REQUIRED_SETTINGS.items():
-        if (value := getattr(jax.config, name, wanted)) != wanted:
-            raise ValueError(f"{name} is {value}, with which {reason}; unset {name.upper()}, or set it to {wanted}")
+    for name, (required, reason) in _REQUIRED_SETTINGS.items():
+        if (value := getattr(jax.config, name, required)) != required:
+            raise ValueError(f"{name} is {value}, with which {reason}; unset {name.upper()}, or set it to {required}")
 
 
 def device_memory_bytes() -> int | None:
-    """The memory of the device that JAX computes on, or of the machine; None where neither says."""
+    """The memory of the accelerator, or on a CPU of the machine, in bytes; None if it is unknown."""
     device = jax.devices()[0]
     if device.platform != "cpu":
         return (device.memory_stats() or {}).get("bytes_limit")
@@ -55,15 +58,16 @@ def device_memory_bytes() -> int | None:
 
 
 def tune_malloc(*, one_arena: bool = False) -> None:
-    """Have a CPU's arrays reuse memory instead of getting it fresh from the system, page by page, at every step.
+    """Let the arrays of a CPU reuse memory, which is otherwise fetched from the system, page by page, at every step.
 
-    glibc is told never to map an array by itself, never to give memory back and to take 64 MiB at a time; and JAX to
-    compute in the thread that asks, whose memory that then is. On two cores attention over 256 tokens takes 0.44 of
-    the time with it, small steps 0.8 to 0.95. Where several devices compute in threads of their own, only `one_arena`
-    for all of them reuses any: 0.6 to 0.8 of the time for large arrays, up to 2.9 times it for small ones.
+    glibc's malloc is told never to map a single array, never to return memory, and to grow by 64 MiB. JAX is told to
+    compute in the calling thread, because memory belongs to the thread that asked for it. On two cores, attention over
+    256 tokens then takes 0.44 of the time, and small steps take 0.8 to 0.95. If several devices compute in threads of
+    their own, memory is only reused with `one_arena` for all threads: 0.6 to 0.8 of the time for large arrays, but up
+    to 2.9 times as long for small ones.
 
-    A process then holds the most that it ever needed. RECUR_OR_ATTEND_MALLOC=plain leaves all as it is, and nothing is
-    done where there is no glibc.
+    The process keeps the most memory that it ever needed. RECUR_OR_ATTEND_MALLOC=plain turns this off. Without glibc
+    nothing is done.
     """
     if os.environ.get("RECUR_OR_ATTEND_MALLOC") == "plain" or platform.libc_ver()[0] != "glibc":
         return
@@ -78,10 +82,10 @@ def tune_malloc(*, one_arena: bool = False) -> None:
 
 
 def cpu_device_count(members: int, cores: int) -> int:
-    """A device a replica where there are cores for all; else the fewest that divide them evenly and keep every core
-    busy; 1 where none does sensibly.
+    """The number of devices to split a CPU into.
 
-    On two cores, four small replicas on two devices take 0.56 to 0.63 of the time they take on one.
+    One per member if there are enough cores; else the smallest divisor of `members` that keeps all cores busy, or 1 if
+    there is no sensible one. On two cores, four small members on two devices take 0.56 to 0.63 of the time on one.
     """
     if members <= cores:
         return members
@@ -89,37 +93,38 @@ def cpu_device_count(members: int, cores: int) -> int:
 
 
 def usable_cores() -> int:
-    """The processor cores that this process may use."""
+    """The number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def enable_compilation_cache() -> None:
     """Keep compiled programs between runs, in $JAX_COMPILATION_CACHE_DIR or the user's cache directory.
 
-    One directory a kind of processor: a program compiled for another one may use instructions that this one lacks.
+    Each kind of processor has its own directory: programs may use instructions that other processors lack.
     """
     if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
         jax.config.update("jax_compilation_cache_dir", str(home / "recur-or-attend" / processor_id()))
-    # A kill or a full disk can leave half an entry: what it held is compiled again, and no one need hear of it.
+    # A kill or a full disk may leave half an entry. The program is compiled again, so there is nothing to warn of.
     warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache entry")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def processor_id() -> str:
-    """A short name for this kind of processor."""
+    """A hash that identifies this kind of processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        told = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
+        description = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
     except OSError:
-        told = [platform.machine(), platform.processor()]
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:12]
+        description = [platform.machine(), platform.processor()]
+    return hashlib.sha256("\n".join(description).encode()).hexdigest()[:12]
 
 
 def has_spare_devices() -> bool:
-    """Whether devices that replicas leave over are there to share a batch: not those that `configure_runtime` makes of
-    one CPU, whose cores are busy all the same.
+    """Whether devices without members of their own can share a batch.
+
+    Not those that `configure_runtime` makes of one CPU: its cores are busy anyway.
     """
     return (
         jax.default_backend() != "cpu"
