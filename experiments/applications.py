@@ -17,11 +17,11 @@ from typing import Any
 
 from absl import flags
 
-from experiments.ablation import runner, study
+from experiments.ablation import study
 from experiments.ablation import verdicts as judge
 from experiments.ablation.intervals import format_interval
-from experiments.ablation.runner import TrialRecord
-from experiments.comparison import OUTDATED_MARK, outdated_note
+from experiments.ablation.record_table import OUTDATED_MARK, outdated_note, outdated_records
+from experiments.ablation.trials import TrialRecord
 from experiments.reporting import html_report, study_report
 from experiments.reporting.charts import DotChart
 from experiments.reporting.html_report import Table, markdown_table
@@ -100,7 +100,7 @@ def read_applications() -> tuple[list[TrialRecord], list[TrialRecord]]:
     """The lines of the record, and those of them that are of older code."""
     one = study.load_study(NAME)
     lines = study_report.read_study_record(NAME, one, SCALE)
-    return lines, runner.outdated_records(lines, one, one.scales[SCALE])
+    return lines, outdated_records(lines, one, one.scales[SCALE])
 
 
 def main() -> None:

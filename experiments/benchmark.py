@@ -46,8 +46,7 @@ from typing import Any
 from absl import flags
 
 import models
-from experiments.ablation.learning_rates import RECORDS_DIR
-from experiments.ablation.record_files import read_record, write_record
+from experiments.ablation.record_files import RECORDS_DIR, read_record, write_record
 from experiments.benchmarks import tables
 from experiments.benchmarks.batched_study import time_process as seconds_of
 from experiments.benchmarks.worker import LIBRARY_MIXERS, Cell, supports

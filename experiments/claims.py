@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from experiments.ablation import runner, study
+from experiments.ablation import study
 from experiments.ablation import verdicts as judge
-from experiments.ablation.runner import TrialRecord
+from experiments.ablation.record_table import OUTDATED_MARK, outdated_records
 from experiments.ablation.study import Study
+from experiments.ablation.trials import TrialRecord
 from experiments.ablation.verdicts import VERDICT_SIGNS, Verdict
-from experiments.comparison import OUTDATED_MARK
 from experiments.reporting import html_report, study_report
 from experiments.reporting.charts import DotChart, LineChart
 from training import cli
@@ -63,7 +63,7 @@ def judged_studies(scale: str = "quick") -> list[JudgedStudy]:
                     one,
                     lines,
                     judge.judge_claims(one, lines, scale),
-                    len(runner.outdated_records(lines, one, one.scales[scale])),
+                    len(outdated_records(lines, one, one.scales[scale])),
                 )
             )
     return sorted(some, key=lambda each: (each.study.notes_row, each.name))

@@ -18,8 +18,7 @@ from absl import flags
 import models
 from data import DEFAULT_DATA_DIR
 from experiments.ablation.intervals import format_interval, mean_interval
-from experiments.ablation.learning_rates import RECORDS_DIR
-from experiments.ablation.record_files import read_record, replace_rows
+from experiments.ablation.record_files import RECORDS_DIR, read_record, replace_rows
 from experiments.compare import recall_row
 from experiments.comparison import (
     OUTDATED_MARK,

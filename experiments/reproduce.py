@@ -34,10 +34,10 @@ from data import DEFAULT_DATA_DIR
 from experiments.ablation import record_files, runner, study
 from experiments.ablation import verdicts as judge
 from experiments.ablation.intervals import format_interval
-from experiments.ablation.runner import TrialRecord
+from experiments.ablation.record_table import OUTDATED_MARK, outdated_records
 from experiments.ablation.study import Labels, Scale, Study, format_labels
+from experiments.ablation.trials import TrialRecord
 from experiments.ablation.verdicts import VERDICT_SIGNS, Verdict
-from experiments.comparison import OUTDATED_MARK
 from experiments.reporting import html_report, study_report
 from experiments.reporting.charts import DotChart, LineChart
 from experiments.reporting.html_report import Table, markdown_table
@@ -163,9 +163,9 @@ def read_result(name: str, scale: str = "quick") -> ReproducedResult | None:
         others = study_report.read_study_record(name, one, other)
         again, again_older = (
             judge.judge_claims(one, others, other),
-            len(runner.outdated_records(others, one, one.scales[other])),
+            len(outdated_records(others, one, one.scales[other])),
         )
-    verdicts, old = judge.judge_claims(one, lines, scale), runner.outdated_records(lines, one, one.scales[scale])
+    verdicts, old = judge.judge_claims(one, lines, scale), outdated_records(lines, one, one.scales[scale])
     return ReproducedResult(name, one, read_published(name), lines, verdicts, again, old, again_older)
 
 

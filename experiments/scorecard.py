@@ -22,8 +22,8 @@ from absl import flags
 from experiments.ablation import runner, study, verdicts
 from experiments.ablation.intervals import fit_exponent, format_interval, mean_interval
 from experiments.ablation.record_files import read_record
-from experiments.ablation.runner import TrialRecord
-from experiments.comparison import OUTDATED_MARK, outdated_note
+from experiments.ablation.record_table import OUTDATED_MARK, outdated_note, outdated_records
+from experiments.ablation.trials import TrialRecord
 from experiments.mixers import MIXERS_RECORD as MIXERS
 from experiments.mixers import read_mixers_record as recorded_mixers
 from experiments.reporting import study_report
@@ -92,7 +92,7 @@ def count_outdated_trials(trials: Mapping[str, Sequence[TrialRecord]], scale: st
     some = Counter(line["mixer"] for line in recorded_mixers()[1] if line["row"] == "recall")
     for name in SCORECARD_STUDIES:
         one = study.load_study(name)
-        some.update(line.labels["mixer"] for line in runner.outdated_records(trials[name], one, one.scales[scale]))
+        some.update(line.labels["mixer"] for line in outdated_records(trials[name], one, one.scales[scale]))
     return some
 
 

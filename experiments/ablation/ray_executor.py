@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.ablation.runner import Executor, TrialGroup, run_group
+from experiments.ablation.groups import Executor, TrialGroup, run_group
 from experiments.measures import registry
 from training import files
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from training import files
 
+RECORDS_DIR = Path(__file__).parents[1] / "records"
 CHECKSUM_COLUMN = "check"
 RESTORE_HINT = "take it from git again, or make it anew"
 
@@ -57,8 +58,10 @@ def read_record(path: Path) -> list[dict[str, str]]:
         return []
     header, rows = _read_fields(path)
     if header[-1] != CHECKSUM_COLUMN:
-        raise ValueError(f"{path} has no column of checksums: {RESTORE_HINT}, or, if it is right as it stands, give it one "
-                         f"with python -m experiments.ablation.record_files {path}")  # fmt: skip
+        raise ValueError(
+            f"{path} has no column of checksums: {RESTORE_HINT}, or, if it is right as it stands, give it one with "
+            f"python -m experiments.ablation.record_files {path}"
+        )
     header, checks = header[:-1], [fields.pop() for fields in rows]
     for number, (fields, check) in enumerate(zip(rows[:-1], checks, strict=False), 2):
         if check != row_checksum(header, fields):

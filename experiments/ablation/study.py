@@ -1,9 +1,9 @@
-"""An ablation study: what varies, what is held fixed, what is expected; and the cells that follow from it.
+"""An ablation study: what varies, what is held fixed, what is expected; and the settings that follow from it.
 
-A study is a file in experiments/studies/ with a docstring and a `STUDY`. Its settings are all combinations of what it
-varies. A setting is the config file and the mixer that it names, as "config" and "mixer", and fields of that config,
-as "model.attention.heads". Each is trained with every learning rate on seeds for choosing, and then, with the rate that
-did best, on seeds that are reported. Each seed of each rate is a cell.
+A study is a file in experiments/studies/ with a docstring and a `STUDY`. Its settings are all combinations of the
+labels in its grid. A setting is made of the config file and mixer that it names, as "config" and "mixer", and of fields
+of that config, as "model.attention.heads". Each setting is trained with every learning rate on the tuning seeds, and
+then, with the rate that did best there, on the reported seeds. One seed with one rate is a trial.
 """
 
 import importlib
@@ -23,11 +23,8 @@ from training import builder
 SCORE_METRICS = ("test", "validation")  # the scores that training itself gives; "test@16" is that of a split "test_16"
 SLOPE_PREFIX = "slope of "  # before the name of a curve: its exponent, fitted to a power law
 
-_UNPRINTABLE = (
-    "Cc",
-    "Cs",
-    "Cn",
-)  # control characters, halves of surrogates, and what is no character: no XML holds them all
+# Unicode categories that XML, and so an SVG, can't hold: control characters, halves of surrogates, unassigned.
+_UNPRINTABLE = ("Cc", "Cs", "Cn")
 
 Labels = dict[str, Any]  # axis → label: which setting
 Overrides = Mapping[str, Any]  # field of a config → value
@@ -42,11 +39,12 @@ BARE_MIXER: Overrides = {  # a mixer with nothing around it, as in papers older 
 
 
 class Claim(NamedTuple):
-    """`left` − `right` ≥ `margin`, of the mean of `metric`; or, with `within`, |left − right| ≤ `within`.
+    """An inequality of means of `metric`: `left` − `right` ≥ `margin`; or, with `within`, |left − right| ≤ `within`.
 
-    `left` says which settings, as {axis: label} or {axis: (labels)}: all that match, and the claim is made for each.
-    `right` says in the same way what each is compared with, being like it in every axis that `right` does not name; or
-    it is a number.
+    `left` selects settings, as {axis: label} or {axis: (labels)}; the claim must hold for each of them. `right` is a
+    number, or selects in the same way the settings to compare with: those that agree with the left one on every axis
+    that `right` does not name. With `best_of`, an axis, of left settings that differ on this axis alone only the best
+    is compared: the one with the best mean validation score.
     """
 
     text: str
@@ -56,6 +54,13 @@ class Claim(NamedTuple):
     metric: str = "test"
     at_most: bool = False  # the other way round: right − left ≥ margin
     within: float | None = None
+    best_of: str = ""
+    also: tuple["Claim", ...] = ()  # further inequalities that must hold for the same text
+
+    @property
+    def inequalities(self) -> tuple["Claim", ...]:
+        """This inequality and those that must hold with it."""
+        return (self, *self.also)
 
 
 def claim_above(
@@ -80,8 +85,11 @@ def claim_near(
 
 
 class Scale(NamedTuple):
-    """How much of a study: the seeds that are reported, the learning rates to choose from (none: the config's own) on
-    the seeds `tuning_seeds`, changes to every setting, and axes with other labels than the study's."""
+    """How large a study is run.
+
+    `seeds` are reported. Learning rates are chosen among `learning_rates` (if none are given, the config's own is
+    taken) on `tuning_seeds`. `overrides` changes fields of every setting, and `grid` replaces the labels of axes.
+    """
 
     seeds: tuple[int, ...]
     learning_rates: tuple[float, ...] = ()
@@ -91,13 +99,15 @@ class Scale(NamedTuple):
 
 
 class Study(NamedTuple):
-    """`grid` maps each axis to its labels: the values of the field that the axis is named by, or a mapping from labels
-    to the changes that each stands for. `exclude` lists combinations that are left out, as {axis: label}.
+    """A question, the settings that answer it and the claims that were made before it was run.
 
-    `measures` names what is measured in the trained models (measures.MEASURES) beside their scores; an untrained study
-    measures in models as they begin. `plot_metric` is the metric that its picture shows and `notes_row` the row of the
-    notes' claims that it answers. `proxy` says, where it stands in for something larger, for what; `paper`, of a
-    published result, where that was published.
+    `grid` maps each axis to its labels: values of the config field that the axis is named by, or a mapping from labels
+    to the overrides that each stands for. `exclude` lists combinations to leave out, as {axis: label}.
+
+    `measures` names what is measured in the trained models beside their scores (registry.MEASURES); as a mapping, each
+    only in the settings that it maps to, as {measure: {axis: label}}. An untrained study measures models as they are
+    initialized. `plot_metric` is the metric in its picture, `notes_row` the row of the lecture notes' claims that it
+    answers, `proxy` what larger experiment it stands in for, and `paper` where a published result was published.
     """
 
     question: str
@@ -105,7 +115,7 @@ class Study(NamedTuple):
     grid: Mapping[str, Any]
     scales: Mapping[str, Scale]
     claims: Sequence[Claim]
-    measures: Sequence[str] = ()
+    measures: Sequence[str] | Mapping[str, Mapping[str, Any]] = ()
     exclude: Sequence[Labels] = ()
     trained: bool = True
     plot_metric: str = "test"
@@ -115,19 +125,19 @@ class Study(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """One combination of labels, and the resolved config that it stands for (with the rates and seeds of no cell)."""
+    """One combination of labels and the resolved config that it stands for, without seeds and learning rates."""
 
     labels: Labels
     config: dict[str, Any]
 
 
 def study_names() -> list[str]:
-    """The studies that there are."""
+    """The names of all studies, sorted."""
     return sorted(module.name for module in pkgutil.iter_modules(studies.__path__))
 
 
 def load_study(name: str) -> Study:
-    """Raises ValueError for a study that there is not, or that has no STUDY."""
+    """Import a study. Raises ValueError for an unknown name and for a file without a STUDY."""
     models.validate_choice("--study", name, study_names())
     module = importlib.import_module(f"experiments.studies.{name}")
     found = getattr(module, "STUDY", None)
@@ -137,17 +147,17 @@ def load_study(name: str) -> Study:
 
 
 def axis_overrides(study: Study, scale: Scale) -> dict[str, dict[Any, Overrides]]:
-    """Axis → label → changes. Raises ValueError for an axis without labels, or one that the study does not have."""
+    """Axis → label → overrides. Raises ValueError for an axis without labels, or one that the study does not have."""
     for axis in scale.grid:
         models.validate_choice("Scale.grid", axis, study.grid)
     given = {axis: scale.grid.get(axis, labels) for axis, labels in study.grid.items()}
     if not given:
-        raise ValueError("vary: a study varies something, as {'mixer': ('lstm', 'attention')}")
+        raise ValueError("grid: a study needs an axis, as {'mixer': ('lstm', 'attention')}")
     for axis, labels in given.items():
         if not labels:
-            raise ValueError(f"vary: {axis} has no labels, so the grid is empty")
+            raise ValueError(f"grid: {axis} has no labels, so the grid is empty")
         if isinstance(labels, str) or len(set(labels)) < len(labels):
-            raise ValueError(f"vary: {axis}={labels!r} must be a tuple of different labels, or a mapping from them")
+            raise ValueError(f"grid: {axis}={labels!r} must be a tuple of different labels, or a mapping from them")
     return {
         axis: dict(labels) if isinstance(labels, Mapping) else {label: {axis: label} for label in labels}
         for axis, labels in given.items()
@@ -182,13 +192,14 @@ def resolve_settings(study: Study, scale: Scale, selected: Mapping[str, Sequence
         except ValueError as error:
             raise ValueError(f"{format_labels(one)}: {error}") from None
     if not found:
-        raise ValueError("the grid is empty: everything is filtered out or without")
+        raise ValueError("the grid is empty: every setting is filtered out or excluded")
     same: dict[str, Labels] = {}
     for one in found:
         other = same.setdefault(repr(sorted(builder.fingerprint_fields(one.config).items())), one.labels)
         if other is not one.labels:
             raise ValueError(
-                f"{format_labels(one.labels)} and {format_labels(other)}: are the same config, so nothing varies between them"
+                f"{format_labels(one.labels)} and {format_labels(other)}: are the same config, so nothing varies "
+                f"between them"
             )
     return found
 
@@ -217,6 +228,25 @@ def resolve_config(overrides: Overrides) -> dict[str, Any]:
     return {name: value for name, value in builder.build_run(config).config.items() if name != "versions"}
 
 
+def parse_filter(words: Sequence[str], study: Study) -> dict[str, list[str]]:
+    """The labels in `AXIS=LABEL,LABEL` of --filter, by axis. An axis may be given by the end of its name."""
+    labels: dict[str, list[str]] = {}
+    axis = ""
+    for word in words:
+        name, equals, label = word.partition("=")
+        known = next((one for one in study.grid if name in (one, one.split(".")[-1])), None)
+        if equals and (known or not axis):
+            axis = known or name
+        elif axis:
+            label = word  # a label may have a = in it
+        else:
+            raise ValueError(
+                f"--filter={','.join(words)}: write AXIS=LABEL,LABEL with AXIS one of {', '.join(study.grid)}"
+            )
+        labels.setdefault(axis, []).append(label)
+    return labels
+
+
 def validate_study(study: Study, scale_name: str) -> None:
     """Refuse, with ValueError in one line, a study that can't be run or claims what it does not have."""
     models.validate_choice("--scale", scale_name, study.scales)
@@ -225,12 +255,12 @@ def validate_study(study: Study, scale_name: str) -> None:
         raise ValueError(f"seeds={scale.seeds}: must be one or more different seeds")
     if shared := set(scale.seeds) & set(scale.tuning_seeds) if len(scale.learning_rates) > 1 else ():
         raise ValueError(
-            f"choosing={scale.tuning_seeds}: seed {min(shared)} is reported too, so it may not choose the rate"
+            f"tuning_seeds={scale.tuning_seeds}: seed {min(shared)} is reported too, so it may not choose the rate"
         )
     for name in study.measures:
-        models.validate_choice("measured", name, registry.MEASURES)
+        models.validate_choice("measures", name, registry.MEASURES)
     if not study.trained and not study.measures:
-        raise ValueError("trained=False: then something must be measured")
+        raise ValueError("trained=False: an untrained study needs measures")
     grid = axis_overrides(study, scale)
     shown = [study.question, study.proxy, study.paper, *(claim.text for claim in study.claims), *grid]
     for text in (*shown, *(str(label) for labels in grid.values() for label in labels)):
@@ -239,26 +269,37 @@ def validate_study(study: Study, scale_name: str) -> None:
     all_of_them = resolve_settings(study, scale)
     if scale.learning_rates and len({one.config["optimizer"]["learning_rate"] for one in all_of_them}) > 1:
         raise ValueError(
-            "vary: optimizer.learning_rate varies, and the scale has rates, which take its place; give the one or the "
-            "other"
+            "grid: optimizer.learning_rate varies, and the scale has learning_rates, which take its place; "
+            "give one of the two"
         )
+    for where in study.measures.values() if isinstance(study.measures, Mapping) else ():
+        _validate_labels("measures", where, study, grid)
+    labels = [one.labels for one in all_of_them]
     for claim in study.claims:
-        validate_metric(study, claim.metric)
-        for side in (claim.left, claim.right):
-            if isinstance(side, Mapping):
-                for axis, wanted in side.items():
-                    models.validate_choice(f"claim {claim.text!r}", axis, grid)
-                    for label in wanted if isinstance(wanted, tuple) else (wanted,):
-                        if label not in grid[axis]:
-                            known = ", ".join(map(str, grid[axis]))
-                            raise ValueError(f"claim {claim.text!r}: {axis} has no {label!r}; it has {known}")
-        if not list(compared_pairs(claim, [one.labels for one in all_of_them])):
-            raise ValueError(f"claim {claim.text!r}: the grid has no setting that it speaks of")
+        for part in claim.inequalities:
+            validate_metric(study, part.metric)
+            for side in (part.left, part.right):
+                if isinstance(side, Mapping):
+                    _validate_labels(f"claim {claim.text!r}", side, study, grid)
+            if part.best_of:
+                models.validate_choice(f"claim {claim.text!r}: best_of", part.best_of, grid)
+            if not scale.grid and not list(compared_pairs(part, labels)):
+                raise ValueError(f"claim {claim.text!r}: the grid has no setting that it speaks of")
     validate_metric(study, study.plot_metric)
 
 
+def _validate_labels(what: str, where: Mapping[str, Any], study: Study, grid: Mapping[str, Mapping[Any, Any]]) -> None:
+    """Refuse an axis or label that is in no scale's grid."""
+    for axis, wanted in where.items():
+        models.validate_choice(what, axis, grid)
+        known = {*study.grid[axis], *(label for scale in study.scales.values() for label in scale.grid.get(axis, ()))}
+        for label in wanted if isinstance(wanted, tuple) else (wanted,):
+            if label not in known:
+                raise ValueError(f"{what}: {axis} has no {label!r}; it has {', '.join(map(str, grid[axis]))}")
+
+
 def validate_metric(study: Study, metric: str) -> None:
-    """Refuse a metric that no cell of the study will have."""
+    """Refuse a metric that no trial of the study will have."""
     known = [*(SCORE_METRICS if study.trained else ()), *study.measures]
     models.validate_choice("metric", base_metric(metric), known)
 
@@ -268,8 +309,15 @@ def base_metric(metric: str) -> str:
     return metric.removeprefix(SLOPE_PREFIX).split("@")[0]
 
 
+def measures_for(study: Study, labels: Labels) -> tuple[str, ...]:
+    """The measures that are taken in a setting."""
+    if not isinstance(study.measures, Mapping):
+        return tuple(study.measures)
+    return tuple(name for name, where in study.measures.items() if labels_match(labels, where))
+
+
 def labels_match(labels: Labels, where: Mapping[str, Any]) -> bool:
-    """Whether a setting is one of those that `where` names."""
+    """Whether a setting is one of those that `where` selects, as {axis: label} or {axis: (labels)}."""
     return all(
         labels[axis] in wanted if isinstance(wanted, tuple) else labels[axis] == wanted
         for axis, wanted in where.items()
@@ -277,7 +325,7 @@ def labels_match(labels: Labels, where: Mapping[str, Any]) -> bool:
 
 
 def compared_pairs(claim: Claim, settings: Sequence[Labels]) -> Iterator[tuple[Labels, Labels | float]]:
-    """The settings that a claim compares: every left one with itself, but for what the right side names."""
+    """Each left setting of a claim with each right one that it is compared with, or with the claim's number."""
     for one in settings:
         if not labels_match(one, claim.left):
             continue
@@ -292,6 +340,6 @@ def compared_pairs(claim: Claim, settings: Sequence[Labels]) -> Iterator[tuple[L
 
 
 def format_labels(labels: Labels) -> str:
-    """A setting in words: "lstm, delay 40": a field by the last part of its name, any other axis by its label alone."""
+    """A setting in words, e.g. "lstm, delay 40": fields by the last part of their name, other axes by the label."""
     parts = [f"{axis.split('.')[-1]} {label}" if "." in axis else str(label) for axis, label in labels.items()]
     return ", ".join(parts)

@@ -29,10 +29,9 @@ from absl import flags
 
 import configs.curve
 from experiments.ablation.intervals import difference_interval, p_value
-from experiments.ablation.learning_rates import RECORDS_DIR
-from experiments.ablation.record_files import read_record, write_record
-from experiments.ablation.runner import TrialRecord
+from experiments.ablation.record_files import RECORDS_DIR, read_record, write_record
 from experiments.ablation.study import Scale, Study, claim_above
+from experiments.ablation.trials import TrialRecord
 from experiments.ablation.verdicts import SIGNIFICANCE_LEVEL, compare_settings, correct_p_values, decide_verdict
 from training import cli, files, loop, runtime
 
@@ -106,7 +105,7 @@ def has_false_alarm(random: np.random.Generator, answers: int, chance: float, se
     ]
     corrected = correct_p_values([compare_settings(claim, lines, use_bootstrap=False) for claim in claims])
     return any(
-        decide_verdict(study, claim, some) == "reproduced" for claim, some in zip(claims, corrected, strict=True)
+        decide_verdict(study, some) == "reproduced" for claim, some in zip(claims, corrected, strict=True)
     )
 
 

@@ -24,10 +24,9 @@ from absl import flags
 
 from configs.recall import get_config
 from experiments.ablation import study
-from experiments.ablation.learning_rates import RECORDS_DIR
-from experiments.ablation.record_files import replace_rows
-from experiments.ablation.runner import candidate_rates
+from experiments.ablation.record_files import RECORDS_DIR, replace_rows
 from experiments.ablation.study import Setting
+from experiments.ablation.trials import candidate_rates
 from training import builder, cli, files
 from training.progress import format_duration
 

@@ -34,8 +34,7 @@ from absl import flags
 import configs.adding
 import models
 import tasks
-from experiments.ablation.learning_rates import RECORDS_DIR
-from experiments.ablation.record_files import read_record, replace_rows
+from experiments.ablation.record_files import RECORDS_DIR, read_record, replace_rows
 from models.mixers.recurrent import RECURRENT_CELLS, diagonal_matvec
 from models.ops.parallel_newton import newton_scan
 from models.ops.scan import masked_scan, segment_boundaries

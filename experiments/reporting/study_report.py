@@ -7,12 +7,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.ablation import record_files, runner, verdicts
+from experiments.ablation import record_files, verdicts
+from experiments.ablation.groups import read_group_file
 from experiments.ablation.intervals import format_interval, interquartile_mean, mean_interval
-from experiments.ablation.learning_rates import RECORDS_DIR
-from experiments.ablation.runner import TrialRecord
+from experiments.ablation.record_files import RECORDS_DIR
+from experiments.ablation.record_table import (
+    OUTDATED_MARK,
+    RECORD_COLUMNS,
+    metric_sort_key,
+    outdated_note,
+    parse_records,
+    short_revision,
+    tabulate_records,
+)
 from experiments.ablation.study import SCORE_METRICS, Labels, Study, format_labels, grid_labels
-from experiments.comparison import OUTDATED_MARK, outdated_note
+from experiments.ablation.trials import TrialRecord
 from experiments.reporting import charts, html_report
 from experiments.reporting.charts import DotChart, LineChart, interval_series
 from experiments.reporting.html_report import Report, Section, Table
@@ -127,7 +136,7 @@ def learning_chart(trials: Sequence[TrialRecord], folder: Path) -> LineChart | N
             run = folder / "groups" / str(line.result.get("group", ""))
             if not (run / "group.json").exists():
                 return None
-            group = runner.read_group_file(run, "group.json", files.GROUP_SCHEMA)
+            group = read_group_file(run, "group.json", files.GROUP_SCHEMA)
             try:
                 members = list(zip(group["seeds"], group["learning_rates"], strict=True))
                 at = members.index((line.seed, files.to_jsonable(line.learning_rate)))
@@ -231,7 +240,7 @@ def build_report(
         why = "Validation score of each rate, on seeds that are not reported."
         sections.append(Section("How the learning rates were chosen", why, [], [learning_rate_table(chosen)]))
     first = verdicts.reported_records(trials)[0].result
-    revisions = sorted({runner.short_revision(line.result["revision"]) for line in trials})
+    revisions = sorted({short_revision(line.result["revision"]) for line in trials})
     seconds = sum(float(line.result["seconds"]) for line in trials)
     configs: dict[str, Any] = {}
     for line in verdicts.reported_records(trials):
@@ -287,7 +296,7 @@ def write_report(
 
     into = folder / f"{name}-{scale}{'-some' * partial}"
     into.mkdir(parents=True, exist_ok=True)
-    header, rows = runner.tabulate_records(trials)
+    header, rows = tabulate_records(trials)
     files.write_csv(into / "cells.csv", header, rows)
     columns: dict[str, list[Any]] = {
         h: [row[i] if row[i] != "" else None for row in rows] for i, h in enumerate(header)
@@ -318,7 +327,7 @@ def read_study_record(name: str, study: Study, scale: str) -> list[TrialRecord]:
 def parse_rows(path: Path, rows: Sequence[Mapping[str, str]], study: Study, scale: str) -> list[TrialRecord]:
     """Rows as lines of the study; the ValueError for what is wrong with them names the file."""
     try:
-        return runner.parse_records(rows, study, study.scales[scale])
+        return parse_records(rows, study, study.scales[scale])
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -329,7 +338,7 @@ def write_study_record(name: str, study: Study, scale: str, trials: Sequence[Tri
     Raises ValueError, and writes nothing, where the record would lack rows of the scale then.
     """
     path = record_path(name, scale)
-    header, values = runner.tabulate_records(trials)
+    header, values = tabulate_records(trials)
     fresh = [dict(zip(header, map(record_files.format_field, row), strict=True)) for row in values]
     axes = list(study.grid)
 
@@ -344,8 +353,8 @@ def write_study_record(name: str, study: Study, scale: str, trials: Sequence[Tri
     rows = fresh + [row for row in kept if setting(row) not in renewed and setting(row) in grid]
     rows.sort(key=lambda row: (row["part"], grid.index(setting(row))))  # "choose" before "report"
     parse_rows(path, rows, study, scale)
-    names = {name for row in rows for name in row} - {*axes, *runner.RECORD_COLUMNS}
-    header = [*axes, *runner.RECORD_COLUMNS, *sorted(names, key=runner.metric_sort_key)]
+    names = {name for row in rows for name in row} - {*axes, *RECORD_COLUMNS}
+    header = [*axes, *RECORD_COLUMNS, *sorted(names, key=metric_sort_key)]
     path.parent.mkdir(exist_ok=True)
     record_files.write_record(path, header, [[row.get(name, "") for name in header] for row in rows])
     return path

@@ -1,8 +1,8 @@
 from typing import Any
 
 from experiments import applications
-from experiments.ablation.runner import TrialRecord
-from experiments.comparison import OUTDATED_MARK
+from experiments.ablation.record_table import OUTDATED_MARK
+from experiments.ablation.trials import TrialRecord
 
 
 def line(data: str, mixer: str, seed: int, value: float, metric: str = "accuracy") -> TrialRecord:

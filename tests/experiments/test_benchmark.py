@@ -8,8 +8,7 @@ import pytest
 
 import models
 from experiments import benchmark
-from experiments.ablation.learning_rates import RECORDS_DIR
-from experiments.ablation.record_files import read_record
+from experiments.ablation.record_files import RECORDS_DIR, read_record
 from experiments.benchmarks import tables
 from experiments.benchmarks.worker import Cell
 from experiments.reporting.html_report import markdown_table

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from experiments import claims
 from experiments.ablation import study, verdicts
-from experiments.comparison import OUTDATED_MARK
+from experiments.ablation.record_table import OUTDATED_MARK
 from experiments.reporting import study_report
 
 ROOT = Path(__file__).parents[2]

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from experiments import reproduce
-from experiments.ablation import runner, study
+from experiments.ablation import record_table, study
 from experiments.ablation import verdicts as judge
+from experiments.ablation.record_table import OUTDATED_MARK
 from experiments.ablation.study import Scale, Study, claim_above
 from experiments.ablation.verdicts import Verdict
-from experiments.comparison import OUTDATED_MARK
 from experiments.reporting import study_report
 from experiments.reporting.html_report import SECTION_PATTERN, lost_parts, markdown_table
 from experiments.reproduce import OTHER_SEEDS_SUFFIX, RESULT_NAMES, PublishedNumber, ReproducedResult
@@ -170,7 +170,7 @@ def test_a_record_is_of_its_study(name: str, scale: str):
     there = {(repr(x.labels), x.seed) for x in judge.reported_records(lines)}
     settings = study.resolve_settings(one, one.scales[scale])
     assert there == {(repr(s.labels), seed) for s in settings for seed in one.scales[scale].seeds}
-    old = len(runner.outdated_records(lines, one, one.scales[scale]))
+    old = len(record_table.outdated_records(lines, one, one.scales[scale]))
     said = (
         f"{old} cells with other seeds are"
         if scale.endswith(OTHER_SEEDS_SUFFIX)

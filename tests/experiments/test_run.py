@@ -107,7 +107,7 @@ def test_some_settings_of_a_record_are_renewed_and_the_others_stay(tmp_path: Pat
     before = study_report.read_study_record("lines", STUDY, "quick")
     labels = {"model.activation": "relu", "model.depth": 1}
 
-    def renewed(*_: Any, chosen: Any, **__: Any) -> list[runner.TrialRecord]:
+    def renewed(*_: Any, chosen: Any, **__: Any) -> list[trials.TrialRecord]:
         assert chosen == {"model.activation": ["relu"], "model.depth": ["1"]}
         return [
             line._replace(

@@ -3,7 +3,7 @@ import pytest
 import models
 from experiments import scorecard
 from experiments.ablation import study
-from experiments.comparison import OUTDATED_MARK
+from experiments.ablation.record_table import OUTDATED_MARK
 from experiments.reporting import study_report
 from tests import ROOT
 

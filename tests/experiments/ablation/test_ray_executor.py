@@ -74,7 +74,7 @@ def test_a_worker_that_is_killed_gives_its_cells_back(tmp_path: Path):
     assert min(map(len, ran_on)) == 1  # which one has begun to train
     keys = [line.result["key"] for line in found]
     assert len(keys) == len(set(keys)) == 8
-    header = [name for name in runner.tabulate_records(found)[0] if name not in ("seconds", "training_seconds")]
+    header = [name for name in record_table.tabulate_records(found)[0] if name not in ("seconds", "training_seconds")]
     for ours, theirs in zip(timeless(found), timeless(expected), strict=True):
         for name, a, b in zip(header, ours, theirs, strict=True):
             if (

@@ -15,7 +15,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from experiments.ablation import record_files, runner
+from experiments.ablation import groups, record_files, record_table, result_store, runner, trials
 from experiments.ablation.study import Scale, Setting, Study, claim_above
 from experiments.measures import registry
 from training import files
@@ -31,21 +31,21 @@ STUDY = Study(
 SCALE = STUDY.scales["smoke"]
 
 
-def run(folder: Path, study: Study = STUDY, scale: Scale = SCALE) -> tuple[list[runner.TrialRecord], list[str]]:
+def run(folder: Path, study: Study = STUDY, scale: Scale = SCALE) -> tuple[list[trials.TrialRecord], list[str]]:
     """The lines, and what was said of each group that was run."""
     said: list[str] = []
     return runner.run_study(study, scale, folder, log=said.append), said
 
 
-def timeless(lines: list[runner.TrialRecord]) -> list[Any]:
+def timeless(lines: list[trials.TrialRecord]) -> list[Any]:
     """All that does not depend on when and how often a study was stopped."""
-    header, rows = runner.tabulate_records(lines)
+    header, rows = record_table.tabulate_records(lines)
     kept = [i for i, name in enumerate(header) if name not in ("seconds", "training_seconds")]
     return [[row[i] for i in kept] for row in rows]
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[runner.TrialRecord]]:
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[trials.TrialRecord]]:
     folder = tmp_path_factory.mktemp("studies")
     lines, said = run(folder)
     assert len(said) == 4  # of each setting the rates, then the seeds
@@ -57,14 +57,14 @@ def lines_in(folder: Path) -> list[bytes]:
 
 
 @pytest.fixture
-def copied(done: tuple[Path, list[runner.TrialRecord]], tmp_path: Path) -> Path:
+def copied(done: tuple[Path, list[trials.TrialRecord]], tmp_path: Path) -> Path:
     """The folder once more as it was when the study was done, to be damaged."""
     shutil.copytree(done[0], tmp_path / "copy")
     (tmp_path / "copy" / "cells.jsonl").write_bytes(b"".join(lines_in(done[0])[: len(done[1])]))
     return tmp_path / "copy"
 
 
-def test_every_cell_is_there_once_with_its_part(done: tuple[Path, list[runner.TrialRecord]]):
+def test_every_cell_is_there_once_with_its_part(done: tuple[Path, list[trials.TrialRecord]]):
     _, lines = done
     cells = [(*line.labels.values(), line.phase, line.seed) for line in lines]
     assert len(cells) == 8
@@ -74,7 +74,7 @@ def test_every_cell_is_there_once_with_its_part(done: tuple[Path, list[runner.Tr
         assert ("affine" in line.result["metrics"]) == (line.phase == "report")
 
 
-def test_the_rate_is_the_one_that_did_best_on_seeds_that_are_not_reported(done: tuple[Path, list[runner.TrialRecord]]):
+def test_the_rate_is_the_one_that_did_best_on_seeds_that_are_not_reported(done: tuple[Path, list[trials.TrialRecord]]):
     _, lines = done
     for labels in ({"model.activation": "relu"}, {"model.activation": "identity"}):
         tried = {
@@ -87,7 +87,7 @@ def test_the_rate_is_the_one_that_did_best_on_seeds_that_are_not_reported(done: 
 
 
 def test_what_was_run_is_found_again_and_what_is_new_is_run(
-    done: tuple[Path, list[runner.TrialRecord]], tmp_path: Path
+    done: tuple[Path, list[trials.TrialRecord]], tmp_path: Path
 ):
     folder, lines = done
     again, said = run(folder)
@@ -105,7 +105,7 @@ def test_what_was_run_is_found_again_and_what_is_new_is_run(
     assert len(list((folder / "groups").iterdir())) == 8
 
 
-def test_a_line_that_a_kill_cut_off_is_run_again(done: tuple[Path, list[runner.TrialRecord]], copied: Path):
+def test_a_line_that_a_kill_cut_off_is_run_again(done: tuple[Path, list[trials.TrialRecord]], copied: Path):
     path = copied / "cells.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole[:-40])
@@ -119,34 +119,34 @@ def test_a_line_that_a_kill_cut_off_is_run_again(done: tuple[Path, list[runner.T
 
 
 def test_a_kill_between_two_cells_of_a_group_leaves_the_group_whole(
-    done: tuple[Path, list[runner.TrialRecord]], copied: Path
+    done: tuple[Path, list[trials.TrialRecord]], copied: Path
 ):
     """Cut anywhere in the write of the last group: the same cells, of the same group, to the last bit."""
     path, whole = copied / "cells.jsonl", lines_in(copied)
     first, last = b"".join(whole[:-2]), b"".join(whole[-2:])
-    groups = sorted(one.name for one in (copied / "groups").iterdir())
+    names = sorted(one.name for one in (copied / "groups").iterdir())
     for kept in (0, 1, len(whole[-2]) // 2, len(whole[-2]) - 1, len(whole[-2]), len(whole[-2]) + 1, len(last) - 1):
         path.write_bytes(first + last[:kept])
         again, said = run(copied)
         assert timeless(again) == timeless(done[1]), kept
         assert [line.result["group"] for line in again] == [line.result["group"] for line in done[1]], kept
         assert len(said) == 1
-        assert sorted(one.name for one in (copied / "groups").iterdir()) == groups
+        assert sorted(one.name for one in (copied / "groups").iterdir()) == names
         assert not run(copied)[1]
 
 
 def test_no_cell_is_taken_of_a_group_that_is_cut_at_any_byte(copied: Path):
     path, whole = copied / "cells.jsonl", lines_in(copied)
     first, last = b"".join(whole[:-2]), b"".join(whole[-2:])
-    with runner.open_store(copied) as store:
+    with result_store.open_store(copied) as store:
         every = set(store.results)
     mine = {json.loads(line)["key"] for line in whole[-2:]}
     for kept in range(len(last)):
         path.write_bytes(first + last[:kept])
-        with runner.open_store(copied) as store:
+        with result_store.open_store(copied) as store:
             assert set(store.results) == every - mine, kept
     path.write_bytes(b"".join(whole[:1] + whole[2:]))  # a line that was lost in the middle
-    with runner.open_store(copied) as store:
+    with result_store.open_store(copied) as store:
         assert set(store.results) == every - {json.loads(line)["key"] for line in whole[:2]}
 
 
@@ -157,7 +157,7 @@ def test_any_byte_that_changes_in_a_cell_is_an_error_of_one_line(copied: Path):
         path.write_bytes(whole[0] + whole[1][:at] + byte + whole[1][at + 1 :] + b"".join(whole[2:]))
         with (
             pytest.raises(ValueError, match=r"cells\.jsonl: line 2 is damaged .*its group gives it again") as caught,
-            runner.open_store(copied),
+            result_store.open_store(copied),
         ):
             pass
         assert "\n" not in str(caught.value)
@@ -176,7 +176,7 @@ def damages(value: Any) -> Iterator[Any]:
 def taken(folder: Path) -> tuple[dict[str, Any], str]:
     """The cells in a folder, or none and what is wrong with it."""
     try:
-        with runner.open_store(folder) as store:
+        with result_store.open_store(folder) as store:
             return store.results, ""
     except ValueError as error:
         return {}, str(error)
@@ -187,7 +187,7 @@ def test_valid_json_that_is_no_cell_is_an_error_of_one_line_or_the_same_results(
     """With a checksum of its own or, in a folder of the first format, without any."""
     path, whole = copied / "cells.jsonl", lines_in(copied)
     cell = {name: value for name, value in json.loads(whole[0]).items() if name != "checksum"}
-    with runner.open_store(copied) as store:
+    with result_store.open_store(copied) as store:
         before = {key: json.dumps(one, sort_keys=True) for key, one in store.results.items()}
     texts = ["[" * 100_000 + "]" * 100_000]
     for value in damages(cell):
@@ -196,23 +196,23 @@ def test_valid_json_that_is_no_cell_is_an_error_of_one_line_or_the_same_results(
     refused = 0
     for text in texts:
         path.write_bytes(text.encode() + b"\n" + b"".join(whole[1:]))
-        files.write_json(copied / "format.json", {"format": runner.STORE_FORMAT if sealed else 1})
+        files.write_json(copied / "format.json", {"format": result_store.STORE_FORMAT if sealed else 1})
         cells, message = taken(copied)
         refused += bool(message)
         assert "\n" not in message
         assert not message or "line 1 is damaged" in message
         for key, one in cells.items():  # what was taken is a cell, and of its own key
-            jsonschema.validate(one, runner.TRIAL_SCHEMA)
+            jsonschema.validate(one, trials.TRIAL_SCHEMA)
             assert files.fingerprint(one["config"]) == key
             assert key in before
     assert refused > len(texts) / 2
 
 
 def test_valid_json_that_is_no_format_is_an_error_of_one_line(copied: Path):
-    texts = [json.dumps(value) for value in damages({"format": runner.STORE_FORMAT})]
+    texts = [json.dumps(value) for value in damages({"format": result_store.STORE_FORMAT})]
     for text in [*texts, "[" * 100_000 + "]" * 100_000, '{"format": 1e999}', '{"format": ' + "9" * 5000 + "}"]:
         (copied / "format.json").write_text(text)
-        with pytest.raises(ValueError, match=r"format\.json is damaged") as caught, runner.open_store(copied):
+        with pytest.raises(ValueError, match=r"format\.json is damaged") as caught, result_store.open_store(copied):
             pass
         assert "\n" not in str(caught.value)
 
@@ -225,7 +225,7 @@ def test_a_damaged_file_of_a_group_is_an_error_of_one_line(copied: Path, name: s
     path = copied / "groups" / json.loads(lines[-1])["group"] / name
     value = files.read_json(path)
     one = value[0] if isinstance(value, list) else value
-    assert runner.read_group_file(path.parent, name, schema) == value
+    assert groups.read_group_file(path.parent, name, schema) == value
     texts = ["[" * 100_000 + "]" * 100_000, "", "{", "{}", "null", "3", '"text"']
     for field in {"revision", "source_changed", "device", "packages", "how", "devices", "seeds"} & set(one):
         for other in (None, 1.5, {"x": {}}, [[]]):
@@ -234,14 +234,14 @@ def test_a_damaged_file_of_a_group_is_an_error_of_one_line(copied: Path, name: s
     for text in texts:
         path.write_text(text)
         with pytest.raises(ValueError, match=rf"{path} is damaged \(.*delete {path.parent}, and its group") as caught:
-            runner.read_group_file(path.parent, name, schema)
+            groups.read_group_file(path.parent, name, schema)
         assert "\n" not in str(caught.value)
     (copied / "cells.jsonl").write_bytes(b"".join(lines[:-2]))  # they are taken from their directory once more
     with pytest.raises(ValueError, match="is damaged"):
         run(copied)
 
 
-def test_a_folder_without_checksums_is_read_and_given_them(done: tuple[Path, list[runner.TrialRecord]], copied: Path):
+def test_a_folder_without_checksums_is_read_and_given_them(done: tuple[Path, list[trials.TrialRecord]], copied: Path):
     path = copied / "cells.jsonl"
     old = [json.loads(line) for line in lines_in(copied)]
     for cell in old:
@@ -252,7 +252,7 @@ def test_a_folder_without_checksums_is_read_and_given_them(done: tuple[Path, lis
     again, said = run(copied)
     assert not said
     assert timeless(again) == timeless(done[1])
-    assert files.read_json(copied / "format.json") == {"format": runner.STORE_FORMAT}
+    assert files.read_json(copied / "format.json") == {"format": result_store.STORE_FORMAT}
     assert all(json.loads(line)["checksum"] for line in lines_in(copied))
     path.write_text("".join(json.dumps(cell | {"seed": cell["seed"] + 1}) + "\n" for cell in old))
     files.write_json(copied / "format.json", {"format": 1})
@@ -261,71 +261,71 @@ def test_a_folder_without_checksums_is_read_and_given_them(done: tuple[Path, lis
 
 
 def test_a_measure_that_has_changed_is_taken_anew(
-    done: tuple[Path, list[runner.TrialRecord]], copied: Path, monkeypatch: pytest.MonkeyPatch
+    done: tuple[Path, list[trials.TrialRecord]], copied: Path, monkeypatch: pytest.MonkeyPatch
 ):
     assert set(registry.MEASURE_VERSIONS) == set(registry.MEASURES)
     _, lines = done
-    header, rows = runner.tabulate_records(lines)
+    header, rows = record_table.tabulate_records(lines)
     assert {row[header.index("measures")] for row in rows if "report" in row} == {"affine:1"}
-    assert not runner.outdated_records(lines, STUDY, SCALE)
+    assert not record_table.outdated_records(lines, STUDY, SCALE)
     monkeypatch.setitem(registry.MEASURE_VERSIONS, "affine", 2)
     monkeypatch.setitem(registry.MEASURES, "affine", lambda run: lambda params, seed: {1: 7.0})
-    assert runner.outdated_records(lines, STUDY, SCALE) == [line for line in lines if line.phase == "report"]
+    assert record_table.outdated_records(lines, STUDY, SCALE) == [line for line in lines if line.phase == "report"]
     again, said = run(copied)
     assert len(said) == 2
     reported = [line for line in again if line.phase == "report"]
     assert all(line.get_curve("affine") == {1: 7.0} for line in reported)
     assert all("affine" not in line.result["metrics"] for line in reported)  # the number that it was
-    assert not runner.outdated_records(again, STUDY, SCALE)
+    assert not record_table.outdated_records(again, STUDY, SCALE)
     assert not run(copied)[1]
 
 
 def test_where_data_can_not_be_had_a_cell_counts_as_older(
-    done: tuple[Path, list[runner.TrialRecord]], monkeypatch: pytest.MonkeyPatch
+    done: tuple[Path, list[trials.TrialRecord]], monkeypatch: pytest.MonkeyPatch
 ):
     def missing(*_: Any) -> None:
         raise FileNotFoundError("not installed")
 
-    monkeypatch.setattr(runner.comparison, "config_identity", missing)
-    assert len(runner.outdated_records(done[1], STUDY, SCALE)) == len(done[1])
+    monkeypatch.setattr(trials.builder, "collect_versions", missing)
+    assert len(record_table.outdated_records(done[1], STUDY, SCALE)) == len(done[1])
 
 
 def test_two_runners_on_one_folder_and_a_folder_from_the_future(
-    done: tuple[Path, list[runner.TrialRecord]], tmp_path: Path
+    done: tuple[Path, list[trials.TrialRecord]], tmp_path: Path
 ):
     folder, _ = done
-    with runner.open_store(folder), pytest.raises(ValueError, match="is in use by another process"):
+    with result_store.open_store(folder), pytest.raises(ValueError, match="is in use by another process"):
         run(folder)
-    files.write_json(tmp_path / "format.json", {"format": runner.STORE_FORMAT + 1})
+    files.write_json(tmp_path / "format.json", {"format": result_store.STORE_FORMAT + 1})
     with pytest.raises(ValueError, match=r"written by a newer version .*update, or give another --workdir"):
         run(tmp_path)
 
 
 def test_a_key_is_made_of_what_makes_a_cell_and_of_nothing_else():
     config: Any = runner.resolve_settings(STUDY, SCALE)[0].config
-    key = runner.trial_key(config, 0, 1e-3)
+    key = trials.trial_key(config, 0, 1e-3)
     same = json.loads(json.dumps(config))
-    same["replicas"]["seeds"], same["replicas"]["how"], same["optimizer"]["learning_rate"] = [5, 6], "vmap", 0.5
-    assert runner.trial_key(same, 0, 1e-3) == key
-    assert runner.trial_key(config, 1, 1e-3) != key != runner.trial_key(config, 0, 1e-2)
+    same["ensemble"]["seeds"], same["ensemble"]["mode"], same["optimizer"]["learning_rate"] = [5, 6], "vmap", 0.5
+    assert trials.trial_key(same, 0, 1e-3) == key
+    assert trials.trial_key(config, 1, 1e-3) != key != trials.trial_key(config, 0, 1e-2)
     same["model"]["width"] = 9
-    assert runner.trial_key(same, 0, 1e-3) != key
+    assert trials.trial_key(same, 0, 1e-3) != key
 
 
 def test_seeds_that_the_rates_lack_alike_are_one_program(tmp_path: Path):
     setting: Setting = runner.resolve_settings(STUDY, SCALE)[0]
-    with runner.open_store(tmp_path) as store:
+    with result_store.open_store(tmp_path) as store:
         cells = [(seed, rate) for rate in (1e-3, 1e-2) for seed in (0, 1)]
-        (job,) = runner.plan_groups(store, [(setting, cells)], (), STUDY, "data")
+        (job,) = groups.plan_groups(store.results, [(setting, cells)], STUDY, tmp_path, "data", measure=False)
         assert (job.config["ensemble"]["seeds"], job.config["ensemble"]["learning_rates"]) == ([0, 1], [1e-3, 1e-2])
-        store.results[runner.trial_key(setting.config, 0, 1e-3)] = {"metrics": {}, "died_at": None}
-        jobs = runner.plan_groups(store, [(setting, cells)], (), STUDY, "data")
+        store.results[trials.trial_key(setting.config, 0, 1e-3)] = {"metrics": {}, "died_at": None}
+        jobs = groups.plan_groups(store.results, [(setting, cells)], STUDY, tmp_path, "data", measure=False)
         assert [(j.config["ensemble"]["seeds"], j.config["ensemble"]["learning_rates"]) for j in jobs] == [
             ([1], [1e-3]), ([0, 1], [1e-2])
         ]  # fmt: skip
         # What is wanted beside a score must be there too; of what diverged there is nothing more to be had.
-        assert not runner.is_complete(store.results[runner.trial_key(setting.config, 0, 1e-3)], ("affine",))
-        assert runner.is_complete({"metrics": {}, "died_at": 3}, ("affine",))
+        assert not trials.is_complete(store.results[trials.trial_key(setting.config, 0, 1e-3)], ("affine",))
+        assert trials.is_complete({"metrics": {}, "died_at": 3}, ("affine",))
 
 
 def test_settings_that_differ_in_their_rate_alone_are_one_program(tmp_path: Path):
@@ -349,11 +349,11 @@ def test_untrained_cells_are_measured_and_found_again(tmp_path: Path):
 
 
 def test_a_record_reads_as_the_lines_that_it_was_written_from(
-    done: tuple[Path, list[runner.TrialRecord]], tmp_path: Path
+    done: tuple[Path, list[trials.TrialRecord]], tmp_path: Path
 ):
     _, lines = done
-    record_files.write_record(tmp_path / "record.csv", *runner.tabulate_records(lines))
-    read = runner.parse_records(record_files.read_record(tmp_path / "record.csv"), STUDY, SCALE)
+    record_files.write_record(tmp_path / "record.csv", *record_table.tabulate_records(lines))
+    read = record_table.parse_records(record_files.read_record(tmp_path / "record.csv"), STUDY, SCALE)
     assert [x[:4] for x in read] == [x[:4] for x in lines]
     for ours, theirs in zip(read, lines, strict=True):
         assert ours.result["metrics"] == pytest.approx(theirs.result["metrics"], rel=1e-5)
@@ -364,7 +364,7 @@ def test_a_record_reads_as_the_lines_that_it_was_written_from(
         record_files.read_record(tmp_path / "cut.csv")
     rows = record_files.read_record(tmp_path / "record.csv")
     with pytest.raises(ValueError, match="the record is of another study"):
-        runner.parse_records(rows, STUDY._replace(grid={"mixer": ("lstm",)}), SCALE)
+        record_table.parse_records(rows, STUDY._replace(grid={"mixer": ("lstm",)}), SCALE)
     relu = {"model.activation": "relu"}
     for left, message in (
         (rows[1:], r"the record lacks activation relu, seed 100 at rate 0\.001 \(choose\)"),
@@ -373,10 +373,10 @@ def test_a_record_reads_as_the_lines_that_it_was_written_from(
         ([row for row in rows if row["model.activation"] != "relu"], "the record lacks activation relu, seed 100"),
     ):
         with pytest.raises(ValueError, match=message) as caught:
-            runner.parse_records(left, STUDY, SCALE)
+            record_table.parse_records(left, STUDY, SCALE)
         assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="the record has too many of activation relu"):
-        runner.parse_records(rows, STUDY._replace(exclude=[relu]), SCALE)
+        record_table.parse_records(rows, STUDY._replace(exclude=[relu]), SCALE)
 
 
 KILLED = """
@@ -385,13 +385,13 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.experiments.ablation.test_runner import SCALE, STUDY
 from experiments import runner
-runner.run_study(STUDY, SCALE, Path({folder!r}), say=lambda line: None)
+runner.run_study(STUDY, SCALE, Path({folder!r}), log=lambda line: None)
 """
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_kills_at_random_moments_change_nothing(done: tuple[Path, list[runner.TrialRecord]], tmp_path: Path):
+def test_kills_at_random_moments_change_nothing(done: tuple[Path, list[trials.TrialRecord]], tmp_path: Path):
     """`KILLS=50 pytest -k kills -n 0 -s` for more of them; two otherwise."""
     kills, limit = int(os.environ.get("KILLS", "2")), 12.0
     code = KILLED.format(root=str(Path(__file__).parents[3]), folder=str(tmp_path))
@@ -417,11 +417,11 @@ def test_kills_at_random_moments_change_nothing(done: tuple[Path, list[runner.Tr
     compare(done, tmp_path)
 
 
-def compare(done: tuple[Path, list[runner.TrialRecord]], folder: Path) -> None:
+def compare(done: tuple[Path, list[trials.TrialRecord]], folder: Path) -> None:
     lines, _ = run(folder)
     ours, theirs = timeless(lines), timeless(done[1])
     assert len(ours) == len(theirs)
-    header = [name for name in runner.tabulate_records(lines)[0] if name not in ("seconds", "training_seconds")]
+    header = [name for name in record_table.tabulate_records(lines)[0] if name not in ("seconds", "training_seconds")]
     for mine, other in zip(ours, theirs, strict=True):
         for name, a, b in zip(header, mine, other, strict=True):
             assert a == b or name in ("revision", "how"), name

@@ -6,8 +6,8 @@ import pytest
 from scipy import stats
 
 from experiments.ablation import intervals, verdicts
-from experiments.ablation.runner import TrialRecord
 from experiments.ablation.study import Claim, Scale, Study, claim_above, claim_below, claim_near
+from experiments.ablation.trials import TrialRecord
 
 CELL: dict[str, Any] = {"died_at": None, "metric": "accuracy", "chance": 0.1}
 BEST, WORST = [0.9, 0.92, 0.91], [0.3, 0.32, 0.34]
@@ -80,7 +80,7 @@ def test_many_claims_need_more_evidence():
 
 def test_a_seed_that_diverged_carries_no_verdict():
     some = lines(a=BEST, b=WORST)
-    some[1] = some[1]._replace(cell={**CELL, "died_at": 7, "metrics": {"test": 0.9}})
+    some[1] = some[1]._replace(result={**CELL, "died_at": 7, "metrics": {"test": 0.9}})
     found = verdict(claim_above("", {"mixer": "a"}, {"mixer": "b"}), some)
     assert (found.verdict, found.evidence) == ("not run", "a against b: 1 seeds diverged or have no test")
 

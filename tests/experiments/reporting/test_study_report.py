@@ -5,10 +5,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from experiments.ablation import runner, study
-from experiments.ablation.runner import TrialRecord
+from experiments.ablation import record_table, study
+from experiments.ablation.record_table import OUTDATED_MARK
 from experiments.ablation.study import Scale, Study, claim_above
-from experiments.comparison import OUTDATED_MARK
+from experiments.ablation.trials import TrialRecord
 from experiments.reporting import study_report
 from experiments.reporting.charts import DotChart, LineChart
 from training import files as files_module
@@ -73,7 +73,7 @@ def test_of_too_many_curves_the_ends_are_shown(monkeypatch: pytest.MonkeyPatch):
 
 def test_the_table_names_what_diverged():
     some = lines()
-    some[0] = some[0]._replace(cell={**some[0].result, "died_at": 3})
+    some[0] = some[0]._replace(result={**some[0].result, "died_at": 3})
     table = study_report.settings_table(STUDY, some)
     assert table.rows[0][:2] == ["a, 1", "0.915 ± 0.064"]
     assert table.rows[0][-1] == "1 of 3"
@@ -144,7 +144,7 @@ def test_the_record_of_every_claim_of_the_notes_is_of_its_study(name: str):
     verdicts = judge.judge_claims(one, found, "quick")
     assert len(verdicts) == len(one.claims)
     assert isinstance(study_report.main_chart(one, found, name), (LineChart, DotChart))
-    old = len(runner.outdated_records(found, one, scale))
+    old = len(record_table.outdated_records(found, one, scale))
     said = f"{old} of {len(found)} cells are of older code." if old else "repeats it.\n"
     document = (Path(study_report.__file__).parents[2] / "docs" / "claims.md").read_text()
     assert said in document[document.index(f"--study={name}`") :].split("\n\n")[0] + "\n", "what is older is said so"

@@ -1,0 +1,28 @@
+"""Every mixer on two tasks that ask for memory, at equal parameters and budget: docs/results/mixers.md.
+
+Recall of 8 pairs, as in compare, and copy memory over a silence of 20 steps. All mixers take an hour on two cores.
+"""
+
+from experiments.ablation.learning_rates import LEARNING_RATES
+from experiments.ablation.study import Scale, Study
+from experiments.studies.compare import recall
+from models import MIXERS
+
+TASKS = {
+    "recall": recall(8),
+    "copy memory": {"config": "copy_memory", "task.delay": 20, "training.steps": 1000, "training.eval_every": 100},
+}
+TITLES = {"recall": "recall of 8 pairs", "copy memory": "copy memory, 20 steps"}
+STUDY = Study(
+    question="What does every mixer recall of 8 pairs, and keep of ten digits through a silence of 20 steps?",
+    fixed={},
+    grid={
+        "task": TASKS,
+        "mixer": ("attention", *(name for name in MIXERS if name != "attention"), "rglru,attention"),
+    },
+    scales={
+        "smoke": Scale(seeds=(0,), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale(seeds=(0, 1, 2), learning_rates=LEARNING_RATES, tuning_seeds=(100,)),
+    },
+    claims=(),
+)
