@@ -107,7 +107,7 @@ def _train_group(group: TrialGroup, run: Run) -> _Trained:
         tensorboard=False,
         allow_fewer_devices=group.allow_fewer_devices,
     )
-    members = result["replicas"]
+    members = result["members"]
     placement = read_group_file(directory, "group.json", files.GROUP_SCHEMA)
     shards = placement.get("shards", 1)  # an older run does not have it
     return _Trained(
@@ -117,7 +117,7 @@ def _train_group(group: TrialGroup, run: Run) -> _Trained:
         steps=result["steps"],
         seconds=result["seconds"],
         training_seconds=result["training_seconds"],
-        how=f"{placement['how']} on {placement['devices']}" + (f" × {shards}" if shards > 1 else ""),
+        how=f"{placement['mode']} on {placement['devices']}" + (f" × {shards}" if shards > 1 else ""),
         environment=read_group_file(directory, "environment.json", files.ENVIRONMENTS_SCHEMA)[-1],
     )
 

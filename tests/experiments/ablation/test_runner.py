@@ -286,7 +286,7 @@ def test_where_data_can_not_be_had_a_cell_counts_as_older(
     def missing(*_: Any) -> None:
         raise FileNotFoundError("not installed")
 
-    monkeypatch.setattr(trials.builder, "collect_versions", missing)
+    monkeypatch.setattr(record_table, "trial_key", missing)
     assert len(record_table.outdated_records(done[1], STUDY, SCALE)) == len(done[1])
 
 
