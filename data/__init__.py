@@ -58,19 +58,19 @@ def load_dataset(name: str, data_dir: str | Path) -> dict[str, Any]:
     """
     module, root = _source_module(name), Path(data_dir).expanduser().absolute()
     if not hasattr(module, "BUILDER"):
-        return module.load(name, root)
-    if module.PREPARED is None:  # differs from machine to machine: another source is prepared in a folder of its own
+        return module.load_catalog_entry(name, root)
+    if module.FINGERPRINT is None:  # differs from machine to machine: another source is prepared in a folder of its own
         sha256 = _expected_fingerprint(name)
         root = root / name / sha256[:16]
     else:
-        sha256 = module.PREPARED
+        sha256 = module.FINGERPRINT
     files = root / name / str(module.BUILDER.VERSION)
     if not files.exists():
-        module.source()  # raises before anything is written
+        module.read_source()  # raises before anything is written
         print(f"preparing {name} in {files}", file=sys.stderr)
         prepare_files(module.BUILDER, root, files)
     try:
-        arguments = module.arguments(_read_records(module.BUILDER, root))
+        arguments = module.task_arguments(_read_records(module.BUILDER, root))
         intact = fingerprint_arguments(arguments) == sha256
     except Exception as error:  # whatever a damaged file makes tensorflow-datasets, protobuf or ArrayRecord raise
         raise ValueError(
@@ -91,9 +91,9 @@ def data_fingerprint(name: str, data_dir: str | Path) -> str:
     if hasattr(module, "BUILDER"):
         return _expected_fingerprint(name)[:16]
     known, stamp = _catalog_fingerprints.get((name, root), ("", None))
-    if not known or stamp != module.stamp(name, root):  # what lies there has changed since
-        known = fingerprint_arguments(module.load(name, root))[:16]
-        _catalog_fingerprints[name, root] = known, module.stamp(name, root)
+    if not known or stamp != module.file_stamps(name, root):  # what lies there has changed since
+        known = fingerprint_arguments(module.load_catalog_entry(name, root))[:16]
+        _catalog_fingerprints[name, root] = known, module.file_stamps(name, root)
     return known
 
 
@@ -107,12 +107,12 @@ def _expected_fingerprint(name: str) -> str:
     """The `fingerprint_arguments` of what `load_dataset` returns: as written down, or of what the source on this
     machine makes."""
     module = _source_module(name)
-    if module.PREPARED is not None:
-        return module.PREPARED
+    if module.FINGERPRINT is not None:
+        return module.FINGERPRINT
     records: dict[str, list] = {split: [] for split in SPLITS}
-    for split, _, record in module.BUILDER.records():
+    for split, _, record in module.BUILDER.generate_records():
         records[split].append(record)
-    return fingerprint_arguments(module.arguments(records))
+    return fingerprint_arguments(module.task_arguments(records))
 
 
 def _source_module(name: str) -> Any:

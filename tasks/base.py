@@ -1,8 +1,10 @@
-"""What a task hands to a model, and the losses and scores over it."""
+"""The contract of a task: what it hands to a model, and how the model's outputs are graded."""
 
+import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,9 +15,9 @@ from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray, Shaped
 class Batch(NamedTuple):
     """`B` sequences padded to `T` steps.
 
-    `inputs` are token ids `[B, T]` or real vectors `[B, T, C]`; `targets` hold one entry a step (`[B, T]`) or one a
-    sequence (`[B]`, or `[B, O]` for real targets) and `weights` say how much each entry counts, 0 for not at all.
-    `positions` count from 0 within a segment. `segments` number the sequences packed in a row from 1; 0 is padding.
+    `inputs` are token ids `[B, T]` or real vectors `[B, T, C]`. `targets` hold one entry per step (`[B, T]`) or one per
+    sequence (`[B]`, or `[B, O]` for real targets); `weights` say how much each entry counts, 0 for not at all.
+    `positions` count from 0 within a segment. `segments` number the sequences packed into a row from 1; 0 is padding.
     """
 
     inputs: Shaped[Array, "B T *C"]
@@ -26,59 +28,138 @@ class Batch(NamedTuple):
 
 
 class Split(NamedTuple):
-    """One evaluation set of a task: `examples` sequences of `length` steps, drawn from `subset` with a fixed key."""
+    """An evaluation set of a task: `examples` sequences of `length` steps, drawn from `subset` with a fixed key."""
 
     length: int
     examples: int
     subset: str = "test"
 
 
-class Task(Protocol):
-    """What every task states about itself. A task is a pytree: its arrays, if any, are its leaves.
+def static(default: Any = dataclasses.MISSING) -> Any:
+    """A setting of a task, such as `pairs: int = static(8)`: part of the pytree's structure and not a leaf of it."""
+    return flax.struct.field(pytree_node=False, default=default)
 
-    `vocabulary` is the number of input tokens, or 0 where inputs are `channels` real numbers. `outputs` is the number
-    of classes, or of real numbers to predict; `per` says whether there is one target a "token" or one a "sequence", and
-    `next_tokens` whether targets are inputs of later steps, which a model must then not see.
-    `metric` names what `score` returns and `best` whether "max" or "min" of it is wanted; `chance` is its value for a
-    uniform guess and `baseline` its value, with words, for a simple rule. It can be sampled at `min_length` to
-    `max_length` steps. `VERSION` is raised by hand when the numbers drawn change.
+
+@dataclass_transform(frozen_default=True, field_specifiers=(static, flax.struct.field))
+class Task:
+    """Base class of all tasks: a pure function of a key that draws batches, and the facts needed to grade a model.
+
+    A subclass is a frozen dataclass and a JAX pytree without any decorator. Its settings, which are the fields of
+    `config.task`, are declared with `static`; other fields hold arrays (real data) and are the leaves of the pytree. It
+    must state `vocabulary`, `outputs`, `max_length`, `chance`, `baseline` and `sample`, each as a class attribute, a
+    property, or a setting. All else has a default, which suits a classification of tokens at each step.
+    `tasks.synthetic.induction` is a short one to copy.
+
+    `VERSION` is raised by hand when the numbers drawn or their scores change: results of another version are not
+    reused. tests/tasks/fingerprints.json notices when somebody forgets.
     """
 
-    VERSION: int
+    VERSION: ClassVar[int] = 1
 
-    @property
-    def vocabulary(self) -> int: ...
-    @property
-    def channels(self) -> int: ...
-    @property
-    def outputs(self) -> int: ...
-    @property
-    def per(self) -> str: ...
-    @property
-    def next_tokens(self) -> bool: ...
-    @property
-    def metric(self) -> str: ...
-    @property
-    def best(self) -> str: ...
-    @property
-    def chance(self) -> float: ...
-    @property
-    def baseline(self) -> tuple[str, float]: ...
-    @property
-    def max_length(self) -> int: ...
-    @property
-    def min_length(self) -> int: ...
-    @property
-    def splits(self) -> Mapping[str, Split]: ...
+    vocabulary: ClassVar[int]
+    """Number of input tokens, or 0 where inputs are real vectors."""
+    channels: ClassVar[int] = 0
+    """Size of an input vector, or 0 where inputs are tokens."""
+    outputs: ClassVar[int]
+    """Number of classes, or of real numbers to predict."""
+    target_level: ClassVar[str] = "token"
+    """Whether there is a target for each "token" or one for the "sequence"."""
+    next_tokens: ClassVar[bool] = False
+    """Whether targets are the inputs of later steps, which a model must then not see."""
+    max_length: ClassVar[int]
+    """Steps of the longest training sequence."""
+    min_length: ClassVar[int] = 1
+    """Steps of the shortest sequence that can be drawn."""
+    rows_end_early: ClassVar[bool] = False
+    """Whether a row may be shorter than the `length` asked for, as real sequences are."""
+    metric: ClassVar[str] = "accuracy"
+    """What `score` returns."""
+    metric_mode: ClassVar[str] = "max"
+    """Whether the "max" or the "min" of the metric is wanted."""
+    chance: ClassVar[float]
+    """The metric of a uniform guess."""
+    baseline: ClassVar[tuple[str, float]]
+    """A simple rule, in words, and its metric."""
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        flax.struct.dataclass(cls)  # here, so that a task needs no decorator
+        stated = {field.name for field in dataclasses.fields(cls)}
+        missing = [name for name in _REQUIRED if name not in stated and not hasattr(cls, name)]
+        if cls.sample is Task.sample:
+            missing.append("sample")
+        if missing:
+            raise TypeError(f"the task {cls.__name__} must state {', '.join(missing)}: see tasks.base.Task")
+
+    def __post_init__(self):
+        self.validate()
+
+    def validate(self) -> None:
+        """Raise ValueError for settings that make no task. Called with every task that is built.
+
+        Arrays must not be looked at other than by shape: where JAX rebuilds a task, anything may stand in for them.
+        """
+
+    def require(self, name: str, is_valid: bool, rule: str) -> None:
+        """Raise ValueError, in one line that ends with `rule`, unless the setting `name` is valid."""
+        if not is_valid:
+            raise ValueError(f"task.{name}={getattr(self, name)}: {rule}")
 
     def sample(
         self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
     ) -> Batch:
-        """`batch` sequences of `length` steps, padded to `max_length`; pure, and jitted into the training step."""
-        ...
+        """Draw `batch` sequences of `length` steps, padded to `max_length`.
 
-    def loss(self, outputs: Float[Array, "B *T O"], batch: Batch) -> Float[Array, ""]: ...
-    def score(self, outputs: Float[Array, "B *T O"], batch: Batch) -> Float[Array, ""]: ...
+        Pure, and jitted into the training step: the key alone decides. `length` may be traced, so that one compiled
+        program serves every length; all else is static. `subset` is "train" or that of a `Split`; a task whose draws
+        are all fresh ignores it.
+        """
+        raise NotImplementedError
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        """Evaluation sets by name, at least "validation" and "test".
+
+        By default both are 512 sequences of `max_length` steps of one distribution, drawn with different keys.
+        """
+        split = Split(length=self.max_length, examples=512)
+        return {"validation": split, "test": split, **self.extra_splits}
+
+    @property
+    def extra_splits(self) -> Mapping[str, Split]:
+        """Further test sets, such as longer sequences; their names begin with "test_"."""
+        return {}
+
+    def loss(self, outputs: Float[Array, "B *T O"], batch: Batch) -> Float[Array, ""]:
+        """What training minimizes."""
+        return cross_entropy(outputs, batch)
+
+    def score(self, outputs: Float[Array, "B *T O"], batch: Batch) -> Float[Array, ""]:
+        """The `metric`."""
+        return accuracy(outputs, batch)
+
+    # ---- for people ------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def example(cls) -> Self:
+        """A small instance, for previews (`python -m tasks`) and tests. By default that with all default settings."""
+        return cls()
+
+    def input_symbol(self, value: Any) -> str:
+        """How one step's input is shown: a token by its name, numbers with two decimals."""
+        if self.vocabulary:
+            names = getattr(self, "names", ())
+            return names[int(value)] if names else str(int(value))
+        return ",".join(f"{number:.2f}" for number in np.ravel(value))
+
+    def target_symbol(self, value: Any) -> str:
+        """How one target is shown: as an input is where targets are tokens, otherwise as a number."""
+        if np.issubdtype(np.asarray(value).dtype, np.floating):
+            return ",".join(f"{number:.2f}" for number in np.ravel(value))
+        return self.input_symbol(value) if self.next_tokens or self.outputs == self.vocabulary else str(int(value))
+
+
+_REQUIRED = ("vocabulary", "outputs", "max_length", "chance", "baseline")
 
 
 def random_key(seed: Integer[Array, ""] | np.integer | int) -> PRNGKeyArray:

@@ -2,35 +2,31 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, cross_entropy, positions_and_segments
+from tasks.base import Batch, Split, Task, cross_entropy, positions_and_segments, static
 from tasks.real.ngrams import cached_ngram_bits
 
 EVAL_WINDOWS = 256  # in an evaluation
 
 
-@flax.struct.dataclass
-class Characters:
+class Characters(Task):
     """`text` holds one long array of indices into `alphabet` by subset: "train", "validation" and "test".
 
     A sequence is `length` consecutive characters from a uniformly drawn place, and the target of each is the character
     after it. The loss is in nats, the score in bits per character.
     """
 
-    VERSION: ClassVar[int] = 1
-
     text: Any
-    alphabet: str = flax.struct.field(pytree_node=False)
-    max_length: int = flax.struct.field(default=128, pytree_node=False)
+    alphabet: str = static()
+    max_length: int = static(128)
 
-    def __post_init__(self):
+    def validate(self) -> None:
         if not 2 <= len(set(self.alphabet)) == len(self.alphabet) <= 256:
             raise ValueError(f"alphabet={self.alphabet!r}: must be 2 to 256 distinct characters")
         validate_window(self.text, self.max_length)
@@ -56,11 +52,9 @@ class Characters:
         return [known[character] for character in text]
 
     min_length = 1
-    channels = 0
-    per = "token"
     next_tokens = True
     metric = "bits per character"
-    best = "min"
+    metric_mode = "min"
 
     @property
     def chance(self) -> float:
@@ -81,9 +75,6 @@ class Characters:
     ) -> Batch:
         """See `Task.sample`. Raises ValueError where the subset's text is shorter than a window."""
         return sample_windows(self.text, subset, key, batch, max_length, length)
-
-    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return cross_entropy(outputs, batch)
 
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         return cross_entropy(outputs, batch) / math.log(2)

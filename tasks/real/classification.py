@@ -1,22 +1,20 @@
 """Sequences of tokens with a class: is this peptide antimicrobial, is there a splice site, which work is this from?"""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
-import flax.struct
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray
+from jaxtyping import Array, Int, Integer, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, cross_entropy, sample_rows
+from tasks.base import Batch, Split, Task, sample_rows, static
 from tasks.real.words import is_character_level, split_words
 
 _BASELINE_RULES = ("most", "first", "places", "nearest")
 _RUN_LENGTH = 4  # tokens that the nearest neighbour is found by
 
 
-@flax.struct.dataclass
-class Classification:
+class Classification(Task):
     """`inputs` are indices into `names`, `[N, max_length]` by subset, "train", "validation" and "test", with 0 behind
     a sequence's end; `labels` `[N]` are indices into `classes`.
 
@@ -28,16 +26,14 @@ class Classification:
     one, for measures of where a model looks; none where nothing is known.
     """
 
-    VERSION: ClassVar[int] = 1
-
     inputs: Any
     labels: Any
-    names: tuple[str, ...] = flax.struct.field(pytree_node=False)
-    classes: tuple[str, ...] = flax.struct.field(pytree_node=False)
-    rule: str = flax.struct.field(default="most", pytree_node=False)
-    sites: tuple[tuple[int, ...], ...] = flax.struct.field(default=(), pytree_node=False)
+    names: tuple[str, ...] = static()
+    classes: tuple[str, ...] = static()
+    rule: str = static("most")
+    sites: tuple[tuple[int, ...], ...] = static(())
 
-    def __post_init__(self):
+    def validate(self) -> None:
         if self.rule not in _BASELINE_RULES:
             raise ValueError(f"task.rule={self.rule}: must be one of {', '.join(_BASELINE_RULES)}")
 
@@ -46,7 +42,6 @@ class Classification:
         return self.inputs["train"].shape[1]
 
     min_length = 1
-    channels = 0
 
     @property
     def vocabulary(self) -> int:
@@ -56,10 +51,7 @@ class Classification:
     def outputs(self) -> int:
         return len(self.classes)
 
-    per = "sequence"
-    next_tokens = False
-    metric = "accuracy"
-    best = "max"
+    target_level = "sequence"
 
     @property
     def chance(self) -> float:
@@ -101,12 +93,6 @@ class Classification:
         tokens = jnp.asarray(sequences)[rows, :max_length].astype(jnp.int32) * (positions < length)
         segments = ((tokens != 0) | (positions == 0)).astype(jnp.int32)  # a sequence without tokens is one blank
         return Batch(tokens, jnp.asarray(labels)[rows], jnp.ones(batch), positions, segments)
-
-    def loss(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
-        return cross_entropy(outputs, batch)
-
-    def score(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
-        return accuracy(outputs, batch)
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a text: of each letter where names are letters, else of each word; what has no name is left out.

@@ -1,21 +1,19 @@
 """Translation between pairs of real sequences: words and how they are said, verses in two languages."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, cross_entropy, sample_rows, validate_batch_size
+from tasks.base import Batch, Split, Task, accuracy, sample_rows, static, validate_batch_size
 
 _MAX_EVAL_EXAMPLES = 512  # the most in an evaluation
 
 
-@flax.struct.dataclass
-class ParallelText:
+class ParallelText(Task):
     """`sources` and `targets` are indices into `names`, `[N, L]` by subset, with 0 behind the end and the same L.
 
     A row is `x₁ … xₙ separator y₁ … yₘ`, of n and m tokens of its own; the target at the separator is y₁, and at yₘ the
@@ -27,17 +25,15 @@ class ParallelText:
     source (third), are for measures of alignment; they need rows of one pair.
     """
 
-    VERSION: ClassVar[int] = 1
-
     sources: Any
     targets: Any
-    names: tuple[str, ...] = flax.struct.field(pytree_node=False)
+    names: tuple[str, ...] = static()
     links: Any = None
-    between: int = flax.struct.field(default=0, pytree_node=False)
-    pairs_per_row: int = flax.struct.field(default=1, pytree_node=False)
-    eval_pairs_per_row: tuple[int, ...] = flax.struct.field(default=(), pytree_node=False)
+    between: int = static(0)
+    pairs_per_row: int = static(1)
+    eval_pairs_per_row: tuple[int, ...] = static(())
 
-    def __post_init__(self):
+    def validate(self) -> None:
         if self.pairs_per_row < 1 or any(not isinstance(n, int) or n < 1 for n in self.eval_pairs_per_row):
             raise ValueError(
                 f"task.pairs_per_row={self.pairs_per_row}, eval_pairs_per_row={self.eval_pairs_per_row}: "
@@ -52,11 +48,7 @@ class ParallelText:
 
     separator = 1  # a network that has a source and a target tells them apart by it; each takes half of a row
     end = 2
-    channels = 0
-    per = "token"
     next_tokens = True
-    metric = "accuracy"
-    best = "max"
 
     @property
     def pair_length(self) -> int:
@@ -137,9 +129,6 @@ class ParallelText:
         asked = (place >= n) & (place <= n + m)
         targets = jnp.where(place == n + m, self.end, targets) * asked
         return Batch(inputs, targets, asked.astype(jnp.float32), positions, segments)
-
-    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return cross_entropy(outputs, batch)
 
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         return accuracy(outputs, batch, batch.weights * (batch.targets > self.end))

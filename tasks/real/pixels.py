@@ -6,18 +6,16 @@ steps. Patches are those of Dosovitskiy et al. 2020 (arXiv 2010.11929), §3.1.
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
-import flax.struct
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, cross_entropy, positions_and_segments, sample_rows
+from tasks.base import Batch, Split, Task, positions_and_segments, sample_rows, static
 
 
-@flax.struct.dataclass
-class Pixels:
+class Pixels(Task):
     """`inputs` are images `[N, pixels, channels]` by subset, "train", "validation" and "test", of numbers in 0 … 1, or
     of whole ones in 0 … 255; `labels` `[N]`. With a `patch` of p, a step is a square of p × p pixels of a square image.
 
@@ -26,15 +24,13 @@ class Pixels:
     and Hinton 2015, §4.3), which takes from neighbours that they come one after another.
     """
 
-    VERSION: ClassVar[int] = 1
-
     inputs: Any
     labels: Any
-    classes: int = flax.struct.field(default=10, pytree_node=False)
-    permuted: bool = flax.struct.field(default=False, pytree_node=False)
-    patch: int = flax.struct.field(default=1, pytree_node=False)
+    classes: int = static(10)
+    permuted: bool = static(False)
+    patch: int = static(1)
 
-    def __post_init__(self):
+    def validate(self) -> None:
         if self.classes < 2:
             raise ValueError(f"task.classes={self.classes}: must be 2 or more")
         # Where JAX rebuilds a task, anything may stand in for its arrays.
@@ -58,10 +54,7 @@ class Pixels:
     def outputs(self) -> int:
         return self.classes
 
-    per = "sequence"
-    next_tokens = False
-    metric = "accuracy"
-    best = "max"
+    target_level = "sequence"
 
     @property
     def chance(self) -> float:
@@ -98,12 +91,6 @@ class Pixels:
             pixels = pixels[:, np.random.default_rng(0).permutation(self.max_length)]
         seen = pixels[:, :max_length] * segments[:, :, None]
         return Batch(seen, jnp.asarray(labels)[rows], jnp.ones(batch), positions, segments)
-
-    def loss(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
-        return cross_entropy(outputs, batch)
-
-    def score(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
-        return accuracy(outputs, batch)
 
 
 def _split_into_patches(images: Float[Array, "B N C"], patch: int) -> Float[Array, "B M D"]:

@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
-import flax.struct
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, cross_entropy
+from tasks.base import Batch, Split, Task, cross_entropy, static
 from tasks.real.characters import EVAL_WINDOWS, sample_windows, validate_window
 from tasks.real.ngrams import cached_ngram_bits
 
@@ -18,8 +17,7 @@ _WORD_PATTERN = re.compile(
 )  # a word with its apostrophes, a number, or one sign
 
 
-@flax.struct.dataclass
-class Words:
+class Words(Task):
     """`text` holds one long array of indices into `names` by subset: "train", "validation" and "test". The first of
     the names stands for all words that have none.
 
@@ -28,13 +26,11 @@ class Words:
     models with the same names can be compared.
     """
 
-    VERSION: ClassVar[int] = 1
-
     text: Any
-    names: tuple[str, ...] = flax.struct.field(pytree_node=False)
-    max_length: int = flax.struct.field(default=32, pytree_node=False)
+    names: tuple[str, ...] = static()
+    max_length: int = static(32)
 
-    def __post_init__(self):
+    def validate(self) -> None:
         if not 2 <= len(set(self.names)) == len(self.names):
             raise ValueError(f"names={self.names[:3]}…: must be two or more distinct words")
         validate_window(self.text, self.max_length)
@@ -48,11 +44,9 @@ class Words:
         return len(self.names)
 
     min_length = 1
-    channels = 0
-    per = "token"
     next_tokens = True
     metric = "perplexity"
-    best = "min"
+    metric_mode = "min"
 
     @property
     def chance(self) -> float:
@@ -73,9 +67,6 @@ class Words:
     ) -> Batch:
         """See `Task.sample`. Raises ValueError where the subset's text is shorter than a window."""
         return sample_windows(self.text, subset, key, batch, max_length, length)
-
-    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return cross_entropy(outputs, batch)
 
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         return jnp.exp(cross_entropy(outputs, batch))

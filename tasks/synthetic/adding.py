@@ -3,26 +3,19 @@
 Hochreiter and Schmidhuber 1997; marks placed as in Bai, Kolter and Koltun 2018 (arXiv 1803.01271), §4.1: anywhere.
 """
 
-from collections.abc import Mapping
-from typing import ClassVar
-
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, positions_and_segments, squared_error
+from tasks.base import Batch, Task, positions_and_segments, squared_error, static
 
 
-@flax.struct.dataclass
-class Adding:
+class Adding(Task):
     """Steps `[u, m]` with u ~ U(0, 1) and m = 1 at two distinct, uniformly drawn steps; the target is their u's sum."""
 
-    VERSION: ClassVar[int] = 1
+    max_length: int = static(100)
 
-    max_length: int = flax.struct.field(default=100, pytree_node=False)
-
-    def __post_init__(self):
+    def validate(self) -> None:
         if self.max_length < 2:
             raise ValueError(f"task.max_length={self.max_length}: two marks need 2 steps or more")
 
@@ -30,21 +23,15 @@ class Adding:
     vocabulary = 0
     channels = 2
     outputs = 1
-    per = "sequence"
-    next_tokens = False
+    target_level = "sequence"
     metric = "squared error"
-    best = "min"
+    metric_mode = "min"
     chance = 1 / 6 + 1  # E (u + v)², for an answer of 0
 
     @property
     def baseline(self) -> tuple[str, float]:
         """The variance of the sum of two uniform numbers: 2/12. (Bai et al. print 0.1767 for the same rule.)"""
         return "always 1", 1 / 6
-
-    @property
-    def splits(self) -> Mapping[str, Split]:
-        split = Split(length=self.max_length, examples=512)
-        return {"validation": split, "test": split}  # the same distribution, other draws
 
     def sample(
         self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"

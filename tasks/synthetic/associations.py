@@ -7,21 +7,18 @@ their settings 1 (each key once) and 2 (keys come again, with another value), dr
 
 from collections.abc import Mapping
 from functools import partial
-from typing import ClassVar
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, positions_and_segments, weighted_mean
+from tasks.base import Batch, Split, Task, accuracy, positions_and_segments, static, weighted_mean
 
 _EVAL_SEQUENCES = 20  # of an evaluation
 MAX_QUERIES = 200  # the most keys that are asked for in one of them
 
 
-@flax.struct.dataclass
-class Associations:
+class Associations(Task):
     """`pairs` = S keys and S values in rows `k₁ v₁ … k_P v_P q`; the target, one a row, is the value of the query q.
 
     Tokens 1 … S are keys, S+1 … 2S values, 0 fills. Each key and each value comes once and P = S; or, with
@@ -36,12 +33,10 @@ class Associations:
     The loss is half the squared distance to the value's one-hot vector.
     """
 
-    VERSION: ClassVar[int] = 1
+    pairs: int = static(20)
+    with_replacement: bool = static(False)
 
-    pairs: int = flax.struct.field(default=20, pytree_node=False)
-    with_replacement: bool = flax.struct.field(default=False, pytree_node=False)
-
-    def __post_init__(self):
+    def validate(self) -> None:
         if self.pairs < 2:
             raise ValueError(f"task.pairs={self.pairs}: must be 2 or more, for there to be something to mistake")
 
@@ -63,11 +58,9 @@ class Associations:
         return self.pairs
 
     min_length = 3  # a pair and its query
-    channels = 0
-    per = "sequence"
-    next_tokens = False
+    target_level = "sequence"
     metric = "squared error"  # half of it, as it was published
-    best = "min"
+    metric_mode = "min"
 
     @property
     def chance(self) -> float:

@@ -9,30 +9,26 @@ import math
 from collections.abc import Mapping
 from typing import ClassVar
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, cross_entropy, positions_and_segments, sequence_accuracy
+from tasks.base import Batch, Split, Task, accuracy, positions_and_segments, sequence_accuracy, static
 
 _DIGITS_TO_COPY = 10  # how many are to be held
 _GO = 9  # the token that asks for them
 
 
-@flax.struct.dataclass
-class CopyMemory:
+class CopyMemory(Task):
     """Ten digits from 1 … 8, `delay` − 1 zeros, eleven nines; the target is zeros, then the ten digits.
 
     A sequence has `length = delay + 20` tokens. The loss is the cross-entropy over all of them; the score is the
     accuracy on the ten digits alone.
     """
 
-    VERSION: ClassVar[int] = 1
+    delay: int = static(80)
 
-    delay: int = flax.struct.field(default=80, pytree_node=False)
-
-    def __post_init__(self):
+    def validate(self) -> None:
         if self.delay < 1:
             raise ValueError(f"task.delay={self.delay}: must be 1 or more")
 
@@ -42,12 +38,7 @@ class CopyMemory:
 
     min_length = 2 * _DIGITS_TO_COPY + 1
     vocabulary = 10
-    channels = 0
     outputs = 10
-    per = "token"
-    next_tokens = False
-    metric = "accuracy"
-    best = "max"
     chance = 1 / 8
 
     @property
@@ -59,11 +50,6 @@ class CopyMemory:
     def guess_loss(self) -> float:
         """The loss, in nats, of knowing when to speak and nothing of what to say: 10·ln 8 / (delay + 20)."""
         return _DIGITS_TO_COPY * math.log(8) / (self.delay + 2 * _DIGITS_TO_COPY)
-
-    @property
-    def splits(self) -> Mapping[str, Split]:
-        split = Split(length=self.max_length, examples=512)
-        return {"validation": split, "test": split}  # the same distribution, other draws
 
     def sample(
         self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
@@ -79,15 +65,11 @@ class CopyMemory:
         targets = jnp.where(due, digits[:, jnp.clip(back, 0, _DIGITS_TO_COPY - 1)], 0)
         return Batch(inputs, targets, segments.astype(jnp.float32), positions, segments)
 
-    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return cross_entropy(outputs, batch)
-
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         return accuracy(outputs, batch, batch.weights * (batch.targets > 0))
 
 
-@flax.struct.dataclass
-class SelectiveCopy:
+class SelectiveCopy(Task):
     """`data` symbols somewhere among `noise` blanks, in order, then as many markers, at which they are to be said.
 
     Of an alphabet of `symbols`, 0 is the blank and the last one the marker; 1 … symbols − 2 are drawn, each place as
@@ -95,13 +77,11 @@ class SelectiveCopy:
     the markers alone.
     """
 
-    VERSION: ClassVar[int] = 1
+    noise: int = static(64)
+    data: int = static(8)
+    symbols: int = static(16)
 
-    noise: int = flax.struct.field(default=64, pytree_node=False)
-    data: int = flax.struct.field(default=8, pytree_node=False)
-    symbols: int = flax.struct.field(default=16, pytree_node=False)
-
-    def __post_init__(self):
+    def validate(self) -> None:
         for name, least in (("noise", 0), ("data", 1), ("symbols", 4)):
             if getattr(self, name) < least:
                 raise ValueError(f"task.{name}={getattr(self, name)}: must be {least} or more")
@@ -122,12 +102,6 @@ class SelectiveCopy:
     def outputs(self) -> int:
         return self.symbols
 
-    channels = 0
-    per = "token"
-    next_tokens = False
-    metric = "accuracy"
-    best = "max"
-
     @property
     def chance(self) -> float:
         return 1 / (self.symbols - 2)
@@ -135,11 +109,6 @@ class SelectiveCopy:
     @property
     def baseline(self) -> tuple[str, float]:
         return "always the same symbol", self.chance
-
-    @property
-    def splits(self) -> Mapping[str, Split]:
-        split = Split(length=self.max_length, examples=512)
-        return {"validation": split, "test": split}  # the same distribution, other draws
 
     def sample(
         self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
@@ -159,19 +128,12 @@ class SelectiveCopy:
         weights = jnp.broadcast_to(due, targets.shape).astype(jnp.float32)
         return Batch(inputs, targets, weights, positions, segments)
 
-    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return cross_entropy(outputs, batch)
-
-    def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return accuracy(outputs, batch)
-
 
 _ALPHABET_SIZE = 26
 _BEGIN, _COPY_MARK, END = _ALPHABET_SIZE + 1, _ALPHABET_SIZE + 2, _ALPHABET_SIZE + 3  # $ | and .
 
 
-@flax.struct.dataclass
-class CopyString:
+class CopyString(Task):
     """`$ x | x .`: a string of letters, and the same once more, told token by token.
 
     A row of `length` tokens holds a string of n = (length − 2) // 2 letters, at most `max_items` in training, up to the
@@ -185,10 +147,10 @@ class CopyString:
 
     VERSION: ClassVar[int] = 2  # 1 scored the full stop too
 
-    max_items: int = flax.struct.field(default=20, pytree_node=False)
-    eval_length_multipliers: tuple[float | int, ...] = flax.struct.field(default=(), pytree_node=False)
+    max_items: int = static(20)
+    eval_length_multipliers: tuple[float | int, ...] = static(())
 
-    def __post_init__(self):
+    def validate(self) -> None:
         if self.max_items < 1:
             raise ValueError(f"task.max_items={self.max_items}: must be 1 or more")
         if any(round(t * self.max_items) < 1 for t in self.eval_length_multipliers):
@@ -203,12 +165,8 @@ class CopyString:
 
     min_length = 4
     vocabulary = END + 1
-    channels = 0
     outputs = END + 1
-    per = "token"
     next_tokens = True
-    metric = "accuracy"
-    best = "max"
 
     @property
     def chance(self) -> float:
@@ -242,9 +200,6 @@ class CopyString:
         targets = jnp.roll(inputs, -1, axis=1).at[:, -1].set(0)
         targets = jnp.where(step == 2 * n + 1, END, targets) * (step > n) * segments
         return Batch(inputs, targets, (targets > 0).astype(jnp.float32), positions, segments)
-
-    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return cross_entropy(outputs, batch)
 
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         letters = batch.weights * (batch.targets != END)

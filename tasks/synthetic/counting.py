@@ -5,20 +5,17 @@ Weiss, Goldberg and Yahav 2018, "On the Practical Computational Power of Finite 
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, cross_entropy, positions_and_segments, sequence_accuracy
+from tasks.base import Batch, Split, Task, positions_and_segments, sequence_accuracy, static
 
 _BEGIN, _END, _FIRST_LETTER = 1, 2, 3  # tokens; 0 is blank, and b and c follow on a
 
 
-@flax.struct.dataclass
-class Counting:
+class Counting(Task):
     """`begin aⁿ bⁿ end`, with cⁿ before the end where there are three `letters`; the target is the next token.
 
     n is drawn evenly from 0 … `count_limit` − 1, or from what a shorter row holds: n ≤ (length − 2) // letters. Steps
@@ -31,13 +28,11 @@ class Counting:
     given more than a threshold, after an a too.
     """
 
-    VERSION: ClassVar[int] = 1
+    letters: int = static(2)
+    count_limit: int = static(100)
+    eval_lengths: tuple[int, ...] = static(())
 
-    letters: int = flax.struct.field(default=2, pytree_node=False)
-    count_limit: int = flax.struct.field(default=100, pytree_node=False)
-    eval_lengths: tuple[int, ...] = flax.struct.field(default=(), pytree_node=False)
-
-    def __post_init__(self):
+    def validate(self) -> None:
         if self.letters not in (2, 3):
             raise ValueError(f"task.letters={self.letters}: must be 2 or 3")
         if self.count_limit < 2:
@@ -58,11 +53,7 @@ class Counting:
         return self.vocabulary
 
     min_length = 2
-    channels = 0
-    per = "token"
     next_tokens = True
-    metric = "accuracy"
-    best = "max"
 
     @property
     def chance(self) -> float:
@@ -76,11 +67,9 @@ class Counting:
         return "the same n for every string", 1 / (self.count_limit - 1)
 
     @property
-    def splits(self) -> Mapping[str, Split]:
-        split = Split(length=self.max_length, examples=512)
+    def extra_splits(self) -> Mapping[str, Split]:
         # Strings with the same n are alike, so that a few will do.
-        more = {f"test_{n}": Split(length=self.letters * n + 2, examples=8, subset="exact") for n in self.eval_lengths}
-        return {"validation": split, "test": split, **more}  # of the first two: the same distribution, other draws
+        return {f"test_{n}": Split(length=self.letters * n + 2, examples=8, subset="exact") for n in self.eval_lengths}
 
     def sample(
         self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
@@ -96,9 +85,6 @@ class Counting:
         inputs = jnp.where(positions == last + 1, _END, inputs)
         targets = jnp.roll(inputs, -1, axis=1) * (positions <= last)
         return Batch(inputs, targets, (positions <= last).astype(jnp.float32), positions, segments)
-
-    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return cross_entropy(outputs, batch)
 
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         return sequence_accuracy(outputs, batch._replace(weights=batch.weights * (batch.inputs > _FIRST_LETTER)))

@@ -6,29 +6,24 @@ multilayer perceptron, and what its activations and its depth can do is seen wit
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, positions_and_segments, squared_error
+from tasks.base import Batch, Split, Task, positions_and_segments, squared_error, static
 
 
-@flax.struct.dataclass
-class Curve:
+class Curve(Task):
     """y = 2·sin(π·`waves`·x₁)·cos(π·x₂), of x uniform in [−1, 1]²: mean 0, variance 1, nothing straight in it.
 
     Both factors have mean 0, so that y correlates with neither x₁ nor x₂: no straight line scores below 1, which the
     mean alone does too.
     """
 
-    VERSION: ClassVar[int] = 1
+    waves: int = static(2)
 
-    waves: int = flax.struct.field(default=2, pytree_node=False)
-
-    def __post_init__(self):
+    def validate(self) -> None:
         if self.waves < 1:
             raise ValueError(f"task.waves={self.waves}: must be 1 or more")
 
@@ -37,10 +32,9 @@ class Curve:
     outputs = 1
     max_length = 1
     min_length = 1
-    per = "sequence"
-    next_tokens = False
+    target_level = "sequence"
     metric = "squared error"
-    best = "min"
+    metric_mode = "min"
     chance = 1.0
 
     @property

@@ -5,14 +5,12 @@ learns it without error; attention is right nearly always, and wrong now and the
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, cross_entropy, positions_and_segments
+from tasks.base import Batch, Split, Task, accuracy, positions_and_segments, static
 
 WRITE, READ, IGNORE, BIT = 1, 2, 3, 4  # tokens; 4 and 5 are the bits 0 and 1
 _IGNORE_SHARES = {
@@ -21,8 +19,7 @@ _IGNORE_SHARES = {
 }  # of instructions that are ignored, in test sets unlike training: sparse and dense
 
 
-@flax.struct.dataclass
-class FlipFlop:
+class FlipFlop(Task):
     """Instructions and bits in turn; the bit after a read is that of the last write, any other one is random.
 
     The first instruction writes and the last one reads. Of the others a share of `ignores` ignores, and half of the
@@ -30,13 +27,11 @@ class FlipFlop:
     Test sets: "test" as trained, "test_98" where 98 % are ignored (sparse) and "test_10" (dense).
     """
 
-    VERSION: ClassVar[int] = 1
+    max_length: int = static(512)
+    ignores: float = static(0.8)
+    examples: int = static(512)
 
-    max_length: int = flax.struct.field(default=512, pytree_node=False)
-    ignores: float = flax.struct.field(default=0.8, pytree_node=False)
-    examples: int = flax.struct.field(default=512, pytree_node=False)
-
-    def __post_init__(self):
+    def validate(self) -> None:
         if self.max_length < 4 or self.max_length % 2:
             raise ValueError(f"task.max_length={self.max_length}: must be an even number, 4 or more")
         if not 0 <= self.ignores <= 1:
@@ -46,12 +41,10 @@ class FlipFlop:
 
     min_length = 4
     vocabulary = BIT + 2
-    channels = 0
     outputs = BIT + 2
-    per = "token"
     next_tokens = True
     metric = "error rate"
-    best = "min"
+    metric_mode = "min"
     chance = 0.5
 
     @property
@@ -84,9 +77,6 @@ class FlipFlop:
         tokens = jnp.stack([kinds, BIT + bits], axis=-1).reshape(batch, -1)[:, :max_length] * segments
         targets = jnp.roll(tokens, -1, axis=1).at[:, -1].set(0) * (tokens == READ)
         return Batch(tokens, targets, (targets > 0).astype(jnp.float32), positions, segments)
-
-    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return cross_entropy(outputs, batch)
 
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         return 1 - accuracy(outputs, batch)

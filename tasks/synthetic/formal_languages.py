@@ -7,15 +7,14 @@ strings and tested on longer ones, recurrent networks solve the first four below
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, cross_entropy, positions_and_segments
+from tasks.base import Batch, Split, Task, positions_and_segments, static
 
 _MINUS, _TIMES = 6, 7  # symbols of `_answer_modular_arithmetic`; 0 … 4 are digits and 5 is +
 
@@ -141,8 +140,7 @@ def max_string_length(language: str, length: Int[Array, ""] | int) -> Int[Array,
     return _string_length(language, length // (1 + copies) if copies else length - 1)
 
 
-@flax.struct.dataclass
-class FormalLanguage:
+class FormalLanguage(Task):
     """A string of n random symbols, then as many blanks as its answer has tokens, at which the answer is read.
 
     `language` is one of these; what the functions of the same names say of a string is the answer:
@@ -160,13 +158,11 @@ class FormalLanguage:
     have each length as often, so that the longest string is rarer than others where two or three lengths hold the same.
     """
 
-    VERSION: ClassVar[int] = 1
+    language: str = static("parity")
+    max_items: int = static(40)
+    eval_length_multipliers: tuple[int | float, ...] = static(())
 
-    language: str = flax.struct.field(default="parity", pytree_node=False)
-    max_items: int = flax.struct.field(default=40, pytree_node=False)
-    eval_length_multipliers: tuple[int | float, ...] = flax.struct.field(default=(), pytree_node=False)
-
-    def __post_init__(self):
+    def validate(self) -> None:
         if self.language not in LANGUAGES:
             raise ValueError(f"task.language={self.language}: must be one of {', '.join(LANGUAGES)}")
         if self.max_items < 1:
@@ -176,12 +172,6 @@ class FormalLanguage:
                 f"task.eval_length_multipliers={self.eval_length_multipliers}: times {self.max_items} "
                 f"symbols must be 1 or more each"
             )
-
-    channels = 0
-    per = "token"
-    next_tokens = False
-    metric = "accuracy"
-    best = "max"
 
     @property
     def max_length(self) -> int:
@@ -214,11 +204,9 @@ class FormalLanguage:
         return language.baseline_rule, language.baseline_score(int(_string_length(self.language, self.max_items)))
 
     @property
-    def splits(self) -> Mapping[str, Split]:
-        split = Split(length=self.max_length, examples=512)
+    def extra_splits(self) -> Mapping[str, Split]:
         sizes = {t: int(row_length(self.language, round(t * self.max_items))) for t in self.eval_length_multipliers}
-        more = {f"test_{t:g}": Split(length=size, examples=512) for t, size in sizes.items()}
-        return {"validation": split, "test": split, **more}  # the same distribution, other draws
+        return {f"test_{t:g}": Split(length=size, examples=512) for t, size in sizes.items()}
 
     def sample(
         self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
@@ -242,9 +230,3 @@ class FormalLanguage:
         for_digits, for_operators = jax.random.split(key)
         digits, operators = jax.random.randint(for_digits, shape, 0, 5), jax.random.randint(for_operators, shape, 5, 8)
         return jnp.where(jnp.arange(shape[1]) % 2 == 0, digits, operators)
-
-    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return cross_entropy(outputs, batch)
-
-    def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return accuracy(outputs, batch)

@@ -5,18 +5,15 @@ layers can do it, one can't, and a recurrence that selects can do it at lengths 
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
 
-import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, cross_entropy, positions_and_segments
+from tasks.base import Batch, Split, Task, positions_and_segments, static
 
 
-@flax.struct.dataclass
-class Induction:
+class Induction(Task):
     """Random tokens 1 … symbols with the token symbols + 1 once among them and once more at the end, where the token
     that followed it is to be named. Nothing else counts.
 
@@ -24,13 +21,11 @@ class Induction:
     of so many times `max_length` tokens.
     """
 
-    VERSION: ClassVar[int] = 1
+    symbols: int = static(16)
+    max_length: int = static(256)
+    eval_length_multipliers: tuple[float | int, ...] = static(())
 
-    symbols: int = flax.struct.field(default=16, pytree_node=False)
-    max_length: int = flax.struct.field(default=256, pytree_node=False)
-    eval_length_multipliers: tuple[float | int, ...] = flax.struct.field(default=(), pytree_node=False)
-
-    def __post_init__(self):
+    def validate(self) -> None:
         if self.symbols < 2:
             raise ValueError(f"task.symbols={self.symbols}: must be 2 or more")
         if self.max_length < 3:
@@ -50,11 +45,6 @@ class Induction:
         return self.symbols + 1
 
     min_length = 3
-    channels = 0
-    per = "token"
-    next_tokens = False
-    metric = "accuracy"
-    best = "max"
 
     @property
     def chance(self) -> float:
@@ -88,9 +78,3 @@ class Induction:
         targets = jnp.where(step == last, answer, 0)
         weights = jnp.broadcast_to(step == last, targets.shape).astype(jnp.float32)
         return Batch(inputs, targets, weights, positions, segments)
-
-    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return cross_entropy(outputs, batch)
-
-    def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return accuracy(outputs, batch)

@@ -4,20 +4,16 @@ Arora et al. 2023, "Zoology" (arXiv 2312.04927), §4: `D` key–value pairs, the
 the slots that follow; the model names the value at the query. Queries come soon after the pairs more often than late.
 """
 
-from collections.abc import Mapping
 from functools import partial
-from typing import ClassVar
 
-import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, cross_entropy, positions_and_segments
+from tasks.base import Batch, Task, positions_and_segments, static
 
 
-@flax.struct.dataclass
-class Recall:
+class Recall(Task):
     """`pairs` key–value pairs out of a vocabulary of `symbols`, in sequences of `max_length` tokens.
 
     Tokens 1 … symbols/2−1 are keys, symbols/2 … symbols−1 values, 0 fills. A sequence of `length` tokens holds
@@ -26,14 +22,12 @@ class Recall:
     probability ∝ i^(power−1). The target at a query is that key's value; nothing else is scored.
     """
 
-    VERSION: ClassVar[int] = 1
+    pairs: int = static(8)
+    symbols: int = static(64)
+    max_length: int = static(32)
+    power: float = static(0.01)
 
-    pairs: int = flax.struct.field(default=8, pytree_node=False)
-    symbols: int = flax.struct.field(default=64, pytree_node=False)
-    max_length: int = flax.struct.field(default=32, pytree_node=False)
-    power: float = flax.struct.field(default=0.01, pytree_node=False)
-
-    def __post_init__(self):
+    def validate(self) -> None:
         if self.symbols < 4 or self.symbols % 2:
             raise ValueError(f"task.symbols={self.symbols}: must be an even number, 4 or more")
         if not 1 <= self.pairs < self.symbols // 2:
@@ -55,11 +49,6 @@ class Recall:
         return self.symbols
 
     min_length = 4  # a pair and its query
-    channels = 0
-    per = "token"
-    next_tokens = False
-    metric = "accuracy"
-    best = "max"
 
     @property
     def chance(self) -> float:
@@ -69,11 +58,6 @@ class Recall:
     @property
     def baseline(self) -> tuple[str, float]:
         return "any value seen in the sequence", 1 / self.pairs
-
-    @property
-    def splits(self) -> Mapping[str, Split]:
-        split = Split(length=self.max_length, examples=512)
-        return {"validation": split, "test": split}  # the same distribution, other draws
 
     def sample(
         self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
@@ -110,9 +94,3 @@ class Recall:
         inputs = inputs.at[query].set(keys, mode="drop")
         targets = blank.at[query].set(values, mode="drop")
         return inputs, targets
-
-    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return cross_entropy(outputs, batch)
-
-    def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return accuracy(outputs, batch)

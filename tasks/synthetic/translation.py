@@ -6,20 +6,17 @@ sentences that can be had at any length and in any number.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, cross_entropy, positions_and_segments
+from tasks.base import Batch, Split, Task, accuracy, positions_and_segments, static
 
 FIRST_WORD = 3  # the first token that is a word; 0 fills
 
 
-@flax.struct.dataclass
-class Translation:
+class Translation(Task):
     """A sentence of uniformly drawn words, the token `separator`, and the sentence in the other language.
 
     Each of the `words` words has one translation. Words stand in pairs, and a pair whose words are of different kinds
@@ -29,13 +26,11 @@ class Translation:
     words. `eval_lengths` asks for test sets of sentences of so many words, longer ones than `max_items` too.
     """
 
-    VERSION: ClassVar[int] = 1
+    words: int = static(20)
+    max_items: int = static(10)
+    eval_lengths: tuple[int, ...] = static(())
 
-    words: int = flax.struct.field(default=20, pytree_node=False)
-    max_items: int = flax.struct.field(default=10, pytree_node=False)
-    eval_lengths: tuple[int, ...] = flax.struct.field(default=(), pytree_node=False)
-
-    def __post_init__(self):
+    def validate(self) -> None:
         if self.words < 2 or self.words % 2:
             raise ValueError(f"task.words={self.words}: must be an even number, 2 or more")
         if self.max_items < 1:
@@ -46,11 +41,7 @@ class Translation:
     separator = 1  # a network that has a source and a target tells them apart by it; each takes half of a row
     end = 2
     min_length = 3
-    channels = 0
-    per = "token"
     next_tokens = True
-    metric = "accuracy"
-    best = "max"
 
     @property
     def max_length(self) -> int:
@@ -76,10 +67,8 @@ class Translation:
         return "word for word, in the source's order", 1 - pairs / self.max_items
 
     @property
-    def splits(self) -> Mapping[str, Split]:
-        split = Split(length=self.max_length, examples=512)
-        more = {f"test_{n}": Split(length=2 * n + 1, examples=512) for n in self.eval_lengths}
-        return {"validation": split, "test": split, **more}  # the same distribution, other draws
+    def extra_splits(self) -> Mapping[str, Split]:
+        return {f"test_{n}": Split(length=2 * n + 1, examples=512) for n in self.eval_lengths}
 
     def sample(
         self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
@@ -98,9 +87,6 @@ class Translation:
         targets = jnp.where(step == 2 * n, self.end, targets) * (step >= n)
         weights = (segments * (step >= n)).astype(jnp.float32)
         return Batch(inputs, targets * segments, weights, positions, segments)
-
-    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return cross_entropy(outputs, batch)
 
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         return accuracy(outputs, batch, batch.weights * (batch.targets >= FIRST_WORD))

@@ -8,15 +8,13 @@ layers the longer the sequence, in a group such as A5 that can't be taken apart 
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import combinations, permutations
-from typing import ClassVar
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, accuracy, cross_entropy, positions_and_segments
+from tasks.base import Batch, Split, Task, positions_and_segments, static
 
 _GROUP_ORDER = 60  # every group here has as many elements
 _BEGIN = _GROUP_ORDER + 1  # the token before the first element
@@ -59,8 +57,7 @@ def multiplication_table(group: str) -> Int[np.ndarray, "60 60"]:
     return table
 
 
-@flax.struct.dataclass
-class WordProblem:
+class WordProblem(Task):
     """`begin x₁ … x_k`, of uniformly drawn elements of `group`; the target at x_t is x₁·x₂ … x_t.
 
     A row of `length` tokens holds k = length − 1 elements, at most `max_items` in training. Token 0 is padding, 1 + e
@@ -69,13 +66,11 @@ class WordProblem:
     a test set of longer ones. `eval_lengths` asks for such sets, of so many elements.
     """
 
-    VERSION: ClassVar[int] = 1
+    group: str = static("a5")
+    max_items: int = static(12)
+    eval_lengths: tuple[int, ...] = static(())
 
-    group: str = flax.struct.field(default="a5", pytree_node=False)
-    max_items: int = flax.struct.field(default=12, pytree_node=False)
-    eval_lengths: tuple[int, ...] = flax.struct.field(default=(), pytree_node=False)
-
-    def __post_init__(self):
+    def validate(self) -> None:
         if self.group not in GROUPS:
             raise ValueError(f"task.group={self.group}: must be one of {', '.join(GROUPS)}")
         if self.max_items < 1:
@@ -91,12 +86,7 @@ class WordProblem:
 
     min_length = 2
     vocabulary = _BEGIN + 1
-    channels = 0
     outputs = _GROUP_ORDER
-    per = "token"
-    next_tokens = False
-    metric = "accuracy"
-    best = "max"
     chance = 1 / _GROUP_ORDER
 
     @property
@@ -105,10 +95,8 @@ class WordProblem:
         return "each element alone", (1 + (self.max_items - 1) / _GROUP_ORDER) / self.max_items
 
     @property
-    def splits(self) -> Mapping[str, Split]:
-        split = Split(length=self.max_length, examples=512)
-        more = {f"test_{n}": Split(length=n + 1, examples=512) for n in self.eval_lengths}
-        return {"validation": split, "test": split, **more}  # the same distribution, other draws
+    def extra_splits(self) -> Mapping[str, Split]:
+        return {f"test_{n}": Split(length=n + 1, examples=512) for n in self.eval_lengths}
 
     def sample(
         self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
@@ -122,9 +110,3 @@ class WordProblem:
         inputs = jnp.where(begins, _BEGIN, 1 + elements) * segments
         counts = segments * ~begins
         return Batch(inputs, products * counts, counts.astype(jnp.float32), positions, segments)
-
-    def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return cross_entropy(outputs, batch)
-
-    def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return accuracy(outputs, batch)

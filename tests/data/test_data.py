@@ -234,7 +234,7 @@ def test_mock_data_have_the_same_form(name: str, tmp_path: Path):
         assert isinstance(value, (str, np.ndarray, np.generic, int))
     if name in MADE_OF_TEXT:  # whose mock text is no text of this kind
         return
-    loaded = module.arguments(dict.fromkeys(data.SPLITS, rows))
+    loaded = module.task_arguments(dict.fromkeys(data.SPLITS, rows))
     assert set(loaded) >= {"inputs", "labels"} or set(loaded) >= {"text"}
 
 

@@ -35,7 +35,7 @@ def test_it_is_that_of_what_is_loaded(name: str, data_dir: Path):
 def test_it_is_known_before_anything_is_prepared(tmp_path: Path):
     assert (
         data.data_fingerprint("digits", tmp_path / "none")
-        == importlib.import_module("data.sources.digits").PREPARED[:16]
+        == importlib.import_module("data.sources.digits").FINGERPRINT[:16]
     )
     assert len(data.data_fingerprint("python", tmp_path / "none")) == 16
     assert not list(tmp_path.iterdir())

@@ -99,7 +99,7 @@ def test_the_splits_are_twenty_sequences_of_as_many_pairs_as_keys():
     assert Associations(600).splits["test"].examples == 20 * MAX_QUERIES
 
 
-@pytest.mark.parametrize("with_replacement", [False, True])
+@pytest.mark.parametrize("again", [False, True])
 def test_keys_and_values_are_uniform(again: bool):
     task = Associations(4, with_replacement=again)
     inputs = np.asarray(sample(task, 3, task.max_length, 20_000).inputs)

@@ -141,7 +141,7 @@ def test_the_first_failure_is_the_least_n_that_is_not_all_right():
     ("fields", "message"),
     [
         ({"letters": 4}, r"^task\.letters=4: must be 2 or 3$"),
-        ({"count_limit": 1}, r"^task\.longest=1: must be 2 or more, as n is below it$"),
+        ({"count_limit": 1}, r"^task\.count_limit=1: must be 2 or more, as n is below it$"),
         ({"eval_lengths": (3, 0)}, r"^task\.eval_lengths=\(3, 0\): must be whole numbers, 1 or more each$"),
     ],
 )

@@ -141,7 +141,7 @@ def test_strings_are_uniform(language: str):
 
 
 @pytest.mark.parametrize("language", NAMES)
-@pytest.mark.parametrize("max_items", [1, 20])
+@pytest.mark.parametrize("longest", [1, 20])
 def test_baseline_and_chance_are_what_the_rules_score(language: str, longest: int):
     task = FormalLanguage(language, longest)
     batch = sample(task, 0, task.max_length, 8_000)
@@ -202,8 +202,8 @@ def test_times_ask_for_test_sets(language: str, lengths: tuple[int, ...]):
             {"language": "dyck"},
             r"^task\.language=dyck: must be one of parity, even_pairs, cycle, modular, .*duplicate$",
         ),
-        ({"max_items": 0}, r"^task\.longest=0: must be 1 or more$"),
-        ({"eval_length_multipliers": (3, 0)}, r"^task\.times=\(3, 0\): times 40 symbols must be 1 or more each$"),
+        ({"max_items": 0}, r"^task\.max_items=0: must be 1 or more$"),
+        ({"eval_length_multipliers": (3, 0)}, r"^task\.eval_length_multipliers=\(3, 0\): times 40 symbols must be 1 or more each$"),
     ],
 )
 def test_bad_fields(fields: dict, message: str):

@@ -85,7 +85,7 @@ def test_what_was_written_says_nothing_about_the_next_word():
         assert stats.chisquare(np.bincount(pairs, minlength=16)).pvalue > 1e-3
 
 
-@pytest.mark.parametrize("max_items", [1, 5, 10])
+@pytest.mark.parametrize("longest", [1, 5, 10])
 def test_baseline_and_chance_are_what_the_rules_score(longest: int):
     task = Translation(max_items=longest)
     batch = sample(task, 0, task.max_length, 2_000)
@@ -121,8 +121,8 @@ def test_lengths_ask_for_test_sets():
     [
         ({"words": 7}, r"task\.words=7: must be an even number, 2 or more"),
         ({"words": 0}, r"task\.words=0: must be"),
-        ({"max_items": 0}, r"task\.longest=0: must be 1 or more"),
-        ({"eval_lengths": (3, 0)}, r"task\.lengths=\(3, 0\): must be whole numbers of words, 1 or more"),
+        ({"max_items": 0}, r"task\.max_items=0: must be 1 or more"),
+        ({"eval_lengths": (3, 0)}, r"task\.eval_lengths=\(3, 0\): must be whole numbers of words, 1 or more"),
     ],
 )
 def test_bad_fields(fields: dict, message: str):

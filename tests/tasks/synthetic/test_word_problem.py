@@ -149,7 +149,7 @@ def test_elements_and_products_are_uniform_and_say_nothing_of_each_other(group: 
         assert stats.chisquare(np.bincount(one * 60 + other, minlength=3600)).pvalue > 1e-4
 
 
-@pytest.mark.parametrize("max_items", [1, 2, 12])
+@pytest.mark.parametrize("longest", [1, 2, 12])
 @pytest.mark.parametrize("group", NAMES)
 def test_baseline_and_chance_are_what_the_rules_score(group: str, longest: int):
     task = WordProblem(group, longest)
@@ -186,8 +186,8 @@ def test_lengths_ask_for_test_sets():
     ("fields", "message"),
     [
         ({"group": "s5"}, r"^task\.group=s5: must be one of a5, z60, a4xz5$"),
-        ({"max_items": 0}, r"^task\.longest=0: must be 1 or more$"),
-        ({"eval_lengths": (3, 0)}, r"^task\.lengths=\(3, 0\): must be whole numbers of elements, 1 or more each$"),
+        ({"max_items": 0}, r"^task\.max_items=0: must be 1 or more$"),
+        ({"eval_lengths": (3, 0)}, r"^task\.eval_lengths=\(3, 0\): must be whole numbers of elements, 1 or more each$"),
     ],
 )
 def test_bad_fields(fields: dict, message: str):
