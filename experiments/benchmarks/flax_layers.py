@@ -1,5 +1,6 @@
-"""flax.linen's and flax.nnx's own layers, for experiments.benchmarks.worker."""
+"""The benchmark's two layers as flax.linen and flax.nnx have them, from the same weights."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as linen
@@ -8,59 +9,75 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from experiments.benchmarks.worker import HEADS, Cell, TimedCall, build_jax_call
+from experiments.benchmarks.cell import HEADS, Cell, TimedCall
+from experiments.benchmarks.jax_layers import Layer, build_jax_call
+
+LINEN_CELLS: Any = {"rnn": linen.SimpleCell, "lstm": linen.OptimizedLSTMCell, "gru": linen.GRUCell}
+NNX_CELLS: Any = {"rnn": nnx.SimpleCell, "lstm": nnx.OptimizedLSTMCell, "gru": nnx.GRUCell}
 
 
 def build_flax_call(cell: Cell, weights: Any, library: str) -> TimedCall:
-    """flax.linen's and flax.nnx's own layers, from the same weights."""
-    d = cell.width
-    causal = jnp.tril(jnp.ones((1, 1, cell.length, cell.length), bool))
-    dense = linen.Dense(d)
+    """The two layers of `library`, "linen" or "nnx". Raises ValueError for a token: their caches are not timed."""
     if cell.what == "token":
         raise ValueError(f"{library}: its token is not timed")
-    named = [_to_linen_weights(cell.mixer, w, d) for w in weights]
+    linen_weights = [_to_linen_weights(cell.mixer, w, cell.width) for w in weights]
     if library == "linen":
-        if cell.mixer == "attention":
-            module: Any = linen.MultiHeadDotProductAttention(num_heads=HEADS, qkv_features=d)
-            return build_jax_call(cell, named, lambda w, x, s: (module.apply({"params": w}, x, mask=causal), s), None)
-        cells: Any = {"rnn": linen.SimpleCell, "lstm": linen.OptimizedLSTMCell, "gru": linen.GRUCell}
-        module = linen.RNN(cells[cell.mixer](d))
+        return build_jax_call(cell, linen_weights, _linen_layer(cell), None)
+    layer, parameters = _nnx_layer(cell)
+    nnx_weights = [_to_nnx_weights(cell.mixer, w, parameters) for w in linen_weights]
+    return build_jax_call(cell, nnx_weights, layer, None)
 
-        def layer(w: Any, x: Any, s: Any) -> tuple[Any, Any]:
-            y: Any = module.apply({"params": {"cell": w["cell"]}}, x)
-            return dense.apply({"params": w["output"]}, y), s
 
-        return build_jax_call(cell, named, layer, None)
-
-    rngs = nnx.Rngs(0)
+def _linen_layer(cell: Cell) -> Layer:
     if cell.mixer == "attention":
-        made: Any = nnx.MultiHeadAttention(HEADS, d, d, d, decode=False, rngs=rngs)
+        module: Any = linen.MultiHeadDotProductAttention(num_heads=HEADS, qkv_features=cell.width)
+        return partial(_apply_linen_attention, module, _causal_mask(cell))
+    return partial(_apply_linen_rnn, linen.RNN(LINEN_CELLS[cell.mixer](cell.width)), linen.Dense(cell.width))
+
+
+def _apply_linen_attention(module: Any, mask: Any, weights: Any, x: Any, state: Any) -> tuple[Any, Any]:
+    return module.apply({"params": weights}, x, mask=mask), state
+
+
+def _apply_linen_rnn(module: Any, projection: Any, weights: Any, x: Any, state: Any) -> tuple[Any, Any]:
+    y = module.apply({"params": {"cell": weights["cell"]}}, x)
+    return projection.apply({"params": weights["output"]}, y), state
+
+
+def _nnx_layer(cell: Cell) -> tuple[Layer, Any]:
+    """The layer, and its parameters as a pure dict that has their names and shapes."""
+    rngs, d = nnx.Rngs(0), cell.width
+    if cell.mixer == "attention":
+        module: Any = nnx.MultiHeadAttention(HEADS, d, d, d, decode=False, rngs=rngs)
     else:
-        cells = {"rnn": nnx.SimpleCell, "lstm": nnx.OptimizedLSTMCell, "gru": nnx.GRUCell}
-        made = nnx.RNN(cells[cell.mixer](d, d, rngs=rngs), rngs=rngs)
-    graph, found, rest = nnx.split(made, nnx.Param, ...)
-    found = nnx.to_pure_dict(found)
+        module = nnx.RNN(NNX_CELLS[cell.mixer](d, d, rngs=rngs), rngs=rngs)
+    graph, parameters, rest = nnx.split(module, nnx.Param, ...)
+    mask, projection = _causal_mask(cell), linen.Dense(d)
 
-    def converted(w: dict[str, Any]) -> Any:
-        hidden_size = w if cell.mixer == "attention" else {"cell": _to_nnx_cell(cell.mixer, w["cell"])}
-        return jax.tree.map(lambda like, a: np.reshape(a, like.shape), found, hidden_size)
-
-    def of_nnx(w: Any, x: Any, s: Any) -> tuple[Any, Any]:
-        state = nnx.State(jax.tree.map(nnx.Param, w["hidden_size"]))
-        layer = nnx.merge(graph, state, rest)
+    def layer(weights: Any, x: Any, state: Any) -> tuple[Any, Any]:
+        merged = nnx.merge(graph, nnx.State(jax.tree.map(nnx.Param, weights["module"])), rest)
         if cell.mixer == "attention":
-            return layer(x, mask=causal), s
+            return merged(x, mask=mask), state
         zeros = jnp.zeros((len(x), d))
-        y = layer(x, initial_carry=(zeros, zeros) if cell.mixer == "lstm" else zeros)
-        return dense.apply({"params": w["output"]}, y), s
+        y = merged(x, initial_carry=(zeros, zeros) if cell.mixer == "lstm" else zeros)
+        return projection.apply({"params": weights["output"]}, y), state
 
-    own = [{"hidden_size": converted(w), "output": w.get("output")} for w in named]
-    own = [w if cell.mixer != "attention" else {"hidden_size": w["hidden_size"]} for w in own]
-    return build_jax_call(cell, own, of_nnx, None)
+    return layer, nnx.to_pure_dict(parameters)
+
+
+def _causal_mask(cell: Cell) -> Any:
+    return jnp.tril(jnp.ones((1, 1, cell.length, cell.length), bool))
+
+
+def _to_nnx_weights(mixer: str, weights: dict[str, Any], parameters: Any) -> dict[str, Any]:
+    """flax.linen's weights as flax.nnx names and shapes its `parameters`."""
+    named = weights if mixer == "attention" else {"cell": _to_nnx_cell(mixer, weights["cell"])}
+    module = jax.tree.map(lambda like, weight: np.reshape(weight, like.shape), parameters, named)
+    return {"module": module} if mixer == "attention" else {"module": module, "output": weights["output"]}
 
 
 def _to_linen_weights(mixer: str, w: dict[str, Any], d: int) -> dict[str, Any]:
-    """Our weights as flax.linen names them."""
+    """This project's weights as flax.linen names them."""
     if mixer == "attention":
         size = d // HEADS
         named = {
@@ -91,7 +108,7 @@ def _to_linen_weights(mixer: str, w: dict[str, Any], d: int) -> dict[str, Any]:
 
 
 def _to_nnx_cell(mixer: str, cell: dict[str, Any]) -> dict[str, Any]:
-    """flax.nnx joins what flax.linen keeps apart."""
+    """flax.linen's weights of a recurrent cell, concatenated over its gates as flax.nnx has them."""
     if mixer == "rnn":
         return {"dense_i": cell["i"], "dense_h": cell["h"]}
     gates, biased = ("ifgo", "h") if mixer == "lstm" else ("rzn", "i")

@@ -1,48 +1,51 @@
-"""The benchmark's record as tables and a page: curves against length with theory's slope drawn in."""
+"""The benchmark's record as tables, curves with theory's slope drawn in, a page, and docs/benchmark.md."""
 
 import itertools
 import math
-import statistics as spread
+import statistics
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from experiments.ablation.intervals import fit_exponent, format_interval
-from experiments.benchmarks.worker import TOKENS_PER_CALL
+from experiments.ablation.record_files import RECORDS_DIR, read_record
+from experiments.benchmarks.cell import TOKENS_PER_CALL
+from experiments.benchmarks.processes import ROOT
+from experiments.reporting import html_report
 from experiments.reporting.charts import LineChart, Series
 from experiments.reporting.html_report import Report, Section, Table, markdown_table
-from experiments.reporting.html_report import write_html as write_report
 
-RecordRow = dict[str, str]
-_THEORETICAL_EXPONENTS = {
-    "attention": 2
-}  # exponents of time in length (Vaswani et al. 2017, Table 1); 1 for everything else but dense
+RecordRow = dict[str, str]  # a row of the record: the columns of rows.BenchmarkRow as text
+DOCUMENT = ROOT / "docs" / "benchmark.md"
+# Exponents of time in length (Vaswani et al. 2017, Table 1); every other mixer has 1.
+_THEORETICAL_EXPONENTS = {"attention": 2, "dense": 2}
 MIXER_FAMILIES = {  # one chart each, with attention in all of them
     "step by step": ("attention", "rnn", "irnn", "lstm", "gru", "slstm"),
     "linear in the state": ("attention", "mingru", "minlstm", "lru", "rglru", "s4d", "s6"),
     "a matrix for a state": ("attention", "linear", "gla", "delta", "gated_delta", "mlstm"),
     "no state": ("attention", "tcn", "dense"),
 }
-_RERUN_SUFFIX = "-again"  # how the name of a second run's record ends
-_AGREEMENT_FACTOR = 1.1  # the factor within which ratios of two runs should be
+_RERUN_SUFFIX = "-again"  # of the name of a second run's record
+_AGREEMENT_FACTOR = 1.1  # ratios of two runs that are closer agree
 _PEER_LIBRARIES = ("torch", "torch-compile", "linen", "nnx")
 
 
 def write_benchmark_report(rows: list[RecordRow], path: Path, command: str) -> Path:
-    found = list(all_tables(rows))
+    """Write all tables and curves as one HTML page."""
+    shown = list(all_tables(rows))
     page = Report(
         title="How slow, and against what?",
         question="How slow is a recurrence, what does attention cost, where do they cross, and how does this code "
         "stand beside the libraries that one would use instead?",
-        summary=found[0],
+        summary=shown[0],
         sections=[
-            Section("Against length and width", "", list(scaling_charts(rows)), found[1:4]),
-            Section("The rest", "", (), found[4:]),
+            Section("Against length and width", "", list(scaling_charts(rows)), shown[1:4]),
+            Section("The rest", "", (), shown[4:]),
         ],
         command=command,
         provenance=time.strftime("%Y-%m-%d"),
     )
-    return write_report(page, path)
+    return html_report.write_html(page, path)
 
 
 def format_tables(rows: list[RecordRow]) -> str:
@@ -55,7 +58,7 @@ def _format_table(table: Table) -> str:
 
 
 def format_document(tables_by_record: dict[str, list[RecordRow]]) -> str:
-    """The tables of every record, for docs/."""
+    """The Markdown of docs/benchmark.md: every record's tables, and its second run's agreement with it."""
     parts = ["# Speed, beside what one would use instead"]
     parts += ["What is timed, and how, is in `experiments/benchmark.py`, which made this and its picture from records."]
     parts += ["![A training step against length and against width, for every mixer](benchmark.svg)"]
@@ -69,8 +72,24 @@ def format_document(tables_by_record: dict[str, list[RecordRow]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def publish() -> list[Path]:
+    """Write docs/benchmark.md, its picture, and the summary in README from the records; the files written."""
+    paths = sorted(RECORDS_DIR.glob("benchmark*.csv"), key=lambda path: path.stem)
+    records = {path.stem: read_record(path) for path in paths}
+    summary = summary_table(records["benchmark"])
+    html_report.publish_page(
+        DOCUMENT,
+        format_document(records),
+        list(scaling_charts(records["benchmark"])),
+        4,
+        markdown_table(summary.header, summary.rows),
+        "python -m experiments.benchmark",
+    )
+    return [DOCUMENT, DOCUMENT.with_suffix(".svg"), html_report.README]
+
+
 def agreement_table(rows: list[RecordRow], rerun: list[RecordRow]) -> Table:
-    """The ratios of two runs that are more than NEAR apart, and how many there are in all."""
+    """The ratios that differ between two runs by more than the agreement factor; the note counts the others."""
     names = ("section", "mixer", "library", "length", "width", "batch", "dtype", "options")
     first, second = ({tuple(r[n] for n in names): r for r in run if _has_ratio(r)} for run in (rows, rerun))
     pairs = {key: (float(first[key]["ratio"]), float(second[key]["ratio"])) for key in first if key in second}
@@ -87,38 +106,46 @@ def agreement_table(rows: list[RecordRow], rerun: list[RecordRow]) -> Table:
 
 
 def _has_ratio(row: RecordRow) -> bool:
-    """Whether it holds a ratio to another library."""
+    """Whether the row has a ratio to another library."""
     return bool(row["ratio"]) and row["library"] in _PEER_LIBRARIES
 
 
 def summary_table(rows: list[RecordRow]) -> Table:
-    """How many times faster ours is than PyTorch, the faster of both sides; where PyTorch has no such mixer, than the
-    fastest of its recurrences. Tokens one a call, and LOOPED of ours a call against one of PyTorch's."""
-    body = []
+    """How many times faster this project is than PyTorch, the faster variant of each; where PyTorch lacks the mixer,
+    than PyTorch's fastest recurrence. The last column has TOKENS_PER_CALL tokens a call against PyTorch's one."""
     columns = [("step", n, ("ours", "ours-shared")) for n in (64, 256, 1024)]
-    columns += [("token", 1024, (own,)) for own in ("ours", "ours-loop")]
+    columns += [("token", 1024, (variant,)) for variant in ("ours", "ours-loop")]
+    body = []
     for mixer in ("rnn", "lstm", "gru", "attention", "mingru", "linear"):
-        line = [mixer]
-        for section, length, own in columns:
-            some = _select_rows(rows, section, length=length, width=128, batch=32 if section == "step" else 1)
-            some = [r for r in some if r["seconds"] and r["options"] in ("", "form=cudnn")]
-            every = {r["library"]: float(r["seconds"]) for r in some if r["mixer"] == mixer}
-            mine = [seconds for library, seconds in every.items() if library in own]
-            theirs = [r for r in some if r["library"].startswith("torch")]
-            if mine and (paired := [float(r["ratio"]) for r in theirs if r["mixer"] == mixer]):
-                best = min(seconds for library, seconds in every.items() if library.startswith("ours"))
-                line.append(f"{min(paired) * best / min(mine):.2f} ×")  # pairs are with the best of ours
-            elif mine and (theirs := [r for r in theirs if r["mixer"] != "attention"]):
-                fastest = min(theirs, key=lambda r: float(r["seconds"]))
-                line.append(f"{float(fastest['seconds']) / min(mine):.2f} × (their {fastest['mixer']})")
-            else:
-                line.append("–")
-        body.append(line)
+        speedups = []
+        for section, length, variants in columns:
+            batch = 32 if section == "step" else 1
+            timed = _select_rows(rows, section, length=length, width=128, batch=batch)
+            timed = [r for r in timed if r["seconds"] and r["options"] in ("", "implementation=cudnn")]
+            speedups.append(_format_speedup(timed, mixer, variants))
+        body.append([mixer, *speedups])
     header = ["mixer", "step at 64", "step at 256", "step at 1024", "token behind 1024", f"{TOKENS_PER_CALL} a call"]
     return Table("Times faster than PyTorch", header, body)
 
 
+def _format_speedup(timed: list[RecordRow], mixer: str, variants: tuple[str, ...]) -> str:
+    """One cell of the summary: PyTorch's time over that of the fastest of these variants of this project."""
+    seconds = {r["library"]: float(r["seconds"]) for r in timed if r["mixer"] == mixer}
+    ours = [seconds[variant] for variant in variants if variant in seconds]
+    torch = [r for r in timed if r["library"].startswith("torch")]
+    ratios = [float(r["ratio"]) for r in torch if r["mixer"] == mixer]
+    recurrences = [r for r in torch if r["mixer"] != "attention"]
+    if ours and ratios:  # which are to the fastest of all variants
+        fastest = min(time for library, time in seconds.items() if library.startswith("ours"))
+        return f"{min(ratios) * fastest / min(ours):.2f} ×"
+    if ours and recurrences:
+        best = min(recurrences, key=lambda r: float(r["seconds"]))
+        return f"{float(best['seconds']) / min(ours):.2f} × (their {best['mixer']})"
+    return "–"
+
+
 def all_tables(rows: list[RecordRow]) -> Iterable[Table]:
+    """Every table of a record, in the document's order."""
     yield comparison_table(rows, "step", 32)
     yield scaling_table(rows)
     yield crossover_table(rows)
@@ -135,7 +162,7 @@ def all_tables(rows: list[RecordRow]) -> Iterable[Table]:
 
 
 def _notes_table(rows: list[RecordRow]) -> Table:
-    """What is said of rows that were timed all the same."""
+    """The notes of rows that have a time nevertheless."""
     names = ("section", "mixer", "options", "note")
     body = dict.fromkeys(tuple(r[name] for name in names) for r in rows if r["seconds"] and r["note"])
     return Table("Of other runs", names, list(body))
@@ -156,38 +183,44 @@ def _format_time(row: RecordRow) -> str:
 
 
 def comparison_table(rows: list[RecordRow], section: str, batch: int) -> Table:
-    """Ours, and what the others take of it: their time over that of the faster of ours, of pairs timed in turn."""
-    some = [r for r in _select_rows(rows, section, width=128, batch=batch) if r["mixer"]]
-    cells = dict.fromkeys((r["mixer"], r["length"]) for r in some if not r["library"].startswith("ours"))
-    cells |= dict.fromkeys((r["mixer"], r["length"]) for r in some) if section == "token" else {}
+    """This project's time, and each library's median ratio of interleaved timings (library / our faster variant)."""
+    of_section = [r for r in _select_rows(rows, section, width=128, batch=batch) if r["mixer"]]
+    compared = [r for r in of_section if not r["library"].startswith("ours")]
+    shown = compared + of_section if section == "token" else compared  # those with peers come first
+    peers = _PEER_LIBRARIES if section == "step" else _PEER_LIBRARIES[:2]
+    variants = _own_variants(section)
     body, shares = [], []
-    for mixer, length in cells:
-        mine = {r["library"]: r for r in reversed(some) if (r["mixer"], r["length"]) == (mixer, length)}
-        own = [mine[name] for name in ("ours", "ours-shared", "ours-loop") if name in mine and mine[name]["seconds"]]
-        best = min(own, key=lambda r: float(r["seconds"]))
-        line = [mixer, length, *(_format_time(mine[name]) if name in mine else "–" for name in _own_variants(section))]
-        for name in _PEER_LIBRARIES if section == "step" else _PEER_LIBRARIES[:2]:
-            row = mine.get(name)
-            line.append(
-                "–"
-                if row is None
-                else f"{_format_time(row)}, {_format_ratio(row)}"
-                if row["ratio"]
-                else _format_time(row)
-            )
-        torch = [float(mine[n]["ratio"]) for n in _PEER_LIBRARIES[:2] if n in mine and mine[n]["ratio"]]
-        line += [f"{min(torch):.2f} ×" if torch else "–"]
-        shares.append(best["share"])
-        line += [f"{100 * float(best['share']):.0f} %" if best["share"] else "–"]
+    for mixer, length in dict.fromkeys((r["mixer"], r["length"]) for r in shown):
+        by_library = {r["library"]: r for r in reversed(of_section) if (r["mixer"], r["length"]) == (mixer, length)}
+        own = [by_library[name] for name in ("ours", "ours-shared", "ours-loop") if _has_time(by_library, name)]
+        share = min(own, key=lambda r: float(r["seconds"]))["share"]
+        line = [mixer, length, *(_format_time(by_library[name]) if name in by_library else "–" for name in variants)]
+        line += [_format_peer(by_library.get(name)) for name in peers]
+        torch = [
+            float(by_library[n]["ratio"]) for n in _PEER_LIBRARIES[:2] if n in by_library and by_library[n]["ratio"]
+        ]
+        line.append(f"{min(torch):.2f} ×" if torch else "–")
+        line.append(f"{100 * float(share):.0f} %" if share else "–")
+        shares.append(share)
         body.append(line)
-    header = ["mixer", "length" if section == "step" else "context", *_own_variants(section)]
-    header += [*(_PEER_LIBRARIES if section == "step" else _PEER_LIBRARIES[:2]), "PyTorch's faster / our faster"]
-    header += ["our faster, of the roofline"]
+    header = ["mixer", "length" if section == "step" else "context", *variants, *peers]
+    header += ["PyTorch's faster / our faster", "our faster, of the roofline"]
     title = "A training step beside other libraries" if section == "step" else "One more token, batch 1"
     note = f"Width 128, batch {batch}, two layers. Ratios are to ours, medians of pairs timed in turn, with quartiles."
     if any(float(share) > 1 for share in shares if share):
         note += " Above 100 % of the roofline is what stays in the processor's cache; its rate of bytes is memory's."
     return Table(title, header, body, note)
+
+
+def _has_time(by_library: dict[str, RecordRow], library: str) -> bool:
+    return library in by_library and bool(by_library[library]["seconds"])
+
+
+def _format_peer(row: RecordRow | None) -> str:
+    """Another library's time and ratio, or why it has none."""
+    if row is None:
+        return "–"
+    return f"{_format_time(row)}, {_format_ratio(row)}" if row["ratio"] else _format_time(row)
 
 
 def _own_variants(section: str) -> tuple[str, ...]:
@@ -199,31 +232,34 @@ def _format_ratio(row: RecordRow) -> str:
 
 
 def _single_device_steps(rows: list[RecordRow], **values: object) -> list[RecordRow]:
-    """Ours on one device, of training steps with this width and length."""
-    found = [r for r in _select_rows(rows, "step", library="ours", options="", **values) if r["seconds"]]
-    return list({(r["mixer"], r["length"], r["width"]): r for r in reversed(found)}.values())[::-1]
+    """This project's training steps on one device with these values, the first of each mixer, length and width."""
+    timed = [r for r in _select_rows(rows, "step", library="ours", options="", **values) if r["seconds"]]
+    return list({(r["mixer"], r["length"], r["width"]): r for r in reversed(timed)}.values())[::-1]
 
 
 def _seconds_per_sequence(row: RecordRow) -> float:
-    """Seconds a sequence."""
     return float(row["seconds"]) / float(row["batch"])
 
 
+def _bytes_per_sequence(row: RecordRow) -> float:
+    return float(row["temporary_bytes"]) / float(row["batch"])
+
+
 def scaling_table(rows: list[RecordRow]) -> Table:
+    """Fitted exponents of time and memory of a training step in length and in width."""
     body = []
     for mixer in dict.fromkeys(r["mixer"] for r in _single_device_steps(rows)):
         line = [mixer]
         for along, fixed in (("length", {"width": 128}), ("width", {"length": 256})):
-            some = [r for r in _single_device_steps(rows, **fixed) if r["mixer"] == mixer]
-            for value in (_seconds_per_sequence, lambda r: float(r["temporary_bytes"]) / float(r["batch"])):
-                line.append(_format_exponent(some, along, value))
-        theory = _THEORETICAL_EXPONENTS.get(mixer, 2 if mixer == "dense" else 1)
-        body.append([*line, str(theory)])
+            steps = [r for r in _single_device_steps(rows, **fixed) if r["mixer"] == mixer]
+            line += [_format_exponent(steps, along, value) for value in (_seconds_per_sequence, _bytes_per_sequence)]
+        body.append([*line, str(_THEORETICAL_EXPONENTS.get(mixer, 1))])
     header = ["mixer", "time, length", "memory, length", "time, width", "memory, width", "theory: time, length"]
     note = (
         "Exponents with 95 % intervals, of a sequence, width 128 and length 256 held. Theory is for lengths far above "
     )
-    return Table("Scaling laws", header, body, note + "the width; with it time in width goes from 1 to 2.")
+    note += "the width; with it time in width goes from 1 to 2."
+    return Table("Scaling laws", header, body, note)
 
 
 def _format_exponent(rows: list[RecordRow], column: str, value: Callable[[RecordRow], float]) -> str:
@@ -232,28 +268,27 @@ def _format_exponent(rows: list[RecordRow], column: str, value: Callable[[Record
 
 
 def crossover_table(rows: list[RecordRow]) -> Table:
-    """The length from which on attention takes longer, on straight lines between what was timed."""
-    by = {(r["mixer"], int(r["length"])): _seconds_per_sequence(r) for r in _single_device_steps(rows, width=128)}
-    lengths = sorted({length for _, length in by})
+    """The length from which on attention takes longer, interpolated on log–log axes between the timed lengths."""
+    times = {(r["mixer"], int(r["length"])): _seconds_per_sequence(r) for r in _single_device_steps(rows, width=128)}
+    lengths = sorted({length for _, length in times})
     body = []
-    for mixer in dict.fromkeys(name for name, _ in by if name != "attention"):
+    for mixer in dict.fromkeys(name for name, _ in times if name != "attention"):
         gaps = [
-            (n, math.log(by["attention", n] / by[mixer, n]))
+            (n, math.log(times["attention", n] / times[mixer, n]))
             for n in lengths
-            if ("attention", n) in by and (mixer, n) in by
+            if ("attention", n) in times and (mixer, n) in times
         ]
         if not gaps:
             continue
-        told = "faster at all" if gaps[0][1] > 0 else "slower at all"
+        crossing = "faster at all" if gaps[0][1] > 0 else "slower at all"
         for (a, x), (b, y) in itertools.pairwise(gaps):
             if x <= 0 < y:
                 at = math.exp(math.log(a) + (math.log(b) - math.log(a)) * -x / (y - x))
-                told = f"{at:.0f}"
-        body.append([mixer, told, *(f"{math.exp(gap):.2f} ×" for _, gap in gaps)])
+                crossing = f"{at:.0f}"
+        body.append([mixer, crossing, *(f"{math.exp(gap):.2f} ×" for _, gap in gaps)])
     header = ["mixer", "crosses at length", *(f"at {n}" for n in lengths)]
-    return Table(
-        "Where attention becomes slower", header, body, "Attention's time over the mixer's, width 128, one device."
-    )
+    note = "Attention's time over the mixer's, width 128, one device."
+    return Table("Where attention becomes slower", header, body, note)
 
 
 def _roofline_table(rows: list[RecordRow]) -> Table:
@@ -261,16 +296,8 @@ def _roofline_table(rows: list[RecordRow]) -> Table:
     body = []
     for row in sorted(_single_device_steps(rows, width=128), key=lambda r: (r["mixer"], int(r["length"]))):
         flops = (float(row["products"]) + float(row["others"])) / float(row["seconds"])
-        body.append(
-            [
-                row["mixer"],
-                row["length"],
-                row["parameters"],
-                _format_time(row),
-                f"{flops / 1e9:.0f}",
-                f"{100 * float(row['share']):.0f} %",
-            ]
-        )
+        line = [row["mixer"], row["length"], row["parameters"], _format_time(row)]
+        body.append([*line, f"{flops / 1e9:.0f}", f"{100 * float(row['share']):.0f} %"])
     note = "; ".join(
         f"{dtype}: products of large matrices {f / 1e9:.0f} GFLOP/s, copying {b / 1e9:.0f} GB/s"
         for dtype, (f, b) in peaks.items()
@@ -278,9 +305,8 @@ def _roofline_table(rows: list[RecordRow]) -> Table:
     machines = dict.fromkeys(r["note"] for r in _select_rows(rows, "rates") if r["note"])
     note = f"{note}. {' '.join(machines)}" if machines else note
     header = ["mixer", "length", "parameters", "a step", "GFLOP/s", "of the roofline"]
-    return Table(
-        "Every mixer against what the machine can do", header, body, f"This machine, measured in the run: {note}."
-    )
+    note = f"This machine, measured in the run: {note}."
+    return Table("Every mixer against what the machine can do", header, body, note)
 
 
 def _time_table(rows: list[RecordRow], section: str, title: str, columns: tuple[str, ...], per: str = "") -> Table:
@@ -295,13 +321,8 @@ def _time_table(rows: list[RecordRow], section: str, title: str, columns: tuple[
 def _memory_table(rows: list[RecordRow]) -> Table:
     body = [
         [
-            r["mixer"],
-            r["length"],
-            r["library"],
-            r["options"] or "–",
-            _format_gib(r["temporary_bytes"]),
-            _format_gib(r["peak_bytes"]),
-            _format_time(r),
+            *(r["mixer"], r["length"], r["library"], r["options"] or "–"),
+            *(_format_gib(r["temporary_bytes"]), _format_gib(r["peak_bytes"]), _format_time(r)),
         ]
         for r in _select_rows(rows, "memory")
     ]
@@ -320,22 +341,23 @@ def _startup_table(rows: list[RecordRow]) -> Table:
             what: [float(r["seconds"]) for r in _select_rows(rows, "start", mixer=mixer, what=what)]
             for what in ("cold", "warm")
         }
-        body.append([mixer, *(f"{spread.median(times[what]):.1f} s" for what in ("cold", "warm"))])
+        body.append([mixer, *(f"{statistics.median(times[what]):.1f} s" for what in ("cold", "warm"))])
     note = "train.py from its start to its end after one step, evaluated and saved. Warm: what was compiled is found."
     return Table("Start of the process", ["mixer", "cold", "warm"], body, note)
 
 
 def _ensemble_table(rows: list[RecordRow]) -> Table:
     body = []
-    for mixer in dict.fromkeys(r["mixer"] for r in _select_rows(rows, "replicas")):
-        found = {r["what"]: r for r in _select_rows(rows, "replicas", mixer=mixer) if r["seconds"]}
-        base = found.get("apart")
-        for way, row in found.items():
-            warm, made = float(row["seconds"]), float(row["compile_seconds"])
-            line = [mixer, way, f"{warm:.1f} s", f"{warm + made:.1f} s"]
-            if base:
-                apart = float(base["seconds"]), float(base["seconds"]) + float(base["compile_seconds"])
-                line += [f"{apart[0] / warm:.2f} ×", f"{apart[1] / (warm + made):.2f} ×"]
+    for mixer in dict.fromkeys(r["mixer"] for r in _select_rows(rows, "ensemble")):
+        times = {
+            r["what"]: (float(r["seconds"]), float(r["seconds"]) + float(r["compile_seconds"]))
+            for r in _select_rows(rows, "ensemble", mixer=mixer)
+            if r["seconds"]
+        }
+        for mode, (warm, whole) in times.items():
+            line = [mixer, mode, f"{warm:.1f} s", f"{whole:.1f} s"]
+            if "apart" in times:
+                line += [f"{times['apart'][0] / warm:.2f} ×", f"{times['apart'][1] / whole:.2f} ×"]
             body.append(line)
     header = ["mixer", "how", "warm", "with compiling", "faster, warm", "faster, with compiling"]
     return Table("15 replicas, 500 steps", header, body, "apart: one by one in one process, compiled once.")
@@ -343,7 +365,7 @@ def _ensemble_table(rows: list[RecordRow]) -> Table:
 
 def _gpu_utilization_table(rows: list[RecordRow]) -> Table:
     body = []
-    for row in _select_rows(rows, "utilisation"):
+    for row in _select_rows(rows, "utilization"):
         if not row["seconds"]:
             body.append([row["note"], *["–"] * 4])
             continue
@@ -356,21 +378,20 @@ def _gpu_utilization_table(rows: list[RecordRow]) -> Table:
 
 
 def scaling_charts(rows: list[RecordRow]) -> Iterable[LineChart]:
+    """Time of a training step against length and against width, one chart per family of mixers."""
     for along, fixed in (("length", {"width": 128}), ("width", {"length": 256})):
-        some = _single_device_steps(rows, **fixed)
+        steps = _single_device_steps(rows, **fixed)
         for family, mixers in MIXER_FAMILIES.items():
             series = []
             for mixer in mixers:
-                mine = sorted((r for r in some if r["mixer"] == mixer), key=lambda r: int(r[along]))
-                if len(mine) > 1:
-                    series.append(
-                        Series(mixer, [int(r[along]) for r in mine], [1e3 * _seconds_per_sequence(r) for r in mine])
-                    )
+                points = sorted((int(r[along]), 1e3 * _seconds_per_sequence(r)) for r in steps if r["mixer"] == mixer)
+                if len(points) > 1:
+                    series.append(Series(mixer, [x for x, _ in points], [y for _, y in points]))
             if not series:
                 continue
             if along == "length":
                 x = [min(s.x[0] for s in series), max(s.x[-1] for s in series)]
-                start = 1e3 * min(_seconds_per_sequence(r) for r in some if r["mixer"] in mixers) / 2
+                start = 1e3 * min(_seconds_per_sequence(r) for r in steps if r["mixer"] in mixers) / 2
                 for power in (1, 2):
                     line = [start * (n / x[0]) ** power for n in x]
                     series.append(Series(f"∝ length^{power}", x, line, dashed=True))

@@ -1,11 +1,4 @@
 import pytest
-
-import models
-from experiments import compare
-from experiments.ablation.intervals import Interval
-from experiments.ablation.learning_rates import LEARNING_RATES, RECORDS_DIR, choose_learning_rate, read_recorded_rates
-from experiments.ablation.record_files import read_record, write_record
-from experiments.compare import SCALES, verdict_on_recall, verdict_on_shakespeare, verdict_on_time
 from experiments.comparison import (
     COMPARED_MIXERS,
     Row,
@@ -19,6 +12,13 @@ from experiments.comparison import (
     told_rate,
     unmatched,
 )
+
+import models
+from experiments import compare
+from experiments.ablation.intervals import Interval
+from experiments.ablation.learning_rates import LEARNING_RATES, RECORDS_DIR, choose_learning_rate, read_recorded_rates
+from experiments.ablation.record_files import read_record, write_record
+from experiments.compare import SCALES, verdict_on_recall, verdict_on_shakespeare, verdict_on_time
 from training.builder import build_task
 from training.validation import validate_config
 

@@ -1,11 +1,11 @@
 from pathlib import Path
 
 import pytest
+from experiments.comparison import OUTDATED_MARK, older
 
 import models
 from experiments import comparison, mixers
 from experiments.ablation.record_files import read_record
-from experiments.comparison import OUTDATED_MARK, older
 from training import builder, files
 
 
