@@ -4,7 +4,7 @@
 # Expected: the array, as with one process, and as with the same array without the nan. Seen: "passed to device_put is
 # not the same on each process": values are compared with ==, and nan is not equal to nan; so a train state that marks
 # what is not known yet by nan can't be placed.
-# The guard here: train.init begins with numbers, and tests/test_distributed.py trains in two processes.
+# The guard here: init_train_state begins with numbers, and tests/training/test_distributed.py trains in two processes.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
