@@ -18,7 +18,7 @@ def models_table() -> str:
     rows = []
     for name in models.MIXERS:
         file = Path(inspect.getfile(models.mixer_class(name))).relative_to(_REPOSITORY)
-        rows.append([f"`{name}`", models.SOURCES[name], f"[{file.stem}]({file})", f"{state_floats(name):,}"])
+        rows.append([f"`{name}`", models.MIXERS[name].paper, f"[{file.stem}]({file})", f"{state_floats(name):,}"])
     return markdown_table(["mixer", "paper", "file", "state"], rows)
 
 

@@ -1,0 +1,1 @@
+"""Tests of examples/ and of what README.md and docs/ show."""

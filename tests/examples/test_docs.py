@@ -1,0 +1,97 @@
+"""README.md and docs/: files that are shown are the files, code runs, links lead somewhere, commands exist.
+
+python -m tests.examples.test_docs        writes the files anew into the pages that show them
+"""
+
+import contextlib
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+import models
+import train
+from configs import recall
+from tests import ROOT
+
+PAGES = sorted(
+    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md"), ROOT / "findings/README.md"]
+)
+SHOWN = re.compile(r"<!-- file: (\S+) -->\n```python\n(.*?)```", re.S)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def embed_files(text: str) -> str:
+    """The page with every file that it shows as the file is now."""
+    return SHOWN.sub(lambda found: f"<!-- file: {found[1]} -->\n```python\n{(ROOT / found[1]).read_text()}```", text)
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link into the page may name behind its #, as GitHub makes it of the headings."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_a_file_that_is_shown_is_the_file(page: Path):
+    text = page.read_text()
+    assert text == embed_files(text), (
+        f"{named(page)}: run python -m tests.examples.test_docs, which copies the files anew"
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_lead_somewhere(page: Path):
+    for link in LINK.findall(re.sub(r"```.*?```", "", page.read_text(), flags=re.S)):
+        path, _, anchor = link.partition("#")
+        if "://" in link:
+            continue
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{named(page)} links to {path}, which is not there"
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target), f"{named(page)} links to {link}, and {named(target)} has no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_commands_name_modules_configs_and_mixers_that_exist(page: Path):
+    text = page.read_text()
+    for module in re.findall(r"python -m ([a-z_.]+)", text):
+        assert importlib.util.find_spec(module), f"{named(page)}: python -m {module}: no such module"
+    for target in re.findall(r"^ +make ([a-z]+)", text, re.M):
+        assert f"\n{target}:" in (ROOT / "Makefile").read_text(), f"{named(page)}: make {target}: no such target"
+    for config, mixer in re.findall(r"--config=(configs/\w+\.py):([\w,]+)", text):
+        assert (ROOT / config).exists(), f"{named(page)}: {config} is not there"
+        for name in models.parse_layer_pattern(mixer):
+            assert name in models.MIXERS, f"{named(page)}: {name} is no mixer"
+    for study in re.findall(r"--study=([a-z_]+)", text):
+        assert list((ROOT / "experiments/studies").rglob(f"{study}.py")), f"{named(page)}: no study {study}"
+    for path in re.findall(r"`((?:models|tasks|data|training|experiments|configs|tests)/[\w/]+(?:\.\w+|/))`", text):
+        assert (ROOT / path).exists(), f"{named(page)} names {path}, which is not there"
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """On a model of the README's config and mixer, hardly trained."""
+    config = recall.get_config("lstm")
+    config.training.steps = config.training.eval_every = config.training.steps_per_call = 1
+    train.train(config, tmp_path / "runs/lstm", tensorboard=False)
+    monkeypatch.chdir(tmp_path)
+    shown = [
+        code
+        for code in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+        if "train.load" in code
+    ]
+    assert len(shown) == 1
+    names: dict = {}
+    exec(shown[0], names)  # the page's own words
+    assert names["logits"].shape == (1, 1, 32)
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        with contextlib.suppress(FileNotFoundError):
+            page.write_text(embed_files(page.read_text()))

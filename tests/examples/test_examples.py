@@ -1,0 +1,23 @@
+"""Every script of examples/ runs to its end and prints what it promises."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from tests import ROOT
+
+SAYS = {
+    "quickstart": "whole and streamed outputs differ by",
+    "first_study": "32 units recall more than 2 do",
+}
+
+
+def test_every_example_is_run_here():
+    assert sorted(path.stem for path in (ROOT / "examples").glob("[a-z]*.py")) == sorted(SAYS)
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_it_runs(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    importlib.import_module(f"examples.{name}").main(tmp_path / name)
+    assert SAYS[name] in capsys.readouterr().out
