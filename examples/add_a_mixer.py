@@ -49,9 +49,9 @@ def main(workdir: Path) -> None:
     config = recall.get_config("moving_average")
     config.training.steps, config.training.eval_every = 200, 100
     result = train.train(config, workdir, tensorboard=False)
-    cost, member = result["cost"], result["members"][0]
-    print(f"{cost['mixer_parameters']:,} parameters, as many as attention has; a state of {cost['state_floats']} floats")
-    print(f"moving_average: test {result['metric']} {member['test']:.3f}, chance {result['chance']:.3f}")
+    cost, test = result["cost"], result["members"][0]["test"]
+    print(f"{cost['mixer_parameters']:,} parameters, attention's number; {cost['state_floats']} floats of state")
+    print(f"moving_average: test {result['metric']} {test:.3f}, chance {result['chance']:.3f}")
 
 
 if __name__ == "__main__":
