@@ -89,7 +89,7 @@ def main() -> None:
 
 def train_and_report(args: Any) -> None:
     """Train as the flags say; process 0 prints the result."""
-    members = count_members(args.config)
+    members = max(1, count_members(args.config))  # without seeds it is refused, but later
     runtime.configure_runtime(1 if args.distributed else -(-members // (args.processes or 1)))
     distributed.check_uniform_devices()
     result = train(

@@ -14,6 +14,12 @@ import numpy as np
 from training import checkpoint
 
 ROOT = Path(__file__).parent.parent
+# The suite spends its time compiling small programs. LLVM's optimizations, which this leaves out, double that, and so
+# does XLA's newer code for fused loops (jax 0.11 knows no other). XLA's own optimizations, which rearrange the program,
+# stay in.
+QUICK_XLA_FLAGS = "--xla_backend_optimization_level=0"
+if jax.__version_info__ < (0, 11):
+    QUICK_XLA_FLAGS += " --xla_cpu_use_fusion_emitters=false"
 TINY_FIELDS = {
     "task.pairs": 2,
     "task.symbols": 16,
@@ -45,12 +51,13 @@ def tiny_flags(mixer: str = "rnn", fields: dict[str, Any] | None = None) -> list
     return [f"--config=configs/recall.py:{mixer}", *(f"--config.{name}={value}" for name, value in changed.items())]
 
 
-def start_training(*flags: str, devices: int = 1) -> subprocess.Popen:
-    """train.py in a process of its own, with so many devices."""
+def start_training(*flags: str, devices: int = 1, quick: bool = True) -> subprocess.Popen:
+    """train.py in a process of its own, with so many devices; it compiles as a user's does if not `quick`."""
+    xla_flags = f"--xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
         [sys.executable, "train.py", *flags],
         cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
+        env={**os.environ, "XLA_FLAGS": f"{xla_flags} {QUICK_XLA_FLAGS}" if quick else xla_flags},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -7,18 +7,12 @@ from pathlib import Path
 import jax
 import pytest
 
-from tests import ForkedProgram
+from tests import QUICK_XLA_FLAGS, ForkedProgram
 from training import runtime
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # The suite spends its time compiling small programs. LLVM's optimisations, which this leaves out, double that, and
-    # so does XLA's newer code for fused loops (jax 0.11 knows no other); XLA's own optimisations, which rearrange the
-    # program, stay in. Processes that the tests start compile as they do for a user.
-    quick = "--xla_backend_optimization_level=0"
-    if jax.__version_info__ < (0, 11):
-        quick += " --xla_cpu_use_fusion_emitters=false"
-    os.environ.setdefault("XLA_FLAGS", quick)
+    os.environ.setdefault("XLA_FLAGS", QUICK_XLA_FLAGS)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # a worker finds what the first process has set
         cache = getattr(config, "cache", None)  # there is none under -p no:cacheprovider
         kept = cache.mkdir(f"compiled-{runtime.processor_id()}") if cache else None
@@ -49,3 +43,14 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedProgram]
     made = ForkedProgram(tmp_path_factory.mktemp("program"))
     yield made
     made.server.kill()
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which real data are prepared when they are asked for. Two data sets are there already."""
+    import data  # not above: pytest's import hook for models and tasks has to come first
+
+    root = tmp_path_factory.mktemp("data")
+    for name in ("digits", "shakespeare"):
+        data.load_dataset(name, root)
+    return root

@@ -1,5 +1,4 @@
 import importlib
-from pathlib import Path
 
 import pytest
 
@@ -7,21 +6,36 @@ import configs
 import models
 import tasks
 import train
-from training import builder, files, validation
+from training import builder, files, usage, validation
 
-FILES = sorted(path.stem for path in Path(configs.__file__).parent.glob("[a-z]*.py"))
+FILES = usage.list_config_files()
+_resolved: set[tuple] = set()  # the mixers, and what their hidden sizes depend on, that were matched so far
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("mixer", models.MIXERS)
-def test_every_config_can_be_trained_with_every_mixer(name, mixer):
-    config = importlib.import_module(f"configs.{name}").get_config(mixer).to_dict()
-    validation.validate_config(config)
-    assert config["task"]["name"] in tasks.TASKS
-    if "dataset" not in config["task"]:
-        resolved = models.resolve_model(config["model"], builder.build_task(config["task"]).max_length)
-        assert resolved["hidden_size"] > 0
-        assert resolved["max_length"] > 0
+def test_every_config_can_be_trained_with_every_mixer(name: str):
+    """Hidden sizes are matched once for each mixer, and for dense, whose size depends on it, once for each length."""
+    task = None
+    for mixer in models.MIXERS:
+        config = importlib.import_module(f"configs.{name}").get_config(mixer).to_dict()
+        validation.validate_config(config)
+        assert config["task"]["name"] in tasks.TASKS
+        if "dataset" in config["task"]:
+            continue
+        task = task or builder.build_task(config["task"])
+        model = config["model"]
+        key = (mixer, model["causal"], task.max_length if mixer == "dense" else 0)
+        if key not in _resolved:
+            _resolved.add(key)
+            resolved = models.resolve_model(model, task.max_length)
+            assert resolved["hidden_size"] > 0, mixer
+            assert resolved["max_length"] > 0, mixer
+
+
+@pytest.mark.parametrize("mixer", ["attention", "lstm", "rglru,attention"])
+def test_positions_are_for_attention_alone(mixer: str):
+    positions = configs.base(mixer, attention_positions="rope").model.positions
+    assert positions == ("rope" if "attention" in mixer else "none")
 
 
 def test_a_config_for_an_unknown_mixer_names_the_nearest():
@@ -30,16 +44,22 @@ def test_a_config_for_an_unknown_mixer_names_the_nearest():
 
 
 def test_help_alone_names_every_field_and_every_config_file():
-    told = train.__doc__ or ""
-    words = set(told.replace(",", " ").replace(":", " ").replace(";", " ").split())
+    text = " ".join(usage.fill_usage(train.__doc__ or "").split())
+    words = set(text.replace(",", " ").replace(":", " ").replace(";", " ").split())
     fields = configs.base("attention").to_dict()
     del fields["model"]["attention"]
     for field in files.flatten_dict(fields):
-        short = field.split(".", 1)[1]
-        assert short in words, field
+        assert field.split(".", 1)[1] in words, field
     for mixer in models.MIXERS:
-        own = models.mixer_options(mixer)
-        assert not own or f"{mixer}({' '.join(own)})" in " ".join(told.split())
-    assert " ".join(told.split()).split("Mixers: ")[1].split(" (")[0] == ", ".join(models.MIXERS)
-    listed = " ".join(told.split()).split("Files: ")[1].split(" (in configs/)")[0]
-    assert listed.split(", ") == FILES
+        options = models.mixer_options(mixer)
+        assert not options or f"{mixer}({' '.join(options)})" in text
+    assert text.split("Mixers: ")[1].split(" (")[0] == ", ".join(models.MIXERS)
+    assert text.split("Files: ")[1].split(" (in configs/)")[0] == ", ".join(FILES)
+
+
+def test_a_new_mixer_or_config_file_is_in_the_help_by_itself(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(models.MIXERS, "novel", models.MIXERS["gru"])
+    monkeypatch.setattr(usage, "list_config_files", lambda: ["fresh"])
+    text = " ".join(usage.fill_usage(train.__doc__ or "").split())
+    assert "attention, novel (" in text
+    assert "Files: fresh (in configs/)" in text

@@ -14,7 +14,6 @@ import pytest
 
 from tests import ROOT, ForkedProgram, assert_same, read_checkpoint, start_training, tiny_config, tiny_flags
 from training import cli, loop, metrics
-from training import files as files_module
 
 
 def told(outcome: tuple[int, str, str]) -> str:
@@ -72,7 +71,10 @@ def workdir(halfway: tuple[Path, Any], tmp_path: Path) -> Path:
     ("flags", "says"),
     [
         (["--config.model.dept=3"], "--config.model.dept: config.model has no field dept; did you mean depth? it has "),
-        (["--config.modle.depth=3"], "config has no field modle; did you mean model? it has model, optimizer"),
+        (
+            ["--config.modle.depth=3"],
+            "config has no field modle; did you mean model? it has ensemble, model, optimizer",
+        ),
         (["--config.model.heads=2"], "config.model has no field heads; "),
         (["--config.task.pears=2"], "config.task has no field pears; did you mean pairs?"),
         (["--workdri=x"], "Unknown command line flag 'workdri'. Did you mean: workdir ?"),
@@ -87,10 +89,10 @@ def workdir(halfway: tuple[Path, Any], tmp_path: Path) -> Path:
         (["--config.model.residual=maybe"], "--config.model.residual=maybe: must be True or False"),
         (["--config.ensemble.seeds=a,b"], "ensemble.seeds=('a,b',): give one or more whole numbers from 0 to "),
         (["--config.ensemble.seeds=-1"], "ensemble.seeds=(-1,): give one or more whole numbers from 0 to "),
-        (["--config.optimizer.learning_rate=nan"], "learning_rate=nan: must be a number above 0"),
+        (["--config.optimizer.learning_rate=nan"], "learning_rate=nan: must be a number from 1e-12 to 3.4e+38"),
         (["--config.model.mixer=lsmt"], "model.mixer=lsmt: must be one of "),
         (["--save_seconds=-1"], "-1.0 is not a non-negative number"),
-        (["--workdir="], "--workdir= names no directory"),
+        (["--workdir="], "flag --workdir=: names no directory"),
         (["--export=nowhere"], "holds no run; --workdir names the one to export from"),
     ],
 )
@@ -102,7 +104,7 @@ def test_a_mistyped_command(program: ForkedProgram, tmp_path: Path, flags: list[
 def test_a_command_without_config_or_workdir(program: ForkedProgram, tmp_path: Path):
     assert "with NAME one of adding, associations, bible, copy_memory, " in told(program(f"--workdir={tmp_path}"))
     assert "--config.model.depth: give --config=FILE too" in told(program("--config.model.depth=2"))
-    assert "--workdir must have a value" in told(program(*tiny_flags()))
+    assert "give --workdir=DIR, the directory of the run's files" in told(program(*tiny_flags()))
 
 
 def test_the_traceback_is_there_for_whoever_asks(program: ForkedProgram, tmp_path: Path):
@@ -121,7 +123,7 @@ def test_a_process_of_its_own_says_the_same(tmp_path: Path):
 # ---- numbers and names that can't be trained with -------------------------------------------------------------------
 
 
-TRANSLATION = {"name": "translation", "lengths": (15,)}
+TRANSLATION = {"name": "translation", "eval_lengths": (15,)}
 
 
 @pytest.mark.parametrize(
@@ -143,55 +145,78 @@ TRANSLATION = {"name": "translation", "lengths": (15,)}
         ("rnn", {"model.positions": "learned", "task": TRANSLATION}, "learned: there are 21 .* model.max_length=31"),
         ("rnn", {"training.steps": 42}, "training.steps=42: must be a multiple of training.steps_per_call=5"),
         ("rnn", {"training.eval_every": 7}, "training.eval_every=7: must be a multiple of"),
-        ("rnn", {"training.steps": 0}, "training.steps=0: must be 1 or more"),
-        ("rnn", {"training.batch_size": -4}, "training.batch_size=-4: must be 1 or more"),
-        ("rnn", {"training.min_length": -1}, "training.min_length=-1: must be 0 or more"),
+        ("rnn", {"training.steps": 0}, "training.steps=0: must be a number from 1 to 2147483647"),
+        ("rnn", {"training.batch_size": -4}, "training.batch_size=-4: must be a number from 1 to 2147483647"),
+        ("rnn", {"training.min_length": -1}, "training.min_length=-1: must be a number from 0 to 2147483647"),
         ("rnn", {"training.min_length": 3}, "training.min_length=3: the task's sequences have 4 steps at least"),
-        ("rnn", {"optimizer.grad_clip_norm": float("inf")}, "optimizer.grad_clip_norm=inf: must be a number above 0"),
+        (
+            "rnn",
+            {"optimizer.grad_clip_norm": float("inf")},
+            r"optimizer.grad_clip_norm=inf: must be a number from 1e-12 to 3.4e\+38",
+        ),
         ("rnn", {"training.min_length": 9}, "training.min_length=9: the task's sequences have 8 steps at most"),
-        ("rnn", {"optimizer.learning_rate": -1.0}, "learning_rate=-1.0: must be a number above 0"),
-        ("rnn", {"optimizer.learning_rate": 0.0}, "learning_rate=0.0: must be a number above 0"),
-        ("rnn", {"optimizer.learning_rate": float("inf")}, "learning_rate=inf: must be a number above 0"),
-        ("rnn", {"ensemble.learning_rates": (1e-3, "x")}, "learning_rate=x: must be a number above 0"),
+        ("rnn", {"optimizer.learning_rate": -1.0}, "optimizer.learning_rate=-1.0: must be a number from 1e-12 to"),
+        ("rnn", {"optimizer.learning_rate": 0.0}, "optimizer.learning_rate=0.0: must be a number from 1e-12 to"),
+        (
+            "rnn",
+            {"optimizer.learning_rate": float("inf")},
+            "optimizer.learning_rate=inf: must be a number from 1e-12 to",
+        ),
+        ("rnn", {"ensemble.learning_rates": (1e-3, "x")}, "ensemble.learning_rates=x: must be a number"),
         ("rnn", {"ensemble.learning_rates": (1e-3, 1e-3)}, "learning_rates=.*: each may be given once"),
         ("rnn", {"ensemble.seeds": ()}, "seeds=.*: give one or more whole numbers"),
         ("rnn", {"ensemble.seeds": (0, 1, 0)}, "seeds=.*: each may be given once"),
         ("rnn", {"ensemble.seeds": (2**31,)}, "seeds=.*: give one or more whole numbers from 0 to 2147483647"),
         ("rnn", {"ensemble.seeds": (True,)}, "seeds=.*: give one or more whole numbers from 0 to 2147483647"),
-        ("rnn", {"ensemble.learning_rates": (True,)}, "learning_rate=True: must be a number above 0"),
+        ("rnn", {"ensemble.learning_rates": (True,)}, "ensemble.learning_rates=True: must be a number"),
         ("rnn", {"ensemble.mode": "both"}, "ensemble.mode=both: must be one of auto, map, vmap, autotune"),
         ("rnn", {"optimizer.b1": 1.0}, "optimizer.b1=1.0: must be at least 0 and below 1"),
         ("rnn", {"optimizer.b2": 1 - 1e-9}, "optimizer.b2=0.99.*: must be at least 0 and below 1, in float32 too"),
-        ("rnn", {"optimizer.learning_rate": 1e-300}, "learning_rate=1e-300: must be from 1e-12, below which nothing"),
-        ("rnn", {"optimizer.learning_rate": 1e39}, r"learning_rate=1e\+39: must be from 1e-12, .* to 3.4e\+38"),
+        ("rnn", {"optimizer.learning_rate": 1e-300}, "optimizer.learning_rate=1e-300: must be a number from 1e-12 to"),
+        ("rnn", {"optimizer.learning_rate": 1e39}, r"learning_rate=1e\+39: must be a number from 1e-12 to 3.4e\+38"),
         (
             "rnn",
             {"optimizer.grad_clip_norm": 1e-300},
-            "optimizer.grad_clip_norm=1e-300: must be a number above 0, from 1e-12 to",
+            "optimizer.grad_clip_norm=1e-300: must be a number from 1e-12 to",
         ),
-        ("rnn", {"optimizer.weight_decay": 1e39}, r"optimizer.weight_decay=1e\+39: must be at least 0 and below 3.4"),
+        (
+            "rnn",
+            {"optimizer.weight_decay": 1e39},
+            r"optimizer.weight_decay=1e\+39: must be a number from 0 to 3.4e\+38",
+        ),
         ("rnn", {"ensemble.learning_rates": (1e-3, 1e-3 + 1e-12)}, "learning_rates=.*: each may be given once"),
-        ("rnn", {"training.steps": 2**31 * 5}, "training.steps=10737418240: must be 1 or more, and below"),
-        ("rnn", {"training.batch_size": 2**40}, "training.batch_size=1099511627776: must be 1 or more, and below"),
+        ("rnn", {"training.steps": 2**31 * 5}, "training.steps=10737418240: must be a number from 1 to 2147483647"),
+        (
+            "rnn",
+            {"training.batch_size": 2**40},
+            "training.batch_size=1099511627776: must be a number from 1 to 2147483647",
+        ),
         (
             "rnn",
             {"optimizer.warmup_steps": 2**31},
-            "optimizer.warmup_steps=2147483648: must be at least 0 and below 2.14",
+            "optimizer.warmup_steps=2147483648: must be a number from 0 to 2147483647",
         ),
         (
             "rnn",
             {"training.batch_size": 2**31 - 1, "model.width": 4096},
             "1 × .* parameters and batches of 2147483647 × 8 st",
         ),
-        ("lstm", {"model.width": 16384, "model.depth": 64}, "1 × .* parameters .* need at least .* GiB, and this"),
+        ("lstm", {"model.width": 16384, "model.depth": 8}, "1 × .* parameters .* need at least .* GiB, and this"),
         ("rnn", {"model.width": 10**9}, "model.width=1000000000: must be"),
         ("rnn", {"model.width": 10**30}, "model.width=1000000000000000000000000000000: must be"),
-        ("rnn", {"optimizer.warmup_steps": -1}, "optimizer.warmup_steps=-1: must be at least 0"),
-        ("rnn", {"optimizer.weight_decay": float("nan")}, "optimizer.weight_decay=nan: must be at least 0"),
-        ("rnn", {"optimizer.grad_clip_norm": float("nan")}, "optimizer.grad_clip_norm=nan: must be a number above 0"),
+        ("rnn", {"optimizer.warmup_steps": -1}, "optimizer.warmup_steps=-1: must be a number from 0 to"),
+        ("rnn", {"optimizer.weight_decay": float("nan")}, "optimizer.weight_decay=nan: must be a number from 0 to"),
+        (
+            "rnn",
+            {"optimizer.grad_clip_norm": float("nan")},
+            "optimizer.grad_clip_norm=nan: must be a number from 1e-12 to",
+        ),
         ("rnn", {"task.name": "recal"}, "task.name=recal: must be one of .*; did you mean recall?"),
         ("rnn", {"task.pairs": 9}, "task.pairs=9: 16 symbols hold 7 distinct keys"),
         ("rnn", {"task.pears": 2}, "task: .*pears"),
+        ("rnn", {"optimizer.clip": 2.0}, "optimizer.clip: no such field"),
+        ("rnn", {"training.batch": 2}, "training.batch: no such field; did you mean batch_size?"),
+        ("rnn", {"model.dept": 2}, "model.dept: no such field; did you mean depth?"),
         ("rnn", {"task.dataset": "digit"}, "no data set is called 'digit': did you mean digits?"),
     ],
 )
@@ -233,7 +258,7 @@ def test_a_workdir_with_another_configs_run(workdir: Path, capsys: pytest.Captur
     line = refused(tiny_config("lstm", {"optimizer.grad_clip_norm": 2.0}), workdir, capsys)
     assert "holds another config's run (model.hidden_size is 10, not " in line
     assert "model.mixer is 'rnn', not 'lstm'; optimizer.grad_clip_norm is 1.0, not 2.0" in line
-    assert line.endswith("give another --workdir, or that run's own values to go on with it")
+    assert line.endswith("give another --workdir, or that run's own values to resume it")
     assert files(workdir) == before
 
 
@@ -263,9 +288,8 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-LATE = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # see command._ignore_late_orbax_errors
+# cli._ignore_late_orbax_errors says why.
+LATE = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.mark.parametrize("cut", [truncate_half, empty, Path.unlink])
@@ -336,7 +360,7 @@ def test_a_full_disk_loses_nothing_that_was_saved(disk: Path, program: ForkedPro
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
-def test_a_read_only_disk(disk: Path, program: ForkedProgram, workdir: Path, halfway: tuple[Path, Any]):
+def test_a_read_only_disk(disk: Path, program: ForkedProgram, workdir: Path):
     remount(disk, "size=20m")
     shutil.copytree(workdir, disk / "run")
     remount(disk, "ro")
@@ -346,9 +370,6 @@ def test_a_read_only_disk(disk: Path, program: ForkedProgram, workdir: Path, hal
         assert f"error: {run}" in line
         assert line.endswith("Read-only file system")
     assert files(disk) == before
-    remount(disk, "rw")
-    assert program(*tiny_flags(), f"--workdir={disk / 'run'}")[0] == 0
-    assert_same(read_checkpoint(disk / "run"), halfway[1])
 
 
 def test_a_workdir_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -410,8 +431,8 @@ def test_a_platform_that_is_not_there(tmp_path: Path, platform: str):
             "--config.model.hidden_size=8,8",
             "model.hidden_size=(8, 8): must be 0 or more, one number for all mixers or one for",
         ),
-        ("--data_dir=", "--data_dir= names no directory"),
-        ("--export=", "--export= names no directory"),
+        ("--data_dir=", "flag --data_dir=: names no directory"),
+        ("--export=", "flag --export=: names no directory"),
     ],
 )
 def test_words_that_are_nearly_right(program: ForkedProgram, tmp_path: Path, flag: str, says: str):
@@ -421,14 +442,10 @@ def test_words_that_are_nearly_right(program: ForkedProgram, tmp_path: Path, fla
 
 def test_lists_ranges_and_nothing_where_the_help_promises_them(program: ForkedProgram, tmp_path: Path):
     given = ["--config.ensemble.seeds=0..2,7", "--config.ensemble.learning_rates=", "--config.model.hidden_size=8,16"]
-    code, _, err = program(
-        *tiny_flags("rnn,gru", {"model.depth": 2}), *given, f"--workdir={tmp_path}", "--notensorboard"
-    )
+    code, out, err = program(*tiny_flags("rnn,gru", {"model.depth": 2}), *given, "--dry_run")
     assert code == 0, err
-    config = files_module.read_json(tmp_path / "config.json")
-    assert config["ensemble"]["seeds"] == [0, 1, 2, 7]
-    assert config["ensemble"]["learning_rates"] == []
-    assert config["model"]["hidden_size"] == [8, 16]
+    assert "\nmixer       rnn,gru, hidden size (8, 16)\n" in out
+    assert "\nmembers     4, for" in out
 
 
 def test_a_tilde_is_the_home_directory(program: ForkedProgram, tmp_path: Path):

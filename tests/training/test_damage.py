@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests import tiny_config
-from training import cli, export, files, loop, metrics
+from training import builder, cli, ensemble, export, files, loop, metrics
 
 SCHEMAS = {
     "config.json": files.CONFIG_SCHEMA,
@@ -109,16 +109,22 @@ def test_a_run_with_another_number_in_a_file_is_refused(runs: tuple[Path, Path, 
         loop.train(tiny_config(fields=FIELDS), workdir, tensorboard=False)
 
 
+def as_another_run(workdir: Path, config: Any) -> None:
+    """Give a finished run the config.json and group.json of `config`, and take its result.json away."""
+    files.write_json(workdir / "config.json", builder.build_run(config).config)
+    files.write_json(workdir / "group.json", ensemble.plan_ensemble(config)._asdict())
+    (workdir / "result.json").unlink()
+
+
 def test_a_checkpoint_of_other_seeds_than_the_group_is_refused(runs: tuple[Path, Path, dict], tmp_path: Path):
     """As when the files of one run are put beside the checkpoints of another."""
-    other = {**FIELDS, "ensemble.seeds": (0, 3)}
-    workdir = tmp_path / "run"
-    loop.train(tiny_config(fields=other), workdir, tensorboard=False)
-    (workdir / "result.json").unlink()
-    for name in ("config.json", "group.json"):
-        shutil.copy(runs[0] / name, workdir / name)
+    workdir, config = (
+        shutil.copytree(runs[0], tmp_path / "run"),
+        tiny_config(fields={**FIELDS, "ensemble.seeds": (0, 3)}),
+    )
+    as_another_run(workdir, config)
     with pytest.raises(ValueError, match=r"checkpoints/40 is of another run than config\.json describes"):
-        loop.train(tiny_config(fields=FIELDS), workdir, tensorboard=False)
+        loop.train(config, workdir, tensorboard=False)
     with pytest.raises(ValueError, match=r"checkpoints/40 is of another run than config\.json describes"):
         export.export_member(workdir, tmp_path / "best", 0, "best")
     assert not (tmp_path / "best").exists()
@@ -194,23 +200,27 @@ def test_a_run_of_older_code_is_named_so(runs: tuple[Path, Path, dict], tmp_path
         export.load(workdir)
 
 
-def test_a_rate_that_only_rises_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_rate_that_only_rises_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any):
+    monkeypatch.setattr(loop, "MetricLogger", lambda *_, **__: 1 / 0)  # nothing need be trained for it
     for warmup, said in ((40, True), (39, False)):
-        loop.train(tiny_config(fields={"optimizer.warmup_steps": warmup}), tmp_path / str(warmup), tensorboard=False)
-        line = "train: the rate rises in all of the 40 steps and never falls, since optimizer.warmup_steps=40\n"
+        with pytest.raises(ZeroDivisionError):
+            loop.train(tiny_config(fields={"optimizer.warmup_steps": warmup}), tmp_path / str(warmup))
+        line = (
+            "train: the learning rate rises in all of the 40 steps and never falls, since optimizer.warmup_steps=40\n"
+        )
         assert (line in capsys.readouterr().err) == said
 
 
 def test_a_checkpoint_of_another_run_of_the_same_shapes_is_refused(runs: tuple[Path, Path, dict], tmp_path: Path):
     """As when checkpoints/ was copied from a run of another config: nothing but its key tells it apart."""
-    other, config = tmp_path / "other", tiny_config(fields={**FIELDS, "optimizer.grad_clip_norm": 2.0})
-    loop.train(config, other, tensorboard=False)
-    shutil.rmtree(other / "checkpoints")
-    shutil.copytree(runs[0] / "checkpoints", other / "checkpoints")
+    other, config = (
+        shutil.copytree(runs[0], tmp_path / "other"),
+        tiny_config(fields={**FIELDS, "optimizer.grad_clip_norm": 2.0}),
+    )
+    as_another_run(other, config)
     for read in (export.load, export.load_members):
         with pytest.raises(ValueError, match=r"checkpoints/\d+ is of another run than config\.json describes"):
             read(other)
-    (other / "result.json").unlink()
     with pytest.raises(ValueError, match=r"checkpoints/\d+ is of another run than config\.json describes"):
         loop.train(config, other, tensorboard=False)
 
@@ -226,11 +236,10 @@ def test_a_renamed_checkpoint_is_refused(runs: tuple[Path, Path, dict], tmp_path
         loop.train(tiny_config(fields=FIELDS), workdir, tensorboard=False)
 
 
-def test_an_older_checkpoint_than_the_result_is_not_taken_for_the_newest(tmp_path: Path):
-    workdir = tmp_path / "run"
-    loop.train(tiny_config(fields=FIELDS), workdir, tensorboard=False, save_seconds=0)
-    shutil.rmtree(workdir / "checkpoints" / "40")
-    with pytest.raises(ValueError, match=r"result\.json is of step 40 and the newest checkpoint of step 35; delete"):
+def test_an_older_checkpoint_than_the_result_is_not_taken_for_the_newest(runs: tuple[Path, Path, dict], tmp_path: Path):
+    workdir = shutil.copytree(runs[1], tmp_path / "run")
+    shutil.copy(runs[0] / "result.json", workdir)
+    with pytest.raises(ValueError, match=r"result\.json is of step 40 and the newest checkpoint of step 20; delete"):
         export.export_member(workdir, tmp_path / "best", 0, "best")
     assert not (tmp_path / "best").exists()
 
@@ -243,3 +252,43 @@ def test_an_export_with_the_parameters_of_another_is_refused(runs: tuple[Path, P
     for read in (export.load, export.load_exported):
         with pytest.raises(ValueError, match=r"params is of another run than the config\.json beside it"):
             read(tmp_path / "0")
+
+
+# ---- runs and exports of a revision from before the config fields were renamed ---------------------------------------
+
+
+def as_of_the_older_revision(directory: Path) -> None:
+    """Give config.json the names of fields that it had at revision f72bc2c."""
+    config = files.read_json(directory / "config.json")
+    config["replicas"] = config.pop("ensemble")
+    config["replicas"]["how"] = config["replicas"].pop("mode")
+    config["optimizer"]["clip"] = config["optimizer"].pop("grad_clip_norm")
+    config["model"]["inner"] = config["model"].pop("hidden_size")
+    files.write_json(directory / "config.json", config)
+
+
+OLDER = r"^\S+ was written by an older revision .*; check out f72bc2c to go on with it, or train anew in another dir"
+
+
+def test_an_older_run_is_refused_in_one_line_that_names_the_revision(runs: tuple[Path, Path, dict], tmp_path: Path):
+    workdir = shutil.copytree(runs[1], tmp_path / "run")
+    as_of_the_older_revision(workdir)
+    before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+    for use in (
+        lambda: loop.train(tiny_config(fields=FIELDS), workdir, tensorboard=False),
+        lambda: export.load(workdir),
+        lambda: export.load_members(workdir),
+        lambda: export.export_member(workdir, tmp_path / "best", 0, "best"),
+    ):
+        with pytest.raises(ValueError, match=OLDER) as error:
+            use()
+        assert "\n" not in str(error.value)
+    assert {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()} == before
+
+
+def test_an_older_export_is_refused_in_one_line_that_names_the_revision(runs: tuple[Path, Path, dict], tmp_path: Path):
+    export.export_member(runs[0], tmp_path / "best", 0, "best")
+    as_of_the_older_revision(tmp_path / "best")
+    for read in (export.load, export.load_exported):
+        with pytest.raises(ValueError, match=OLDER):
+            read(tmp_path / "best")

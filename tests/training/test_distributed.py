@@ -28,7 +28,7 @@ from tests.training.test_bad_input import told
 from tests.training.test_resume import rows_without_times, wait_for_more
 from training import builder, distributed, files, loop
 
-LONG = {"training.steps": 100, "training.eval_every": 50, "ensemble.seeds": (0, 1)}
+LONG = {"training.steps": 100, "training.eval_every": 100, "ensemble.seeds": (0, 1)}
 ONE = {"training.steps": 60, "training.eval_every": 60, "ensemble.seeds": (0,)}
 
 
@@ -116,7 +116,7 @@ def test_both_say_in_one_line_what_only_process_0_finds(tmp_path: Path):
     shutil.rmtree(workdir)
     three = tiny_flags(fields={"training.batch_size": 3})
     for line in map(told, await_both(start_both(workdir, *three))):
-        assert "1 replicas and their batches can share 1 devices, too few for 2 processes" in line
+        assert "1 members and their batches can share 1 devices, too few for 2 processes" in line
     assert not (workdir / "group.json").exists()
 
 

@@ -56,14 +56,14 @@ def test_stopped_and_killed_it_ends_with_the_same_bits(tmp_path: Path):
     draw = random.Random(seed)
     print(f"\nseed {seed}")
     whole, flags = tmp_path / "whole", [*tiny_flags(fields=LONG), "--notensorboard"]
-    undisturbed = start_training(*flags, f"--workdir={whole}", devices=2)
+    undisturbed = start_training(*flags, f"--workdir={whole}", devices=2, quick=False)
     flags.append("--save_seconds=0")
     assert undisturbed.wait() == 0
 
     workdir = tmp_path / "run"
     kills = [signal.SIGKILL] * KILLS
     for number in [*kills[:1], signal.SIGTERM, signal.SIGINT, *kills[1:]]:
-        process = start_training(*flags, f"--workdir={workdir}", devices=2)
+        process = start_training(*flags, f"--workdir={workdir}", devices=2, quick=False)
         assert process.stderr
         assert process.stderr.readline() == "rnn: compiling\n"
         if number != signal.SIGKILL:
@@ -87,7 +87,7 @@ def test_stopped_and_killed_it_ends_with_the_same_bits(tmp_path: Path):
         if number == signal.SIGTERM:
             shutil.copytree(workdir, tmp_path / "stopped")
 
-    last = start_training(*flags, f"--workdir={workdir}", devices=2)
+    last = start_training(*flags, f"--workdir={workdir}", devices=2, quick=False)
     out, told = last.communicate()
     assert last.returncode == 0, told
     assert out.startswith(f"finished: {STEPS} steps")
@@ -103,7 +103,9 @@ def test_stopped_and_killed_it_ends_with_the_same_bits(tmp_path: Path):
 def resume_on_fewer_devices(workdir: Path, whole: Path) -> None:
     """The run that was stopped on two devices, continued in this process, which has one."""
     before = (workdir / "group.json").read_text()
-    with pytest.raises(ValueError, match=r"was begun on 2 devices and 1 are here; --regroup goes on") as caught:
+    with pytest.raises(
+        ValueError, match=r"was begun on 2 devices and 1 are here; --allow_fewer_devices resumes"
+    ) as caught:
         loop.train(tiny_config(fields=LONG), workdir, tensorboard=False)
     assert "\n" not in str(caught.value)
     assert (workdir / "group.json").read_text() == before

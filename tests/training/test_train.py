@@ -17,9 +17,18 @@ from tensorboardX.proto import event_pb2
 import configs
 import data
 import tasks
+import train
 from data import SPLITS
 from tasks import Pixels
-from tests import assert_close, assert_same, read_checkpoint, start_training, tiny_config, tiny_flags
+from tests import (
+    ForkedProgram,
+    assert_close,
+    assert_same,
+    read_checkpoint,
+    start_training,
+    tiny_config,
+    tiny_flags,
+)
 from training import builder, ensemble, export, files, loop, trainer
 from training import metrics as metrics_module
 
@@ -160,14 +169,15 @@ def test_the_same_command_again_returns_the_result_and_trains_nothing(
     assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
 
 
-# ---- replicas -------------------------------------------------------------------------------------------------------
+# ---- members ------------------------------------------------------------------------------------------------------
 
 
-def test_a_replica_of_a_group_is_the_one_trained_alone(finished: tuple[Path, dict], tmp_path: Path):
+def test_a_member_of_an_ensemble_is_the_one_trained_alone_even_in_a_thread(finished: tuple[Path, dict], tmp_path: Path):
+    """Optuna's jobs and web apps train in threads; no signal is caught there."""
     workdir, result = finished
-    alone = loop.train(
-        tiny_config(fields={"ensemble.seeds": (1,), "optimizer.learning_rate": 3e-3}), tmp_path, tensorboard=False
-    )
+    config = tiny_config(fields={"ensemble.seeds": (1,), "optimizer.learning_rate": 3e-3})
+    with ThreadPoolExecutor(1) as pool:
+        alone = pool.submit(loop.train, config, tmp_path, tensorboard=False).result()
     assert alone["members"] == result["members"][3:]
     assert_close(read_checkpoint(tmp_path), jax.tree.map(lambda leaf: leaf[3:], read_checkpoint(workdir)))
 
@@ -180,21 +190,34 @@ def test_side_by_side_is_one_after_another(finished: tuple[Path, dict], tmp_path
     assert_close(read_checkpoint(tmp_path)["params"], read_checkpoint(workdir)["params"])
 
 
-def test_four_devices_are_one_device(finished: tuple[Path, dict], tmp_path: Path):
+@pytest.fixture(scope="module")
+def on_four_devices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workdir of `finished`, trained in a process with four devices."""
+    workdir = tmp_path_factory.mktemp("devices") / "run"
+    process = start_training(*tiny_flags(fields=FOUR), f"--workdir={workdir}", "--notensorboard", devices=4)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return workdir
+
+
+def test_four_devices_are_one_device(finished: tuple[Path, dict], on_four_devices: Path):
     workdir, result = finished
-    flags = [*tiny_flags(fields=FOUR), f"--workdir={tmp_path}", "--notensorboard"]
-    process = start_training(*flags, devices=4)
-    _, told = process.communicate()
-    assert process.returncode == 0, told
-    assert files.read_json(tmp_path / "group.json")["devices"] == 4
-    assert files.read_json(tmp_path / "result.json")["members"] == result["members"]
-    assert_close(read_checkpoint(tmp_path)["params"], read_checkpoint(workdir)["params"])
+    assert files.read_json(on_four_devices / "group.json")["devices"] == 4
+    assert files.read_json(on_four_devices / "result.json")["members"] == result["members"]
+    assert_close(read_checkpoint(on_four_devices)["params"], read_checkpoint(workdir)["params"])
+
+
+def test_what_is_exported_from_four_devices_is_read_on_one(on_four_devices: Path, tmp_path: Path):
+    export.export_member(on_four_devices, tmp_path / "best", 1, "best")
+    run, params = export.load_exported(tmp_path / "best")
+    outputs, _ = run.model.apply({"params": params}, jnp.zeros((1, 8), jnp.int32))
+    assert np.isfinite(outputs).all()
 
 
 def test_seeds_differ_and_what_is_varied_beside_them_shares_their_start(finished: tuple[Path, dict], tmp_path: Path):
     run = builder.build_run(tiny_config(fields=FOUR))
     group = ensemble.plan_ensemble(run.config)
-    begun = ensemble.init_ensemble(run, group, jax.sharding.Mesh(jax.devices()[:1], ("replica",)))
+    begun = ensemble.init_ensemble(run, group, jax.sharding.Mesh(jax.devices()[:1], ("member",)))
     embedding = np.asarray(begun.params["embed"]["embedding"])
     assert np.abs(embedding[0] - embedding[1]).max() > 0.1
     np.testing.assert_array_equal(embedding[:2], embedding[2:])  # the same seeds at the other learning rate
@@ -410,7 +433,7 @@ def test_a_field_added_later_leaves_keys_as_they_are_and_a_changed_one_does_not(
 # ---- export, real data ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("index", range(4))
+@pytest.mark.parametrize("index", [0, 3])
 def test_an_exported_replica_scores_what_was_logged(finished: tuple[Path, dict], tmp_path: Path, index: int):
     workdir, result = finished
     member = result["members"][index]
@@ -454,24 +477,12 @@ def test_an_export_of_the_last_parameters_is_read_by_orbax_itself(finished: tupl
     assert_same(params, jax.tree.map(lambda leaf: leaf[2], read_checkpoint(workdir)["params"]))
 
 
-def test_what_is_exported_from_two_devices_is_read_on_one(tmp_path: Path):
-    fields = {"ensemble.seeds": (0, 1), "training.steps": 10}
-    process = start_training(*tiny_flags(fields=fields), f"--workdir={tmp_path / 'run'}", "--notensorboard", devices=2)
-    _, told = process.communicate()
-    assert process.returncode == 0, told
-    assert files.read_json(tmp_path / "run" / "group.json")["devices"] == 2
-    export.export_member(tmp_path / "run", tmp_path / "best", 1, "best")
-    run, params = export.load_exported(tmp_path / "best")
-    outputs, _ = run.model.apply({"params": params}, jnp.zeros((1, 8), jnp.int32))
-    assert np.isfinite(outputs).all()
-
-
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         ({"workdir": "nowhere"}, "nowhere holds no run"),
-        ({"index": 4}, "--replica=4: .* has replicas 0 to 3"),
-        ({"index": -1}, "--replica=-1: .* has replicas 0 to 3"),
+        ({"index": 4}, "--member=4: .* has members 0 to 3"),
+        ({"index": -1}, "--member=-1: .* has members 0 to 3"),
     ],
 )
 def test_an_export_that_cannot_be(finished: tuple[Path, dict], tmp_path: Path, flags: dict, message: str):
@@ -488,13 +499,13 @@ def test_an_export_never_overwrites(finished: tuple[Path, dict], tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
-def test_real_images_train(tmp_path: Path):
+def test_real_images_train(tmp_path: Path, data_dir: Path):
     from configs.digits import get_config
 
     config: Any = get_config("rnn")
     shrink = {"model.width": 8, "model.depth": 1, "training.steps": 4, "training.batch_size": 8}
     config.update_from_flattened_dict({**shrink, "training.steps_per_call": 2, "training.eval_every": 2})
-    result = loop.train(config, tmp_path / "run", data_dir=tmp_path / "data", tensorboard=False)
+    result = loop.train(config, tmp_path / "run", data_dir=data_dir, tensorboard=False)
     assert (result["status"], result["steps"], result["metric"]) == ("finished", 4, "accuracy")
     assert result["baseline"] == ["the most frequent class", pytest.approx(0.0802, abs=1e-4)]
     assert 0 <= result["members"][0]["test"] <= 1
@@ -502,11 +513,12 @@ def test_real_images_train(tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def wrote(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict]:
+def wrote(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> tuple[Path, Path, dict]:
     """A run on characters, what was exported of it, and where its data lie; none of it to be written to."""
     from configs.shakespeare import get_config
 
     root = tmp_path_factory.mktemp("wrote")
+    (root / "data").symlink_to(data_dir)
     config: Any = get_config("rnn")
     shrink = {"model.width": 8, "model.depth": 1, "training.steps": 4, "training.batch_size": 4, "task.max_length": 16}
     config.update_from_flattened_dict({**shrink, "training.steps_per_call": 2, "training.eval_every": 2})
@@ -572,10 +584,34 @@ def test_an_export_has_its_data_where_they_are_the_same_and_its_own_letters_ever
     assert export.load(best, root / "data")[0].task.alphabet == alphabet
 
 
-def test_it_trains_in_a_thread_too(tmp_path: Path):
-    """As Optuna's jobs and web apps do; no signal is caught there."""
-    with ThreadPoolExecutor(1) as pool:
-        found = pool.submit(loop.train, tiny_config(), tmp_path / "thread", tensorboard=False).result()
-    here = loop.train(tiny_config(), tmp_path / "here", tensorboard=False)
-    assert found["members"] == here["members"]
-    assert_same(read_checkpoint(tmp_path / "thread"), read_checkpoint(tmp_path / "here"))
+# ---- the command ----------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_says_how_large_everything_is_and_writes_nothing(
+    finished: tuple[Path, dict], program: ForkedProgram, tmp_path: Path
+):
+    code, out, err = program(*tiny_flags(fields=FOUR), "--dry_run", f"--workdir={tmp_path / 'run'}")
+    assert (code, err) == (0, "")
+    assert not (tmp_path / "run").exists()
+    lines = dict(line.split(maxsplit=1) for line in out.splitlines())
+    cost = finished[1]["cost"]
+    assert lines["task"] == "recall"
+    assert lines["mixer"] == "rnn, hidden size 10"
+    assert lines["members"] == "4, for 40 steps"
+    assert lines["parameters"] == f"{cost['parameters']:,} per member, {cost['mixer_parameters']:,} of them in mixers"
+    assert lines["inputs"] == lines["targets"] == "int32[4, 8]"
+    assert lines["outputs"] == "float32[4, 8, 16]"
+    assert lines["state"] == f"{cost['state_floats']:,} floats per sequence"
+    assert lines["memory"] == f"at least {4 * (5 * 4 * cost['parameters'] + 4 * 8 * 8) / 1024:.1f} KiB"
+    assert program(*tiny_flags(), "--dry_run")[1].startswith("task        recall\n")  # it needs no workdir
+
+
+def test_the_result_is_printed_in_lines_for_a_person(finished: tuple[Path, dict]):
+    result = finished[1]
+    first, *members, last = train.format_result(result).splitlines()
+    assert first == f"finished: 40 steps in {result['seconds']:.0f} s; accuracy:"
+    assert [line.split("  ")[1:4] for line in members] == [
+        [f"member {index}", f"seed {member['seed']}", f"rate {member['learning_rate']:g}"]
+        for index, member in enumerate(result["members"])
+    ]
+    assert last == "  chance 0.1250; any value seen in the sequence 0.5000"
