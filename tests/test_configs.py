@@ -1,4 +1,5 @@
 import importlib
+from typing import Any
 
 import pytest
 
@@ -34,8 +35,8 @@ def test_every_config_can_be_trained_with_every_mixer(name: str):
 
 @pytest.mark.parametrize("mixer", ["attention", "lstm", "rglru,attention"])
 def test_positions_are_for_attention_alone(mixer: str):
-    positions = configs.base(mixer, attention_positions="rope").model.positions
-    assert positions == ("rope" if "attention" in mixer else "none")
+    config: Any = configs.base(mixer, attention_positions="rope")
+    assert config.model.positions == ("rope" if "attention" in mixer else "none")
 
 
 def test_a_config_for_an_unknown_mixer_names_the_nearest():

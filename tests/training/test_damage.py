@@ -11,6 +11,7 @@ import pytest
 
 from tests import tiny_config
 from training import builder, cli, ensemble, export, files, loop, metrics
+from training.result import RunResult
 
 SCHEMAS = {
     "config.json": files.CONFIG_SCHEMA,
@@ -22,7 +23,7 @@ FIELDS: dict[str, Any] = {"ensemble.seeds": (0, 1), "ensemble.mode": "map"}
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Any]]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, RunResult]:
     """A finished run and one stopped at step 20, neither to be written to, and how both end."""
     root = tmp_path_factory.mktemp("runs")
     result = loop.train(tiny_config(fields=FIELDS), root / "whole", tensorboard=False)
@@ -77,7 +78,7 @@ def walk_fields(value: dict[str, Any]) -> Iterator[tuple[list[Any], Any]]:
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_any_other_json_is_damaged_in_one_line(runs: tuple[Path, Path, dict], tmp_path: Path, name: str):
+def test_any_other_json_is_damaged_in_one_line(runs: tuple[Path, Path, RunResult], tmp_path: Path, name: str):
     path, written = tmp_path / name, json.loads((runs[0] / name).read_text())
     path.write_bytes((runs[0] / name).read_bytes())
     whole, count = files.read_json(path, SCHEMAS[name]), 0
@@ -94,7 +95,7 @@ def test_any_other_json_is_damaged_in_one_line(runs: tuple[Path, Path, dict], tm
 
 
 @pytest.mark.parametrize("name", ["config.json", "group.json", "result.json"])
-def test_a_run_with_another_number_in_a_file_is_refused(runs: tuple[Path, Path, dict], tmp_path: Path, name: str):
+def test_a_run_with_another_number_in_a_file_is_refused(runs: tuple[Path, Path, RunResult], tmp_path: Path, name: str):
     """Even where the checksum is right, as it is of a file that was copied from elsewhere."""
     workdir = shutil.copytree(runs[0] if name == "result.json" else runs[1], tmp_path / "run")
     value = files.read_json(workdir / name)
@@ -116,7 +117,7 @@ def as_another_run(workdir: Path, config: Any) -> None:
     (workdir / "result.json").unlink()
 
 
-def test_a_checkpoint_of_other_seeds_than_the_group_is_refused(runs: tuple[Path, Path, dict], tmp_path: Path):
+def test_a_checkpoint_of_other_seeds_than_the_group_is_refused(runs: tuple[Path, Path, RunResult], tmp_path: Path):
     """As when the files of one run are put beside the checkpoints of another."""
     workdir, config = (
         shutil.copytree(runs[0], tmp_path / "run"),
@@ -151,7 +152,7 @@ def other_json(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [Path.unlink, empty, lose_a_row, change_a_digit, other_json])
 def test_a_log_that_is_not_whole_is_refused_and_left_alone(
-    runs: tuple[Path, Path, dict], tmp_path: Path, damage: Callable[[Path], None]
+    runs: tuple[Path, Path, RunResult], tmp_path: Path, damage: Callable[[Path], None]
 ):
     workdir = shutil.copytree(runs[1], tmp_path / "run")
     path = workdir / "metrics.jsonl"
@@ -164,7 +165,9 @@ def test_a_log_that_is_not_whole_is_refused_and_left_alone(
     assert (path.read_bytes() if path.exists() else None) == before
 
 
-def test_a_log_that_is_damaged_behind_the_checkpoint_is_written_again(runs: tuple[Path, Path, dict], tmp_path: Path):
+def test_a_log_that_is_damaged_behind_the_checkpoint_is_written_again(
+    runs: tuple[Path, Path, RunResult], tmp_path: Path
+):
     """As a power failure may leave it: everything up to the checkpoint was on the disk, what came behind was not."""
     workdir = shutil.copytree(runs[1], tmp_path / "run")
     with (workdir / "metrics.jsonl").open("ab") as file:
@@ -174,7 +177,7 @@ def test_a_log_that_is_damaged_behind_the_checkpoint_is_written_again(runs: tupl
     assert len(metrics.read_metrics(workdir / "metrics.jsonl")) == 8 + 2 * 4
 
 
-def test_scores_are_those_of_the_checkpoint_whatever_the_log_says(runs: tuple[Path, Path, dict], tmp_path: Path):
+def test_scores_are_those_of_the_checkpoint_whatever_the_log_says(runs: tuple[Path, Path, RunResult], tmp_path: Path):
     workdir = shutil.copytree(runs[0], tmp_path / "run")
     (workdir / "result.json").unlink()
     rows = metrics.read_metrics(workdir / "metrics.jsonl")
@@ -186,7 +189,7 @@ def test_scores_are_those_of_the_checkpoint_whatever_the_log_says(runs: tuple[Pa
     assert loop.train(tiny_config(fields=FIELDS), workdir, tensorboard=False) == runs[2]
 
 
-def test_a_run_of_older_code_is_named_so(runs: tuple[Path, Path, dict], tmp_path: Path):
+def test_a_run_of_older_code_is_named_so(runs: tuple[Path, Path, RunResult], tmp_path: Path):
     """Its files have no checksums."""
     workdir = shutil.copytree(runs[1], tmp_path / "run")
     for name in ("config.json", "group.json"):
@@ -211,7 +214,7 @@ def test_a_rate_that_only_rises_is_told(tmp_path: Path, capsys: pytest.CaptureFi
         assert (line in capsys.readouterr().err) == said
 
 
-def test_a_checkpoint_of_another_run_of_the_same_shapes_is_refused(runs: tuple[Path, Path, dict], tmp_path: Path):
+def test_a_checkpoint_of_another_run_of_the_same_shapes_is_refused(runs: tuple[Path, Path, RunResult], tmp_path: Path):
     """As when checkpoints/ was copied from a run of another config: nothing but its key tells it apart."""
     other, config = (
         shutil.copytree(runs[0], tmp_path / "other"),
@@ -226,7 +229,7 @@ def test_a_checkpoint_of_another_run_of_the_same_shapes_is_refused(runs: tuple[P
 
 
 @pytest.mark.parametrize("name", ["15", "37"])
-def test_a_renamed_checkpoint_is_refused(runs: tuple[Path, Path, dict], tmp_path: Path, name: str):
+def test_a_renamed_checkpoint_is_refused(runs: tuple[Path, Path, RunResult], tmp_path: Path, name: str):
     workdir = shutil.copytree(runs[1], tmp_path / "run")
     for path in (workdir / "checkpoints").iterdir():
         if path.name != "20":
@@ -236,7 +239,9 @@ def test_a_renamed_checkpoint_is_refused(runs: tuple[Path, Path, dict], tmp_path
         loop.train(tiny_config(fields=FIELDS), workdir, tensorboard=False)
 
 
-def test_an_older_checkpoint_than_the_result_is_not_taken_for_the_newest(runs: tuple[Path, Path, dict], tmp_path: Path):
+def test_an_older_checkpoint_than_the_result_is_not_taken_for_the_newest(
+    runs: tuple[Path, Path, RunResult], tmp_path: Path
+):
     workdir = shutil.copytree(runs[1], tmp_path / "run")
     shutil.copy(runs[0] / "result.json", workdir)
     with pytest.raises(ValueError, match=r"result\.json is of step 40 and the newest checkpoint of step 20; delete"):
@@ -244,7 +249,7 @@ def test_an_older_checkpoint_than_the_result_is_not_taken_for_the_newest(runs: t
     assert not (tmp_path / "best").exists()
 
 
-def test_an_export_with_the_parameters_of_another_is_refused(runs: tuple[Path, Path, dict], tmp_path: Path):
+def test_an_export_with_the_parameters_of_another_is_refused(runs: tuple[Path, Path, RunResult], tmp_path: Path):
     for index in (0, 1):
         export.export_member(runs[0], tmp_path / str(index), index, "best")
     shutil.rmtree(tmp_path / "0" / "params")
@@ -270,7 +275,9 @@ def as_of_the_older_revision(directory: Path) -> None:
 OLDER = r"^\S+ was written by an older revision .*; check out f72bc2c to go on with it, or train anew in another dir"
 
 
-def test_an_older_run_is_refused_in_one_line_that_names_the_revision(runs: tuple[Path, Path, dict], tmp_path: Path):
+def test_an_older_run_is_refused_in_one_line_that_names_the_revision(
+    runs: tuple[Path, Path, RunResult], tmp_path: Path
+):
     workdir = shutil.copytree(runs[1], tmp_path / "run")
     as_of_the_older_revision(workdir)
     before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
@@ -286,7 +293,9 @@ def test_an_older_run_is_refused_in_one_line_that_names_the_revision(runs: tuple
     assert {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()} == before
 
 
-def test_an_older_export_is_refused_in_one_line_that_names_the_revision(runs: tuple[Path, Path, dict], tmp_path: Path):
+def test_an_older_export_is_refused_in_one_line_that_names_the_revision(
+    runs: tuple[Path, Path, RunResult], tmp_path: Path
+):
     export.export_member(runs[0], tmp_path / "best", 0, "best")
     as_of_the_older_revision(tmp_path / "best")
     for read in (export.load, export.load_exported):

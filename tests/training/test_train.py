@@ -31,13 +31,14 @@ from tests import (
 )
 from training import builder, ensemble, export, files, loop, trainer
 from training import metrics as metrics_module
+from training.result import RunResult
 
 SEEDS, RATES = (0, 1), (1e-2, 3e-3)
 FOUR: dict[str, Any] = {"ensemble.seeds": SEEDS, "ensemble.learning_rates": RATES, "ensemble.mode": "map"}
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResult]:
     """Four replicas, one after another on one device: the workdir, which is not to be written to, and the result."""
     workdir = tmp_path_factory.mktemp("finished") / "run"
     return workdir, loop.train(tiny_config(fields=FOUR), workdir)
@@ -77,7 +78,7 @@ def score(run: builder.Run, replica: trainer.TrainState, split: str) -> dict[str
 # ---- what a run leaves ----------------------------------------------------------------------------------------------
 
 
-def test_the_files_say_what_ran_and_where(finished: tuple[Path, dict]):
+def test_the_files_say_what_ran_and_where(finished: tuple[Path, RunResult]):
     workdir, _ = finished
     config = files.read_json(workdir / "config.json")
     assert config["model"]["hidden_size"] == 10  # was 0: as many parameters as attention
@@ -97,7 +98,7 @@ def test_the_files_say_what_ran_and_where(finished: tuple[Path, dict]):
     assert (group["mode"], group["devices"]) == ("map", 1)
 
 
-def test_the_metrics_have_a_row_a_call_and_a_row_a_split_and_the_loss_falls(finished: tuple[Path, dict]):
+def test_the_metrics_have_a_row_a_call_and_a_row_a_split_and_the_loss_falls(finished: tuple[Path, RunResult]):
     workdir, _ = finished
     written = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in written if row["split"] == "train"] == [5, 10, 15, 20, 25, 30, 35, 40]
@@ -112,7 +113,7 @@ def test_the_metrics_have_a_row_a_call_and_a_row_a_split_and_the_loss_falls(fini
     assert (first < np.log(16) + 1).all()
 
 
-def test_the_result_has_a_row_a_replica_in_order(finished: tuple[Path, dict]):
+def test_the_result_has_a_row_a_replica_in_order(finished: tuple[Path, RunResult]):
     workdir, result = finished
     assert result == files.read_json(workdir / "result.json")
     assert (result["status"], result["steps"], result["metric"], result["best"]) == ("finished", 40, "accuracy", "max")
@@ -136,7 +137,7 @@ def test_the_result_has_a_row_a_replica_in_order(finished: tuple[Path, dict]):
         assert member["died_at"] is None
 
 
-def test_tensorboard_has_a_run_for_each_replica_and_a_tag_for_each_split_and_metric(finished: tuple[Path, dict]):
+def test_tensorboard_has_a_run_for_each_replica_and_a_tag_for_each_split_and_metric(finished: tuple[Path, RunResult]):
     workdir, _ = finished
     names = ["seed0-rate0.01", "seed1-rate0.01", "seed0-rate0.003", "seed1-rate0.003"]
     assert {path.name for path in (workdir / "tensorboard").iterdir()} == set(names)
@@ -160,7 +161,7 @@ def test_tensorboard_has_a_run_for_each_replica_and_a_tag_for_each_split_and_met
 
 
 def test_the_same_command_again_returns_the_result_and_trains_nothing(
-    finished: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch
+    finished: tuple[Path, RunResult], monkeypatch: pytest.MonkeyPatch
 ):
     workdir, result = finished
     before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
@@ -172,7 +173,9 @@ def test_the_same_command_again_returns_the_result_and_trains_nothing(
 # ---- members ------------------------------------------------------------------------------------------------------
 
 
-def test_a_member_of_an_ensemble_is_the_one_trained_alone_even_in_a_thread(finished: tuple[Path, dict], tmp_path: Path):
+def test_a_member_of_an_ensemble_is_the_one_trained_alone_even_in_a_thread(
+    finished: tuple[Path, RunResult], tmp_path: Path
+):
     """Optuna's jobs and web apps train in threads; no signal is caught there."""
     workdir, result = finished
     config = tiny_config(fields={"ensemble.seeds": (1,), "optimizer.learning_rate": 3e-3})
@@ -182,7 +185,7 @@ def test_a_member_of_an_ensemble_is_the_one_trained_alone_even_in_a_thread(finis
     assert_close(read_checkpoint(tmp_path), jax.tree.map(lambda leaf: leaf[3:], read_checkpoint(workdir)))
 
 
-def test_side_by_side_is_one_after_another(finished: tuple[Path, dict], tmp_path: Path):
+def test_side_by_side_is_one_after_another(finished: tuple[Path, RunResult], tmp_path: Path):
     workdir, result = finished
     vmapped = loop.train(tiny_config(fields={**FOUR, "ensemble.mode": "vmap"}), tmp_path, tensorboard=False)
     assert files.read_json(tmp_path / "group.json")["mode"] == "vmap"
@@ -200,7 +203,7 @@ def on_four_devices(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workdir
 
 
-def test_four_devices_are_one_device(finished: tuple[Path, dict], on_four_devices: Path):
+def test_four_devices_are_one_device(finished: tuple[Path, RunResult], on_four_devices: Path):
     workdir, result = finished
     assert files.read_json(on_four_devices / "group.json")["devices"] == 4
     assert files.read_json(on_four_devices / "result.json")["members"] == result["members"]
@@ -214,7 +217,9 @@ def test_what_is_exported_from_four_devices_is_read_on_one(on_four_devices: Path
     assert np.isfinite(outputs).all()
 
 
-def test_seeds_differ_and_what_is_varied_beside_them_shares_their_start(finished: tuple[Path, dict], tmp_path: Path):
+def test_seeds_differ_and_what_is_varied_beside_them_shares_their_start(
+    finished: tuple[Path, RunResult], tmp_path: Path
+):
     run = builder.build_run(tiny_config(fields=FOUR))
     group = ensemble.plan_ensemble(run.config)
     begun = ensemble.init_ensemble(run, group, jax.sharding.Mesh(jax.devices()[:1], ("member",)))
@@ -228,14 +233,14 @@ def test_seeds_differ_and_what_is_varied_beside_them_shares_their_start(finished
         assert_same(jax.tree.map(lambda leaf, i=index: leaf[i], jax.device_get(begun)), jax.device_get(one))
 
 
-def test_a_replica_that_diverges_stops_alone(finished: tuple[Path, dict], tmp_path: Path):
+def test_a_replica_that_diverges_stops_alone(finished: tuple[Path, RunResult], tmp_path: Path):
     workdir, whole = finished
     fields = {"ensemble.seeds": (0,), "ensemble.learning_rates": (1e-2, 1e30)}
     result = loop.train(tiny_config(fields=fields), tmp_path, tensorboard=False, save_seconds=0)
     assert result["status"] == "finished"
     sane, dead = result["members"]
     assert sane == whole["members"][0]
-    assert 0 <= dead["died_at"] < 5
+    assert dead["died_at"] in range(5)
     before, after = read_checkpoint(tmp_path, 35), read_checkpoint(tmp_path, 40)
     assert after["alive"].tolist() == [True, False]
     assert after["died_at"].tolist() == [-1, dead["died_at"]]
@@ -255,7 +260,7 @@ def test_a_run_whose_replicas_all_diverge_ends_early(tmp_path: Path):
     config = tiny_config(fields=fields)
     result = loop.train(config, tmp_path, tensorboard=False)
     assert (result["status"], result["steps"]) == ("diverged", 5)
-    assert all(0 <= member["died_at"] < 5 and member["test"] is None for member in result["members"])
+    assert all(member["died_at"] in range(5) and member["test"] is None for member in result["members"])
     # Killed after its last checkpoint, it takes no further step either.
     (tmp_path / "result.json").unlink()
     assert loop.train(config, tmp_path, tensorboard=False) == result
@@ -434,7 +439,7 @@ def test_a_field_added_later_leaves_keys_as_they_are_and_a_changed_one_does_not(
 
 
 @pytest.mark.parametrize("index", [0, 3])
-def test_an_exported_replica_scores_what_was_logged(finished: tuple[Path, dict], tmp_path: Path, index: int):
+def test_an_exported_replica_scores_what_was_logged(finished: tuple[Path, RunResult], tmp_path: Path, index: int):
     workdir, result = finished
     member = result["members"][index]
     export.export_member(workdir, tmp_path / "best", index, "best")
@@ -447,14 +452,14 @@ def test_an_exported_replica_scores_what_was_logged(finished: tuple[Path, dict],
     assert run.config["ensemble"]["learning_rates"] == [member["learning_rate"]]
 
 
-def test_a_run_is_loaded_where_it_lies_as_it_would_be_exported(finished: tuple[Path, dict], tmp_path: Path):
+def test_a_run_is_loaded_where_it_lies_as_it_would_be_exported(finished: tuple[Path, RunResult], tmp_path: Path):
     export.export_member(finished[0], tmp_path / "best", 2, "best")
     (ours, params), (theirs, exported) = export.load(finished[0], member=2), export.load(tmp_path / "best")
     assert_same(jax.device_get(params), jax.device_get(exported))
     assert files.to_jsonable(ours.config) == files.to_jsonable(theirs.config)
 
 
-def test_an_export_leaves_a_half_written_checkpoint_alone(finished: tuple[Path, dict], tmp_path: Path):
+def test_an_export_leaves_a_half_written_checkpoint_alone(finished: tuple[Path, RunResult], tmp_path: Path):
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     half = workdir / "checkpoints" / "99.orbax-checkpoint-tmp"
     half.mkdir()
@@ -462,14 +467,14 @@ def test_an_export_leaves_a_half_written_checkpoint_alone(finished: tuple[Path, 
     assert half.exists()
 
 
-def test_an_export_of_another_version_is_refused(finished: tuple[Path, dict], tmp_path: Path, monkeypatch: Any):
+def test_an_export_of_another_version_is_refused(finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: Any):
     export.export_member(finished[0], tmp_path / "best", 0, "best")
     monkeypatch.setattr(builder, "VERSION", builder.VERSION + 1)
     with pytest.raises(ValueError, match=r"was made by versions .*; check out the revision"):
         export.load_exported(tmp_path / "best")
 
 
-def test_an_export_of_the_last_parameters_is_read_by_orbax_itself(finished: tuple[Path, dict], tmp_path: Path):
+def test_an_export_of_the_last_parameters_is_read_by_orbax_itself(finished: tuple[Path, RunResult], tmp_path: Path):
     workdir, _ = finished
     export.export_member(workdir, tmp_path / "last", 2, "last")
     with ocp.StandardCheckpointer() as checkpointer:
@@ -485,14 +490,14 @@ def test_an_export_of_the_last_parameters_is_read_by_orbax_itself(finished: tupl
         ({"index": -1}, "--member=-1: .* has members 0 to 3"),
     ],
 )
-def test_an_export_that_cannot_be(finished: tuple[Path, dict], tmp_path: Path, flags: dict, message: str):
+def test_an_export_that_cannot_be(finished: tuple[Path, RunResult], tmp_path: Path, flags: dict, message: str):
     workdir = tmp_path / flags["workdir"] if "workdir" in flags else finished[0]
     with pytest.raises(ValueError, match=message):
         export.export_member(workdir, tmp_path / "to", flags.get("index", 0), "best")
     assert not (tmp_path / "to").exists()
 
 
-def test_an_export_never_overwrites(finished: tuple[Path, dict], tmp_path: Path):
+def test_an_export_never_overwrites(finished: tuple[Path, RunResult], tmp_path: Path):
     (tmp_path / "mine").write_text("precious")
     with pytest.raises(FileExistsError, match="exists already"):
         export.export_member(finished[0], tmp_path, 0, "best")
@@ -508,7 +513,9 @@ def test_real_images_train(tmp_path: Path, data_dir: Path):
     result = loop.train(config, tmp_path / "run", data_dir=data_dir, tensorboard=False)
     assert (result["status"], result["steps"], result["metric"]) == ("finished", 4, "accuracy")
     assert result["baseline"] == ["the most frequent class", pytest.approx(0.0802, abs=1e-4)]
-    assert 0 <= result["members"][0]["test"] <= 1
+    test = result["members"][0]["test"]
+    assert test is not None
+    assert 0 <= test <= 1
     assert [row["step"] for row in rows(tmp_path / "run", "validation")] == [2, 4]
 
 
@@ -588,7 +595,7 @@ def test_an_export_has_its_data_where_they_are_the_same_and_its_own_letters_ever
 
 
 def test_a_dry_run_says_how_large_everything_is_and_writes_nothing(
-    finished: tuple[Path, dict], program: ForkedProgram, tmp_path: Path
+    finished: tuple[Path, RunResult], program: ForkedProgram, tmp_path: Path
 ):
     code, out, err = program(*tiny_flags(fields=FOUR), "--dry_run", f"--workdir={tmp_path / 'run'}")
     assert (code, err) == (0, "")
@@ -606,7 +613,7 @@ def test_a_dry_run_says_how_large_everything_is_and_writes_nothing(
     assert program(*tiny_flags(), "--dry_run")[1].startswith("task        recall\n")  # it needs no workdir
 
 
-def test_the_result_is_printed_in_lines_for_a_person(finished: tuple[Path, dict]):
+def test_the_result_is_printed_in_lines_for_a_person(finished: tuple[Path, RunResult]):
     result = finished[1]
     first, *members, last = train.format_result(result).splitlines()
     assert first == f"finished: 40 steps in {result['seconds']:.0f} s; accuracy:"
