@@ -569,7 +569,7 @@ def test_runs_that_read_other_tokens(runs: Path, recall: Path, tmp_path: Path, c
 def test_what_is_no_run(recall: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     line = refused([tmp_path / "nothing"], "abc", tmp_path, 0, capsys=capsys)
     assert line.startswith(f"{tmp_path / 'nothing'} is no run: it must hold config.json, and ")
-    assert refused([recall], "1", tmp_path, 7, capsys=capsys) == f"--replica=7: {recall} has replicas 0 to 1"
+    assert refused([recall], "1", tmp_path, 7, capsys=capsys) == f"--member=7: {recall} has members 0 to 1"
 
 
 def test_a_checkpoint_of_another_format(runs: Path, recall: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
