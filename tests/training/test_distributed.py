@@ -24,7 +24,7 @@ from tests import (
     tiny_config,
     tiny_flags,
 )
-from tests.training.test_bad_input import told
+from tests.training import error_line
 from tests.training.test_resume import rows_without_times, wait_for_more
 from training import builder, distributed, files, loop
 
@@ -95,7 +95,7 @@ def test_two_processes_share_a_batch_and_when_one_dies_both_end(tmp_path: Path):
         assert codes[victim] == -signal.SIGKILL
         assert codes[1 - victim] not in (0, -signal.SIGKILL)
         if victim == 1:  # the others of a dead process 0 are ended by JAX itself, in many words
-            assert "another process of this run is gone" in told(outcomes[0])
+            assert "another process of this run is gone" in error_line(outcomes[0])
     first, other = await_both(start_both(workdir, *tiny_flags(fields=ONE)))
     assert first[0] == other[0] == 0, (first, other)
     group = files.read_json(workdir / "group.json")
@@ -110,12 +110,12 @@ def test_both_say_in_one_line_what_only_process_0_finds(tmp_path: Path):
     workdir = tmp_path / "run"
     workdir.mkdir()
     files.write_json(workdir / "config.json", builder.build_run(tiny_config("gru")).config)
-    first, other = map(told, await_both(start_both(workdir, *tiny_flags())))
+    first, other = map(error_line, await_both(start_both(workdir, *tiny_flags())))
     assert "holds another config's run (model.hidden_size is" in first
     assert other.startswith(f"error: process 0: {workdir} holds another config's run")
     shutil.rmtree(workdir)
     three = tiny_flags(fields={"training.batch_size": 3})
-    for line in map(told, await_both(start_both(workdir, *three))):
+    for line in map(error_line, await_both(start_both(workdir, *three))):
         assert "1 members and their batches can share 1 devices, too few for 2 processes" in line
     assert not (workdir / "group.json").exists()
 
@@ -135,7 +135,7 @@ def test_both_say_in_one_line_what_only_process_0_finds(tmp_path: Path):
     ],
 )
 def test_flags_that_do_not_go_together(program: ForkedProgram, tmp_path: Path, flags: list[str], says: str):
-    assert says in told(program(*tiny_flags(), f"--workdir={tmp_path / 'run'}", *flags))
+    assert says in error_line(program(*tiny_flags(), f"--workdir={tmp_path / 'run'}", *flags))
     assert not list(tmp_path.iterdir())
 
 
