@@ -72,7 +72,7 @@ def training_speeds(results: Sequence[Mapping[str, Any]]) -> dict[str, list[floa
     return speeds
 
 
-def estimate_memory(run: builder.Run, cost: Mapping[str, int], ensemble_size: int) -> float:
+def estimate_memory(run: builder.Run, cost: Mapping[str, Any], ensemble_size: int) -> float:
     """Bytes, roughly: four copies of the parameters per member, and one member's gradient and activations."""
     batch, length = run.config["training"]["batch_size"], run.config["model"]["max_length"]
     shape = (batch, length) if run.task.vocabulary else (batch, length, run.task.channels)
