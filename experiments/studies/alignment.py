@@ -16,13 +16,24 @@ STUDY = Study(
     measures=("aligned",),
     plot_metric="aligned",
     scales={
-        "smoke": Scale((0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), (3e-3, 1e-2), overrides={"training.steps": 1500}),
-        "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 10_000}),
+        "smoke": Scale(seeds=(0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale(seeds=(0, 1, 2), learning_rates=(3e-3, 1e-2), overrides={"training.steps": 1500}),
+        "full": Scale(
+            seeds=tuple(range(10)),
+            learning_rates=(1e-3, 3e-3, 1e-2),
+            tuning_seeds=(100, 101),
+            overrides={"training.steps": 10_000},
+        ),
     },
     claims=(
-        claim_above("The largest weight is on the word that is translated nine times in ten", {"model": tuple(MODELS)}, 0.9,
-              metric="aligned"),
-        claim_above("Far above chance, one in twelve, for every model", {"model": tuple(MODELS)}, 0.3, metric="aligned"),
+        claim_above(
+            "The largest weight is on the word that is translated nine times in ten",
+            {"model": tuple(MODELS)},
+            0.9,
+            metric="aligned",
+        ),
+        claim_above(
+            "Far above chance, one in twelve, for every model", {"model": tuple(MODELS)}, 0.3, metric="aligned"
+        ),
     ),
-)  # fmt: skip
+)

@@ -11,18 +11,36 @@ STUDY = Study(
     fixed={},
     grid={"data": DATA, "mixer": (*RECURRENT, "attention")},
     scales={
-        "smoke": Scale((0,), overrides={"training.steps": 50, "training.eval_every": 50}),
-        "quick": Scale((0, 1, 2), (1e-3, 3e-3, 1e-2), overrides={"training.steps": 600, "training.eval_every": 100}),
-        "full": Scale(tuple(range(5)), (3e-4, 1e-3, 3e-3, 1e-2), overrides={"training.steps": 5000}),
+        "smoke": Scale(seeds=(0,), overrides={"training.steps": 50, "training.eval_every": 50}),
+        "quick": Scale(
+            seeds=(0, 1, 2),
+            learning_rates=(1e-3, 3e-3, 1e-2),
+            overrides={"training.steps": 600, "training.eval_every": 100},
+        ),
+        "full": Scale(
+            seeds=tuple(range(5)), learning_rates=(3e-4, 1e-3, 3e-3, 1e-2), overrides={"training.steps": 5000}
+        ),
     },
     claims=(
-        claim_near("On permuted pixels attention is as good as on those in order, within 0.05",
-             {"data": "digits", "mixer": "attention"}, {"data": "permuted_digits"}, 0.05),
-        claim_above("GRU loses 0.02 or more there", {"data": "digits", "mixer": "gru"}, {"data": "permuted_digits"}, 0.02),
-        claim_above("On splice sites attention, which can look at a place, is ahead of the LSTM",
-              {"data": "splice", "mixer": "attention"}, {"mixer": "lstm"}),
-        claim_below("On characters, in so few steps, the LSTM is ahead of attention (fewer bits)",
-              {"data": ("shakespeare", "python", "irish"), "mixer": "lstm"}, {"mixer": "attention"}),
+        claim_near(
+            "On permuted pixels attention is as good as on those in order, within 0.05",
+            {"data": "digits", "mixer": "attention"},
+            {"data": "permuted_digits"},
+            within=0.05,
+        ),
+        claim_above(
+            "GRU loses 0.02 or more there", {"data": "digits", "mixer": "gru"}, {"data": "permuted_digits"}, margin=0.02
+        ),
+        claim_above(
+            "On splice sites attention, which can look at a place, is ahead of the LSTM",
+            {"data": "splice", "mixer": "attention"},
+            {"mixer": "lstm"},
+        ),
+        claim_below(
+            "On characters, in so few steps, the LSTM is ahead of attention (fewer bits)",
+            {"data": ("shakespeare", "python", "irish"), "mixer": "lstm"},
+            {"mixer": "attention"},
+        ),
         claim_above("On peptides every model beats the nearest neighbour's 0.792", {"data": "peptides"}, 0.792),
     ),
-)  # fmt: skip
+)

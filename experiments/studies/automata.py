@@ -28,18 +28,35 @@ STUDY = Study(
     fixed={"config": "formal_language", **STEPS},
     grid={"model": MODELS, "language": {x: {"task.language": x} for x in ("parity", "cycle")}},
     scales={
-        "smoke": Scale((0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), RATES, overrides={"training.steps": 2500, "training.eval_every": 500}),
-        "standard": Scale(tuple(range(5)), RATES, overrides={"training.steps": 20_000}),
-        "full": Scale(tuple(range(10)), (1e-4, 3e-4, 5e-4), overrides={
-            "training.steps": 1_000_000, "training.batch_size": 128, "task.max_items": 40,
-            "task.eval_length_multipliers": (1, 2, 5, 12.5)}),
+        "smoke": Scale(seeds=(0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale(
+            seeds=(0, 1, 2), learning_rates=RATES, overrides={"training.steps": 2500, "training.eval_every": 500}
+        ),
+        "standard": Scale(seeds=tuple(range(5)), learning_rates=RATES, overrides={"training.steps": 20_000}),
+        "full": Scale(
+            seeds=tuple(range(10)),
+            learning_rates=(1e-4, 3e-4, 5e-4),
+            overrides={
+                "training.steps": 1_000_000,
+                "training.batch_size": 128,
+                "task.max_items": 40,
+                "task.eval_length_multipliers": (1, 2, 5, 12.5),
+            },
+        ),
     },
     claims=(
-        claim_above("RNN and LSTM solve both at twice the length: 90 % or more", {"model": ("rnn", "lstm")}, 0.9,
-              metric="test@2"),
-        claim_below("Attention is near chance on parity there", {"model": "attention", "language": "parity"}, 0.65,
-              metric="test@2"),
+        claim_above(
+            "RNN and LSTM solve both at twice the length: 90 % or more",
+            {"model": ("rnn", "lstm")},
+            0.9,
+            metric="test@2",
+        ),
+        claim_below(
+            "Attention is near chance on parity there",
+            {"model": "attention", "language": "parity"},
+            0.65,
+            metric="test@2",
+        ),
         claim_below("And below 65 % on cycles", {"model": "attention", "language": "cycle"}, 0.65, metric="test@2"),
     ),
-)  # fmt: skip
+)

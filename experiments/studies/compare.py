@@ -84,7 +84,7 @@ STUDY = Study(
             f"beats it",
             {"task": "shakespeare", "mixer": RECURRENT},
             {"mixer": "attention"},
-            -NEAR,
+            margin=-NEAR,
             best_of="mixer",
         ),
     ),

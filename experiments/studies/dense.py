@@ -10,18 +10,41 @@ STUDY = Study(
     measures=("parameters", "longer"),
     plot_metric="longer",
     scales={
-        "smoke": Scale((0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), (3e-3, 1e-2), overrides={"training.steps": 2000}),
-        "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 10_000}),
+        "smoke": Scale(seeds=(0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale(seeds=(0, 1, 2), learning_rates=(3e-3, 1e-2), overrides={"training.steps": 2000}),
+        "full": Scale(
+            seeds=tuple(range(10)),
+            learning_rates=(1e-3, 3e-3, 1e-2),
+            tuning_seeds=(100, 101),
+            overrides={"training.steps": 10_000},
+        ),
     },
     claims=(
-        claim_above("The dense network's parameters grow with the square of the window", {"mixer": "dense"}, 1.9,
-              metric="slope of parameters"),
-        claim_near("Those of the others do not grow at all", {"mixer": ("gru", "attention")}, 0, 0.01,
-             metric="slope of parameters"),
-        claim_below("At twice the length the dense network answers like one that guesses among what it saw",
-              {"mixer": "dense"}, 0.3, metric="longer@64"),
-        claim_above("Attention keeps 0.3 more than the dense network there", {"mixer": "attention"}, {"mixer": "dense"}, 0.3,
-              metric="longer@64"),
+        claim_above(
+            "The dense network's parameters grow with the square of the window",
+            {"mixer": "dense"},
+            1.9,
+            metric="slope of parameters",
+        ),
+        claim_near(
+            "Those of the others do not grow at all",
+            {"mixer": ("gru", "attention")},
+            0,
+            within=0.01,
+            metric="slope of parameters",
+        ),
+        claim_below(
+            "At twice the length the dense network answers like one that guesses among what it saw",
+            {"mixer": "dense"},
+            0.3,
+            metric="longer@64",
+        ),
+        claim_above(
+            "Attention keeps 0.3 more than the dense network there",
+            {"mixer": "attention"},
+            {"mixer": "dense"},
+            margin=0.3,
+            metric="longer@64",
+        ),
     ),
-)  # fmt: skip
+)

@@ -9,16 +9,33 @@ STUDY = Study(
     grid={"model.attention.heads": (1, 2, 4, 8), "model.depth": (1, 2, 3)},
     measures=("diverse",),
     scales={
-        "smoke": Scale((0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), (3e-3, 1e-2), overrides={"training.steps": 2000}),
-        "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 10_000}),
+        "smoke": Scale(seeds=(0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale(seeds=(0, 1, 2), learning_rates=(3e-3, 1e-2), overrides={"training.steps": 2000}),
+        "full": Scale(
+            seeds=tuple(range(10)),
+            learning_rates=(1e-3, 3e-3, 1e-2),
+            tuning_seeds=(100, 101),
+            overrides={"training.steps": 10_000},
+        ),
     },
     claims=(
-        claim_above("Two blocks recall what one can't: 0.3 more, at four heads",
-              {"model.attention.heads": 4, "model.depth": 2}, {"model.depth": 1}, 0.3),
-        claim_above("At two blocks four heads recall more than one, by 0.05",
-              {"model.attention.heads": 4, "model.depth": 2}, {"model.attention.heads": 1}, 0.05),
-        claim_above("Heads see different things: two of four differ by 0.3 or more of their weight",
-              {"model.attention.heads": 4, "model.depth": 2}, 0.3, metric="diverse"),
+        claim_above(
+            "Two blocks recall what one can't: 0.3 more, at four heads",
+            {"model.attention.heads": 4, "model.depth": 2},
+            {"model.depth": 1},
+            margin=0.3,
+        ),
+        claim_above(
+            "At two blocks four heads recall more than one, by 0.05",
+            {"model.attention.heads": 4, "model.depth": 2},
+            {"model.attention.heads": 1},
+            margin=0.05,
+        ),
+        claim_above(
+            "Heads see different things: two of four differ by 0.3 or more of their weight",
+            {"model.attention.heads": 4, "model.depth": 2},
+            0.3,
+            metric="diverse",
+        ),
     ),
-)  # fmt: skip
+)

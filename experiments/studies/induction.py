@@ -23,18 +23,34 @@ STUDY = Study(
     fixed={"config": "induction", "model.feedforward": 0.0, **SHORT},
     grid={"model": MODELS},
     scales={
-        "smoke": Scale((0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), RATES, overrides={"training.steps": 2000}),
-        "standard": Scale(tuple(range(5)), RATES, overrides={"training.steps": 30_000}),
-        "full": Scale(tuple(range(5)), (2e-4, 1e-3), overrides={
-            "training.steps": 200_000, "training.batch_size": 8, "task.max_length": 256, "training.min_length": 0}),
+        "smoke": Scale(seeds=(0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale(seeds=(0, 1, 2), learning_rates=RATES, overrides={"training.steps": 2000}),
+        "standard": Scale(seeds=tuple(range(5)), learning_rates=RATES, overrides={"training.steps": 30_000}),
+        "full": Scale(
+            seeds=tuple(range(5)),
+            learning_rates=(2e-4, 1e-3),
+            overrides={
+                "training.steps": 200_000,
+                "training.batch_size": 8,
+                "task.max_length": 256,
+                "training.min_length": 0,
+            },
+        ),
     },
     claims=(
-        claim_above("Two layers of attention solve it at the length of training", {"model": ("2 layers, RoPE",
-              "2 layers, sinusoidal")}, 0.95, metric="test@1"),
+        claim_above(
+            "Two layers of attention solve it at the length of training",
+            {"model": ("2 layers, RoPE", "2 layers, sinusoidal")},
+            0.95,
+            metric="test@1",
+        ),
         claim_below("One layer does not", {"model": "1 layer, sinusoidal"}, 0.5, metric="test@1"),
-        claim_below("At four times the length two layers are at half or below, with sines and with RoPE",
-              {"model": ("2 layers, RoPE", "2 layers, sinusoidal")}, 0.5, metric="test@4"),
+        claim_below(
+            "At four times the length two layers are at half or below, with sines and with RoPE",
+            {"model": ("2 layers, RoPE", "2 layers, sinusoidal")},
+            0.5,
+            metric="test@4",
+        ),
         claim_above("A recurrence that selects is still right there", {"model": "s6"}, 0.95, metric="test@4"),
     ),
-)  # fmt: skip
+)

@@ -21,18 +21,31 @@ STUDY = Study(
     measures=("reach",),
     plot_metric="test",
     scales={
-        "smoke": Scale((0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), RATES, overrides={"training.steps": 1500}),
-        "standard": Scale(tuple(range(5)), RATES, overrides={"training.steps": 7000}),
-        "full": Scale(tuple(range(5)), RATES, overrides={"training.steps": 7000}, grid={"task": {
-            "adding": {"config": "adding", "task.max_length": 600}, "copy": {"config": "copy_memory",
-                                                                             "task.delay": 1000}}}),
+        "smoke": Scale(seeds=(0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale(seeds=(0, 1, 2), learning_rates=RATES, overrides={"training.steps": 1500}),
+        "standard": Scale(seeds=tuple(range(5)), learning_rates=RATES, overrides={"training.steps": 7000}),
+        "full": Scale(
+            seeds=tuple(range(5)),
+            learning_rates=RATES,
+            overrides={"training.steps": 7000},
+            grid={
+                "task": {
+                    "adding": {"config": "adding", "task.max_length": 600},
+                    "copy": {"config": "copy_memory", "task.delay": 1000},
+                }
+            },
+        ),
     },
     claims=(
-        claim_above("Convolution and attention keep the ten symbols", {"task": "copy", "mixer": ("tcn", "attention")}, 0.95),
+        claim_above(
+            "Convolution and attention keep the ten symbols", {"task": "copy", "mixer": ("tcn", "attention")}, 0.95
+        ),
         claim_below("RNN, LSTM and GRU keep less than a quarter of them", {"task": "copy", "mixer": RECURRENT}, 0.25),
-        claim_below("Convolution, attention and GRU learn to add", {"task": "adding", "mixer": ("tcn", "attention", "gru")},
-              0.01),
+        claim_below(
+            "Convolution, attention and GRU learn to add",
+            {"task": "adding", "mixer": ("tcn", "attention", "gru")},
+            0.01,
+        ),
         claim_above("The RNN does not", {"task": "adding", "mixer": "rnn"}, 0.1),
     ),
-)  # fmt: skip
+)

@@ -22,18 +22,33 @@ STUDY = Study(
     grid={"model": MODELS, "trained": {"short": SHORT, "long": LONG}},
     plot_metric="test",
     scales={
-        "smoke": Scale((0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), RATES, overrides={"training.steps": 4000}),
-        "standard": Scale(tuple(range(5)), RATES, overrides={"training.steps": 20_000}),
-        "full": Scale(tuple(range(5)), RATES, overrides={"training.steps": 20_000, "model.width": 256}),
+        "smoke": Scale(seeds=(0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale(seeds=(0, 1, 2), learning_rates=RATES, overrides={"training.steps": 4000}),
+        "standard": Scale(seeds=tuple(range(5)), learning_rates=RATES, overrides={"training.steps": 20_000}),
+        "full": Scale(
+            seeds=tuple(range(5)), learning_rates=RATES, overrides={"training.steps": 20_000, "model.width": 256}
+        ),
     },
     claims=(
-        claim_above("At 20 words attention is ahead of one vector, both trained on up to 20, by 0.2 or more",
-              {"model": "attention", "trained": "long"}, {"model": "one vector"}, 0.2, metric="test@20"),
-        claim_above("Attention trained on up to 20 gets 95 % at 20 words", {"model": "attention",
-              "trained": "long"}, 0.95, metric="test@20"),
-        claim_above("Attention trained on up to 10 words beats one vector trained on up to 20, at 10 words",
-              {"model": "attention", "trained": "short"},
-              {"model": "one vector", "trained": "long"}, 0.05, metric="test@10"),
+        claim_above(
+            "At 20 words attention is ahead of one vector, both trained on up to 20, by 0.2 or more",
+            {"model": "attention", "trained": "long"},
+            {"model": "one vector"},
+            margin=0.2,
+            metric="test@20",
+        ),
+        claim_above(
+            "Attention trained on up to 20 gets 95 % at 20 words",
+            {"model": "attention", "trained": "long"},
+            0.95,
+            metric="test@20",
+        ),
+        claim_above(
+            "Attention trained on up to 10 words beats one vector trained on up to 20, at 10 words",
+            {"model": "attention", "trained": "short"},
+            {"model": "one vector", "trained": "long"},
+            margin=0.05,
+            metric="test@10",
+        ),
     ),
-)  # fmt: skip
+)

@@ -17,16 +17,35 @@ STUDY = Study(
     fixed={"config": "copy_memory", "mixer": "attention", "task.delay": 20},
     grid={"projections": PROJECTIONS},
     scales={
-        "smoke": Scale((0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), (3e-3, 1e-2), overrides={"training.steps": 600, "training.eval_every": 100}),
-        "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 5000}),
+        "smoke": Scale(seeds=(0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale(
+            seeds=(0, 1, 2), learning_rates=(3e-3, 1e-2), overrides={"training.steps": 600, "training.eval_every": 100}
+        ),
+        "full": Scale(
+            seeds=tuple(range(10)),
+            learning_rates=(1e-3, 3e-3, 1e-2),
+            tuning_seeds=(100, 101),
+            overrides={"training.steps": 5000},
+        ),
     },
     claims=(
-        claim_above("Q, K and V of their own do better than one matrix for all, by 0.05",
-              {"projections": "own weights and biases"}, {"projections": "Q=K=V"}, 0.05),
-        claim_near("Biases make no difference, within 0.02", {"projections": "no biases"},
-             {"projections": "own weights and biases"}, 0.02),
-        claim_above("Positions are needed in Q and K: in V alone they are worth 0.3 less",
-              {"projections": "position in QK only"}, {"projections": "position in V only"}, 0.3),
+        claim_above(
+            "Q, K and V of their own do better than one matrix for all, by 0.05",
+            {"projections": "own weights and biases"},
+            {"projections": "Q=K=V"},
+            margin=0.05,
+        ),
+        claim_near(
+            "Biases make no difference, within 0.02",
+            {"projections": "no biases"},
+            {"projections": "own weights and biases"},
+            within=0.02,
+        ),
+        claim_above(
+            "Positions are needed in Q and K: in V alone they are worth 0.3 less",
+            {"projections": "position in QK only"},
+            {"projections": "position in V only"},
+            margin=0.3,
+        ),
     ),
-)  # fmt: skip
+)

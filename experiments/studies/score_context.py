@@ -7,17 +7,29 @@ STUDY = Study(
     question="Translating by one vector from encoder to decoder, how does each mixer do as sentences grow?",
     notes_row=6,
     fixed={
-        "config": "translation", "model.encoder_decoder": "vector", "model.width": 32, "model.depth": 2,
+        "config": "translation",
+        "model.encoder_decoder": "vector",
+        "model.width": 32,
+        "model.depth": 2,
         "task.eval_lengths": (2, 4, 8, 12),
     },
     grid={"mixer": (*MIXERS, "rglru,attention")},
     scales={
-        "smoke": Scale((0, 1), overrides={"training.steps": 50, "training.eval_every": 50}),
-        "quick": Scale((0, 1, 2), overrides={"training.steps": 600, "training.eval_every": 100}),
-        "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 20_000}),
+        "smoke": Scale(seeds=(0, 1), overrides={"training.steps": 50, "training.eval_every": 50}),
+        "quick": Scale(seeds=(0, 1, 2), overrides={"training.steps": 600, "training.eval_every": 100}),
+        "full": Scale(
+            seeds=tuple(range(10)),
+            learning_rates=(1e-3, 3e-3, 1e-2),
+            tuning_seeds=(100, 101),
+            overrides={"training.steps": 20_000},
+        ),
     },
     claims=(
-        claim_below("By one vector no mixer translates 12 words better than 0.7",
-              {"mixer": tuple(MIXERS)}, 0.7, metric="test@12"),
+        claim_below(
+            "By one vector no mixer translates 12 words better than 0.7",
+            {"mixer": tuple(MIXERS)},
+            0.7,
+            metric="test@12",
+        ),
     ),
-)  # fmt: skip
+)

@@ -12,10 +12,15 @@ STUDY = Study(
     measures=("stream time", "state", "step time", "step depth"),
     trained=False,
     plot_metric="step time",
-    scales={"smoke": Scale((0,)), "quick": Scale((0,)), "full": Scale((0, 1, 2))},
+    scales={"smoke": Scale(seeds=(0,)), "quick": Scale(seeds=(0,)), "full": Scale(seeds=(0, 1, 2))},
     claims=(
-        claim_near("The state of a recurrence has one size, however long the stream", {"mixer": FIXED_STATE}, 0, 0.001,
-             metric="slope of state"),
+        claim_near(
+            "The state of a recurrence has one size, however long the stream",
+            {"mixer": FIXED_STATE},
+            0,
+            within=0.001,
+            metric="slope of state",
+        ),
         claim_above("Attention's grows in proportion to it", {"mixer": "attention"}, 0.99, metric="slope of state"),
     ),
-)  # fmt: skip
+)

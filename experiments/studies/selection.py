@@ -22,18 +22,30 @@ STUDY = Study(
     fixed={"config": "selective_copy"},
     grid={"model": MODELS},
     scales={
-        "smoke": Scale((0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
-        "quick": Scale((0, 1, 2), RATES, overrides={"training.steps": 1500}),
-        "standard": Scale(tuple(range(5)), RATES, overrides={"training.steps": 30_000}),
-        "full": Scale(tuple(range(5)), (1e-4, 1e-3), overrides={
-            "training.steps": 400_000, "training.batch_size": 64, "task.noise": 4096, "task.data": 16}),
+        "smoke": Scale(seeds=(0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
+        "quick": Scale(seeds=(0, 1, 2), learning_rates=RATES, overrides={"training.steps": 1500}),
+        "standard": Scale(seeds=tuple(range(5)), learning_rates=RATES, overrides={"training.steps": 30_000}),
+        "full": Scale(
+            seeds=tuple(range(5)),
+            learning_rates=(1e-4, 1e-3),
+            overrides={"training.steps": 400_000, "training.batch_size": 64, "task.noise": 4096, "task.data": 16},
+        ),
     },
     claims=(
-        claim_below("Of a recurrence that does not see the input (S4D, LRU) less than 70 % comes out",
-              {"model": ("s4d, 2 layers", "lru, 2 layers")}, 0.7),
-        claim_above("S6 is ahead of S4D by 0.2 or more", {"model": "s6, 2 layers"}, {"model": "s4d, 2 layers"}, 0.2),
-        claim_above("Three layers of minGRU are ahead of one by 0.2 or more", {"model": "mingru, 3 layers"},
-              {"model": "mingru, 1 layer"}, 0.2),
+        claim_below(
+            "Of a recurrence that does not see the input (S4D, LRU) less than 70 % comes out",
+            {"model": ("s4d, 2 layers", "lru, 2 layers")},
+            0.7,
+        ),
+        claim_above(
+            "S6 is ahead of S4D by 0.2 or more", {"model": "s6, 2 layers"}, {"model": "s4d, 2 layers"}, margin=0.2
+        ),
+        claim_above(
+            "Three layers of minGRU are ahead of one by 0.2 or more",
+            {"model": "mingru, 3 layers"},
+            {"model": "mingru, 1 layer"},
+            margin=0.2,
+        ),
         claim_above("And get 90 % or more", {"model": "mingru, 3 layers"}, 0.9),
     ),
-)  # fmt: skip
+)

@@ -7,12 +7,21 @@ STUDY = Study(
     fixed={"config": "digits"},
     grid={"mixer": ("gru", "attention"), "model.depth": (1, 2, 4), "model.width": (16, 32, 64)},
     scales={
-        "smoke": Scale((0, 1), overrides={"training.steps": 100}),
-        "quick": Scale((0, 1, 2), (3e-3, 1e-2), overrides={"training.steps": 300}),
-        "full": Scale(tuple(range(10)), (1e-3, 3e-3, 1e-2), (100, 101), {"training.steps": 5000}),
+        "smoke": Scale(seeds=(0, 1), overrides={"training.steps": 100}),
+        "quick": Scale(seeds=(0, 1, 2), learning_rates=(3e-3, 1e-2), overrides={"training.steps": 300}),
+        "full": Scale(
+            seeds=tuple(range(10)),
+            learning_rates=(1e-3, 3e-3, 1e-2),
+            tuning_seeds=(100, 101),
+            overrides={"training.steps": 5000},
+        ),
     },
     claims=(
-        claim_near("One block of 64 features does as well as four of 32, within 0.05",
-             {"model.depth": 1, "model.width": 64}, {"model.depth": 4, "model.width": 32}, 0.05),
+        claim_near(
+            "One block of 64 features does as well as four of 32, within 0.05",
+            {"model.depth": 1, "model.width": 64},
+            {"model.depth": 4, "model.width": 32},
+            within=0.05,
+        ),
     ),
-)  # fmt: skip
+)

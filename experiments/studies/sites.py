@@ -10,13 +10,20 @@ STUDY = Study(
     measures=("site", "site gradient"),
     plot_metric="site",
     scales={
-        "smoke": Scale((0,), overrides={"training.steps": 50, "training.eval_every": 50}),
-        "quick": Scale((0, 1, 2), (1e-3, 3e-3, 1e-2)),
-        "full": Scale(tuple(range(5)), (3e-4, 1e-3, 3e-3, 1e-2), overrides={"training.steps": 5000}),
+        "smoke": Scale(seeds=(0,), overrides={"training.steps": 50, "training.eval_every": 50}),
+        "quick": Scale(seeds=(0, 1, 2), learning_rates=(1e-3, 3e-3, 1e-2)),
+        "full": Scale(
+            seeds=tuple(range(5)), learning_rates=(3e-4, 1e-3, 3e-3, 1e-2), overrides={"training.steps": 5000}
+        ),
     },
     claims=(
-        claim_above("The most influential place is at the site in half of the sequences or more, whichever the model "
-              "(chance: 2 of 60, 0.033)", {}, 0.5, metric="site"),
+        claim_above(
+            "The most influential place is at the site in half of the sequences or more, whichever the model "
+            "(chance: 2 of 60, 0.033)",
+            {},
+            0.5,
+            metric="site",
+        ),
         claim_above("By the gradient too", {}, 0.5, metric="site gradient"),
     ),
-)  # fmt: skip
+)

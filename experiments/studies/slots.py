@@ -19,17 +19,21 @@ STUDY = Study(
     grid={"model": {**MEMORIES, **AGAIN, **SKELETONS}, "task.pairs": PAIRS},
     exclude=[{"model": name, "task.pairs": n} for name in SKELETONS for n in PAIRS[1:]],
     scales={
-        "smoke": Scale((0, 1), overrides={"training.steps": 100}),
-        "quick": Scale((0, 1, 2), (1e-3, 3e-3, 1e-2)),
-        "standard": Scale(tuple(range(5)), (1e-3, 3e-3, 1e-2), overrides={"training.steps": 10_000}),
-        "full": Scale(tuple(range(5)), (3e-4, 1e-3, 3e-3), overrides={"training.steps": 100_000}),
+        "smoke": Scale(seeds=(0, 1), overrides={"training.steps": 100}),
+        "quick": Scale(seeds=(0, 1, 2), learning_rates=(1e-3, 3e-3, 1e-2)),
+        "standard": Scale(
+            seeds=tuple(range(5)), learning_rates=(1e-3, 3e-3, 1e-2), overrides={"training.steps": 10_000}
+        ),
+        "full": Scale(seeds=tuple(range(5)), learning_rates=(3e-4, 1e-3, 3e-3), overrides={"training.steps": 100_000}),
     },
     claims=(
         claim_below("Softmax stores 100 pairs", {"model": "softmax"}, 0.003),
-        claim_below("Linear attention stores 40, as 64 features should", {"model": "linear", "task.pairs": (20, 40)}, 0.01),
+        claim_below(
+            "Linear attention stores 40, as 64 features should", {"model": "linear", "task.pairs": (20, 40)}, 0.01
+        ),
         claim_above("And not 100", {"model": "linear", "task.pairs": 100}, 0.1),
         claim_below("DPFP with 128 and with 256 features stores 100", {"model": ("dpfp1", "dpfp2")}, 0.01),
         claim_above("Where keys repeat a sum is never right", {"model": "sum, keys repeat"}, 0.05),
         claim_below("The delta rule is, for 20 and 40", {"model": "delta, keys repeat", "task.pairs": (20, 40)}, 0.01),
     ),
-)  # fmt: skip
+)
