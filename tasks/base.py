@@ -1,7 +1,8 @@
 """The contract of a task: what it hands to a model, and how the model's outputs are graded."""
 
 import dataclasses
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
 
 import flax.struct
@@ -40,7 +41,7 @@ def static(default: Any = dataclasses.MISSING) -> Any:
     return flax.struct.field(pytree_node=False, default=default)
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(static, flax.struct.field))
+@dataclass_transform(frozen_default=True, field_specifiers=(flax.struct.field,))
 class Task:
     """Base class of all tasks: a pure function of a key that draws batches, and the facts needed to grade a model.
 
@@ -162,28 +163,33 @@ class Task:
 _REQUIRED = ("vocabulary", "outputs", "max_length", "chance", "baseline")
 
 
+def suggest_name(name: str, known: Iterable[str]) -> str:
+    """The words "did you mean X? " if one of the `known` names is close to `name`, otherwise nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]}? " if near else ""
+
+
 def random_key(seed: Integer[Array, ""] | np.integer | int) -> PRNGKeyArray:
-    """A key of the generator that all numbers here are drawn with, whatever jax_default_prng_impl says."""
+    """A key of the threefry generator, whatever jax_default_prng_impl says: all tasks are drawn with it."""
     return jax.random.key(seed, impl="threefry2x32")
 
 
 def positions_and_segments(
     batch: int, max_length: int, length: Int[Array, ""] | int
 ) -> tuple[Int[Array, "B T"], Int[Array, "B T"]]:
-    """Positions and segments of rows that hold one sequence each, the first `length` of `max_length` steps."""
+    """Positions and segments of rows that hold one sequence each, in the first `length` of `max_length` steps."""
     step = jnp.broadcast_to(jnp.arange(max_length), (batch, max_length))
     return step, (step < length).astype(jnp.int32)
 
 
 def sample_rows(key: PRNGKeyArray, batch: int, available: int, rows_name: str) -> Int[Array, "B"]:
-    """`batch` different rows of those that are `available`, drawn uniformly. Raises ValueError where they are too
-    few."""
+    """Indices of `batch` distinct rows, drawn uniformly from `available` ones. Raises ValueError for too few rows."""
     validate_batch_size(batch, available, rows_name)
     return jax.random.permutation(key, available)[:batch]
 
 
 def validate_batch_size(batch: int, available: int, rows_name: str) -> None:
-    """Refuse, with ValueError, a batch of more rows than there are."""
+    """Raise ValueError for a batch of more rows than are available."""
     if batch > available:
         raise ValueError(f"batch={batch}: the {rows_name} are {available}, so give that many or fewer")
 
@@ -203,9 +209,9 @@ def squared_error(outputs: Float[Array, "B *T O"], batch: Batch) -> Float[Array,
 def accuracy(
     outputs: Float[Array, "B *T O"], batch: Batch, weights: Float[Array, "B *T"] | None = None
 ) -> Float[Array, ""]:
-    """Share of the weighted targets that the largest output names. `weights` replaces the batch's own.
+    """Weighted share of targets that the largest output names. `weights` replaces the batch's own.
 
-    nan where one that counts has outputs that are nan: no answer is no wrong answer.
+    The result is nan if outputs of a target that counts are nan: no answer is not a wrong answer.
     """
     hit = (outputs.argmax(axis=-1) == batch.targets).astype(jnp.float32)
     hit = jnp.where(jnp.isnan(outputs).any(axis=-1), jnp.nan, hit)
@@ -213,7 +219,7 @@ def accuracy(
 
 
 def sequence_accuracy(outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-    """Share of the sequences whose weighted targets are all named by the largest output; nan as `accuracy`."""
+    """Share of sequences in which the largest output names every target that counts; nan as in `accuracy`."""
     counts = batch.weights > 0
     wrong = (outputs.argmax(axis=-1) != batch.targets) & counts
     unknown = (jnp.isnan(outputs).any(axis=-1) & counts).any()
@@ -222,5 +228,5 @@ def sequence_accuracy(outputs: Float[Array, "B T O"], batch: Batch) -> Float[Arr
 
 
 def weighted_mean(values: Float[Array, "B *T"], weights: Float[Array, "B *T"]) -> Float[Array, ""]:
-    """Σ w·v / Σ w, and 0 where every weight is 0. What weighs nothing may be nan."""
+    """Σ w·v / Σ w, or 0 if every weight is 0. A value of weight 0 may be nan."""
     return jnp.where(weights > 0, values * weights, 0).sum() / jnp.maximum(weights.sum(), 1e-9)

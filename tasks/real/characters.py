@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +16,16 @@ EVAL_WINDOWS = 256  # in an evaluation
 
 
 class Characters(Task):
-    """`text` holds one long array of indices into `alphabet` by subset: "train", "validation" and "test".
+    """Predict the next character of a text.
 
-    A sequence is `length` consecutive characters from a uniformly drawn place, and the target of each is the character
-    after it. The loss is in nats, the score in bits per character.
+    `text` holds one long array of indices into `alphabet` for each subset, "train", "validation" and "test". A row is
+    `length` consecutive characters from a uniformly drawn place, and the target of each is the character after it. The
+    loss is in nats, the score in bits per character.
+
+    Example:
+
+        input   h e ␣ q u i c k ␣ b r o w n ␣ f
+        target  e ␣ q u i c k ␣ b r o w n ␣ f o
     """
 
     text: Any
@@ -27,7 +33,8 @@ class Characters(Task):
     max_length: int = static(128)
 
     def validate(self) -> None:
-        if not 2 <= len(set(self.alphabet)) == len(self.alphabet) <= 256:
+        alphabet_is_valid = 2 <= len(set(self.alphabet)) == len(self.alphabet) <= 256
+        if not alphabet_is_valid:
             raise ValueError(f"alphabet={self.alphabet!r}: must be 2 to 256 distinct characters")
         validate_window(self.text, self.max_length)
 
@@ -51,7 +58,6 @@ class Characters(Task):
             raise ValueError(f"the alphabet has no {', '.join(map(repr, unknown))}")
         return [known[character] for character in text]
 
-    min_length = 1
     next_tokens = True
     metric = "bits per character"
     metric_mode = "min"
@@ -78,6 +84,17 @@ class Characters(Task):
 
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         return cross_entropy(outputs, batch) / math.log(2)
+
+    @classmethod
+    def example(cls) -> Self:
+        lines = {
+            "train": "the quick brown fox jumps over the lazy dog. ",
+            "validation": "a lazy fox and a quick dog. ",
+            "test": "the dog jumps over the fox. ",
+        }
+        alphabet = "".join(sorted(set("".join(lines.values()))))
+        text = {name: np.array([alphabet.index(letter) for letter in line], np.uint8) for name, line in lines.items()}
+        return cls(text=text, alphabet=alphabet, max_length=16)
 
 
 def sample_windows(

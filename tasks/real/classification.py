@@ -1,7 +1,7 @@
 """Sequences of tokens with a class: is this peptide antimicrobial, is there a splice site, which work is this from?"""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,15 +15,21 @@ _RUN_LENGTH = 4  # tokens that the nearest neighbour is found by
 
 
 class Classification(Task):
-    """`inputs` are indices into `names`, `[N, max_length]` by subset, "train", "validation" and "test", with 0 behind
-    a sequence's end; `labels` `[N]` are indices into `classes`.
+    """Name the class of a sequence of tokens.
 
-    A batch is distinct sequences of its subset, drawn uniformly, so that one of all `N` is the whole subset. Of each
-    the model sees the first `length` tokens. `rule` says what the task is to be held against: "most", the class most
-    frequent in training; "first", the one most frequent with the same first token; "places", the likeliest one if every
-    place were for itself (naive Bayes, counts + 1); "nearest", that of the training sequence with which it shares the
-    most runs of 4 tokens. `sites` are, for each class, the places that are known to make it
-    one, for measures of where a model looks; none where nothing is known.
+    `inputs` are indices into `names`, `[N, max_length]` for each subset, "train", "validation" and "test", with 0 after
+    a sequence's end; `labels` `[N]` are indices into `classes`. A batch is distinct, uniformly drawn sequences of its
+    subset, so that one of all `N` is the whole subset. The model sees the first `length` tokens of each.
+
+    `rule` is the baseline: "most", the most frequent class in training; "first", the most frequent one with the same
+    first token; "places", naive Bayes over the places (counts + 1); "nearest", the class of the training sequence that
+    shares the most runs of 4 tokens. `sites` are, for each class, the places that are known to decide it, for measures
+    of where a model looks; empty where nothing is known.
+
+    Example:
+
+        input   A C G T A C
+        target  with GT
     """
 
     inputs: Any
@@ -34,14 +40,13 @@ class Classification(Task):
     sites: tuple[tuple[int, ...], ...] = static(())
 
     def validate(self) -> None:
-        if self.rule not in _BASELINE_RULES:
-            raise ValueError(f"task.rule={self.rule}: must be one of {', '.join(_BASELINE_RULES)}")
+        self.require("rule", self.rule in _BASELINE_RULES, f"must be one of {', '.join(_BASELINE_RULES)}")
 
     @property
     def max_length(self) -> int:
         return self.inputs["train"].shape[1]
 
-    min_length = 1
+    rows_end_early = True
 
     @property
     def vocabulary(self) -> int:
@@ -105,6 +110,24 @@ class Classification(Task):
         if not found:
             raise ValueError(f"{text!r}: none of it is known; known are {', '.join(self.names[1:6])} and so on")
         return found
+
+    @classmethod
+    def example(cls) -> Self:
+        sequences = {
+            "train": ("ACGTAC", "CAGT", "GATTACA", "TGTG", "GGTAC", "TTCAA"),
+            "validation": ("AGTC", "CCATT", "GTAAC", "TTA"),
+            "test": ("CGTA", "ATATA", "GGGT", "CTAA"),
+        }
+        names = ("", *"ACGT")
+        inputs = {
+            subset: np.array([[names.index(letter) for letter in row] + [0] * (8 - len(row)) for row in rows], np.uint8)
+            for subset, rows in sequences.items()
+        }
+        labels = {subset: np.array(["GT" in row for row in rows], np.int32) for subset, rows in sequences.items()}
+        return cls(inputs, labels, names, classes=("without GT", "with GT"))
+
+    def target_symbol(self, value: Any) -> str:
+        return self.classes[int(value)]
 
 
 def naive_bayes(

@@ -1,7 +1,7 @@
 """Translation between pairs of real sequences: words and how they are said, verses in two languages."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +14,23 @@ _MAX_EVAL_EXAMPLES = 512  # the most in an evaluation
 
 
 class ParallelText(Task):
-    """`sources` and `targets` are indices into `names`, `[N, L]` by subset, with 0 behind the end and the same L.
+    """Translate real sequences: words into sounds, verses into another language.
 
-    A row is `x₁ … xₙ separator y₁ … yₘ`, of n and m tokens of its own; the target at the separator is y₁, and at yₘ the
-    token `end`. The loss counts all of these, the score every one but the end. `pairs_per_row` pairs make a row, one
-    after the other on either side with the token `between` them, so that a source can be had at any length. A row of
-    `length` steps holds length // 2(L + 1) pairs. `eval_pairs_per_row` asks for test sets of so many pairs a row.
+    `sources` and `targets` are indices into `names`, `[N, L]` for each subset, with 0 after the end and the same L. A
+    row is `x₁ … xₙ separator y₁ … yₘ`; the target at the separator is y₁, and at yₘ the token `end`. The loss counts
+    all of these, the score every one but the end.
 
-    `links` [N, L, L] by subset, where people have said which token of a target (second axis) translates which of its
-    source (third), are for measures of alignment; they need rows of one pair.
+    `pairs_per_row` pairs make a row, one after the other on either side with the token `between` them, so that a source
+    can have any length. A row of `length` steps holds length // 2(L + 1) pairs. `eval_pairs_per_row` adds test sets of
+    so many pairs per row.
+
+    `links` [N, L, L] say, for each subset, which token of a target (second axis) people have linked to which of its
+    source (third). They serve measures of alignment and need rows of one pair.
+
+    Example:
+
+        input   a _ c a t | A _ C A T
+        target            A _ C A T .
     """
 
     sources: Any
@@ -34,20 +42,16 @@ class ParallelText(Task):
     eval_pairs_per_row: tuple[int, ...] = static(())
 
     def validate(self) -> None:
-        if self.pairs_per_row < 1 or any(not isinstance(n, int) or n < 1 for n in self.eval_pairs_per_row):
-            raise ValueError(
-                f"task.pairs_per_row={self.pairs_per_row}, eval_pairs_per_row={self.eval_pairs_per_row}: "
-                f"must be 1 or more each"
-            )
-        if max((self.pairs_per_row, *self.eval_pairs_per_row)) > 1 and not self.between:
-            raise ValueError(
-                f"task.pairs_per_row={self.pairs_per_row}, eval_pairs_per_row={self.eval_pairs_per_row}: "
-                f"these pairs have nothing to stand between "
-                f"them; use 1"
-            )
+        counts = (self.pairs_per_row, *self.eval_pairs_per_row)
+        given = f"task.pairs_per_row={self.pairs_per_row}, eval_pairs_per_row={self.eval_pairs_per_row}"
+        if any(not isinstance(count, int) or count < 1 for count in counts):
+            raise ValueError(f"{given}: must be 1 or more each")
+        if max(counts) > 1 and not self.between:
+            raise ValueError(f"{given}: these pairs have nothing to stand between them; use 1")
 
     separator = 1  # a network that has a source and a target tells them apart by it; each takes half of a row
     end = 2
+    rows_end_early = True
     next_tokens = True
 
     @property
@@ -132,6 +136,21 @@ class ParallelText(Task):
 
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         return accuracy(outputs, batch, batch.weights * (batch.targets > self.end))
+
+    @classmethod
+    def example(cls) -> Self:
+        names = ("", "|", ".", "_", *"abct", *"ABCT")
+        words = {"train": ("cat", "bat", "tab", "act", "a"), "validation": ("at", "cab"), "test": ("tact", "bac")}
+        sources, targets = (
+            {
+                subset: np.array(
+                    [[names.index(letter) for letter in case(row)] + [0] * (4 - len(row)) for row in rows], np.int32
+                )
+                for subset, rows in words.items()
+            }
+            for case in (str.lower, str.upper)
+        )
+        return cls(sources, targets, names, between=3, pairs_per_row=2)
 
 
 def join_pieces(pieces: Int[Array, "K L"], between: int, size: int) -> tuple[Int[Array, "{size}"], Int[Array, ""]]:

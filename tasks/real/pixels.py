@@ -6,7 +6,7 @@ steps. Patches are those of Dosovitskiy et al. 2020 (arXiv 2010.11929), §3.1.
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,12 +16,19 @@ from tasks.base import Batch, Split, Task, positions_and_segments, sample_rows, 
 
 
 class Pixels(Task):
-    """`inputs` are images `[N, pixels, channels]` by subset, "train", "validation" and "test", of numbers in 0 … 1, or
-    of whole ones in 0 … 255; `labels` `[N]`. With a `patch` of p, a step is a square of p × p pixels of a square image.
+    """Name the class of an image that is read pixel by pixel, or patch by patch.
 
-    A batch is distinct images of its subset, drawn uniformly, so that one of all `N` is the whole subset. Of each image
-    the model sees the first `length` steps; `permuted`, in one fixed random order, the same for all images (Le, Jaitly
-    and Hinton 2015, §4.3), which takes from neighbours that they come one after another.
+    `inputs` are images `[N, pixels, channels]` for each subset, "train", "validation" and "test", of floats in 0 … 1 or
+    integers in 0 … 255; `labels` are `[N]`. With a `patch` of p, a step is a square of p × p pixels of a square image.
+
+    A batch is distinct, uniformly drawn images of its subset, so that one of all `N` is the whole subset. The model
+    sees the first `length` steps of each. `permuted` puts the steps into one fixed random order, the same for all
+    images (Le, Jaitly and Hinton 2015, §4.3), so that neighbors no longer follow each other.
+
+    Example:
+
+        input   0.00 0.25 0.00 0.25 0.25 0.25 0.00 0.25 0.00
+        target  0
     """
 
     inputs: Any
@@ -31,19 +38,17 @@ class Pixels(Task):
     patch: int = static(1)
 
     def validate(self) -> None:
-        if self.classes < 2:
-            raise ValueError(f"task.classes={self.classes}: must be 2 or more")
+        self.require("classes", self.classes >= 2, "must be 2 or more")
         # Where JAX rebuilds a task, anything may stand in for its arrays.
         shape: Any = getattr(self.inputs["train"], "shape", ()) if isinstance(self.inputs, Mapping) else ()
         side = math.isqrt(shape[1]) if len(shape) == 3 else 0
-        if self.patch < 1 or (self.patch > 1 and side and (side**2 != shape[1] or side % self.patch)):
-            raise ValueError(f"task.patch={self.patch}: must divide the {side} pixels of an image's side, or be 1")
+        fits = self.patch == 1 or not side or (side**2 == shape[1] and side % self.patch == 0)
+        self.require("patch", self.patch >= 1 and fits, f"must divide the {side} pixels of an image's side, or be 1")
 
     @property
     def max_length(self) -> int:
         return self.inputs["train"].shape[1] // self.patch**2
 
-    min_length = 1
     vocabulary = 0
 
     @property
@@ -91,6 +96,16 @@ class Pixels(Task):
             pixels = pixels[:, np.random.default_rng(0).permutation(self.max_length)]
         seen = pixels[:, :max_length] * segments[:, :, None]
         return Batch(seen, jnp.asarray(labels)[rows], jnp.ones(batch), positions, segments)
+
+    @classmethod
+    def example(cls) -> Self:
+        shapes = np.array([[0, 1, 0, 1, 1, 1, 0, 1, 0], [1, 1, 1, 1, 0, 1, 1, 1, 1]], np.float32)  # a cross and a box
+        inputs, labels = {}, {}
+        for subset, count in (("train", 8), ("validation", 4), ("test", 6)):
+            labels[subset] = np.arange(count, dtype=np.int32) % 2
+            brightness = np.linspace(0.25, 1, count, dtype=np.float32)
+            inputs[subset] = (shapes[labels[subset]] * brightness[:, None])[:, :, None]
+        return cls(inputs, labels, classes=2)
 
 
 def _split_into_patches(images: Float[Array, "B N C"], patch: int) -> Float[Array, "B M D"]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,12 +18,17 @@ _WORD_PATTERN = re.compile(
 
 
 class Words(Task):
-    """`text` holds one long array of indices into `names` by subset: "train", "validation" and "test". The first of
-    the names stands for all words that have none.
+    """Predict the next word of a text.
 
-    A sequence is `length` consecutive words from a uniformly drawn place, and the target of each is the word after it.
-    The loss is in nats, the score the perplexity: e to the loss. What is unknown counts like any word, so that only
-    models with the same names can be compared.
+    `text` holds one long array of indices into `names` for each subset, "train", "validation" and "test". The first
+    name stands for all words that have none. A row is `length` consecutive words from a uniformly drawn place, and the
+    target of each is the word after it. The loss is in nats, the score is the perplexity, e to the loss. Unknown words
+    count like any other, so that only models with the same names can be compared.
+
+    Example:
+
+        input   the dog sat on  the cat ,   and
+        target  dog sat on  the cat ,   and so
     """
 
     text: Any
@@ -43,7 +48,6 @@ class Words(Task):
     def outputs(self) -> int:
         return len(self.names)
 
-    min_length = 1
     next_tokens = True
     metric = "perplexity"
     metric_mode = "min"
@@ -78,6 +82,20 @@ class Words(Task):
         if not found:
             raise ValueError(f"{text!r}: has no words")
         return found
+
+    @classmethod
+    def example(cls) -> Self:
+        lines = {
+            "train": "the cat sat on the mat , and the dog sat on the cat , and so on .",
+            "validation": "the dog and the cat sat on the mat .",
+            "test": "the mat and the dog sat on a cat .",
+        }
+        names = ("<unk>", *sorted(set(lines["train"].split())))
+        text = {
+            name: np.array([names.index(word) if word in names else 0 for word in line.split()], np.int32)
+            for name, line in lines.items()
+        }
+        return cls(text=text, names=names, max_length=8)
 
 
 def is_character_level(names: Sequence[str]) -> bool:

@@ -3,6 +3,8 @@
 Hochreiter and Schmidhuber 1997; marks placed as in Bai, Kolter and Koltun 2018 (arXiv 1803.01271), §4.1: anywhere.
 """
 
+from typing import Any, Self
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -11,13 +13,21 @@ from tasks.base import Batch, Task, positions_and_segments, squared_error, stati
 
 
 class Adding(Task):
-    """Steps `[u, m]` with u ~ U(0, 1) and m = 1 at two distinct, uniformly drawn steps; the target is their u's sum."""
+    """Add the two numbers that are marked.
+
+    A step is `[u, m]`, with u ~ U(0, 1) and m = 1 at two distinct, uniformly drawn steps; the target, one per row, is
+    the sum of their u's.
+
+    Example:
+
+        input   0.84 0.18 0.23* 0.12 0.19 0.72 0.77 0.15*
+        target  0.38
+    """
 
     max_length: int = static(100)
 
     def validate(self) -> None:
-        if self.max_length < 2:
-            raise ValueError(f"task.max_length={self.max_length}: two marks need 2 steps or more")
+        self.require("max_length", self.max_length >= 2, "two marks need 2 steps or more")
 
     min_length = 2
     vocabulary = 0
@@ -52,3 +62,11 @@ class Adding(Task):
 
     def score(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
         return squared_error(outputs, batch)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(max_length=8)
+
+    def input_symbol(self, value: Any) -> str:
+        number, mark = value
+        return f"{number:.2f}{'*' if mark else ''}"

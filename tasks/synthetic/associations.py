@@ -7,6 +7,7 @@ their settings 1 (each key once) and 2 (keys come again, with another value), dr
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -19,26 +20,30 @@ MAX_QUERIES = 200  # the most keys that are asked for in one of them
 
 
 class Associations(Task):
-    """`pairs` = S keys and S values in rows `k₁ v₁ … k_P v_P q`; the target, one a row, is the value of the query q.
+    """Name the value of one key after as many pairs as it takes to fill a memory.
 
-    Tokens 1 … S are keys, S+1 … 2S values, 0 fills. Each key and each value comes once and P = S; or, with
-    `with_replacement`, P = 2S keys and values are drawn with replacement and a key's last value is its right one. A
+    A row is `k₁ v₁ … k_P v_P q` and its target, one per row, is the value of the query q. With S = `pairs`, tokens
+    1 … S are keys, S+1 … 2S values, and 0 fills. Without `with_replacement` each key and each value appears once and
+    P = S; with it, P = 2S keys and values are drawn with replacement and the last value of a key is the right one. A
     row of `length` tokens holds at most (length − 1) // 2 pairs, and its last token is the query.
 
-    In training the query is the key of a pair drawn evenly, so that of keys that come again the more frequent are asked
-    for more often. For any other subset, S or 200 rows in a row (whichever are fewer) are the same pairs, and ask for
-    their keys one by one, in the order of the keys; where there are fewer keys than rows, the last rows hold no query
-    and weigh nothing.
+    In training the query is the key of a uniformly drawn pair, so that repeated keys are asked for more often. In any
+    other subset, min(S, 200) consecutive rows hold the same pairs and ask for their keys one by one, in the order of
+    the keys; where there are fewer keys than rows, the last rows hold no query and weigh nothing.
 
-    The loss is half the squared distance to the value's one-hot vector.
+    The loss is half the squared distance to the value's one-hot vector, and so is the score, as published.
+
+    Example:
+
+        input   k1 v4 k2 v2 k3 v1 k4 v3 k3
+        target  v1
     """
 
     pairs: int = static(20)
     with_replacement: bool = static(False)
 
     def validate(self) -> None:
-        if self.pairs < 2:
-            raise ValueError(f"task.pairs={self.pairs}: must be 2 or more, for there to be something to mistake")
+        self.require("pairs", self.pairs >= 2, "must be 2 or more, for there to be something to mistake")
 
     @property
     def max_pairs(self) -> int:
@@ -130,3 +135,14 @@ class Associations(Task):
     def accuracy(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
         """Share of the queries whose value the largest output names, which the paper does not give."""
         return accuracy(outputs, batch)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(pairs=4)
+
+    def input_symbol(self, value: Any) -> str:
+        token = int(value)
+        return "·" if token == 0 else f"k{token}" if token <= self.pairs else f"v{token - self.pairs}"
+
+    def target_symbol(self, value: Any) -> str:
+        return f"v{int(value) + 1}"

@@ -7,7 +7,7 @@ CopyString     Jelassi et al. 2024 (arXiv 2402.01032), §3, one string a row
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -20,17 +20,22 @@ _GO = 9  # the token that asks for them
 
 
 class CopyMemory(Task):
-    """Ten digits from 1 … 8, `delay` − 1 zeros, eleven nines; the target is zeros, then the ten digits.
+    """Repeat ten digits after a silence of `delay` steps.
 
-    A sequence has `length = delay + 20` tokens. The loss is the cross-entropy over all of them; the score is the
+    A row is ten digits from 1 … 8, `delay` − 1 zeros and eleven nines (the signal to answer), `delay + 20` tokens in
+    all. The target is zeros and then the ten digits. The loss is the cross-entropy over all steps; the score is the
     accuracy on the ten digits alone.
+
+    Example:
+
+        input   6 1 1 6 4 4 1 8 6 4 · · · ? ? ? ? ? ? ? ? ? ? ?
+        target  · · · · · · · · · · · · · · 6 1 1 6 4 4 1 8 6 4
     """
 
     delay: int = static(80)
 
     def validate(self) -> None:
-        if self.delay < 1:
-            raise ValueError(f"task.delay={self.delay}: must be 1 or more")
+        self.require("delay", self.delay >= 1, "must be 1 or more")
 
     @property
     def max_length(self) -> int:
@@ -68,13 +73,25 @@ class CopyMemory(Task):
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         return accuracy(outputs, batch, batch.weights * (batch.targets > 0))
 
+    @classmethod
+    def example(cls) -> Self:
+        return cls(delay=4)
+
+    def input_symbol(self, value: Any) -> str:
+        return {0: "·", _GO: "?"}.get(int(value), str(int(value)))
+
 
 class SelectiveCopy(Task):
-    """`data` symbols somewhere among `noise` blanks, in order, then as many markers, at which they are to be said.
+    """Repeat, in order, the symbols that were scattered among blanks.
 
-    Of an alphabet of `symbols`, 0 is the blank and the last one the marker; 1 … symbols − 2 are drawn, each place as
-    likely as any other. A row has `length = noise + 2·data` tokens; a shorter one has less noise. Loss and score count
-    the markers alone.
+    A row holds `data` symbols at uniformly drawn places among `noise` blanks, and then as many markers, at which the
+    symbols are due: `noise + 2·data` tokens; a shorter row has less noise. Token 0 is the blank, symbols − 1 the
+    marker, and 1 … symbols − 2 are drawn. Loss and score count the markers alone.
+
+    Example:
+
+        input   · · 2 · · · · 6 · 2 · ? ? ?
+        target                        2 6 2
     """
 
     noise: int = static(64)
@@ -83,8 +100,7 @@ class SelectiveCopy(Task):
 
     def validate(self) -> None:
         for name, least in (("noise", 0), ("data", 1), ("symbols", 4)):
-            if getattr(self, name) < least:
-                raise ValueError(f"task.{name}={getattr(self, name)}: must be {least} or more")
+            self.require(name, getattr(self, name) >= least, f"must be {least} or more")
 
     @property
     def max_length(self) -> int:
@@ -128,21 +144,33 @@ class SelectiveCopy(Task):
         weights = jnp.broadcast_to(due, targets.shape).astype(jnp.float32)
         return Batch(inputs, targets, weights, positions, segments)
 
+    @classmethod
+    def example(cls) -> Self:
+        return cls(noise=8, data=3, symbols=8)
+
+    def input_symbol(self, value: Any) -> str:
+        return {0: "·", self.symbols - 1: "?"}.get(int(value), str(int(value)))
+
 
 _ALPHABET_SIZE = 26
 _BEGIN, _COPY_MARK, END = _ALPHABET_SIZE + 1, _ALPHABET_SIZE + 2, _ALPHABET_SIZE + 3  # $ | and .
 
 
 class CopyString(Task):
-    """`$ x | x .`: a string of letters, and the same once more, told token by token.
+    """Repeat a string of letters, token by token.
 
-    A row of `length` tokens holds a string of n = (length − 2) // 2 letters, at most `max_items` in training, up to the
-    last letter of the second x: the targets are that x and the full stop behind it. The loss counts these; the score
-    is the share of strings that are right in all letters, each token being told what came before it, and does not look
-    at the full stop (both as in the authors' code, sjelassi/transformers_ssm_copy). `eval_length_multipliers` asks for
-    test sets of strings of so many times `max_items` letters.
+    A row is `$ x | x`, and the targets are the second x and a full stop. A row of `length` tokens holds a string of
+    n = (length − 2) // 2 letters, at most `max_items` in training. The loss counts all targets. The score is the share
+    of strings with every letter right, each predicted from the true letters before it; it does not count the full stop
+    (both as in the authors' code, sjelassi/transformers_ssm_copy). `eval_length_multipliers` adds test sets of strings
+    of so many times `max_items` letters.
 
-    The paper packs strings into rows of 220 tokens, so that each sees those before it; here a row holds one.
+    The paper packs several strings into rows of 220 tokens, where each sees those before it; here a row holds one.
+
+    Example:
+
+        input   $ t w u v j n | t w u v j n
+        target                t w u v j n .
     """
 
     VERSION: ClassVar[int] = 2  # 1 scored the full stop too
@@ -151,13 +179,12 @@ class CopyString(Task):
     eval_length_multipliers: tuple[float | int, ...] = static(())
 
     def validate(self) -> None:
-        if self.max_items < 1:
-            raise ValueError(f"task.max_items={self.max_items}: must be 1 or more")
-        if any(round(t * self.max_items) < 1 for t in self.eval_length_multipliers):
-            raise ValueError(
-                f"task.eval_length_multipliers={self.eval_length_multipliers}: times {self.max_items} "
-                f"letters must be 1 or more each"
-            )
+        self.require("max_items", self.max_items >= 1, "must be 1 or more")
+        self.require(
+            "eval_length_multipliers",
+            all(round(t * self.max_items) >= 1 for t in self.eval_length_multipliers),
+            f"times {self.max_items} letters must be 1 or more each",
+        )
 
     @property
     def max_length(self) -> int:
@@ -178,13 +205,9 @@ class CopyString(Task):
         return "every letter guessed", self.chance
 
     @property
-    def splits(self) -> Mapping[str, Split]:
-        split = Split(length=self.max_length, examples=512)
-        more = {
-            f"test_{t:g}": Split(length=2 * round(t * self.max_items) + 2, examples=512)
-            for t in self.eval_length_multipliers
-        }
-        return {"validation": split, "test": split, **more}  # the same distribution, other draws
+    def extra_splits(self) -> Mapping[str, Split]:
+        sizes = {t: 2 * round(t * self.max_items) + 2 for t in self.eval_length_multipliers}
+        return {f"test_{t:g}": Split(length=size, examples=512) for t, size in sizes.items()}
 
     def sample(
         self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
@@ -204,3 +227,10 @@ class CopyString(Task):
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         letters = batch.weights * (batch.targets != END)
         return sequence_accuracy(outputs, batch._replace(weights=letters))
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(max_items=6)
+
+    def input_symbol(self, value: Any) -> str:
+        return "·abcdefghijklmnopqrstuvwxyz$|."[int(value)]

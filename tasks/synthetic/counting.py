@@ -5,6 +5,7 @@ Weiss, Goldberg and Yahav 2018, "On the Practical Computational Power of Finite 
 """
 
 from collections.abc import Mapping
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -16,16 +17,21 @@ _BEGIN, _END, _FIRST_LETTER = 1, 2, 3  # tokens; 0 is blank, and b and c follow 
 
 
 class Counting(Task):
-    """`begin aⁿ bⁿ end`, with cⁿ before the end where there are three `letters`; the target is the next token.
+    """Write as many b's as there were a's.
 
-    n is drawn evenly from 0 … `count_limit` − 1, or from what a shorter row holds: n ≤ (length − 2) // letters. Steps
-    after the end are blank and count for nothing. The loss counts every token from `begin` to the last letter. From
-    the first b on, each next token follows from those before it, and the score is the share of strings in which all of
-    these are right, n = 0 having none; after an a, no one can know. `lengths` asks for test sets of strings with that
-    n alone, which may be longer ones: all of such a set is right or all of it wrong.
+    A row is `begin aⁿ bⁿ end`, with cⁿ before the end if there are three `letters`; the target is the next token. n is
+    drawn uniformly from 0 … `count_limit` − 1, or from what a shorter row holds: n ≤ (length − 2) // letters. The loss
+    counts every token from `begin` to the last letter. After an a the next token can't be known; from the first b on
+    it can, and the score is the share of strings in which all of these are right (strings with n = 0 do not count).
+    `eval_lengths` adds a test set for each n in it, which may be a longer one: all of its strings are alike.
 
-    The paper has n below 100 for aⁿbⁿ and below 50 for aⁿbⁿcⁿ, and takes a string as accepted if each of its tokens was
-    given more than a threshold, after an a too.
+    The paper has n below 100 for aⁿbⁿ and below 50 for aⁿbⁿcⁿ, and accepts a string if each of its tokens, those after
+    an a too, got more than a threshold.
+
+    Example:
+
+        input   ^ a b $ · · · · · · · ·
+        target  a b $
     """
 
     letters: int = static(2)
@@ -33,12 +39,13 @@ class Counting(Task):
     eval_lengths: tuple[int, ...] = static(())
 
     def validate(self) -> None:
-        if self.letters not in (2, 3):
-            raise ValueError(f"task.letters={self.letters}: must be 2 or 3")
-        if self.count_limit < 2:
-            raise ValueError(f"task.count_limit={self.count_limit}: must be 2 or more, as n is below it")
-        if any(not isinstance(n, int) or n < 1 for n in self.eval_lengths):
-            raise ValueError(f"task.eval_lengths={self.eval_lengths}: must be whole numbers, 1 or more each")
+        self.require("letters", self.letters in (2, 3), "must be 2 or 3")
+        self.require("count_limit", self.count_limit >= 2, "must be 2 or more, as n is below it")
+        self.require(
+            "eval_lengths",
+            all(isinstance(n, int) and n >= 1 for n in self.eval_lengths),
+            "must be whole numbers, 1 or more each",
+        )
 
     @property
     def max_length(self) -> int:
@@ -88,6 +95,13 @@ class Counting(Task):
 
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         return sequence_accuracy(outputs, batch._replace(weights=batch.weights * (batch.inputs > _FIRST_LETTER)))
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(count_limit=6)
+
+    def input_symbol(self, value: Any) -> str:
+        return "·^$abc"[int(value)]
 
 
 def first_failure(scores: Mapping[int, float]) -> int | None:

@@ -15,17 +15,21 @@ from tasks.base import Batch, Split, Task, positions_and_segments, squared_error
 
 
 class Curve(Task):
-    """y = 2·sin(π·`waves`·x₁)·cos(π·x₂), of x uniform in [−1, 1]²: mean 0, variance 1, nothing straight in it.
+    """Fit y = 2·sin(π·waves·x₁)·cos(π·x₂) from one step that holds x.
 
-    Both factors have mean 0, so that y correlates with neither x₁ nor x₂: no straight line scores below 1, which the
-    mean alone does too.
+    x is uniform in [−1, 1]²; y has mean 0 and variance 1. Both factors have mean 0, so that y correlates with neither
+    x₁ nor x₂: the best straight line scores 1, which the mean alone does too.
+
+    Example:
+
+        input   0.90,0.96
+        target  1.21
     """
 
     waves: int = static(2)
 
     def validate(self) -> None:
-        if self.waves < 1:
-            raise ValueError(f"task.waves={self.waves}: must be 1 or more")
+        self.require("waves", self.waves >= 1, "must be 1 or more")
 
     vocabulary = 0
     channels = 2

@@ -5,6 +5,7 @@ learns it without error; attention is right nearly always, and wrong now and the
 """
 
 from collections.abc import Mapping
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +21,18 @@ _IGNORE_SHARES = {
 
 
 class FlipFlop(Task):
-    """Instructions and bits in turn; the bit after a read is that of the last write, any other one is random.
+    """Read back the last bit that was written, past instructions to ignore.
 
-    The first instruction writes and the last one reads. Of the others a share of `ignores` ignores, and half of the
-    rest each write and read. Loss and score count the bits after reads alone, the score being the share that is wrong.
-    Test sets: "test" as trained, "test_98" where 98 % are ignored (sparse) and "test_10" (dense).
+    Instructions (w, r, i: write, read, ignore) and bits take turns. The bit after a read is that of the last write;
+    every other bit is random. The first instruction writes and the last one reads; of the others the share `ignores`
+    ignores, and the rest writes or reads with equal chance. Loss and score count the bits after reads alone, and the
+    score is the share that is wrong. Test sets: "test" as trained, "test_98" with 98 % ignored (sparse) and "test_10"
+    (dense), of `examples` sequences each.
+
+    Example:
+
+        input   w 1 i 1 i 0 i 1 i 1 i 1 i 1 r 1
+        target                              1
     """
 
     max_length: int = static(512)
@@ -32,12 +40,11 @@ class FlipFlop(Task):
     examples: int = static(512)
 
     def validate(self) -> None:
-        if self.max_length < 4 or self.max_length % 2:
-            raise ValueError(f"task.max_length={self.max_length}: must be an even number, 4 or more")
-        if not 0 <= self.ignores <= 1:
-            raise ValueError(f"task.ignores={self.ignores}: must be a share, from 0 to 1")
-        if self.examples < 1:
-            raise ValueError(f"task.examples={self.examples}: must be 1 or more sequences in each test set")
+        self.require(
+            "max_length", self.max_length >= 4 and self.max_length % 2 == 0, "must be an even number, 4 or more"
+        )
+        self.require("ignores", 0 <= self.ignores <= 1, "must be a share, from 0 to 1")
+        self.require("examples", self.examples >= 1, "must be 1 or more sequences in each test set")
 
     min_length = 4
     vocabulary = BIT + 2
@@ -80,3 +87,10 @@ class FlipFlop(Task):
 
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         return 1 - accuracy(outputs, batch)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(max_length=16)
+
+    def input_symbol(self, value: Any) -> str:
+        return "·wri01"[int(value)]

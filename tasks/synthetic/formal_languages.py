@@ -7,7 +7,7 @@ strings and tested on longer ones, recurrent networks solve the first four below
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -18,29 +18,29 @@ from tasks.base import Batch, Split, Task, positions_and_segments, static
 
 _MINUS, _TIMES = 6, 7  # symbols of `_answer_modular_arithmetic`; 0 … 4 are digits and 5 is +
 
-# A language's answer, for strings x that are 0 from their n-th symbol on, at each place of it: in every one of the
-# steps asked for, the first being place 0, or the same in all of them. What it says of other places is not looked at.
+# An answer function gets strings x of n symbols (0 from the n-th on) and the places of the answer that are asked for,
+# counted from 0. It returns the answer at each place, or one column for all; places outside the answer are ignored.
 
 
 def _answer_parity(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B 1"]:
-    """Of bits: 1 if the number of ones is odd."""
+    """1 if the number of ones in a bit string is odd."""
     return x.sum(axis=1, keepdims=True) % 2
 
 
 def _answer_even_pairs(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B 1"]:
-    """Of bits: 0 if 01 and 10 come an even number of times in all, which is to say if the first bit is the last."""
+    """0 if 01 and 10 together occur an even number of times in a bit string, that is, if its first bit is its last."""
     return jnp.bitwise_xor(x[:, 0], x[:, n - 1])[:, None]
 
 
 def _answer_cycle(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B 1"]:
-    """Of moves 0 (stay), 1 (go on) and 2 (go back): which of five places in a circle they lead to, from place 0."""
+    """Position on a circle of five places after moves 0 (stay), 1 (forward) and 2 (back), from place 0."""
     return ((x + 1) % 3 - 1).sum(axis=1, keepdims=True) % 5
 
 
 def _answer_modular_arithmetic(
     x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]
 ) -> Int[Array, "B 1"]:
-    """Of digits 0 … 4 with 5 (+), 6 (−) or 7 (×) between: the value modulo 5, products first."""
+    """Value modulo 5 of digits 0 … 4 with operators 5 (+), 6 (−) and 7 (×) between them, products first."""
     digits = x[:, ::2].T
     operators = jnp.pad(x[:, 1::2], [(0, 0), (1, 0)]).T[: len(digits)]  # what is neither − nor × counts as +
 
@@ -57,27 +57,27 @@ def _answer_modular_arithmetic(
 
 
 def _answer_bucket_sort(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B T"]:
-    """Of symbols 0 … 4: the same ones, sorted."""
+    """The string's symbols 0 … 4, sorted."""
     return jnp.sort(jnp.where(jnp.arange(x.shape[1]) < n, x, 5), axis=1)[:, place]
 
 
 def _answer_reverse(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B T"]:
-    """Of bits: the same ones from the last to the first."""
+    """The bit string backwards."""
     return x[:, n - 1 - place]
 
 
 def _answer_duplicate(x: Int[Array, "B N"], n: Int[Array, ""] | int, place: Int[Array, "T"]) -> Int[Array, "B T"]:
-    """Of bits: the same ones, twice over."""
+    """The bit string twice."""
     return x[:, place % n]
 
 
 def _cycle_zero_probability(n: int) -> float:
-    """How often a walk of `n` random moves ends where it began: the mean over five turns of what one move averages."""
+    """P(return to 0) after n uniform steps {−1, 0, 1} on Z₅, by Fourier inversion."""
     return sum(((1 + 2 * math.cos(2 * math.pi * turn / 5)) / 3) ** n for turn in range(5)) / 5
 
 
 def _modular_zero_probability(n: int) -> float:
-    """How often the value is 0, from how likely each total and term is after each operator and its digit."""
+    """P(value = 0) of a random expression of n symbols, by dynamic programming over (sum so far, current term)."""
     likely = np.zeros((5, 5))
     likely[0] = 1 / 5
     for _ in range(n // 2):
@@ -90,8 +90,8 @@ def _modular_zero_probability(n: int) -> float:
 
 
 def _sorted_mode_accuracy(n: int) -> float:
-    """How often the likeliest symbol at each place of `n` sorted ones is there."""
-    from scipy import special  # which takes as long to import as all tasks together
+    """Mean over places of P(most likely symbol at that place) in n sorted uniform symbols."""
+    from scipy import special  # imported here: it takes as long as all tasks together
 
     place = np.arange(n)[:, None]
     least = special.bdtr(place, n, np.arange(6) / 5)  # that place holds s or more: at most `place` symbols are below s
@@ -99,63 +99,86 @@ def _sorted_mode_accuracy(n: int) -> float:
 
 
 class Language(NamedTuple):
-    """`alphabet_size` in its alphabet and as many `num_classes` an answer is one of; the answer is as long as the
-    string `answer_copies` times, or has one token (0). `baseline_score` says what a simple rule scores in strings of n
-    symbols."""
+    """A question about strings of `letters`: `answer` is one of `num_classes` at each of its tokens.
 
-    alphabet_size: int
+    The answer is as long as the string `answer_copies` times, or has one token (0). `baseline_score(n)` is the accuracy
+    of `baseline_rule` on strings of n symbols.
+    """
+
+    letters: str
     num_classes: int
     answer_copies: int
     answer: Callable[..., Int[Array, "B ..."]]
     baseline_score: Callable[[int], float]
     baseline_rule: str = "always 0"
 
+    @property
+    def alphabet_size(self) -> int:
+        return len(self.letters)
+
+
+def _one_half(n: int) -> float:
+    """Accuracy of a constant answer where both answers are equally likely."""
+    return 1 / 2
+
+
+def _even_pairs_zero_probability(n: int) -> float:
+    """P(first bit = last bit) in a string of n."""
+    return 1 / 2 if n > 1 else 1.0
+
 
 LANGUAGES = {
-    "parity": Language(2, 2, 0, _answer_parity, lambda n: 1 / 2),
-    "even_pairs": Language(2, 2, 0, _answer_even_pairs, lambda n: 1 / 2 if n > 1 else 1.0),
-    "cycle": Language(3, 5, 0, _answer_cycle, _cycle_zero_probability),
-    "modular": Language(8, 5, 0, _answer_modular_arithmetic, _modular_zero_probability),
-    "bucket_sort": Language(5, 5, 1, _answer_bucket_sort, _sorted_mode_accuracy, "the likeliest symbol at each place"),
-    "reverse": Language(2, 2, 1, _answer_reverse, lambda n: 1 / 2),
-    "duplicate": Language(2, 2, 2, _answer_duplicate, lambda n: 1 / 2),
+    "parity": Language("01", 2, 0, _answer_parity, _one_half),
+    "even_pairs": Language("01", 2, 0, _answer_even_pairs, _even_pairs_zero_probability),
+    "cycle": Language("0+-", 5, 0, _answer_cycle, _cycle_zero_probability),
+    "modular": Language("01234+-×", 5, 0, _answer_modular_arithmetic, _modular_zero_probability),
+    "bucket_sort": Language(
+        "01234", 5, 1, _answer_bucket_sort, _sorted_mode_accuracy, "the likeliest symbol at each place"
+    ),
+    "reverse": Language("01", 2, 1, _answer_reverse, _one_half),
+    "duplicate": Language("01", 2, 2, _answer_duplicate, _one_half),
 }
 
 
 def _string_length(language: str, n: Int[Array, ""] | int) -> Int[Array, ""] | int:
-    """The string that is drawn where one of `n` symbols is asked for: `_answer_modular_arithmetic` has an odd number,
-    one less if even."""
+    """Length of the string drawn where `n` symbols are asked for: an expression of `modular` has an odd number."""
     return n - (n + 1) % 2 if language == "modular" else n
 
 
 def row_length(language: str, n: Int[Array, ""] | int) -> Int[Array, ""] | int:
-    """The length of a row that holds a string of `n` symbols and its answer: n + 1, 2n or 3n tokens."""
+    """Length of a row that holds a string of `n` symbols and its answer: n + 1, 2n or 3n tokens."""
     n, copies = _string_length(language, n), LANGUAGES[language].answer_copies
     return n + copies * n if copies else n + 1
 
 
 def max_string_length(language: str, length: Int[Array, ""] | int) -> Int[Array, ""] | int:
-    """The symbols of the longest string that fits into a row of `length` tokens with its answer."""
+    """Length of the longest string that fits into a row of `length` tokens together with its answer."""
     copies = LANGUAGES[language].answer_copies
     return _string_length(language, length // (1 + copies) if copies else length - 1)
 
 
 class FormalLanguage(Task):
-    """A string of n random symbols, then as many blanks as its answer has tokens, at which the answer is read.
+    """Answer a question about a string of random symbols.
 
-    `language` is one of these; what the functions of the same names say of a string is the answer:
+    After the string come as many blanks as the answer has tokens, and the answer is read at these. `language` is one
+    of the following; `LANGUAGES` has its question:
 
         parity, even_pairs, cycle, modular      one token     regular: a fixed memory will do
         reverse                                 n tokens      context-free: needs a stack
         bucket_sort, duplicate                  n, 2n         context-sensitive: need counters, or a tape
 
-    Token 0 is padding, 1 + s the symbol s, and the last one, `blank`, asks for the answer, whose tokens all count for
-    the same, in loss and score. A row of `length` tokens holds a string of `max_string_length(language, length)`
-    symbols, at most `max_items` in training, and padding where that leaves steps over. `eval_length_multipliers` asks
-    for test sets of strings of so many times `max_items` symbols.
+    Token 0 is padding, 1 + s the symbol s, and the last token, `blank`, asks for the answer; all of its tokens count
+    alike in loss and score. A row of `length` tokens holds a string of `max_string_length(language, length)` symbols,
+    at most `max_items` in training, and padding where that leaves steps over. `eval_length_multipliers` adds test sets
+    of strings of so many times `max_items` symbols.
 
-    The paper's attention looks both ways. Its strings have 1 … 40 symbols, each number as often; here it is rows that
-    have each length as often, so that the longest string is rarer than others where two or three lengths hold the same.
+    The paper's attention looks both ways. Its strings have 1 … 40 symbols, each number equally often; here each row
+    length is equally often drawn, so that the longest string is rarer where two or three lengths hold the same.
+
+    Example:
+
+        input   1 0 0 1 1 1 0 1 ?
+        target                  1
     """
 
     language: str = static("parity")
@@ -163,15 +186,13 @@ class FormalLanguage(Task):
     eval_length_multipliers: tuple[int | float, ...] = static(())
 
     def validate(self) -> None:
-        if self.language not in LANGUAGES:
-            raise ValueError(f"task.language={self.language}: must be one of {', '.join(LANGUAGES)}")
-        if self.max_items < 1:
-            raise ValueError(f"task.max_items={self.max_items}: must be 1 or more")
-        if any(round(t * self.max_items) < 1 for t in self.eval_length_multipliers):
-            raise ValueError(
-                f"task.eval_length_multipliers={self.eval_length_multipliers}: times {self.max_items} "
-                f"symbols must be 1 or more each"
-            )
+        self.require("language", self.language in LANGUAGES, f"must be one of {', '.join(LANGUAGES)}")
+        self.require("max_items", self.max_items >= 1, "must be 1 or more")
+        self.require(
+            "eval_length_multipliers",
+            all(round(t * self.max_items) >= 1 for t in self.eval_length_multipliers),
+            f"times {self.max_items} symbols must be 1 or more each",
+        )
 
     @property
     def max_length(self) -> int:
@@ -199,7 +220,7 @@ class FormalLanguage(Task):
 
     @property
     def baseline(self) -> tuple[str, float]:
-        """Without a look at the string, in strings as long as training has them."""
+        """Accuracy of an answer without a look at the string, on the longest training strings."""
         language = LANGUAGES[self.language]
         return language.baseline_rule, language.baseline_score(int(_string_length(self.language, self.max_items)))
 
@@ -223,10 +244,19 @@ class FormalLanguage(Task):
         return Batch(inputs, answer * asked, asked.astype(jnp.float32), positions, segments)
 
     def _sample_symbols(self, key: PRNGKeyArray, shape: tuple[int, int]) -> Int[Array, "B T"]:
-        """Random symbols, each as likely as any other; of `_answer_modular_arithmetic`, digits and operators in
-        turn."""
+        """Uniform random symbols; for `modular`, digits and operators in turn."""
         if self.language != "modular":
             return jax.random.randint(key, shape, 0, LANGUAGES[self.language].alphabet_size)
         for_digits, for_operators = jax.random.split(key)
         digits, operators = jax.random.randint(for_digits, shape, 0, 5), jax.random.randint(for_operators, shape, 5, 8)
         return jnp.where(jnp.arange(shape[1]) % 2 == 0, digits, operators)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(max_items=8)
+
+    def input_symbol(self, value: Any) -> str:
+        return ("·" + LANGUAGES[self.language].letters + "?")[int(value)]
+
+    def target_symbol(self, value: Any) -> str:
+        return str(int(value))

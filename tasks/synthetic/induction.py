@@ -5,6 +5,7 @@ layers can do it, one can't, and a recurrence that selects can do it at lengths 
 """
 
 from collections.abc import Mapping
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +15,16 @@ from tasks.base import Batch, Split, Task, positions_and_segments, static
 
 
 class Induction(Task):
-    """Random tokens 1 … symbols with the token symbols + 1 once among them and once more at the end, where the token
-    that followed it is to be named. Nothing else counts.
+    """Name the token that followed the special token when it first appeared.
 
-    It stands at each place but the last two with equal chance. `eval_length_multipliers` asks for test sets
-    of so many times `max_length` tokens.
+    A row is uniformly drawn tokens 1 … symbols. The special token, symbols + 1, stands once among them, at a uniformly
+    drawn place but the last two, and again at the end, where the token that followed it is the target. Nothing else
+    counts. `eval_length_multipliers` adds test sets of so many times `max_length` tokens.
+
+    Example:
+
+        input   8 2 ! 2 3 1 2 6 6 5 6 !
+        target                        2
     """
 
     symbols: int = static(16)
@@ -26,15 +32,13 @@ class Induction(Task):
     eval_length_multipliers: tuple[float | int, ...] = static(())
 
     def validate(self) -> None:
-        if self.symbols < 2:
-            raise ValueError(f"task.symbols={self.symbols}: must be 2 or more")
-        if self.max_length < 3:
-            raise ValueError(f"task.max_length={self.max_length}: must be 3 or more")
-        if any(round(t * self.max_length) < 3 for t in self.eval_length_multipliers):
-            raise ValueError(
-                f"task.eval_length_multipliers={self.eval_length_multipliers}: times {self.max_length} "
-                f"tokens must be 3 or more each"
-            )
+        self.require("symbols", self.symbols >= 2, "must be 2 or more")
+        self.require("max_length", self.max_length >= 3, "must be 3 or more")
+        self.require(
+            "eval_length_multipliers",
+            all(round(t * self.max_length) >= 3 for t in self.eval_length_multipliers),
+            f"times {self.max_length} tokens must be 3 or more each",
+        )
 
     @property
     def vocabulary(self) -> int:
@@ -57,12 +61,9 @@ class Induction(Task):
         return "any token seen in the sequence", 1 / seen + (1 - 1 / seen) / self.symbols
 
     @property
-    def splits(self) -> Mapping[str, Split]:
-        split = Split(length=self.max_length, examples=512)
-        more = {
-            f"test_{t:g}": Split(length=round(t * self.max_length), examples=512) for t in self.eval_length_multipliers
-        }
-        return {"validation": split, "test": split, **more}  # the same distribution, other draws
+    def extra_splits(self) -> Mapping[str, Split]:
+        sizes = {t: round(t * self.max_length) for t in self.eval_length_multipliers}
+        return {f"test_{t:g}": Split(length=size, examples=512) for t, size in sizes.items()}
 
     def sample(
         self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
@@ -78,3 +79,10 @@ class Induction(Task):
         targets = jnp.where(step == last, answer, 0)
         weights = jnp.broadcast_to(step == last, targets.shape).astype(jnp.float32)
         return Batch(inputs, targets, weights, positions, segments)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(symbols=8, max_length=12)
+
+    def input_symbol(self, value: Any) -> str:
+        return {0: "·", self.symbols + 1: "!"}.get(int(value), str(int(value)))

@@ -5,6 +5,7 @@ the slots that follow; the model names the value at the query. Queries come soon
 """
 
 from functools import partial
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +15,17 @@ from tasks.base import Batch, Task, positions_and_segments, static
 
 
 class Recall(Task):
-    """`pairs` key–value pairs out of a vocabulary of `symbols`, in sequences of `max_length` tokens.
+    """Name the value that came with each key: multi-query associative recall.
 
-    Tokens 1 … symbols/2−1 are keys, symbols/2 … symbols−1 values, 0 fills. A sequence of `length` tokens holds
-    `D = min(pairs, length // 4)` distinct keys with distinct values, `k₁ v₁ … k_D v_D`; the rest is slots of two
-    tokens, and each key stands at the start of a slot of its own, slot i = 1, 2, … drawn without replacement with
-    probability ∝ i^(power−1). The target at a query is that key's value; nothing else is scored.
+    A row of `length` tokens holds `D = min(pairs, length // 4)` distinct keys with distinct values, `k₁ v₁ … k_D v_D`;
+    the rest are slots of two tokens. Each key appears once more, at the start of a slot of its own: slots i = 1, 2, …
+    are drawn without replacement with probability ∝ i^(power−1). The target at that query is the key's value, and
+    nothing else counts. Tokens 1 … symbols/2−1 are keys, symbols/2 … symbols−1 are values, and 0 fills.
+
+    Example:
+
+        input   k1 v5 k5 v4 k6 v7 k6 · k1 · · · · · k5 ·
+        target                    v7   v5           v4
     """
 
     pairs: int = static(8)
@@ -28,17 +34,17 @@ class Recall(Task):
     power: float = static(0.01)
 
     def validate(self) -> None:
-        if self.symbols < 4 or self.symbols % 2:
-            raise ValueError(f"task.symbols={self.symbols}: must be an even number, 4 or more")
-        if not 1 <= self.pairs < self.symbols // 2:
-            raise ValueError(
-                f"task.pairs={self.pairs}: {self.symbols} symbols hold {self.symbols // 2 - 1} distinct keys, "
-                f"so give 1 to {self.symbols // 2 - 1} pairs or raise task.symbols"
-            )
-        if self.max_length < 4 * self.pairs:
-            raise ValueError(
-                f"task.max_length={self.max_length}: {self.pairs} pairs and their queries need {4 * self.pairs} tokens"
-            )
+        self.require("symbols", self.symbols >= 4 and self.symbols % 2 == 0, "must be an even number, 4 or more")
+        most = self.symbols // 2 - 1
+        self.require(
+            "pairs",
+            1 <= self.pairs <= most,
+            f"{self.symbols} symbols hold {most} distinct keys, so give 1 to {most} pairs or raise task.symbols",
+        )
+        needed = 4 * self.pairs
+        self.require(
+            "max_length", self.max_length >= needed, f"{self.pairs} pairs and their queries need {needed} tokens"
+        )
 
     @property
     def vocabulary(self) -> int:
@@ -94,3 +100,11 @@ class Recall(Task):
         inputs = inputs.at[query].set(keys, mode="drop")
         targets = blank.at[query].set(values, mode="drop")
         return inputs, targets
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(pairs=3, symbols=16, max_length=16)
+
+    def input_symbol(self, value: Any) -> str:
+        token, half = int(value), self.symbols // 2
+        return "·" if token == 0 else f"k{token}" if token < half else f"v{token - half + 1}"

@@ -6,6 +6,7 @@ sentences that can be had at any length and in any number.
 """
 
 from collections.abc import Mapping
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +18,19 @@ FIRST_WORD = 3  # the first token that is a word; 0 fills
 
 
 class Translation(Task):
-    """A sentence of uniformly drawn words, the token `separator`, and the sentence in the other language.
+    """Translate a sentence of random words into a language with another order.
 
-    Each of the `words` words has one translation. Words stand in pairs, and a pair whose words are of different kinds
-    (an even and an odd one) changes places; a last word without a partner stays. A row of `length` tokens holds
-    n = (length − 1) // 2 words and as many again, `max_items` at most in training: `x₁ … xₙ separator y₁ … yₙ`. The
-    target at the separator is y₁, at y₁ y₂, and at yₙ the token `end`. The loss counts all of these, the score the
-    words. `eval_lengths` asks for test sets of sentences of so many words, longer ones than `max_items` too.
+    A row is `x₁ … xₙ separator y₁ … yₙ`: a sentence of uniformly drawn words and its translation. Each of the `words`
+    words has one translation. Words stand in pairs, and a pair whose words are of different kinds (an even and an odd
+    one) changes places; a last word without a partner stays. A row of `length` tokens holds n = (length − 1) // 2 words
+    on either side, at most `max_items` in training. The target at the separator is y₁, at y₁ it is y₂, and at yₙ the
+    token `end`. The loss counts all of these, the score the words. `eval_lengths` adds test sets of sentences of so
+    many words, longer ones than `max_items` too.
+
+    Example:
+
+        input   x1 x0 x2 x1 |  y0 y1 y1 y2
+        target              y0 y1 y1 y2 .
     """
 
     words: int = static(20)
@@ -31,12 +38,13 @@ class Translation(Task):
     eval_lengths: tuple[int, ...] = static(())
 
     def validate(self) -> None:
-        if self.words < 2 or self.words % 2:
-            raise ValueError(f"task.words={self.words}: must be an even number, 2 or more")
-        if self.max_items < 1:
-            raise ValueError(f"task.max_items={self.max_items}: must be 1 or more")
-        if any(not isinstance(n, int) or n < 1 for n in self.eval_lengths):
-            raise ValueError(f"task.eval_lengths={self.eval_lengths}: must be whole numbers of words, 1 or more each")
+        self.require("words", self.words >= 2 and self.words % 2 == 0, "must be an even number, 2 or more")
+        self.require("max_items", self.max_items >= 1, "must be 1 or more")
+        self.require(
+            "eval_lengths",
+            all(isinstance(n, int) and n >= 1 for n in self.eval_lengths),
+            "must be whole numbers of words, 1 or more each",
+        )
 
     separator = 1  # a network that has a source and a target tells them apart by it; each takes half of a row
     end = 2
@@ -90,6 +98,16 @@ class Translation(Task):
 
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         return accuracy(outputs, batch, batch.weights * (batch.targets >= FIRST_WORD))
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(words=6, max_items=4)
+
+    def input_symbol(self, value: Any) -> str:
+        word = int(value) - FIRST_WORD
+        if word < 0:
+            return "·|."[int(value)]
+        return f"x{word}" if word < self.words else f"y{word - self.words}"
 
 
 def word_alignment(source: Int[Array, "T"], n: Int[Array, ""] | int) -> Int[Array, "T"]:

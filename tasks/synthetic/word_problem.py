@@ -8,6 +8,7 @@ layers the longer the sequence, in a group such as A5 that can't be taken apart 
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import combinations, permutations
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -58,12 +59,18 @@ def multiplication_table(group: str) -> Int[np.ndarray, "60 60"]:
 
 
 class WordProblem(Task):
-    """`begin x₁ … x_k`, of uniformly drawn elements of `group`; the target at x_t is x₁·x₂ … x_t.
+    """Multiply the elements of a group, one after the other.
 
-    A row of `length` tokens holds k = length − 1 elements, at most `max_items` in training. Token 0 is padding, 1 + e
-    the element e, and 61 the token `begin`, at which nothing is asked. (The paper's code has that token as its own
-    target there, and counts it.) Loss and score count every element for the same: what is lost late in a row shows in
-    a test set of longer ones. `eval_lengths` asks for such sets, of so many elements.
+    A row is `begin x₁ … x_k`, of uniformly drawn elements of `group`; the target at x_t is the product x₁·x₂ … x_t. A
+    row of `length` tokens holds k = length − 1 elements, at most `max_items` in training. Token 0 is padding, 1 + e the
+    element e, and 61 the token `begin`, at which nothing is asked. (The paper's code has that token as its own target
+    there, and counts it.) Loss and score count every element alike: what is lost late in a row shows in a test set of
+    longer ones. `eval_lengths` adds such sets, of so many elements.
+
+    Example:
+
+        input   ^ g0 g32 g13 g11 g27 g12
+        target    g0 g32 g42 g41 g53 g23
     """
 
     group: str = static("a5")
@@ -71,14 +78,13 @@ class WordProblem(Task):
     eval_lengths: tuple[int, ...] = static(())
 
     def validate(self) -> None:
-        if self.group not in GROUPS:
-            raise ValueError(f"task.group={self.group}: must be one of {', '.join(GROUPS)}")
-        if self.max_items < 1:
-            raise ValueError(f"task.max_items={self.max_items}: must be 1 or more")
-        if any(not isinstance(n, int) or n < 1 for n in self.eval_lengths):
-            raise ValueError(
-                f"task.eval_lengths={self.eval_lengths}: must be whole numbers of elements, 1 or more each"
-            )
+        self.require("group", self.group in GROUPS, f"must be one of {', '.join(GROUPS)}")
+        self.require("max_items", self.max_items >= 1, "must be 1 or more")
+        self.require(
+            "eval_lengths",
+            all(isinstance(n, int) and n >= 1 for n in self.eval_lengths),
+            "must be whole numbers of elements, 1 or more each",
+        )
 
     @property
     def max_length(self) -> int:
@@ -110,3 +116,13 @@ class WordProblem(Task):
         inputs = jnp.where(begins, _BEGIN, 1 + elements) * segments
         counts = segments * ~begins
         return Batch(inputs, products * counts, counts.astype(jnp.float32), positions, segments)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(max_items=6)
+
+    def input_symbol(self, value: Any) -> str:
+        return {0: "·", _BEGIN: "^"}.get(int(value), f"g{int(value) - 1}")
+
+    def target_symbol(self, value: Any) -> str:
+        return f"g{int(value)}"
