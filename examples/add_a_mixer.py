@@ -14,13 +14,22 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from models.mixers.base import Mixer, Steps
+from models.mixers.base import Mixer, MixerOptions, Steps
 from models.ops.projection import Projection
 from models.ops.scan import linear_scan
 
 
 class MovingAverage(Mixer):
-    """h_t = a·h_{t−1} + (1 − a)·u_t with u = W·x and a = σ(decay), one for each unit; y = V·h."""
+    """h_t = a·h_{t−1} + (1 − a)·u_t with u = W·x and a = σ(decay), trained for each unit; y = V·h."""
+
+    initial_decay: float = 0.9  # an option, --config.model.moving_average.initial_decay
+
+    VERSION = 1
+
+    @classmethod
+    def validate(cls, options: MixerOptions) -> None:
+        if not 0 < options["initial_decay"] < 1:
+            raise options.error("initial_decay", "must be between 0 and 1")
 
     def empty_state(self, batch_size: int) -> dict[str, Array]:
         """The state before the first token, [B, N], in float32."""
@@ -32,8 +41,8 @@ class MovingAverage(Mixer):
     ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
         """`linear_scan` runs h = a·h + b over a sequence, forgets h at a `start`, and holds it where not `valid`."""
         u = Projection(self.hidden_size, dtype=self.dtype, name="input")(x).astype(jnp.float32)
-        decay = self.param("decay", nn.initializers.constant(2.0), (self.hidden_size,))
-        a = jnp.broadcast_to(nn.sigmoid(decay), u.shape)
+        logit = nn.initializers.constant(jnp.log(self.initial_decay / (1 - self.initial_decay)))
+        a = jnp.broadcast_to(nn.sigmoid(self.param("decay", logit, (self.hidden_size,))), u.shape)
         h = jax.vmap(linear_scan)(a, (1 - a) * u, state["h"], steps.start, steps.valid)
         return Projection(self.width, dtype=self.dtype, name="output")(h), {"h": h[:, -1]}
 

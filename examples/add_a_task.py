@@ -1,11 +1,10 @@
-"""A task of one's own: majority. Were there more ones than zeros?
+"""A task of one's own: majority. Which of two symbols is there more often?
 
 .venv/bin/python -m examples.add_a_task        (half a minute on two cores)
 
 To keep it: put imports and class into tasks/synthetic/majority.py, and name it in tasks/__init__.py.
 """
 
-import math
 import tempfile
 from pathlib import Path
 
@@ -17,31 +16,34 @@ from tasks.base import Batch, Task, positions_and_segments, static
 
 
 class Majority(Task):
-    """A row of bits, and after the last of them the one that occurs more often: 0 1 1 0 1 → 1."""
+    """Which of two symbols is there more often? a b b a b → b. Tokens 1 and 2 are a and b, and 0 is padding.
 
-    max_length: int = static(15)  # a setting, config.task.max_length
+    Rows have an odd number of symbols, so that there is no draw: of an even `length` the last step is padding.
+    """
 
-    vocabulary = 2
+    max_length: int = static(21)  # a setting, config.task.max_length
+
+    VERSION = 1
+    vocabulary = 3
     outputs = 2
-    target_level = "sequence"
+    target_level = "sequence"  # one label for each row, not for each step
     chance = 0.5
+    baseline = ("always a", 0.5)
 
     def validate(self) -> None:
-        self.require("max_length", self.max_length % 2 == 1, "must be odd, so that no row is a draw")
-
-    @property
-    def baseline(self) -> tuple[str, float]:
-        """The last bit is right unless the others have a majority of two or more against it."""
-        others = self.max_length - 1
-        return "the last bit", 0.5 + math.comb(others, others // 2) / 2**self.max_length
+        self.require("max_length", self.max_length % 2 == 1, "must be an odd number")
 
     def sample(
         self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
     ) -> Batch:
-        positions, segments = positions_and_segments(batch, max_length, length)  # segment 0 from `length` on
-        bits = jax.random.bernoulli(key, shape=(batch, max_length)).astype(jnp.int32) * segments
-        targets = (2 * bits.sum(axis=1) > length).astype(jnp.int32)
-        return Batch(bits, targets, jnp.ones(batch), positions, segments)
+        symbols = length - 1 + length % 2
+        positions, segments = positions_and_segments(batch, max_length, symbols)  # segment 0 from `symbols` on
+        is_b = jax.random.bernoulli(key, 0.5, (batch, max_length)) * segments
+        targets = (2 * is_b.sum(axis=1) > symbols).astype(jnp.int32)
+        return Batch((1 + is_b) * segments, targets, jnp.ones(batch), positions, segments)
+
+    def input_symbol(self, value: int) -> str:
+        return "·ab"[int(value)]  # how `python -m tasks majority` shows a token
 
 
 def main(workdir: Path) -> None:
@@ -52,7 +54,7 @@ def main(workdir: Path) -> None:
     tasks.TASKS["majority"] = Majority  # what the line in tasks/__init__.py does
 
     config = base("gru")  # what configs/majority.py would return
-    config.task = {"name": "majority", "max_length": 15}
+    config.task = {"name": "majority", "max_length": 21}
     config.model.width, config.training.steps, config.training.eval_every = 16, 300, 100
     result = train.train(config, workdir, tensorboard=False)
     rule, score = result["baseline"]
