@@ -1,21 +1,21 @@
 """Sequence mixers under one interface, and the networks built from them; `models.registry` says how to add a mixer."""
 
 from models.associative_memory import AssociativeMemory
-from models.build import _build_associative_memory, _build_skeleton, build_model
+from models.build import build_model
+from models.field_errors import validate_choice
 from models.matching import count_model_params, match_hidden_size, params_at_hidden_size, resolve_model
+from models.mixers.base import Mixer, MixerOptions, Steps
 from models.registry import (
     COMMON_FIELDS,
     MIXERS,
-    SOURCES,
+    MixerEntry,
     causal_or_bidirectional,
     mixer_class,
     mixer_kwargs,
     mixer_options,
-    option_applies,
+    mixer_version,
     parse_layer_pattern,
-    validate_choice,
 )
-from models.registry import mixer_version as mixer_version
 from models.seq2seq import Seq2Seq
 from models.skeleton import Skeleton
 from models.validation import UNUSED_BY_MEMORY, validate_model
@@ -23,13 +23,14 @@ from models.validation import UNUSED_BY_MEMORY, validate_model
 __all__ = [
     "COMMON_FIELDS",
     "MIXERS",
-    "SOURCES",
     "UNUSED_BY_MEMORY",
     "AssociativeMemory",
+    "Mixer",
+    "MixerEntry",
+    "MixerOptions",
     "Seq2Seq",
     "Skeleton",
-    "_build_associative_memory",
-    "_build_skeleton",
+    "Steps",
     "build_model",
     "causal_or_bidirectional",
     "count_model_params",
@@ -38,7 +39,6 @@ __all__ = [
     "mixer_kwargs",
     "mixer_options",
     "mixer_version",
-    "option_applies",
     "params_at_hidden_size",
     "parse_layer_pattern",
     "resolve_model",

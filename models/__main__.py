@@ -1,13 +1,13 @@
-"""What every mixer costs at a given width, read off the models themselves; nothing is trained or timed.
+"""The cost of every mixer at a given width, computed from the models themselves; nothing is trained or timed.
 
   python -m models                             all mixers, each with as many parameters as attention at width 64
   python -m models --width=128 --length=1024
   python -m models --only=lstm,mingru,attention
 
-One line a mixer: parameters; floats of state that it carries from token to token; the longest chain of operations over
-a sequence of --length, each of which waits for the one before; floating-point operations for each token of a training
-step (forward and backward) and for one streamed token, whose cache or window holds --length; the platforms for which
-its forward pass, its gradient and a streamed step lower ("run" is the one that this machine has); where it comes from.
+One line per mixer: parameters; floats of state carried from token to token; the critical path (the longest chain of
+dependent operations) over a sequence of --length; floating-point operations per token of a training step (forward and
+backward) and for one streamed token, whose cache or window holds --length; the platforms for which its forward pass,
+its gradient and a streamed step lower ("run" marks the one that this machine has); the paper that it comes from.
 """
 
 import argparse
@@ -26,9 +26,9 @@ COST_COLUMNS = ("mixer", "parameters", "state", "depth", "train/token", "stream/
 
 
 def mixer_programs(name: str, width: int, length: int, hidden_size: int = 0) -> dict[str, tuple[Any, tuple]]:
-    """A mixer's forward pass, the gradient of it and one streamed step, with the shapes of their arguments.
+    """A mixer's forward pass, its gradient and one streamed step, each with the shapes of its arguments.
 
-    `hidden_size` 0 is what matches attention's parameters.
+    `hidden_size` 0 is the one that matches attention's parameters.
     """
     own = models.mixer_options(name)
     hidden_size = hidden_size or models.match_hidden_size(name, width, length, **own)
@@ -58,7 +58,7 @@ def mixer_programs(name: str, width: int, length: int, hidden_size: int = 0) -> 
 
 
 def lowering_platforms(function: Any, shapes: tuple) -> tuple[str, ...]:
-    """The platforms that jax can lower it for; whether it runs there is another matter."""
+    """The platforms that JAX can lower a function for; whether it runs there is not tested."""
     return jax.export.export(jax.jit(function), platforms=PLATFORMS)(*shapes).platforms
 
 
@@ -76,7 +76,7 @@ def cost_rows(names: list[str], width: int, length: int) -> Iterator[tuple[str, 
             f"{cost.count_flops(gradient, *shapes) // length:,}",
             f"{cost.count_flops(step, params, token, state, place):,}",
             " ".join(platform + " (run)" * (platform == here) for platform in PLATFORMS if platform in found),
-            models.SOURCES[name],
+            models.MIXERS[name].paper,
         )
 
 

@@ -1,16 +1,16 @@
-"""One memory and nothing else: pairs of key and value are written to it, and one query is read from it.
+"""An associative memory alone: pairs of keys and values are written to it, and one query is read from it.
 
-    softmax     y = Σ_n softmax_n(q·k_n / √K)·v_n                     which keeps every pair as it is
+    softmax     y = Σ_n softmax_n(q·k_n / √K)·v_n                     which stores every pair
     sum rule    y = V·φ(K)ᵀ·φ(q) / (Σ_n φ(k_n)·φ(q))                  one matrix, V·φ(K)ᵀ, as wide as φ
     delta rule  W ← W + β_n·(v_n − W·k̄_n)·k̄_nᵀ,   y = W·q̄            k̄ = φ(k)/Σφ(k), and q̄ likewise
 
     linear  φ = elu + 1, K features                        Katharopoulos et al. 2020 (arXiv 2006.16236)
     dpfp    2·K·ν products of relu(±x)                     Schlag et al. 2021, eq. 37
-    favor   exp(±ω·x − |x|²/2), ω drawn anew at each call  Choromanski et al. 2020 (arXiv 2009.14794)
+    favor   exp(±ω·x − |x|²/2), ω sampled at each call    Choromanski et al. 2020 (arXiv 2009.14794)
 
 Schlag, Irie and Schmidhuber 2021 (arXiv 2102.11174), §6.1, after the authors' code (synthetic/linearAttention.py and
-softmaxAttention.py of ischlag/fast-weight-transformers). Whatever the rule, what one query reads is a sum of
-values, each with a weight of its own, and no matrix need be made to know the weights.
+softmaxAttention.py of ischlag/fast-weight-transformers). By any rule, one query reads a weighted sum of the values, and
+the weights can be computed without the matrix.
 """
 
 from functools import partial
@@ -43,13 +43,13 @@ ASSOCIATIVE_MEMORIES: dict[str, dict[str, Any]] = {
 
 
 def read_softmax(query: Float[Array, "K"], key: Float[Array, "N K"], pair: Bool[Array, "N"]) -> Float[Array, "N"]:
-    """Places that are no `pair` get 0."""
+    """Softmax weights of the pairs; entries that are no `pair` get 0."""
     scores = similarity.scaled_dot_scores(query[None], key, {})
     return jnp.divide(*normalizers.softmax_weights(scores, pair[None]))[0]
 
 
 def read_sum_rule(query: Float[Array, "F"], key: Float[Array, "N F"], pair: Bool[Array, "N"]) -> Float[Array, "N"]:
-    """For features none of which is negative."""
+    """Weights of the pairs by the sum rule, for features that are not negative."""
     weights = jnp.where(pair, key @ query, 0)
     return weights / (weights.sum() + _EPSILON)
 
@@ -57,10 +57,10 @@ def read_sum_rule(query: Float[Array, "F"], key: Float[Array, "N F"], pair: Bool
 def read_delta_rule(
     query: Float[Array, "F"], key: Float[Array, "N F"], pair: Bool[Array, "N"], strength: Float[Array, "N"]
 ) -> Float[Array, "N"]:
-    """The weights β_n·k̄_n·r_n, where r_N = q̄ and r_{n−1} = r_n − β_n·(k̄_n·r_n)·k̄_n: the writes read backwards.
+    """Weights of the pairs by the delta rule: β_n·k̄_n·r_n, where r_N = q̄ and r_{n−1} = r_n − β_n·(k̄_n·r_n)·k̄_n.
 
-    For W_n = W_{n−1}·(1 − β_n·k̄_n·k̄_nᵀ) + β_n·v_n·k̄_nᵀ, and so W_n·r_n = W_{n−1}·r_{n−1} + β_n·(k̄_n·r_n)·v_n. What is
-    carried is a vector, and not a matrix with a row for every value.
+    The writes are undone in reverse: W_n = W_{n−1}·(1 − β_n·k̄_n·k̄_nᵀ) + β_n·v_n·k̄_nᵀ, so that W_n·r_n = W_{n−1}·r_{n−1}
+    + β_n·(k̄_n·r_n)·v_n. The carry is a vector instead of a matrix with a row for every value.
     """
     key = key / (key.sum(axis=-1, keepdims=True) + _EPSILON)
     strength = jnp.where(pair, strength, 0)
@@ -84,23 +84,23 @@ def favor_features(x: Float[Array, "T K"], directions: Float[Array, "M K"]) -> F
 
 
 def orthogonal_directions(rng: PRNGKeyArray, count: int, size: int) -> Float[Array, "{count} {size}"]:
-    """Directions that are orthogonal in blocks of `size`, as long as vectors of independent normal numbers are.
+    """Directions that are orthogonal in blocks of `size`, with the lengths of vectors of independent normal numbers.
 
-    By Gram and Schmidt: two devices that call LAPACK at the same time can wait for each other for ever (jaxlib 0.10.2).
+    By Gram–Schmidt, since two devices that call LAPACK's QR at the same time can deadlock (jaxlib 0.10.2).
     """
-    drawn = jax.random.normal(rng, (-(-count // size), size, size))
+    vectors = jax.random.normal(rng, (-(-count // size), size, size))
 
-    def step(found: Array, x: tuple[Array, Array]) -> tuple[Array, None]:
+    def step(basis: Array, x: tuple[Array, Array]) -> tuple[Array, None]:
         row, place = x
-        for _ in range(2):  # the second time takes away what rounding left of a row that is nearly a sum of others
-            row = row - jnp.matmul(jnp.matmul(found, row, precision="highest"), found, precision="highest")
-        return found.at[place].set(row / jnp.linalg.norm(row)), None
+        for _ in range(2):  # the second pass removes what rounding leaves of a row that is nearly a sum of the others
+            row = row - jnp.matmul(jnp.matmul(basis, row, precision="highest"), basis, precision="highest")
+        return basis.at[place].set(row / jnp.linalg.norm(row)), None
 
-    def block(rows: Array) -> Array:
-        found, _ = jax.lax.scan(step, jnp.zeros_like(rows), (rows, jnp.arange(size)))
-        return found * jnp.linalg.norm(rows, axis=-1, keepdims=True)
+    def orthogonalize(rows: Array) -> Array:
+        basis, _ = jax.lax.scan(step, jnp.zeros_like(rows), (rows, jnp.arange(size)))
+        return basis * jnp.linalg.norm(rows, axis=-1, keepdims=True)
 
-    return jax.vmap(block)(drawn).reshape(-1, size)[:count]
+    return jax.vmap(orthogonalize)(vectors).reshape(-1, size)[:count]
 
 
 # ---- the network ----------------------------------------------------------------------------------------------------
@@ -109,10 +109,10 @@ def orthogonal_directions(rng: PRNGKeyArray, count: int, size: int) -> Float[Arr
 def _split_pairs(
     inputs: Int[Array, "B T"], segments: Int[Array, "B T"], pairs: int
 ) -> tuple[Int[Array, "B N"], Int[Array, "B N"], Bool[Array, "B N"], Int[Array, "B"]]:
-    """Keys and values, counted from 0, of every two tokens; whether these are a pair at all; and the query of a row."""
+    """Keys and values (counted from 0) of every two tokens, whether these are a pair, and the query of each row."""
     valid, steps = segments != 0, inputs.shape[1]
-    two = inputs[:, : steps // 2 * 2].reshape(len(inputs), -1, 2)
-    keys, values = two[..., 0] - 1, two[..., 1] - 1 - pairs
+    tokens = inputs[:, : steps // 2 * 2].reshape(len(inputs), -1, 2)
+    keys, values = tokens[..., 0] - 1, tokens[..., 1] - 1 - pairs
     pair = (keys >= 0) & (keys < pairs) & (values >= 0) & valid[:, 1::2]
     last = jnp.where(valid, jnp.arange(steps)[None], 0).max(axis=1)
     query = jnp.take_along_axis(inputs, last[:, None], axis=1)[:, 0] - 1
@@ -121,15 +121,16 @@ def _split_pairs(
 
 
 class AssociativeMemory(nn.Module):
-    """The published model of `pairs` keys and as many values; its queries and keys have `size` numbers.
+    """The published model, for `pairs` keys and as many values; its queries and keys have `size` numbers.
 
-    A row is the tokens `k₁ v₁ … k_P v_P q`, one sequence a row: 1 … pairs are keys, pairs+1 … 2·pairs values, 0 is
-    neither; the last token that is no padding is the query. The output, one a row, is what the query reads: a sum of
-    the values' one-hot vectors, which are not trained. A key is made from all of its pair, the value too; a query from
-    a key's embedding alone. The table has rows for the values as well, as the authors' has, which nothing looks up.
+    Each row is one sequence of tokens k₁ v₁ … k_P v_P q: 1 … pairs are keys, pairs + 1 … 2·pairs are values, 0 is
+    neither. The last token that is not padding is the query. Each row has one output, what the query reads: a weighted
+    sum of the values' one-hot vectors, which are not trained. Keys are projections of the whole pair, including the
+    value; a query is a projection of a key's embedding alone. As in the authors' code, the embedding table also has
+    rows for the values, which are never used.
 
-    `kernel` is "softmax", "linear", "dpfp" with its `dpfp_nu`, or "favor" with so many random `directions` and twice
-    as many features; `update_rule`, one of RULES, says how all but softmax write. Everything is in float32.
+    `kernel` is "softmax", "linear", "dpfp" with its `dpfp_nu`, or "favor" with `directions` random directions and twice
+    as many features; `update_rule`, one of UPDATE_RULES, is how all but softmax write. Everything is in float32.
     """
 
     pairs: int
@@ -151,10 +152,10 @@ class AssociativeMemory(nn.Module):
         segments: Int[Array, "B T"] | None = None,
         rng: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "B {self.pairs}"], None]:
-        """Called as a skeleton is, but a row is read at once and not streamed: the state is always None.
+        """Called as a skeleton, but it reads whole rows and does not stream: the state is always None.
 
-        Positions make no difference. `rng` draws favor's directions, the same for all rows; without it, as in an
-        evaluation, they are the same in every call, where the authors draw them anew.
+        Positions have no effect. `rng` samples favor's directions, the same for all rows; without it, as in evaluation,
+        they are the same in every call, while the authors resample them.
         """
         if state is not None:
             raise ValueError("a memory of associations reads a row at once and can't be streamed")
@@ -190,8 +191,9 @@ class AssociativeMemory(nn.Module):
         keys: Int[Array, "*B"],
         values: Int[Array, "*B"] | None = None,
     ) -> Float[Array, "*B {size}"]:
-        """W·[one-hot value; embedding of the key] + bias. Each key of the table is multiplied once, however often it
-        comes in a batch, which takes a tenth of the operations."""
+        """W·[one-hot value; embedding of the key] + bias. Each key of the table is multiplied once per batch and not
+        once
+        per occurrence, at a tenth of the operations."""
         wide, others = table.shape[1], 0 if values is None else self.pairs
         kernel = self.param(f"{name}_kernel", start, (others + wide, size))
         bias = self.param(f"{name}_bias", uniform_init((others + wide) ** -0.5), (size,))

@@ -8,23 +8,23 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from models.associative_memory import ASSOCIATIVE_MEMORIES, AssociativeMemory
+from models.field_errors import idle_field_error
 from models.matching import encoder_hidden_sizes
-from models.mixers.xlstm import SLSTM
 from models.registry import (
     attention_handles_positions,
     causal_or_bidirectional,
+    has_field,
     hidden_sizes,
-    mixer_class,
     mixer_kwargs,
     parse_layer_pattern,
 )
 from models.seq2seq import Seq2Seq
 from models.skeleton import Skeleton
-from models.validation import idle_field_error, validate_model
+from models.validation import validate_model
 
 # The fields of `config.model` that go to the skeleton as they are.
-_SKELETON_FIELDS = ["depth", "width", "max_length", "pool", "activation", "norm", "residual", "final_norm", "positions"]
-_SKELETON_FIELDS += ["tie_embeddings", "dropout"]
+_SKELETON_FIELDS = ("depth", "width", "max_length", "pool", "activation", "norm", "residual", "final_norm", "positions")
+_SKELETON_FIELDS += ("tie_embeddings", "dropout")
 
 
 def build_model(
@@ -32,22 +32,20 @@ def build_model(
 ) -> Skeleton | Seq2Seq | AssociativeMemory:
     """The network that a resolved `config.model` describes, for inputs and outputs of these sizes.
 
-    With a `encoder_decoder` it is an encoder–decoder, which tells source and target apart by the token `separator`;
-    with a `memory` it is that alone, with keys of `width` numbers, and no mixers.
-    Raises ValueError, in one line, for a name or number that can't be built.
+    With `encoder_decoder` it is an encoder–decoder, which tells source from target by the token `separator`; with
+    `associative_memory` it is that memory alone, with keys of `width` numbers and no mixers. Raises ValueError, in one
+    line, for a name or number that can't be built.
     """
     validate_model(model)
     if model.get("associative_memory"):  # an older record does not have it
         return _build_associative_memory(model, vocabulary, outputs, per)
     if model["pool"] != "last" and (per == "token" or model.get("encoder_decoder")):
-        raise idle_field_error(
-            "pool", model["pool"], "last", "where a whole sequence has one label; this task has one a token"
-        )
-    if model["tie_embeddings"] and not vocabulary == outputs:
+        acts = "where a whole sequence has one label; this task has one a token"
+        raise idle_field_error("pool", model["pool"], "last", acts)
+    if model["tie_embeddings"] and vocabulary != outputs:
         raise ValueError(
             f"model.tie_embeddings: the head can share the embedding only where inputs and outputs are the same "
-            f"tokens, "
-            f"not with {vocabulary} tokens in and {outputs} outputs"
+            f"tokens, not with {vocabulary} tokens in and {outputs} outputs"
         )
     sizes: dict[str, Any] = {"vocabulary": vocabulary, "channels": channels, "per": per}
     decoder = _build_skeleton(model, outputs=outputs, **sizes)
@@ -57,10 +55,9 @@ def build_model(
         raise ValueError(
             f"model.encoder_decoder={model['encoder_decoder']}: this task has no source and target; translation has"
         )
+    encoder = {**model, "causal": False, "hidden_size": encoder_hidden_sizes(model)}
     return Seq2Seq(
-        encoder=_build_skeleton(
-            {**model, "causal": False, "hidden_size": encoder_hidden_sizes(model)}, outputs=0, **sizes
-        ),
+        encoder=_build_skeleton(encoder, outputs=0, **sizes),
         decoder=decoder,
         encoder_decoder=model["encoder_decoder"],
         separator=separator,
@@ -75,31 +72,33 @@ def _build_associative_memory(model: Mapping[str, Any], vocabulary: int, outputs
             f"model.associative_memory={model['associative_memory']}: this task has no rows of keys and values; "
             f"associations has"
         )
-    own = ASSOCIATIVE_MEMORIES[model["associative_memory"]]
-    return AssociativeMemory(outputs, model["width"], update_rule=model["update_rule"], **own)
+    fields = ASSOCIATIVE_MEMORIES[model["associative_memory"]]
+    return AssociativeMemory(outputs, model["width"], update_rule=model["update_rule"], **fields)
 
 
 def _build_skeleton(model: Mapping[str, Any], **sizes: Any) -> Skeleton:
-    """A skeleton of the mixers that `model` names."""
+    """The skeleton of the mixers that `model` names."""
     names, depth = parse_layer_pattern(model["mixer"]), model["depth"]
-    own = {name: model[name] for name in _SKELETON_FIELDS}
+    fields = {name: model[name] for name in _SKELETON_FIELDS}
     if attention_handles_positions(model):
-        own["positions"] = "none"
+        fields["positions"] = "none"
     return Skeleton(
-        mixers=tuple(bind_mixer(model, block % len(names), block / max(1, depth - 1)) for block in range(depth)),
+        mixers=tuple(_bind_mixer(model, block % len(names), block / max(1, depth - 1)) for block in range(depth)),
         hidden=round(model["feedforward"] * model["width"]),
         dtype=jnp.dtype(model["dtype"]),
-        **own,
+        **fields,
         **sizes,
     )
 
 
-def bind_mixer(model: Mapping[str, Any], index: int, place: float) -> Callable[..., nn.Module]:
-    """A mixer of the pattern with everything that `model` says of it; the skeleton adds width and dtype.
+def _bind_mixer(model: Mapping[str, Any], index: int, depth_fraction: float) -> Callable[..., nn.Module]:
+    """A constructor of mixer `index` of the pattern, to which the skeleton gives width and dtype.
 
-    `place` is that of its block in the stack, from 0, the first, to 1, the last.
+    `depth_fraction` is the place of the mixer's block in the stack: 0 for the first, 1 for the last.
     """
     name, hidden_size = parse_layer_pattern(model["mixer"])[index], hidden_sizes(model)[index]
-    placed = {"place": place} if mixer_class(name) is SLSTM else {}
-    made = causal_or_bidirectional(name, model["causal"], **mixer_kwargs(model, name), **placed)
-    return partial(made, hidden_size=hidden_size, max_length=model["max_length"])
+    fields = mixer_kwargs(model, name)
+    if has_field(name, "depth_fraction"):
+        fields["depth_fraction"] = depth_fraction
+    constructor = causal_or_bidirectional(name, model["causal"], **fields)
+    return partial(constructor, hidden_size=hidden_size, max_length=model["max_length"])

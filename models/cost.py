@@ -1,4 +1,4 @@
-"""What a model costs, read off the model itself: parameters, floats of state, floating-point operations, depth."""
+"""The cost of a model, computed from the model itself: parameters, state size, operations, critical path."""
 
 import math
 from collections.abc import Callable
@@ -10,20 +10,20 @@ import jax.numpy as jnp
 
 
 def count_params(tree: Any) -> int:
-    """How many numbers are trained."""
+    """The number of trained numbers."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
 def count_mixer_params(params: dict) -> int:
-    """Those of the mixers alone."""
+    """The parameters of the mixers alone."""
     stacks = [params[name] for name in ("encoder", "decoder") if name in params] or [params]
     mixers = [part for s in stacks for name, part in s.items() if name.startswith("mixer_") and "norm" not in name]
     return sum(map(count_params, mixers))
 
 
 def count_state_floats(state: Any) -> int:
-    """How many real numbers a model carries from one token to the next; integers that only keep count don't, and a
-    complex number is two."""
+    """How many real numbers a model carries from one token to the next. A complex number counts as two; integers, which
+    only keep count, don't count."""
     sizes = {jnp.floating: 1, jnp.complexfloating: 2}
     return sum(
         math.prod(leaf.shape) * size
@@ -33,7 +33,7 @@ def count_state_floats(state: Any) -> int:
     )
 
 
-# What moves numbers and computes none. Beside these, every operation with a floating result is arithmetic.
+# Operations that only move numbers. Every other operation with a floating-point result counts as arithmetic.
 _DATA_MOVEMENT = {
     *("broadcast_in_dim", "reshape", "transpose", "squeeze", "slice", "concatenate", "pad", "rev", "split", "copy"),
     *("gather", "scatter", "dynamic_slice", "dynamic_update_slice", "convert_element_type", "select_n", "iota"),
@@ -44,26 +44,31 @@ _DATA_MOVEMENT = {
 def count_flops(function: Callable, *args: Any) -> int:
     """Floating-point operations in `function(*args)`; args may be ShapeDtypeStructs.
 
-    Counted in the jaxpr, with a scan's body as often as it runs, which XLA's own counter does not do. A product of
-    matrices, or a convolution, whose zeros at the edges count too, counts two for each term; sums at places and over
-    windows count one for each number that is added; anything else that computes (exp as well as +) one for each number
-    it reads or makes, whichever are more. A complex number counts as two, a complex product as six, a term of one as
-    eight. A while loop, whose length is not known, counts once; of a condition's branches the one that costs most, and
-    of forms for several platforms the last, that of accelerators where it matters.
+    They are counted in the jaxpr, where the body of a scan counts as often as it runs, unlike in XLA's own count.
+
+    - A matrix product or a convolution (with the zeros at its edges) counts 2 for each term; for complex numbers, 8.
+    - Scatter-adds and reductions over windows count 1 for each number that is added.
+    - Any other arithmetic (exp as well as +) counts 1 for each number that it reads or writes, whichever are more; for
+      complex numbers 2, and 6 for a product.
+    - A while loop, whose length is unknown, counts once. Of the branches of a condition the most expensive counts, and
+      of implementations for several platforms the last, which is the one for accelerators where it matters.
     """
     return sum(op_counts(function, *args))
 
 
 def op_counts(function: Callable, *args: Any) -> tuple[int, int]:
-    """The `count_flops` of matrix products, and those of everything else."""
+    """The operations of matrix products, and those of everything else, counted as in `count_flops`."""
     return _count_ops(jax.make_jaxpr(function)(*args).jaxpr)[:2]
 
 
 def bytes_moved(function: Callable, *args: Any, include_arguments: bool = True) -> int:
-    """Bytes that `function(*args)` must move, at the least: each matrix product's operands and result, as often as it
-    runs, and with `include_arguments` the arguments and results of the whole; leave these out where results are
-    written over arguments, most of which stay as they are. What lies between products is taken to be fused into them;
-    of a condition's branches that multiply most, the one that moves least counts."""
+    """A lower bound on the bytes that `function(*args)` moves: operands and results of each matrix product as often as
+    it runs, and with `include_arguments` the arguments and results of the whole. Leave those out where results are
+    written over arguments that mostly stay the same.
+
+    Operations between products are taken to be fused into them. Of a condition's branches with the most products, the
+    one that moves least counts.
+    """
     jaxpr = jax.make_jaxpr(function)(*args).jaxpr
     return _count_ops(jaxpr)[2] + include_arguments * sum(map(_byte_size, (*jaxpr.invars, *jaxpr.outvars)))
 
@@ -73,21 +78,21 @@ def _byte_size(variable: Any) -> int:
 
 
 def critical_path(function: Callable, *args: Any) -> int:
-    """The longest chain of operations of which each needs the one before: what no number of cores can shorten.
+    """The critical path: the longest chain of operations that each depend on the one before, on any number of cores.
 
-    Counted as `count_flops` are; a product or a sum over any number of terms is one operation of the chain, and what
-    moves numbers is none. A scan's body is followed through its carry, as often as it runs.
+    A product or a sum over any number of terms is one operation, and moving numbers is none. The body of a scan is
+    followed through its carry, as often as it runs.
     """
     jaxpr = jax.make_jaxpr(function)(*args).jaxpr
     return max(_output_depths(jaxpr, [0] * len(jaxpr.invars)), default=0)
 
 
 def _count_ops(jaxpr: Any) -> tuple[int, int, int]:
-    """Operations of products, of all else, and the bytes that products read and write."""
+    """The operations of products, those of everything else, and the bytes that products read and write."""
     products = others = moved = 0
     for equation in jaxpr.eqns:
         name, hidden_size = equation.primitive.name, [_count_ops(j) for j in _inner_jaxprs(equation)]
-        if name.startswith(("scatter", "reduce_window")) or name == "reduce":  # what is within is for one number
+        if name.startswith(("scatter", "reduce_window")) or name == "reduce":  # the inner jaxpr is for a single number
             others += _reduction_ops(equation)
         elif hidden_size:
             times = equation.params["length"] if name == "scan" else 1
@@ -107,7 +112,7 @@ def _count_ops(jaxpr: Any) -> tuple[int, int, int]:
             products += 2 * terms * math.prod(equation.outvars[0].aval.shape) * _real_ops(equation, 4)
             moved += sum(map(_byte_size, (*equation.invars, *equation.outvars)))
         elif name == "conv_general_dilated":
-            kernel = equation.invars[1].aval.shape  # of which each output sums over all but the outputs' own axis
+            kernel = equation.invars[1].aval.shape  # each output sums over all axes but that of the outputs
             terms = math.prod(kernel) // kernel[equation.params["dimension_numbers"].rhs_spec[0]]
             products += 2 * terms * math.prod(equation.outvars[0].aval.shape) * _real_ops(equation, 4)
             moved += sum(map(_byte_size, (*equation.invars, *equation.outvars)))
@@ -120,7 +125,7 @@ def _count_ops(jaxpr: Any) -> tuple[int, int, int]:
 
 
 def _reduction_ops(equation: Any) -> int:
-    """Operations of an update at places, or of a reduction, whatever they combine two numbers by."""
+    """The operations of a scatter or a reduction, by whatever function it combines two numbers."""
     if not _is_arithmetic(equation):
         return 0
     name, made = equation.primitive.name, sum(math.prod(v.aval.shape) for v in equation.outvars)
@@ -134,7 +139,7 @@ def _reduction_ops(equation: Any) -> int:
 
 
 def _output_depths(jaxpr: Any, given: list[int]) -> list[int]:
-    """How long the chain behind each output is, if those behind the inputs are `given`."""
+    """The length of the chain behind each output, if those behind the inputs are `given`."""
     at: dict[Any, int] = dict(zip(jaxpr.invars, given, strict=True))
     for equation in jaxpr.eqns:
         name, hidden_size = equation.primitive.name, _inner_jaxprs(equation)
@@ -156,19 +161,19 @@ def _output_depths(jaxpr: Any, given: list[int]) -> list[int]:
 
 
 def _equation_depth(equation: Any) -> int:
-    """How many operations one after another this one is."""
+    """The length of the chain of dependent operations within one equation."""
     if not _is_arithmetic(equation):
         return 0
     shape: tuple[int, ...] = equation.invars[0].aval.shape if equation.invars else (1,)
     if equation.primitive.name == "triangular_solve":
         return shape[-1]
-    if equation.primitive.name.startswith("cum"):  # a scan of sums, by halves
+    if equation.primitive.name.startswith("cum"):  # a cumulative sum, in a tree
         return math.ceil(math.log2(max(2, shape[equation.params["axis"]])))
     return 1
 
 
 def _scan_depths(equation: Any, body: Any, before: list[int]) -> list[int]:
-    # Told apart by shape, since jax 0.12 names them otherwise: what a scan walks along has an axis more outside.
+    # Told apart by their number of axes, since jax 0.12 names them differently: scanned arrays have one more outside.
     along = sum(a.aval.ndim != b.aval.ndim for a, b in zip(equation.invars, body.invars, strict=True))
     carried = sum(a.aval.ndim == b.aval.ndim for a, b in zip(equation.outvars, body.outvars, strict=True))
     constants = len(body.invars) - carried - along
@@ -186,17 +191,17 @@ def _is_arithmetic(equation: Any) -> bool:
 
 
 def _real_ops(equation: Any, of_complex: int) -> int:
-    """How many operations on real numbers one of these is: `of_complex` where its result is complex."""
+    """How many real operations one of these is: `of_complex` if its result is complex, else 1."""
     return of_complex if any(jnp.issubdtype(v.aval.dtype, jnp.complexfloating) for v in equation.outvars) else 1
 
 
 def _inner_jaxprs(equation: Any) -> list[Any]:
-    """The jaxprs that an equation runs."""
+    """The jaxprs that an equation contains."""
     return [j for value in equation.params.values() for j in _jaxprs_in(value)]
 
 
 def _jaxprs_in(value: Any) -> list[Any]:
-    """The jaxprs in a parameter of an equation, which may be one, a closed one, or a sequence of them."""
+    """The jaxprs in a parameter of an equation: a jaxpr, a closed jaxpr, or a sequence of them."""
     if isinstance(value, (tuple, list)):
         return [j for item in value for j in _jaxprs_in(item)]
     value = getattr(value, "jaxpr", value)
@@ -204,7 +209,7 @@ def _jaxprs_in(value: Any) -> list[Any]:
 
 
 def search_monotone(count: Callable[[int], int], target: int, upper_bound: int = 4096) -> int:
-    """The n in 1 … `upper_bound` whose `count(n)`, which grows with n, is nearest to `target`."""
+    """The n in 1 … `upper_bound` whose `count(n)`, which grows with n, is nearest to `target`, by bisection."""
     low, high = 1, upper_bound
     while low < high:
         middle = (low + high) // 2

@@ -1,4 +1,4 @@
-"""The feed-forward layer of a block, and the activations to choose from."""
+"""The feed-forward layer of a block, and the activation functions."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ ACTIVATIONS = {"gelu": nn.gelu, "relu": nn.relu, "tanh": nn.tanh, "silu": nn.sil
 
 
 class FeedForward(nn.Module):
-    """width → `hidden_size` → activation → width, for each token alone (Vaswani et al. 2017, §3.3)."""
+    """width → `hidden_size` → activation → width, for each token by itself (Vaswani et al. 2017, §3.3)."""
 
     width: int
     hidden_size: int

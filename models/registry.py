@@ -1,14 +1,19 @@
-"""Every sequence mixer under one interface, by name."""
+"""Every sequence mixer by name, with its class and its paper.
+
+To add a mixer: subclass `Mixer` (models/mixers/base.py states the contract) and name it in MIXERS below. Its own fields
+become `config.model.NAME.OPTION`, the shared tests cover it, and `python -m models` shows what it costs.
+"""
 
 import dataclasses
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import flax.linen as nn
 
 from models.mixers.attention import Attention
+from models.mixers.base import Mixer
 from models.mixers.bidirectional import Bidirectional
 from models.mixers.convolution import TemporalConvolution
 from models.mixers.dense_window import DenseWindow
@@ -19,124 +24,150 @@ from models.mixers.state_space import S4D, S6
 from models.mixers.xlstm import MLSTM, SLSTM
 from models.ops.position_encodings import SCORE_POSITIONS
 
-# The fields of a mixer that are no options of its own: what every mixer has, and what makes it this one.
-COMMON_FIELDS = {"width", "hidden_size", "max_length", "dtype", "dropout", "causal", "positions", "place"}
-COMMON_FIELDS |= {"cell", "rule", "name", "parent"}
-MIXERS: dict[str, Callable[..., nn.Module]] = {
-    "dense": DenseWindow,
-    "rnn": partial(Recurrence, cell="rnn"),
-    "irnn": partial(Recurrence, cell="irnn"),
-    "lstm": partial(Recurrence, cell="lstm"),
-    "gru": partial(Recurrence, cell="gru"),
-    "slstm": SLSTM,
-    "mlstm": MLSTM,
-    "mingru": partial(MinimalRNN, cell="mingru"),
-    "minlstm": partial(MinimalRNN, cell="minlstm"),
-    "lru": LRU,
-    "rglru": RGLRU,
-    "s4d": S4D,
-    "s6": S6,
-    "linear": partial(LinearAttention, rule="sum", feature="elu"),
-    "gla": partial(LinearAttention, rule="gated"),
-    "delta": partial(LinearAttention, rule="delta", kernel=4),
-    "gated_delta": partial(LinearAttention, rule="gated_delta", kernel=4),
-    "tcn": TemporalConvolution,
-    "attention": Attention,
-}
-SOURCES = {
-    "dense": "the notes' Idea I: the whole window into one network",
-    "rnn": "Elman 1990, Finding structure in time",
-    "irnn": "Le, Jaitly and Hinton 2015, arXiv 1504.00941",
-    "lstm": "Hochreiter and Schmidhuber 1997; Gers et al. 2000",
-    "gru": "Cho et al. 2014, arXiv 1406.1078",
-    "slstm": "Beck et al. 2024 (xLSTM), arXiv 2405.04517",
-    "mlstm": "Beck et al. 2024 (xLSTM), arXiv 2405.04517",
-    "mingru": "Feng et al. 2024, arXiv 2410.01201",
-    "minlstm": "Feng et al. 2024, arXiv 2410.01201",
-    "lru": "Orvieto et al. 2023, arXiv 2303.06349",
-    "rglru": "De et al. 2024 (Griffin), arXiv 2402.19427",
-    "s4d": "Gu et al. 2022, arXiv 2206.11893",
-    "s6": "Gu and Dao 2023 (Mamba), arXiv 2312.00752",
-    "linear": "Katharopoulos et al. 2020, arXiv 2006.16236",
-    "gla": "Yang et al. 2023, arXiv 2312.06635",
-    "delta": "Schlag et al. 2021, arXiv 2102.11174; Yang et al. 2024, arXiv 2406.06484",
-    "gated_delta": "Yang et al. 2024, arXiv 2412.06464",
-    "tcn": "Bai, Kolter and Koltun 2018, arXiv 1803.01271",
-    "attention": "Vaswani et al. 2017, arXiv 1706.03762",
+# Fields of a mixer that are filled in from the model, and so are not options of its own.
+COMMON_FIELDS = {"width", "hidden_size", "max_length", "dtype", "dropout", "causal", "positions", "depth_fraction"}
+COMMON_FIELDS |= {"name", "parent"}
+
+
+@dataclass(frozen=True, eq=False)
+class MixerEntry:
+    """A mixer as it is registered; `entry(width=…, hidden_size=…, **options)` makes the module."""
+
+    mixer_class: type[Mixer]
+    paper: str  # authors, year and arXiv number
+    year: int | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)  # fields that make the class this mixer: no options
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # of options, where they differ from the class's
+    without: tuple[str, ...] = ()  # options of the class that have no effect in this mixer
+
+    def __call__(self, **fields: Any) -> Mixer:
+        return self.mixer_class(**{**self.fixed, **self.defaults, **fields})
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options with their defaults."""
+        excluded = COMMON_FIELDS | self.fixed.keys() | set(self.without)
+        fields = (f for f in dataclasses.fields(self.mixer_class) if f.name not in excluded)
+        return {f.name: self.defaults.get(f.name, f.default) for f in fields}
+
+
+_WITHOUT_LSTM_OPTIONS = ("forget_bias", "disabled_gates")
+_WITHOUT_DELTA_OPTIONS = ("allow_negative_eigenvalues",)
+_IDEA_I = "MIT 6.S191, lecture 2, Idea I: the whole window into one network"
+_DELTA_PAPERS = "Schlag et al. 2021, arXiv 2102.11174; Yang et al. 2024, arXiv 2406.06484"
+MIXERS: dict[str, MixerEntry] = {
+    "dense": MixerEntry(DenseWindow, _IDEA_I),
+    "rnn": MixerEntry(
+        Recurrence,
+        "Elman 1990, Finding structure in time",
+        1990,
+        fixed={"cell": "rnn"},
+        without=_WITHOUT_LSTM_OPTIONS,
+    ),
+    "irnn": MixerEntry(
+        Recurrence,
+        "Le, Jaitly and Hinton 2015, arXiv 1504.00941",
+        2015,
+        fixed={"cell": "irnn"},
+        without=_WITHOUT_LSTM_OPTIONS,
+    ),
+    "lstm": MixerEntry(Recurrence, "Hochreiter and Schmidhuber 1997; Gers et al. 2000", 1997, fixed={"cell": "lstm"}),
+    "gru": MixerEntry(
+        Recurrence, "Cho et al. 2014, arXiv 1406.1078", 2014, fixed={"cell": "gru"}, without=_WITHOUT_LSTM_OPTIONS
+    ),
+    "slstm": MixerEntry(SLSTM, "Beck et al. 2024 (xLSTM), arXiv 2405.04517", 2024),
+    "mlstm": MixerEntry(MLSTM, "Beck et al. 2024 (xLSTM), arXiv 2405.04517", 2024),
+    "mingru": MixerEntry(MinimalRNN, "Feng et al. 2024, arXiv 2410.01201", 2024, fixed={"cell": "mingru"}),
+    "minlstm": MixerEntry(MinimalRNN, "Feng et al. 2024, arXiv 2410.01201", 2024, fixed={"cell": "minlstm"}),
+    "lru": MixerEntry(LRU, "Orvieto et al. 2023, arXiv 2303.06349", 2023),
+    "rglru": MixerEntry(RGLRU, "De et al. 2024 (Griffin), arXiv 2402.19427", 2024),
+    "s4d": MixerEntry(S4D, "Gu et al. 2022, arXiv 2206.11893", 2022),
+    "s6": MixerEntry(S6, "Gu and Dao 2023 (Mamba), arXiv 2312.00752", 2023),
+    "linear": MixerEntry(
+        LinearAttention,
+        "Katharopoulos et al. 2020, arXiv 2006.16236",
+        2020,
+        fixed={"rule": "sum"},
+        defaults={"feature": "elu"},
+        without=_WITHOUT_DELTA_OPTIONS,
+    ),
+    "gla": MixerEntry(
+        LinearAttention,
+        "Yang et al. 2023, arXiv 2312.06635",
+        2023,
+        fixed={"rule": "gated"},
+        without=_WITHOUT_DELTA_OPTIONS,
+    ),
+    "delta": MixerEntry(LinearAttention, _DELTA_PAPERS, 2021, fixed={"rule": "delta"}, defaults={"kernel": 4}),
+    "gated_delta": MixerEntry(
+        LinearAttention,
+        "Yang et al. 2024, arXiv 2412.06464",
+        2024,
+        fixed={"rule": "gated_delta"},
+        defaults={"kernel": 4},
+    ),
+    "tcn": MixerEntry(TemporalConvolution, "Bai, Kolter and Koltun 2018, arXiv 1803.01271", 2018),
+    "attention": MixerEntry(Attention, "Vaswani et al. 2017, arXiv 1706.03762", 2017),
 }
 
 
-def parse_layer_pattern(mixer: str) -> list[str]:
-    """The mixers of a stack, block by block and over again: "rglru,rglru,attention" is Griffin's; most have one."""
-    return mixer.split(",")
+# ---- what the table says of a mixer ---------------------------------------------------------------------------------
 
 
 def mixer_options(mixer: str) -> dict[str, Any]:
-    """The fields that are a mixer's own, with their defaults."""
-    made = MIXERS[mixer]
-    bound = made.keywords if isinstance(made, partial) else {}
-    fields: Any = dataclasses.fields(mixer_class(mixer))  # pyright: ignore[reportArgumentType]
-    return {
-        f.name: bound.get(f.name, f.default)
-        for f in fields
-        if f.name not in COMMON_FIELDS and option_applies(mixer, f.name)
-    }
+    """The options of a mixer, with their defaults."""
+    return MIXERS[mixer].options
 
 
-def mixer_class(mixer: str) -> type[nn.Module]:
-    """The class that makes it."""
-    made: Any = MIXERS[mixer]
-    return getattr(made, "func", made)
-
-
-def option_applies(mixer: str, option: str) -> bool:
-    """Whether an option of a module that several mixers share does anything in this one."""
-    only = getattr(mixer_class(mixer), "ONLY", {})
-    return option not in only or mixer in only[option]
+def mixer_class(mixer: str) -> type[Mixer]:
+    """The class of a mixer."""
+    return MIXERS[mixer].mixer_class
 
 
 def mixer_version(mixer: str) -> int:
-    """The mixer's VERSION, raised by hand whenever its numbers change; of a pattern, those of its mixers added up."""
-    return sum(getattr(mixer_class(name), "VERSION") for name in dict.fromkeys(parse_layer_pattern(mixer)))  # noqa: B009
+    """A mixer's VERSION, raised by hand whenever its numbers change; for a pattern, the sum over its mixers."""
+    return sum(mixer_class(name).VERSION for name in dict.fromkeys(parse_layer_pattern(mixer)))
 
 
-def mixer_kwargs(model: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """What `model` says of the mixer `name` alone: its options, the positions that attention sees to, and the dropout
-    that a convolution's blocks have inside."""
-    more = {}
-    if mixer_class(name) is Attention:
-        more = {"positions": model["positions"] if attention_handles_positions(model) else "none"}
-    elif mixer_class(name) is TemporalConvolution:
-        more = {"dropout": model["dropout"]}
-    return {**model.get(name, {}), **more}
+def has_field(mixer: str, name: str) -> bool:
+    """Whether the mixer's class has the field `name`."""
+    return name in {f.name for f in dataclasses.fields(mixer_class(mixer))}
 
 
-def attention_handles_positions(model: Mapping[str, Any]) -> bool:
-    """Whether attention sees to the positions, and not the skeleton."""
-    return (
-        model["positions"] in SCORE_POSITIONS
-        or model.get("attention", {}).get("position_injection", "embedding") != "embedding"
-    )
+# ---- what `config.model` says of its mixers -------------------------------------------------------------------------
 
 
-def causal_or_bidirectional(name: str, causal: bool, **own: Any) -> Callable[..., nn.Module]:
-    """The mixer `name`, which sees what came before; or, if not `causal`, all of the sequence, itself or twice."""
-    if mixer_class(name) is Attention:
-        return partial(MIXERS[name], causal=causal, **own)
-    made = partial(MIXERS[name], **own)
-    return made if causal else partial(Bidirectional, made)
+def parse_layer_pattern(mixer: str) -> list[str]:
+    """The mixers of a stack, in turn from block to block; "rglru,rglru,attention" is Griffin's. Mostly there is one."""
+    return mixer.split(",")
 
 
 def hidden_sizes(model: Mapping[str, Any]) -> list[int]:
-    """The inner width of each mixer in the pattern: `model.hidden_size` is one for all, or a list of one each."""
+    """The hidden size of each mixer in the pattern; `model.hidden_size` is one for all, or a list with one for each."""
     given = model["hidden_size"]
     return list(given) if isinstance(given, (list, tuple)) else [given] * len(parse_layer_pattern(model["mixer"]))
 
 
-def validate_choice(field: str, value: str, choices: Iterable[str]) -> None:
-    """Raise ValueError, naming the nearest known name, unless `value` is one of `choices`."""
-    choices = list(choices)
-    if value not in choices:
-        near = difflib.get_close_matches(str(value), choices, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"{field}={value}: must be one of {', '.join(choices)}{hint}")
+def mixer_kwargs(model: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The fields of the mixer `name`: its options, and positions and dropout if it handles them itself."""
+    kwargs = dict(model.get(name, {}))
+    if has_field(name, "positions"):
+        kwargs["positions"] = model["positions"] if attention_handles_positions(model) else "none"
+    if has_field(name, "dropout"):
+        kwargs["dropout"] = model["dropout"]
+    return kwargs
+
+
+def attention_handles_positions(model: Mapping[str, Any]) -> bool:
+    """Whether attention handles the positions, and not the skeleton."""
+    injection = model.get("attention", {}).get("position_injection", "embedding")
+    return model["positions"] in SCORE_POSITIONS or injection != "embedding"
+
+
+def causal_or_bidirectional(name: str, causal: bool, **fields: Any) -> Callable[..., nn.Module]:
+    """The causal mixer `name`; or if not `causal`, attention without the causal mask, and any other mixer wrapped in
+    `Bidirectional`."""
+    if has_field(name, "causal"):
+        return partial(MIXERS[name], causal=causal, **fields)
+    constructor = partial(MIXERS[name], **fields)
+    return constructor if causal else partial(Bidirectional, mixer=constructor)

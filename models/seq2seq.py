@@ -1,7 +1,7 @@
-"""Encoder–decoder: one skeleton reads a source, another writes a target, and a bridge is all that lies between them.
+"""Encoder–decoder: one skeleton reads a source, another writes a target, and a single link connects them.
 
-    h_1 … h_n = encoder(source)                 every h_j from the whole source
-    s_1 … s_t = decoder(target so far)          s_t from what was written before it
+    h_1 … h_n = encoder(source)                 h_j depends on the whole source
+    s_1 … s_t = decoder(target so far)          s_t depends on the target before it
 
     vector      c = tanh(V·[h_1; h_n]), added to every input of the decoder    Cho et al. 2014 (arXiv 1406.1078), §2.2
     otherwise   α_tj = softmax_j similarity(Q·s_t, K·h_j), and Σ_j α_tj·V·h_j is added to s_t within each block:
@@ -10,10 +10,10 @@
         scaled, and attention as the mixer: the Transformer                    Vaswani et al. 2017 (arXiv 1706.03762)
         cosine                                                                 see models.ops.similarity
 
-The vector is `width` numbers however long the source was: the bottleneck. Any causal mixer can be the decoder, so what
-these papers do inside a recurrent step is done around it: Bahdanau asks with the state before the step and feeds the
-answer into it; here, as in Luong and in the Transformer, the state after the step asks. Cho starts the decoder from c
-too; here it starts empty.
+The vector has `width` numbers however long the source is: the bottleneck. Since any causal mixer can be the decoder,
+what these papers do inside a recurrent step is done around it. Bahdanau queries with the state before the step and
+feeds the result into it; here, as in Luong and in the Transformer, the state after the step is the query. Cho also
+initializes the decoder's state with c; here it starts empty.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,10 +25,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from models.ops.dropout import fold_rng
 from models.ops.normalizers import NORMALIZERS
 from models.ops.projection import Projection
 from models.ops.similarity import SIMILARITIES, similarity_initializers
-from models.skeleton import Skeleton, default_positions, fold_rng, pool_sequence
+from models.skeleton import Skeleton, default_positions, pool_sequence
 
 ENCODER_DECODERS = ("vector", *SIMILARITIES)
 
@@ -36,8 +37,8 @@ ENCODER_DECODERS = ("vector", *SIMILARITIES)
 class SourceTargetPair(NamedTuple):
     """The two sequences of a row; 0 in `source_segments` and `target_segments` is padding.
 
-    The target begins with the separator, which was at place `start` and gets position 0; `fits` is False where a token
-    was left out.
+    The target begins with the separator, which was at place `start` of the row and gets position 0. `fits` is False if
+    a token had to be left out.
     """
 
     source: Int[Array, "S"]
@@ -52,9 +53,9 @@ class SourceTargetPair(NamedTuple):
 def split_source_target(
     row: Int[Array, "T"], positions: Int[Array, "T"], segments: Int[Array, "T"], separator: int, halves: bool
 ) -> SourceTargetPair:
-    """Source and target of a row: what is before its first `separator`, and the rest.
+    """Split a row into its source, which is everything before its first `separator`, and its target, the rest.
 
-    Each gets as many places as the row has, or half of them where `halves` promises that this is enough.
+    Each gets as many places as the row has, or half of them if `halves` promises that this is enough.
     """
     steps = len(row)
     sources, targets = (steps // 2, steps - steps // 2) if halves else (steps, steps)
@@ -76,7 +77,7 @@ def split_source_target(
 
 
 def restore_row_outputs(logits: Float[Array, "W O"], pair: SourceTargetPair, steps: int) -> Float[Array, "{steps} O"]:
-    """The outputs of a target at its places in the row, and zeros before them; nan in a row that did not fit."""
+    """The outputs of a target at its places in the row, with zeros before them; nan if the row did not fit."""
     place = jnp.arange(steps)
     back = jnp.where(place < pair.start, len(logits), place - pair.start)
     return jnp.where(pair.fits, logits.at[back].get(mode="fill", fill_value=0.0), jnp.nan)
@@ -94,11 +95,11 @@ class CrossAttention(nn.Module):
     def setup(self):
         dense = partial(Projection, self.width, dtype=self.dtype)
         self.query, self.key, self.value, self.output = dense(), dense(), dense(), dense()
-        learnt = similarity_initializers(self.similarity, self.heads, self.width // self.heads)
-        self.own = {name: self.param(name, make) for name, make in learnt.items()}
+        initial = similarity_initializers(self.similarity, self.heads, self.width // self.heads)
+        self.score_params = {name: self.param(name, make) for name, make in initial.items()}
 
     def project_keys_values(self, x: Float[Array, "B S D"]) -> tuple[Float[Array, "B H S K"], Float[Array, "B H S K"]]:
-        """Keys and values: once for a source, however often it is asked."""
+        """Keys and values of a source, which are computed once for all queries."""
         return self._split_heads(self.key(x)), self._split_heads(self.value(x))
 
     def __call__(
@@ -108,11 +109,11 @@ class CrossAttention(nn.Module):
         value: Float[Array, "B H S K"],
         segments: Int[Array, "B S"],
     ) -> Float[Array, "B T D"]:
-        """The weights are there on request: `apply(…, mutable="intermediates")`, under "weights", `[B, H, T, S]`."""
-        real = jnp.broadcast_to((segments != 0)[:, None], (*x.shape[:2], segments.shape[1]))
+        """With `apply(…, mutable="intermediates")` there are also the "weights", [B, H, T, S]."""
+        mask = jnp.broadcast_to((segments != 0)[:, None], (*x.shape[:2], segments.shape[1]))
         similarity = jax.vmap(jax.vmap(SIMILARITIES[self.similarity]), (0, 0, None))  # over heads, then over the batch
-        scores = similarity(self._split_heads(self.query(x)), key, dict(self.own))
-        weights = jnp.divide(*jax.vmap(NORMALIZERS[self.normalizer])(scores, real[:, None]))
+        scores = similarity(self._split_heads(self.query(x)), key, dict(self.score_params))
+        weights = jnp.divide(*jax.vmap(NORMALIZERS[self.normalizer])(scores, mask[:, None]))
         self.sow("intermediates", "weights", weights)
         y = jnp.einsum("bhts,bhsk->bthk", weights.astype(value.dtype), value)
         return self.output(y.reshape(x.shape))
@@ -122,11 +123,11 @@ class CrossAttention(nn.Module):
 
 
 class Seq2Seq(nn.Module):
-    """Two skeletons and a `encoder_decoder`, one of BRIDGES, whose cross-attention has `heads` heads.
+    """Two skeletons, linked by `encoder_decoder` (one of ENCODER_DECODERS), whose cross-attention has `heads` heads.
 
-    The `encoder` gives features (`outputs` 0) and may look both ways; the `decoder`, of the same width, is causal and
-    streams. As any network it takes rows, which hold a source, the token `separator`, and the target: one such pair a
-    row. `halves` promises that source and target each fit in half of a row, and spares reading the other half.
+    The `encoder` returns features (`outputs` 0) and may read both ways; the `decoder`, of the same width, is causal and
+    streams. Like any network it takes rows, each of which holds a source, the token `separator`, and a target. `halves`
+    promises that source and target each fit in half of a row, so that the other half need not be computed.
     """
 
     encoder: Skeleton
@@ -156,13 +157,13 @@ class Seq2Seq(nn.Module):
         segments: Int[Array, "B T"] | None = None,
         rng: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "B T O"], Any]:
-        """Outputs at every step, which before the separator are 0, and the state to pass with more of the target.
+        """Outputs at every step (0 before the separator), and the state to pass with more of the target.
 
-        The state is `{"memory", "mixers", "sources": [B]}`, `sources` counting the tokens of each source. The first
-        call is given the whole source, and may end anywhere from there on; with `halves` it is given whole rows.
+        The state is `{"memory", "mixers", "sources": [B]}`; `sources` is the length of each source. The first call must
+        contain the whole source, and may end anywhere after it; with `halves` it must be whole rows.
         """
         positions, segments = default_positions(inputs, state, positions, segments)
-        for_encoder, for_decoder = fold_rng(rng, 0), fold_rng(rng, 1)
+        encoder_rng, decoder_rng = fold_rng(rng, 0), fold_rng(rng, 1)
         if state is not None:
             if not isinstance(state, Mapping) or set(state) != {"memory", "mixers", "sources"}:
                 raise ValueError("this state is none of an encoder–decoder, which has memory, mixers and sources")
@@ -172,7 +173,7 @@ class Seq2Seq(nn.Module):
                 state=state["mixers"],
                 positions=positions - state["sources"][:, None],
                 segments=segments,
-                rng=for_decoder,
+                rng=decoder_rng,
             )
             return logits, {**state, "mixers": mixers}
 
@@ -183,10 +184,10 @@ class Seq2Seq(nn.Module):
             pair.source,
             positions=positions[:, : pair.source.shape[1]],
             segments=pair.source_segments,
-            rng=for_encoder,
+            rng=encoder_rng,
         )
         logits, mixers = self.decode(
-            memory, pair.target, positions=pair.target_positions, segments=pair.target_segments, rng=for_decoder
+            memory, pair.target, positions=pair.target_positions, segments=pair.target_segments, rng=decoder_rng
         )
         sources = (pair.source_segments != 0).sum(axis=1)
         logits = jax.vmap(partial(restore_row_outputs, steps=inputs.shape[1]))(logits, pair)
@@ -200,8 +201,8 @@ class Seq2Seq(nn.Module):
         segments: Int[Array, "B S"] | None = None,
         rng: PRNGKeyArray | None = None,
     ) -> Any:
-        """What the decoder may know of the source: `{"summary": [B, D]}`, or `{"read": ((key, value), …), "segments"}`
-        with keys and values `[B, H, S, K]` for each block of the decoder."""
+        """The decoder's memory of the source: `{"summary": [B, D]}`, or `{"read": ((key, value), …), "segments"}` with
+        keys and values [B, H, S, K] for each block of the decoder."""
         positions, segments = default_positions(source, None, positions, segments)
         x, _ = self.encoder(source, positions=positions, segments=segments, rng=rng)
         if self.encoder_decoder == "vector":
@@ -218,12 +219,12 @@ class Seq2Seq(nn.Module):
         segments: Int[Array, "B T"] | None = None,
         rng: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "B T O"], Any]:
-        """Logits of the next token after each of `target`, and the decoder's state: streams as a skeleton does."""
+        """Logits of the next token after each of `target`, and the decoder's state; streams as a skeleton does."""
         if self.encoder_decoder == "vector":
-            known = set(memory) == {"summary"}
+            is_ours = set(memory) == {"summary"}
         else:
-            known = set(memory) == {"read", "segments"} and len(memory["read"]) == self.decoder.depth
-        if not known:
+            is_ours = set(memory) == {"read", "segments"} and len(memory["read"]) == self.decoder.depth
+        if not is_ours:
             raise ValueError(
                 f"this memory of a source is none of a decoder with encoder_decoder={self.encoder_decoder} and this "
                 f"depth"
@@ -240,18 +241,18 @@ class Seq2Seq(nn.Module):
 
 
 def first_and_last_steps(x: Float[Array, "B T D"], segments: Int[Array, "B T"]) -> Float[Array, "B {2*x.shape[2]}"]:
-    """First and last step that is no padding, side by side: where a network that reads both ways has read everything.
+    """The first and the last step that are not padding, concatenated: where each direction has read everything.
 
-    Zeros where there is no such step.
+    Zeros if there is no such step.
     """
     first, last = pool_sequence(x[:, ::-1], segments[:, ::-1], "last"), pool_sequence(x, segments, "last")
     return jnp.where((segments != 0).any(axis=1)[:, None], jnp.concatenate([first, last], axis=-1), 0)
 
 
 def make_decode_step(network: Seq2Seq, params: Any, memory: Any) -> Callable[[Any, Array], tuple[Array, Any]]:
-    """`step(state, token) → (logits, state)` for one sequence, from the `memory` of one source (no batch axis).
+    """The function `step(state, token) → (logits, state)` that `models.decoding` takes, for the `memory` of one source.
 
-    What `models.decoding` asks for; `state` is None before the first token, which is the separator.
+    There is no batch axis. `state` is None before the first token, which is the separator.
     """
     batched = jax.tree.map(lambda leaf: leaf[None], memory)
 
@@ -272,9 +273,9 @@ def make_decode_step(network: Seq2Seq, params: Any, memory: Any) -> Callable[[An
     return step
 
 
-def validate_encoder_decoder(bridge: str, heads: int, width: int) -> None:
-    """Refuse, with ValueError, what can't be a bridge between skeletons of this width."""
-    if bridge not in ENCODER_DECODERS:
-        raise ValueError(f"model.encoder_decoder={bridge}: must be one of {', '.join(ENCODER_DECODERS)}")
+def validate_encoder_decoder(encoder_decoder: str, heads: int, width: int) -> None:
+    """Raise ValueError for what can't link skeletons of this width."""
+    if encoder_decoder not in ENCODER_DECODERS:
+        raise ValueError(f"model.encoder_decoder={encoder_decoder}: must be one of {', '.join(ENCODER_DECODERS)}")
     if heads < 1 or width % heads:
         raise ValueError(f"model.cross_attention_heads={heads}: must be 1 or more and divide model.width={width}")

@@ -4,26 +4,52 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from models.feedforward import FeedForward
 from models.mixers.bidirectional import Bidirectional
+from models.ops.dropout import apply_dropout, fold_rng
 from models.ops.position_encodings import ADDITIVE_POSITIONS, additive_encoding
 from models.ops.projection import Projection
 
 
+class _NetworkRngs:
+    """The keys for each use of randomness in a network of `depth` blocks, folded from one `rng`; None without one.
+
+    The indices are part of the results: another order would draw other dropout masks. 0 is the embedding, 1 … 3·depth
+    are three for each block, the next `depth` are the blocks' bridges, and the last is the positions.
+    """
+
+    def __init__(self, rng: PRNGKeyArray | None, depth: int):
+        self.rng, self.depth = rng, depth
+        self.embedding = fold_rng(rng, 0)
+        self.positions = fold_rng(rng, 4 * depth + 1)
+
+    def mixer(self, block: int) -> PRNGKeyArray | None:
+        return fold_rng(self.rng, 3 * block + 1)
+
+    def mixer_output(self, block: int) -> PRNGKeyArray | None:
+        return fold_rng(self.rng, 3 * block + 2)
+
+    def feedforward_output(self, block: int) -> PRNGKeyArray | None:
+        return fold_rng(self.rng, 3 * block + 3)
+
+    def bridge_output(self, block: int) -> PRNGKeyArray | None:
+        return fold_rng(self.rng, 3 * self.depth + 1 + block)
+
+
 class Skeleton(nn.Module):
-    """A network over sequences in which the `mixers`, one a block and over again, are all that differs between models.
+    """A network over sequences, in which models differ in their `mixers` alone: block by block, then over again.
 
-    `vocabulary` tokens are embedded, or `channels` real numbers projected, to `width`. Per "token" there are `outputs`
-    numbers at each step; per "sequence" there are `outputs` numbers from the last step that is no padding (`pool`
-    "last") or from the mean over those (`pool` "mean", not streamed). Without `outputs` there is no head, and the
-    features themselves are returned. `norm` is "pre", "post" or "none".
+    `vocabulary` tokens are embedded, or `channels` real numbers projected, to `width`. With `per` "token" there are
+    `outputs` numbers at each step; with `per` "sequence" there are `outputs` numbers, from the last step that is not
+    padding (`pool` "last") or from the mean over these steps (`pool` "mean", which can't stream). Without `outputs`
+    there is no head, and the features themselves are returned. `hidden` is the hidden size of the feed-forward layers
+    (0: none), and `norm` is "pre", "post" or "none".
 
-    With `pool` "last", the last block's mixer may read both ways: the last step then gets each direction's features at
-    that direction's own end (see models.mixers.bidirectional), so that both have read the whole sequence.
+    If the last block's mixer reads both ways and `pool` is "last", each direction is read at its own end (see
+    models.mixers.bidirectional), so that both have read the whole sequence.
     """
 
     mixers: Sequence[Callable[..., nn.Module]]
@@ -57,64 +83,62 @@ class Skeleton(nn.Module):
         context: Float[Array, "B 1 D"] | None = None,
         bridges: Sequence[Callable[[Array], Array]] = (),
     ) -> tuple[Float[Array, "B *T O"], Any]:
-        """Outputs in float32, and the state to pass with the next steps: a tuple with one mixer's state a block.
+        """Outputs in float32, and the state to pass with the next steps: a tuple with the mixer's state of each block.
 
-        `positions` and `segments` default to one sequence a row from its start, which only a first call may assume.
-        `rng` turns dropout on and draws randomised positions. What else a network knows comes as `context`, added to
-        every input, or through `bridges`: a function a block, a sublayer of its own between mixer and feed-forward.
+        `positions` and `segments` default to one sequence per row, from its start; only a first call may leave them
+        out. `rng` turns dropout on and draws randomised positions. Other knowledge comes as `context`, which is added
+        to every input, or through `bridges`: one function per block, a sublayer between mixer and feed-forward.
 
-        Raises ValueError for a state that is none of this network's, and for one of a network that looks both ways.
-        Streamed, an output per "sequence" is that of the last token so far, and nan for a row that a later call gives
-        padding alone.
+        Raises ValueError for a state of another network, or for any state if this network looks both ways. When
+        streaming with one output per "sequence", it is that of the last token so far, and nan for rows in which a later
+        call has nothing but padding.
         """
         positions, segments = default_positions(inputs, state, positions, segments)
-        streaming = state is not None
+        streaming, rngs = state is not None, _NetworkRngs(rng, self.depth)
         state = self._resume_states(state)
-        embedding = None
-        if self.vocabulary:
-            embedding = nn.Embed(self.vocabulary, self.width, dtype=self.dtype, name="embed")
-            x = embedding(inputs)
-        else:
-            x = Projection(self.width, dtype=self.dtype, name="embed")(inputs)
+        embedding = nn.Embed(self.vocabulary, self.width, dtype=self.dtype, name="embed") if self.vocabulary else None
+        x = (
+            embedding(inputs)
+            if embedding is not None
+            else Projection(self.width, dtype=self.dtype, name="embed")(inputs)
+        )
         if self.positions in ADDITIVE_POSITIONS:
-            for_positions = fold_rng(rng, 4 * self.depth + 1)
-            vectors = additive_encoding(
-                self, self.positions, positions, segments, self.width, self.max_length, for_positions
+            encoding = additive_encoding(
+                self, self.positions, positions, segments, self.width, self.max_length, rngs.positions
             )
-            x = x + vectors.astype(self.dtype)
+            x = x + encoding.astype(self.dtype)
         if context is not None:
             x = x + context
-        x = apply_dropout(x, self.dropout, fold_rng(rng, 0))
+        x = apply_dropout(x, self.dropout, rngs.embedding)
 
         states = []
         for block in range(self.depth):
             mixer = self.mixers[block % len(self.mixers)](width=self.width, dtype=self.dtype, name=f"mixer_{block}")
             feedforward = FeedForward(self.width, self.hidden, self.activation, self.dtype, name=f"feedforward_{block}")
-            for_mixer, for_sum, for_feedforward = (fold_rng(rng, 3 * block + i) for i in (1, 2, 3))
-
-            label = self.per == "sequence" and self.pool == "last" and block == self.depth - 1
-            y, new = mixer(
+            labels = self.per == "sequence" and self.pool == "last" and block == self.depth - 1
+            y, state_after = mixer(
                 self._pre_norm(x, f"mixer_norm_{block}"),
                 state=state[block],
                 positions=positions,
                 segments=segments,
-                rng=for_mixer,
-                **({"at_ends": True} if label and isinstance(mixer, Bidirectional) else {}),
+                rng=rngs.mixer(block),
+                **({"at_ends": True} if labels and isinstance(mixer, Bidirectional) else {}),
             )
-            states.append(new)
-            x = self._add_and_norm(x, apply_dropout(y, self.dropout, for_sum), f"mixer_norm_{block}")
+            states.append(state_after)
+            x = self._add_and_norm(x, apply_dropout(y, self.dropout, rngs.mixer_output(block)), f"mixer_norm_{block}")
             if bridges:
                 y = bridges[block](self._pre_norm(x, f"bridge_norm_{block}"))
-                for_bridge = fold_rng(rng, 3 * self.depth + 1 + block)
-                x = self._add_and_norm(x, apply_dropout(y, self.dropout, for_bridge), f"bridge_norm_{block}")
+                y = apply_dropout(y, self.dropout, rngs.bridge_output(block))
+                x = self._add_and_norm(x, y, f"bridge_norm_{block}")
             if self.hidden:
                 y = feedforward(self._pre_norm(x, f"feedforward_norm_{block}"))
-                x = self._add_and_norm(x, apply_dropout(y, self.dropout, for_feedforward), f"feedforward_norm_{block}")
+                y = apply_dropout(y, self.dropout, rngs.feedforward_output(block))
+                x = self._add_and_norm(x, y, f"feedforward_norm_{block}")
         if self.final_norm:
             x = self._layer_norm("final_norm")(x)
         if self.per == "sequence":
             x = pool_sequence(x, segments, self.pool)
-            if streaming:  # what was last in an earlier call is not known any more
+            if streaming:  # the last token of an earlier call is gone
                 x = jnp.where((segments != 0).any(axis=1)[:, None], x, jnp.nan)
         if not self.outputs:
             return x.astype(jnp.float32), tuple(states)
@@ -123,24 +147,24 @@ class Skeleton(nn.Module):
         return Projection(self.outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32), tuple(states)
 
     def _resume_states(self, state: Any) -> tuple[Any, ...]:
-        """One mixer's state a block; None each where there is none yet."""
+        """The mixer's state of each block; None for each if there is none yet."""
         if state is None:
             return (None,) * self.depth
         if self.pool == "mean" and self.per == "sequence":
             raise ValueError("model.pool=mean needs the whole sequence: use pool=last to stream")
         if not isinstance(state, tuple) or len(state) != self.depth:
-            found = f"{len(state)} states" if isinstance(state, tuple) else f"a {type(state).__name__}"
-            raise ValueError(f"{found} can't be gone on from here; this network of depth {self.depth} has as many")
-        if any(one is None for one in state):
+            given = f"{len(state)} states" if isinstance(state, tuple) else f"a {type(state).__name__}"
+            raise ValueError(f"{given} can't be gone on from here; this network of depth {self.depth} has as many")
+        if any(mixer_state is None for mixer_state in state):
             raise ValueError("a network that is not causal sees the whole sequence at once and can't be streamed")
         return state
 
     def _pre_norm(self, x: Array, name: str) -> Array:
-        """What a sublayer reads: norm(x), or x itself where the norm comes after or not at all."""
+        """The input of a sublayer: norm(x) in a pre-norm network, else x."""
         return self._layer_norm(name)(x) if self.norm == "pre" else x
 
     def _add_and_norm(self, x: Array, y: Array, name: str) -> Array:
-        """What follows a sublayer that read x and gave y: x + y, or y where `residual` is off; then a post-norm."""
+        """Add the residual x to a sublayer's output y, unless `residual` is off; then norm in a post-norm network."""
         y = x + y if self.residual else y
         return self._layer_norm(name)(y) if self.norm == "post" else y
 
@@ -149,7 +173,7 @@ class Skeleton(nn.Module):
 
 
 def default_positions(inputs: Shaped[Array, "B T *C"], state: Any, positions: Array | None, segments: Array | None):
-    """Positions and segments [B, T], which a first call may leave out: then each row is one sequence from its start."""
+    """Positions and segments [B, T]; a first call may leave both out: each row is then one sequence from its start."""
     if positions is not None and segments is not None:
         return positions, segments
     if state is not None or positions is not segments:
@@ -158,23 +182,11 @@ def default_positions(inputs: Shaped[Array, "B T *C"], state: Any, positions: Ar
     return jnp.broadcast_to(jnp.arange(shape[1]), shape), jnp.ones(shape, jnp.int32)
 
 
-def pool_sequence(x: Float[Array, "B T D"], segments: Int[Array, "B T"], how: str) -> Float[Array, "B D"]:
-    """The last step that is no padding, or the mean over such steps."""
+def pool_sequence(x: Float[Array, "B T D"], segments: Int[Array, "B T"], method: str) -> Float[Array, "B D"]:
+    """The last step that is not padding ("last"), or the mean over these steps ("mean")."""
     valid = segments != 0
-    if how == "mean":
+    if method == "mean":
         return (x * valid[..., None]).sum(axis=1) / jnp.maximum(valid.sum(axis=1), 1)[:, None].astype(x.dtype)
     steps = jnp.arange(segments.shape[1])
     last = jnp.where(valid, steps[None], 0).max(axis=1)
     return jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
-
-
-def fold_rng(rng: PRNGKeyArray | None, index: int) -> PRNGKeyArray | None:
-    """The key for one of several uses, or None where there is none."""
-    return None if rng is None else jax.random.fold_in(rng, index)
-
-
-def apply_dropout(x: Array, rate: float, rng: PRNGKeyArray | None) -> Array:
-    """Each element zeroed with probability `rate`, the rest scaled by 1/(1 − rate); nothing without an `rng`."""
-    if rng is None or not rate:
-        return x
-    return jnp.where(jax.random.bernoulli(rng, 1 - rate, x.shape), x / (1 - rate), 0)

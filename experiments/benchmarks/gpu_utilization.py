@@ -21,7 +21,7 @@ import optax
 import models
 from experiments.benchmarks.peak_rates import measure_peak_rates
 from models import cost
-from models.mixers.attention import ATTENTION_IMPLEMENTATIONS
+from models.mixers.attention_options import ATTENTION_IMPLEMENTATIONS
 from models.skeleton import Skeleton
 
 BLOCKS, WIDTH, HEADS, LENGTH, SYMBOLS = 12, 768, 12, 1024, 50_304

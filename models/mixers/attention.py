@@ -1,11 +1,11 @@
-"""Multi-head attention: a weighted mean of values, the weights being how like each key is to the query.
+"""Multi-head attention: each output is a weighted mean of values, weighted by the similarity of query and key.
 
-    y_t = Σ_h W_h·Σ_s normalise_s(similarity(q_ht, k_hs) + bias_h(t, s))·v_hs
+    y_t = Σ_h W_h·Σ_s normalize_s(similarity(q_ht, k_hs) + bias_h(t, s))·v_hs
 
-With similarity q·k/√K, softmax and no bias it is that of Vaswani et al. 2017 (arXiv 1706.03762), §3.2; for what else
-may stand there, and from where, see models.ops.similarity, models.ops.normalizers and models.ops.position_encodings.
-Heads may share keys and values in groups (Ainslie et al. 2023, arXiv 2305.13245; all of them: Shazeer 2019, arXiv
-1911.02150) and see only a window (Beltagy et al. 2020, arXiv 2004.05150, §3.1).
+With similarity q·k/√K, softmax and no bias this is Vaswani et al. 2017 (arXiv 1706.03762), §3.2. For the alternatives
+see models.ops.similarity, models.ops.normalizers and models.ops.position_encodings. Heads may share keys and values in
+groups (Ainslie et al. 2023, arXiv 2305.13245; all of them: Shazeer 2019, arXiv 1911.02150) and see only a sliding
+window (Beltagy et al. 2020, arXiv 2004.05150, §3.1).
 """
 
 from collections.abc import Callable, Mapping
@@ -18,13 +18,16 @@ import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
-from models.ops import normalizers, position_encodings, similarity
+from models.mixers.attention_options import validate_attention
+from models.mixers.base import Mixer, MixerOptions
+from models.ops import position_encodings, similarity
 from models.ops.blockwise_attention import MIN_BLOCKWISE_LENGTH, blockwise_attention, cudnn_attention, token_axis
+from models.ops.normalizers import NORMALIZERS, WeightParts, softmax_weights
+from models.ops.position_encodings import ADDITIVE_POSITIONS
 from models.ops.scan import resume_state
 
-POSITION_INJECTIONS = ("embedding", "q", "k", "v", "qk", "qv", "kv", "qkv")
-TIED_PROJECTIONS = ("", "qk", "qv", "kv", "qkv")
-ATTENTION_IMPLEMENTATIONS = ("auto", "plain", "blocks", "cudnn")
+# (queries of one sequence, what they attend to, place of the first of them in it) → (heads' outputs, weights, scores)
+AttendFn = Callable[..., tuple[Array, Array, Array]]
 
 
 def multi_head_attention(
@@ -35,41 +38,43 @@ def multi_head_attention(
     bias: Float[Array, "H T S"] | None = None,
     *,
     score: Callable[[Array, Array, similarity.SimilarityParams], Array] = similarity.scaled_dot_scores,
-    normalize: Callable[[Array, Array], normalizers.WeightParts] = normalizers.softmax_weights,
+    normalize: Callable[[Array, Array], WeightParts] = softmax_weights,
     score_params: similarity.SimilarityParams | None = None,
     normalize_after: bool = False,
 ) -> tuple[Float[Array, "H T V"], Float[Array, "H T S"], Float[Array, "H T S"]]:
-    """What each head reads, its weights, normalise(score(q, k) + bias) over the keys that `mask` lets through, and the
-    scores they are made from.
+    """Each head's output for one sequence, its weights normalize(score(q, k) + bias) over the unmasked keys, and the
+    scores that these are made from.
 
-    Scores and weights are in float32 at least. A query that may see nothing gets zeros. H/G heads share each key and
-    value. `score_params` is what `score` has of its own, `[H, …]`. `normalize_after` divides what was read in place of
-    the weights: one number a query and not one a pair, at about twice the rounding in gradients.
+    Scores and weights are at least float32. A query whose keys are all masked gets zeros. H/G heads share each key and
+    value. `score_params` are the trained parameters of `score`, [H, …]. `normalize_after` normalizes the output Σ w·v
+    instead of each weight w (one division per query); gradients then carry about twice the rounding error.
     """
     scores = _map_over_heads(score, query, key, score_params or {})
     scores = scores if bias is None else scores + bias
-    shares, total = normalize(scores, mask.reshape(-1, *mask.shape[-2:]))
-    weights = shares / total
+    numerators, total = normalize(scores, mask.reshape(-1, *mask.shape[-2:]))
+    weights = numerators / total
     if normalize_after:
-        read = _map_over_heads(jnp.matmul, shares.astype(value.dtype), value)
-        return (read / total).astype(value.dtype), weights, scores
+        y = _map_over_heads(jnp.matmul, numerators.astype(value.dtype), value)
+        return (y / total).astype(value.dtype), weights, scores
     return _map_over_heads(jnp.matmul, weights.astype(value.dtype), value), weights, scores
 
 
-def _map_over_heads(function: Callable, each: Shaped[Array, "H *X"], shared: Shaped[Array, "G *Y"], *own: Any) -> Array:
-    """`function(each[h], shared[h's group], *own[h])` for all heads h, without copies of what a group shares."""
-    heads, groups = len(each), len(shared)
+def _map_over_heads(
+    function: Callable, per_head: Shaped[Array, "H *X"], per_group: Shaped[Array, "G *Y"], *more: Any
+) -> Array:
+    """`function(per_head[h], per_group[group of h], *more[h])` for all heads h, without copying what a group shares."""
+    heads, groups = len(per_head), len(per_group)
     if heads == groups:
-        return jax.vmap(function)(each, shared, *own)
-    apart = jax.tree.map(lambda x: x.reshape(groups, heads // groups, *x.shape[1:]), (each, own))
-    y = jax.vmap(jax.vmap(function, (0, None, *[0] * len(own))))(apart[0], shared, *apart[1])
+        return jax.vmap(function)(per_head, per_group, *more)
+    grouped = jax.tree.map(lambda x: x.reshape(groups, heads // groups, *x.shape[1:]), (per_head, more))
+    y = jax.vmap(jax.vmap(function, (0, None, *[0] * len(more))))(grouped[0], per_group, *grouped[1])
     return y.reshape(heads, *y.shape[2:])
 
 
 def visibility_mask(
     queries: Int[Array, "T"], keys: Int[Array, "S"], offset: Int[Array, ""] | int, causal: bool
 ) -> Bool[Array, "T S"]:
-    """Which key a query may see: one of its own segment, no padding and, if `causal`, none after itself.
+    """Which keys a query may see: those of its own segment, no padding and, if `causal`, none after itself.
 
     `queries` and `keys` are segments; query t stands at place `offset + t` among the keys.
     """
@@ -79,39 +84,36 @@ def visibility_mask(
     return mask
 
 
-class Attention(nn.Module):
-    """`heads` heads that share `hidden_size` features; query, key and value each with weights and bias of their own.
+class Attention(Mixer):
+    """Multi-head attention: `heads` heads share `hidden_size` features; query, key and value have their own
+    projections.
 
-    `kv_heads` of heads have a key and a value in common (0: as many as heads, so that each has its own). With a
-    `window`, a query sees the last so many tokens of its segment, itself among them, by their positions (0: all of
-    them). Positions that are added (positions.ADDITIVE_POSITIONS) are `position_injection`, one of PLACED: by the
-    skeleton in the embedding, and so in everything; or here, in every layer, in what these of query, key and value are
-    made from and in nothing else.
+    `kv_heads` is the number of keys and values, each shared by a group of heads (0: every head has its own). With a
+    `window`, a query sees the last `window` tokens of its segment, itself included, by their positions (0: all).
+    Additive positions (ADDITIVE_POSITIONS) enter at `position_injection`, one of POSITION_INJECTIONS: in the skeleton's
+    embedding, and so everywhere; or in each layer, in the inputs of those of query, key and value that it names.
 
-    Those of query, key and value that `tied_projections` names have weights and bias in common, and so are one and the
-    same where they read the same (one of SHARED; not with groups, whose keys and values are narrower).
+    `tied_projections` (one of TIED_PROJECTIONS) names those of query, key and value that share weights and bias, and so
+    are equal where their inputs are (not with `kv_heads`, whose keys and values are narrower).
 
-    Causal attention streams with a cache of keys and values for `max_length` tokens, or for the first call's if that
-    has more. Calls that would overflow it raise ValueError where the number of tokens is known, and give nan where
-    it is traced. With a window the cache holds the `window` − 1 tokens before the next, padding left out, and the
-    stream may go on for as long as positions can be told apart (see positions.apply_rope).
+    Causal attention streams with a cache of keys and values for `max_length` tokens, or for the first call's tokens if
+    there are more. A call that would overflow it raises ValueError where the number of tokens is known, and gives nan
+    where it is traced. With a window the cache holds the `window` − 1 tokens before the next one, without padding, and
+    the stream can go on for as long as positions can be told apart (see position_encodings.apply_rope).
 
-    `implementation` is how a sequence is read from its start: "plain", by "blocks" of queries, or by "cudnn" on a GPU;
-    "auto" takes blocks where it is causal and not short. A call that goes on, or gives its weights, is always plain.
+    `implementation` is how a whole sequence is computed: "plain", in "blocks" of queries, or by "cudnn" on a GPU;
+    "auto" takes blocks if it is causal and long enough. A call that continues a state, or returns its weights, is
+    always plain.
 
-    On request, `apply(…, mutable="intermediates")` also gives "query" `[B, H, T, K]`, "key" and "value" `[B, G, S, K]`
-    as they are compared and read, "scores" and "weights" `[B, H, T, S]`, and what each of the "heads" read,
-    `[B, H, T, K]`. A score that the query may not see is none: its weight is 0 whatever it says.
+    With `apply(…, mutable="intermediates")` there are also "query" [B, H, T, K], "key" and "value" [B, G, S, K] as they
+    are compared and read, "scores" and "weights" [B, H, T, S], and the output of each of the "heads", [B, H, T, K].
+    Scores of masked keys mean nothing: their weight is 0.
     """
 
-    width: int
-    hidden_size: int
-    max_length: int
     heads: int = 4
     bias: bool = True
     causal: bool = True
     positions: str = "none"
-    dtype: Any = jnp.float32
     kv_heads: int = 0
     window: int = 0
     similarity: str = "scaled"
@@ -121,6 +123,25 @@ class Attention(nn.Module):
     implementation: str = "auto"
 
     VERSION = 1
+
+    @classmethod
+    def validate(cls, options: MixerOptions) -> None:
+        validate_attention(options)
+
+    @classmethod
+    def hidden_size_unit(cls, options: Mapping[str, Any]) -> int:
+        return options["heads"] * (2 if options.get("positions") == "rope" else 1)
+
+    def initial_state(self, batch_size: int) -> dict[str, Array]:
+        """An empty cache {"key", "value": [B, G, L, K], "positions", "segments": [B, L], "count": []}; with a window
+        `count` is missing. Raises ValueError for attention that is not causal, which has no state."""
+        if not self.causal:
+            raise ValueError("attention that is not causal sees the whole sequence at once and can't be streamed")
+        groups, size = self.kv_heads or self.heads, self.hidden_size // self.heads
+        length = self.window - 1 if self.window else self.max_length
+        cache = {name: jnp.zeros((batch_size, groups, length, size), self.dtype) for name in ("key", "value")}
+        cache |= {name: jnp.zeros((batch_size, length), jnp.int32) for name in ("positions", "segments")}
+        return cache if self.window else cache | {"count": jnp.int32(0)}
 
     @nn.compact
     def __call__(
@@ -132,8 +153,21 @@ class Attention(nn.Module):
         segments: Int[Array, "B T"],
         rng: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "B T D"], Any]:
-        """The state is `{"key", "value": [B, G, L, K], "positions", "segments": [B, L], "count": []}`, with a window
-        `count` is missing; or None where attention is not causal."""
+        """Outputs and the next state, as `initial_state` has it; None where attention is not causal."""
+        self._check_sizes()
+        if state is not None and not self.causal:
+            raise ValueError("attention that is not causal sees the whole sequence at once and can't be streamed")
+        query, key, value = self._project_qkv(x, self._injected_positions(positions, segments, rng))
+        if self.positions == "rope":
+            rotate = jax.vmap(position_encodings.apply_rope)
+            query, key = rotate(query, positions), rotate(key, positions)
+        cached = {"key": key, "value": value, "positions": positions, "segments": segments}
+        keys, offset, state_after = self._update_cache(state, cached)
+        queries = {"query": query, "positions": positions, "segments": segments}
+        y = self._read(queries, keys, offset, state is not None)
+        return _OutputProjection(self.width, self.bias, self.dtype, name="output")(y), state_after
+
+    def _check_sizes(self) -> None:
         heads, groups = self.heads, self.kv_heads or self.heads
         if self.hidden_size % heads:
             raise ValueError(
@@ -141,154 +175,164 @@ class Attention(nn.Module):
             )
         if heads % groups:
             raise ValueError(f"model.attention.kv_heads={groups}: must divide the {heads} heads")
-        if state is not None and not self.causal:
-            raise ValueError("attention that is not causal sees the whole sequence at once and can't be streamed")
-        steps = x.shape[1]
-        size = self.hidden_size // heads
-        vectors = None
-        if self.positions in position_encodings.ADDITIVE_POSITIONS and self.position_injection != "embedding":
-            vectors = position_encodings.additive_encoding(
-                self, self.positions, positions, segments, self.width, self.max_length, rng
-            )
-        query, key, value = self._project_qkv(x, vectors, {"query": heads, "key": groups, "value": groups}, size)
-        if self.positions == "rope":
-            if size % 2:
-                raise ValueError(f"model.positions=rope: the head size {size} must be even")
-            query, key = (
-                jax.vmap(position_encodings.apply_rope)(query, positions),
-                jax.vmap(position_encodings.apply_rope)(key, positions),
-            )
+        if self.positions == "rope" and self.hidden_size // heads % 2:
+            raise ValueError(f"model.positions=rope: the head size {self.hidden_size // heads} must be even")
 
-        seen, offset, after = self._update_cache(
-            state, {"key": key, "value": value, "positions": positions, "segments": segments}
+    def _injected_positions(self, positions: Array, segments: Array, rng: PRNGKeyArray | None) -> Array | None:
+        """The additive encodings [B, T, D] that this layer injects, or None if it injects none."""
+        if self.positions not in ADDITIVE_POSITIONS or self.position_injection == "embedding":
+            return None
+        return position_encodings.additive_encoding(
+            self, self.positions, positions, segments, self.width, self.max_length, rng
         )
-        initial = similarity.similarity_initializers(self.similarity, heads, size)
-        read = partial(
-            multi_head_attention,
-            score=similarity.SIMILARITIES[self.similarity],
-            normalize=normalizers.NORMALIZERS[self.normalizer],
-            score_params={name: self.param(name, make) for name, make in initial.items()},
-        )
-        of_distances = self._make_score_bias(size)
 
-        def rows(
-            new: dict[str, Array], seen: dict[str, Array], offset: Array | int, late: bool = False
-        ) -> tuple[Array, Array, Array]:
-            """Some queries of one sequence, the first of them at place `offset` among the keys."""
-            mask = visibility_mask(new["segments"], seen["segments"], offset, self.causal)
-            if self.window:
-                mask = mask & position_encodings.window_mask(new["positions"], seen["positions"], self.window)
-            if self.positions == "hard_alibi":
-                mask = mask[None] & position_encodings.hard_alibi_mask(new["positions"], seen["positions"], heads)
-            query, bias = of_distances(new["query"], new["positions"], seen["positions"])
-            return read(query, seen["key"], seen["value"], mask, bias, normalize_after=late)
+    def _project_qkv(self, x: Float[Array, "B T D"], encodings: Float[Array, "B T D"] | None) -> list[Array]:
+        """Query, key and value of each head, [B, H or G, T, K]; `encodings` are added to the inputs of some of them."""
+        size, groups = self.hidden_size // self.heads, self.kv_heads or self.heads
+        heads = {"query": self.heads, "key": groups, "value": groups}
+        # Those that are tied share the parameters of the first of them.
+        tied = {name: self.tied_projections if name[0] in self.tied_projections else name[0] for name in heads}
+        owner = {name: next(other for other in heads if other[0] in tied[name]) for name in heads}
 
-        new = {"query": query, "positions": positions, "segments": segments}
-        form = "plain"
-        if state is None and not self.is_initializing() and not self.is_mutable_collection("intermediates"):
-            form = (
-                ("blocks" if self.causal and steps >= MIN_BLOCKWISE_LENGTH else "plain")
-                if self.implementation == "auto"
-                else self.implementation
-            )
-        if form == "cudnn":
-            scale = size**-0.5 if self.similarity == "scaled" else 1.0
-            y = cudnn_attention(query, key, value, segments, self.causal, scale)
-        elif form == "blocks":
-            late = lambda new, seen, offset: rows(new, seen, offset, late=True)[0]  # noqa: E731
-            blocks = partial(blockwise_attention, late, causal=self.causal)
-            y = jax.vmap(blocks)(new, seen)
-        else:
-            plain = jax.vmap(partial(rows, offset=offset))
-            if state is None:
-                y, weights, scores = plain(new, seen)
-            else:  # a branch, since XLA else writes the new tokens into copies of the cache, and not into the cache
-                fits = offset + steps <= seen["key"].shape[2]
-                shapes = jax.eval_shape(plain, new, seen)
-                nothing = lambda *_: jax.tree.map(lambda a: jnp.full(a.shape, jnp.nan, a.dtype), shapes)  # noqa: E731
-                y, weights, scores = jax.lax.cond(fits, plain, nothing, new, seen)
-            inside = {"weights": weights, "scores": scores, "heads": y}
-            for name, value in (inside | {"query": query, "key": seen["key"], "value": seen["value"]}).items():
-                self.sow("intermediates", name, value)
-        y = _OutputProjection(self.width, self.bias, self.dtype, name="output")(y)
-        return y, after
-
-    def _project_qkv(
-        self, x: Float[Array, "B T D"], vectors: Float[Array, "B T D"] | None, heads: dict[str, int], size: int
-    ) -> list[Float[Array, "B _ T {size}"]]:
-        """Query, key and value of each head; the positions' `vectors` are added to what some of them are made from."""
-        initial = nn.initializers.lecun_normal()
-        # Of those that share, the first in this order has what they share.
-        whose = {name: self.tied_projections if name[0] in self.tied_projections else name[0] for name in heads}
-        owner = {name: next(other for other in heads if other[0] in whose[name]) for name in heads}
-
-        def of_each(what: str, initial: Callable, before: tuple[int, ...]) -> dict[str, Array]:
+        def make_params(kind: str, initial: Callable, leading: tuple[int, ...]) -> dict[str, Array]:
             return {
-                name: self.param(f"{name}_{what}", initial, (*before, heads[name] * size)).astype(self.dtype)
+                name: self.param(f"{name}_{kind}", initial, (*leading, heads[name] * size)).astype(self.dtype)
                 for name in dict.fromkeys(owner.values())
             }
 
-        kernels = of_each("kernel", initial, (self.width,))
-        biases = of_each("bias", nn.initializers.zeros, ()) if self.bias else {}
+        kernels = make_params("kernel", nn.initializers.lecun_normal(), (self.width,))
+        biases = make_params("bias", nn.initializers.zeros, ()) if self.bias else {}
         x = x.astype(self.dtype)
-        moved = x if vectors is None else x + vectors.astype(self.dtype)
-        made = []
+        encoded = x if encodings is None else x + encodings.astype(self.dtype)
+        projected = []
         for name, count in heads.items():
             kernel = kernels[owner[name]].reshape(self.width, count, size)
-            y = jnp.einsum("btd,dhk->bhtk", moved if name[0] in self.position_injection else x, kernel)
-            made.append(y + biases[owner[name]].reshape(1, count, 1, size) if self.bias else y)
-        return made
+            y = jnp.einsum("btd,dhk->bhtk", encoded if name[0] in self.position_injection else x, kernel)
+            projected.append(y + biases[owner[name]].reshape(1, count, 1, size) if self.bias else y)
+        return projected
+
+    def _update_cache(self, state: Any, new: dict[str, Array]) -> tuple[dict[str, Array], Array | int, Any]:
+        """The keys and values to attend to, the place of the first query among them, and the next state."""
+        if not self.causal:
+            return new, 0, None
+        if self.window:
+            return self._slide_window(state, new)
+        steps = new["segments"].shape[1]
+        if state is None:
+            capacity = max(self.max_length, steps)
+            padded = jax.tree.map(lambda a: _pad_axis(a, capacity, token_axis(a)), new)
+            return new, 0, {**padded, "count": jnp.asarray(steps, jnp.int32)}
+        has_capacity = isinstance(state, Mapping) and "segments" in state
+        capacity = state["segments"].shape[-1] if has_capacity else self.max_length
+        empty = jax.tree.map(lambda a: jax.ShapeDtypeStruct(_with_token_count(a, capacity), a.dtype), new)
+        state = resume_state(state, {**empty, "count": jax.ShapeDtypeStruct((), jnp.int32)})
+        keys = _write_cache(state, new)
+        return keys, state["count"], {**keys, "count": jnp.asarray(state["count"] + steps, jnp.int32)}
+
+    def _slide_window(self, state: Any, new: dict[str, Array]) -> tuple[dict[str, Array], Array | int, Any]:
+        """`_update_cache` for a window: the last `window` − 1 tokens and the new ones."""
+        places = self.window - 1
+        past = resume_state(state, jax.tree.map(lambda a: jnp.zeros(_with_token_count(a, places), a.dtype), new))
+        both = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=token_axis(b)), past, new)
+        state_after = jax.vmap(partial(_last_tokens, count=places))(both)
+        return (new, 0, state_after) if state is None else (both, places, state_after)
+
+    def _read(self, queries: dict[str, Array], keys: dict[str, Array], offset: Array | int, streams: bool) -> Array:
+        """The heads' outputs [B, H, T, K], by the implementation that the call allows."""
+        attend = self._make_attend()
+        implementation = self._choose_implementation(queries["segments"].shape[1], streams)
+        if implementation == "cudnn":
+            scale = (self.hidden_size // self.heads) ** -0.5 if self.similarity == "scaled" else 1.0
+            qkv = queries["query"], keys["key"], keys["value"]
+            return cudnn_attention(*qkv, keys["segments"], self.causal, scale)
+        if implementation == "blocks":
+
+            def attend_block(queries: dict[str, Array], keys: dict[str, Array], offset: Array | int) -> Array:
+                return attend(queries, keys, offset, normalize_after=True)[0]
+
+            return jax.vmap(partial(blockwise_attention, attend_block, causal=self.causal))(queries, keys)
+        y, weights, scores = self._read_plain(jax.vmap(partial(attend, offset=offset)), queries, keys, offset, streams)
+        stages = {"weights": weights, "scores": scores, "heads": y}
+        for name, stage in (stages | {"query": queries["query"], "key": keys["key"], "value": keys["value"]}).items():
+            self.sow("intermediates", name, stage)
+        return y
+
+    def _read_plain(
+        self, attend: AttendFn, queries: dict[str, Array], keys: dict[str, Array], offset: Array | int, streams: bool
+    ) -> tuple[Array, Array, Array]:
+        """Outputs, weights and scores of all queries at once; nan where a traced call overflows the cache."""
+        if not streams:
+            return attend(queries, keys)
+        shapes = jax.eval_shape(attend, queries, keys)
+
+        def overflow(*_: Any) -> Any:
+            return jax.tree.map(lambda a: jnp.full(a.shape, jnp.nan, a.dtype), shapes)
+
+        # A branch, since XLA would otherwise write the new tokens into copies of the cache, not into the cache itself.
+        fits = offset + queries["segments"].shape[1] <= keys["key"].shape[2]
+        return jax.lax.cond(fits, attend, overflow, queries, keys)
+
+    def _choose_implementation(self, steps: int, streams: bool) -> str:
+        if streams or self.is_initializing() or self.is_mutable_collection("intermediates"):
+            return "plain"
+        if self.implementation == "auto":
+            return "blocks" if self.causal and steps >= MIN_BLOCKWISE_LENGTH else "plain"
+        return self.implementation
+
+    def _make_attend(self) -> AttendFn:
+        """Attention of some queries of one sequence, of which the first is at place `offset` among the keys."""
+        size = self.hidden_size // self.heads
+        initial = similarity.similarity_initializers(self.similarity, self.heads, size)
+        compute = partial(
+            multi_head_attention,
+            score=similarity.SIMILARITIES[self.similarity],
+            normalize=NORMALIZERS[self.normalizer],
+            score_params={name: self.param(name, make) for name, make in initial.items()},
+        )
+        add_distances = self._make_score_bias(size)
+
+        def attend(
+            queries: dict[str, Array], keys: dict[str, Array], offset: Array | int, normalize_after: bool = False
+        ) -> tuple[Array, Array, Array]:
+            mask = visibility_mask(queries["segments"], keys["segments"], offset, self.causal)
+            places = queries["positions"], keys["positions"]
+            if self.window:
+                mask = mask & position_encodings.window_mask(*places, self.window)
+            if self.positions == "hard_alibi":
+                mask = mask[None] & position_encodings.hard_alibi_mask(*places, self.heads)
+            query, bias = add_distances(queries["query"], *places)
+            return compute(query, keys["key"], keys["value"], mask, bias, normalize_after=normalize_after)
+
+        return attend
 
     def _make_score_bias(self, size: int) -> Callable[[Array, Array, Array], tuple[Array, Array | None]]:
         """How positions act on the scores of one sequence: (query, its positions, the keys') → (query, bias)."""
         if self.positions == "alibi":
-            return lambda query, at, keys: (query, position_encodings.alibi_bias(at, keys, self.heads))
+            return lambda query, places, keys: (query, position_encodings.alibi_bias(places, keys, self.heads))
         if self.positions == "t5":
             initial = nn.initializers.normal(self.width**-0.5)
             table = self.param("distance_bias", initial, (self.heads, position_encodings.T5_BUCKETS))
-            return lambda query, at, keys: (query, position_encodings.t5_bias(at, keys, table, self.causal))
+            return lambda query, places, keys: (query, position_encodings.t5_bias(places, keys, table, self.causal))
         if self.positions == "transformer_xl":
-            features = 2 * ((self.width + 1) // 2)
-            initial = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2))
-            kernel = self.param("distance_kernel", initial, (features, self.heads, size))
-            u, v = (
-                self.param(f"distance_{name}", nn.initializers.normal(0.02), (self.heads, 1, size)) for name in "uv"
-            )
-            scale = size**-0.5 if self.similarity == "scaled" else 1
+            return self._make_transformer_xl_bias(size)
+        return lambda query, places, keys: (query, None)
 
-            def of_both(query: Array, at: Array, keys: Array) -> tuple[Array, Array]:
-                query = similarity.at_least_float32(query)  # so that u and v are added, and do not round
-                return query + u, scale * position_encodings.transformer_xl_bias(query + v, at, keys, kernel)
+    def _make_transformer_xl_bias(self, size: int) -> Callable[[Array, Array, Array], tuple[Array, Array]]:
+        features = 2 * ((self.width + 1) // 2)
+        initial = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2))
+        kernel = self.param("distance_kernel", initial, (features, self.heads, size))
+        u, v = (self.param(f"distance_{name}", nn.initializers.normal(0.02), (self.heads, 1, size)) for name in "uv")
+        scale = size**-0.5 if self.similarity == "scaled" else 1
 
-            return of_both
-        return lambda query, at, keys: (query, None)
+        def score_bias(query: Array, places: Array, keys: Array) -> tuple[Array, Array]:
+            query = similarity.at_least_float32(query)  # so that u and v are added without rounding
+            return query + u, scale * position_encodings.transformer_xl_bias(query + v, places, keys, kernel)
 
-    def _update_cache(self, state: Any, new: dict[str, Array]) -> tuple[dict[str, Array], Array | int, Any]:
-        """What the queries look at, the place of the first of them in it, and the state to go on from."""
-        if not self.causal:
-            return new, 0, None
-        steps = new["segments"].shape[1]
-        if self.window:
-            places = self.window - 1
-            past = resume_state(state, jax.tree.map(lambda a: jnp.zeros(_with_token_count(a, places), a.dtype), new))
-            both = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=token_axis(b)), past, new)
-            after = jax.vmap(partial(_last_tokens, count=places))(both)
-            return (new, 0, after) if state is None else (both, places, after)
-        if state is None:
-            capacity = max(self.max_length, steps)
-            after = jax.tree.map(lambda a: _pad_axis(a, capacity, token_axis(a)), new)
-            return new, 0, {**after, "count": jnp.asarray(steps, jnp.int32)}
-        capacity = (
-            state["segments"].shape[-1] if isinstance(state, Mapping) and "segments" in state else self.max_length
-        )
-        empty = jax.tree.map(lambda a: jax.ShapeDtypeStruct(_with_token_count(a, capacity), a.dtype), new)
-        state = resume_state(state, {**empty, "count": jax.ShapeDtypeStruct((), jnp.int32)})
-        seen = _write_cache(state, new)
-        return seen, state["count"], {**seen, "count": jnp.asarray(state["count"] + steps, jnp.int32)}
+        return score_bias
 
 
 class _OutputProjection(nn.Module):
-    """What the heads read, side by side, through one `nn.Dense`: without moving it side by side first."""
+    """One dense layer over the concatenated heads, without moving them next to each other first."""
 
     width: int
     bias: bool
@@ -298,14 +342,18 @@ class _OutputProjection(nn.Module):
     def __call__(self, y: Float[Array, "B H T K"]) -> Float[Array, "B T D"]:
         heads, size = y.shape[1], y.shape[3]
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (heads * size, self.width)).astype(self.dtype)
-        joined = jnp.einsum("bhtk,hkd->btd", y.astype(self.dtype), kernel.reshape(heads, size, self.width))
+        projected = jnp.einsum("bhtk,hkd->btd", y.astype(self.dtype), kernel.reshape(heads, size, self.width))
         if self.bias:
-            joined = joined + self.param("bias", nn.initializers.zeros, (self.width,)).astype(self.dtype)[None, None]
-        return joined
+            bias = self.param("bias", nn.initializers.zeros, (self.width,)).astype(self.dtype)
+            projected = projected + bias[None, None]
+        return projected
+
+
+# ---- the cache ------------------------------------------------------------------------------------------------------
 
 
 def _write_cache(state: Any, new: dict[str, Array]) -> dict[str, Array]:
-    """The cache with these tokens written behind the `count` that it holds."""
+    """The cache with the new tokens written behind the `count` tokens that it holds."""
     capacity, count, steps = state["segments"].shape[1], state["count"], new["segments"].shape[1]
     if not isinstance(count, jax.core.Tracer) and int(count) + steps > capacity:
         raise ValueError(
@@ -319,22 +367,22 @@ def _write_cache(state: Any, new: dict[str, Array]) -> dict[str, Array]:
 
 
 def _last_tokens(tokens: dict[str, Array], count: int) -> dict[str, Array]:
-    """The last `count` tokens of one sequence that are no padding, in order; behind zeros where there are fewer."""
+    """The last `count` tokens of one sequence without padding, in order, after zeros if there are fewer."""
     real = tokens["segments"] != 0
     order = jnp.argsort(real, stable=True)[len(real) - count :]
 
     def pick(a: Array) -> Array:
-        there = real[order][:, None] if a.ndim == 3 else real[order]
-        return jnp.where(there, jnp.take(a, order, axis=token_axis(a), mode="clip"), 0)
+        is_token = real[order][:, None] if a.ndim == 3 else real[order]
+        return jnp.where(is_token, jnp.take(a, order, axis=token_axis(a), mode="clip"), 0)
 
     return jax.tree.map(pick, tokens)
 
 
 def _with_token_count(array: Array, tokens: int) -> tuple[int, ...]:
-    """Its shape, but for so many tokens."""
+    """The shape of `array` with `tokens` tokens."""
     return tuple(tokens if axis == token_axis(array) else n for axis, n in enumerate(array.shape))
 
 
 def _pad_axis(array: Array, size: int, axis: int) -> Array:
-    """`array` with zeros behind it along `axis`, up to `size`."""
+    """`array` padded with zeros at the end of `axis`, up to `size`."""
     return jnp.pad(array, [(0, size - n if i == axis else 0) for i, n in enumerate(array.shape)])

@@ -1,12 +1,12 @@
-"""A mixer that reads the sequence both ways (Schuster and Paliwal 1997): for encoders, which see all of it anyway.
+"""A mixer that reads the sequence in both directions (Schuster and Paliwal 1997), for encoders.
 
     y = forward(x) + reversed(backward(reversed(x)))
 
-Each direction has half of the inner width and parameters of its own. Both end in a projection to the width, so that
-adding them is joining their states and projecting once.
+Each direction has half of the hidden size, and its own parameters. Both end in a projection to the width, so adding
+their outputs is the same as concatenating their states and projecting once.
 
-A direction has read all of a sequence at its own end of it: forward at the last step, backward at the first. Where one
-label is read off the last step, y there is `forward(x)` at the last step + `backward` at the first.
+Each direction has read the whole sequence at its own end: forward at the last step, backward at the first. Where one
+label is read from the last step, y there is the sum of `forward` at the last step and `backward` at the first.
 """
 
 from collections.abc import Callable
@@ -17,17 +17,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from models.mixers.base import Mixer
 from models.ops.scan import segment_boundaries
 
 
-class Bidirectional(nn.Module):
-    """Two copies of `mixer`, a causal one, over the sequence and over its reverse; packed sequences stay apart."""
+class Bidirectional(Mixer, kw_only=True):
+    """Two copies of `mixer`, a causal one: over the sequence and over its reverse. Packed sequences stay apart."""
 
     mixer: Callable[..., nn.Module]
-    width: int
-    hidden_size: int
-    max_length: int = 0
-    dtype: Any = jnp.float32
 
     causal = False
 
@@ -42,32 +39,31 @@ class Bidirectional(nn.Module):
         rng: PRNGKeyArray | None = None,
         at_ends: bool = False,
     ) -> tuple[Float[Array, "B T D"], None]:
-        """With `at_ends` each step gets what `backward` gave at the first step of its segment, and not at the step.
+        """With `at_ends` each step gets the output of `backward` at the first step of its segment, not at the step.
 
-        Raises ValueError for a `state`: the end of a sequence comes first in one direction, so it can't stream."""
+        Raises ValueError for a `state`: one direction begins at the end of the sequence, so it can't stream.
+        """
         if state is not None:
             raise ValueError("a bidirectional mixer sees the whole sequence at once and can't be streamed")
         if self.hidden_size % 2:
             raise ValueError(f"model.hidden_size={self.hidden_size}: two directions share it, so it must be even")
-        fields = {
-            "width": self.width,
-            "hidden_size": self.hidden_size // 2,
-            "max_length": self.max_length,
-            "dtype": self.dtype,
-        }
+        fields = {"width": self.width, "max_length": self.max_length, "dtype": self.dtype}
+        fields["hidden_size"] = self.hidden_size // 2
         forward, backward = (self.mixer(**fields, name=name) for name in ("forward", "backward"))
-        there, _ = forward(x, positions=positions, segments=segments, rng=rng)
-        x, turned = jnp.flip(x, axis=1), jnp.flip(segments, axis=1)
+        y_forward, _ = forward(x, positions=positions, segments=segments, rng=rng)
+        x, reversed_segments = jnp.flip(x, axis=1), jnp.flip(segments, axis=1)
         rng = None if rng is None else jax.random.fold_in(rng, 1)
-        back, _ = backward(x, positions=jax.vmap(positions_within_segments)(turned), segments=turned, rng=rng)
-        back = jnp.flip(back, axis=1)
+        reversed_positions = jax.vmap(positions_within_segments)(reversed_segments)
+        y_backward, _ = backward(x, positions=reversed_positions, segments=reversed_segments, rng=rng)
+        y_backward = jnp.flip(y_backward, axis=1)
         if at_ends:
-            back = jnp.take_along_axis(back, jax.vmap(_first_steps_of_segments)(segments)[..., None], axis=1)
-        return there + back, None
+            first_steps = jax.vmap(_first_steps_of_segments)(segments)
+            y_backward = jnp.take_along_axis(y_backward, first_steps[..., None], axis=1)
+        return y_forward + y_backward, None
 
 
 def positions_within_segments(segments: Int[Array, "T"]) -> Int[Array, "T"]:
-    """Positions from 0 within each segment, padding left out."""
+    """Positions from 0 within each segment, not counting padding."""
     start, valid, _ = segment_boundaries(segments, jnp.zeros((), segments.dtype))
     place = jnp.cumsum(valid) - 1
     first = jax.lax.associative_scan(jnp.maximum, jnp.where(start, place, 0))
@@ -75,6 +71,6 @@ def positions_within_segments(segments: Int[Array, "T"]) -> Int[Array, "T"]:
 
 
 def _first_steps_of_segments(segments: Int[Array, "T"]) -> Int[Array, "T"]:
-    """The first step of each step's segment; at padding, that of the segment before it, or 0."""
+    """The index of the first step of each step's segment; at padding, that of the segment before it, or 0."""
     start, _, _ = segment_boundaries(segments, jnp.zeros((), segments.dtype))
     return jax.lax.cummax(jnp.where(start, jnp.arange(len(segments)), 0))

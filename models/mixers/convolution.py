@@ -2,8 +2,8 @@
 
     y_t = Σ_{j < K} w_j·x_{t − j·dilation}
 
-Bai, Kolter and Koltun 2018 (arXiv 1803.01271), §3: a stack of blocks with dilations 1, 2, 4, … sees a past that doubles
-with every layer. A convolution never reaches into another segment, and counts tokens, not padding.
+Bai, Kolter and Koltun 2018 (arXiv 1803.01271), §3: in a stack of blocks with dilations 1, 2, 4, … the reach doubles
+with every layer. A convolution never crosses into another segment, and counts tokens, not padding.
 """
 
 from functools import partial
@@ -12,16 +12,18 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
+from models.field_errors import validate_choice
+from models.mixers.base import Mixer, MixerOptions, Steps
+from models.ops.dropout import apply_dropout, fold_rng
 from models.ops.projection import Projection, uniform_init
-from models.ops.scan import resume_state, segment_boundaries
-from models.skeleton import apply_dropout, fold_rng
 
-CONVOLUTIONS_PER_BLOCK = {"bai": 2, "single": 1}  # of a block
+CONVOLUTIONS_PER_BLOCK = {"bai": 2, "single": 1}
 TCN_BLOCKS = tuple(CONVOLUTIONS_PER_BLOCK)
-MAX_KERNEL_SIZE = 1024  # of a kernel: each is a product of its own
-MAX_TAP_OFFSET = 2**20  # steps back, at most: as much past is carried from step to step
+MAX_KERNEL_SIZE = 1024  # each tap is a product of its own
+MAX_TAP_OFFSET = 2**20  # steps back: as many inputs are carried from step to step
+_MAX_LAYERS = 64
 
 
 def causal_convolution(
@@ -32,115 +34,112 @@ def causal_convolution(
     last: Int[Array, ""],
     dilation: int = 1,
 ) -> tuple[Float[Array, "T N"], Float[Array, "P M"]]:
-    """Outputs, and the `P = (K − 1)·dilation` inputs to go on from, zero where the segment had not begun.
+    """The outputs, and the last `P = (K − 1)·dilation` inputs, which the next call needs as its `past`.
 
-    A kernel `[K, N]` acts on each of `N = M` features alone, one `[K, M, N]` mixes them. `past` belongs to the segment
-    `last`.
+    A kernel [K, N] acts on each of `N = M` features by itself (depthwise); a kernel [K, M, N] mixes them. `past`
+    belongs to the segment `last`; inputs from before the current segment are zero.
     """
     reach, steps = len(past), len(x)
     valid = segments != 0
     place = jnp.cumsum(valid) - 1  # of a token among the tokens
     packed = jnp.where(valid, place, steps)  # past the end: dropped
     tokens = jnp.zeros_like(x).at[packed].set(x, mode="drop")
-    whose = jnp.zeros_like(segments).at[packed].set(segments, mode="drop")
+    owners = jnp.zeros_like(segments).at[packed].set(segments, mode="drop")
     tokens = jnp.concatenate([past.astype(x.dtype), tokens])
-    whose = jnp.concatenate([jnp.full(reach, last), whose])
+    owners = jnp.concatenate([jnp.full(reach, last), owners])
 
     y = jnp.zeros((steps, kernel.shape[-1]), x.dtype)
     for j, weight in enumerate(kernel):
         behind = slice(reach - j * dilation, reach - j * dilation + steps)
-        seen = jnp.where((whose[behind] == whose[reach:])[:, None], tokens[behind], 0)
-        y = y + (seen * weight[None] if weight.ndim == 1 else seen @ weight)
+        shifted = jnp.where((owners[behind] == owners[reach:])[:, None], tokens[behind], 0)
+        y = y + (shifted * weight[None] if weight.ndim == 1 else shifted @ weight)
 
     count = valid.sum()
-    kept, of = (jax.lax.dynamic_slice_in_dim(a, count, reach) for a in (tokens, whose))
-    now = jnp.where(count > 0, whose[jnp.maximum(reach + count - 1, 0)], last)
-    return y[jnp.maximum(place, 0)], jnp.where((of == now)[:, None], kept, 0)
+    next_past, next_owners = (jax.lax.dynamic_slice_in_dim(a, count, reach) for a in (tokens, owners))
+    current = jnp.where(count > 0, owners[jnp.maximum(reach + count - 1, 0)], last)
+    return y[jnp.maximum(place, 0)], jnp.where((next_owners == current)[:, None], next_past, 0)
 
 
-convolve_batch = jax.vmap(causal_convolution, in_axes=(0, None, 0, 0, 0))  # over a batch, with one kernel
+convolve_batch = jax.vmap(causal_convolution, in_axes=(0, None, 0, 0, 0))  # one kernel for all rows
 
 
-class TemporalConvolution(nn.Module):
-    """`layers` residual blocks with dilations 1, 2, 4, …, each from what came before to `hidden_size` channels; →
-    width.
+class TemporalConvolution(Mixer):
+    """TCN: `layers` residual blocks with dilations 1, 2, 4, …, each with `hidden_size` output channels; then → width.
 
-    A `block`, one of BLOCKS, is "bai" (the paper's, §3.4 and Fig. 1), relu(x + F(x)) with F two convolutions of one
-    dilation, each with normed weights and with a relu and dropout behind it; x goes through a product where it has not
-    `hidden_size` channels, as the first block's has not. So a step sees 1 + 2·(K − 1)·(2^layers − 1) steps. Or it is
-    "single", x + relu(convolution), at half of that reach, behind a product from width to `hidden_size`.
+    `block`, one of TCN_BLOCKS, is "bai" (the paper's, §3.4 and Fig. 1), relu(x + F(x)), where F is two weight-normed
+    convolutions of one dilation, each followed by a relu and dropout. A projection of x replaces x where it does not
+    have `hidden_size` channels, as in the first block. A step then sees 1 + 2·(K − 1)·(2^layers − 1) steps. The other
+    is "single", x + relu(convolution), with half of that reach, after a projection from width to `hidden_size`.
 
-    Weight norm (Salimans and Kingma 2016, arXiv 1602.07868): each output's kernel has a length and a direction, both
-    trained. The paper names no start; this one is what the authors' code comes to: its normal numbers of deviation
-    0.01 are written over by weight norm, which keeps PyTorch's uniform ones, but for those of the products of x.
+    Weight norm (Salimans and Kingma 2016, arXiv 1602.07868): each output's kernel has a trained length and a trained
+    direction. The paper does not say how it initializes; this is what the authors' code comes to: weight norm discards
+    its normal initialization of deviation 0.01 and keeps PyTorch's uniform one, except for the projections of x.
     """
 
-    width: int
-    hidden_size: int
-    max_length: int = 0
-    dtype: Any = jnp.float32
     layers: int = 4
     kernel: int = 3
     block: str = "bai"
-    dropout: float = 0.0  # of the skeleton, and here too, as in the paper's blocks
+    dropout: float = 0.0  # the skeleton's rate, used inside the blocks too, as in the paper
 
     VERSION = 2
-    causal = True
+
+    @classmethod
+    def validate(cls, options: MixerOptions) -> None:
+        options.check_range("layers", 1, _MAX_LAYERS)
+        options.check_range("kernel", 1, MAX_KERNEL_SIZE)
+        options.check_choice("block", TCN_BLOCKS)
+        convolutions = CONVOLUTIONS_PER_BLOCK[options["block"]]
+        if convolutions * (options["kernel"] - 1) * 2 ** min(options["layers"], 32) > 2 * MAX_TAP_OFFSET:
+            raise options.error(
+                "layers",
+                f"with kernel={options['kernel']} its last layer would reach more than {MAX_TAP_OFFSET:,} steps back; "
+                f"use fewer",
+            )
+
+    def empty_state(self, batch_size: int) -> dict[str, Any]:
+        """{"past": [B, (K−1)·dilation, channels] for each convolution}"""
+        validate_choice("model.tcn.block", self.block, TCN_BLOCKS)
+        convolutions = CONVOLUTIONS_PER_BLOCK[self.block]
+        count = convolutions * self.layers
+        channels = [self.width if self.block == "bai" else self.hidden_size, *[self.hidden_size] * (count - 1)]
+        reach = [(self.kernel - 1) * 2 ** (i // convolutions) for i in range(count)]
+        return {"past": [jnp.zeros((batch_size, r, c), self.dtype) for r, c in zip(reach, channels, strict=True)]}
 
     @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "B T D"],
-        *,
-        state: Any = None,
-        positions: Int[Array, "B T"],
-        segments: Int[Array, "B T"],
-        rng: PRNGKeyArray | None = None,
-    ) -> tuple[Float[Array, "B T D"], Any]:
-        """The state is `{"past": [[B, (K−1)·dilation, channels], …], "segment": [B]}`, a past for each convolution."""
-        if self.block not in TCN_BLOCKS:
-            raise ValueError(f"model.tcn.block={self.block}: must be one of {', '.join(TCN_BLOCKS)}")
+    def mix(
+        self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
+    ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
         bai = self.block == "bai"
         y = x.astype(self.dtype) if bai else Projection(self.hidden_size, dtype=self.dtype, name="input")(x)
-        given = [
-            y.shape[-1],
-            *[self.hidden_size] * (CONVOLUTIONS_PER_BLOCK[self.block] * self.layers - 1),
-        ]  # channels of each input
-        reach = [(self.kernel - 1) * 2 ** (i // CONVOLUTIONS_PER_BLOCK[self.block]) for i in range(len(given))]
-        empty = {
-            "past": [jnp.zeros((len(x), r, channels), self.dtype) for r, channels in zip(reach, given, strict=True)],
-            "segment": jnp.zeros(len(x), jnp.int32),
-        }
-        state, past = resume_state(state, empty), []
+        past = []
 
-        def convolved(y: Float[Array, "B T M"], layer: int, which: int) -> Float[Array, "B T N"]:
+        def convolve(y: Float[Array, "B T M"], layer: int, which: int) -> Float[Array, "B T N"]:
             index = CONVOLUTIONS_PER_BLOCK[self.block] * layer + which
-            kernel, bias = (self._weight_normed_kernel if bai else self._plain_kernel)(
-                f"{layer}_{which}" if bai else f"{layer}", y.shape[-1]
+            make_kernel = self._weight_normed_kernel if bai else self._plain_kernel
+            kernel, bias = make_kernel(f"{layer}_{which}" if bai else f"{layer}", y.shape[-1])
+            dilated = partial(causal_convolution, dilation=2**layer)
+            y, last_inputs = jax.vmap(dilated, in_axes=(0, None, 0, 0, 0))(
+                y, kernel.astype(self.dtype), state["past"][index], steps.segments, steps.previous_segment
             )
-            one = partial(causal_convolution, dilation=2**layer)
-            added, kept = jax.vmap(one, in_axes=(0, None, 0, 0, 0))(
-                y, kernel.astype(self.dtype), state["past"][index], segments, state["segment"]
-            )
-            past.append(kept)
-            return nn.relu(added + bias.astype(self.dtype)[None, None])
+            past.append(last_inputs)
+            return nn.relu(y + bias.astype(self.dtype)[None, None])
 
         for layer in range(self.layers):
             if not bai:
-                y = y + convolved(y, layer, 0)
+                y = y + convolve(y, layer, 0)
                 continue
-            made = y
+            inner = y
             for which in range(2):
-                made = apply_dropout(convolved(made, layer, which), self.dropout, fold_rng(rng, 2 * layer + which))
+                rng = fold_rng(steps.rng, 2 * layer + which)
+                inner = apply_dropout(convolve(inner, layer, which), self.dropout, rng)
             if y.shape[-1] != self.hidden_size:
-                beside = {"kernel_init": nn.initializers.normal(0.01), "bias_init": uniform_init(y.shape[-1] ** -0.5)}
-                y = Projection(self.hidden_size, dtype=self.dtype, name=f"beside_{layer}", **beside)(y)
-            y = nn.relu(y + made)
-        _, _, last = jax.vmap(segment_boundaries)(segments, state["segment"])
-        return Projection(self.width, dtype=self.dtype, name="output")(y), {"past": past, "segment": last}
+                inits = {"kernel_init": nn.initializers.normal(0.01), "bias_init": uniform_init(y.shape[-1] ** -0.5)}
+                y = Projection(self.hidden_size, dtype=self.dtype, name=f"beside_{layer}", **inits)(y)
+            y = nn.relu(y + inner)
+        return Projection(self.width, dtype=self.dtype, name="output")(y), {"past": past}
 
     def _plain_kernel(self, name: str, channels: int) -> tuple[Float[Array, "K M N"], Float[Array, "N"]]:
-        """A kernel and a bias as they are trained."""
+        """A kernel and a bias, both trained as they are."""
         initial = nn.initializers.he_normal(in_axis=(0, 1))
         kernel = self.param(f"kernel_{name}", initial, (self.kernel, channels, self.hidden_size))
         return kernel, self.param(f"bias_{name}", nn.initializers.zeros, (self.hidden_size,))

@@ -1,15 +1,17 @@
-"""Idea I of the lecture: feed the whole window into one dense network."""
+"""One dense layer over a whole window of tokens: Idea I of the lecture (MIT 6.S191, lecture 2)."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int
 
+from models.mixers.base import Mixer, MixerOptions, Steps
 from models.ops.projection import Projection
-from models.ops.scan import masked_scan, resume_state, segment_boundaries
+from models.ops.scan import masked_scan
 
 
 def _multiply_window(x: Float[Array, "T M"], blocks: Float[Array, "W W M N"]) -> Float[Array, "T N"]:
@@ -42,79 +44,76 @@ def _is_unpacked_vmap(size: int, batched: list[bool], positions: Array, segments
     return is_unpacked(rows(positions, batched[0]), rows(segments, batched[1])), False
 
 
-class DenseWindow(nn.Module):
+class DenseWindow(Mixer):
     """A block-lower-triangular matrix over a window of `max_length` tokens, and a bias for each place in it.
 
-    Block (t, s) maps the token at place s to the output at place t ≥ s, so the next token can be predicted at every
-    place. Its parameters grow with the square of the window and it refuses to go past it: ValueError where the length
-    is known, nan where the place is traced. With `hidden_size` = `width` the blocks act on the tokens themselves. Any
-    other `hidden_size` is a bottleneck: each place gives ⌈hidden_size/2⌉ numbers and gets `hidden_size`, which lets the
-    parameters be matched more finely than square blocks would.
+    Block (t, s) maps the token at place s to the output at place t ≥ s, so that every place can predict the next token.
+    Parameters grow with the square of the window. Going past the window raises ValueError where the length is known,
+    and gives nan where the place is traced. With `hidden_size` = `width` the blocks act on the tokens themselves. Any
+    other `hidden_size` is a bottleneck: each place gives ⌈hidden_size/2⌉ numbers and gets `hidden_size`, which allows a
+    finer match of the parameters than square blocks would.
     """
 
-    width: int
-    hidden_size: int
-    max_length: int
-    dtype: Any = jnp.float32
-
     VERSION = 1
-    causal = True
+
+    @classmethod
+    def validate(cls, options: MixerOptions) -> None:
+        length = options.model["max_length"]
+        if length**2 >= 2**31:
+            raise ValueError(f"model.max_length={length}: {options.name}'s parameters grow with its square; use less")
+
+    def empty_state(self, batch_size: int) -> dict[str, Array]:
+        """{"window": [B, W, M]}: the inputs of the current segment so far."""
+        return {"window": jnp.zeros((batch_size, self.max_length, self._input_size()), self.dtype)}
 
     @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "B T D"],
-        *,
-        state: Any = None,
-        positions: Int[Array, "B T"],
-        segments: Int[Array, "B T"],
-        rng: PRNGKeyArray | None = None,
-    ) -> tuple[Float[Array, "B T D"], Any]:
-        """The state is `{"window": [B, W, M], "segment": [B]}`: what the current segment fed in so far."""
-        window = self.max_length
+    def mix(
+        self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
+    ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
+        window, size = self.max_length, self._input_size()
         if x.shape[1] > window:
             raise ValueError(
                 f"dense has a window of {window} tokens and can't take {x.shape[1]}; raise model.max_length to "
                 f"{x.shape[1]} (its parameters grow with the square)"
             )
-        narrow = self.hidden_size != self.width
-        given = (self.hidden_size + 1) // 2 if narrow else self.width
-        u = Projection(given, dtype=self.dtype, name="input")(x) if narrow else x
+        bottleneck = self.hidden_size != self.width
+        u = Projection(size, dtype=self.dtype, name="input")(x) if bottleneck else x
         rows, columns = jnp.tril_indices(window)
-        initial = nn.initializers.normal((window * given) ** -0.5)
-        stored = self.param("blocks", initial, (len(rows), given, self.hidden_size)).astype(self.dtype)
+        initial = nn.initializers.normal((window * size) ** -0.5)
+        stored = self.param("blocks", initial, (len(rows), size, self.hidden_size)).astype(self.dtype)
         blocks = jnp.zeros((window, window, *stored.shape[1:]), self.dtype).at[rows, columns].set(stored)
         biases = self.param("bias", nn.initializers.zeros, (window, self.hidden_size)).astype(self.dtype)
 
-        valid = segments != 0
-        u = jnp.where(valid[..., None], u, 0)
-        place = jnp.where(valid, positions, 0)
-        empty = jnp.zeros((len(x), window, given), self.dtype)
-        begun = {"window": empty, "segment": jnp.zeros(len(x), jnp.int32)}
-        if state is None:
-            y, state = jax.lax.cond(
-                is_unpacked(positions, segments),
-                lambda: self._apply_parallel(u, blocks, begun, segments),
+        u = jnp.where(steps.valid[..., None], u, 0)
+        place = jnp.where(steps.valid, steps.positions, 0)
+        if steps.first_call:
+            y, inputs = jax.lax.cond(
+                is_unpacked(steps.positions, steps.segments),
+                lambda: self._apply_parallel(u, blocks, state["window"]),
                 # Without the checkpoint, the branch not taken would fill its residuals, W times the input, with zeros.
-                jax.checkpoint(lambda: self._apply_sequential(u, blocks, begun, place, segments)),
+                jax.checkpoint(lambda: self._apply_sequential(u, blocks, state["window"], place, steps)),
             )
         else:
-            y, state = self._apply_sequential(u, blocks, resume_state(state, begun), place, segments)
+            y, inputs = self._apply_sequential(u, blocks, state["window"], place, steps)
         y = y + biases.at[place].get(mode="fill", fill_value=jnp.nan)
-        return Projection(self.width, dtype=self.dtype, name="output")(y) if narrow else y, state
+        y = Projection(self.width, dtype=self.dtype, name="output")(y) if bottleneck else y
+        return y, {"window": inputs}
 
-    def _apply_parallel(self, u: Array, blocks: Array, state: Any, segments: Array) -> tuple[Array, Any]:
-        y = jax.vmap(_multiply_window, in_axes=(0, None))(u, blocks)
-        _, _, last = jax.vmap(segment_boundaries)(segments, state["segment"])
-        return y, {"window": state["window"].at[:, : u.shape[1]].set(u), "segment": last}
+    def _input_size(self) -> int:
+        """How many numbers each place gives to the blocks."""
+        return self.width if self.hidden_size == self.width else (self.hidden_size + 1) // 2
+
+    def _apply_parallel(self, u: Array, blocks: Array, window: Array) -> tuple[Array, Array]:
+        """Outputs of rows that are one sequence from its start, and the window filled with their inputs."""
+        return jax.vmap(_multiply_window, in_axes=(0, None))(u, blocks), window.at[:, : u.shape[1]].set(u)
 
     def _apply_sequential(
-        self, u: Array, blocks: Array, state: Any, place: Array, segments: Array
-    ) -> tuple[Array, Any]:
-        start, valid, last = jax.vmap(segment_boundaries)(segments, state["segment"])
+        self, u: Array, blocks: Array, window: Array, place: Array, steps: Steps
+    ) -> tuple[Array, Array]:
+        """The same step by step, for any rows and from any window."""
 
         def run(window, u, place, start, valid):
-            return masked_scan(lambda w, token: _step_window(blocks, w, token), window, (u, place), start, valid)
+            return masked_scan(partial(_step_window, blocks), window, (u, place), start, valid)
 
-        window, y = jax.vmap(run)(state["window"], u, place, start, valid)
-        return y, {"window": window, "segment": last}
+        window, y = jax.vmap(run)(window, u, place, steps.start, steps.valid)
+        return y, window

@@ -2,29 +2,31 @@
 
     S_t = diag(g_t)·S_{t−1} + k_t ⊗ u_t,   y_t = S_tᵀ·q_t
     sum rule:    u_t = v_t
-    delta rule:  u_t = β_t·(v_t − (diag(g_t)·S_{t−1})ᵀ·k_t), which replaces what the key recalled
+    delta rule:  u_t = β_t·(v_t − (diag(g_t)·S_{t−1})ᵀ·k_t), which replaces what the key reads by the new value
 
-Katharopoulos et al. 2020 (arXiv 2006.16236; sum rule, g = 1, k and q through elu + 1); Schlag et al. 2021 (arXiv
-2102.11174; delta rule, DPFP features); Yang et al. 2023 (arXiv 2312.06635; gated linear attention: g from the input,
-one a feature); Yang et al. 2024 (arXiv 2406.06484 and 2412.06464; the delta rule in chunks, and with a gate).
+Katharopoulos et al. 2020 (arXiv 2006.16236): sum rule, g = 1, keys and queries through elu + 1. Schlag et al. 2021
+(arXiv 2102.11174): delta rule, DPFP features. Yang et al. 2023 (arXiv 2312.06635): gated linear attention, g computed
+from the input for each feature. Yang et al. 2024 (arXiv 2406.06484, 2412.06464): the delta rule in chunks, and gated.
 """
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float
 
-from models.mixers.convolution import convolve_batch
+from models.mixers.base import Mixer, MixerOptions, Steps
+from models.mixers.convolution import MAX_KERNEL_SIZE, convolve_batch
 from models.ops.projection import Projection
-from models.ops.scan import causal_segment_mask, masked_cumsum, resume_state, scan_chunks, segment_boundaries
+from models.ops.scan import causal_segment_mask, masked_cumsum, scan_chunks
 from models.ops.similarity import l2_normalize
 
-_CHUNK_SIZE = 32  # steps taken at once
+_CHUNK_SIZE = 32  # steps computed at once
 RULES = ("sum", "gated", "delta", "gated_delta")
 FEATURE_MAPS = ("identity", "elu", "dpfp")
+_MAX_DPFP_NU = 2**10
 
 
 def linear_attention_chunk(
@@ -37,24 +39,24 @@ def linear_attention_chunk(
     start: Bool[Array, "C"],
     valid: Bool[Array, "C"],
 ) -> tuple[Float[Array, "K V"], Float[Array, "C V"]]:
-    """The recurrence over `C` steps in a few products; `G` is K, or 1 where all features fade alike.
+    """The recurrence over `C` steps as a few matrix products; `G` is K, or 1 if all features share a gate.
 
-    With D[t, s] = Π g over s < r ≤ t, and 0 across a `start`: y_t = Σ_{s≤t} (q_t·D[t, s]·k_s)·u_s, and likewise for
-    what the memory held before. `log_gate` is log g, or None where nothing fades. `strength` is β, or None for the sum
-    rule; the delta rule's u solve a triangular system (Yang et al. 2406.06484, §3.2).
+    With D[t, s] = Π g over s < r ≤ t, and 0 across a `start`: y_t = Σ_{s≤t} (q_t·D[t, s]·k_s)·u_s, plus the same for
+    the memory from before. `log_gate` is log g, or None for g = 1. `strength` is β, or None for the sum rule; the delta
+    rule's u solve a triangular system (Yang et al. 2406.06484, §3.2).
     """
     key, value = (jnp.where(valid[:, None], a, 0) for a in (key, value))
     past, before = causal_segment_mask(start)
     if log_gate is None:
-        decay, since = past[..., None].astype(key.dtype), before[:, None].astype(key.dtype)
+        decay, memory_decay = past[..., None].astype(key.dtype), before[:, None].astype(key.dtype)
     else:
-        faded, rest = masked_cumsum(jnp.where(valid[:, None], log_gate, 0), past)
-        between = (faded[:, None] - faded[None]) + (rest[:, None] - rest[None])
+        log_decay, rest = masked_cumsum(jnp.where(valid[:, None], log_gate, 0), past)
+        between = (log_decay[:, None] - log_decay[None]) + (rest[:, None] - rest[None])
         decay = jnp.exp(jnp.where(past[..., None], between, -jnp.inf))
-        since = jnp.where(before[:, None], jnp.exp(faded + rest), 0)  # of what the memory held before
+        memory_decay = jnp.where(before[:, None], jnp.exp(log_decay + rest), 0)
 
-    def likeness(a: Array) -> Array:
-        """a_t·D[t, s]·k_s."""
+    def scores(a: Array) -> Array:
+        """a_t·D[t, s]·k_s for all t and s."""
         if decay.shape[-1] == 1:
             return (a @ key.T) * decay[..., 0]
         return jnp.einsum("tk,sk,tsk->ts", a, key, decay)
@@ -63,29 +65,29 @@ def linear_attention_chunk(
         written = value
     else:
         strength = jnp.where(valid, strength, 0)[:, None]
-        system = unit_lower_inverse(strength * jnp.tril(likeness(key), -1))
-        written = system @ (strength * (value - (key * since) @ memory))
-    y = (query * since) @ memory + likeness(query) @ written
-    return since[-1][:, None] * memory + (key * decay[-1]).T @ written, y
+        system = unit_lower_inverse(strength * jnp.tril(scores(key), -1))
+        written = system @ (strength * (value - (key * memory_decay) @ memory))
+    y = (query * memory_decay) @ memory + scores(query) @ written
+    return memory_decay[-1][:, None] * memory + (key * decay[-1]).T @ written, y
 
 
 def unit_lower_inverse(lower: Float[Array, "C C"]) -> Float[Array, "C C"]:
-    """(1 + lower)⁻¹ for a strictly lower triangle: the inverses of halves joined, from single rows up to the whole.
+    """(1 + lower)⁻¹ for a strictly lower triangular matrix, by joining inverses of halves, from single rows upwards.
 
-    As exact as solving row by row, in 2·log₂C products. XLA's own triangular solve is a LAPACK call on a CPU, and two
-    devices that make it at the same time can wait for each other for ever (jaxlib 0.10.2).
+    As accurate as forward substitution, in 2·log₂C products. XLA's own triangular solve calls LAPACK on a CPU, and two
+    devices that call it at the same time can deadlock (jaxlib 0.10.2).
     """
     rows, size = len(lower), 1 << (len(lower) - 1).bit_length()
     lower = jnp.pad(lower, (0, size - rows))
-    found = jnp.ones((size, 1, 1), lower.dtype)
-    while (half := found.shape[-1]) < size:
+    inverses = jnp.ones((size, 1, 1), lower.dtype)
+    while (half := inverses.shape[-1]) < size:
         blocks = lower.reshape(size // (2 * half), 2, half, size // (2 * half), 2, half)
         corner = jnp.moveaxis(jnp.diagonal(blocks[:, 1, :, :, 0], axis1=0, axis2=2), -1, 0)
-        first, second = found[::2], found[1::2]
+        first, second = inverses[::2], inverses[1::2]
         corner = -jnp.matmul(jnp.matmul(second, corner, precision="highest"), first, precision="highest")
         upper = jnp.concatenate([first, jnp.zeros_like(first)], axis=-1)
-        found = jnp.concatenate([upper, jnp.concatenate([corner, second], axis=-1)], axis=-2)
-    return found[0, :rows, :rows]
+        inverses = jnp.concatenate([upper, jnp.concatenate([corner, second], axis=-1)], axis=-2)
+    return inverses[0, :rows, :rows]
 
 
 def dpfp_features(x: Float[Array, "T K"], nu: int) -> Float[Array, "T F"]:
@@ -95,31 +97,28 @@ def dpfp_features(x: Float[Array, "T K"], nu: int) -> Float[Array, "T F"]:
 
 
 def feature_map(x: Float[Array, "T K"], kind: str, nu: int) -> Float[Array, "T F"]:
+    """The features φ(x) of queries or keys; `kind` is one of FEATURE_MAPS."""
     if kind == "elu":
         return nn.elu(x) + 1
     return dpfp_features(x, nu) if kind == "dpfp" else x
 
 
-class LinearAttention(nn.Module):
-    """`heads` memories that share `hidden_size` features of queries, keys and values.
+class LinearAttention(Mixer, kw_only=True):
+    """`heads` matrix memories, whose queries, keys and values share `hidden_size` features; `rule` is one of RULES.
 
-    The rules differ in what goes with them in their papers: "sum" divides by the size of the sum of the weights (which
-    is positive, but for features that are not); the others norm each head's output; "delta" and "gated_delta" norm
-    queries and keys to length 1. The output gates of GLA and Gated DeltaNet are left out.
+    Each rule comes with what its paper has around it: "sum" divides by the absolute sum of the weights (which is
+    positive if the features are); the others normalize each head's output; "delta" and "gated_delta" scale queries and
+    keys to length 1. The output gates of GLA and Gated DeltaNet are left out.
 
-    Unlike in their papers: GLA's gate σ(x·W + b)^(1/16) has a whole W in place of one of rank 16, and its keys are as
-    wide as its values; gated delta's gate is σ(x·W + b + 4), near 0.98 at the start in every head, in place of
-    exp(−A·softplus(x·W + b)) with A and b spread over the heads, which is Mamba-2's.
+    Unlike in the papers: GLA's gate σ(x·W + b)^(1/16) has a full W instead of one of rank 16, and its keys are as wide
+    as its values; Gated DeltaNet's gate is σ(x·W + b + 4), initially near 0.98 in every head, instead of Mamba-2's
+    exp(−A·softplus(x·W + b)) with A and b spread over the heads.
 
-    `kernel` puts a short convolution before queries, keys and values. With `allow_negative_eigenvalues`, β reaches 2,
-    so that a key's recall can change its sign (Grazzi et al. 2024, arXiv 2411.12537).
+    `kernel` puts a short convolution before queries, keys and values. `allow_negative_eigenvalues` lets β reach 2, so
+    that what a key reads can change its sign (Grazzi et al. 2024, arXiv 2411.12537).
     """
 
     rule: str
-    width: int
-    hidden_size: int
-    max_length: int = 0
-    dtype: Any = jnp.float32
     heads: int = 4
     feature: str = "identity"
     dpfp_nu: int = 1
@@ -127,68 +126,77 @@ class LinearAttention(nn.Module):
     allow_negative_eigenvalues: bool = False
 
     VERSION = 1
-    ONLY: ClassVar = {"allow_negative_eigenvalues": ("delta", "gated_delta")}
-    causal = True
+
+    @classmethod
+    def validate(cls, options: MixerOptions) -> None:
+        options.check_range("dpfp_nu", 1, _MAX_DPFP_NU)
+        options.check_range("kernel", 0, MAX_KERNEL_SIZE)
+        options.check_choice("feature", FEATURE_MAPS)
+        options.check_heads()
+        if options["feature"] != "dpfp":
+            options.refuse_idle("dpfp_nu", f"with model.{options.name}.feature=dpfp")
+            return
+        features = 2 * (options.hidden_size or options.model["width"]) // options["heads"]
+        if options["dpfp_nu"] >= features:  # a matched hidden size is never above the width
+            raise options.error(
+                "dpfp_nu",
+                f"the features of a head of {features // 2} can be rolled by {features - 1} places at most; use fewer",
+            )
+
+    def empty_state(self, batch_size: int) -> dict[str, Array]:
+        """{"memory": [B, H, K, V]}, and "past" with a short convolution. With the sum rule V has one column more, which
+        sums the weights."""
+        size = self.hidden_size // self.heads
+        memory = (batch_size, self.heads, self._feature_count(), size + (self.rule == "sum"))
+        state = {"memory": jnp.zeros(memory)}
+        if self.kernel:
+            state["past"] = jnp.zeros((batch_size, self.kernel - 1, 3 * self.hidden_size), self.dtype)
+        return state
 
     @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "B T D"],
-        *,
-        state: Any = None,
-        positions: Int[Array, "B T"],
-        segments: Int[Array, "B T"],
-        rng: PRNGKeyArray | None = None,
-    ) -> tuple[Float[Array, "B T D"], Any]:
-        """The state is `{"memory": [B, H, K, V], "segment": [B]}`, and `"past"` with a short convolution. With the sum
-        rule V has one column more, in which the weights are summed."""
-        batch, steps, _ = x.shape
+    def mix(
+        self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
+    ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
+        batch, length, _ = x.shape
         size = self.hidden_size // self.heads
-        summed, delta = self.rule == "sum", "delta" in self.rule
-        wide = {"identity": size, "elu": size, "dpfp": 2 * size * self.dpfp_nu}[self.feature]
-        empty = {
-            "memory": jnp.zeros((batch, self.heads, wide, size + summed)),
-            "segment": jnp.zeros(batch, jnp.int32),
-        }
-        if self.kernel:
-            empty["past"] = jnp.zeros((batch, self.kernel - 1, 3 * self.hidden_size), self.dtype)
-        state = resume_state(state, empty)
-        start, valid, last = jax.vmap(segment_boundaries)(segments, state["segment"])
-        after = {"segment": last}
-
+        after = {}
         mixed = Projection(3 * self.hidden_size, dtype=self.dtype, name="input")(x)
         if self.kernel:
             kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, 3 * self.hidden_size))
-            mixed, after["past"] = convolve_batch(
-                mixed, kernel.astype(self.dtype), state["past"], segments, state["segment"]
-            )
+            kernel = kernel.astype(self.dtype)
+            mixed, after["past"] = convolve_batch(mixed, kernel, state["past"], steps.segments, steps.previous_segment)
             mixed = nn.silu(mixed)
-        mixed = mixed.astype(jnp.float32).reshape(batch, steps, 3, self.heads, size).transpose(2, 0, 3, 1, 4)
-        query, key = (
-            jax.vmap(jax.vmap(partial(feature_map, kind=self.feature, nu=self.dpfp_nu)))(a) for a in mixed[:2]
-        )
+        mixed = mixed.astype(jnp.float32).reshape(batch, length, 3, self.heads, size).transpose(2, 0, 3, 1, 4)
+        phi = partial(feature_map, kind=self.feature, nu=self.dpfp_nu)
+        query, key = (jax.vmap(jax.vmap(phi))(a) for a in mixed[:2])
         value, strength, log_gate = mixed[2], None, None
-        if summed:
+        if self.rule == "sum":
             value = jnp.concatenate([value, jnp.ones_like(value[..., :1])], axis=-1)
-        if delta:
+        if self.rule in ("delta", "gated_delta"):
             query, key = l2_normalize(query), l2_normalize(key)
-            strength = nn.sigmoid(self._project_per_head("strength", x, 1)[..., 0]) * (
-                2 if self.allow_negative_eigenvalues else 1
-            )
+            largest = 2 if self.allow_negative_eigenvalues else 1
+            strength = nn.sigmoid(self._project_per_head("strength", x, 1)[..., 0]) * largest
         if self.rule == "gated":
-            log_gate = nn.log_sigmoid(self._project_per_head("gate", x, wide)) / 16
+            log_gate = nn.log_sigmoid(self._project_per_head("gate", x, self._feature_count())) / 16
         elif self.rule == "gated_delta":
-            log_gate = nn.log_sigmoid(self._project_per_head("gate", x, 1) + 4)  # starts near 0.98
+            log_gate = nn.log_sigmoid(self._project_per_head("gate", x, 1) + 4)  # initially near 0.98
 
-        def one(memory: Array, *sequence: Any) -> tuple[Array, Array]:
+        def run(memory: Array, *sequence: Any) -> tuple[Array, Array]:
             return scan_chunks(linear_attention_chunk, memory, sequence, _CHUNK_SIZE, gpu_unroll=4)
 
-        heads = jax.vmap(one, in_axes=(0, 0, 0, 0, 0, 0, None, None))
-        rows = jax.vmap(heads)
-        after["memory"], y = rows(state["memory"], query, key, value, log_gate, strength, start, valid)
-        y = y[..., :-1] / (jnp.abs(y[..., -1:]) + 1e-6) if summed else nn.RMSNorm(epsilon=1e-5, name="norm")(y)
-        y = y.transpose(0, 2, 1, 3).reshape(batch, steps, self.hidden_size)
+        rows = jax.vmap(jax.vmap(run, in_axes=(0, 0, 0, 0, 0, 0, None, None)))
+        after["memory"], y = rows(state["memory"], query, key, value, log_gate, strength, steps.start, steps.valid)
+        if self.rule == "sum":
+            y = y[..., :-1] / (jnp.abs(y[..., -1:]) + 1e-6)
+        else:
+            y = nn.RMSNorm(epsilon=1e-5, name="norm")(y)
+        y = y.transpose(0, 2, 1, 3).reshape(batch, length, self.hidden_size)
         return Projection(self.width, dtype=self.dtype, name="output")(y), after
+
+    def _feature_count(self) -> int:
+        """The number of features of a head's queries and keys."""
+        size = self.hidden_size // self.heads
+        return 2 * size * self.dpfp_nu if self.feature == "dpfp" else size
 
     def _project_per_head(self, name: str, x: Float[Array, "B T D"], size: int) -> Float[Array, "B H T {size}"]:
         y = Projection(self.heads * size, dtype=self.dtype, name=name)(x).astype(jnp.float32)

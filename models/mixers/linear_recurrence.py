@@ -1,10 +1,11 @@
-"""Recurrences that are linear in their state, so that all steps can be taken at once:
+"""Recurrences that are linear in their state, so that all steps can be computed in one parallel scan:
 
     h_t = a_t ⊙ h_{t−1} + b_t
 
-minGRU and minLSTM (Feng et al. 2024, arXiv 2410.01201), whose gates see the input alone; the LRU (Orvieto et al. 2023,
-arXiv 2303.06349), whose a is complex and the same at every step; the RG-LRU (De et al. 2024, Griffin, arXiv
-2402.19427), whose a the input moves. Each is a function of one sequence to a and b; `scan.linear_scan` does the rest.
+minGRU and minLSTM (Feng et al. 2024, arXiv 2410.01201) have gates that depend on the input alone; the LRU (Orvieto et
+al. 2023, arXiv 2303.06349) has a complex a that is the same at every step; the RG-LRU (De et al. 2024, Griffin, arXiv
+2402.19427) has an a that depends on the input. Each is a function from one sequence to its coefficients a and b, which
+`ops.scan.linear_scan` runs.
 """
 
 from typing import Any
@@ -12,53 +13,51 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Complex, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Complex, Float, PRNGKeyArray
 
-from models.mixers.convolution import convolve_batch
+from models.mixers.base import Mixer, MixerOptions, Steps
+from models.mixers.convolution import MAX_KERNEL_SIZE, convolve_batch
 from models.ops.projection import Projection
-from models.ops.scan import linear_scan, resume_state, segment_boundaries
+from models.ops.scan import linear_scan
 
 
-def mingru_coefficients(drive: Float[Array, "T M"]) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
-    """h = (1 − z)·h + z·c with z = σ(drive_z), c = drive_c   (Feng et al., §3.1).
+def mingru_coefficients(x_proj: Float[Array, "T M"]) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
+    """minGRU: h = (1 − z)·h + z·c with z = σ(x_z), c = x_c, the two parts of `x_proj`   (Feng et al., §3.1).
 
-    Unlike the paper's scan in logarithms, which puts the candidate through g(c) = c + ½ or, below 0, σ(c) to keep it
-    positive, c is taken as it is; in the minLSTM too.
+    The paper's log-space scan passes the candidate through g(c) = c + ½, or σ(c) below 0, to keep it positive. Here c
+    is used as it is; in the minLSTM too.
     """
-    z, candidate = jnp.split(drive, 2, axis=-1)
+    z, candidate = jnp.split(x_proj, 2, axis=-1)
     return nn.sigmoid(-z), nn.sigmoid(z) * candidate
 
 
-def minlstm_coefficients(drive: Float[Array, "T M"]) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
-    """h = f′·h + i′·c with f′ = f/(f + i), i′ = i/(f + i), f = σ(drive_f), i = σ(drive_i)   (Feng et al., §3.2).
+def minlstm_coefficients(x_proj: Float[Array, "T M"]) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
+    """minLSTM: h = f′·h + i′·c with f′ = f/(f + i), i′ = i/(f + i), f = σ(x_f), i = σ(x_i)   (Feng et al., §3.2).
 
-    That is f′ = (1 + e^−drive_i)/(2 + e^−drive_f + e^−drive_i), here over the largest of these terms, which then never
-    overflow; without the logarithms of σ that XLA computes slowly on a CPU.
+    f′ = (1 + e^−x_i)/(2 + e^−x_f + e^−x_i). Numerator and denominator are divided by their largest term, so that
+    nothing overflows; this avoids log σ, which XLA computes slowly on a CPU.
     """
-    f, i, candidate = jnp.split(drive, 3, axis=-1)
-    most = jax.lax.stop_gradient(jnp.maximum(0, jnp.maximum(-f, -i)))
-    one, f, i = jnp.exp(-most), jnp.exp(-f - most), jnp.exp(-i - most)
-    whole = 2 * one + f + i
-    return (one + i) / whole, (one + f) / whole * candidate
+    f, i, candidate = jnp.split(x_proj, 3, axis=-1)
+    largest = jax.lax.stop_gradient(jnp.maximum(0, jnp.maximum(-f, -i)))
+    one, f, i = jnp.exp(-largest), jnp.exp(-f - largest), jnp.exp(-i - largest)
+    total = 2 * one + f + i
+    return (one + i) / total, (one + f) / total * candidate
 
 
-_MINIMAL_CELLS = {
-    "mingru": (mingru_coefficients, 2),
-    "minlstm": (minlstm_coefficients, 3),
-}  # the function, and how many vectors drive it
+_MINIMAL_CELLS = {"mingru": (mingru_coefficients, 2), "minlstm": (minlstm_coefficients, 3)}  # and parts of x_proj
 
 
 def lru_coefficients(
-    drive: Complex[Array, "T N"], decay: Float[Array, "N"], phase: Float[Array, "N"]
+    x_proj: Complex[Array, "T N"], decay: Float[Array, "N"], phase: Float[Array, "N"]
 ) -> tuple[Complex[Array, "N"], Complex[Array, "T N"]]:
-    """a = exp(−e^decay + i·e^phase), inside the unit circle; b = √(1 − |a|²)·drive   (Orvieto et al., §3.3, §3.4).
+    """LRU: a = exp(−e^decay + i·e^phase), inside the unit circle; b = √(1 − |a|²)·x_proj   (Orvieto et al., §3.3–3.4).
 
-    In the paper the root is what a factor of its own starts from and is trained; here it goes with a.
+    The paper trains the root as a parameter of its own, which only starts at this value; here it follows a.
     """
-    # Past these bounds |a| is 0, the root is 0 and the angle has lost its fraction in float32; gradients are none.
+    # Beyond these bounds |a| is 0, the root is 0 and float32 has lost the angle's fraction; gradients are zero there.
     rate, angle = jnp.exp(jnp.clip(decay, -80, 10)), jnp.exp(jnp.minimum(phase, 16))
     a = jnp.exp(jax.lax.complex(-rate, angle))
-    return a, jnp.sqrt(-jnp.expm1(-2 * rate))[None] * drive
+    return a, jnp.sqrt(-jnp.expm1(-2 * rate))[None] * x_proj
 
 
 def rglru_coefficients(
@@ -68,160 +67,138 @@ def rglru_coefficients(
     decay: Float[Array, "N"],
     unscaled: Bool[Array, "T"] | None = None,
 ) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
-    """a = exp(−8·softplus(decay)·σ(r)), b = √(1 − a²)·σ(i)·x   (De et al., eq. 1–4, c = 8).
+    """RG-LRU: a = exp(−8·softplus(decay)·σ(r)), b = √(1 − a²)·σ(i)·x   (De et al., eq. 1–4, c = 8).
 
-    Where `unscaled`, b is σ(i)·x without the root.
+    At steps where `unscaled`, b is σ(i)·x without the root.
     """
     log_a = -8 * nn.softplus(decay)[None] * nn.sigmoid(r)
-    free = jnp.maximum(-jnp.expm1(2 * log_a), 1e-12)  # of 0, which a shut gate comes to, the root has no derivative
+    squared = jnp.maximum(-jnp.expm1(2 * log_a), 1e-12)  # the root has no derivative at 0, where a shut gate leads
     if unscaled is not None:
-        free = jnp.where(unscaled[:, None], 1, free)
-    return jnp.exp(log_a), jnp.sqrt(free) * nn.sigmoid(i) * x
+        squared = jnp.where(unscaled[:, None], 1, squared)
+    return jnp.exp(log_a), jnp.sqrt(squared) * nn.sigmoid(i) * x
 
 
-class MinimalRNN(nn.Module):
-    """minGRU and minLSTM: width → gates and candidate → a state of `hidden_size` units → width."""
+class MinimalRNN(Mixer, kw_only=True):
+    """minGRU or minLSTM: width → gates and candidate → a state of `hidden_size` units → width."""
 
     cell: str
-    width: int
-    hidden_size: int
-    max_length: int = 0
-    dtype: Any = jnp.float32
 
     VERSION = 1
-    causal = True
+
+    def empty_state(self, batch_size: int) -> dict[str, Array]:
+        return {"h": jnp.zeros((batch_size, self.hidden_size))}
 
     @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "B T D"],
-        *,
-        state: Any = None,
-        positions: Int[Array, "B T"],
-        segments: Int[Array, "B T"],
-        rng: PRNGKeyArray | None = None,
-    ) -> tuple[Float[Array, "B T D"], Any]:
-        """The state is `{"h": [B, N], "segment": [B]}`, in float32."""
-        gates, vectors = _MINIMAL_CELLS[self.cell]
-        drive = Projection(vectors * self.hidden_size, dtype=self.dtype, name="input")(x).astype(jnp.float32)
-        state = resume_state(state, zero_state(len(x), (self.hidden_size,)))
-        h, state = scan_states(*jax.vmap(gates)(drive), state, segments)
-        return Projection(self.width, dtype=self.dtype, name="output")(h), state
+    def mix(
+        self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
+    ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
+        coefficients, parts = _MINIMAL_CELLS[self.cell]
+        x_proj = Projection(parts * self.hidden_size, dtype=self.dtype, name="input")(x).astype(jnp.float32)
+        a, b = jax.vmap(coefficients)(x_proj)
+        h = jax.vmap(linear_scan)(a, b, state["h"], steps.start, steps.valid)
+        return Projection(self.width, dtype=self.dtype, name="output")(h), {"h": h[:, -1]}
 
 
-class LRU(nn.Module):
-    """width → `hidden_size` complex units, each turning and fading at a rate of its own → width.
+class LRU(Mixer):
+    """Linear recurrent unit: width → `hidden_size` complex units, each with its own rate of decay and rotation → width.
 
-    Unlike in the paper, which starts from any radius below 1 and any angle unless a task needs less, the ring that it
-    starts on is 0.5 … 0.99 and half a turn, and its input's weights start √2 times as large.
+    The eigenvalues start uniformly in the ring `min_radius` ≤ |a| ≤ `max_radius`, at angles up to `max_phase`. The
+    paper starts from any radius below 1 and any angle unless a task needs less; and here the input's weights start √2
+    times as large.
     """
 
-    width: int
-    hidden_size: int
-    max_length: int = 0
-    dtype: Any = jnp.float32
-    min_radius: float = 0.5  # |a| starts evenly over the ring between these two radii,
+    min_radius: float = 0.5
     max_radius: float = 0.99
-    max_phase: float = 3.1416  # and its angle between 0 and this
+    max_phase: float = 3.1416
 
     VERSION = 1
-    causal = True
+
+    @classmethod
+    def validate(cls, options: MixerOptions) -> None:
+        if not 0 <= options["min_radius"] < options["max_radius"] < 1:
+            raise ValueError(
+                f"model.{options.name}.min_radius={options['min_radius']}, max_radius={options['max_radius']}: must be "
+                f"two radii from 0 to below 1, the smaller first"
+            )
+        if not 0 < options["max_phase"] <= 6.2832:
+            raise options.error("max_phase", "must be an angle above 0, up to 2π = 6.2832")
+
+    def empty_state(self, batch_size: int) -> dict[str, Array]:
+        return {"h": jnp.zeros((batch_size, self.hidden_size), jnp.complex64)}
 
     @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "B T D"],
-        *,
-        state: Any = None,
-        positions: Int[Array, "B T"],
-        segments: Int[Array, "B T"],
-        rng: PRNGKeyArray | None = None,
-    ) -> tuple[Float[Array, "B T D"], Any]:
-        """The state is `{"h": complex [B, N], "segment": [B]}`: 2·N floats."""
+    def mix(
+        self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
+    ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
         n = self.hidden_size
 
-        def ring(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
+        def init_decay(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:  # |a|² uniform over the ring
             u = _uniform_nonzero(key, shape)
             return jnp.log(-0.5 * jnp.log(u * (self.max_radius**2 - self.min_radius**2) + self.min_radius**2))
 
-        decay = self.param("decay", ring, (n,))
-        phase = self.param("phase", lambda key, shape: jnp.log(self.max_phase * _uniform_nonzero(key, shape)), (n,))
+        def init_phase(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
+            return jnp.log(self.max_phase * _uniform_nonzero(key, shape))
+
+        decay = self.param("decay", init_decay, (n,))
+        phase = self.param("phase", init_phase, (n,))
         parts = Projection(2 * n, use_bias=False, dtype=self.dtype, name="input")(x).astype(jnp.float32)
-        drive = jax.lax.complex(*jnp.split(parts, 2, axis=-1))
-        state = resume_state(state, zero_state(len(x), (n,), jnp.complex64))
-        a, b = jax.vmap(lambda d: lru_coefficients(d, decay, phase), out_axes=(None, 0))(drive)
-        h, state = scan_states(jnp.broadcast_to(a, b.shape), b, state, segments)
-        seen = jnp.concatenate([h.real, h.imag], axis=-1)
-        y = Projection(self.width, dtype=self.dtype, name="output")(seen)  # Re(C·h), C complex
+        x_proj = jax.lax.complex(*jnp.split(parts, 2, axis=-1))
+        a, b = jax.vmap(lru_coefficients, (0, None, None), (None, 0))(x_proj, decay, phase)
+        h = jax.vmap(linear_scan)(jnp.broadcast_to(a, b.shape), b, state["h"], steps.start, steps.valid)
+        parts = jnp.concatenate([h.real, h.imag], axis=-1)
+        y = Projection(self.width, dtype=self.dtype, name="output")(parts)  # Re(C·h), C complex
         skip = self.param("skip", nn.initializers.normal(1.0), (self.width,))
-        return y + skip.astype(self.dtype)[None, None] * x.astype(self.dtype), state
+        return y + skip.astype(self.dtype)[None, None] * x.astype(self.dtype), {"h": h[:, -1]}
 
 
-class RGLRU(nn.Module):
-    """Griffin's recurrent block: width → `hidden_size`, twice; one through a short convolution and the RG-LRU, the
-    other through a gelu; their product → width.
+class RGLRU(Mixer):
+    """Griffin's recurrent block: two branches width → `hidden_size`, one through a short convolution and the RG-LRU,
+    the other through a gelu; their product → width.
 
-    With `scale_first` the root √(1 − a²) scales a segment's first token like every other, as in the paper's equation;
-    without, the first token is taken whole, as in Google's and Hugging Face's code. a⁸ starts evenly between 0.9 and
-    0.999, as in the paper; unlike in Google's code, where a itself starts there, evenly in a². And unlike there, the
-    gates see all features and not a block of them, and the convolution has no bias.
+    `scale_first` applies the root √(1 − a²) to a segment's first token like to every other, as in the paper's equation;
+    without it the first token is taken whole, as in Google's and Hugging Face's code. a⁸ starts uniformly between 0.9
+    and 0.999, as in the paper; in Google's code a itself starts there, uniformly in a². Unlike in that code, the gates
+    see all features and not a block of them, and the convolution has no bias.
     """
 
-    width: int
-    hidden_size: int
-    max_length: int = 0
-    dtype: Any = jnp.float32
     kernel: int = 4
     scale_first: bool = True
 
     VERSION = 1
-    causal = True
+
+    @classmethod
+    def validate(cls, options: MixerOptions) -> None:
+        options.check_range("kernel", 1, MAX_KERNEL_SIZE)
+
+    def empty_state(self, batch_size: int) -> dict[str, Array]:
+        return {
+            "h": jnp.zeros((batch_size, self.hidden_size)),
+            "past": jnp.zeros((batch_size, self.kernel - 1, self.hidden_size), self.dtype),
+        }
 
     @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "B T D"],
-        *,
-        state: Any = None,
-        positions: Int[Array, "B T"],
-        segments: Int[Array, "B T"],
-        rng: PRNGKeyArray | None = None,
-    ) -> tuple[Float[Array, "B T D"], Any]:
-        """The state is `{"h": [B, N], "past": [B, K−1, N], "segment": [B]}`."""
+    def mix(
+        self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
+    ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
         n = self.hidden_size
-        fresh = zero_state(len(x), (n,)) | {"past": jnp.zeros((len(x), self.kernel - 1, n), self.dtype)}
-        state = resume_state(state, fresh)
         gate = nn.gelu(Projection(n, dtype=self.dtype, name="gate")(x))
         u = Projection(n, dtype=self.dtype, name="input")(x)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, n)).astype(self.dtype)
-        u, past = convolve_batch(u, kernel, state["past"], segments, state["segment"])
+        u, past = convolve_batch(u, kernel, state["past"], steps.segments, steps.previous_segment)
         r, i = jnp.split(Projection(2 * n, dtype=self.dtype, name="gates")(u).astype(jnp.float32), 2, axis=-1)
 
-        def slow(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:  # a^8 starts evenly in 0.9 … 0.999 (§2.4)
+        def init_decay(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:  # §2.4 of the paper
             a = jax.random.uniform(key, shape, minval=0.9, maxval=0.999)
             return jnp.log(jnp.expm1(-jnp.log(a) / 8))
 
-        first = None if self.scale_first else jax.vmap(segment_boundaries)(segments, state["segment"])[0]
-        decay = self.param("decay", slow, (n,))
-        a, b = jax.vmap(rglru_coefficients, (0, 0, 0, None, 0))(u.astype(jnp.float32), r, i, decay, first)
-        h, after = scan_states(a, b, {name: state[name] for name in ("h", "segment")}, segments)
+        decay = self.param("decay", init_decay, (n,))
+        unscaled = None if self.scale_first else steps.start
+        a, b = jax.vmap(rglru_coefficients, (0, 0, 0, None, 0))(u.astype(jnp.float32), r, i, decay, unscaled)
+        h = jax.vmap(linear_scan)(a, b, state["h"], steps.start, steps.valid)
         y = Projection(self.width, dtype=self.dtype, name="output")(h.astype(self.dtype) * gate)
-        return y, after | {"past": past}
+        return y, {"h": h[:, -1], "past": past}
 
 
 def _uniform_nonzero(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
-    """Evenly between 0 and 1, and never 0, of which there is no logarithm."""
+    """Uniform between 0 and 1, and never 0, which has no logarithm."""
     return jnp.maximum(jax.random.uniform(key, shape), 2**-24)
-
-
-def zero_state(batch: int, shape: tuple[int, ...], dtype: Any = jnp.float32) -> dict[str, Array]:
-    return {"h": jnp.zeros((batch, *shape), dtype), "segment": jnp.zeros(batch, jnp.int32)}
-
-
-def scan_states(
-    a: Array, b: Array, state: dict[str, Array], segments: Int[Array, "B T"]
-) -> tuple[Array, dict[str, Array]]:
-    """`scan.linear_scan` over a batch: all states [B, T, …], and the last to go on from."""
-    start, valid, last = jax.vmap(segment_boundaries)(segments, state["segment"])
-    h = jax.vmap(linear_scan)(a, b, state["h"], start, valid)
-    return h, {"h": h[:, -1], "segment": last}

@@ -2,9 +2,9 @@
 
     h_t = exp(Δ·A) ⊙ h_{t−1} + B̄·u_t,   y_t = C·h_t + D·u_t
 
-S4D (Gu et al. 2022, arXiv 2206.11893): A complex, Δ, A, B, C the same at every step, and 2·Re(C·h_t) in place of C·h_t:
-each state stands for its conjugate too. S6 (Gu and Dao 2023, Mamba, arXiv 2312.00752): A real, Δ, B and C from the
-input at each step, behind a short convolution and beside a gate.
+S4D (Gu et al. 2022, arXiv 2206.11893) has a complex A, the same Δ, A, B and C at every step, and reads 2·Re(C·h_t),
+since each state also stands for its conjugate. S6 (Gu and Dao 2023, Mamba, arXiv 2312.00752) has a real A and computes
+Δ, B and C from the input at each step; it comes after a short convolution and next to a gate.
 """
 
 import math
@@ -13,12 +13,14 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Complex, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
-from models.mixers.convolution import convolve_batch
-from models.mixers.linear_recurrence import scan_states, zero_state
+from models.mixers.base import Mixer, MixerOptions, Steps
+from models.mixers.convolution import MAX_KERNEL_SIZE, convolve_batch
 from models.ops.projection import Projection
-from models.ops.scan import resume_state
+from models.ops.scan import linear_scan
+
+MAX_STATE_SIZE = 2**12
 
 
 def s4d_coefficients(
@@ -26,8 +28,8 @@ def s4d_coefficients(
 ) -> tuple[Complex[Array, "N S"], Complex[Array, "N S"]]:
     """exp(Δ·A), and B̄ = (exp(Δ·A) − 1)/A for B = 1 (zero-order hold; Gu et al., eq. 6).
 
-    B̄ is Δ·(exp(z) − 1)/z with z = Δ·A, which is Δ where nothing fades or turns. Δ and rates stay below e²⁰, so that
-    float32 holds |z|².
+    B̄ is Δ·(exp(z) − 1)/z with z = Δ·A; it is Δ where A is 0. Δ and the rates are kept below e²⁰, so that float32 can
+    hold |z|².
     """
     step = jnp.exp(jnp.minimum(log_step, 20))[:, None]
     fading, turning = -step * jnp.exp(jnp.minimum(log_rates, 20)), step * turning_rates
@@ -35,15 +37,15 @@ def s4d_coefficients(
 
 
 def zero_order_hold(x: Float[Array, "*S"], y: Float[Array, "*S"]) -> Complex[Array, "*S"]:
-    """(exp(z) − 1)/z of z = x + iy with x ≤ 0, to the last digits of float32 for any z; 1 at 0.
+    """(exp(z) − 1)/z for z = x + iy with x ≤ 0, accurate to float32's last digits for any z; 1 at 0.
 
-    exp(z) − 1 = expm1(x) − 2·exp(x)·sin²(y/2) + i·exp(x)·sin(y), where nothing cancels; and a power series where |z| is
-    below ½, since the derivative of the quotient would lose there what the quotient keeps.
+    exp(z) − 1 = expm1(x) − 2·exp(x)·sin²(y/2) + i·exp(x)·sin(y), in which nothing cancels. Below |z| = ½ a power series
+    is used, since the quotient's derivative would lose digits there.
     """
     near = x * x + y * y < 0.25
     z, series = jax.lax.complex(jnp.where(near, x, 0), jnp.where(near, y, 0)), jnp.ones((), jnp.complex64)
     for n in range(9, 1, -1):
-        series = 1 + z * series / n  # in the end Σ zⁿ/(n + 1)!
+        series = 1 + z * series / n  # Σ zⁿ/(n + 1)! by Horner's rule
     x, y = jnp.where(near, -1, x), jnp.where(near, 0, y)
     real, imaginary = jnp.expm1(x) - 2 * jnp.exp(x) * jnp.sin(y / 2) ** 2, jnp.exp(x) * jnp.sin(y)
     size = x * x + y * y
@@ -56,7 +58,7 @@ def s6_coefficients(
 ) -> tuple[Float[Array, "T N S"], Float[Array, "T N S"]]:
     """exp(Δ_t·A) and Δ_t·B_t·u_t with A = −exp(log_rates)   (Gu and Dao, eq. 4, B̄ as in their code).
 
-    −A stays below e²⁰, which leaves nothing of a state even at Δ = 1e-7.
+    −A is kept below e²⁰, which erases a state even at Δ = 1e-7.
     """
     rates = jnp.exp(jnp.minimum(log_rates, 20))
     return jnp.exp(-step[..., None] * rates[None]), (step * u)[..., None] * b[:, None, :]
@@ -69,106 +71,103 @@ def _log_uniform_init(low: float, high: float) -> Any:
     return initial
 
 
-class S4D(nn.Module):
-    """width → `hidden_size` features, each through `state_size` complex states, a gelu, → width gated by itself (GLU).
+class S4D(Mixer):
+    """Diagonal state space: width → `hidden_size` features, each driving `state_size` complex states, a gelu, → width
+    through a gated linear unit.
 
-    It starts as S4D-Lin does (A = −½ + iπn, Δ evenly in log between 0.001 and 0.1). Unlike in the authors' code, the
-    gelu is the approximation by tanh.
+    It starts as S4D-Lin (A = −½ + iπn, Δ log-uniform between 0.001 and 0.1). Unlike in the authors' code, the gelu is
+    the tanh approximation.
     """
 
-    width: int
-    hidden_size: int
-    max_length: int = 0
-    dtype: Any = jnp.float32
     state_size: int = 8
 
     VERSION = 2
-    causal = True
+
+    @classmethod
+    def validate(cls, options: MixerOptions) -> None:
+        options.check_range("state_size", 1, MAX_STATE_SIZE)
+
+    def empty_state(self, batch_size: int) -> dict[str, Array]:
+        return {"h": jnp.zeros((batch_size, self.hidden_size, self.state_size), jnp.complex64)}
 
     @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "B T D"],
-        *,
-        state: Any = None,
-        positions: Int[Array, "B T"],
-        segments: Int[Array, "B T"],
-        rng: PRNGKeyArray | None = None,
-    ) -> tuple[Float[Array, "B T D"], Any]:
-        """The state is `{"h": complex [B, N, S], "segment": [B]}`: 2·N·S floats."""
+    def mix(
+        self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
+    ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
         n, s = self.hidden_size, self.state_size
         u = Projection(n, dtype=self.dtype, name="input")(x).astype(jnp.float32)
-        state = resume_state(state, zero_state(len(x), (n, s), jnp.complex64))
+
+        def init_turning_rates(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
+            return jnp.broadcast_to(jnp.pi * jnp.arange(s), shape)
+
         a, b = s4d_coefficients(
             self.param("log_step", _log_uniform_init(1e-3, 1e-1), (n,)),
             self.param("log_rates", nn.initializers.constant(math.log(0.5)), (n, s)),
-            self.param("turning_rates", lambda _, shape: jnp.broadcast_to(jnp.pi * jnp.arange(s), shape), (n, s)),
+            self.param("turning_rates", init_turning_rates, (n, s)),
         )
-        drive = u[..., None] * b[None, None]
-        h, state = scan_states(jnp.broadcast_to(a, drive.shape), drive, state, segments)
+        b = u[..., None] * b[None, None]
+        h = jax.vmap(linear_scan)(jnp.broadcast_to(a, b.shape), b, state["h"], steps.start, steps.valid)
         read = jax.lax.complex(*(self.param(f"read_{part}", nn.initializers.normal(0.5**0.5), (n, s)) for part in "ri"))
         skip = self.param("skip", nn.initializers.normal(1.0), (n,))
         y = 2 * (h * read[None, None]).real.sum(axis=-1) + skip[None, None] * u
         y, gate = jnp.split(Projection(2 * self.width, dtype=self.dtype, name="output")(nn.gelu(y)), 2, axis=-1)
-        return y * nn.sigmoid(gate), state
+        return y * nn.sigmoid(gate), {"h": h[:, -1]}
 
 
-class S6(nn.Module):
-    """Mamba's block: width → `hidden_size` features, twice; one through a short convolution, a silu and the selective
-    state space with `state_size` states a feature, the other through a silu; their product → width.
+class S6(Mixer):
+    """Mamba's block: two branches width → `hidden_size`, one through a short convolution, a silu and the selective
+    state space with `state_size` states per feature, the other through a silu; their product → width.
 
-    A, D and Δ's bias start as in the authors' code (−1, −2, …; 1; Δ evenly in log between 0.001 and 0.1). Unlike there,
+    A, D and Δ's bias start as in the authors' code (−1, −2, …; 1; Δ log-uniform between 0.001 and 0.1). Unlike there,
     Δ's weights start normal and √3 times as large, and the convolution's bias at 0.
     """
 
-    width: int
-    hidden_size: int
-    max_length: int = 0
-    dtype: Any = jnp.float32
     state_size: int = 8
     kernel: int = 4
 
     VERSION = 2
-    causal = True
+
+    @classmethod
+    def validate(cls, options: MixerOptions) -> None:
+        options.check_range("state_size", 1, MAX_STATE_SIZE)
+        options.check_range("kernel", 1, MAX_KERNEL_SIZE)
+
+    def empty_state(self, batch_size: int) -> dict[str, Array]:
+        return {
+            "h": jnp.zeros((batch_size, self.hidden_size, self.state_size)),
+            "past": jnp.zeros((batch_size, self.kernel - 1, self.hidden_size), self.dtype),
+        }
 
     @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "B T D"],
-        *,
-        state: Any = None,
-        positions: Int[Array, "B T"],
-        segments: Int[Array, "B T"],
-        rng: PRNGKeyArray | None = None,
-    ) -> tuple[Float[Array, "B T D"], Any]:
-        """The state is `{"h": [B, N, S], "past": [B, K−1, N], "segment": [B]}`."""
+    def mix(
+        self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
+    ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
         n, s = self.hidden_size, self.state_size
-        fresh = zero_state(len(x), (n, s)) | {"past": jnp.zeros((len(x), self.kernel - 1, n), self.dtype)}
-        state = resume_state(state, fresh)
         u, gate = jnp.split(Projection(2 * n, use_bias=False, dtype=self.dtype, name="input")(x), 2, axis=-1)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, n)).astype(self.dtype)
-        u, past = convolve_batch(u, kernel, state["past"], segments, state["segment"])
+        u, past = convolve_batch(u, kernel, state["past"], steps.segments, steps.previous_segment)
         u = nn.silu(u + self.param("kernel_bias", nn.initializers.zeros, (n,)).astype(self.dtype)[None, None])
 
         rank = -(-self.width // 16)
-        low, b, c = jnp.split(
-            Projection(rank + 2 * s, use_bias=False, dtype=self.dtype, name="select")(u), [rank, rank + s], axis=-1
-        )
-        steps = _log_uniform_init(1e-3, 1e-1)
+        selected = Projection(rank + 2 * s, use_bias=False, dtype=self.dtype, name="select")(u)
+        low_rank, b, c = jnp.split(selected, [rank, rank + s], axis=-1)
+        init_step = _log_uniform_init(1e-3, 1e-1)
 
-        def inverse_softplus(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-            return jnp.log(jnp.expm1(jnp.exp(steps(key, shape, dtype))))
+        def init_step_bias(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+            return jnp.log(jnp.expm1(jnp.exp(init_step(key, shape, dtype))))  # softplus⁻¹
 
-        step = nn.softplus(
-            Projection(n, dtype=self.dtype, bias_init=inverse_softplus, name="step")(low).astype(jnp.float32)
-        )
-        rates = self.param("log_rates", lambda _, shape: jnp.broadcast_to(jnp.log(1.0 + jnp.arange(s)), shape), (n, s))
+        step = Projection(n, dtype=self.dtype, bias_init=init_step_bias, name="step")(low_rank)
+        step = nn.softplus(step.astype(jnp.float32))
+
+        def init_log_rates(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
+            return jnp.broadcast_to(jnp.log(1.0 + jnp.arange(s)), shape)
+
+        log_rates = self.param("log_rates", init_log_rates, (n, s))
         u = u.astype(jnp.float32)
-        a, drive = jax.vmap(s6_coefficients, in_axes=(0, 0, 0, None))(u, step, b.astype(jnp.float32), rates)
-        h, after = scan_states(a, drive, {name: state[name] for name in ("h", "segment")}, segments)
+        a, b = jax.vmap(s6_coefficients, in_axes=(0, 0, 0, None))(u, step, b.astype(jnp.float32), log_rates)
+        h = jax.vmap(linear_scan)(a, b, state["h"], steps.start, steps.valid)
         skip = self.param("skip", nn.initializers.ones, (n,))
         y = jnp.einsum("btns,bts->btn", h, c.astype(jnp.float32)) + skip[None, None] * u
-        y = Projection(self.width, use_bias=False, dtype=self.dtype, name="output")(
-            y.astype(self.dtype) * nn.silu(gate)
-        )
-        return y, after | {"past": past}
+        y = y.astype(self.dtype) * nn.silu(gate)
+        y = Projection(self.width, use_bias=False, dtype=self.dtype, name="output")(y)
+        return y, {"h": h[:, -1], "past": past}

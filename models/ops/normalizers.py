@@ -1,12 +1,12 @@
-"""How a row of scores becomes a row of weights: what makes one key's gain another key's loss, or doesn't.
+"""Normalizers, which turn a row of scores into a row of weights.
 
-    softmax   e^s / Σ e^s       sums to 1; every weight hangs on every score (Jacobian diag(p) − p·pᵀ)
-    linear    s⁺ / Σ s⁺         sums to 1 by division alone; s⁺ = max(s, 0), for with signs the sum may pass through 0
-    sigmoid   σ(s − log n)      each key alone, n the number of keys (Ramapuram et al. 2024, arXiv 2409.04431, §3)
+    softmax   e^s / Σ e^s       sums to 1; every weight depends on every score (Jacobian diag(p) − p·pᵀ)
+    linear    s⁺ / Σ s⁺         sums to 1 by division alone; s⁺ = max(s, 0), since a sum of both signs could be 0
+    sigmoid   σ(s − log n)      each key by itself, n the number of keys (Ramapuram et al. 2024, arXiv 2409.04431, §3)
     none      s                 the score itself
 
-Each gives a weight's numerator, and its row's denominator apart from it (see attention.multi_head_attention). `mask`,
-one for all heads or one for each, says what may be seen; the rest gets 0, and so does a row with nothing in it.
+Each returns the weights' numerators and the denominator of each row (see attention.multi_head_attention). `mask`, one
+for all heads or one for each, is True for visible keys; other weights are 0, and so is a row without a visible key.
 """
 
 from collections.abc import Callable
@@ -15,21 +15,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-_MASKED_SCORE = -1e30  # finite, so that a row with no key gives no nan
+_MASKED_SCORE = -1e30  # finite, so that a row without a visible key gives no nan
 
 WeightParts = tuple[Float[Array, "*H T S"], Float[Array, "*#H #T #S"]]
 
 
 def softmax_weights(scores: Float[Array, "*H T S"], mask: Bool[Array, "*#H T S"]) -> WeightParts:
     scores = jnp.where(mask, scores, _MASKED_SCORE)
-    largest = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))  # cancels out, and keeps e^s in range
-    shares = jnp.exp(scores - largest)
-    return shares, jnp.where(mask.any(axis=-1, keepdims=True), shares.sum(axis=-1, keepdims=True), jnp.inf)
+    largest = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))  # cancels, and keeps e^s in range
+    numerators = jnp.exp(scores - largest)
+    return numerators, jnp.where(mask.any(axis=-1, keepdims=True), numerators.sum(axis=-1, keepdims=True), jnp.inf)
 
 
 def linear_weights(scores: Float[Array, "*H T S"], mask: Bool[Array, "*#H T S"]) -> WeightParts:
-    shares = jnp.where(mask, jax.nn.relu(scores), 0)
-    return shares, shares.sum(axis=-1, keepdims=True) + 1e-6
+    numerators = jnp.where(mask, jax.nn.relu(scores), 0)
+    return numerators, numerators.sum(axis=-1, keepdims=True) + 1e-6
 
 
 def sigmoid_weights(scores: Float[Array, "*H T S"], mask: Bool[Array, "*#H T S"]) -> WeightParts:

@@ -1,18 +1,18 @@
-"""A non-linear recurrence for all its steps at once, by Newton's method on the whole sequence.
+"""A non-linear recurrence solved for all steps at once, by Newton's method on the whole sequence.
 
 The sequence with h_t = f(h_{t−1}, x_t) is the root of r_t(h) = f(h_{t−1}, x_t) − h_t. From a guess of all steps,
-Newton's method goes on to h + δ, where δ solves r linearised about h, which is a linear recurrence:
+Newton's method moves to h + δ, where δ solves r linearized about h, which is a linear recurrence:
 
     δ_t = J_t·δ_{t−1} + r_t,   J_t = ∂f/∂h at (h_{t−1}, x_t),   δ_0 = 0.
 
-An associative scan solves it in about 2·log₂T parallel steps of N×N products (DEER: Lim et al. 2024, arXiv
-2309.12252). Quasi-Newton keeps only how a unit acts on itself, which costs T·N in place of T·N³ and takes more
-iterations. Gonzalez et al. 2024 (arXiv 2407.19115) keep the diagonal of J; here an LSTM's unit, whose c and h act on
-each other, keeps its 2×2 block, which took a third fewer iterations where both converged. Whatever J is, the root is
-the same, and every iteration makes one step more of the sequence exact.
+An associative scan solves it in about 2·log₂T parallel steps of N×N products (DEER: Lim et al. 2024, arXiv 2309.12252).
+Quasi-Newton only keeps each unit's effect on itself, which costs T·N instead of T·N³ and takes more iterations.
+Gonzalez et al. 2024 (arXiv 2407.19115) keep the diagonal of J; here a unit of an LSTM keeps the 2×2 block of its c and
+h, which took a third fewer iterations where both converged. The root is the same for any J, and each iteration makes at
+least one more step of the sequence exact.
 
-Where a chunk of the sequence does not converge it is run step by step: the answer is right in any case, and a
-`NewtonReport` says which it was.
+A chunk of the sequence that does not converge is scanned step by step, so that the result is right in any case; a
+`NewtonReport` says which chunks were.
 """
 
 from collections.abc import Callable
@@ -27,41 +27,35 @@ from jaxtyping import Array, Bool, Float, Int
 from models.ops.scan import Carry, scan_chunks
 
 RecurrentStep = Callable[[Carry, Any], tuple[Carry, Any]]
-_JacobianBlocks = list[
-    list[Float[Array, "..."]]
-]  # K×K of a Jacobian, [N, N] each or, where units act on themselves alone, [N]
+_JacobianBlocks = list[list[Float[Array, "..."]]]  # K×K blocks of a Jacobian: [N, N] each, or their diagonals [N]
 
-# The change at which iterations end. It tells of errors, which a residual does not: on a slow drift, 1e-6 a step adds
-# up. What is left to change is about the square of it for Newton's method, and for quasi-Newton a part of it.
+# Iterations stop when no element changes by more than this. A small change bounds the error, which a small residual
+# does not: in a slow drift, residuals of 1e-6 per step add up. The error left is about the square of the change for
+# Newton's method, and a fraction of it for quasi-Newton.
 _TOLERANCES = {"full": 1e-5, "quasi": 3e-6}
-# How many times larger than the largest that f returns a guess may be: far from the root, products of Jacobians
-# overflow within a few hundred steps, and what they then say is worth nothing.
+# A guess may be this many times larger than the largest value of f. Far from the root, products of Jacobians overflow
+# within a few hundred steps, and their updates are worthless.
 _TRUST_REGION = 10.0
 
 
 class NewtonReport(NamedTuple):
-    """How a sequence was solved.
+    """How a sequence was solved."""
 
-    The `iterations` of all its chunks together; whether every chunk `converged`; the largest `residual`, which is
-    |f(h_{t−1}, x_t) − h_t| / max(1, |h_t|), that iterations ended with; and how many steps were `sequential_steps`, run one
-    by one because their chunk did not converge.
-    """
-
-    iterations: Int[Array, ""]
-    converged: Bool[Array, ""]
-    residual: Float[Array, ""]
-    sequential_steps: Int[Array, ""]
+    iterations: Int[Array, ""]  # of all chunks together
+    converged: Bool[Array, ""]  # every chunk
+    residual: Float[Array, ""]  # the largest |f(h_{t−1}, x_t) − h_t| / max(1, |h_t|) after the last iteration
+    sequential_steps: Int[Array, ""]  # scanned one by one, since their chunk did not converge
 
 
 class _NewtonSettings(NamedTuple):
-    """What `newton_scan` was asked for, as its gradient needs it again."""
+    """The arguments of `newton_scan`, which its gradient needs again."""
 
-    how: str
-    iterations: int
+    method: str
+    max_iterations: int
     tolerance: float
-    chunk: int
-    scan: str
-    beyond: float = _TRUST_REGION
+    chunk_size: int
+    linear_solver: str
+    trust_region: float = _TRUST_REGION
 
 
 def newton_scan(
@@ -78,43 +72,44 @@ def newton_scan(
     chunk_size: int = 256,
     linear_solver: str = "auto",
 ) -> tuple[Carry, Any, NewtonReport]:
-    """What `linear_solver.masked_scan(step, carry, xs, start, valid)` returns, with its gradients, and a report.
+    """`scan.masked_scan(step, carry, xs, start, valid)` by Newton's method: final carry, ys and a report.
 
-    Each `chunk_size` starts where the one before ended and takes at most so many `max_iterations`, until no element
-    changes by more than `tolerance`, relative to those above 1. (A trained LSTM converged in chunks where 4096 steps
-    at once did not, and on two cores chunks took less time; the whole, where it converges, has far fewer iterations to take one
-    after another.) The carry is a tree of real arrays. For "quasi" these are all [N], one number a unit, and
-    `diagonal_step` is a step with the values of `step` in whose derivative a unit acts on itself alone; without one,
-    whole Jacobians are formed and most of them thrown away. `linear_solver` says how linear recurrences are solved: "associative",
-    "sequential", or "auto", which is sequential on a CPU, as in `linear_solver.linear_scan`. Gradients are those of
-    reverse mode, once.
+    Chunks of `chunk_size` steps are solved one after another, each in at most `max_iterations`, until no element
+    changes by more than `tolerance`, relative to those above 1. (A trained LSTM converged in chunks where 4096 steps at
+    once did not, and on two cores chunks were faster; a whole sequence that converges takes far fewer iterations in a
+    row.)
+
+    `method` is "full" or "quasi". The carry is a tree of real arrays; for "quasi" they are all [N], and `diagonal_step`
+    is a step with the values of `step` whose derivative keeps each unit's effect on itself alone; without it, full
+    Jacobians are computed and mostly discarded. `linear_solver` solves the linear recurrences: "associative",
+    "sequential", or "auto", which is sequential on a CPU, as in `scan.linear_scan`. Reverse-mode gradients, once.
     """
     if method not in _TOLERANCES:
-        raise ValueError(f"how={method}: must be one of {', '.join(_TOLERANCES)}")
+        raise ValueError(f"method={method}: must be one of {', '.join(_TOLERANCES)}")
     if linear_solver not in ("auto", "associative", "sequential"):
-        raise ValueError(f"scan={linear_solver}: must be one of auto, associative, sequential")
+        raise ValueError(f"linear_solver={linear_solver}: must be one of auto, associative, sequential")
     settings = _NewtonSettings(
         method, max_iterations, _TOLERANCES[method] if tolerance is None else tolerance, chunk_size, linear_solver
     )
     x = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), xs)
-    step, weights = jax.closure_convert(step, carry, x)  # what a step closes over has gradients too
-    diagonal_step, near_weights = jax.closure_convert(diagonal_step, carry, x) if diagonal_step else (None, [])
-    return _solve_with_vjp(step, diagonal_step, settings, weights, near_weights, carry, xs, start, valid)
+    step, weights = jax.closure_convert(step, carry, x)  # the arrays that a step closes over have gradients too
+    diagonal_step, diagonal_weights = jax.closure_convert(diagonal_step, carry, x) if diagonal_step else (None, [])
+    return _solve_with_vjp(step, diagonal_step, settings, weights, diagonal_weights, carry, xs, start, valid)
 
 
 def _mask_step(step: Callable, weights: Any) -> RecurrentStep:
-    """The step that zeroes the carry at a start and holds it where not valid, as in `scan.masked_scan`."""
+    """The step that zeroes the carry before a start and holds it where not valid, as in `scan.masked_scan`."""
 
-    def over(carry, inputs):
+    def masked(carry, inputs):
         x, start, valid = inputs
         before = jax.tree.map(lambda c: jnp.where(start, 0, c), carry)
         after, y = step(before, x, *weights)
         return jax.tree.map(lambda new, old: jnp.where(valid, new, old), after, before), y
 
-    return over
+    return masked
 
 
-# ---- the answer, and its gradient -----------------------------------------------------------------------------------
+# ---- the solution, and its gradient ---------------------------------------------------------------------------------
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
@@ -124,28 +119,28 @@ def _solve_with_vjp(
     return _solve_forward(step, near, settings, *arrays)[0]
 
 
-def _solve_forward(step, near, settings, weights, near_weights, carry, xs, start, valid):
-    """The answer, and what the gradient needs of it: the trajectory, but no Jacobian."""
+def _solve_forward(step, near, settings, weights, diagonal_weights, carry, xs, start, valid):
+    """The solution and the residuals of its gradient: the trajectory, but no Jacobian."""
     run = _mask_step(step, weights)
 
-    def remembering(carry, inputs):
+    def step_and_save(carry, inputs):
         after, y = run(carry, inputs)
         return after, (carry, y)
 
-    near = near and _mask_step(near, near_weights)
-    carry, (befores, ys), report = _solve_chunks(remembering, near, settings, carry, (xs, start, valid))
-    return (carry, ys, report), (weights, near_weights, befores, xs, start, valid)
+    near = near and _mask_step(near, diagonal_weights)
+    carry, (befores, ys), report = _solve_chunks(step_and_save, near, settings, carry, (xs, start, valid))
+    return (carry, ys, report), (weights, diagonal_weights, befores, xs, start, valid)
 
 
-def _solve_backward(step, near, settings, kept, cotangents):
-    """Backpropagation through time is a recurrence too, a linear one in reversed time, and solved like the first."""
-    weights, near_weights, befores, xs, start, valid = kept
+def _solve_backward(step, near, settings, residuals, cotangents):
+    """Backpropagation through time is a linear recurrence in reversed time, and is solved the same way."""
+    weights, diagonal_weights, befores, xs, start, valid = residuals
     last, ys, _ = cotangents
     largest = jnp.stack([jnp.abs(leaf).max() for leaf in jax.tree.leaves((last, ys))]).max()
-    scale = jnp.where(largest > 0, largest, 1)  # a tolerance must not depend on the unit that a loss is measured in
+    scale = jnp.where(largest > 0, largest, 1)  # the tolerance must not depend on the scale of the loss
     last, ys = jax.tree.map(lambda leaf: leaf / scale, (last, ys))
 
-    def back(run):
+    def backward_step(run):
         def step(cotangent, at):
             before, inputs, y = at
             _, pull = jax.vjp(lambda before: run(before, inputs), before)
@@ -153,10 +148,10 @@ def _solve_backward(step, near, settings, kept, cotangents):
 
         return step
 
-    near = near and back(_mask_step(near, near_weights))
+    near = near and backward_step(_mask_step(near, diagonal_weights))
     reversed_ = jax.tree.map(lambda leaf: leaf[::-1], (befores, (xs, start, valid), ys))
-    settings = settings._replace(beyond=jnp.inf)  # a gradient has no size that it can't go beyond
-    first, cotangents, _ = _solve_chunks(back(_mask_step(step, weights)), near, settings, last, reversed_)
+    settings = settings._replace(trust_region=jnp.inf)  # gradients have no natural size
+    first, cotangents, _ = _solve_chunks(backward_step(_mask_step(step, weights)), near, settings, last, reversed_)
     cotangents = jax.tree.map(lambda leaf: leaf[::-1], cotangents)
 
     def all_steps(weights, xs):
@@ -164,11 +159,11 @@ def _solve_backward(step, near, settings, kept, cotangents):
 
     _, pull = jax.vjp(all_steps, weights, xs)
 
-    def scaled(leaf):  # the gradient of an integer input is of no numeric type
+    def rescale(leaf):  # the gradient of an integer input has no numeric type
         return leaf * scale if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf
 
-    of_weights, of_xs, of_carry = jax.tree.map(scaled, (*pull((cotangents, ys)), first))
-    return of_weights, None, of_carry, of_xs, None, None
+    d_weights, d_xs, d_carry = jax.tree.map(rescale, (*pull((cotangents, ys)), first))
+    return d_weights, None, d_carry, d_xs, None, None
 
 
 _solve_with_vjp.defvjp(_solve_forward, _solve_backward)
@@ -180,49 +175,49 @@ _solve_with_vjp.defvjp(_solve_forward, _solve_backward)
 def _solve_chunks(
     step: RecurrentStep, near: RecurrentStep | None, settings: _NewtonSettings, carry: Carry, xs: Any
 ) -> tuple[Carry, Any, NewtonReport]:
-    """`jax.lax.scan(step, carry, xs)` a chunk at a time: by Newton's method from the guess that nothing changes, and
-    step by step where that fails."""
-    how, most, tolerance, chunk, order, beyond = settings
-    # The carry as a list of vectors: one for Newton's method, and for quasi-Newton one of each number that a unit has.
-    split = jax.tree.leaves if how == "quasi" else lambda carry: [ravel_pytree(carry)[0]]
-    joined = jax.tree.structure(carry).unflatten if how == "quasi" else lambda h: ravel_pytree(carry)[1](h[0])
+    """`jax.lax.scan(step, carry, xs)` chunk by chunk: by Newton's method from a constant guess, and step by step where
+    that does not converge."""
+    quasi, tolerance = settings.method == "quasi", settings.tolerance
+    # The carry as a list of vectors: a single one for Newton's method, and for quasi-Newton one of each of its leaves.
+    split = jax.tree.leaves if quasi else lambda carry: [ravel_pytree(carry)[0]]
+    join = jax.tree.structure(carry).unflatten if quasi else lambda h: ravel_pytree(carry)[1](h[0])
 
-    def linearised(h: list[Array], x: Any) -> tuple[list[Array], _JacobianBlocks]:
-        """f, and the blocks of its Jacobian: how each vector of the list acts on each."""
+    def linearize(h: list[Array], x: Any) -> tuple[list[Array], _JacobianBlocks]:
+        """f, and the blocks of its Jacobian: the derivative of each vector of the list by each."""
 
-        def after(step):
-            return lambda h: split(step(joined(h), x)[0])
+        def next_carry(step):
+            return lambda h: split(step(join(h), x)[0])
 
-        if how == "full":
-            return after(step)(h), jax.jacfwd(after(step))(h)
+        if not quasi:
+            return next_carry(step)(h), jax.jacfwd(next_carry(step))(h)
         if near is None:
-            return after(step)(h), jax.tree.map(jnp.diagonal, jax.jacfwd(after(step))(h))
-        _, push = jax.linearize(after(near), h)  # all units at once: what one of them does is not seen by the others
+            return next_carry(step)(h), jax.tree.map(jnp.diagonal, jax.jacfwd(next_carry(step))(h))
+        _, push = jax.linearize(next_carry(near), h)  # all units at once, since none affects another
         columns = [push([jnp.full_like(leaf, i == j) for i, leaf in enumerate(h)]) for j in range(len(h))]
-        return after(step)(h), [list(row) for row in zip(*columns, strict=True)]
+        return next_carry(step)(h), [list(row) for row in zip(*columns, strict=True)]
 
-    def one(state: tuple[Carry, NewtonReport], *xs: Any) -> tuple[tuple[Carry, NewtonReport], Any]:
+    def solve_chunk(state: tuple[Carry, NewtonReport], *xs: Any) -> tuple[tuple[Carry, NewtonReport], Any]:
         carry, report = state
         first, steps = split(carry), len(jax.tree.leaves(xs)[0])
 
-        def going_on(loop):
+        def has_not_converged(loop):
             count, _, change = loop
-            return (count < most) & (change > tolerance)  # which nan is not
+            return (count < settings.max_iterations) & (change > tolerance)  # nan is not, and stops too
 
-        def iteration(loop):
+        def iterate(loop):
             count, h, _ = loop
-            after, blocks = jax.vmap(linearised)(_shift_right(first, h), xs)
-            moves = _solve_linear(blocks, jax.tree.map(jnp.subtract, after, h), order)
-            moved = [_clip_update(a + b, plain, beyond) for a, b, plain in zip(h, moves, after, strict=True)]
-            return count + 1, moved, _max_relative_difference(moved, h)
+            after, blocks = jax.vmap(linearize)(_shift_right(first, h), xs)
+            updates = _solve_linear(blocks, jax.tree.map(jnp.subtract, after, h), settings.linear_solver)
+            updated = [_clip_update(a + b, f, settings.trust_region) for a, b, f in zip(h, updates, after, strict=True)]
+            return count + 1, updated, _max_relative_difference(updated, h)
 
         guess = [jnp.broadcast_to(leaf, (steps, *leaf.shape)) for leaf in first]
-        count, h, change = jax.lax.while_loop(going_on, iteration, (jnp.int32(0), guess, jnp.float32(jnp.inf)))
-        after, ys = jax.vmap(step)(jax.vmap(joined)(_shift_right(first, h)), xs)
+        count, h, change = jax.lax.while_loop(has_not_converged, iterate, (jnp.int32(0), guess, jnp.float32(jnp.inf)))
+        after, ys = jax.vmap(step)(jax.vmap(join)(_shift_right(first, h)), xs)
         residual = _max_relative_difference(jax.vmap(split)(after), h)
         converged = change <= tolerance
-        found = jax.tree.map(lambda leaf: leaf[-1], after), ys
-        carry, ys = compute_if(~converged, lambda: jax.lax.scan(step, carry, xs), found)
+        solution = jax.tree.map(lambda leaf: leaf[-1], after), ys
+        carry, ys = compute_if(~converged, lambda: jax.lax.scan(step, carry, xs), solution)
         report = NewtonReport(
             report.iterations + count,
             report.converged & converged,
@@ -231,19 +226,19 @@ def _solve_chunks(
         )
         return (carry, report), ys
 
-    none = NewtonReport(jnp.int32(0), jnp.bool_(True), jnp.float32(0), jnp.int32(0))
-    (carry, report), ys = scan_chunks(one, (carry, none), xs, chunk)
+    empty_report = NewtonReport(jnp.int32(0), jnp.bool_(True), jnp.float32(0), jnp.int32(0))
+    (carry, report), ys = scan_chunks(solve_chunk, (carry, empty_report), xs, settings.chunk_size)
     return carry, ys, report
 
 
 def _shift_right(first: list[Array], h: list[Array]) -> list[Array]:
-    """h_0 … h_{T−1}, of h_0 and h_1 … h_T."""
+    """h_0 … h_{T−1}, given h_0 and h_1 … h_T."""
     return [jnp.concatenate([a[None], b[:-1]]) for a, b in zip(first, h, strict=True)]
 
 
-def _clip_update(moved: Float[Array, "T N"], plain: Float[Array, "T N"], beyond: float) -> Float[Array, "T N"]:
-    """`moved`, but where it is far larger than anything that f returned, or not finite: what f returned there."""
-    return jnp.where(jnp.abs(moved) <= beyond * jnp.maximum(1, jnp.abs(plain).max()), moved, plain)
+def _clip_update(updated: Float[Array, "T N"], f: Float[Array, "T N"], trust_region: float) -> Float[Array, "T N"]:
+    """Clip Newton's update: entries beyond `trust_region` × max|f(h)|, or not finite, are replaced by f(h)."""
+    return jnp.where(jnp.abs(updated) <= trust_region * jnp.maximum(1, jnp.abs(f).max()), updated, f)
 
 
 def _max_relative_difference(a: list[Array], b: list[Array]) -> Float[Array, ""]:
@@ -252,9 +247,9 @@ def _max_relative_difference(a: list[Array], b: list[Array]) -> Float[Array, ""]
 
 
 def compute_if(wanted: Bool[Array, ""], function: Callable[[], Any], otherwise: Any) -> Any:
-    """`function()` where wanted, else `otherwise`.
+    """`function()` if `wanted`, else `otherwise`: a loop of one iteration or none.
 
-    A loop of one turn or none. Vmapped, it turns if any of a batch wants it to; a vmapped `lax.cond` always runs both.
+    Vmapped, it runs if any row of the batch wants it to; a vmapped `lax.cond` would always compute both branches.
     """
     return jax.lax.while_loop(lambda loop: loop[0], lambda loop: (jnp.bool_(False), function()), (wanted, otherwise))[1]
 
@@ -262,19 +257,19 @@ def compute_if(wanted: Bool[Array, ""], function: Callable[[], Any], otherwise: 
 # ---- the linear recurrence ------------------------------------------------------------------------------------------
 
 
-def _solve_linear(blocks: _JacobianBlocks, r: list[Float[Array, "T N"]], scan: str) -> list[Float[Array, "T N"]]:
-    """δ_t = J_t·δ_{t−1} + r_t from δ_0 = 0, of K vectors and K×K blocks.
+def _solve_linear(blocks: _JacobianBlocks, r: list[Float[Array, "T N"]], solver: str) -> list[Float[Array, "T N"]]:
+    """Solve δ_t = J_t·δ_{t−1} + r_t from δ_0 = 0, with K vectors and K×K blocks.
 
-    On a CPU, step by step: an associative scan multiplies Jacobians with each other, N times the work.
+    "auto" is sequential on a CPU: an associative scan multiplies Jacobians with each other, which is N times the work.
     """
     whole = blocks[0][0].ndim > r[0].ndim
-    ways = {
+    solvers = {
         "sequential": partial(linear_scan_sequential, whole=whole),
         "associative": partial(linear_scan_associative, whole=whole),
     }
-    if scan == "auto":
-        return jax.lax.platform_dependent(blocks, r, cpu=ways["sequential"], default=ways["associative"])
-    return ways[scan](blocks, r)
+    if solver == "auto":
+        return jax.lax.platform_dependent(blocks, r, cpu=solvers["sequential"], default=solvers["associative"])
+    return solvers[solver](blocks, r)
 
 
 def linear_scan_sequential(
@@ -291,7 +286,7 @@ def linear_scan_sequential(
 def linear_scan_associative(
     blocks: _JacobianBlocks, r: list[Float[Array, "T N"]], whole: bool
 ) -> list[Float[Array, "T N"]]:
-    """Affine maps, composed as a tree (Blelloch 1990)."""
+    """The same by composing affine maps in a tree (Blelloch 1990)."""
 
     def compose(first: tuple, then: tuple) -> tuple:
         (a, p), (b, q) = first, then
@@ -303,7 +298,7 @@ def linear_scan_associative(
 
 
 def _apply_blocks(blocks: list[list[Array]], to: list[Array], whole: bool) -> list[Array]:
-    """K×K blocks, diagonals unless `whole`, times a column of K vectors or K blocks."""
+    """Multiply K×K blocks (diagonals unless `whole`) with a column of K vectors or K blocks."""
 
     def times(block: Array, x: Array) -> Array:
         if not whole:

@@ -1,4 +1,4 @@
-"""Where a token stands: vectors added to it, rotations of its query and key, or what is added to their score.
+"""Position encodings: vectors added to tokens, rotations of queries and keys, or biases and masks of their scores.
 
     sinusoidal      x_t + φ(t)                            Vaswani et al. 2017 (arXiv 1706.03762), §3.5
     learned         x_t + E[t]                            Gehring et al. 2017 (arXiv 1705.03122), §3.1
@@ -9,7 +9,7 @@
     t5              q_t·k_s + b[bucket(t − s)]            Raffel et al. 2020 (arXiv 1910.10683), §2.1
     transformer_xl  (q_t + u)·k_s + (q_t + v)·W·φ(t − s)  Dai et al. 2019 (arXiv 1901.02860), §3.3
 
-Slopes, reaches, b, u and v are each head's own. φ are sines and cosines, R_t rotates by t × frequency.
+Each head has its own slopes, reaches, b, u and v. φ are sines and cosines; R_t rotates by t × frequency.
 """
 
 import flax.linen as nn
@@ -23,11 +23,11 @@ ADDITIVE_POSITIONS = (
     "sinusoidal",
     "learned",
     "randomised",
-)  # to the embedding by the skeleton, or by attention where it is told to
-SCORE_POSITIONS = ("rope", "alibi", "hard_alibi", "t5", "transformer_xl")  # inside attention
+)  # by the skeleton, or by attention's position_injection
+SCORE_POSITIONS = ("rope", "alibi", "hard_alibi", "t5", "transformer_xl")  # act on attention's scores
 POSITION_ENCODINGS = ("none", "sinusoidal", "learned", *SCORE_POSITIONS, "randomised")
-RANDOM_POSITION_LIMIT = 2048  # randomised positions are below this
-T5_BUCKETS, T5_MAX_DISTANCE = 32, 128  # T5's; from the farthest on, all distances share a bucket
+RANDOM_POSITION_LIMIT = 2048  # randomised positions are drawn below this
+T5_BUCKETS, T5_MAX_DISTANCE = 32, 128  # all distances from the maximum on share a bucket
 
 
 # ---- added to a token -----------------------------------------------------------------------------------------------
@@ -42,9 +42,10 @@ def additive_encoding(
     max_length: int,
     rng: PRNGKeyArray | None,
 ) -> Float[Array, "B T D"]:
-    """The vector of each token's position, `kind` being one of ADDED. A table to learn is `module`'s "positions".
+    """The encoding of each token's position; `kind` is one of ADDITIVE_POSITIONS. "learned" uses `module`'s
+    "positions".
 
-    Padding gets that of position 0: past a table's end it would get nan, which attention at weight 0 lets through.
+    Padding gets that of position 0: past the end of a table it would be nan, which passes attention even at weight 0.
     """
     positions = jnp.where(segments != 0, positions, 0)
     if kind == "sinusoidal":
@@ -66,25 +67,26 @@ def sinusoidal_encoding(positions: Int[Array, "T"], width: int) -> Float[Array, 
 
 
 def lookup_encoding(positions: Int[Array, "T"], table: Float[Array, "L D"]) -> Float[Array, "T D"]:
-    """Rows of a trained table; nan past its end, so that a length never trained on can't pass for a known one."""
+    """Rows of a trained table; nan past its end, so that untrained positions can't go unnoticed."""
     return table.at[positions].get(mode="fill", fill_value=jnp.nan)
 
 
 def draw_positions(rng: PRNGKeyArray, count: Int[Array, ""], size: int) -> Int[Array, "L"]:
-    """What stands for 0 … `count` − 1: as many of the positions below DRAWN_FROM, without replacement and sorted.
+    """Positions that stand for 0 … `count` − 1: drawn below RANDOM_POSITION_LIMIT without replacement, and sorted.
 
-    One draw for a batch, as in the paper's code (and for a layer, where attention places them), so that short sequences
-    in training reach positions as high as the long ones in testing will. Behind them the table is filled up to `size`.
+    One draw per batch, as in the paper's code (and per layer, where attention injects positions), so that short
+    training sequences reach positions as high as long test sequences will. The rest of the table is filled up to
+    `size`.
     """
     order = jax.random.permutation(rng, RANDOM_POSITION_LIMIT)
     return jnp.sort(jnp.where(jnp.arange(RANDOM_POSITION_LIMIT) < count, order, RANDOM_POSITION_LIMIT))[:size]
 
 
 def evenly_spaced_positions(size: int) -> Int[Array, "L"]:
-    """What stands for them without an `rng`: `size` positions below DRAWN_FROM, about where a draw of as many has them.
+    """Deterministic positions without an `rng`: `size` evenly spaced ones in [0, RANDOM_POSITION_LIMIT).
 
-    The paper draws in testing too, as many as the sequence is long. That asks for the length, which is not known when
-    tokens come one by one; here a position hangs on its own index alone.
+    The paper samples at test time too, as many as the sequence is long. That requires the length, which streaming does
+    not know; here a position depends on its index alone.
     """
     return jnp.arange(size) * RANDOM_POSITION_LIMIT // size
 
@@ -95,10 +97,10 @@ def evenly_spaced_positions(size: int) -> Int[Array, "L"]:
 def apply_rope(x: Float[Array, "H T K"], positions: Int[Array, "T"]) -> Float[Array, "H T K"]:
     """Rotate each pair of features by position × frequency (Su et al. 2021, RoFormer, eq. 34).
 
-    The product of a rotated query and a rotated key depends on the distance of their positions alone. `K` is even.
-    Pairs are (i, i + K/2), which spares a shuffle and changes nothing but the order of the features. Angles are
-    float32: scores are off by some hundredths at position 10⁵, and mean nothing by 10⁷. So is the rotation; only what
-    comes out is rounded to x's type.
+    The product of a rotated query and a rotated key depends only on the distance of their positions. `K` is even. Pairs
+    are (i, i + K/2), which avoids a shuffle and only changes the order of the features. Angles and rotations are
+    float32, and only the result is rounded to x's dtype: scores are off by some hundredths at position 10⁵, and
+    meaningless by 10⁷.
     """
     angles = _rotation_angles(positions, x.shape[-1])[None]
     sine, cosine = jnp.sin(angles), jnp.cos(angles)
@@ -110,8 +112,8 @@ def apply_rope(x: Float[Array, "H T K"], positions: Int[Array, "T"]) -> Float[Ar
 def alibi_bias(queries: Int[Array, "T"], keys: Int[Array, "S"], heads: int) -> Float[Array, "H T S"]:
     """−slope · distance, with slopes 2^(−8h/heads), h = 1 … heads (Press et al. 2022, §3).
 
-    That is the paper's rule at every number of heads. Where it is no power of 2 the authors' code departs from it: it
-    takes the slopes of the power of 2 below, and fills up with every other slope of the power above.
+    This is the paper's rule for any number of heads. If that is no power of 2, the authors' code differs: it takes the
+    slopes of the next lower power of 2, and then every other slope of the next higher one.
     """
     slopes = 2.0 ** (-8 * jnp.arange(1, heads + 1) / heads)
     distance = jnp.abs(queries[:, None] - keys[None, :])
@@ -119,14 +121,14 @@ def alibi_bias(queries: Int[Array, "T"], keys: Int[Array, "S"], heads: int) -> F
 
 
 def window_mask(queries: Int[Array, "T"], keys: Int[Array, "S"], window: Int[Array, ""] | int) -> Bool[Array, "T S"]:
-    """Whether a key is one of the last `window` that end with the query; or, looking ahead, of the next as well."""
+    """Which keys are less than `window` positions away: the last ones up to the query, and also as many ahead of it."""
     return jnp.abs(queries[:, None] - keys[None, :]) < window
 
 
 def hard_alibi_mask(queries: Int[Array, "T"], keys: Int[Array, "S"], heads: int) -> Bool[Array, "H T S"]:
-    """Head 1 sees the query's own place alone, head 2 one more, and so on for half of the heads; the rest see all.
+    """Head h sees the last h tokens, for the first half of the heads; the other heads see everything.
 
-    Which heads, and how far they reach, are those of Jelassi et al.'s code (8 of 16).
+    Which heads these are, and how far they see, is as in Jelassi et al.'s code (8 of 16).
     """
     head = jnp.arange(1, heads + 1)
     reaches = jnp.where(head <= heads // 2, head, jnp.iinfo(jnp.int32).max)
@@ -136,15 +138,16 @@ def hard_alibi_mask(queries: Int[Array, "T"], keys: Int[Array, "S"], heads: int)
 def t5_bias(
     queries: Int[Array, "T"], keys: Int[Array, "S"], table: Float[Array, "H N"], causal: bool
 ) -> Float[Array, "H T S"]:
-    """A learned number for each head and bucket of distances."""
+    """A trained bias for each head and bucket of distances."""
     return table[:, t5_bucket(queries[:, None] - keys[None, :], causal)]
 
 
 def t5_bucket(distance: Int[Array, "T S"], causal: bool) -> Int[Array, "T S"]:
-    """Which of T5's BUCKETS a distance t − s falls into: each short one has its own, longer ones share theirs.
+    """The index of the T5 bucket that each distance t − s falls into: short distances have their own, longer ones
+    share.
 
-    Half of the buckets hold one distance each; the others widen in proportion to it, up to FARTHEST. Where keys may lie
-    ahead, they have one half of the buckets and those behind the other.
+    Half of the buckets hold one distance each; the others widen in proportion to it, up to T5_MAX_DISTANCE. If keys may
+    lie ahead, they get one half of the buckets and the keys behind get the other.
     """
     count = T5_BUCKETS if causal else T5_BUCKETS // 2
     exact = count // 2
@@ -158,10 +161,10 @@ def t5_bucket(distance: Int[Array, "T S"], causal: bool) -> Int[Array, "T S"]:
 def transformer_xl_bias(
     query: Float[Array, "H T K"], queries: Int[Array, "T"], keys: Int[Array, "S"], kernel: Float[Array, "F H K"]
 ) -> Float[Array, "H T S"]:
-    """q_t·W·φ(t − s), W being `kernel`; φ(d) has `F` features, the sines sin ωd before the cosines.
+    """q_t·W·φ(t − s), W being `kernel`; φ(d) has `F` features, the sines sin ωd followed by the cosines.
 
-    Rotating (0, 1) by ωd gives (sin, cos) but for the sign of d, so φ(t − s) is a product of rotations by t and by s.
-    That spares the features of all pairs, and needs no order among the positions. In float32 at least, as all scores.
+    Rotating (0, 1) by ωd gives (sin, cos), up to the sign of d, so φ(t − s) is a product of rotations by t and by s.
+    This avoids the features of all pairs, and works for positions in any order. In at least float32, as all scores.
     """
     turned = apply_rope(jnp.einsum("htk,fhk->htf", at_least_float32(query), at_least_float32(kernel)), queries)
     cosines = jnp.arange(len(kernel)) >= len(kernel) // 2

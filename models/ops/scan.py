@@ -1,4 +1,4 @@
-"""One recurrence over a sequence whose state starts anew with each segment and stands still over padding."""
+"""Scans over packed and padded sequences: a new segment resets the state, and padding holds it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,9 +14,9 @@ Carry = Any  # a pytree of arrays
 def segment_boundaries(
     segments: Int[Array, "T"], last: Int[Array, ""]
 ) -> tuple[Bool[Array, "T"], Bool[Array, "T"], Int[Array, ""]]:
-    """Where a segment starts, where a step is no padding, and the segment that the sequence ends in.
+    """Masks of the steps that start a segment and of those that are not padding, and the segment that the last ends in.
 
-    `last` is the segment that the steps before these ended in (0: there were none), so that a sequence can be cut
+    `last` is the segment that the steps before these ended in (0: there were none), so that a sequence can be split
     into chunks anywhere.
     """
     valid = segments != 0
@@ -31,8 +31,9 @@ def masked_scan(
     start: Bool[Array, "T"],
     valid: Bool[Array, "T"],
 ) -> tuple[Carry, Any]:
-    """`carry, y = step(carry, x)` over the leading axis of `xs`: the carry is zeroed at a `start`, held where not
-    `valid`. Returns the final carry and the ys, which mean nothing where not `valid`."""
+    """Scan `carry, y = step(carry, x)` over the leading axis of `xs`, with a carry that is zeroed before each `start`
+    and
+    held where not `valid`. Returns the final carry and the ys, which mean nothing where not `valid`."""
 
     def masked(carry, inputs):
         x, start, valid = inputs
@@ -43,25 +44,24 @@ def masked_scan(
     return unrolled_scan(masked, carry, (xs, start, valid))
 
 
-def unrolled_scan(step: Callable, carry: Carry, xs: Any, *, gpu_unroll: int = 16, **how: Any) -> tuple[Carry, Any]:
-    """`jax.lax.scan(step, carry, xs, **how)`; on an NVIDIA GPU with `gpu_unroll` steps laid out one after the other in
-    each turn of the loop.
+def unrolled_scan(step: Callable, carry: Carry, xs: Any, *, gpu_unroll: int = 16, **kwargs: Any) -> tuple[Carry, Any]:
+    """`jax.lax.scan(step, carry, xs, **kwargs)`, unrolled `gpu_unroll` times on NVIDIA GPUs.
 
-    What a step's kernels do there takes less time than starting them from a loop: on an H200 a training step of the
-    LSTM over 1,024 steps took 22 to 25 ms with 16 in a row and 57 ms without, and twice as long to compile. Which it
-    is depends on the platform that a program is made for, not on where it is traced: devices may come after that.
+    There a step's kernels take less time than launching them from a loop: on an H200 a training step of the LSTM over
+    1,024 steps took 22 to 25 ms unrolled 16 times and 57 ms without, and twice as long to compile. The choice depends
+    on the platform that the program is compiled for, not on where it is traced: devices may be chosen later.
     """
 
-    def so_many(unroll: int) -> Callable:
-        return lambda carry, xs: jax.lax.scan(step, carry, xs, unroll=unroll, **how)
+    def scan_unrolled(unroll: int) -> Callable:
+        return lambda carry, xs: jax.lax.scan(step, carry, xs, unroll=unroll, **kwargs)
 
     if gpu_unroll == 1:
-        return so_many(1)(carry, xs)
-    return jax.lax.platform_dependent(carry, xs, cuda=so_many(gpu_unroll), default=so_many(1))
+        return scan_unrolled(1)(carry, xs)
+    return jax.lax.platform_dependent(carry, xs, cuda=scan_unrolled(gpu_unroll), default=scan_unrolled(1))
 
 
 def _compose_affine(first: tuple[Array, Array], then: tuple[Array, Array]) -> tuple[Array, Array]:
-    """h → a·h + b twice, as one: associative, though not commutative."""
+    """Two maps h → a·h + b, one after the other, as one: associative, though not commutative."""
     return then[0] * first[0], then[0] * first[1] + then[1]
 
 
@@ -75,104 +75,109 @@ def linear_scan(
     method: str = "auto",
     chunk_size: int = 256,
 ) -> Shaped[Array, "T *S"]:
-    """h_t = a_t·h_{t−1} + b_t, element by element, for all t; `initial` is forgotten at a `start`, h held where not
-    `valid`.
+    """h_t = a_t·h_{t−1} + b_t for all t, elementwise, from h_{−1} = `initial`. h is zeroed before each `start`, and
+    held
+    where not `valid`.
 
-    `method` says in which order: "sequential" takes T steps, "associative" about 2·log₂T (Blelloch 1990: the pairs
-    (a, b) compose), "chunked" T/`chunk_size` steps and an associative scan within each, which holds a chunk's pairs
-    and no more. "auto" is sequential on a CPU, where few cores make the fewest operations the fastest, and else
-    chunked.
+    `method` is "sequential" (T steps), "associative" (about 2·log₂T steps, Blelloch 1990) or "chunked" (T/`chunk_size`
+    steps with an associative scan in each, which only stores the pairs (a, b) of one chunk). "auto" is sequential on a
+    CPU, where few cores make the fewest operations the fastest, and chunked elsewhere.
     """
     shape = (-1,) + (1,) * (b.ndim - 1)
     start, valid = start.reshape(shape), valid.reshape(shape)
     a = jnp.broadcast_to(jnp.where(valid, jnp.where(start, 0, a), 1), b.shape)
     b = jnp.where(valid, b, 0)
-    ways = {
+    methods = {
         "sequential": _sequential_scan,
         "associative": _associative_scan,
-        "chunked": partial(_chunked_scan, chunk=chunk_size),
+        "chunked": partial(_chunked_scan, chunk_size=chunk_size),
     }
     if method == "auto":
-        return jax.lax.platform_dependent(a, b, initial, cpu=ways["sequential"], default=ways["chunked"])
-    if method not in ways:
-        raise ValueError(f"how={method}: must be one of auto, {', '.join(ways)}")
-    return ways[method](a, b, initial)
+        return jax.lax.platform_dependent(a, b, initial, cpu=methods["sequential"], default=methods["chunked"])
+    if method not in methods:
+        raise ValueError(f"method={method}: must be one of auto, {', '.join(methods)}")
+    return methods[method](a, b, initial)
 
 
-def _sequential_scan(a: Shaped[Array, "T *S"], b: Shaped[Array, "T *S"], before: Shaped[Array, "*S"]) -> Array:
+def _sequential_scan(a: Shaped[Array, "T *S"], b: Shaped[Array, "T *S"], initial: Shaped[Array, "*S"]) -> Array:
     def step(h: Array, ab: tuple[Array, Array]) -> tuple[Array, Array]:
         h = ab[0] * h + ab[1]
         return h, h
 
-    return jax.lax.scan(step, before, (a, b))[1]
+    return jax.lax.scan(step, initial, (a, b))[1]
 
 
-def _associative_scan(a: Shaped[Array, "T *S"], b: Shaped[Array, "T *S"], before: Shaped[Array, "*S"]) -> Array:
+def _associative_scan(a: Shaped[Array, "T *S"], b: Shaped[Array, "T *S"], initial: Shaped[Array, "*S"]) -> Array:
     a, b = jax.lax.associative_scan(_compose_affine, (a, b))
-    return a * before[None] + b
+    return a * initial[None] + b
 
 
-def _chunked_scan(a: Shaped[Array, "T *S"], b: Shaped[Array, "T *S"], before: Shaped[Array, "*S"], chunk: int) -> Array:
-    def one(h: Array, a: Array, b: Array) -> tuple[Array, Array]:
+def _chunked_scan(
+    a: Shaped[Array, "T *S"], b: Shaped[Array, "T *S"], initial: Shaped[Array, "*S"], chunk_size: int
+) -> Array:
+    def scan_chunk(h: Array, a: Array, b: Array) -> tuple[Array, Array]:
         h = _associative_scan(a, b, h)
         return h[-1], h
 
-    return scan_chunks(one, before, (a, b), chunk)[1]
+    return scan_chunks(scan_chunk, initial, (a, b), chunk_size)[1]
 
 
 def causal_segment_mask(start: Bool[Array, "T"]) -> tuple[Bool[Array, "T T"], Bool[Array, "T"]]:
-    """Which step s ≤ t belongs to the same segment as t, and which steps come before the first `start`."""
-    begun, steps = jnp.cumsum(start), jnp.arange(len(start))
-    return (steps[:, None] >= steps[None]) & (begun[:, None] == begun[None]), begun == 0
+    """A mask [t, s] of the steps s ≤ t in the same segment as t, and a mask of the steps before the first `start`."""
+    segment, steps = jnp.cumsum(start), jnp.arange(len(start))
+    return (steps[:, None] >= steps[None]) & (segment[:, None] == segment[None]), segment == 0
 
 
 def masked_cumsum(
     x: Float[Array, "T *G"], past: Bool[Array, "T T"]
 ) -> tuple[Float[Array, "T *G"], Float[Array, "T *G"]]:
-    """Σ_{s in past(t)} x_s for every t; unlike a difference of running sums, not one bit comes from elsewhere.
+    """Σ_{s in past(t)} x_s for every t, in two parts that add up to it. Unlike with a difference of cumulative sums, no
+    bit comes from other steps.
 
-    In two parts that add up to it: the sums of x rounded to whole numbers, which float32 adds without error as far as
-    2²⁴, and of what is left. One x of −1,000 between small ones then costs a difference of two sums none of its digits,
-    if the parts are subtracted each by itself.
+    The first part sums x rounded to integers, which float32 adds exactly up to 2²⁴; the second sums the remainders.
+    Subtract two sums part by part: then one x of −1,000 among small ones costs the difference none of its digits.
     """
-    whole, add = jax.lax.stop_gradient(jnp.round(x)), partial(jnp.tensordot, axes=1, precision="highest")
-    among = past.astype(x.dtype)
-    return add(among, whole), add(among, x - whole)
+    integers, add = jax.lax.stop_gradient(jnp.round(x)), partial(jnp.tensordot, axes=1, precision="highest")
+    mask = past.astype(x.dtype)
+    return add(mask, integers), add(mask, x - integers)
 
 
 def scan_chunks(function: Callable, carry: Carry, xs: Any, chunk_size: int, gpu_unroll: int = 1) -> tuple[Carry, Any]:
-    """`carry, y = function(carry, *xs)`, which takes any number of steps, over a sequence `chunk_size` steps at a time;
-    chunks are laid out `gpu_unroll` as steps are by `unrolled_scan`.
+    """Scan `carry, y = function(carry, *xs)`, which takes any number of steps, over chunks of `chunk_size` steps.
 
-    The last chunk is filled up with zeros: steps that are not `valid`, for a function that is told so.
+    The last chunk is padded with zeros, so that among its `xs` a mask `valid` is False there. `gpu_unroll` unrolls the
+    loop over chunks as in `unrolled_scan`.
     """
     steps = len(jax.tree.leaves(xs)[0])
     chunk_size = min(chunk_size, steps)
     chunks = -(-steps // chunk_size)
 
-    def cut(leaf: Array) -> Array:
+    def split_into_chunks(leaf: Array) -> Array:
         padded = jnp.pad(leaf, [(0, chunks * chunk_size - steps)] + [(0, 0)] * (leaf.ndim - 1))
         return padded.reshape(chunks, chunk_size, *leaf.shape[1:])
 
-    carry, y = unrolled_scan(lambda carry, x: function(carry, *x), carry, jax.tree.map(cut, xs), gpu_unroll=gpu_unroll)
+    carry, y = unrolled_scan(
+        lambda carry, x: function(carry, *x), carry, jax.tree.map(split_into_chunks, xs), gpu_unroll=gpu_unroll
+    )
     return carry, jax.tree.map(lambda leaf: leaf.reshape(chunks * chunk_size, *leaf.shape[2:])[:steps], y)
 
 
 def resume_state(state: Any, empty: Any) -> Any:
-    """`state`, or `empty` where there is none yet.
+    """`state`, or `empty` if there is none yet.
 
-    Raises ValueError where `state` is not one of this mixer at this size: it would be broadcast, or mean nothing.
+    Raises ValueError for a `state` whose structure, shapes or kinds of numbers are not those of `empty`: it would be
+    broadcast, or mean something else.
     """
     if state is None:
         return empty
-    told = [jax.tree.map(_shape_and_kind, tree) for tree in (state, empty)]
-    if jax.tree.structure(state) != jax.tree.structure(empty) or told[0] != told[1]:
-        raise ValueError(f"a state of {told[0]} can't be gone on from here; this mixer and batch have {told[1]}")
+    given, expected = (jax.tree.map(_shape_and_kind, tree) for tree in (state, empty))
+    if jax.tree.structure(state) != jax.tree.structure(empty) or given != expected:
+        raise ValueError(f"a state of {given} can't be gone on from here; this mixer and batch have {expected}")
     return state
 
 
 def _shape_and_kind(leaf: Any) -> str:
-    """As "floating(3, 4)": two types of one kind differ in their precision, and in nothing that they mean."""
+    """A leaf in words, as "floating(3, 4)". Types of one kind differ in precision alone, which a state may have."""
     kinds = (jnp.complexfloating, jnp.floating, jnp.integer, jnp.bool_)
     kind = next((kind.__name__ for kind in kinds if jnp.issubdtype(jnp.result_type(leaf), kind)), "other")
     return f"{kind}{tuple(jnp.shape(leaf))}"

@@ -1,4 +1,4 @@
-"""How like a query is to a key, over all pairs: the scores that attention turns into weights.
+"""The similarity of queries and keys, over all pairs: the scores that attention turns into weights.
 
     dot       q·k                       Luong et al. 2015 (arXiv 1508.04025), §3.1
     scaled    q·k / √K                  Vaswani et al. 2017 (arXiv 1706.03762), eq. 1
@@ -6,8 +6,8 @@
     additive  v·tanh(q + k)             Bahdanau et al. 2015 (arXiv 1409.0473), appendix A.1.2
     general   q·W·k                     Luong et al. 2015
 
-q and k are already projected: Bahdanau's two matrices are those that make queries and keys. Scores are in float32 at
-least whatever q and k are in, and so is all that is done on the way to them.
+q and k are already projected: Bahdanau's two matrices are the query and key projections. Scores are at least float32
+whatever the dtype of q and k, and so are all intermediate results.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-SimilarityParams = dict[str, Array]  # what a similarity learns for one head; most learn nothing
+SimilarityParams = dict[str, Array]  # the trained parameters of a similarity for one head; most have none
 
 
 def dot_scores(query: Float[Array, "T K"], key: Float[Array, "S K"], weights: SimilarityParams) -> Float[Array, "T S"]:
@@ -40,7 +40,7 @@ def cosine_scores(
 def additive_scores(
     query: Float[Array, "T K"], key: Float[Array, "S K"], weights: SimilarityParams
 ) -> Float[Array, "T S"]:
-    """T·S·K numbers are held at once, which the products spare."""
+    """Stores T·S·K numbers at once, unlike the products."""
     query, key = at_least_float32(query), at_least_float32(key)
     return jnp.tanh(query[:, None] + key[None]) @ weights["direction"]
 
@@ -52,24 +52,24 @@ def general_scores(
 
 
 def _pairwise_dot(query: Float[Array, "T K"], key: Float[Array, "S K"]) -> Float[Array, "T S"]:
-    """q·k summed, and returned, in float32 at least: products of two bfloat16 numbers are exact there."""
-    found = jnp.promote_types(jnp.promote_types(query.dtype, key.dtype), jnp.float32)
-    return jnp.einsum("tk,sk->ts", query, key, preferred_element_type=found)
+    """q·k for all pairs, accumulated and returned in at least float32, where products of bfloat16 numbers are exact."""
+    dtype = jnp.promote_types(jnp.promote_types(query.dtype, key.dtype), jnp.float32)
+    return jnp.einsum("tk,sk->ts", query, key, preferred_element_type=dtype)
 
 
 def at_least_float32(x: Array) -> Array:
-    """In float32 at least."""
+    """x in at least float32."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _inverse_norm(x: Float[Array, "*T K"]) -> Float[Array, "*T"]:
-    """What brings each row to length 1; a row of zeros gets a finite number, with a finite gradient."""
+    """1/|x| for each row; finite, with a finite gradient, for a row of zeros."""
     x = at_least_float32(x)
     return jax.lax.rsqrt((x * x).sum(axis=-1) + 1e-6)
 
 
 def l2_normalize(x: Float[Array, "*T K"]) -> Float[Array, "*T K"]:
-    """Each row at length 1; a row of zeros stays, with a finite gradient."""
+    """x/|x| for each row; a row of zeros stays zero, with a finite gradient."""
     return x * _inverse_norm(x)[..., None].astype(x.dtype)
 
 
@@ -83,8 +83,8 @@ SIMILARITIES: dict[str, Callable[[Array, Array, SimilarityParams], Array]] = {
 
 
 def similarity_initializers(similarity: str, heads: int, size: int) -> dict[str, Callable[[PRNGKeyArray], Array]]:
-    """What a similarity learns, as `{name: key → [H, …]}`: a leading axis over heads, to be vmapped over."""
-    if similarity == "cosine":  # e^2.3 ≈ 10: softmax can then put most of its weight on one key in twenty thousand
+    """Initializers key → [H, …] of a similarity's trained parameters, by name. The leading axis is over heads."""
+    if similarity == "cosine":  # e^2.3 ≈ 10: enough for softmax to put most of its weight on one of 20,000 keys
         return {"temperature": lambda _: jnp.full((heads,), jnp.log(10.0))}
     if similarity == "additive":
         return {"direction": lambda key: nn.initializers.normal(size**-0.5)(key, (heads, size))}

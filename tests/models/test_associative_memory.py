@@ -266,14 +266,23 @@ def test_a_few_pairs_are_learnt():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"memory": "sofmax"}, r"model\.memory=sofmax: must be one of softmax, linear, .*; did you mean softmax\?"),
-        ({"memory": "linear", "update_rule": "dleta"}, r"model\.memory_rule=dleta: .*; did you mean delta\?"),
-        ({"memory": "softmax", "update_rule": "delta"}, r"model\.memory_rule=delta: .* softmax has none of; use sum"),
         (
-            {"memory": "linear", "encoder_decoder": "dot"},
-            r"model\.bridge=dot: does not go with model\.memory=linear; use none",
+            {"associative_memory": "sofmax"},
+            r"model\.associative_memory=sofmax: must be one of softmax, linear, .*; did you mean softmax\?",
         ),
-        ({"memory": "linear", "dtype": "bfloat16"}, r"model\.dtype=bfloat16: does not go .*; use float32"),
+        (
+            {"associative_memory": "linear", "update_rule": "dleta"},
+            r"model\.update_rule=dleta: .*; did you mean delta\?",
+        ),
+        (
+            {"associative_memory": "softmax", "update_rule": "delta"},
+            r"model\.update_rule=delta: .* softmax has none of; use sum",
+        ),
+        (
+            {"associative_memory": "linear", "encoder_decoder": "dot"},
+            r"model\.encoder_decoder=dot: does not go with model\.associative_memory=linear; use none",
+        ),
+        ({"associative_memory": "linear", "dtype": "bfloat16"}, r"model\.dtype=bfloat16: does not go .*; use float32"),
     ],
 )
 def test_what_can_not_be_a_memory_is_refused(fields: dict[str, Any], message: str):
@@ -286,6 +295,6 @@ def test_what_can_not_be_a_memory_is_refused(fields: dict[str, Any], message: st
 def test_a_memory_needs_rows_of_associations(task: dict[str, Any]):
     fields = {**config(**{"model.associative_memory": "dpfp2"}).to_dict(), "task": task}
     with pytest.raises(
-        ValueError, match=r"model\.memory=dpfp2: this task has no rows of keys and values; associations"
+        ValueError, match=r"model\.associative_memory=dpfp2: this task has no rows of keys and values; associations"
     ):
         builder.build_run(fields)

@@ -180,7 +180,7 @@ def test_traffic_is_that_of_the_branch_that_moves_least_of_those_that_multiply_m
     assert cost.bytes_moved(either, 0, x, w, include_arguments=False) == 4 * (20 + 16 + 20)
 
 
-@pytest.mark.parametrize("kv_heads", [1, 4])
+@pytest.mark.parametrize("groups", [1, 4])
 @pytest.mark.parametrize("taps", [(3,), (3, 5)])
 def test_a_convolution_is_a_product_for_each_tap_and_channel(taps: tuple[int, ...], groups: int):
     """2 × outputs × taps × the input channels that an output sees, dilated or not, and its gradient twice as much."""

@@ -128,7 +128,9 @@ def test_one_step():
     assert int(greedy_decode(partial(step, TABLES[0]), FIRST, steps=1).tokens[0]) == best[0]
 
 
-@pytest.mark.parametrize(("fields", "message"), [({"steps": 0}, "steps=0: must be"), ({"width": 0}, "width=0: must")])
+@pytest.mark.parametrize(
+    ("fields", "message"), [({"steps": 0}, "steps=0: must be"), ({"width": 0}, "beam_width=0: must")]
+)
 def test_bad_numbers(fields: dict, message: str):
     with pytest.raises(ValueError, match=message):
         beam_search(partial(step, TABLES[0]), FIRST, **{"steps": 2, "width": 2, **fields})

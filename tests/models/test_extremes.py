@@ -15,10 +15,10 @@ from models.mixers.linear_recurrence import lru_coefficients
 from models.mixers.state_space import s4d_coefficients, s6_coefficients, zero_order_hold
 from models.mixers.xlstm import LOG_ZERO, mlstm_chunk
 from models.ops.scan import scan_chunks
-from tests.models.test_mixers import counted, make, normal, outcome
+from tests.models.contract import initial_params, make, normal, outcome, positions_of
 
 WIDTH = 8
-LENGTHS = (1, 33, 50)  # a chunk of 32 is whole in none of them
+LENGTHS = (1, 33)  # the second is a chunk of 32, and another that is not full
 # How far the parameters of a mixer can be scaled up before float32 can't hold the exact result.
 FARTHEST = {
     "irnn": 2,  # a ReLU bounds nothing: 30^33 is 10^48
@@ -26,7 +26,7 @@ FARTHEST = {
 }
 
 
-def cases(name: str, params: Any) -> dict[str, tuple[float, Any]]:
+def extreme_cases(name: str, params: Any) -> dict[str, tuple[float, Any]]:
     """By name, what the inputs are scaled by, and parameters."""
     noisy = jax.tree.map(lambda p: p + jnp.asarray(normal(p.size, *p.shape)) / 5, params)
 
@@ -49,11 +49,10 @@ def cases(name: str, params: Any) -> dict[str, tuple[float, Any]]:
 
 @cache
 def built(name: str) -> tuple[nn.Module, Any]:
-    """The mixer, and what it starts from."""
+    """The mixer, and its initial parameters."""
     heads: dict[str, Any] = {"heads": 2} if "heads" in models.mixer_options(name) else {}
     module = make(name, width=WIDTH, hidden_size=WIDTH, **heads)
-    x, steps = jnp.zeros((1, 1, WIDTH)), jnp.zeros((1, 1), jnp.int32)
-    return module, jax.jit(partial(module.init, x=x, positions=steps, segments=steps))(jax.random.key(0))
+    return module, initial_params(module)
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -65,8 +64,8 @@ def test_outputs_and_gradients_are_finite(name: str, length: int):
     segments[1] = np.where(np.arange(length) < length - 3, 1 + (np.arange(length) > length // 2), length == 1)
     x, direction = normal(1, 2, length, WIDTH), normal(2, 2, length, WIDTH)
     run = jax.jit(partial(outcome, module, (length,)))
-    for case, (scale, changed) in cases(name, params).items():
-        found = run(changed, scale * x, counted(segments), segments, direction)
+    for case, (scale, changed) in extreme_cases(name, params).items():
+        found = run(changed, scale * x, positions_of(segments), segments, direction)
         for path, leaf in jax.tree.leaves_with_path(found):
             assert np.isfinite(leaf).all(), f"{case}: {jax.tree_util.keystr(path)}"
         assert found["finite"], case

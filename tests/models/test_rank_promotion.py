@@ -11,7 +11,8 @@ from models import associative_memory
 from models.ops.normalizers import NORMALIZERS
 from models.ops.position_encodings import POSITION_ENCODINGS
 from models.ops.similarity import SIMILARITIES
-from tests.models.test_mixers import VARIANTS, make
+from tests.models.contract import make
+from tests.models.test_mixers import VARIANTS, variant_name
 from tests.models.test_models import model
 
 STEPS = 40
@@ -36,7 +37,7 @@ def traced(network: Any, inputs: Any, **more: Any) -> None:
     jax.eval_shape(jax.grad(total, floats, has_aux=True), params, inputs)
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join([v[0], *map(str, v[1].values())]))
+@pytest.mark.parametrize("variant", VARIANTS, ids=variant_name)
 def test_mixers(variant: tuple[str, dict[str, Any]]):
     places, ones = jnp.zeros((2, STEPS), jnp.int32), jnp.ones((2, STEPS), jnp.int32)
     module, x = make(variant[0], **variant[1]), jnp.zeros((2, STEPS, 8))

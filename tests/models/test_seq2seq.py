@@ -52,7 +52,7 @@ def make(mixer: str, bridge: str, width: int = D, vocabulary: int = V, **fields:
         shared["positions"] = "sinusoidal"
     else:
         writes = partial(Recurrence, cell=mixer, hidden_size=width)
-        reader = partial(Bidirectional, partial(Recurrence, cell=mixer), hidden_size=width)
+        reader = partial(Bidirectional, mixer=partial(Recurrence, cell=mixer), hidden_size=width)
     return Seq2Seq(
         encoder=Skeleton(mixers=(reader,), outputs=0, **shared),
         decoder=Skeleton(mixers=(writes,), outputs=vocabulary, **shared),
@@ -156,9 +156,7 @@ def test_a_writer_says_what_the_decoder_says():
     np.testing.assert_allclose(write(weights(network)["params"], memory), expected[0], atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("mixer", "encoder_decoder", "halves"), [("gru", "vector", False), ("attention", "scaled", True)]
-)
+@pytest.mark.parametrize(("mixer", "bridge", "halves"), [("gru", "vector", False), ("attention", "scaled", True)])
 def test_a_row_is_split_where_its_separator_is(mixer: str, bridge: str, halves: bool):
     """The call that trains it gives what encode and decode give, at the target's places and nothing before them."""
     lengths = [S, 3, 1]
@@ -175,7 +173,7 @@ def test_a_row_is_split_where_its_separator_is(mixer: str, bridge: str, halves: 
 
 
 @pytest.mark.parametrize(
-    ("mixer", "encoder_decoder", "first"),
+    ("mixer", "bridge", "first"),
     [("gru", "vector", S), ("attention", "scaled", S + 3)],
 )
 def test_a_row_goes_on_after_its_source(mixer: str, bridge: str, first: int):
@@ -240,7 +238,7 @@ def test_the_vector_is_a_bottleneck_and_attention_is_not():
     assert [memory_floats(attention, n) for n in (3, 9)] == [2 * D * n for n in (3, 9)]
 
 
-@pytest.mark.parametrize("encoder_decoder", ["vector", "cosine", "general"])
+@pytest.mark.parametrize("bridge", ["vector", "cosine", "general"])
 def test_gradients_are_finite_and_reach_everything(bridge: str):
     """Even where a source is nothing but padding."""
     network = make("rnn", bridge, depth=1)
@@ -346,12 +344,12 @@ def test_dropout_needs_an_rng():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"encoder_decoder": "adative"}, r"^model\.bridge=adative: must be one of vector, dot, .*general"),
+        ({"encoder_decoder": "adative"}, r"^model\.encoder_decoder=adative: must be one of vector, dot, .*general"),
         (
             {"encoder_decoder": "dot", "heads": 3},
-            r"^model\.bridge_heads=3: must be 1 or more and divide model\.width=8",
+            r"^model\.cross_attention_heads=3: must be 1 or more and divide model\.width=8",
         ),
-        ({"encoder_decoder": "dot", "heads": 0}, r"^model\.bridge_heads=0: must be 1 or more"),
+        ({"encoder_decoder": "dot", "heads": 0}, r"^model\.cross_attention_heads=0: must be 1 or more"),
     ],
 )
 def test_bad_fields(fields: dict[str, Any], message: str):

@@ -309,28 +309,28 @@ def label(name: str, depth: int = 1, **fields: Any) -> tuple[Skeleton, Any]:
     return network, drawn(network)
 
 
-def felt(network: Skeleton, params: Any, segments: Any) -> np.ndarray:
-    """Whether each step of each row moves that row's label."""
+@partial(jax.jit, static_argnums=0)
+def label_gradient(network: Skeleton, params: Any, x: Any, segments: Any) -> Any:
+    """The gradient of the sum of the rows' labels by each step."""
     places = jnp.broadcast_to(jnp.arange(STEPS), segments.shape)
-    call = lambda x: network.apply(params, x, positions=places, segments=segments)[0].sum()  # noqa: E731
-    return np.any(np.asarray(jax.jit(jax.grad(call))(X)), axis=-1)
+    return jax.grad(lambda x: network.apply(params, x, positions=places, segments=segments)[0].sum())(x)
 
 
-@pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize("name", BOTH_WAYS)
-def test_each_direction_reads_all_of_a_sequence_for_its_label(name: str, direction: str):
+def test_each_direction_reads_all_of_a_sequence_for_its_label(name: str):
     """By one direction alone, the other's output being 0 and no residual around it: every step, and no padding and no
     other sequence, moves the label; that of a packed row is of the last sequence."""
     network, params = label(name, residual=False)
-    other = {"forward": "backward", "backward": "forward"}[direction]
     mixer = params["params"]["mixer_0"]
     if name == "tcn":  # so that no relu hides the way
         mixer = jax.tree.map_with_path(lambda at, p: p + 4 * at[-1].key.startswith("bias_"), mixer)
-        params["params"]["mixer_0"] = mixer
-    mixer[other] = jax.tree.map(jnp.zeros_like, mixer[other])
     segments = jnp.array([[1] * 6, [1] * 4 + [0] * 2, [0, 0, 1, 1, 0, 1], [1, 1, 2, 2, 2, 0]], jnp.int32)
     expected = [[1] * 6, [1] * 4 + [0] * 2, [0, 0, 1, 1, 0, 1], [0, 0, 1, 1, 1, 0]]
-    np.testing.assert_array_equal(felt(network, params, segments), expected)
+    for other in ("backward", "forward"):
+        one_direction = {**mixer, other: jax.tree.map(jnp.zeros_like, mixer[other])}
+        network_params = {"params": {**params["params"], "mixer_0": one_direction}}
+        gradient = np.asarray(label_gradient(network, network_params, X, segments))
+        np.testing.assert_array_equal(np.any(gradient, axis=-1), expected, err_msg=f"without the {other} direction")
 
 
 @pytest.mark.parametrize("depth", [1, 2])

@@ -9,13 +9,8 @@ import pytest
 
 import models
 from configs import base
-from models.mixers.attention import (
-    POSITION_INJECTIONS,
-    TIED_PROJECTIONS,
-    Attention,
-    multi_head_attention,
-    visibility_mask,
-)
+from models.mixers.attention import Attention, multi_head_attention, visibility_mask
+from models.mixers.attention_options import POSITION_INJECTIONS, TIED_PROJECTIONS
 from models.ops import normalizers, position_encodings, similarity
 from models.ops.position_encodings import sinusoidal_encoding, window_mask
 
@@ -206,7 +201,7 @@ def test_a_group_of_heads_shares_a_key_and_a_value(name: str):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+@pytest.mark.parametrize("groups", [1, 2, 4])
 def test_groups_are_heads_with_the_same_kernels(groups: int):
     """One group, multi-query, to as many as heads, which is what there is without groups: down to the names."""
     grouped = CAUSAL.clone(heads=4, kv_heads=groups)
@@ -270,7 +265,7 @@ def test_a_window_streams_for_ever_from_a_small_cache():
 # ---- where positions are added --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("position_injection", POSITION_INJECTIONS)
+@pytest.mark.parametrize("placed", POSITION_INJECTIONS)
 def test_positions_are_added_where_they_are_placed(placed: str):
     """To what query, key or value is made from, before its weights; elsewhere nothing is."""
     module, params = CAUSAL.clone(positions="sinusoidal", position_injection=placed), drawn(CAUSAL)
@@ -313,8 +308,8 @@ def test_placed_positions_are_attention_s_and_not_the_embedding_s(positions: str
     assert bool(np.abs(ys[0] - ys[1]).max() > 1e-3) is (positions == "randomised")
 
 
-@pytest.mark.parametrize("tied_projections", TIED_PROJECTIONS[1:])
-@pytest.mark.parametrize("position_injection", ["embedding", "v"])
+@pytest.mark.parametrize("shared", TIED_PROJECTIONS[1:])
+@pytest.mark.parametrize("placed", ["embedding", "v"])
 def test_what_is_shared_is_one_matrix_and_one_bias(shared: str, placed: str):
     """The same as with own ones that happen to be equal; and gradients add up, since there is one to train."""
     fields: dict[str, Any] = {"positions": "sinusoidal", "position_injection": placed} if placed != "embedding" else {}
@@ -438,9 +433,13 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (
         {"positions": "rope"},
         {"position_injection": "qk"},
-        r"placed=qk: says where .* model\.positions=rope adds none; use one of s",
+        r"position_injection=qk: says where .* model\.positions=rope adds none; use one of s",
     ),
-    ({}, {"position_injection": "v"}, r"placed=v: says where positions are added, and model\.positions=none adds none"),
+    (
+        {},
+        {"position_injection": "v"},
+        r"position_injection=v: says where positions are added, and model\.positions=none adds none",
+    ),
     (
         {"positions": "hard_alibi"},
         {"heads": 1},
@@ -455,7 +454,7 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (
         {},
         {"tied_projections": "kv", "kv_heads": 2},
-        r"shared=kv: keys and values must be as wide as queries; use kv_heads=0, not 2",
+        r"tied_projections=kv: keys and values must be as wide as queries; use kv_heads=0, not 2",
     ),
     ({"positions": "randomised", "max_length": 4096}, {}, r"=randomised: are drawn from 2048, so .*4096 is too long"),
     ({"positions": "hardalibi"}, {}, r"model\.positions=hardalibi: must be one of .*; did you mean hard_alibi\?"),
@@ -493,9 +492,9 @@ def test_every_normaliser_and_similarity_can_be_built():
         ),
         (
             {"implementation": "cudnn"},
-            r"form=cudnn: does not go with model\.dtype=float32, only with bfloat16; use implementation=blocks",
+            r"implementation=cudnn: does not go with model\.dtype=float32, only with bfloat16; use implementation=b",
         ),
-        ({"implementation": "cudnn", "window": 3}, "form=cudnn: does not go with model"),
+        ({"implementation": "cudnn", "window": 3}, "implementation=cudnn: does not go with model"),
     ],
     ids=str,
 )

@@ -21,7 +21,7 @@ GRU = partial(Recurrence, cell="gru")
 
 def test_it_is_the_mixer_there_and_back():
     """Each direction by itself, with half of the inner width, over the row and over the row reversed."""
-    module = Bidirectional(GRU, width=WIDTH, hidden_size=6)
+    module = Bidirectional(mixer=GRU, width=WIDTH, hidden_size=6)
     (y, state), params = module.init_with_output(jax.random.key(0), X, positions=PLACES, segments=SEGMENTS)
     assert state is None
     half, own = GRU(width=WIDTH, hidden_size=3), params["params"]
@@ -31,7 +31,7 @@ def test_it_is_the_mixer_there_and_back():
 
 
 def test_every_step_sees_its_whole_sequence_and_no_other():
-    module = Bidirectional(GRU, width=WIDTH, hidden_size=6)
+    module = Bidirectional(mixer=GRU, width=WIDTH, hidden_size=6)
     params = module.init(jax.random.key(0), X, positions=PLACES, segments=SEGMENTS)
     jacobian = jax.jit(jax.jacrev(lambda x: module.apply(params, x, positions=PLACES, segments=SEGMENTS)[0]))(X)
     for row in range(2):
@@ -59,7 +59,7 @@ def test_a_config_that_is_not_causal_gets_one():
 
 
 def test_it_can_not_stream():
-    module = Bidirectional(GRU, width=WIDTH, hidden_size=6)
+    module = Bidirectional(mixer=GRU, width=WIDTH, hidden_size=6)
     with pytest.raises(ValueError, match="bidirectional mixer sees the whole sequence at once and can't be streamed"):
         module.init(jax.random.key(0), X, state=(), positions=PLACES, segments=SEGMENTS)
     with pytest.raises(ValueError, match=r"model\.hidden_size=5: two directions share it, so it must be even"):

@@ -85,7 +85,9 @@ def test_a_strength_of_two_reflects():
 def test_the_sum_rule_is_attention_with_weights_in_proportion_to_similarity(feature: str):
     """The module equals Σ φ(q)·φ(k)·v / Σ φ(q)·φ(k) over the past, all pairs written out (Katharopoulos, eq. 5)."""
     heads, size, width, nu = 2, 3, 5, 2
-    module = LinearAttention("sum", width=width, hidden_size=heads * size, heads=heads, feature=feature, dpfp_nu=nu)
+    module = LinearAttention(
+        rule="sum", width=width, hidden_size=heads * size, heads=heads, feature=feature, dpfp_nu=nu
+    )
     x = random.normal(size=(1, STEPS, width)).astype(np.float32)
     places, ones = np.arange(STEPS)[None], np.ones((1, STEPS), np.int32)
     (y, _), params = jax.jit(module.init_with_output)(jax.random.key(1), x, positions=places, segments=ones)

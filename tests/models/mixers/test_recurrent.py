@@ -46,7 +46,7 @@ def flaxen(cell: str, own: Any) -> Any:
 @pytest.mark.parametrize("cell", FLAX)
 def test_it_agrees_with_flax(cell: str):
     """Outputs, final state and gradients of what is inside, the product out being the identity."""
-    module = Recurrence(cell, width=N, hidden_size=N)
+    module = Recurrence(cell=cell, width=N, hidden_size=N)
     params = jax.tree.map(lambda p: jnp.asarray(random.normal(0, 0.5, p.shape), p.dtype), shapes(module))["params"]
     identity = {"kernel": jnp.eye(N), "bias": jnp.zeros(N)}
 
@@ -71,7 +71,7 @@ def test_it_agrees_with_flax(cell: str):
 @pytest.mark.parametrize("cell", RECURRENT_CELLS)
 def test_only_forget_gates_start_open(cell: str):
     """Every bias starts at 0 but the LSTM's forget gates, at 1; recurrent weights are one rotation a gate."""
-    module, size = Recurrence(cell, width=N, hidden_size=3), 3
+    module, size = Recurrence(cell=cell, width=N, hidden_size=3), 3
     init = jax.jit(partial(module.init, positions=PLACES, segments=PLACES))
     params = init(jax.random.key(0), X)["params"]
     expected = np.zeros(RECURRENT_CELLS[cell].num_gates * size)
@@ -88,7 +88,7 @@ def test_only_forget_gates_start_open(cell: str):
 
 
 def test_the_forget_bias_can_be_set():
-    bias = Recurrence("lstm", width=N, hidden_size=2, forget_bias=3.0)._init_bias(jax.random.key(0), (8,))
+    bias = Recurrence(cell="lstm", width=N, hidden_size=2, forget_bias=3.0)._init_bias(jax.random.key(0), (8,))
     np.testing.assert_array_equal(bias, [0, 0, 3, 3, 0, 0, 0, 0])
 
 
@@ -118,7 +118,7 @@ def test_gradients_are_those_of_finite_differences(cell: str):
 
 def test_the_irnn_is_its_definition():
     """relu(W·x + U·h + b), and U starts at the identity, so that with no input a state is kept for ever."""
-    module: Any = Recurrence("irnn", width=N, hidden_size=N)
+    module: Any = Recurrence(cell="irnn", width=N, hidden_size=N)
     params: Any = module.init(jax.random.key(0), X, positions=PLACES, segments=PLACES)["params"]
     np.testing.assert_array_equal(params["recurrent"], np.eye(N))
     params = jax.tree.map(lambda p: jnp.asarray(random.normal(0, 0.5, p.shape), p.dtype), params)
@@ -132,7 +132,7 @@ def test_the_irnn_is_its_definition():
 @pytest.mark.parametrize("gate", ["i", "f", "o"])
 def test_an_open_gate_is_one_that_is_always_at_one(gate: str):
     """The same as a gate whose bias is so large that the sigmoid is 1 (Greff et al. 2017: NIG, NFG, NOG)."""
-    module = Recurrence("lstm", width=N, hidden_size=N)
+    module = Recurrence(cell="lstm", width=N, hidden_size=N)
     params = jax.tree.map(lambda p: jnp.asarray(random.normal(0, 0.5, p.shape), p.dtype), shapes(module))["params"]
     place = "ifgo".index(gate) * N
     wide = params["input"]["bias"].at[place : place + N].set(100.0)
@@ -146,7 +146,7 @@ def test_an_open_gate_is_one_that_is_always_at_one(gate: str):
 
 
 def test_the_forget_bias_is_a_choice():
-    module = Recurrence("lstm", width=N, hidden_size=3, forget_bias=-2.0)
+    module = Recurrence(cell="lstm", width=N, hidden_size=3, forget_bias=-2.0)
     params: Any = jax.jit(partial(module.init, positions=PLACES, segments=PLACES))(jax.random.key(0), X)["params"]
     np.testing.assert_array_equal(params["input"]["bias"], [0] * 3 + [-2] * 3 + [0] * 6)
     params = jax.jit(partial(module.clone(disabled_gates="i").init, positions=PLACES, segments=PLACES))(
@@ -162,7 +162,7 @@ def test_its_backward_pass_is_what_jax_derives(cell: str, dtype: str):
     steps = 23
     segments = jnp.asarray(random.choice([0, 1, 1, 1, 2], size=(3, steps)).cumsum(axis=1) % 4, jnp.int32)
     x, direction = (jnp.asarray(random.normal(size=(3, steps, N)), jnp.float32) for _ in range(2))
-    module = Recurrence(cell, width=N, hidden_size=6, dtype=jnp.dtype(dtype))
+    module = Recurrence(cell=cell, width=N, hidden_size=6, dtype=jnp.dtype(dtype))
     initial = partial(module.init, positions=segments, segments=segments)
     params = jax.tree.map(
         lambda p: jnp.asarray(random.normal(0, 0.5, p.shape), p.dtype), jax.eval_shape(initial, jax.random.key(0), x)
@@ -185,6 +185,6 @@ def test_its_backward_pass_is_what_jax_derives(cell: str, dtype: str):
 
 
 def test_forwards_too_where_jax_derives_it():
-    module = Recurrence("gru", width=N, hidden_size=N, solver="autodiff")
+    module = Recurrence(cell="gru", width=N, hidden_size=N, solver="autodiff")
     params = jax.jit(module.init)(jax.random.key(0), X, positions=PLACES, segments=PLACES)
     check_grads(lambda x: apply(module, params, jnp.asarray(x))[0], (X,), order=1, modes=["fwd"], atol=1e-2, rtol=1e-2)

@@ -114,11 +114,11 @@ def test_the_slstm_starts_as_its_authors_does():
         (0.5, "linspace"): {0: 3, 21: 4, 42: 5, 63: 6},
     }
     for (place, start), units in figures.items():
-        params = initial(SLSTM(width=5, hidden_size=64, place=place, gate_init=start))
+        params = initial(SLSTM(width=5, hidden_size=64, depth_fraction=place, gate_init=start))
         i, f, g, o = np.split(params["input"]["bias"], 4)
         np.testing.assert_allclose([f[unit] for unit in units], list(units.values()), atol=1e-4)
         assert not np.concatenate([i, g, o, params["recurrent"].ravel()]).any()
-    assert (SLSTM(width=5, hidden_size=64).start, SLSTM(width=5, hidden_size=64).place) == ("powerlaw", 0)
+    assert (SLSTM(width=5, hidden_size=64).gate_init, SLSTM(width=5, hidden_size=64).depth_fraction) == ("powerlaw", 0)
     plain = initial(SLSTM(width=5, hidden_size=6, gate_init="plain"))
     assert not plain["input"]["bias"].any()
     for block in np.split(plain["recurrent"], 4, axis=1):
@@ -131,15 +131,13 @@ def test_the_mlstm_starts_as_its_authors_does():
     np.testing.assert_allclose(params["bias"][100:], np.linspace(3, 6, 100), atol=1e-5)
     assert params["bias"][:100].std() == pytest.approx(0.1, rel=0.3)
     assert not params["kernel"].any()
-    assert MLSTM(width=5, hidden_size=4).start == "linspace"
+    assert MLSTM(width=5, hidden_size=4).gate_init == "linspace"
     plain = initial(MLSTM(width=5, hidden_size=8, heads=2, gate_init="plain"))["gates"]
     np.testing.assert_array_equal(plain["bias"], [0, 0, 3, 3])
     assert plain["kernel"].any()
 
 
-@pytest.mark.parametrize(
-    ("gate_init", "least", "most"), [("powerlaw", 1e-3, 1), ("linspace", 1e-3, 1), ("plain", 0, 1e-9)]
-)
+@pytest.mark.parametrize(("start", "least", "most"), [("powerlaw", 1e-3, 1), ("linspace", 1e-3, 1), ("plain", 0, 1e-9)])
 def test_what_reaches_64_steps_back_at_the_start(start: str, least: float, most: float):
     """The gradient of the last output there, as a share of that at the last step."""
     module = SLSTM(width=16, hidden_size=32, gate_init=start)

@@ -55,7 +55,7 @@ def solve(
     return carry, jnp.where(VALID[..., None], y, 0), report
 
 
-@partial(jax.jit, static_argnums=(0, 1), static_argnames=("iterations", "chunk", "scan"))
+@partial(jax.jit, static_argnums=(0, 1), static_argnames=("max_iterations", "chunk_size", "linear_solver"))
 def with_gradient(cell: str, solver: str, arrays: Any, **options: Any):
     """Carry, ys and report, and the gradient to weights, carry and drives of a function of both answers."""
 
@@ -75,13 +75,13 @@ def with_gradient(cell: str, solver: str, arrays: Any, **options: Any):
 def test_it_is_the_sequential_scan(cell: str, solver: str, scan: str):
     """Outputs, final carries and all gradients, in rows of several segments and padding, in chunks that don't fit."""
     arrays = made(cell)
-    found, report = with_gradient(cell, solver, arrays, chunk=5, scan=scan)
+    found, report = with_gradient(cell, solver, arrays, chunk_size=5, linear_solver=scan)
     expected, _ = with_gradient(cell, "sequential", arrays)
     assert_close(found, expected, within=2e-5)
     assert report is not None
     assert report.converged.all()
     assert (report.residual < 1e-5).all()
-    assert not report.sequential.any()
+    assert not report.sequential_steps.any()
     assert report.iterations[2] <= 3 * 2, "padding alone is solved by the guess, and the next chunk too"
 
 
@@ -89,12 +89,12 @@ def test_it_is_the_sequential_scan(cell: str, solver: str, scan: str):
 def test_where_it_does_not_converge_the_scan_runs(cell: str, solver: str):
     """And is exact, gradients too; the row of nothing but padding converges beside those that do not."""
     arrays = made(cell, scale=3.0)
-    found, report = with_gradient(cell, solver, arrays, iterations=1)
+    found, report = with_gradient(cell, solver, arrays, max_iterations=1)
     expected, _ = with_gradient(cell, "sequential", arrays)
     assert_close(found, expected, within=1e-5)
     assert report is not None
     assert report.converged.tolist() == [False, False, True]
-    assert report.sequential.tolist() == [STEPS, STEPS, 0]
+    assert report.sequential_steps.tolist() == [STEPS, STEPS, 0]
     assert report.iterations.tolist() == [1, 1, 1]
 
 
@@ -204,7 +204,7 @@ def test_a_batch_that_nobody_wants_is_left_out():
 def test_a_mixer_is_the_same_whichever_way_it_is_solved(solver: str):
     """Outputs, state and the gradient of parameters; how it went is there for whoever asks."""
     x, places = normal(0, 3, STEPS, N), jnp.broadcast_to(jnp.arange(STEPS), (3, STEPS))
-    module = Recurrence("lstm", width=N, hidden_size=3)
+    module = Recurrence(cell="lstm", width=N, hidden_size=3)
     params = jax.jit(module.init)(jax.random.key(0), x, positions=places, segments=SEGMENTS)
 
     @partial(jax.jit, static_argnums=0)
@@ -224,7 +224,7 @@ def test_a_mixer_is_the_same_whichever_way_it_is_solved(solver: str):
 
 def test_what_does_not_exist_is_refused():
     arrays = jnp.zeros(N), jnp.zeros((STEPS, N)), jnp.zeros(STEPS, bool), jnp.ones(STEPS, bool)
-    with pytest.raises(ValueError, match="how=half: must be one of full, quasi"):
+    with pytest.raises(ValueError, match="method=half: must be one of full, quasi"):
         newton_scan(lambda h, x: (h, x), *arrays, method="half")
-    with pytest.raises(ValueError, match="scan=chunked: must be one of auto, associative, sequential"):
+    with pytest.raises(ValueError, match="linear_solver=chunked: must be one of auto, associative, sequential"):
         newton_scan(lambda h, x: (h, x), *arrays, linear_solver="chunked")

@@ -166,7 +166,7 @@ def test_a_gate_may_be_one_for_all_features():
 
 
 def test_another_way_is_refused():
-    with pytest.raises(ValueError, match="how=newton: must be one of auto, sequential, associative, chunked"):
+    with pytest.raises(ValueError, match="method=newton: must be one of auto, sequential, associative, chunked"):
         linear_scan(
             jnp.ones((2, 1)), jnp.ones((2, 1)), jnp.ones(1), jnp.zeros(2, bool), jnp.ones(2, bool), method="newton"
         )
