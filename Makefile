@@ -15,10 +15,10 @@ check = found=$$($(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/
 ANOTHER = make $(MAKECMDGOALS) PYTHON=python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare explore bench scorecard test check lock clean
+.PHONY: help setup compare explore bench scorecard publish publish-check test check lock clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
 
 setup: $(STAMP)  ## create .venv and install everything, pinned and hash-checked
 
@@ -58,6 +58,12 @@ bench: $(STAMP)  ## this code beside flax and PyTorch (.venv/bin/pip install -e 
 
 scorecard: $(STAMP)  ## every mixer against what is wanted of it: an hour or more, goes on where it was
 	$(BIN)/python -m experiments.scorecard --run $(ARGS)
+
+publish: $(STAMP)  ## put tables and pictures from the records into README.md and docs/; ARGS=--only=claims: some of it
+	$(BIN)/python -m experiments.publish $(ARGS)
+
+publish-check: $(STAMP)  ## say which tables and pictures of README.md and docs/ are stale
+	$(BIN)/python -m experiments.publish --check
 
 test: $(STAMP)  ## the test suite
 	$(BIN)/python -m pytest $(ARGS)

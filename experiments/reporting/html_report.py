@@ -1,7 +1,7 @@
-"""One page that answers the question: verdicts first, then the figures behind them, in one HTML file.
+"""A report as one HTML file: verdicts first, then the tables and charts behind them.
 
-The file needs no network and no JavaScript, follows the reader's light or dark setting, and is the same bytes for the
-same data. Everything handed in is plain data; text is escaped.
+The file needs no network and no JavaScript, follows the reader's light or dark setting, and has the same bytes for the
+same data. All text is escaped.
 """
 
 import re
@@ -14,21 +14,18 @@ from experiments.ablation.verdicts import VERDICT_SIGNS, Verdict
 from experiments.reporting.charts import (
     DARK_COLORS,
     MODEL_STYLES,
-    DotChart,
-    LineChart,
+    Chart,
     assign_styles,
     inline_svg,
-    save_charts,
     series_names,
 )
 from training import files
 
-README = Path(__file__).parents[2] / "README.md"
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
 class Table(NamedTuple):
-    """Cells are text as it is to be read; a column of figures is set to the right."""
+    """A table of text as it is to be read. In a page, columns of numbers are aligned to the right."""
 
     title: str
     header: Sequence[str]
@@ -37,98 +34,31 @@ class Table(NamedTuple):
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table as Markdown has it."""
+    """Return a table in Markdown."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
 
 
-def replace_table(table: str, page: Path = README) -> None:
-    """Set a Markdown table in a page in place of the one with its header. Raises ValueError where there is none."""
-    text = page.read_text("utf-8")
-    old = _find_table(text, table, page)
-    files.write_atomically(page, f"{text[: old.start()]}{table}\n{text[old.end() :]}".encode())
-
-
-def _find_table(text: str, table: str, page: Path) -> re.Match[str]:
-    header = table.partition("\n")[0]
-    old = re.search(rf"^{re.escape(header)}\n(\|.*\n)*", text, re.M)
-    if not old:
-        raise ValueError(f"{page} has no table {header}")
-    return old
-
-
-SECTION_PATTERN, ROW_PATTERN = (
-    r"^## (?:\d+\. )?([^:\n]+)",
-    r"^\| ([^|\n]+) \|",
-)  # name of the first: without number and verdict
-
-
-def publish_page(
-    page: Path, text: str, charts: Sequence[LineChart | DotChart], columns: int, table: str, command: str
-) -> None:
-    """Write a page of docs/, its pictures beside it, and its table in README: all that is committed of some results.
-
-    `command` is the command that makes a result, in which {name} stands for that. Raises ValueError, in one line and
-    before anything is written, where page or table show a result that they would not any more.
-    """
-    old = _find_table(README.read_text("utf-8"), table, README)[0]
-    pairs = (
-        (page, page.read_text("utf-8") if page.exists() else "", text, SECTION_PATTERN),
-        (README, old, table, ROW_PATTERN),
-    )
-    for where, before, after, part in pairs:
-        if gone := lost_parts(before, after, part):
-            more = f" and {len(gone) - 1} more" * (len(gone) > 1)
-            raise ValueError(
-                f"{where} shows {gone[0]}{more}, of which a record is missing: "
-                f"{command.format(name=gone[0].strip('`').lower().replace(' ', '_'))} makes it; to go without, delete it "
-                f"from {where.name} first"
-            )
-    files.write_atomically(page, text.encode())
-    save_charts(charts, page.with_suffix(".svg"), columns=columns)
-    replace_table(table)
-
-
-def lost_parts(before: str, after: str, pattern: str) -> list[str]:
-    """The SECTIONs or ROWs of a text in Markdown of which a new text for it has fewer, or with fewer sections in them,
-    or more that was "not run"."""
-
-    def parts(text: str) -> dict[str, tuple[int, int]]:
-        found: dict[str, tuple[int, int]] = {}
-        for name, rest in zip(*[iter(re.split(pattern, text, flags=re.M)[1:])] * 2, strict=True):
-            times, not_run = found.get(name, (0, 0))
-            times += 1 + len(re.findall(r"^### ", rest, re.M))
-            found[name] = times, not_run + len(re.findall(r"[|:] (?:– )?not run\b", rest))
-        return found
-
-    now = parts(after)
-    return [
-        name
-        for name, (times, not_run) in parts(before).items()
-        if now.get(name, (0, 0))[0] < times or now[name][1] > not_run
-    ]
-
-
 def text_table(table: Table) -> str:
-    """A table for the terminal, its columns set under each other."""
+    """Return a table for the terminal, with aligned columns."""
     widths = [max(len(row[i]) for row in (table.header, *table.rows)) for i in range(len(table.header))]
     lines = [zip(row, widths, strict=True) for row in (table.header, *table.rows)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in line).rstrip() for line in lines)
 
 
 class Section(NamedTuple):
-    """Text (paragraphs between blank lines), charts side by side, and tables below them."""
+    """Text (paragraphs separated by blank lines), charts side by side, and tables below them."""
 
     title: str
     text: str = ""
-    charts: Sequence[LineChart | DotChart] = ()
+    charts: Sequence[Chart] = ()
     tables: Sequence[Table] = ()
 
 
 class Report(NamedTuple):
-    """What a page says. `question` is one sentence, `command` repeats the run, `provenance` says when and at what
-    revision.
+    """The content of a page.
 
-    `settings` maps a heading to a mapping or to preformatted text; each is folded away under its heading.
+    `question` is one sentence, `command` repeats the run, `provenance` is the date and the revision. `settings` maps a
+    heading to a mapping or to preformatted text, which the page folds away under its heading.
     """
 
     title: str
@@ -142,7 +72,10 @@ class Report(NamedTuple):
 
 
 def write_html(report: Report, path: str | Path) -> Path:
-    """Write `report` as one HTML file, all or nothing. Raises ValueError for a verdict that is not in `VERDICTS`."""
+    """Write `report` as one HTML file, all or nothing.
+
+    Raises ValueError for a verdict that is not in `VERDICT_SIGNS`.
+    """
     import jinja2
     from markupsafe import Markup
 
@@ -152,19 +85,19 @@ def write_html(report: Report, path: str | Path) -> Path:
                 f"verdict {verdict.verdict!r} of {verdict.claim!r}: must be one of {', '.join(VERDICT_SIGNS)}"
             )
     charts = [chart for section in report.sections for chart in section.charts]
-    looks = assign_styles(chain.from_iterable(map(series_names, charts)))
-    drawn = iter([inline_svg(chart, looks, f"c{i}") for i, chart in enumerate(charts)])
+    styles = assign_styles(chain.from_iterable(map(series_names, charts)))
+    drawings = iter([inline_svg(chart, styles, f"c{i}") for i, chart in enumerate(charts)])
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.from_string(_TEMPLATE.read_text("utf-8")).render(
         report=report,
-        figures=[[(chart, Markup(next(drawn))) for chart in s.charts] for s in report.sections],
+        figures=[[(chart, Markup(next(drawings))) for chart in section.charts] for section in report.sections],
         numeric=_numeric_columns,
         paragraphs=lambda text: [part for part in re.split(r"\n\s*\n", text.strip()) if part],
-        looks=MODEL_STYLES | looks,
+        styles=MODEL_STYLES | styles,
         signs=VERDICT_SIGNS,
-        colours=DARK_COLORS,
+        colors=DARK_COLORS,
     )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -178,7 +111,7 @@ _NUMBER_PATTERN = re.compile(
 
 
 def _numeric_columns(table: Table) -> list[bool]:
-    """For each column whether it holds figures only (or dashes), and some."""
+    """Return for each column whether all its cells are numbers or dashes, and at least one is a number."""
     columns = [[row[i].strip() for row in table.rows if i < len(row)] for i in range(len(table.header))]
     return [
         all(map(_NUMBER_PATTERN.fullmatch, cells)) and any(map(re.compile(r"\d").search, cells)) for cells in columns

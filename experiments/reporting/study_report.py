@@ -1,15 +1,13 @@
-"""What a study found, for people: the page, the picture and the tables, all from its lines."""
+"""The report of a study: its page, its tables and its record in the repository."""
 
 import math
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.ablation import record_files, verdicts
-from experiments.ablation.groups import read_group_file
-from experiments.ablation.intervals import format_interval, interquartile_mean, mean_interval
+from experiments.ablation.intervals import format_interval, interquartile_mean
 from experiments.ablation.record_files import RECORDS_DIR
 from experiments.ablation.record_table import (
     OUTDATED_MARK,
@@ -20,201 +18,95 @@ from experiments.ablation.record_table import (
     short_revision,
     tabulate_records,
 )
-from experiments.ablation.study import SCORE_METRICS, Labels, Study, format_labels, grid_labels
+from experiments.ablation.study import Labels, Study, format_labels, grid_labels
 from experiments.ablation.trials import TrialRecord
-from experiments.reporting import charts, html_report
-from experiments.reporting.charts import DotChart, LineChart, interval_series
+from experiments.reporting import html_report
+from experiments.reporting.charts import Chart, DotChart, save_charts
 from experiments.reporting.html_report import Report, Section, Table
-from training import files, metrics
-
-MAX_SERIES = 12  # lines in one chart: more can't be told apart
-
-
-def study_title(name: str) -> str:
-    """The name of a study as a title."""
-    return name.replace("_", " ").capitalize()
-
-
-def varying_labels(labels: Labels, settings: Sequence[Labels]) -> Labels:
-    """Its labels on those axes on which the settings differ at all."""
-    return {axis: label for axis, label in labels.items() if any(other[axis] != label for other in settings)} or labels
-
-
-def setting_label(labels: Labels, settings: Sequence[Labels]) -> str:
-    """A setting as it is told apart from the others; of the only axis on which they differ a name says enough."""
-    found = varying_labels(labels, settings)
-    (only, *others) = found.values()
-    return only if isinstance(only, str) and not others else format_labels(found)
-
-
-def metric_label(metric: str, trials: Sequence[TrialRecord]) -> str:
-    """A metric in words for an axis: the score under its own name."""
-    names = {line.result["metric"] for line in trials}
-    return (names.pop() if len(names) == 1 else "score") if metric in ("test", "validation") else metric
-
-
-def numeric_axis(trials: Sequence[TrialRecord]) -> str | None:
-    """An axis along which a line can be drawn: all labels numbers, three or more of them."""
-    for axis in trials[0].labels:
-        labels = {line.labels[axis] for line in trials}
-        if len(labels) > 2 and all(isinstance(label, int | float) and not isinstance(label, bool) for label in labels):
-            return axis
-    return None
-
-
-def is_log_spaced(x: Sequence[float]) -> bool:
-    """Whether a logarithmic axis suits these places."""
-    return min(x) > 0 and max(x) / min(x) >= 4
-
-
-def main_chart(study: Study, trials: Sequence[TrialRecord], title: str) -> LineChart | DotChart:
-    """The metric that the study shows: a curve over its own x, or over an axis of numbers, or seed by seed."""
-    trials, metric = verdicts.reported_records(trials), study.plot_metric
-    if metric in SCORE_METRICS:  # scores of one kind go into one picture: the one that most lines have
-        scores = Counter(line.result["metric"] for line in trials).most_common(1)
-        trials = [line for line in trials if line.result["metric"] == scores[0][0]]
-    settings = verdicts.distinct_settings(trials)
-    chance = (
-        [("chance", trials[0].result["chance"])]
-        if metric == "test" and trials[0].result["metric"] == "accuracy"
-        else []
-    )
-    if metric == "test" and not chance:
-        chance = [tuple(trials[0].result["baseline"])]
-    if len({(line.result["metric"], line.result["chance"]) for line in trials}) > 1:
-        chance = []  # of several tasks
-    xs = sorted({x for line in trials for x in line.get_curve(metric)})
-    if xs and len(settings) <= MAX_SERIES:
-        series = [
-            interval_series(
-                setting_label(s, settings), xs, [verdicts.estimate_metric(trials, s, f"{metric}@{x:g}") for x in xs]
-            )
-            for s in settings
-        ]
-        values = [v for one in series for v in one.y if math.isfinite(v)]
-        wide = bool(values) and min(values) > 0 and max(values) / min(values) > 30
-        return LineChart("main", title, _AXIS_LABELS.get(metric, "length"), metric_label(metric, trials), series, chance,
-                     log_x=is_log_spaced(xs), log_y=wide)  # fmt: skip
-    axis = numeric_axis(trials)
-    if axis and not xs:
-        x = sorted({line.labels[axis] for line in trials})
-        rest = verdicts.distinct_settings(
-            [line._replace(labels={a: v for a, v in line.labels.items() if a != axis}) for line in trials]
-        )
-        if len(rest) <= MAX_SERIES:
-            series = []
-            for labels in rest:
-                there = [v for v in x if {**labels, axis: v} in settings]
-                found = [verdicts.estimate_metric(trials, {**labels, axis: v}, metric) for v in there]
-                series.append(
-                    interval_series(
-                        setting_label(labels, rest) if labels else metric_label(metric, trials), there, found
-                    )
-                )
-            return LineChart(
-                "main", title, axis.split(".")[-1], metric_label(metric, trials), series, chance, log_x=is_log_spaced(x)
-            )
-    y = metric_label(metric, trials)
-    if xs:  # too many curves: where they end
-        metric, y = f"{metric}@{xs[-1]:g}", f"{y} at {xs[-1]:g}"
-    groups = [(setting_label(s, settings), list(verdicts.values_by_seed(trials, s, metric).values())) for s in settings]
-    return DotChart("main", title, y, groups, chance, bounds=verdicts.metric_bounds(trials, metric))
-
-
-_AXIS_LABELS = {"reach": "steps back", "stream time": "context", "state": "context"}
-
-
-def learning_chart(trials: Sequence[TrialRecord], folder: Path) -> LineChart | None:
-    """Test score against step, where the groups' own logs are at hand and the settings are few enough."""
-    trials = verdicts.reported_records(trials)
-    settings, series = verdicts.distinct_settings(trials), []
-    if len(settings) > MAX_SERIES:
-        return None
-    for setting in settings:
-        curves: dict[int, list[float]] = {}
-        for line in (line for line in trials if line.labels == setting and line.result["died_at"] is None):
-            run = folder / "groups" / str(line.result.get("group", ""))
-            if not (run / "group.json").exists():
-                return None
-            group = read_group_file(run, "group.json", files.GROUP_SCHEMA)
-            try:
-                members = list(zip(group["seeds"], group["learning_rates"], strict=True))
-                at = members.index((line.seed, files.to_jsonable(line.learning_rate)))
-                for row in metrics.read_metrics(run / "metrics.jsonl"):
-                    if row["split"] == "test" and (value := row[line.result["metric"]][at]) is not None:
-                        curves.setdefault(row["step"], []).append(value)
-            except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError):
-                raise ValueError(
-                    f"{run}: group.json or metrics.jsonl is damaged; delete {run}, and the curves are left out"
-                ) from None
-        steps = sorted(curves)
-        found = [mean_interval(curves[step]) for step in steps]
-        series.append(interval_series(setting_label(setting, settings), steps, found))
-    return LineChart("learning", "Learning", "training step", trials[0].result["metric"], series)
-
-
-def state_size_chart(study: Study, trials: Sequence[TrialRecord]) -> LineChart | None:
-    """The score against how many floats a model carries, where settings differ in it."""
-    trials = verdicts.reported_records(trials)
-    settings = verdicts.distinct_settings(trials)
-    floats = {repr(line.labels): line.result["state_floats"] for line in trials}
-    if len(set(floats.values())) < 2 or min(floats.values()) <= 0 or len(settings) > MAX_SERIES:
-        return None
-    series = [
-        interval_series(setting_label(s, settings), [floats[repr(s)]], [verdicts.estimate_metric(trials, s, "test")])
-        for s in settings
-    ]
-    return LineChart(
-        "state", "Score against state size", "state, floats", trials[0].result["metric"], series, log_x=True
-    )
+from experiments.reporting.study_charts import (
+    learning_chart,
+    main_chart,
+    metric_label,
+    seeds_chart,
+    setting_label,
+    state_size_chart,
+    study_title,
+)
+from training import files
 
 
 def settings_table(study: Study, trials: Sequence[TrialRecord], outdated: Sequence[TrialRecord] = ()) -> Table:
-    """A row a setting: score, what was measured beside it, what it costs, the rate that was chosen; with a mark where
-    cells of it are `outdated`."""
-    marked, older = [line.labels for line in outdated], outdated_note(len(outdated), len(trials))
+    """Tabulate the settings: score, other measures, cost, chosen rate; those with `outdated` trials are marked."""
+    marked, note = [trial.labels for trial in outdated], outdated_note(len(outdated), len(trials))
     trials = verdicts.reported_records(trials)
     settings = verdicts.distinct_settings(trials)
-    plain = [name for name in study.measures if any(name in line.result["metrics"] for line in trials)]
-    header = ["setting", *([metric_label("test", trials), "middle half"] if study.trained else []), *plain]
+    measures = [name for name in study.measures if any(name in trial.result["metrics"] for trial in trials)]
+    header = ["setting", *([metric_label("test", trials), "middle half"] if study.trained else []), *measures]
     header += ["parameters", "state, floats"] + (["rate", "diverged"] if study.trained else [])
     rows = []
     for setting in settings:
-        mine = [line for line in trials if line.labels == setting]
-        row = [setting_label(setting, settings) + f" {OUTDATED_MARK}" * (setting in marked)]
+        own = [trial for trial in trials if trial.labels == setting]
+        label = setting_label(setting, settings)
+        row = [f"{label} {OUTDATED_MARK}" if setting in marked else label]
         if study.trained:
-            found = verdicts.estimate_metric(mine, setting, "test")
-            lived = [v for v in verdicts.values_by_seed(mine, setting, "test").values() if math.isfinite(v)]
-            row += [format_interval(found) if lived else "all diverged"]
-            row += [f"{interquartile_mean(lived):.3f}" if len(lived) > 3 else "–"]
-        for name in plain:
-            found = verdicts.estimate_metric(mine, setting, name)
-            row.append(format_interval(found) if found.n else "–")
-        cell = mine[0].result
-        row += [f"{int(cell['parameters']):,}", f"{int(cell['state_floats']):,}"]
+            row += _score_cells(own, setting)
+        for name in measures:
+            estimate = verdicts.estimate_metric(own, setting, name)
+            row.append(format_interval(estimate) if estimate.n else "–")
+        row += [f"{int(own[0].result['parameters']):,}", f"{int(own[0].result['state_floats']):,}"]
         if study.trained:
-            dead = sum(line.result["died_at"] is not None for line in mine)
-            row += [f"{mine[0].learning_rate:g}", f"{dead} of {len(mine)}" if dead else "–"]
+            diverged = sum(trial.result["died_at"] is not None for trial in own)
+            row += [f"{own[0].learning_rate:g}", f"{diverged} of {len(own)}" if diverged else "–"]
         rows.append(row)
-    seeds = len({line.seed for line in trials})
-    return Table("Every setting", header, rows, f"Mean and 95 % interval over {seeds} seeds; “middle half” is the "
-                 f"interquartile mean of four seeds or more, which one that failed does not move."
-                 + f" {older}" * bool(older))  # fmt: skip
+    seeds = len({trial.seed for trial in trials})
+    text = (
+        f"Mean and 95 % interval over {seeds} seeds; “middle half” is the interquartile mean of four seeds or more, "
+        "which one that failed does not move."
+    )
+    return Table("Every setting", header, rows, f"{text} {note}".rstrip())
+
+
+def _score_cells(trials: Sequence[TrialRecord], setting: Labels) -> list[str]:
+    """The test score of a setting with its interval, and its interquartile mean from four seeds on."""
+    estimate = verdicts.estimate_metric(trials, setting, "test")
+    finite = [v for v in verdicts.values_by_seed(trials, setting, "test").values() if math.isfinite(v)]
+    return [
+        format_interval(estimate) if finite else "all diverged",
+        f"{interquartile_mean(finite):.3f}" if len(finite) > 3 else "–",
+    ]
 
 
 def curves_table(trials: Sequence[TrialRecord], metric: str) -> Table:
-    """A measured curve in figures."""
+    """Tabulate a measured curve: one row for each setting, one column for each x."""
     trials = verdicts.reported_records(trials)
-    settings, xs = verdicts.distinct_settings(trials), sorted({x for line in trials for x in line.get_curve(metric)})
+    settings, xs = verdicts.distinct_settings(trials), sorted({x for trial in trials for x in trial.get_curve(metric)})
     rows = []
     for setting in settings:
-        found = [verdicts.estimate_metric(trials, setting, f"{metric}@{x:g}") for x in xs]
-        rows.append([setting_label(setting, settings), *(f"{v.mean:.3g}" if v.n else "–" for v in found)])
+        estimates = [verdicts.estimate_metric(trials, setting, f"{metric}@{x:g}") for x in xs]
+        rows.append([setting_label(setting, settings), *(f"{e.mean:.3g}" if e.n else "–" for e in estimates)])
     return Table(metric.capitalize(), ["setting", *(f"at {x:g}" for x in xs)], rows)
 
 
 def curve_names(trials: Sequence[TrialRecord]) -> list[str]:
-    return sorted({name.split("@")[0] for line in trials for name in line.result["metrics"] if "@" in name})
+    """Return the metrics of which the trials have a curve."""
+    return sorted({name.split("@")[0] for trial in trials for name in trial.result["metrics"] if "@" in name})
+
+
+def learning_rate_table(trials: Sequence[TrialRecord]) -> Table:
+    """Tabulate the mean validation score of each setting at each rate, and how many seeds diverged there."""
+    settings, rates = verdicts.distinct_settings(trials), sorted({trial.learning_rate for trial in trials})
+    rows = []
+    for setting in settings:
+        cells = []
+        for rate in rates:
+            own = [trial for trial in trials if trial.labels == setting and trial.learning_rate == rate]
+            scores = [trial.get_metric("validation") for trial in own]
+            finite = [score for score in scores if math.isfinite(score)]
+            diverged = f"({len(scores) - len(finite)} of {len(scores)} diverged)" if len(finite) < len(scores) else ""
+            mean = f"{sum(finite) / len(finite):.4g}" if finite else ""
+            cells.append(f"{mean} {diverged}".strip() or "–")
+        rows.append([setting_label(setting, settings), *cells])
+    return Table("Validation score by learning rate", ["setting", *(f"{rate:g}" for rate in rates)], rows)
 
 
 def build_report(
@@ -222,62 +114,38 @@ def build_report(
     study: Study,
     scale: str,
     trials: Sequence[TrialRecord],
-    chart: LineChart | DotChart,
+    chart: Chart,
     folder: Path,
     command: str = "",
 ) -> Report:
-    """The page of a study, whose picture is `chart`."""
-    drawn = [chart, *(chart for chart in (learning_chart(trials, folder), state_size_chart(study, trials)) if chart)]
-    settings = verdicts.distinct_settings(verdicts.reported_records(trials))
+    """Return the page of a study whose main chart is `chart`; `folder` holds the groups' logs."""
+    charts = [chart, *filter(None, (learning_chart(trials, folder), state_size_chart(trials)))]
     if not isinstance(chart, DotChart) and study.trained:
-        groups = [
-            (setting_label(s, settings), list(verdicts.values_by_seed(trials, s, "test").values())) for s in settings
-        ]
-        drawn.append(DotChart("seeds", "Seed by seed", metric_label("test", trials), groups))
-    sections = [Section("In pictures", "", drawn, [curves_table(trials, metric) for metric in curve_names(trials)])]
-    chosen = [line for line in trials if line.phase == "choose"]
-    if chosen:
-        why = "Validation score of each rate, on seeds that are not reported."
-        sections.append(Section("How the learning rates were chosen", why, [], [learning_rate_table(chosen)]))
-    first = verdicts.reported_records(trials)[0].result
-    revisions = sorted({short_revision(line.result["revision"]) for line in trials})
-    seconds = sum(float(line.result["seconds"]) for line in trials)
+        charts.append(seeds_chart(trials))
+    sections = [Section("In pictures", "", charts, [curves_table(trials, metric) for metric in curve_names(trials)])]
+    tuning = [trial for trial in trials if trial.phase == "choose"]
+    if tuning:
+        text = "Validation score of each rate, on seeds that are not reported."
+        sections.append(Section("How the learning rates were chosen", text, [], [learning_rate_table(tuning)]))
+    reported = verdicts.reported_records(trials)
     configs: dict[str, Any] = {}
-    for line in verdicts.reported_records(trials):
-        configs.setdefault(
-            f"Config: {format_labels(line.labels)}", line.result.get("config", {"key": line.result["key"]})
-        )
+    for trial in reported:
+        config = trial.result.get("config", {"key": trial.result["key"]})
+        configs.setdefault(f"Config: {format_labels(trial.labels)}", config)
+    first = reported[0].result
+    machine = {"device": first["device"], "how": first["how"], **first.get("packages", {})}
+    revisions = sorted({short_revision(trial.result["revision"]) for trial in trials})
+    seconds = sum(float(trial.result["seconds"]) for trial in trials)
     return Report(
         title=study_title(name),
         question=study.question,
         summary=settings_table(study, trials),
         verdicts=verdicts.judge_claims(study, trials, scale),
         sections=sections,
-        settings={
-            **configs,
-            "Machine and versions": {"device": first["device"], "how": first["how"], **first.get("packages", {})},
-        },
+        settings={**configs, "Machine and versions": machine},
         command=command or f"python -m experiments.run --study={name} --scale={scale}",
         provenance=f"{time.strftime('%Y-%m-%d')}, at revision {', '.join(revisions)}; {seconds:.0f} s of computing",
     )
-
-
-def learning_rate_table(trials: Sequence[TrialRecord]) -> Table:
-    settings, rates = verdicts.distinct_settings(trials), sorted({line.learning_rate for line in trials})
-    rows = []
-    for setting in settings:
-        found = []
-        for rate in rates:
-            some = [
-                line.get_metric("validation")
-                for line in trials
-                if line.labels == setting and line.learning_rate == rate
-            ]
-            lived = [value for value in some if math.isfinite(value)]
-            dead = f" ({len(some) - len(lived)} of {len(some)} diverged)" * (len(lived) < len(some))
-            found.append(f"{sum(lived) / len(lived):.4g}{dead}" if lived else dead.strip() or "–")
-        rows.append([setting_label(setting, settings), *found])
-    return Table("Validation score by learning rate", ["setting", *(f"{rate:g}" for rate in rates)], rows)
 
 
 def write_report(
@@ -289,30 +157,29 @@ def write_report(
     partial: bool = False,
     command: str = "",
 ) -> list[Path]:
-    """The page, the table as CSV and Parquet, and the picture as SVG, PDF and PNG, in `folder`/NAME-SCALE/; of
-    `partial` of its settings in NAME-SCALE-some/."""
+    """Write the page, the table (CSV, Parquet) and the main chart (SVG, PDF, PNG) into `folder`/NAME-SCALE/.
+
+    Of a `partial` grid they go into NAME-SCALE-some/. Returns the files written.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    into = folder / f"{name}-{scale}{'-some' * partial}"
-    into.mkdir(parents=True, exist_ok=True)
+    target = folder / (f"{name}-{scale}-some" if partial else f"{name}-{scale}")
+    target.mkdir(parents=True, exist_ok=True)
     header, rows = tabulate_records(trials)
-    files.write_csv(into / "cells.csv", header, rows)
-    columns: dict[str, list[Any]] = {
-        h: [row[i] if row[i] != "" else None for row in rows] for i, h in enumerate(header)
-    }
-    with files.with_path(into / "cells.parquet"):
-        pq.write_table(pa.table({h: _typed_column(values) for h, values in columns.items()}), into / "cells.parquet")
-    shown = main_chart(study, trials, study_title(name))
-    pictures = [charts.save_charts(shown, into / f"picture.{kind}", columns=1) for kind in ("svg", "pdf", "png")]
-    made = html_report.write_html(
-        build_report(name, study, scale, trials, shown, folder, command), into / "report.html"
-    )
-    return [made, into / "cells.csv", into / "cells.parquet", *pictures]
+    files.write_csv(target / "cells.csv", header, rows)
+    columns = {name: _typed_column([row[i] if row[i] != "" else None for row in rows]) for i, name in enumerate(header)}
+    with files.with_path(target / "cells.parquet"):
+        pq.write_table(pa.table(columns), target / "cells.parquet")
+    chart = main_chart(study, trials, study_title(name))
+    pictures = [save_charts(chart, target / f"picture.{kind}", columns=1) for kind in ("svg", "pdf", "png")]
+    report = build_report(name, study, scale, trials, chart, folder, command)
+    page = html_report.write_html(report, target / "report.html")
+    return [page, target / "cells.csv", target / "cells.parquet", *pictures]
 
 
 def _typed_column(values: Sequence[Any]) -> list[Any]:
-    """Numbers where all are numbers, else text: a column has one type."""
+    """Return numbers if all values are numbers, else text: a Parquet column has one type."""
     try:
         return [None if value is None else float(value) for value in values]
     except (TypeError, ValueError):
@@ -320,12 +187,20 @@ def _typed_column(values: Sequence[Any]) -> list[Any]:
 
 
 def read_study_record(name: str, study: Study, scale: str) -> list[TrialRecord]:
-    """The lines of the study's record in the repository. Raises ValueError where it is damaged, or lacks a seed."""
-    return parse_rows(record_path(name, scale), record_files.read_record(record_path(name, scale)), study, scale)
+    """Return the trials of the study's record in the repository.
+
+    Raises ValueError where there is no record, or it is damaged or lacks a seed.
+    """
+    path = record_path(name, scale)
+    if not path.exists():
+        raise ValueError(
+            f"{path} is missing; python -m experiments.run --study={name} --scale={scale} --record makes it"
+        )
+    return parse_rows(path, record_files.read_record(path), study, scale)
 
 
 def parse_rows(path: Path, rows: Sequence[Mapping[str, str]], study: Study, scale: str) -> list[TrialRecord]:
-    """Rows as lines of the study; the ValueError for what is wrong with them names the file."""
+    """Return rows as trials of the study. Raises ValueError that names the file where something is wrong with them."""
     try:
         return parse_records(rows, study, study.scales[scale])
     except ValueError as error:
@@ -333,24 +208,24 @@ def parse_rows(path: Path, rows: Sequence[Mapping[str, str]], study: Study, scal
 
 
 def write_study_record(name: str, study: Study, scale: str, trials: Sequence[TrialRecord]) -> Path:
-    """Write the study's record in the repository: the rows of these lines' settings anew, any others as they are.
+    """Write the study's record in the repository: rows of these trials' settings are replaced, all others kept.
 
-    Raises ValueError, and writes nothing, where the record would lack rows of the scale then.
+    Raises ValueError, and writes nothing, if the record would then lack rows of the scale.
     """
     path = record_path(name, scale)
     header, values = tabulate_records(trials)
-    fresh = [dict(zip(header, map(record_files.format_field, row), strict=True)) for row in values]
+    new_rows = [dict(zip(header, map(record_files.format_field, row), strict=True)) for row in values]
     axes = list(study.grid)
 
     def setting(row: Mapping[str, str]) -> tuple[str, ...]:
         return tuple(row[axis] for axis in axes)
 
     grid = [tuple(str(labels[axis]) for axis in axes) for labels in grid_labels(study, study.scales[scale])]
-    renewed = set(map(setting, fresh))
+    renewed = set(map(setting, new_rows))
     kept = record_files.read_record(path) if renewed < set(grid) else []
     if kept and not set(axes) <= set(kept[0]):
         raise ValueError(f"{path}: the record is of another study; make it anew with --record, without --filter")
-    rows = fresh + [row for row in kept if setting(row) not in renewed and setting(row) in grid]
+    rows = new_rows + [row for row in kept if setting(row) not in renewed and setting(row) in grid]
     rows.sort(key=lambda row: (row["part"], grid.index(setting(row))))  # "choose" before "report"
     parse_rows(path, rows, study, scale)
     names = {name for row in rows for name in row} - {*axes, *RECORD_COLUMNS}
@@ -361,4 +236,5 @@ def write_study_record(name: str, study: Study, scale: str, trials: Sequence[Tri
 
 
 def record_path(name: str, scale: str) -> Path:
+    """Return the path of a study's record in the repository."""
     return RECORDS_DIR / "studies" / f"{name}-{scale}.csv"
