@@ -18,7 +18,7 @@ ANOTHER = make $(MAKECMDGOALS) PYTHON=python3.13
 .PHONY: help setup compare explore bench scorecard publish publish-check test check lock clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
 setup: $(STAMP)  ## create .venv and install everything, pinned and hash-checked
 

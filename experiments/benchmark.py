@@ -4,7 +4,7 @@
   python -m experiments.benchmark                    all of it, in an hour; writes the record
   python -m experiments.benchmark --only=step,token  some of it
   python -m experiments.benchmark --table            the tables from the record, nothing run
-  python -m experiments.benchmark --write            docs/benchmark.md, its picture, README's table: from the records
+  python -m experiments.publish --only=benchmark     docs/results/benchmark.md and its pictures, from the records
 
 Two bare layers of a mixer, width 128 and batch 32 unless said otherwise, against flax.linen, flax.nnx and PyTorch
 (pip install -e '.[peers]'; without it those lines are missing), each in a process of its own. First all of them get the
@@ -24,8 +24,8 @@ in a process that ran nothing before it. On a GPU, PyTorch's LSTM and attention 
   utilization  on a GPU only: how much of it a Transformer of 124 million parameters uses
 
 Stop it any way you like: the same command goes on where it was (--workdir). The record is
-experiments/records/benchmark.csv, and benchmark-cuda.csv for a GPU. docs/benchmark.md compares a second run with the
-first one:
+experiments/records/benchmark.csv, and benchmark-cuda.csv for a GPU. docs/results/benchmark.md compares a second run with
+the first one:
 
   python -m experiments.benchmark --against_libraries_only --workdir=runs/again \\
       --record=experiments/records/benchmark-again.csv
@@ -52,8 +52,6 @@ def main() -> None:
     record = Path(args.record or RECORDS_DIR / ("benchmark-cuda.csv" if args.gpu else "benchmark.csv"))
     if args.table:
         print(tables.format_tables(read_record(record)))
-    elif args.write:
-        print(f"wrote {', '.join(map(str, tables.publish()))}")
     else:
         options = suite.SuiteOptions(args.only, args.quick, args.gpu, args.against_libraries_only, args.processes)
         is_whole = not (args.quick or args.only or args.against_libraries_only)
@@ -95,7 +93,6 @@ if __name__ == "__main__":
         lower_bound=1,
     )
     flags.DEFINE_bool("table", False, "Print the tables from the record, and run nothing.")
-    flags.DEFINE_bool("write", False, "Write docs/benchmark.md and its picture from the records, and run nothing.")
     flags.DEFINE_list("only", [], f"Some of {', '.join(suite.SECTIONS)}.")
     cli.define_directory("workdir", "runs/benchmark", "Where rows are kept as they come.")
     flags.DEFINE_string("record", "", "The table to write; experiments/records/benchmark.csv after a whole run.")
