@@ -22,6 +22,7 @@ from experiments.reporting.charts import render_charts
 from experiments.reporting.claims import build_claims
 from experiments.reporting.html_report import markdown_table
 from experiments.reporting.mixer_tables import build_compare, build_learning_rates, build_mixers
+from experiments.reporting.model_table import build_models
 from experiments.reporting.published_results import build_results
 from experiments.reporting.publishing import (
     COMMAND,
@@ -63,6 +64,7 @@ def build_benchmark() -> Publication:
 
 
 BUILDERS: dict[str, Builder] = {  # name → what makes the blocks and pictures: {block or path of a picture: content}
+    "models": build_models,
     "compare": build_compare,
     "mixers": build_mixers,
     "learning_rates": build_learning_rates,
