@@ -25,7 +25,7 @@ BLOCK_PATTERN = re.compile(
     r"(?P<begin><!-- begin (?P<name>[\w-]+)(?: \([^)\n]*\))? -->\n)(?P<body>.*?)(?P<end><!-- end (?P=name) -->)", re.S
 )
 SECTION_PATTERN = r"^## (?:\d+\. )?([^:\n]+)"  # the name of a section, without its number and verdict
-ROW_PATTERN = r"^\| ([^|\n]+) \|"  # the first cell of a table's row
+ROW_PATTERN = r"^\| ([^|\n]+) (?=\|)"  # the first cell of a table's row
 
 
 class Change(NamedTuple):

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -189,14 +190,18 @@ def _typed_column(values: Sequence[Any]) -> list[Any]:
 def read_study_record(name: str, study: Study, scale: str) -> list[TrialRecord]:
     """Return the trials of the study's record in the repository.
 
-    Raises ValueError where there is no record, or it is damaged or lacks a seed.
+    Raises ValueError where there is no record, or it is damaged, lacks a seed or holds a trial twice.
     """
     path = record_path(name, scale)
     if not path.exists():
         raise ValueError(
             f"{path} is missing; python -m experiments.run --study={name} --scale={scale} --record makes it"
         )
-    return parse_rows(path, record_files.read_record(path), study, scale)
+    trials = parse_rows(path, record_files.read_record(path), study, scale)
+    keys = Counter(trial.result["key"] for trial in verdicts.reported_records(trials))
+    if twice := [key for key, count in keys.items() if count > 1]:
+        raise ValueError(f"{path}: two trials have the key {twice[0]}; each must have its own")
+    return trials
 
 
 def parse_rows(path: Path, rows: Sequence[Mapping[str, str]], study: Study, scale: str) -> list[TrialRecord]:

@@ -4,45 +4,16 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
-from itertools import pairwise
 
-import numpy as np
 import pytest
 
 from experiments.ablation.verdicts import Verdict
-from experiments.reporting import html_report
-from experiments.reporting.charts import (
-    DARK_COLORS,
-    MODEL_STYLES,
-    OTHER_STYLES,
-    DotChart,
-    LineChart,
-    Series,
-    assign_styles,
-    chart_figure,
-    save_charts,
-)
-from experiments.reporting.html_report import (
-    Report,
-    Section,
-    Table,
-    lost_parts,
-    markdown_table,
-    publish_page,
-    replace_table,
-    write_html,
-)
+from experiments.reporting.charts import DARK_COLORS, DotChart, DotRow, GroupedDotChart, LineChart, Series
+from experiments.reporting.html_report import Report, Section, Table, write_html
+from tests.experiments.reporting import NAMES, curves
 
 INJECTED = "<script>alert(1)</script> & \"$x_1\" 'µ'"
-NAMES = [*MODEL_STYLES, "mamba"]
 VOID = {"meta", "br", "hr", "img", "input", "link"}
-
-
-def curves(name, *, points=31, **rest):
-    steps = np.arange(points) * 100
-    y = [np.linspace(0.03, 0.2 * i, points) for i in range(len(NAMES))]
-    series = [Series(model, steps, mean, mean - 0.02, mean + 0.02) for model, mean in zip(NAMES, y, strict=True)]
-    return LineChart(name, f"Title of {name}", "step", "accuracy", series, references=[("chance", 0.03)], **rest)
 
 
 def realistic(charts=8):
@@ -94,12 +65,25 @@ def page(report, tmp_path):
     return write_html(report, tmp_path / "page.html").read_text("utf-8")
 
 
+@pytest.fixture(scope="module")
+def large_page(tmp_path_factory):
+    """The folder of a page with eight charts, and its text."""
+    folder = tmp_path_factory.mktemp("large")
+    return folder, page(realistic(), folder)
+
+
+@pytest.fixture(scope="module")
+def small_page(tmp_path_factory):
+    """The text of a page with two charts."""
+    return page(realistic(2), tmp_path_factory.mktemp("small"))
+
+
 def svgs(text):
     return [ET.fromstring(found) for found in re.findall(r"<svg.*?</svg>", text, re.S)]
 
 
-def test_realistic_page_is_one_small_closed_file(tmp_path):
-    text = page(realistic(), tmp_path)
+def test_realistic_page_is_one_small_closed_file(large_page):
+    folder, text = large_page
     parsed = Balanced(text)
     drawings = svgs(text)
     assert len(text.encode()) < 600_000
@@ -108,31 +92,28 @@ def test_realistic_page_is_one_small_closed_file(tmp_path):
     assert not {"script", "link", "img", "iframe"} & set(parsed.tags)
     assert not re.search(r"@import|url\((?!#)", text)
     assert not re.search(r"https?:", text)
-    assert list(tmp_path.iterdir()) == [tmp_path / "page.html"], "nothing half-written is left"
+    assert list(folder.iterdir()) == [folder / "page.html"], "nothing half-written is left"
 
 
-def test_ids_are_unique_and_found(tmp_path):
-    text = page(realistic(), tmp_path)
+def test_ids_are_unique_and_found(large_page):
+    _, text = large_page
     parsed = Balanced(text)
     assert len(parsed.ids) == len(set(parsed.ids)) > 8
     wanted = {link[1:] for link in parsed.links} | set(re.findall(r"url\(#([^)]*)\)", text))
     assert wanted == set(parsed.ids)
 
 
-def test_same_data_same_bytes(tmp_path):
-    text = page(realistic(2), tmp_path)
-    assert page(realistic(2), tmp_path) == text
+def test_same_data_same_bytes(small_page, tmp_path):
     script = (
-        "import sys; from tests.experiments.reporting.test_html_report import realistic;"
-        "from experiments.reporting.html_report import write;"
-        "write(realistic(2), sys.argv[1])"
+        "import sys; from tests.experiments.reporting.test_html_report import realistic, write_html;"
+        "write_html(realistic(2), sys.argv[1])"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "again.html")], check=True, timeout=100)
-    assert (tmp_path / "again.html").read_text("utf-8") == text, "another process, another hash seed"
+    assert (tmp_path / "again.html").read_text("utf-8") == small_page, "another process, another hash seed"
 
 
-def test_order_of_the_page(tmp_path):
-    text = page(realistic(2), tmp_path)
+def test_order_of_the_page(small_page):
+    text = small_page
     order = [
         "<h1>",
         "What does attention buy?",
@@ -151,7 +132,8 @@ def test_everything_is_escaped(tmp_path):
     chart = LineChart(i, i, i, i, [Series(i, [1, 2], [1, 2])], [(i, 1.5)], note=i)
     dots = DotChart(i, i, i, [(i, [1, 2])], [(i, 1.5)], note=i)
     table = Table(i, [i, i], [[i, i]], i)
-    section = Section(i, i, [chart, dots], [table])
+    grouped = GroupedDotChart(i, i, i, [DotRow(i, {i: [1, 2]}, 1.0)], i, note=i)
+    section = Section(i, i, [chart, dots, grouped], [table])
     report = Report(i, i, table, [Verdict(i, "proxy", i, i)], [section], {i: {i: i}, i + "2": i}, i, i)
     text = page(report, tmp_path)
     parsed = Balanced(text)
@@ -161,18 +143,17 @@ def test_everything_is_escaped(tmp_path):
     assert all(i in "".join(drawing.itertext()) for drawing in svgs(text))
 
 
-def test_drawings_have_a_role_a_title_and_the_page_s_colours(tmp_path):
-    text = page(realistic(2), tmp_path)
-    for drawing in svgs(text):
+def test_drawings_have_a_role_a_title_and_the_page_s_colors(small_page):
+    for drawing in svgs(small_page):
         assert drawing.get("role") == "img"
         assert drawing.get("aria-label")
         assert drawing[0].tag.endswith("title")
         assert drawing[0].text
         for element in drawing.iter():
             style = element.get("style", "")
-            for colour in re.findall(r"#[0-9a-f]{6}", style):
-                assert f"var(--{colour[1:]}, {colour})" in style
-                assert colour in DARK_COLORS, "a colour with no dark counterpart"
+            for color in re.findall(r"#[0-9a-f]{6}", style):
+                assert f"var(--{color[1:]}, {color})" in style
+                assert color in DARK_COLORS, "a color with no dark counterpart"
 
 
 @pytest.mark.parametrize("log", [False, True])
@@ -223,90 +204,3 @@ def test_columns_of_figures_go_right(tmp_path):
     rows = [["lstm", cell, "B32 T256", "–"] for cell in cells]
     text = page(Report("t", "q", Table("x", ["mixer", "figure", "text", "nothing"], rows)), tmp_path)
     assert text.count('class="n"') == len(rows) + 1
-
-
-def test_one_look_per_model():
-    looks = assign_styles(["mamba", "lstm", "mamba", "s4"])
-    assert looks["lstm"] == MODEL_STYLES["lstm"]
-    assert list(looks) == ["mamba", "lstm", "s4"]
-    many = assign_styles([*MODEL_STYLES, *(f"model {i}" for i in range(len(OTHER_STYLES) ** 2))])
-    assert len(set(many.values())) == len(many)
-    assert {look.color for look in many.values()} <= set(DARK_COLORS)
-
-
-def test_labels_at_the_line_ends_do_not_touch():
-    chart = LineChart("x", "x", "x", "y", [Series(name, [1, 2], [0.5, 0.5 + i / 1e3]) for i, name in enumerate(NAMES)])
-    drawing = chart_figure(chart)
-    drawing.draw_without_rendering()
-    boxes = [text.get_window_extent() for text in drawing.axes[0].texts if text.get_text() in NAMES]
-    assert len(boxes) == len(NAMES)
-    ordered = sorted(boxes, key=lambda box: box.y0)
-    assert all(below.y1 <= above.y0 + 1 for below, above in pairwise(ordered))
-    inside = drawing.axes[0].get_window_extent()
-    assert all(box.x0 > inside.x1 and box.x1 <= drawing.bbox.x1 for box in boxes), "beside the data, in the picture"
-
-
-@pytest.mark.parametrize("kind", ["svg", "png", "pdf"])
-def test_save(kind, tmp_path):
-    charts = [curves("a"), curves("b", log_y=True), DotChart("c", "C", "y", [("lstm", [1.0, 2.0])])]
-    one = save_charts(charts, tmp_path / f"one.{kind}", columns=2).read_bytes()
-    save_charts(charts, tmp_path / "more" / f"one.{kind}", columns=2)
-    assert (tmp_path / "more" / f"one.{kind}").read_bytes() == one
-    start = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}
-    assert one.startswith(start[kind])
-    save_charts(charts[0], tmp_path / f"alone.{kind}")
-
-
-def test_a_table_is_put_in_place_of_the_old_one(tmp_path):
-    page = tmp_path / "page.md"
-    other = markdown_table(["a", "b"], [["5", "6"]])
-    page.write_text(f"# Page\n\n{markdown_table(['a (x)', 'b'], [['1', '2'], ['3', '4']])}\n\nText.\n\n{other}\n")
-    new = markdown_table(["a (x)", "b"], [["7", "8"]])
-    replace_table(new, page)
-    assert page.read_text() == f"# Page\n\n{new}\n\nText.\n\n{other}\n"
-    with pytest.raises(ValueError, match=r"page\.md has no table \| c \|$"):
-        replace_table(markdown_table(["c"], []), page)
-
-
-TEXT = "# Page\n\n## 1. One bit: ✓ reproduced\n\n### Claims\n\n| ✓ reproduced | it is |\n\n## 2. Two: ≈ trend only\n"
-ROWS = [["`one_bit`", "Is it?", "✓ reproduced"], ["`two`", "Is it?", "≈ trend only"]]
-
-
-@pytest.mark.parametrize(
-    ("text", "rows", "says"),
-    [
-        ("# Page\n", [], r"page\.md shows One bit and 1 more, of which a record is missing: make one_bit makes it"),
-        (
-            TEXT.replace("## 2. Two: ≈ trend only", ""),
-            ROWS,
-            r"page\.md shows Two, .*: make two makes it; to go without",
-        ),
-        (TEXT.replace("≈ trend only", "– not run"), ROWS, r"page\.md shows Two, "),
-        (TEXT.replace("### Claims", ""), ROWS, r"page\.md shows One bit, "),
-        (TEXT.replace("| ✓ reproduced |", "| – not run |"), ROWS, r"page\.md shows One bit, "),
-        (TEXT, ROWS[1:], r"README\.md shows `one_bit`, .*: make one_bit makes it; .* from README\.md first$"),
-        (TEXT, [ROWS[0], ["`two`", "Is it?", "– not run"]], r"README\.md shows `two`, "),
-        (TEXT, [ROWS[0], ["`two`", "Is it?", "not run"]], r"README\.md shows `two`, "),
-    ],
-    ids=range(8),
-)
-def test_what_is_committed_is_not_replaced_by_less(text, rows, says, tmp_path, monkeypatch):
-    header, page, readme = ["result", "question", "verdict"], tmp_path / "page.md", tmp_path / "README.md"
-    monkeypatch.setattr(report, "README", readme)
-    readme.write_text(markdown_table(header, ROWS) + "\n")
-    monkeypatch.setattr(report, "put", lambda table: replace_table(table, readme))
-    drawn = [DotChart("c", "C", "y", [("lstm", [1.0, 2.0])])]
-    publish_page(page, TEXT, drawn, 1, markdown_table(header, ROWS), "make {name}")
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert set(before) == {"page.md", "page.svg", "README.md"}
-    with pytest.raises(ValueError, match=says) as caught:
-        publish_page(page, text, drawn, 1, markdown_table(header, rows), "make {name}")
-    assert "\n" not in str(caught.value)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-def test_a_result_may_become_better_and_what_was_not_run_stay_so():
-    old = "## 1. A: – not run\n| – not run |\n## 2. B: ≈ trend only\n"
-    for new in (old, "## 1. A: ✗ not reproduced\n## 2. B: ✓ reproduced\n", "## 1. B: ✓ x\n## 2. C: ✓ x\n" + old):
-        assert lost_parts(old, new, html_report.SECTION_PATTERN) == []
-    assert lost_parts("", old, html_report.SECTION_PATTERN) == []
