@@ -45,7 +45,7 @@ def summarize_run(run: Run, plan: EnsemblePlan, states: TrainState, rows: Sequen
         "key": run_fingerprint(run.config),
         "status": "finished" if (states.alive & (states.best_step > 0)).any() else "diverged",
         "metric": run.task.metric,
-        "best": run.task.best,
+        "best": run.task.metric_mode,
         "chance": run.task.chance,
         "baseline": run.task.baseline,
         "members": [_summarize_member(plan, states, index) for index in range(len(plan.seeds))],

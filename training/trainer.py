@@ -40,7 +40,7 @@ class TrainState(NamedTuple):
 def init_train_state(run: Run, seed: int, learning_rate: float) -> TrainState:
     """Initialize a member: the state before the first step."""
     params = init_params(run, jnp.uint32(seed))
-    worst = -jnp.inf if run.task.best == "max" else jnp.inf
+    worst = -jnp.inf if run.task.metric_mode == "max" else jnp.inf
     return TrainState(
         step=jnp.int32(0),
         seed=jnp.uint32(seed),
@@ -178,7 +178,7 @@ def keep_best(run: Run, state: TrainState, scores: Mapping[str, Array]) -> Train
     member keeps what it has.
     """
     score, best = scores["validation"], state.best_score
-    is_better = state.alive & (score >= best if run.task.best == "max" else score <= best)
+    is_better = state.alive & (score >= best if run.task.metric_mode == "max" else score <= best)
     new = (state.params, score, dict(scores), state.step)
     old = (state.best_params, best, state.best_scores, state.best_step)
     params, score, scores, step = jax.tree.map(lambda n, o: jnp.where(is_better, n, o), new, old)
