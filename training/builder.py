@@ -47,7 +47,12 @@ def assemble_run(config: Mapping[str, Any], task: Any, versions: Mapping[str, An
     _check_min_length(config["training"]["min_length"], task)
     model = models.resolve_model(config["model"], task.max_length)
     validate_model_for_task(model, task)
-    sizes = {"vocabulary": task.vocabulary, "channels": task.channels, "outputs": task.outputs, "per": task.target_level}
+    sizes = {
+        "vocabulary": task.vocabulary,
+        "channels": task.channels,
+        "outputs": task.outputs,
+        "per": task.target_level,
+    }
     sizes["separator"] = getattr(task, "separator", None)
     optimizer = config["optimizer"]
     return Run(

@@ -16,7 +16,7 @@ from training.result import RunResult
 from training.task_description import describe_task
 
 REPAIR_HINT = "put it back from a copy, or check out the revision that wrote it"  # for files that no command rewrites
-_LAST_REVISION_OF_OLD_FIELDS = "f72bc2c"  # the last one whose configs have `replicas`, `optimizer.clip`, `model.inner`
+LAST_REVISION_OF_OLD_FIELDS = "f72bc2c"  # the last one whose configs have `replicas`, `optimizer.clip`, `model.inner`
 
 
 @contextlib.contextmanager
@@ -58,7 +58,7 @@ def read_config(path: Path, hint: str = REPAIR_HINT) -> dict[str, Any]:
     if isinstance(config, dict) and "replicas" in config and "ensemble" not in config:
         raise ValueError(
             f"{path.parent} was written by an older revision (its config has `replicas` where this one has "
-            f"`ensemble`); check out {_LAST_REVISION_OF_OLD_FIELDS} to go on with it, or train anew in another "
+            f"`ensemble`); check out {LAST_REVISION_OF_OLD_FIELDS} to go on with it, or train anew in another "
             f"directory"
         )
     return files.read_json(path, files.CONFIG_SCHEMA, hint)

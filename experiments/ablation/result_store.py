@@ -14,6 +14,7 @@ from typing import Any
 
 from experiments.ablation.trials import TRIAL_SCHEMA, TrialResult
 from training import files
+from training.workdir import LAST_REVISION_OF_OLD_FIELDS
 
 STORE_FORMAT = 2  # raised when an older program can no longer read the folder; format 1 had no checksums
 
@@ -24,13 +25,19 @@ class ResultStore:
     """Results by key. A later line of the same trial overwrites its fields and adds to its metrics."""
 
     def __init__(self, folder: Path, require_checksums: bool = True):
-        """Read `folder`/cells.jsonl. Raises ValueError, in one line, for damage."""
+        """Read `folder`/cells.jsonl. Raises ValueError, in one line, for damage and for older revisions."""
         self.folder, self.path = folder, folder / "cells.jsonl"
         self.results: dict[str, TrialResult] = {}
         data = self.path.read_bytes() if self.path.exists() else b""
         whole = data[: data.rfind(b"\n") + 1]  # what follows is a line that a kill cut off
         group: list[Any] = []
         for number, line in enumerate(whole.split(b"\n")[:-1], 1):
+            if b'"model.inner"' in line:
+                raise ValueError(
+                    f"{folder} was written by an older revision (its configs have `model.inner` where this one has "
+                    f"`model.hidden_size`); check out {LAST_REVISION_OF_OLD_FIELDS} to go on with it, or give another "
+                    f"--workdir"
+                )
             try:
                 result = parse_result(line, require_checksums)
             except ValueError as error:

@@ -260,6 +260,16 @@ def test_a_folder_without_checksums_is_read_and_given_them(done: tuple[Path, lis
         run(copied)
 
 
+def test_a_folder_of_before_the_renamed_fields_is_refused_in_one_line(copied: Path):
+    path = copied / "cells.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"model.hidden_size"', b'"model.inner"'))
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"was written by an older revision .*; check out f72bc2c to go on") as caught:
+        run(copied)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == before
+
+
 def test_a_measure_that_has_changed_is_taken_anew(
     done: tuple[Path, list[trials.TrialRecord]], copied: Path, monkeypatch: pytest.MonkeyPatch
 ):
