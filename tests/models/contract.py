@@ -35,7 +35,8 @@ def is_causal(module: nn.Module) -> bool:
 @cache
 def initial_params(module: nn.Module) -> Any:
     x, steps = jnp.zeros((1, 1, WIDTH)), jnp.zeros((1, 1), jnp.int32)
-    return jax.jit(partial(module.init, x=x, positions=steps, segments=steps))(jax.random.key(0))
+    with jax.numpy_rank_promotion("raise"):
+        return jax.jit(partial(module.init, x=x, positions=steps, segments=steps))(jax.random.key(0))
 
 
 def noisy_params(module: nn.Module, seed: int = 0) -> Any:
@@ -87,7 +88,8 @@ def outcome(module: nn.Module, calls: Any, params: Any, x: Any, positions: Any, 
         real = jnp.where((segments != 0)[..., None], y, 0)
         return (real * direction).sum(), {"y": real, "state": state, "finite": jnp.isfinite(y).all()}
 
-    (_, result), gradients = jax.value_and_grad(total, (0, 1), has_aux=True)(params, x)
+    with jax.numpy_rank_promotion("raise"):  # nothing broadcasts from a lower rank on its own
+        (_, result), gradients = jax.value_and_grad(total, (0, 1), has_aux=True)(params, x)
     return result | {"params": gradients[0], "x": gradients[1]}
 
 

@@ -329,7 +329,7 @@ def test_a_convolution_may_reach_as_far_as_it_can_carry():
 def test_real_inputs_have_no_table_to_tie(mixer: str):
     with pytest.raises(ValueError, match=r"model\.tie_embeddings: .* not with 0 tokens in and 1 outputs"):
         models.build_model(
-            models.resolve_model(model(mixer, tie_embeddings=True), 8),
+            models.resolve_model(model(mixer, tie_embeddings=True, hidden_size=8), 8),
             vocabulary=0,
             channels=2,
             outputs=1,

@@ -1,4 +1,4 @@
-"""Nothing broadcasts from a lower rank on its own: all of it traces where JAX is told to raise there, as flax does."""
+"""Networks trace where JAX raises on implicit rank promotion; tests.models.contract has the same for single mixers."""
 
 from typing import Any
 
@@ -11,8 +11,6 @@ from models import associative_memory
 from models.ops.normalizers import NORMALIZERS
 from models.ops.position_encodings import POSITION_ENCODINGS
 from models.ops.similarity import SIMILARITIES
-from tests.models.contract import make
-from tests.models.test_mixers import VARIANTS, variant_name
 from tests.models.test_models import model
 
 STEPS = 40
@@ -37,20 +35,6 @@ def traced(network: Any, inputs: Any, **more: Any) -> None:
     jax.eval_shape(jax.grad(total, floats, has_aux=True), params, inputs)
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=variant_name)
-def test_mixers(variant: tuple[str, dict[str, Any]]):
-    places, ones = jnp.zeros((2, STEPS), jnp.int32), jnp.ones((2, STEPS), jnp.int32)
-    module, x = make(variant[0], **variant[1]), jnp.zeros((2, STEPS, 8))
-    traced(module, x, positions=places, segments=ones)
-    if getattr(module, "causal"):  # noqa: B009
-
-        def call(x: Any, state: Any = None) -> Any:
-            at, of = places[:, : x.shape[1]], ones[:, : x.shape[1]]
-            return module.init_with_output(jax.random.key(0), x, state=state, positions=at, segments=of)[0]
-
-        jax.eval_shape(lambda x: call(x[:, :1], call(x[:, :5])[1]), x)
-
-
 @pytest.mark.parametrize(
     "fields",
     [
@@ -73,7 +57,7 @@ def test_mixers(variant: tuple[str, dict[str, Any]]):
 )
 def test_networks_over_tokens(fields: dict[str, Any]):
     network = models.build_model(
-        models.resolve_model(model("attention", width=16, **fields), STEPS), **TOKENS, separator=1
+        models.resolve_model(model("attention", width=16, hidden_size=16, **fields), STEPS), **TOKENS, separator=1
     )
     traced(network, jnp.ones((2, STEPS), jnp.int32))
 
@@ -81,7 +65,7 @@ def test_networks_over_tokens(fields: dict[str, Any]):
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("pool", ["last", "mean"])
 def test_networks_over_sequences(pool: str, causal: bool):
-    made = models.resolve_model(model("gru", width=16, pool=pool, causal=causal), STEPS)
+    made = models.resolve_model(model("gru", width=16, hidden_size=16, pool=pool, causal=causal), STEPS)
     traced(models.build_model(made, vocabulary=0, channels=3, outputs=2, per="sequence"), jnp.zeros((2, STEPS, 3)))
 
 

@@ -539,7 +539,7 @@ def test_weights_of_bfloat16_are_those_of_float64(name: str, positions: str):
     places, ones = jnp.arange(steps)[None], jnp.ones((1, steps), jnp.int32)
     draws = np.random.default_rng(2)
     x = jnp.asarray(draws.normal(size=(1, steps, wide)), jnp.float32)
-    params: Any = module.init(jax.random.key(0), x, positions=places, segments=ones)
+    params: Any = jax.jit(module.init)(jax.random.key(0), x, positions=places, segments=ones)
     kernels = {what: 1.5 * w for what, w in params["params"].items() if what.endswith("_kernel")}
     own = {what: jnp.asarray(draws.normal(size=w.shape), jnp.float32) for what, w in params["params"].items()
            if what.startswith("distance_b") or what in ("distance_u", "distance_v")}  # fmt: skip

@@ -32,7 +32,7 @@ def test_it_is_the_mixer_there_and_back():
 
 def test_every_step_sees_its_whole_sequence_and_no_other():
     module = Bidirectional(mixer=GRU, width=WIDTH, hidden_size=6)
-    params = module.init(jax.random.key(0), X, positions=PLACES, segments=SEGMENTS)
+    params = jax.jit(module.init)(jax.random.key(0), X, positions=PLACES, segments=SEGMENTS)
     jacobian = jax.jit(jax.jacrev(lambda x: module.apply(params, x, positions=PLACES, segments=SEGMENTS)[0]))(X)
     for row in range(2):
         felt = np.abs(jacobian[row, :, :, row]).max(axis=(1, 3)) > 0

@@ -57,7 +57,7 @@ def test_layers_see_as_far_as_their_dilations_add_up(block: str, reach: int):
     """1 + 2·(K − 1)·(1 + 2 + 4) steps, or half as far back: an impulse is felt that long, and not a step longer."""
     module, steps = TemporalConvolution(width=M, hidden_size=M, layers=3, kernel=3, block=block), 40
     places, ones = jnp.arange(steps)[None], jnp.ones((1, steps), jnp.int32)
-    params = module.init(jax.random.key(0), jnp.zeros((1, steps, M)), positions=places, segments=ones)
+    params = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, steps, M)), positions=places, segments=ones)
     params = jax.tree.map(jnp.abs, params)  # so that no relu hides the way
     call = jax.jit(lambda x: module.apply(params, x, positions=places, segments=ones)[0])
     felt = (call(jnp.zeros((1, steps, M)).at[:, 2].set(1.0)) != call(jnp.zeros((1, steps, M))))[0].any(axis=-1)
@@ -75,7 +75,7 @@ def test_a_block_is_the_paper_s(hidden_size: int):
     channels are others, in the first block alone."""
     module = TemporalConvolution(width=M, hidden_size=hidden_size, layers=2, kernel=3)
     places, ones = jnp.arange(STEPS)[None], jnp.ones((1, STEPS), jnp.int32)
-    params: Any = module.init(jax.random.key(0), X[None], positions=places, segments=ones)["params"]
+    params: Any = jax.jit(module.init)(jax.random.key(0), X[None], positions=places, segments=ones)["params"]
     params = jax.tree.map(lambda p: p + jnp.asarray(random.normal(0, 0.3, p.shape), p.dtype), params)
     assert ("beside_0" in params) == (hidden_size != M)
     assert not {"beside_1", "input"} & set(params)
@@ -98,7 +98,7 @@ def test_a_kernel_starts_as_it_is_and_its_length_alone_scales_it():
     """Its direction does not change with its size, and each output has a length of its own."""
     module = TemporalConvolution(width=M, hidden_size=N, layers=1)
     places, ones = jnp.arange(STEPS)[None], jnp.ones((1, STEPS), jnp.int32)
-    params: Any = module.init(jax.random.key(0), X[None], positions=places, segments=ones)["params"]
+    params: Any = jax.jit(module.init)(jax.random.key(0), X[None], positions=places, segments=ones)["params"]
     for name in ("0_0", "0_1"):
         kernel = params[f"kernel_{name}"]
         np.testing.assert_allclose(normed(kernel, params[f"length_{name}"]), kernel, rtol=1e-5)
@@ -113,7 +113,7 @@ def test_dropout_is_inside_the_blocks():
     """Behind both relus, in training alone; the same for the same key."""
     module = TemporalConvolution(width=M, hidden_size=N, layers=1, dropout=0.5)
     places, ones = jnp.arange(STEPS)[None], jnp.ones((1, STEPS), jnp.int32)
-    params = module.init(jax.random.key(0), X[None], positions=places, segments=ones)
+    params = jax.jit(module.init)(jax.random.key(0), X[None], positions=places, segments=ones)
     call = lambda rng, module=module: module.apply(params, X[None], positions=places, segments=ones, rng=rng)[0]  # noqa: E731
     np.testing.assert_array_equal(call(None), call(jax.random.key(0), module.clone(dropout=0.0)))
     np.testing.assert_array_equal(call(jax.random.key(0)), call(jax.random.key(0)))

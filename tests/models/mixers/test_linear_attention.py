@@ -61,15 +61,16 @@ def test_chunks_are_the_recurrence(rule: str, chunk: int):
 @pytest.mark.parametrize("rows", [1, 2, 7, 32])
 def test_the_inverse_of_a_triangle(rows: int):
     """Also where every key is the same, when a series of powers would lose all digits."""
+    invert = jax.jit(unit_lower_inverse)
     for lower in (np.tril(random.normal(size=(rows, rows)), -1) / 2, np.tril(np.ones((rows, rows)), -1)):
         expected = np.linalg.inv(np.eye(rows) + lower)
-        np.testing.assert_allclose(unit_lower_inverse(jnp.asarray(lower, jnp.float32)), expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(invert(jnp.asarray(lower, jnp.float32)), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_strength_of_one_replaces_what_the_key_recalled():
     """Keys of length 1: after writing, the key recalls its value and nothing of what it recalled before."""
     sequence = (KEY, KEY, VALUE, np.zeros((STEPS, 1)), np.ones(STEPS), np.zeros(STEPS, bool), np.ones(STEPS, bool))
-    _, y = linear_attention_chunk(jnp.asarray(random.normal(size=(K, V))), *map(jnp.asarray, sequence))
+    _, y = jax.jit(linear_attention_chunk)(jnp.asarray(random.normal(size=(K, V))), *map(jnp.asarray, sequence))
     np.testing.assert_allclose(y, VALUE, atol=1e-5)
 
 
@@ -77,7 +78,7 @@ def test_a_strength_of_two_reflects():
     """1 − 2·k·kᵀ has the eigenvalue −1: the memory along the key changes sign at every write of nothing."""
     memory, key = jnp.asarray(random.normal(size=(K, V))), jnp.asarray(KEY[:1])
     told = (jnp.zeros((1, 1)), jnp.full(1, 2.0), jnp.zeros(1, bool), jnp.ones(1, bool))
-    after, _ = linear_attention_chunk(memory, key, key, jnp.zeros((1, V)), *told)
+    after, _ = jax.jit(linear_attention_chunk)(memory, key, key, jnp.zeros((1, V)), *told)
     np.testing.assert_allclose(key @ after, -(key @ memory), atol=1e-5)
 
 

@@ -28,6 +28,7 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
+@jax.jit
 def scanned(a, b):
     return linear_scan(jnp.asarray(a), jnp.asarray(b), jnp.zeros(b.shape[1:], b.dtype), NEW, REAL)
 
@@ -139,7 +140,9 @@ def test_the_lru_starts_on_its_ring():
     """|a| between `smallest` and `largest`, the angle within `phase`, and evenly over the ring's area."""
     places = jnp.zeros((1, 1), jnp.int32)
     module = LRU(width=2, hidden_size=4000, min_radius=0.6, max_radius=0.9, max_phase=1.5)
-    params: Any = module.init(jax.random.key(0), jnp.zeros((1, 1, 2)), positions=places, segments=places)["params"]
+    params: Any = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 1, 2)), positions=places, segments=places)[
+        "params"
+    ]
     a, _ = lru_coefficients(jnp.zeros((1, 4000), jnp.complex64), params["decay"], params["max_phase"])
     radius, angle = np.abs(a), np.angle(a)
     assert 0.6 <= radius.min() <= 0.61
@@ -152,7 +155,9 @@ def test_the_lru_starts_on_its_ring():
 def test_the_rg_lru_starts_slow():
     places = jnp.zeros((1, 1), jnp.int32)
     module = RGLRU(width=2, hidden_size=500)
-    params: Any = module.init(jax.random.key(0), jnp.zeros((1, 1, 2)), positions=places, segments=places)["params"]
+    params: Any = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 1, 2)), positions=places, segments=places)[
+        "params"
+    ]
     a = np.exp(-8 * np.log1p(np.exp(params["decay"])))  # with r wide open
     assert (a >= 0.899).all()
     assert (a <= 0.9991).all()

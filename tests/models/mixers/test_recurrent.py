@@ -119,7 +119,7 @@ def test_gradients_are_those_of_finite_differences(cell: str):
 def test_the_irnn_is_its_definition():
     """relu(W·x + U·h + b), and U starts at the identity, so that with no input a state is kept for ever."""
     module: Any = Recurrence(cell="irnn", width=N, hidden_size=N)
-    params: Any = module.init(jax.random.key(0), X, positions=PLACES, segments=PLACES)["params"]
+    params: Any = jax.jit(module.init)(jax.random.key(0), X, positions=PLACES, segments=PLACES)["params"]
     np.testing.assert_array_equal(params["recurrent"], np.eye(N))
     params = jax.tree.map(lambda p: jnp.asarray(random.normal(0, 0.5, p.shape), p.dtype), params)
     state: Any = apply(module, {"params": params}, X)[1]

@@ -21,7 +21,7 @@ FORMED = [
     {"normalizer": "linear", "causal": False},
     {"similarity": "additive", "normalizer": "none"},
 ]
-LENGTHS = [(own, steps) for own in FORMED for steps in (33, 150)] + [(FORMED[0], 1), (FORMED[2], 300)]
+LENGTHS = [(own, 150) for own in FORMED] + [(FORMED[0], 1), (FORMED[1], 33), (FORMED[8], 33), (FORMED[2], 300)]
 
 
 @pytest.mark.parametrize(("own", "steps"), LENGTHS, ids=str)
