@@ -131,7 +131,12 @@ def mixer_version(mixer: str) -> int:
 
 def has_field(mixer: str, name: str) -> bool:
     """Whether the mixer's class has the field `name`."""
-    return name in {f.name for f in dataclasses.fields(mixer_class(mixer))}
+    return name in field_defaults(mixer)
+
+
+def field_defaults(mixer: str) -> dict[str, Any]:
+    """The fields of the mixer's class, with their defaults there."""
+    return {f.name: f.default for f in dataclasses.fields(mixer_class(mixer))}
 
 
 # ---- what `config.model` says of its mixers -------------------------------------------------------------------------

@@ -9,7 +9,15 @@ from models.feedforward import ACTIVATIONS
 from models.field_errors import idle_field_error, validate_choice
 from models.mixers.base import MixerOptions
 from models.ops.position_encodings import ADDITIVE_POSITIONS, POSITION_ENCODINGS, RANDOM_POSITION_LIMIT, SCORE_POSITIONS
-from models.registry import MIXERS, has_field, hidden_sizes, mixer_class, mixer_options, parse_layer_pattern
+from models.registry import (
+    MIXERS,
+    field_defaults,
+    has_field,
+    hidden_sizes,
+    mixer_class,
+    mixer_options,
+    parse_layer_pattern,
+)
 from models.seq2seq import ENCODER_DECODERS
 
 # Upper limits, so that nothing is traced that could not be stored; `count_model_params` checks what they add up to.
@@ -99,7 +107,8 @@ def _validate_mixer(name: str, hidden_size: int, model: Mapping[str, Any]) -> No
             )
         hidden_size //= 2
     defaults = mixer_options(name)
-    values = defaults | dict(model.get(name, {}))  # an older record does not have all of them
+    # An older record does not have all options, and a mixer may be without some of its class's.
+    values = field_defaults(name) | defaults | dict(model.get(name, {}))
     mixer_class(name).validate(MixerOptions(name, values, defaults, hidden_size, model))
 
 

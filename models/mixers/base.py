@@ -115,8 +115,8 @@ class MixerOptions:
     """The options of one mixer in a `config.model`, as `Mixer.validate` sees them, and checks that several need."""
 
     name: str  # in MIXERS
-    values: Mapping[str, Any]  # every option, defaults filled in
-    defaults: Mapping[str, Any]
+    values: Mapping[str, Any]  # of all fields of the class, defaults filled in
+    defaults: Mapping[str, Any]  # of the options
     hidden_size: int  # of one direction; 0: not matched to attention's parameters yet
     model: Mapping[str, Any]  # all of config.model
 
