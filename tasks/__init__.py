@@ -1,6 +1,6 @@
 """Tasks: what a model is asked. Each is a pure function of a key; see `tasks.base.Task`."""
 
-from tasks.base import Batch, Split, Task, random_key
+from tasks.base import Batch, Split, Task, random_key, static
 from tasks.real.characters import Characters
 from tasks.real.classification import Classification
 from tasks.real.parallel_text import ParallelText
@@ -42,6 +42,7 @@ __all__ = [
     "WordProblem",
     "Words",
     "random_key",
+    "static",
 ]
 
 # Name: class, called with the fields of a config and, for real data, with what `data.load_dataset` returns.

@@ -26,6 +26,11 @@ def summary_line(task: Task) -> str:
     return (type(task).__doc__ or "").strip().partition("\n")[0]
 
 
+def setting_names(task: Any) -> list[str]:
+    """The fields of a task that are not arrays."""
+    return [field.name for field in dataclasses.fields(task) if not field.metadata.get("pytree_node", True)]
+
+
 def list_tasks() -> Iterator[str]:
     """A header and one line for each task."""
     rows = [("task", "a guess scores", "asks for")]
@@ -44,10 +49,9 @@ def list_tasks() -> Iterator[str]:
 
 def describe_task(name: str, task: Task, rows: int, seed: int, subset: str) -> Iterator[str]:
     """A task's summary, its settings, and rows drawn from it."""
-    settings = (field.name for field in dataclasses.fields(task) if not field.metadata.get("pytree_node", True))
     rule, score = task.baseline
     yield f"{name}: {summary_line(task)}"
-    yield "  ".join(f"{setting}={getattr(task, setting)}" for setting in settings)
+    yield "  ".join(f"{setting}={getattr(task, setting)}" for setting in setting_names(task))
     yield f"{task.metric}: a uniform guess scores {task.chance:.3g}; {rule}, {score:.3g}"
     yield ""
     yield preview_task(task, rows, seed, subset)
@@ -58,7 +62,7 @@ def example_with(name: str, settings: Sequence[str]) -> Task:
     if name not in TASKS:
         raise ValueError(f"no task is called {name!r}: {suggest_name(name, TASKS)}the tasks are {', '.join(TASKS)}")
     task: Any = TASKS[name].example()
-    known = [field.name for field in dataclasses.fields(task) if not field.metadata.get("pytree_node", True)]
+    known = setting_names(task)
     changes: dict[str, Any] = {}
     for setting in settings:
         field, equals, value = setting.partition("=")

@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
+from typing import Any, ClassVar, NamedTuple, dataclass_transform
 
 import flax.struct
 import jax
@@ -84,8 +84,8 @@ class Task:
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
-        flax.struct.dataclass(cls)  # here, so that a task needs no decorator
-        stated = {field.name for field in dataclasses.fields(cls)}
+        task: Any = flax.struct.dataclass(cls)  # here, so that a task needs no decorator
+        stated = {field.name for field in dataclasses.fields(task)}
         missing = [name for name in _REQUIRED if name not in stated and not hasattr(cls, name)]
         if cls.sample is Task.sample:
             missing.append("sample")
@@ -142,7 +142,7 @@ class Task:
     # ---- for people ------------------------------------------------------------------------------------------------
 
     @classmethod
-    def example(cls) -> Self:
+    def example(cls) -> "Task":
         """A small instance, for previews (`python -m tasks`) and tests. By default that with all default settings."""
         return cls()
 

@@ -15,7 +15,8 @@ _VISIBLE = {"": "·", " ": "␣", "\n": "⏎"}
 def preview_task(task: Task, rows: int = 3, seed: int = 0, subset: str = "train") -> str:
     """`rows` sequences drawn from a task, with a blank line between two."""
     length = task.max_length
-    batch = jax.tree.map(np.asarray, task.sample(random_key(seed), rows, length, length, subset))
+    draw = jax.jit(lambda key: task.sample(key, rows, length, length, subset))
+    batch = jax.tree.map(np.asarray, draw(random_key(seed)))
     return "\n\n".join("\n".join(format_row(task, batch, row)) for row in range(rows))
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -86,7 +86,7 @@ class Characters(Task):
         return cross_entropy(outputs, batch) / math.log(2)
 
     @classmethod
-    def example(cls) -> Self:
+    def example(cls) -> Task:
         lines = {
             "train": "the quick brown fox jumps over the lazy dog. ",
             "validation": "a lazy fox and a quick dog. ",

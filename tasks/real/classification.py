@@ -1,7 +1,7 @@
 """Sequences of tokens with a class: is this peptide antimicrobial, is there a splice site, which work is this from?"""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -112,7 +112,7 @@ class Classification(Task):
         return found
 
     @classmethod
-    def example(cls) -> Self:
+    def example(cls) -> Task:
         sequences = {
             "train": ("ACGTAC", "CAGT", "GATTACA", "TGTG", "GGTAC", "TTCAA"),
             "validation": ("AGTC", "CCATT", "GTAAC", "TTA"),

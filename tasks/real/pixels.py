@@ -6,7 +6,7 @@ steps. Patches are those of Dosovitskiy et al. 2020 (arXiv 2010.11929), §3.1.
 
 import math
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -98,7 +98,7 @@ class Pixels(Task):
         return Batch(seen, jnp.asarray(labels)[rows], jnp.ones(batch), positions, segments)
 
     @classmethod
-    def example(cls) -> Self:
+    def example(cls) -> Task:
         shapes = np.array([[0, 1, 0, 1, 1, 1, 0, 1, 0], [1, 1, 1, 1, 0, 1, 1, 1, 1]], np.float32)  # a cross and a box
         inputs, labels = {}, {}
         for subset, count in (("train", 8), ("validation", 4), ("test", 6)):

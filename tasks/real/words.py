@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -84,7 +84,7 @@ class Words(Task):
         return found
 
     @classmethod
-    def example(cls) -> Self:
+    def example(cls) -> Task:
         lines = {
             "train": "the cat sat on the mat , and the dog sat on the cat , and so on .",
             "validation": "the dog and the cat sat on the mat .",

@@ -3,7 +3,7 @@
 Hochreiter and Schmidhuber 1997; marks placed as in Bai, Kolter and Koltun 2018 (arXiv 1803.01271), §4.1: anywhere.
 """
 
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +64,7 @@ class Adding(Task):
         return squared_error(outputs, batch)
 
     @classmethod
-    def example(cls) -> Self:
+    def example(cls) -> Task:
         return cls(max_length=8)
 
     def input_symbol(self, value: Any) -> str:

@@ -7,7 +7,7 @@ their settings 1 (each key once) and 2 (keys come again, with another value), dr
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -137,7 +137,7 @@ class Associations(Task):
         return accuracy(outputs, batch)
 
     @classmethod
-    def example(cls) -> Self:
+    def example(cls) -> Task:
         return cls(pairs=4)
 
     def input_symbol(self, value: Any) -> str:

@@ -7,7 +7,7 @@ CopyString     Jelassi et al. 2024 (arXiv 2402.01032), §3, one string a row
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +74,7 @@ class CopyMemory(Task):
         return accuracy(outputs, batch, batch.weights * (batch.targets > 0))
 
     @classmethod
-    def example(cls) -> Self:
+    def example(cls) -> Task:
         return cls(delay=4)
 
     def input_symbol(self, value: Any) -> str:
@@ -145,7 +145,7 @@ class SelectiveCopy(Task):
         return Batch(inputs, targets, weights, positions, segments)
 
     @classmethod
-    def example(cls) -> Self:
+    def example(cls) -> Task:
         return cls(noise=8, data=3, symbols=8)
 
     def input_symbol(self, value: Any) -> str:
@@ -229,7 +229,7 @@ class CopyString(Task):
         return sequence_accuracy(outputs, batch._replace(weights=letters))
 
     @classmethod
-    def example(cls) -> Self:
+    def example(cls) -> Task:
         return cls(max_items=6)
 
     def input_symbol(self, value: Any) -> str:

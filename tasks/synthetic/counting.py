@@ -5,7 +5,7 @@ Weiss, Goldberg and Yahav 2018, "On the Practical Computational Power of Finite 
 """
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -97,7 +97,7 @@ class Counting(Task):
         return sequence_accuracy(outputs, batch._replace(weights=batch.weights * (batch.inputs > _FIRST_LETTER)))
 
     @classmethod
-    def example(cls) -> Self:
+    def example(cls) -> Task:
         return cls(count_limit=6)
 
     def input_symbol(self, value: Any) -> str:

@@ -5,7 +5,7 @@ learns it without error; attention is right nearly always, and wrong now and the
 """
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +89,7 @@ class FlipFlop(Task):
         return 1 - accuracy(outputs, batch)
 
     @classmethod
-    def example(cls) -> Self:
+    def example(cls) -> Task:
         return cls(max_length=16)
 
     def input_symbol(self, value: Any) -> str:

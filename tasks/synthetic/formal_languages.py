@@ -7,7 +7,7 @@ strings and tested on longer ones, recurrent networks solve the first four below
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -252,7 +252,7 @@ class FormalLanguage(Task):
         return jnp.where(jnp.arange(shape[1]) % 2 == 0, digits, operators)
 
     @classmethod
-    def example(cls) -> Self:
+    def example(cls) -> Task:
         return cls(max_items=8)
 
     def input_symbol(self, value: Any) -> str:

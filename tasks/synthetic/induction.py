@@ -5,7 +5,7 @@ layers can do it, one can't, and a recurrence that selects can do it at lengths 
 """
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -81,7 +81,7 @@ class Induction(Task):
         return Batch(inputs, targets, weights, positions, segments)
 
     @classmethod
-    def example(cls) -> Self:
+    def example(cls) -> Task:
         return cls(symbols=8, max_length=12)
 
     def input_symbol(self, value: Any) -> str:

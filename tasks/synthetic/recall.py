@@ -5,7 +5,7 @@ the slots that follow; the model names the value at the query. Queries come soon
 """
 
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -102,7 +102,7 @@ class Recall(Task):
         return inputs, targets
 
     @classmethod
-    def example(cls) -> Self:
+    def example(cls) -> Task:
         return cls(pairs=3, symbols=16, max_length=16)
 
     def input_symbol(self, value: Any) -> str:

@@ -6,7 +6,7 @@ sentences that can be had at any length and in any number.
 """
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -100,7 +100,7 @@ class Translation(Task):
         return accuracy(outputs, batch, batch.weights * (batch.targets >= FIRST_WORD))
 
     @classmethod
-    def example(cls) -> Self:
+    def example(cls) -> Task:
         return cls(words=6, max_items=4)
 
     def input_symbol(self, value: Any) -> str:

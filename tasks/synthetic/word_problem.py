@@ -8,7 +8,7 @@ layers the longer the sequence, in a group such as A5 that can't be taken apart 
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import combinations, permutations
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -118,7 +118,7 @@ class WordProblem(Task):
         return Batch(inputs, products * counts, counts.astype(jnp.float32), positions, segments)
 
     @classmethod
-    def example(cls) -> Self:
+    def example(cls) -> Task:
         return cls(max_items=6)
 
     def input_symbol(self, value: Any) -> str:

@@ -1,32 +1,32 @@
 """No task broadcasts from a lower rank on its own: all trace where JAX is told to raise there."""
 
-from typing import Any
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from tasks import TASKS
+from tasks import TASKS, Task
 from tasks.synthetic.formal_languages import LANGUAGES
-from tests.tasks.test_tasks import DATA
 
-CASES = [(name, DATA.get(name, {})) for name in TASKS]
-CASES += [("formal_language", {"language": language}) for language in LANGUAGES]
-CASES += [("associations", {"again": True}), ("recall", {"pairs": 3})]
+CASES = {f"{name} example": task_type.example() for name, task_type in TASKS.items()}
+for _name, _type in TASKS.items():
+    if all(field.default is not dataclasses.MISSING for field in dataclasses.fields(_type)):
+        CASES[f"{_name} defaults"] = _type()
+CASES |= {language: TASKS["formal_language"](language=language) for language in LANGUAGES}
+CASES |= {"associations with replacement": TASKS["associations"](with_replacement=True)}
 
 
-@pytest.mark.parametrize(("name", "fields"), CASES, ids=[f"{n}-{f.get('language', '')}" for n, f in CASES])
-def test_tasks(name: str, fields: dict[str, Any]):
-    task = TASKS[name](**fields)
-
-    def measured(length):
+@pytest.mark.parametrize("task", CASES.values(), ids=CASES.keys())
+def test_tasks(task: Task):
+    def measure(length: jax.Array):
         batch = task.sample(jax.random.key(0), 3, task.max_length, length)
-        shape = (3, task.outputs) if task.per == "sequence" else (3, task.max_length, task.outputs)
+        shape = (3, task.outputs) if task.target_level == "sequence" else (3, task.max_length, task.outputs)
         loss = jax.grad(lambda outputs: task.loss(outputs, batch))(jnp.zeros(shape))
         return loss, task.score(jnp.zeros(shape), batch)
 
     with jax.numpy_rank_promotion("raise"):
-        jax.eval_shape(measured, jnp.int32(task.max_length))
+        jax.eval_shape(measure, jnp.int32(task.max_length))
         for split in task.splits.values():
             longest = max(task.max_length, split.length)
             jax.eval_shape(

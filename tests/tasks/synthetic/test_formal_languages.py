@@ -203,7 +203,10 @@ def test_times_ask_for_test_sets(language: str, lengths: tuple[int, ...]):
             r"^task\.language=dyck: must be one of parity, even_pairs, cycle, modular, .*duplicate$",
         ),
         ({"max_items": 0}, r"^task\.max_items=0: must be 1 or more$"),
-        ({"eval_length_multipliers": (3, 0)}, r"^task\.eval_length_multipliers=\(3, 0\): times 40 symbols must be 1 or more each$"),
+        (
+            {"eval_length_multipliers": (3, 0)},
+            r"^task\.eval_length_multipliers=\(3, 0\): times 40 symbols must be 1 or more each$",
+        ),
     ],
 )
 def test_bad_fields(fields: dict, message: str):
