@@ -16,9 +16,14 @@ from tasks.base import Batch, Task, positions_and_segments, static
 
 
 class Majority(Task):
-    """Which of two symbols is there more often? a b b a b → b. Tokens 1 and 2 are a and b, and 0 is padding.
+    """Name the symbol that there is more of in a row of a's and b's.
 
-    Rows have an odd number of symbols, so that there is no draw: of an even `length` the last step is padding.
+    Tokens 1 and 2 are a and b, and 0 is padding. Rows have an odd number of symbols, so that there is no draw: of an even
+    `length` the last step is padding.
+
+    Example:
+        input   a a b b a b b a a b a b a a a a a a a b b
+        target  a
     """
 
     max_length: int = static(21)  # a setting, config.task.max_length
@@ -43,7 +48,10 @@ class Majority(Task):
         return Batch((1 + is_b) * segments, targets, jnp.ones(batch), positions, segments)
 
     def input_symbol(self, value: int) -> str:
-        return "·ab"[int(value)]  # how `python -m tasks majority` shows a token
+        return "·ab"[int(value)]  # how `python -m tasks majority` shows a token,
+
+    def target_symbol(self, value: int) -> str:
+        return "ab"[int(value)]  # and a target
 
 
 def main(workdir: Path) -> None:
