@@ -13,8 +13,8 @@ from training.trainer import TrainState
 
 
 def ensemble_state(fill: float = 0.0) -> TrainState:
-    """A state of two replicas with leaves of every kind, special numbers among them."""
-    mesh = jax.sharding.Mesh(jax.devices()[:1], ("replica",))
+    """A state of two members with leaves of every kind, special numbers among them."""
+    mesh = jax.sharding.Mesh(jax.devices()[:1], ("member",))
     numbers = jnp.array([[1.5, jnp.nan, jnp.inf, -0.0, 1e-40], [fill] * 5], jnp.float32)
     made = TrainState(
         step=jnp.array([3, 3]),
@@ -29,7 +29,7 @@ def ensemble_state(fill: float = 0.0) -> TrainState:
         alive=jnp.array([True, False]),
         died_at=jnp.array([-1, 2]),
     )
-    return jax.device_put(made, jax.NamedSharding(mesh, jax.P("replica")))
+    return jax.device_put(made, jax.NamedSharding(mesh, jax.P("member")))
 
 
 def test_reading_says_nothing_of_its_own_and_hides_nothing_of_others(tmp_path: Path, caplog: pytest.LogCaptureFixture):

@@ -1,4 +1,4 @@
-"""Devices that share replicas and batches give the numbers of one device, and how they do it can be measured."""
+"""Devices that share members and batches give the numbers of one device, and how they do it can be measured."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ EIGHT: dict[str, Any] = {
     "ensemble.seeds": tuple(range(8)),
     "ensemble.mode": "map",
 }
-# The mixer, what differs from EIGHT, and how many devices the replicas are spread over and a batch is shared by.
+# The mixer, what differs from EIGHT, and how many devices the members are spread over and a batch is shared by.
 CASES: dict[str, tuple[str, dict[str, Any], tuple[int, int]]] = {
     "8 x 1": ("rnn", {}, (8, 1)),
     "2 x 4": ("rnn", {"ensemble.seeds": (0, 1)}, (2, 4)),
@@ -94,8 +94,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def read_losses(workdir: Path, replicas: int) -> np.ndarray:
-    return np.array([row["loss"][:replicas] for row in metrics.read_metrics(workdir / "metrics.jsonl")])
+def read_losses(workdir: Path, members: int) -> np.ndarray:
+    return np.array([row["loss"][:members] for row in metrics.read_metrics(workdir / "metrics.jsonl")])
 
 
 @pytest.mark.long

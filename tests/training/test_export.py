@@ -29,14 +29,14 @@ def test_what_is_exported_from_four_devices_is_read_on_one(on_four_devices: Path
 
 
 @pytest.mark.parametrize("index", [0, 3])
-def test_an_exported_replica_scores_what_was_logged(finished: tuple[Path, RunResult], tmp_path: Path, index: int):
+def test_an_exported_member_scores_what_was_logged(finished: tuple[Path, RunResult], tmp_path: Path, index: int):
     workdir, result = finished
     member = result["members"][index]
     export.export_member(workdir, tmp_path / "best", index, "best")
     run, params = export.load_exported(tmp_path / "best")
-    replica = trainer.init_train_state(run, member["seed"], member["learning_rate"])._replace(params=params)
+    state = trainer.init_train_state(run, member["seed"], member["learning_rate"])._replace(params=params)
     for split in ("validation", "test"):
-        scored = score_split(run, replica, split)
+        scored = score_split(run, state, split)
         assert float(scored["score"]) == pytest.approx(member[split], abs=1e-6)
     assert run.config["ensemble"]["seeds"] == [member["seed"]]
     assert run.config["ensemble"]["learning_rates"] == [member["learning_rate"]]

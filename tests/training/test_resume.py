@@ -173,7 +173,7 @@ def test_a_torn_line_is_mended_and_no_row_is_lost_or_counted_twice(tmp_path: Pat
     assert_same(read_checkpoint(workdir), read_checkpoint(tmp_path / "whole"))
 
 
-def test_a_stop_says_so_once_saved_and_keeps_how_the_replicas_run(tmp_path: Path, stop: Any):
+def test_a_stop_says_so_once_saved_and_keeps_how_the_members_run(tmp_path: Path, stop: Any):
     config = tiny_config(fields={"ensemble.seeds": (0, 1), "ensemble.mode": "auto"})
     stop(10)
     with pytest.raises(cli.Preempted, match=r"SIGTERM: saved step 10 of 40 in ") as caught:

@@ -16,13 +16,13 @@ from training import builder, files, loop, runtime
 
 
 @pytest.mark.parametrize(
-    ("replicas", "cores", "devices"),
+    ("members", "cores", "devices"),
     [(1, 2, 1), (2, 2, 2), (3, 2, 3), (4, 2, 2), (5, 2, 5), (15, 2, 3), (11, 2, 1), (4, 1, 1), (8, 8, 8), (3, 8, 3)],
 )
-def test_replicas_are_spread_evenly_and_keep_every_core_busy_that_they_can(replicas, cores, devices):
-    found = runtime.cpu_device_count(replicas, cores)
+def test_members_are_spread_evenly_and_keep_every_core_busy_that_they_can(members, cores, devices):
+    found = runtime.cpu_device_count(members, cores)
     assert found == devices
-    assert replicas % found == 0
+    assert members % found == 0
 
 
 def test_the_compilation_cache_is_where_the_user_says(tmp_path):
@@ -97,7 +97,7 @@ def test_memory_is_kept_unless_told_otherwise():
         ("jax_random_seed_offset", 1, "jax_random_seed_offset is 1, with which other random numbers are drawn"),
         ("jax_high_dynamic_range_gumbel", True, "jax_high_dynamic_range_gumbel is True, with which other random"),
         ("jax_disable_jit", True, "jax_disable_jit is True, with which nothing can be compiled or run"),
-        ("jax_debug_nans", True, "jax_debug_nans is True, with which a replica that diverges would stop all others"),
+        ("jax_debug_nans", True, "jax_debug_nans is True, with which a member that diverges would stop all others"),
     ],
 )
 def test_settings_of_jax_under_which_all_numbers_are_others_are_refused(name: str, value: Any, says: str):

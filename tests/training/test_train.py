@@ -49,7 +49,7 @@ def test_the_files_say_what_ran_and_where(finished: tuple[Path, RunResult]):
     assert (group["mode"], group["devices"]) == ("map", 1)
 
 
-def test_the_metrics_have_a_row_a_call_and_a_row_a_split_and_the_loss_falls(finished: tuple[Path, RunResult]):
+def test_the_metrics_have_a_row_for_each_call_and_each_split_and_the_loss_falls(finished: tuple[Path, RunResult]):
     workdir, _ = finished
     written = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in written if row["split"] == "train"] == [5, 10, 15, 20, 25, 30, 35, 40]
@@ -64,7 +64,7 @@ def test_the_metrics_have_a_row_a_call_and_a_row_a_split_and_the_loss_falls(fini
     assert (first < np.log(16) + 1).all()
 
 
-def test_the_result_has_a_row_a_replica_in_order(finished: tuple[Path, RunResult]):
+def test_the_result_has_a_row_for_each_member_in_order(finished: tuple[Path, RunResult]):
     workdir, result = finished
     assert result == files.read_json(workdir / "result.json")
     assert (result["status"], result["steps"], result["metric"], result["best"]) == ("finished", 40, "accuracy", "max")
@@ -88,7 +88,7 @@ def test_the_result_has_a_row_a_replica_in_order(finished: tuple[Path, RunResult
         assert member["died_at"] is None
 
 
-def test_tensorboard_has_a_run_for_each_replica_and_a_tag_for_each_split_and_metric(finished: tuple[Path, RunResult]):
+def test_tensorboard_has_a_run_for_each_member_and_a_tag_for_each_split_and_metric(finished: tuple[Path, RunResult]):
     workdir, _ = finished
     names = ["seed0-rate0.01", "seed1-rate0.01", "seed0-rate0.003", "seed1-rate0.003"]
     assert {path.name for path in (workdir / "tensorboard").iterdir()} == set(names)
@@ -167,7 +167,7 @@ def test_seeds_differ_and_what_is_varied_beside_them_shares_their_start(
         assert_same(jax.tree.map(lambda leaf, i=index: leaf[i], jax.device_get(begun)), jax.device_get(one))
 
 
-def test_a_replica_that_diverges_stops_alone(finished: tuple[Path, RunResult], tmp_path: Path):
+def test_a_member_that_diverges_stops_alone(finished: tuple[Path, RunResult], tmp_path: Path):
     workdir, whole = finished
     fields = {"ensemble.seeds": (0,), "ensemble.learning_rates": (1e-2, 1e30)}
     result = loop.train(tiny_config(fields=fields), tmp_path, tensorboard=False, save_seconds=0)
@@ -189,7 +189,7 @@ def test_a_replica_that_diverges_stops_alone(finished: tuple[Path, RunResult], t
     assert read_rows(tmp_path, "train")[0]["loss"][1] is None
 
 
-def test_a_run_whose_replicas_all_diverge_ends_early(tmp_path: Path):
+def test_a_run_whose_members_all_diverge_ends_early(tmp_path: Path):
     fields = {"ensemble.seeds": (0, 1), "optimizer.learning_rate": 1e30}
     config = tiny_config(fields=fields)
     result = loop.train(config, tmp_path, tensorboard=False)

@@ -22,7 +22,7 @@ from training import builder, trainer
 
 
 def bare_state(run: builder.Run, seed: int = 0, step: int = 0) -> trainer.TrainState:
-    """A replica for where no model is asked, with next to no parameters."""
+    """A member for where no model is asked, with next to no parameters."""
     params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
     empty = trainer.TrainState(*[jnp.zeros(())] * len(trainer.TrainState._fields))
     return empty._replace(
@@ -50,19 +50,19 @@ def test_the_best_parameters_are_those_of_the_best_validation_score(best: str):
     worst = jnp.float32(-np.inf if best == "max" else np.inf)
     nothing = trainer.TrainState(*[jnp.zeros(())] * len(trainer.TrainState._fields))
     unknown = {"validation": jnp.float32(np.nan), "test": jnp.float32(np.nan)}
-    replica = nothing._replace(best_score=worst, best_scores=unknown, best_step=jnp.int32(0))
+    member = nothing._replace(best_score=worst, best_scores=unknown, best_step=jnp.int32(0))
     for index, score in enumerate(validation):
         alive = jnp.bool_(index < 7)
-        now = replica._replace(params=jnp.float32(index), step=jnp.int32(10 * index), alive=alive)
-        replica = trainer.keep_best(run, now, {"validation": jnp.float32(score), "test": jnp.float32(index / 10)})
+        now = member._replace(params=jnp.float32(index), step=jnp.int32(10 * index), alive=alive)
+        member = trainer.keep_best(run, now, {"validation": jnp.float32(score), "test": jnp.float32(index / 10)})
     expected = 3 if best == "max" else 5  # the later of two that are equal; what diverged is past counting
-    assert (replica.best_params, replica.best_step, replica.best_score) == (
+    assert (member.best_params, member.best_step, member.best_score) == (
         expected,
         10 * expected,
         np.float32(validation[expected]),
     )
     scores = {"validation": np.float32(validation[expected]), "test": np.float32(expected / 10)}
-    assert replica.best_scores == scores
+    assert member.best_scores == scores
 
 
 def test_the_batch_depends_on_seed_and_step_alone(monkeypatch: pytest.MonkeyPatch):
@@ -129,12 +129,12 @@ def test_evaluation_sees_the_same_sequences_whatever_the_model_and_seed(monkeypa
 
 def test_evaluation_in_several_calls_is_one_of_the_whole_split(monkeypatch: pytest.MonkeyPatch):
     run = builder.build_run(tiny_config("attention"))
-    replica = jax.jit(partial(trainer.init_train_state, run))(0, 0.1)
-    whole = score_split(run, replica, "test")
+    member = jax.jit(partial(trainer.init_train_state, run))(0, 0.1)
+    whole = score_split(run, member, "test")
     monkeypatch.setattr(
         trainer, "EVAL_BATCH_SIZE", 200
     )  # 512 sequences are then 3 calls of 171, the last with one to spare
-    assert_close(score_split(run, replica, "test"), whole, within=1e-6)
+    assert_close(score_split(run, member, "test"), whole, within=1e-6)
 
 
 def test_every_image_of_a_finite_split_is_evaluated_once(monkeypatch: pytest.MonkeyPatch):
