@@ -16,8 +16,7 @@ import pytest
 
 import tasks
 from tests import QUICK_XLA_FLAGS, ROOT, assert_close, read_checkpoint, tiny_config
-from training import builder, ensemble, files, loop, metrics, runtime
-from training import workdir as workdir_module
+from training import builder, ensemble, files, loop, metrics, runtime, workdir
 
 EIGHT: dict[str, Any] = {
     "training.batch_size": 8,
@@ -118,8 +117,8 @@ def test_a_run_of_eight_devices_goes_on_with_one_if_told_to(tmp_path: Path):
     begun = ensemble.EnsemblePlan("map", 2, (0, 1), (1e-2, 1e-2), 4)
     files.write_json(tmp_path / "group.json", begun._asdict())
     with pytest.raises(ValueError, match=r"was begun on 8 devices and 1 are here; --allow_fewer_devices"):
-        workdir_module.restore_plan(tmp_path, run, allow_fewer_devices=False)
-    assert workdir_module.restore_plan(tmp_path, run, allow_fewer_devices=True) == begun._replace(devices=1, shards=1)
+        workdir.restore_plan(tmp_path, run, allow_fewer_devices=False)
+    assert workdir.restore_plan(tmp_path, run, allow_fewer_devices=True) == begun._replace(devices=1, shards=1)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +185,7 @@ def test_what_was_measured_is_written_before_the_first_step_and_kept(tmp_path: P
 def test_a_way_without_room_is_passed_over(monkeypatch: pytest.MonkeyPatch):
     run = builder.build_run(tiny_config(fields={"ensemble.mode": "autotune"}))
     group = ensemble.plan_ensemble(run.config)
-    assert group.mode == "measured"
+    assert group.mode == "autotune"
     full = RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
 
     def seconds(run: builder.Run, group: ensemble.EnsemblePlan) -> float:

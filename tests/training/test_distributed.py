@@ -121,15 +121,29 @@ def test_both_say_in_one_line_what_only_process_0_finds(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("coordinator", "processes", "process", "says"),
+    [
+        (None, None, 1, "--process=1: give --coordinator and --processes too"),
+        (None, 2, None, "--processes=2: give --coordinator and --process too"),
+        ("localhost:1234", 2, None, "--coordinator=localhost:1234: give --process too"),
+        ("localhost", 2, 0, "--coordinator=localhost: must be HOST:PORT"),
+        (":1", 2, 0, "--coordinator=:1: must be HOST:PORT"),
+        ("a:70000", 2, 0, "--coordinator=a:70000: must be HOST:PORT"),
+        ("a:1", 2, 2, "--process=2: must be below --processes=2"),
+    ],
+)
+def test_arguments_that_do_not_go_together(
+    monkeypatch: pytest.MonkeyPatch, coordinator: str | None, processes: int | None, process: int | None, says: str
+):
+    monkeypatch.setattr(distributed, "_abort_process", None)  # they are refused before there is a group to leave
+    with pytest.raises(ValueError, match=says), distributed.process_group(False, coordinator, processes, process):
+        pass
+
+
+@pytest.mark.parametrize(
     ("flags", "says"),
     [
         (["--process=1"], "--process=1: give --coordinator and --processes too"),
-        (["--processes=2"], "--processes=2: give --coordinator and --process too"),
-        (["--coordinator=localhost:1234", "--processes=2"], "--coordinator=localhost:1234: give --process too"),
-        (["--coordinator=localhost", "--processes=2", "--process=0"], "--coordinator=localhost: must be HOST:PORT"),
-        (["--coordinator=:1", "--processes=2", "--process=0"], "--coordinator=:1: must be HOST:PORT"),
-        (["--coordinator=a:70000", "--processes=2", "--process=0"], "--coordinator=a:70000: must be HOST:PORT"),
-        (["--coordinator=a:1", "--processes=2", "--process=2"], "--process=2: must be below --processes=2"),
         (["--process=-1"], "-1 is not a non-negative integer"),
         (["--distributed"], "; give --coordinator, --processes and --process"),
     ],
