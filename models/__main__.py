@@ -30,9 +30,9 @@ def mixer_programs(name: str, width: int, length: int, hidden_size: int = 0) -> 
 
     `hidden_size` 0 is the one that matches attention's parameters.
     """
-    own = models.mixer_options(name)
-    hidden_size = hidden_size or models.match_hidden_size(name, width, length, **own)
-    module: Any = models.MIXERS[name](width=width, hidden_size=hidden_size, max_length=length, **own)
+    options = models.mixer_options(name)
+    hidden_size = hidden_size or models.match_hidden_size(name, width, length, **options)
+    module: Any = models.MIXERS[name](width=width, hidden_size=hidden_size, max_length=length, **options)
 
     def forward(params: Any, x: jax.Array, state: Any = None, place: jax.Array | None = None) -> Any:
         steps = jnp.broadcast_to(jnp.arange(x.shape[1]) if place is None else place, x.shape[:2])
@@ -65,9 +65,9 @@ def lowering_platforms(function: Any, shapes: tuple) -> tuple[str, ...]:
 def cost_rows(names: list[str], width: int, length: int) -> Iterator[tuple[str, ...]]:
     here = {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
     for name in names:
-        made = mixer_programs(name, width, length)
-        (forward, shapes), (gradient, _), (step, (params, token, state, place)) = made.values()
-        found = set.intersection(*(set(lowering_platforms(*one)) for one in made.values()))
+        programs = mixer_programs(name, width, length)
+        (forward, shapes), (gradient, _), (step, (params, token, state, place)) = programs.values()
+        lowered = set.intersection(*(set(lowering_platforms(*program)) for program in programs.values()))
         yield (
             name,
             f"{cost.count_params(params):,}",
@@ -75,7 +75,9 @@ def cost_rows(names: list[str], width: int, length: int) -> Iterator[tuple[str, 
             f"{cost.critical_path(forward, *shapes):,}",
             f"{cost.count_flops(gradient, *shapes) // length:,}",
             f"{cost.count_flops(step, params, token, state, place):,}",
-            " ".join(platform + " (run)" * (platform == here) for platform in PLATFORMS if platform in found),
+            " ".join(
+                platform + (" (run)" if platform == here else "") for platform in PLATFORMS if platform in lowered
+            ),
             models.MIXERS[name].paper,
         )
 

@@ -128,13 +128,13 @@ def _reduction_ops(equation: Any) -> int:
     """The operations of a scatter or a reduction, by whatever function it combines two numbers."""
     if not _is_arithmetic(equation):
         return 0
-    name, made = equation.primitive.name, sum(math.prod(v.aval.shape) for v in equation.outvars)
+    name, size = equation.primitive.name, sum(math.prod(v.aval.shape) for v in equation.outvars)
     if name.startswith("scatter"):
         times = math.prod(equation.invars[2].aval.shape)
     elif name == "reduce":
         times = math.prod(equation.invars[0].aval.shape) * len(equation.outvars)
     else:
-        times = made * math.prod(equation.params["window_dimensions"])
+        times = size * math.prod(equation.params["window_dimensions"])
     return times * _real_ops(equation, 2)
 
 

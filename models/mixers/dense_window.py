@@ -21,7 +21,7 @@ def _multiply_window(x: Float[Array, "T M"], blocks: Float[Array, "W W M N"]) ->
 
 
 def _step_window(blocks: Float[Array, "W W M N"], window: Float[Array, "W M"], token: tuple[Array, Array]):
-    """The same for one token `(x [M], place [])`, given the window of the tokens before it in its segment."""
+    """The output for one token `(x [M], place [])`, given the window of the tokens before it in its segment."""
     x, place = token
     window = window.at[place].set(x, mode="drop")
     return window, jnp.einsum("smn,sm->n", blocks.at[place].get(mode="fill", fill_value=jnp.nan), window)
@@ -29,14 +29,14 @@ def _step_window(blocks: Float[Array, "W W M N"], window: Float[Array, "W M"], t
 
 @custom_vmap
 def is_unpacked(positions: Int[Array, "B T"], segments: Int[Array, "B T"]) -> Bool[Array, ""]:
-    """Whether every row is one sequence from its first step on: not packed, padded behind only."""
-    there = (positions == jnp.arange(positions.shape[1])[None]) & (segments == segments[:, :1])
-    return jnp.all(there | (segments == 0))
+    """Whether every row is one sequence from its first step on, not packed and only padded behind."""
+    in_place = (positions == jnp.arange(positions.shape[1])[None]) & (segments == segments[:, :1])
+    return jnp.all(in_place | (segments == 0))
 
 
 @is_unpacked.def_vmap
 def _is_unpacked_vmap(size: int, batched: list[bool], positions: Array, segments: Array):
-    """One answer for all replicas: a condition that differed between them would make XLA run both branches."""
+    """One answer for all members of an ensemble: a batched condition would make XLA run both branches."""
 
     def rows(array: Array, batched: bool) -> Array:
         return (array if batched else jnp.broadcast_to(array, (size, *array.shape))).reshape(-1, array.shape[-1])

@@ -39,9 +39,9 @@ def diagonal_matvec(h: Float[Array, "N"], kernel: Float[Array, "N M"]) -> Float[
 @diagonal_matvec.defjvp
 def _diagonal_matvec_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
     (h, kernel), (change, _) = primals, tangents
-    own = jnp.diagonal(kernel.reshape(len(h), -1, len(h)), axis1=0, axis2=2)  # [gates, N]
+    diagonals = jnp.diagonal(kernel.reshape(len(h), -1, len(h)), axis1=0, axis2=2)  # [gates, N]
     value = recurrent_matvec(h, kernel)
-    return value, (own * change).reshape(-1).astype(value.dtype)
+    return value, (diagonals * change).reshape(-1).astype(value.dtype)
 
 
 def _rnn_step(

@@ -369,7 +369,7 @@ def test_every_stage_is_there_on_request(fields: dict[str, Any]):
     )
     np.testing.assert_allclose(shares / total, weights, atol=1e-6)
     if "positions" not in fields:
-        groups = module.groups or HEADS
+        groups = module.kv_heads or HEADS
         query = inside["query"].reshape(2, groups, HEADS // groups, STEPS, -1)
         scores = jnp.einsum("bghtk,bgsk->bghts", query, inside["key"]).reshape(weights.shape) / np.sqrt(N // HEADS)
         np.testing.assert_allclose(jnp.where(mask, inside["scores"] - scores, 0), 0, atol=1e-5)
