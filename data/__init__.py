@@ -3,12 +3,20 @@
 `TASKS["pixels"](**load_dataset("digits", data_dir))`, `TASKS["characters"](**load_dataset("shakespeare", data_dir),
 max_length=128)`.
 
-Each module named in `DATASETS` holds a tensorflow-datasets builder and an `arguments` function. They are imported only
-when asked for: training on a generated task needs none of it, and TensorFlow itself is never needed.
+A module named in `DATASETS` holds
+
+  BUILDER                   a subclass of `data.builder.RecordBuilder`, which gives the records of each split
+  FINGERPRINT               `fingerprint_arguments` of what `load_dataset` returns; None for a source that may change,
+                            which every process then reads anew, and each state of which lies in a folder of its own
+  read_source()             the source as BUILDER uses it; raises FileNotFoundError or ValueError if it isn't right
+  task_arguments(records)   keyword arguments of a task from the records of each split; `data.text` and `data.images`
+                            make them
+
+Modules are imported only when their data set is loaded: training on a generated task needs none of them, and TensorFlow
+itself is never needed.
 """
 
 import contextlib
-import difflib
 import functools
 import hashlib
 import importlib
@@ -21,7 +29,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# Name: the module that holds its `BUILDER`; or data.tfds_catalog, for those that tensorflow-datasets has itself.
+from tasks.base import suggest_name
+
+# Name (and folder): module. Those that tensorflow-datasets has itself are in data.tfds_catalog.
 DATASETS = {
     "digits": "data.sources.digits",
     "shakespeare": "data.sources.shakespeare",
@@ -48,18 +58,18 @@ DEFAULT_DATA_DIR = str(CACHE / "recur-or-attend" / "data")  # one for all checko
 
 
 def load_dataset(name: str, data_dir: str | Path) -> dict[str, Any]:
-    """The arrays of data set `name` as keyword arguments for its task; prepares them under `data_dir` if need be.
+    """Load the data set `name` as keyword arguments for its task; prepare it under `data_dir` if it is not there yet.
 
-    Preparing says so in one line on stderr. It fills a directory `incomplete.…`, which nobody reads, and renames that:
-    a killed preparation leaves nothing that looks finished, and of two at once the first to end wins.
+    Preparing is announced in one line on stderr. It fills a directory `incomplete.…`, which nobody reads, and renames
+    it at the end: a killed preparation leaves nothing that looks finished, and of two at once the first one wins.
 
     Raises ValueError for an unknown name, a changed source or damaged files, FileNotFoundError for a source that is
-    not installed, and OSError where `data_dir` can't be written.
+    not installed, and OSError if `data_dir` can't be written.
     """
     module, root = _source_module(name), Path(data_dir).expanduser().absolute()
     if not hasattr(module, "BUILDER"):
         return module.load_catalog_entry(name, root)
-    if module.FINGERPRINT is None:  # differs from machine to machine: another source is prepared in a folder of its own
+    if module.FINGERPRINT is None:  # the source may change: each state of it is prepared in a folder of its own
         sha256 = _expected_fingerprint(name)
         root = root / name / sha256[:16]
     else:
@@ -82,10 +92,9 @@ def load_dataset(name: str, data_dir: str | Path) -> dict[str, Any]:
 
 
 def data_fingerprint(name: str, data_dir: str | Path) -> str:
-    """The first 16 digits of the `fingerprint_arguments` of what `load_dataset(name, data_dir)` returns.
+    """First 16 digits of the `fingerprint_arguments` of what `load_dataset(name, data_dir)` returns.
 
-    It is known without loading, and without preparing, except for the data sets of `data.tfds_catalog`. Raises as
-    `load_dataset` does.
+    Nothing is loaded or prepared for it, except for the data sets of `data.tfds_catalog`. Raises as `load_dataset`.
     """
     module, root = _source_module(name), Path(data_dir).expanduser().absolute()
     if hasattr(module, "BUILDER"):
@@ -97,15 +106,13 @@ def data_fingerprint(name: str, data_dir: str | Path) -> str:
     return known
 
 
-_catalog_fingerprints: dict[
-    tuple[str, Path], tuple[str, Any]
-] = {}  # of `data.tfds_catalog`: fingerprint, and the files' stamp
+# Of data.tfds_catalog: the fingerprint, and the stamps of the files that it was read from.
+_catalog_fingerprints: dict[tuple[str, Path], tuple[str, Any]] = {}
 
 
 @functools.cache  # the library of a running interpreter stays as it is
 def _expected_fingerprint(name: str) -> str:
-    """The `fingerprint_arguments` of what `load_dataset` returns: as written down, or of what the source on this
-    machine makes."""
+    """`fingerprint_arguments` of what `load_dataset` returns: as stored, or of what this machine's source makes."""
     module = _source_module(name)
     if module.FINGERPRINT is not None:
         return module.FINGERPRINT
@@ -116,16 +123,19 @@ def _expected_fingerprint(name: str) -> str:
 
 
 def _source_module(name: str) -> Any:
-    """The module of data set `name`. Raises ValueError for an unknown name."""
+    """Import the module of the data set `name`. Raises ValueError for an unknown name."""
     if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"no data set is called {name!r}: {hint}known are {', '.join(DATASETS)}")
-    return importlib.import_module(DATASETS[name])
+        raise ValueError(
+            f"no data set is called {name!r}: {suggest_name(name, DATASETS)}known are {', '.join(DATASETS)}"
+        )
+    module: Any = importlib.import_module(DATASETS[name])
+    if hasattr(module, "BUILDER"):
+        module.BUILDER.name = name  # of its folder; tensorflow-datasets would make one of the class's name
+    return module
 
 
 def prepare_files(builder: Any, root: Path, files: Path) -> None:
-    """Write a data set below `root`; returns with `files` in place, whoever wrote them. Raises OSError."""
+    """Write a data set below `root`, unless another process is faster. Raises OSError if `files` aren't there then."""
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
@@ -140,7 +150,7 @@ def prepare_files(builder: Any, root: Path, files: Path) -> None:
 
 
 def _read_records(builder: Any, root: Path) -> dict[str, list[dict[str, Any]]]:
-    """All records of each split, in the order in which they lie in the files."""
+    """All records of each split, in the order of the files."""
     import grain
 
     prepared = builder(data_dir=root, file_format="array_record")
@@ -148,9 +158,9 @@ def _read_records(builder: Any, root: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def locate_file(package: str, path: str, install: str) -> Path:
-    """Where an installed package keeps `path`, found without importing the package.
+    """Path of a file of an installed package, found without importing the package.
 
-    Raises FileNotFoundError, with the `install` line, where it is not there.
+    Raises FileNotFoundError, with the line to `install` it, if it is not there.
     """
     try:
         found = Path(str(importlib.metadata.distribution(package).locate_file(path)))
@@ -162,13 +172,13 @@ def locate_file(package: str, path: str, install: str) -> Path:
 
 
 def verify_checksum(contents: bytes, sha256: str, what: str, install: str) -> None:
-    """Raises ValueError unless `contents` have that checksum."""
+    """Raise ValueError unless `contents` have the checksum `sha256`."""
     if (got := hashlib.sha256(contents).hexdigest()) != sha256:
         raise ValueError(f"{what} has sha256 {got[:12]}… and not {sha256[:12]}…: reinstall it with {install}")
 
 
 def fingerprint_arguments(arguments: Mapping[str, Any]) -> str:
-    """A sha256 over everything that `load_dataset` returns: names, types, shapes and values."""
+    """SHA-256 over everything that `load_dataset` returns: names, types, shapes and values."""
     total = hashlib.sha256()
     for name, value in sorted(arguments.items()):
         if isinstance(value, Mapping):
@@ -181,7 +191,7 @@ def fingerprint_arguments(arguments: Mapping[str, Any]) -> str:
 
 
 def summarize_error(error: Exception) -> str:
-    """What it says, in one line of bounded length."""
+    """Message of an error in one line of bounded length."""
     return textwrap.shorten(
         getattr(error, "strerror", None) or str(error) or type(error).__name__, 160, placeholder="…"
     )

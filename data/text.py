@@ -1,4 +1,4 @@
-"""Running text as indices, by character or by word."""
+"""Texts as arrays of indices, by character or by word: the arguments of tasks."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,32 +8,55 @@ import numpy as np
 
 from data.builder import decode_text
 
+MAX_CHARACTERS = 256  # an index is stored in a byte
 
-def encode_characters(records: Mapping[str, Sequence[Mapping[str, Any]]], name: str, between: str) -> dict[str, Any]:
-    """What `tasks.real.characters.Characters` takes of records with a `name` and a "text" in ASCII codes: `alphabet`,
-    the sorted distinct characters of all splits, and each split's texts, in the order of their names and with `between`
-    in between, as one array of indices into it.
+
+def encode_characters(records: Mapping[str, Sequence[Mapping[str, Any]]], name: str, separator: str) -> dict[str, Any]:
+    """Arguments of `tasks.Characters` from records with a `name` and a "text", a string or an array of ASCII codes.
+
+    `alphabet` is the sorted distinct characters of all splits. Each split's texts, ordered by name and joined by the
+    separator, become one array of indices into it. Raises ValueError for more than 256 distinct characters.
     """
-    codes_between = np.frombuffer(between.encode("ascii"), np.uint8)
-    joined = {}
+    texts = {}
     for split, unordered in records.items():
-        texts = sorted(unordered, key=lambda record: decode_text(record[name]))
-        pieces = [piece for one in texts for piece in (codes_between, np.asarray(one["text"], np.uint8))]
-        joined[split] = np.concatenate(pieces[1:])
-    codes = np.flatnonzero(sum(np.bincount(text, minlength=256) for text in joined.values()))
-    index = np.zeros(256, np.uint8)
-    index[codes] = np.arange(len(codes))
-    alphabet = bytes(codes.tolist()).decode("latin-1")
-    return {"text": {split: index[text] for split, text in joined.items()}, "alphabet": alphabet}
+        ordered = sorted(unordered, key=lambda record: decode_text(record[name]))
+        texts[split] = separator.join(_decode_codes(record["text"]) for record in ordered)
+    characters = sorted(set().union(*texts.values()))
+    if len(characters) > MAX_CHARACTERS:
+        counts = Counter("".join(texts.values()))
+        rare = " ".join(sorted(characters, key=lambda character: counts[character])[:5])
+        raise ValueError(
+            f"the text has {len(characters)} distinct characters, and {MAX_CHARACTERS} at most can be told apart: "
+            f"replace rare ones, such as {rare}"
+        )
+    code_points = np.array([ord(character) for character in characters])
+    index = np.zeros(code_points.max(initial=0) + 1, np.uint8)
+    index[code_points] = np.arange(len(characters))
+    encoded = {split: index[np.frombuffer(text.encode("utf-32-le"), "<u4")] for split, text in texts.items()}
+    return {"text": encoded, "alphabet": "".join(characters)}
 
 
-def ascii_codes(text: str) -> np.ndarray:
-    """Codes of the characters; what is not ASCII is a question mark."""
-    return np.frombuffer(text.encode("ascii", "replace"), np.uint8)
+def _decode_codes(value: Any) -> str:
+    """The text of a record, which is a string, or bytes of one, or an array of codes below 256."""
+    if isinstance(value, (str, bytes)):
+        return decode_text(value)
+    return np.asarray(value, np.uint8).tobytes().decode("latin-1")
+
+
+def ascii_codes(text: str, unknown: str = "") -> np.ndarray:
+    """ASCII codes of a text. Characters that are not ASCII become `unknown`; without it they raise ValueError."""
+    if not unknown and not text.isascii():
+        strange = list(dict.fromkeys(character for character in text if not character.isascii()))
+        raise ValueError(
+            f"{', '.join(map(repr, strange[:5]))}: not ASCII; store the text in a tfds.features.Text(), or say what to "
+            f"put in place of such characters"
+        )
+    ascii_only = text if text.isascii() else "".join(c if c.isascii() else unknown for c in text)
+    return np.frombuffer(ascii_only.encode("ascii"), np.uint8)
 
 
 def most_common_words(texts: Iterable[Iterable[str]], limit: int) -> tuple[str, ...]:
-    """The `limit` frequent words, the most frequent first; those as frequent as each other by the alphabet."""
+    """The `limit` most frequent words, most frequent first; equally frequent ones in alphabetical order."""
     counts = Counter(word for text in texts for word in text)
     return tuple(sorted(counts, key=lambda word: (-counts[word], word))[:limit])
 
@@ -41,43 +64,53 @@ def most_common_words(texts: Iterable[Iterable[str]], limit: int) -> tuple[str, 
 def encode_labelled_letters(
     records: Mapping[str, Sequence[Mapping[str, Any]]], letters: str, max_length: int
 ) -> dict[str, Any]:
-    """`inputs`, `labels` and `names` for `tasks.real.classification.Classification`, of records with a "sequence" of
-    `letters`, of which the first `max_length` are taken, and a "label"; in the order of the sequences."""
+    """`inputs`, `labels` and `names` of `tasks.Classification`, from records with a "sequence" and a "label".
+
+    A sequence consists of `letters` and is cut at `max_length`; rows are in alphabetical order of the sequences.
+    """
     inputs, labels = {}, {}
-    number = {letter: 1 + i for i, letter in enumerate(letters)}
+    index = {letter: 1 + i for i, letter in enumerate(letters)}
     for split, unordered in records.items():
-        rows = sorted(unordered, key=lambda record: decode_text(record["sequence"]))
-        found = [[number.get(letter, 0) for letter in decode_text(row["sequence"])[:max_length]] for row in rows]
-        inputs[split] = pad_rows(found, max_length).astype(np.uint8)
-        labels[split] = np.array([int(row["label"]) for row in rows], np.int32)
+        ordered = sorted(unordered, key=lambda record: decode_text(record["sequence"]))
+        rows = [[index.get(letter, 0) for letter in decode_text(row["sequence"])[:max_length]] for row in ordered]
+        inputs[split] = pad_rows(rows, max_length).astype(np.uint8)
+        labels[split] = np.array([int(row["label"]) for row in ordered], np.int32)
     return {"inputs": inputs, "labels": labels, "names": ("", *letters)}
 
 
-def encode_lm_words(said: Mapping[str, Sequence[Sequence[str]]], vocab_size: int, unknown: str) -> dict[str, Any]:
-    """What `tasks.real.words.Words` takes of the words of each split's texts, one text after the other: the
-    `vocab_size` frequent in training have a number each, all others are `unknown`, 0."""
-    names = (unknown, *most_common_words(said["train"], vocab_size))
-    number = {word: i for i, word in enumerate(names)}
-    joined = {
-        s: np.array([number.get(word, 0) for words in some for word in words], np.int32) for s, some in said.items()
+def encode_lm_words(texts: Mapping[str, Sequence[Sequence[str]]], vocab_size: int, unknown: str) -> dict[str, Any]:
+    """Arguments of `tasks.Words` from the words of each split's texts, one text after the other.
+
+    The `vocab_size` most frequent words of the training split are known; all others are token 0, named `unknown`.
+    """
+    names = (unknown, *most_common_words(texts["train"], vocab_size))
+    index = {word: i for i, word in enumerate(names)}
+    encoded = {
+        split: np.array([index.get(word, 0) for words in part for word in words], np.int32)
+        for split, part in texts.items()
     }
-    return {"text": joined, "names": names}
+    return {"text": encoded, "names": names}
 
 
 def encode_classification_words(
-    said: Mapping[str, Sequence[Sequence[str]]], vocab_size: int, max_length: int
+    texts: Mapping[str, Sequence[Sequence[str]]], vocab_size: int, max_length: int
 ) -> dict[str, Any]:
-    """`inputs` and `names` for `tasks.real.classification.Classification` of the words of each split's texts: the first
-    `max_length` of those among the `vocab_size` frequent in training; the others are left out."""
-    names = ("", *most_common_words(said["train"], vocab_size))
-    number = {word: i for i, word in enumerate(names)}
-    found = {s: [[number[word] for word in words if word in number][:max_length] for words in said[s]] for s in said}
-    return {"inputs": {s: pad_rows(some, max_length).astype(np.uint16) for s, some in found.items()}, "names": names}
+    """`inputs` and `names` of `tasks.Classification` from the words of each split's texts.
+
+    Only the `vocab_size` most frequent words of the training split are kept, and of these the first `max_length`.
+    """
+    names = ("", *most_common_words(texts["train"], vocab_size))
+    index = {word: i for i, word in enumerate(names)}
+    inputs = {}
+    for split, part in texts.items():
+        rows = [[index[word] for word in words if word in index][:max_length] for words in part]
+        inputs[split] = pad_rows(rows, max_length).astype(np.uint16)
+    return {"inputs": inputs, "names": names}
 
 
 def pad_rows(rows: Sequence[Sequence[int]], width: int) -> np.ndarray:
-    """One row each, `width` wide, with 0 behind its end."""
-    found = np.zeros((len(rows), width), np.int32)
-    for place, row in zip(found, rows, strict=True):
-        place[: len(row)] = row
-    return found
+    """Rows of different lengths as an array [N, width], with 0 after their ends."""
+    padded = np.zeros((len(rows), width), np.int32)
+    for target, row in zip(padded, rows, strict=True):
+        target[: len(row)] = row
+    return padded

@@ -41,7 +41,7 @@ class FashionMnist(RecordBuilder):
 
 
 BUILDER = FashionMnist
-arguments = images.image_arguments
+task_arguments = images.image_arguments
 
 
 def read_source() -> dict[str, tuple[np.ndarray, np.ndarray]]:

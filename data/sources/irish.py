@@ -46,7 +46,7 @@ def tune_records(tunes: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any
     firsts = clusters.cluster_by_runs(tunes, [melodic_intervals(tune) for tune in tunes], _MIN_SHARED_RUNS, _RUN_LENGTH)
     for number, (tune, first) in enumerate(zip(tunes, firsts, strict=True)):
         name = f"{number:04}"
-        yield assign_split(first), name, {"tune": name, "text": text.ascii_codes(tune)}
+        yield assign_split(first), name, {"tune": name, "text": text.ascii_codes(tune, unknown="?")}
 
 
 def melodic_intervals(tune: str) -> tuple[int, ...]:

@@ -27,7 +27,6 @@ FINGERPRINT = "62b7122650af84dfc20173fcc34c1a9f2e6c0ca78829ec4addba5543d5f2cd43"
 class Mnist5k(RecordBuilder):
     """One record an image: its `row` in the file, 28 × 28 pixels from 0 to 255, and its label."""
 
-    name = "mnist_5k"  # tensorflow-datasets would make mnist5k of the class's
     VERSION = tfds.core.Version("1.0.0")
     FEATURES = images.image_features(28)
 
@@ -37,7 +36,7 @@ class Mnist5k(RecordBuilder):
 
 
 BUILDER = Mnist5k
-arguments = images.image_arguments
+task_arguments = images.image_arguments
 
 
 def read_source() -> UInt8[np.ndarray, "5000 785"]:

@@ -33,7 +33,7 @@ class Oneill(RecordBuilder):
 
 
 BUILDER = Oneill
-arguments = irish.task_arguments
+task_arguments = irish.task_arguments
 
 
 def read_source() -> list[str]:

@@ -35,7 +35,7 @@ class Python(RecordBuilder):
         for module, code in read_source().items():
             # By the name before the first dot or slash: a package goes as a whole.
             whole = Path(module).parts[0].removesuffix(".py")
-            yield assign_split(whole), module, {"module": module, "text": text.ascii_codes(code)}
+            yield assign_split(whole), module, {"module": module, "text": text.ascii_codes(code, unknown="?")}
 
 
 BUILDER = Python
