@@ -2,13 +2,17 @@
 
 import io
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from experiments.inspection import activations
-from experiments.inspection.stages import DIVERGING_RAMP, MAX_OUTPUTS, SEQUENTIAL_RAMP, ModelReading
+from experiments.inspection.activations import named_arrays, visible_keys
+from experiments.inspection.heads import HEAD_ROLES, sort_by_role
+from experiments.inspection.influence import Influence, mean_by_distance
+from experiments.inspection.reading import ModelReading, taken_apart
+from experiments.inspection.stages import DIVERGING_RAMP, MAX_OUTPUTS, SEQUENTIAL_RAMP
 from experiments.reporting import charts
 from experiments.reporting.charts import LineChart, Series
 from training import files
@@ -17,131 +21,139 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MIN_INFLUENCE = 1e-3  # influences below it look alike, as in the page
+_MIN_INFLUENCE = 1e-3  # smaller influences look alike, as on the page
 
 
 def write_figures(out: Path, tokens: np.ndarray, names: Sequence[str], readings: Sequence[ModelReading]) -> list[Path]:
-    """Beside the page: heads, path and influence as SVG and PDF, and all arrays; the files written."""
-    shown = next((one for one in readings if one.heads), readings[0])
-    drawn: dict[str, Callable[[], Figure]] = {
-        "path": lambda: _draw_path(shown, names),
-        "influence": lambda: _draw_influence(readings, names),
+    """Write heads, path and influence as SVG and PDF, and all arrays, beside the page `out`; the files written."""
+    shown = taken_apart(readings)
+    figures: dict[str, Callable[[], Figure]] = {
+        "path": partial(_draw_path, shown, names),
+        "influence": partial(_draw_influence, readings, names),
     }
     if shown.heads:
-        drawn["heads"] = lambda: _draw_heads(shown, names)
+        figures["heads"] = partial(_draw_heads, shown, names)
     written = []
-    for name, draw in drawn.items():
+    for name, draw in figures.items():
         written += [charts.save_figure(draw, out.with_name(f"{out.stem}-{name}.{kind}")) for kind in ("svg", "pdf")]
-    if lines := _distance_charts(readings):
-        written += [
-            charts.save_charts(lines, out.with_name(f"{out.stem}-distance.{kind}"), columns=2)
-            for kind in ("svg", "pdf")
-        ]
-    file = io.BytesIO()
-    np.savez_compressed(file, **_collect_arrays(tokens, readings))
-    files.write_atomically(npz := out.with_suffix(".npz"), file.getvalue())
+    if by_distance := _distance_charts(readings):
+        paths = [out.with_name(f"{out.stem}-distance.{kind}") for kind in ("svg", "pdf")]
+        written += [charts.save_charts(by_distance, path, columns=2) for path in paths]
+    compressed = io.BytesIO()
+    np.savez_compressed(compressed, **_collect_arrays(tokens, readings))
+    files.write_atomically(npz := out.with_suffix(".npz"), compressed.getvalue())
     return [*written, npz]
 
 
 def _collect_arrays(tokens: np.ndarray, readings: Sequence[ModelReading]) -> dict[str, Any]:
-    """By name: "tokens", "attention/block_0.weights", "lstm/occlusion" …"""
-    found: dict[str, Any] = {"tokens": tokens}
+    """All arrays by name: "tokens", "attention/block_0.weights", "lstm/occlusion" …"""
+    arrays: dict[str, Any] = {"tokens": tokens}
     for one in readings:
-        both = activations.named_arrays(one.activations) | one.influence._asdict()
-        found |= {f"{one.name}/{name}": value for name, value in both.items()}
-    return found
+        of_model = named_arrays(one.activations) | one.influence._asdict()
+        arrays |= {f"{one.name}/{name}": value for name, value in of_model.items()}
+    return arrays
 
 
 def _draw_heads(reading: ModelReading, names: Sequence[str]) -> "Figure":
-    """The weights of every head, a row a layer."""
+    """The weights of every head, one row of panels per layer."""
     layers = sorted({one.block for one in reading.heads})
     count = max(one.head for one in reading.heads) + 1
     drawing, grid = _make_panels(len(layers), count, 2.4, 2.6)
+    visible = np.asarray(visible_keys(reading.run, len(names)))
     for one in reading.heads:
         axes, attended = grid[layers.index(one.block)][one.head], reading.activations.blocks[one.block].attention
         if attended:
-            seen = np.asarray(activations.visible_keys(reading.run, len(names)))[one.head]
-            _draw_map(axes, np.where(seen, attended.weights[one.head], np.nan), SEQUENTIAL_RAMP, 0, 1, root=True)
-        told = (
-            f"\n{activations.HEAD_ROLES[one.role]} {one.found[one.role]:.2f}"
-            if one.role in activations.HEAD_ROLES
-            else "\nmixed"
-        )
-        axes.set_title(f"Layer {one.block + 1}, head {one.head + 1}{told}", fontsize=9)
+            weights = np.where(visible[one.head], attended.weights[one.head], np.nan)
+            _draw_map(axes, weights, SEQUENTIAL_RAMP, 0, 1, root=True)
+        role = f"{HEAD_ROLES[one.role]} {one.measured[one.role]:.2f}" if one.role in HEAD_ROLES else "mixed"
+        axes.set_title(f"Layer {one.block + 1}, head {one.head + 1}\n{role}", fontsize=9)
         _label_axes(axes, names, names, 2.4)
     return drawing
 
 
+class _Panel(NamedTuple):
+    """One map of the path: features [D, T], or pairs [T, T] of queries and keys. A share is from 0 to 1."""
+
+    title: str
+    x: np.ndarray
+    is_pairs: bool = False
+    is_share: bool = False
+
+
 def _draw_path(reading: ModelReading, names: Sequence[str]) -> "Figure":
-    """Every array of the path, of heads the one that does the clearest thing, in the first layer that has it."""
-    first = activations.sort_by_role(reading.heads)[0] if reading.heads else None
-    block, head = (first.block, first.head) if first else (0, 0)
-    found: list[tuple[str, np.ndarray, bool]] = [("Embedding", reading.activations.embedding.T, False)]
-    if reading.activations.position is not None:
-        found.append(("+ position", reading.activations.placed.T, False))
-    if reading.activations.blocks:
-        one = reading.activations.blocks[block]
-        where = f"layer {block + 1}"
-        if one.attention:
-            where += f", head {head + 1}"
-            group = head * len(one.attention.key) // len(one.attention.query)
-            of_head = {"Q": one.attention.query[head], "K": one.attention.key[group], "V": one.attention.value[group]}
-            found += [(f"{name}, {where}", x.T, False) for name, x in of_head.items()]
-            seen = np.asarray(activations.visible_keys(reading.run, len(names)))[head]
-            for name, x in (("Scores", one.attention.scores), ("Weights", one.attention.weights)):
-                found.append((f"{name}, {where}", np.where(seen, x[head], np.nan), True))
-            found.append(("What the head reads", one.attention.heads[head].T, False))
-        found.append((f"Output of the mixer, layer {block + 1}", one.mixed.T, False))
-        found.append((f"What leaves layer {block + 1}", one.after.T, False))
-    if (
-        len(reading.activations.probabilities) == len(names)
-        and reading.activations.probabilities.shape[1] <= MAX_OUTPUTS
-    ):
-        found.append(("Prediction", reading.activations.probabilities.T, False))
-    rows = -(-len(found) // 3)
-    drawing, grid = _make_panels(rows, 3, 3.4, 2.9)
-    for axes, (title, x, square) in zip(grid.ravel(), found, strict=False):
-        if title.startswith(("Weights", "Prediction")):
-            _draw_map(axes, x, SEQUENTIAL_RAMP, 0, 1, root=True, square=square)
+    """Every array of the path, of one layer and head: those of the head with the clearest role."""
+    panels = _path_panels(reading, names)
+    drawing, grid = _make_panels(-(-len(panels) // 3), 3, 3.4, 2.9)
+    for axes, panel in zip(grid.ravel(), panels, strict=False):
+        if panel.is_share:
+            _draw_map(axes, panel.x, SEQUENTIAL_RAMP, 0, 1, root=True, square=panel.is_pairs)
         else:
-            limit = float(np.nanmax(np.abs(x))) or 1.0
-            _draw_map(axes, x, DIVERGING_RAMP, -limit, limit, square=square)
-        axes.set_title(title, fontsize=9)
-        _label_axes(axes, names, names if square else None, 3.4)
-    for axes in grid.ravel()[len(found) :]:
+            limit = float(np.nanmax(np.abs(panel.x))) or 1.0
+            _draw_map(axes, panel.x, DIVERGING_RAMP, -limit, limit, square=panel.is_pairs)
+        axes.set_title(panel.title, fontsize=9)
+        _label_axes(axes, names, names if panel.is_pairs else None, 3.4)
+    for axes in grid.ravel()[len(panels) :]:
         axes.set_axis_off()
     return drawing
+
+
+def _path_panels(reading: ModelReading, names: Sequence[str]) -> list[_Panel]:
+    activations = reading.activations
+    clearest = sort_by_role(reading.heads)[0] if reading.heads else None
+    index, head = (clearest.block, clearest.head) if clearest else (0, 0)
+    panels = [_Panel("Embedding", activations.embedding.T)]
+    if activations.position is not None:
+        panels.append(_Panel("+ position", activations.input.T))
+    if activations.blocks:
+        block = activations.blocks[index]
+        if attended := block.attention:
+            where = f"layer {index + 1}, head {head + 1}"
+            group = head * len(attended.key) // len(attended.query)
+            visible = np.asarray(visible_keys(reading.run, len(names)))[head]
+            panels += [
+                _Panel(f"Q, {where}", attended.query[head].T),
+                _Panel(f"K, {where}", attended.key[group].T),
+                _Panel(f"V, {where}", attended.value[group].T),
+                _Panel(f"Scores, {where}", np.where(visible, attended.scores[head], np.nan), True),
+                _Panel(f"Weights, {where}", np.where(visible, attended.weights[head], np.nan), True, True),
+                _Panel("What the head reads", attended.heads[head].T),
+            ]
+        panels.append(_Panel(f"Output of the mixer, layer {index + 1}", block.mixer_output.T))
+        panels.append(_Panel(f"What leaves layer {index + 1}", block.output.T))
+    p = activations.probabilities
+    if len(p) == len(names) and p.shape[1] <= MAX_OUTPUTS:
+        panels.append(_Panel("Prediction", p.T, is_share=True))
+    return panels
 
 
 def _draw_influence(readings: Sequence[ModelReading], names: Sequence[str]) -> "Figure":
     """Occlusion and gradient of every model, on one logarithmic scale."""
     drawing, grid = _make_panels(2, len(readings), 2.9, 3.0)
     for column, one in enumerate(readings):
-        for row, (kind, moved) in enumerate(one.influence._asdict().items()):
-            square = len(moved) == len(names)
-            shown = np.clip(moved, _MIN_INFLUENCE, 1)
-            if square and one.run.config["model"]["causal"]:
-                shown = np.where(np.tril(np.ones_like(moved)) > 0, shown, np.nan)
-            _draw_map(grid[row][column], shown, SEQUENTIAL_RAMP, _MIN_INFLUENCE, 1, log=True, square=square)
-            grid[row][column].set_title(f"{one.name}: {kind}", fontsize=9)
-            _label_axes(grid[row][column], names, names if square else None, 2.9)
+        for axes, (kind, influence) in zip(grid[:, column], one.influence._asdict().items(), strict=True):
+            is_square = len(influence) == len(names)
+            shown = np.clip(influence, _MIN_INFLUENCE, 1)
+            if is_square and one.run.config["model"]["causal"]:
+                shown = np.where(np.tril(np.ones_like(influence)) > 0, shown, np.nan)
+            _draw_map(axes, shown, SEQUENTIAL_RAMP, _MIN_INFLUENCE, 1, log=True, square=is_square)
+            axes.set_title(f"{one.name}: {kind}", fontsize=9)
+            _label_axes(axes, names, names if is_square else None, 2.9)
     shade = grid[0][0].images[0]
     drawing.colorbar(shade, ax=grid.ravel().tolist(), shrink=0.6, label="influence", format="{x:g}")
     return drawing
 
 
 def _distance_charts(readings: Sequence[ModelReading]) -> list[LineChart]:
-    """Mean influence against distance, where a model has an output a token."""
-    square = [one for one in readings if one.run.task.per == "token"]
-    found = []
-    for kind in activations.Influence._fields if square else ():
-        curves = [activations.mean_by_distance(getattr(one.influence, kind)) for one in square]
-        series = [
-            Series(one.name, np.arange(len(curve)), np.maximum(curve, _MIN_INFLUENCE))
-            for one, curve in zip(square, curves, strict=True)
-        ]
-        found.append(LineChart(kind, kind.capitalize(), "distance, tokens", "influence", series, log_y=True))
-    return found
+    """Mean influence against distance, for the models with one output per token."""
+    per_token = [one for one in readings if one.run.task.per == "token"]
+    by_kind = []
+    for kind in Influence._fields if per_token else ():
+        series = []
+        for one in per_token:
+            curve = mean_by_distance(getattr(one.influence, kind))
+            series.append(Series(one.name, np.arange(len(curve)), np.maximum(curve, _MIN_INFLUENCE)))
+        by_kind.append(LineChart(kind, kind.capitalize(), "distance, tokens", "influence", series, log_y=True))
+    return by_kind
 
 
 # ---- what the figures share -----------------------------------------------------------------------------------------
@@ -157,7 +169,7 @@ def _make_panels(rows: int, columns: int, width: float, height: float) -> tuple[
 def _draw_map(
     axes: "Axes", x: np.ndarray, colors: Sequence[str], low: float, high: float, *, root=False, log=False, square=True
 ) -> None:
-    """A map, one cell a number."""
+    """Draw a map of numbers as colored cells."""
     from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize, PowerNorm
 
     ramp = LinearSegmentedColormap.from_list("", list(colors))
@@ -168,7 +180,7 @@ def _draw_map(
 
 
 def _label_axes(axes: "Axes", across: Sequence[str], down: Sequence[str] | None, width: float) -> None:
-    """Tokens along the sides of a panel so many inches wide, as small as they must be."""
+    """Write tokens along the sides of a panel that is `width` inches wide, as small as they must be."""
     size = min(7.0, 72 * width / len(across))
     for axis, names in ((axes.xaxis, across), (axes.yaxis, down)):
         if names is None:

@@ -1,4 +1,4 @@
-// What the page of experiments/explore.py does. Data come as JSON in the page; text only ever goes into textContent.
+// What the page of experiments/explore.py does. Its data are JSON in the page; text only ever goes into textContent.
 "use strict";
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
@@ -88,16 +88,16 @@ const plus = (a, b) => ({ shape: a.shape, at: (r, c) => Math.fround(a.at(r, c) +
 const PATH = arrays(DATA.path);
 const MODELS = arrays(DATA.models);
 const attends = (layer) => PATH.blocks[layer] && PATH.blocks[layer].weights;
-const placed = PATH.position ? plus(PATH.embedding, PATH.position) : PATH.embedding;
-const entering = (layer) => (layer ? leaving(layer - 1) : placed);
-const between = (layer) => PATH.blocks[layer].added || plus(entering(layer), PATH.blocks[layer].mixed);
+const networkInput = PATH.position ? plus(PATH.embedding, PATH.position) : PATH.embedding;
+const layerInput = (layer) => (layer ? layerOutput(layer - 1) : networkInput);
+const afterMixer = (layer) => PATH.blocks[layer].after_mixer || plus(layerInput(layer), PATH.blocks[layer].mixer_output);
 
-function leaving(layer) {
+function layerOutput(layer) {
   const block = PATH.blocks[layer];
-  return block.after || (block.feedforward ? plus(between(layer), block.feedforward) : between(layer));
+  return block.output || (block.feedforward ? plus(afterMixer(layer), block.feedforward) : afterMixer(layer));
 }
 
-// ---- colours: two ramps out of the style sheet, and three scales ----------------------------------------------------
+// ---- colors: two ramps out of the style sheet, and three scales ----------------------------------------------------
 
 const ramps = {};
 
@@ -159,8 +159,8 @@ function map(id, view) {
     cursor.r = clamp(cursor.r, 0, seen.rows - 1);
     cursor.c = clamp(cursor.c, 0, seen.columns - 1);
     box = paint(canvas, seen, document.activeElement === canvas || figure.matches(":hover") ? cursor : null);
-    const colours = ramp(seen.scale.ramp).filter((_, i) => i % 15 === 0);
-    scale.querySelector("i").style.background = `linear-gradient(to right, ${colours.map((c) => `rgb(${c})`)})`;
+    const colors = ramp(seen.scale.ramp).filter((_, i) => i % 15 === 0);
+    scale.querySelector("i").style.background = `linear-gradient(to right, ${colors.map((c) => `rgb(${c})`)})`;
     scale.querySelectorAll("span").forEach((one, i) => (one.textContent = seen.scale.marks[i]));
     readout.textContent = seen.say(cursor.r, cursor.c);
   }
@@ -221,13 +221,13 @@ function paint(canvas, view, cursor) {
   paper.scale(ratio, ratio);
 
   const cells = new ImageData(view.columns, view.rows);
-  const colours = ramp(view.scale.ramp);
+  const colors = ramp(view.scale.ramp);
   for (let r = 0; r < view.rows; r++)
     for (let c = 0; c < view.columns; c++) {
       const value = view.value(r, c);
       if (Number.isNaN(value)) continue; // stays transparent
-      const colour = colours[clamp(Math.round(255 * view.scale.share(value)), 0, 255)];
-      cells.data.set([...colour, 255], 4 * (r * view.columns + c));
+      const color = colors[clamp(Math.round(255 * view.scale.share(value)), 0, 255)];
+      cells.data.set([...color, 255], 4 * (r * view.columns + c));
     }
   const small = Object.assign(document.createElement("canvas"), { width: view.columns, height: view.rows });
   small.getContext("2d").putImageData(cells, 0, 0);
@@ -253,8 +253,8 @@ function paint(canvas, view, cursor) {
       paper.textAlign = "right";
       paper.fillText(name.slice(0, 13), left - 4, top + (r + 0.5) * tall);
     });
-  const frame = (x, y, w, h, colour, line) => {
-    paper.strokeStyle = colour;
+  const frame = (x, y, w, h, color, line) => {
+    paper.strokeStyle = color;
     paper.lineWidth = line;
     paper.strokeRect(x, y, w, h);
   };
@@ -386,7 +386,7 @@ strip("sentence");
 // ---- 1: the path of a sentence --------------------------------------------------------------------------------------
 
 const chosen = (name) => PATH.blocks[state.layer]?.[name];
-const group = () => Math.floor((state.head * PATH.groups) / PATH.heads);
+const group = () => Math.floor((state.head * PATH.kv_heads) / PATH.heads);
 
 /** A map of one head's vectors [H, T, K]. */
 function ofHead(what, name, which = () => state.head) {
@@ -395,10 +395,10 @@ function ofHead(what, name, which = () => state.head) {
 }
 
 map("embedding", () => features("embedding", PATH.embedding));
-map("position", () => PATH.position && features("embedding + position", placed, {
+map("position", () => PATH.position && features("embedding + position", networkInput, {
   also: (t, d) => ` = ${number(PATH.embedding.at(t, d))} + ${number(PATH.position.at(t, d))}`,
 }));
-map("read", () => chosen("read") && features("what the layer reads", chosen("read")));
+map("read", () => chosen("mixer_input") && features("what the layer reads", chosen("mixer_input")));
 map("query", () => ofHead("query", "query"));
 map("key", () => ofHead("key", "key", group));
 map("value", () => ofHead("value", "value", group));
@@ -419,11 +419,11 @@ map("weighted", () => {
   return weights && features(`weight from ${place(state.token)} · value`, values, { at: product });
 });
 map("heads", () => ofHead("what the head reads", "heads"));
-map("mixed", () => chosen("mixed") && features("output of the mixer", chosen("mixed")));
-map("given", () => chosen("mixed") && features("output of the mixer", chosen("mixed")));
-map("added", () => chosen("mixed") && features("after the sum", between(state.layer)));
+map("mixed", () => chosen("mixer_output") && features("output of the mixer", chosen("mixer_output")));
+map("given", () => chosen("mixer_output") && features("output of the mixer", chosen("mixer_output")));
+map("added", () => chosen("mixer_output") && features("after the sum", afterMixer(state.layer)));
 map("feedforward", () => chosen("feedforward") && features("feed-forward", chosen("feedforward")));
-map("after", () => chosen("feedforward") && features("what leaves the layer", leaving(state.layer)));
+map("after", () => chosen("feedforward") && features("what leaves the layer", layerOutput(state.layer)));
 map("final", () => features("what the prediction is read from", PATH.final));
 
 const row = () => (PATH.rows > 1 ? state.token : 0);
@@ -533,7 +533,7 @@ function curves(kind) {
   MODELS.forEach((model, m) => {
     const points = model[`${kind}_curve`].map((value, d) => `${x(d).toFixed(1)},${y(value).toFixed(1)}`);
     const drawn = make("path", { d: `M${points.join("L")}`, class: "curve", "stroke-dasharray": DASHES[m % 5] });
-    drawn.style.stroke = `var(--${model.colour})`;
+    drawn.style.stroke = `var(--${model.color})`;
     parts.push(drawn);
   });
   chart.replaceChildren(...parts);
@@ -609,7 +609,7 @@ function decimals(x, plus) {
 
 /** Weights from the sliders as they stand. */
 function settle() {
-  const [kind, warmth] = [$("normaliser").value, 10 ** Number($("temperature").value)];
+  const [kind, warmth] = [$("normalizer").value, 10 ** Number($("temperature").value)];
   const scores = hand.rows.map(({ slider }) => Number(slider.value));
   const warm = scores.map((s) => s / warmth);
   const weights = NORMALISERS[kind](warm);
@@ -624,10 +624,10 @@ function settle() {
   $("total").textContent = sum(weights).toFixed(4);
   $("warmth").textContent = warmth.toFixed(2);
   $("slope-of").textContent = hand.keys[hand.moved] ?? "";
-  document.querySelectorAll("[data-normaliser]").forEach((one) => (one.hidden = one.dataset.normaliser !== kind));
+  document.querySelectorAll("[data-normalizer]").forEach((one) => (one.hidden = one.dataset.normalizer !== kind));
 }
 $("temperature").addEventListener("input", settle);
-$("normaliser").addEventListener("change", settle);
+$("normalizer").addEventListener("change", settle);
 $("reset").addEventListener("click", () => (($("temperature").value = 0), deal()));
 followers.push(deal);
 

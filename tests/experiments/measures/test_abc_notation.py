@@ -1,88 +1,15 @@
-"""Texts and tunes of small untrained models, whose words mean nothing and whose form can be checked."""
+"""Tunes by hand, tunes of people, and what is no tune."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import models
-from configs import base
 from data.sources import irish, oneill
-from experiments import sample as write
-from experiments.measures import abc_notation, registry
-from tasks.real.characters import Characters
-from tasks.real.words import Words
-from training import builder
-
-TUNE = "X:1\nT:A tune\nM:4/4\nL:1/8\nK:C\nCDEF GABc|c2BA G4|CDE2|"
-TEXT = {name: np.arange(40, dtype=np.uint8) % 6 for name in ("train", "validation", "test")}
-
-
-def made(mixer: str, **fields: Any) -> tuple[builder.Run, Any]:
-    """A run on six characters in windows of eight, and its first parameters."""
-    config: Any = base(mixer)
-    config.task = {"name": "recall"}
-    config.model.width, config.model.depth = 8, 2
-    config.model.update(fields)
-    model = models.resolve_model(config.model.to_dict(), 8)
-    network: Any = models.build_model(model, vocabulary=6, channels=0, outputs=6, per="token")
-    task = Characters(TEXT, "abcde\n", max_length=8)
-    run = builder.Run({**config.to_dict(), "model": model}, task, network, None)  # pyright: ignore[reportArgumentType]
-    return run, network.init(jax.random.key(0), jnp.zeros((1, 8), jnp.int32))["params"]
-
-
-@pytest.mark.parametrize("mixer", ["gru", "mingru", "attention"])
-def test_at_temperature_0_it_is_the_likeliest_token_after_all_before(mixer: str):
-    """Streamed after a prompt, beyond the window of training: the same as the whole sequence read anew each time."""
-    run, params = made(mixer, positions="alibi" if mixer == "attention" else "none")
-    new = write.sample_tokens(run, params, [1, 2, 3], count=1, tokens=9, temperature=0.0, seed=0)[0].tolist()
-    network, text = write.extend_context(run, 12).model, [1, 2, 3]
-    read: Any = jax.jit(partial(network.apply, {"params": params}))
-    for token in new:
-        padded = jnp.asarray([text + [0] * (12 - len(text))], jnp.int32)
-        segments = (jnp.arange(12) < len(text)).astype(jnp.int32)[None]
-        logits, _ = read(padded, positions=jnp.arange(12)[None], segments=segments)
-        assert token == int(logits[0, len(text) - 1].argmax())
-        text.append(token)
-
-
-def test_seeds_and_samples_differ():
-    run, params = made("gru")
-    one = partial(write.sample_tokens, run, params, [1], tokens=12, temperature=1.0)
-    first = one(count=3, seed=0)
-    assert first.shape == (3, 12)
-    assert len({tuple(row) for row in first.tolist()}) == 3
-    np.testing.assert_array_equal(first, one(count=3, seed=0))
-    assert (first != one(count=3, seed=1)).any()
-
-
-def test_a_model_that_ends_somewhere():
-    run, _ = made("attention", positions="learned")
-    with pytest.raises(ValueError, match=r"^model.positions=learned ends at 8 tokens; ask for fewer$"):
-        write.extend_context(run, 9)
-    run, _ = made("dense")
-    with pytest.raises(ValueError, match=r"^the mixer dense ends at 8 tokens; ask for fewer$"):
-        write.extend_context(run, 9)
-
-
-def test_a_text_begins_with_something():
-    run, params = made("gru")
-    with pytest.raises(ValueError, match=r"^--prompt: nothing is left of it; give what the text"):
-        write.sample_tokens(run, params, run.task.encode(""), count=1, tokens=3, temperature=0.0, seed=0)
-    assert write.sample_tokens(run, params, [1], count=1, tokens=3, temperature=0.0, seed=0).shape == (1, 3)
-
-
-def test_tokens_as_text():
-    assert write.tokens_to_text(Characters(TEXT, "abcdef", 8).names, [0, 5, 2]) == "afc"
-    assert write.tokens_to_text(Words(TEXT, ("?", "the", "cat"), 8).names, [1, 2, 0]) == "the cat ?"
-
-
-# ---- tunes ----------------------------------------------------------------------------------------------------------
+from experiments.measures import abc_notation
+from experiments.measures.sampling import check_tunes
+from tests.experiments.measures import TUNE
 
 
 def test_what_is_heard_in_a_tune():
@@ -215,7 +142,7 @@ def test_what_people_wrote_parses_and_is_full(source: Callable[[], list[str]], l
     lacking = [tune for tune in some if "\nL:" not in tune]
     assert len(lacking) == {irish.read_source: 0, oneill.read_source: 135}[source]
     sample = [*some[::50], *lacking[::10]]
-    assert write.check_tunes(sample).parsed_share >= 0.99
+    assert check_tunes(sample).parsed_share >= 0.99
 
 
 @pytest.mark.parametrize(
@@ -243,36 +170,3 @@ def test_a_tune_can_be_played(tmp_path: Path):
 
 def test_the_length_of_a_note_need_not_be_given():
     assert abc_notation.parse_tune(TUNE.replace("L:1/8\n", "")) == abc_notation.parse_tune(TUNE)
-
-
-def test_a_tune_without_bar_lines_counts():
-    """It was left out: "3 of 3 tunes parse; of their 4 bars 100 % are full"."""
-    whole, none = TUNE.replace("CDE2|", "CDEF GABc|c8|"), TUNE.split("CDEF")[0] + "CDE FGA Bcd efg"
-    assert str(write.check_tunes([whole, none, none])) == "3 of 3 tunes parse (100 %); of their 6 bars 67 % are full"
-
-
-def test_shares_are_counted():
-    found = write.check_tunes([TUNE, "hello", TUNE, "X:"])
-    assert str(found) == "2 of 4 tunes parse (50 %); of their 6 bars 67 % are full"
-    assert found.parsed_tunes == [TUNE, TUNE]
-    assert (found.parsed_share, found.full_share) == (0.5, 4 / 6)
-    none = write.check_tunes(["x"])
-    assert str(none) == "0 of 1 tunes parse (0 %)"
-    assert np.isnan(none.full_share)
-
-
-def test_tunes_are_measured(monkeypatch: pytest.MonkeyPatch):
-    """Half of what is written is a tune of three bars, two of them full; the test set is four such bars, all full."""
-    names = "".join(sorted(set("\n" + TUNE)))
-    whole = TUNE.replace("CDE2|", "CDEF GABc|")
-    text = {subset: np.asarray([names.index(c) for c in f"{whole}\n\n{whole}"]) for subset in TEXT}
-    run = made("gru")[0]._replace(task=Characters(text, names, max_length=8))
-    rest = [names.index(c) for c in TUNE.removeprefix(write.TUNE_PROMPT) + "\n\n"]
-    rows = np.asarray([rest, rest[::-1]] * (registry.NUM_SEQUENCES // 2))
-    monkeypatch.setattr(write, "sample_tokens", lambda *_: rows)
-    found = registry.evaluate_measures(run, ["tunes that parse", "full bars", "full bars lost"], [(None, 0)])
-    assert found == [{"tunes that parse": 0.5, "full bars": 2 / 3, "full bars lost": 1 - 2 / 3}]
-
-
-def test_a_tune_ends_at_a_blank_line():
-    assert write.first_paragraph(TUNE + "\n\nX:2\nT:more") == TUNE

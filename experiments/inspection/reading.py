@@ -1,0 +1,200 @@
+"""The runs that explore shows, the sentence that they read, and what each of them makes of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from configs import shakespeare, titles
+from experiments.inspection.activations import Activations, capture_activations
+from experiments.inspection.heads import HeadSummary, summarize_heads
+from experiments.inspection.influence import Influence, measure_influence
+from experiments.measures.common import sample_test_batch
+from models.skeleton import Skeleton
+from tasks.real.words import is_character_level, split_words
+from training import builder, export, files, loop
+
+DEFAULT_SENTENCE = "He tosses the ball to her, and she tosses it back."
+MAX_TOKENS = 256  # maps grow with their square
+_TRAINING_STEPS = 2500  # of each model on Shakespeare
+_LEARNING_RATES = {"attention": 3e-3, "lstm": 1e-2, "gru": 1e-2}
+_POSITIONS_WITH_LIMIT = ("sinusoidal", "learned", "randomised")
+
+
+class LoadedRun(NamedTuple):
+    """A run or an exported model, its parameters, and where it came from."""
+
+    path: Path
+    run: builder.Run
+    params: Any
+
+
+class ModelReading(NamedTuple):
+    """A run as it reads the sentence. The description says in one line what the run is."""
+
+    name: str
+    description: str
+    run: builder.Run
+    activations: Activations
+    heads: Sequence[HeadSummary]
+    influence: Influence
+
+
+# ---- the runs -------------------------------------------------------------------------------------------------------
+
+
+def default_config(name: str) -> Any:
+    """The config that is trained where no run is given: of a mixer on Shakespeare, or "titles"."""
+    if name == "titles":
+        return titles.get_config()
+    config: Any = shakespeare.get_config(name)
+    config.model.positions = "sinusoidal" if name == "attention" else "none"
+    config.optimizer.learning_rate = _LEARNING_RATES[name]
+    config.training.update(steps=_TRAINING_STEPS, eval_every=_TRAINING_STEPS // 2)
+    return config
+
+
+def train_default_runs(directory: Path, data_dir: str, text: str | None) -> list[Path]:
+    """Train the runs that are shown where none is given, as far as they are not trained yet; their directories.
+
+    Raises ValueError, before anything is trained, for a text that they could not read.
+    """
+    reader = builder.build_run(default_config("attention"), data_dir)
+    tokens, _ = encode_input(reader, text)
+    validate_input(tokens, token_names(reader.task), [directory / "attention"], [reader])
+    for name in (*_LEARNING_RATES, "titles"):
+        loop.train(default_config(name), directory / name, data_dir=data_dir, name=name, tensorboard=False)
+    return [directory / name for name in (*_LEARNING_RATES, "titles")]
+
+
+def load_run(directory: Path, data_dir: str, replica: int) -> LoadedRun:
+    """Load a run or an export. Raises ValueError for a model that explore can't take apart."""
+    run, params = export.load(directory, data_dir, replica)
+    if not isinstance(run.model, Skeleton):
+        raise ValueError(f"{directory} is an encoder and a decoder, or a memory: explore takes one stack of layers")
+    if not run.task.vocabulary:
+        raise ValueError(f"{directory} reads real numbers, as pixels are: explore takes models that read tokens")
+    return LoadedRun(directory, run, params)
+
+
+def model_names(paths: Sequence[Path], runs: Sequence[builder.Run]) -> list[str]:
+    """A name for each run: its mixer, with its directory where several have the same mixer."""
+    mixers = [run.config["model"]["mixer"].replace(",", " + ") for run in runs]
+    return [
+        mixer if mixers.count(mixer) == 1 else f"{mixer} ({path.name})"
+        for path, mixer in zip(paths, mixers, strict=True)
+    ]
+
+
+def describe_run(directory: Path, run: builder.Run) -> str:
+    """What the run is, in one line: its size, its task, and its test score where the result is there."""
+    model, task = run.config["model"], run.config["task"]
+    size = {0: "a bag of words", 1: "1 layer"}.get(model["depth"], f"{model['depth']} layers")
+    description = f"{size} of width {model['width']} on {task.get('dataset') or task['name']}"
+    path = directory / "result.json"
+    if not path.exists():
+        return f"{description}, from {directory.name}"
+    result = files.read_json(path)
+    seeds = run.config["ensemble"]["seeds"]
+    score = next((one["test"] for one in result["members"] if one["seed"] == seeds[0]), None)
+    return f"{description}, {result['steps']:,} steps" + (f", {score:.2f} {result['metric']} on test" if score else "")
+
+
+# ---- the sentence ---------------------------------------------------------------------------------------------------
+
+
+def encode_input(run: builder.Run, text: str | None) -> tuple[np.ndarray, str]:
+    """The tokens of --input, and a remark on characters or words that the model never saw, or "".
+
+    The input is text where the task has text, else whole numbers with blanks between. Without an input the tokens are
+    those of DEFAULT_SENTENCE, or a test sequence where the task does not know all of its characters or words. Raises
+    ValueError where no token is left.
+    """
+    task = run.task
+    if text is None:
+        if hasattr(task, "encode") and not _unknown_tokens(task, DEFAULT_SENTENCE):
+            return np.array(task.encode(DEFAULT_SENTENCE), np.int32), ""
+        batch = sample_test_batch(run, 1)
+        return np.asarray(batch.inputs[0], np.int32)[np.asarray(batch.segments[0]) != 0], ""
+    if not text.strip():
+        raise ValueError(f"--input={text!r} is empty: give a few words or tokens")
+    if not hasattr(task, "encode"):
+        return _parse_token_numbers(task, text), ""
+    unknown = _unknown_tokens(task, text)
+    by_character = is_character_level(task.names)
+    if by_character:
+        text = "".join(character for character in text if character not in unknown)
+        if not text:
+            raise ValueError(f"--input: nothing is left of it; the model knows {''.join(sorted(task.names)).strip()}")
+    tokens = np.array(task.encode(text), np.int32)
+    if not unknown:
+        return tokens, ""
+    replaced = not by_character and len(tokens) == len(split_words(text))
+    fate = f"read as {task.names[0]}" if replaced else "left out"
+    return tokens, f"{fate}, since the model never saw them: {', '.join(map(repr, unknown))}"
+
+
+def _unknown_tokens(task: Any, text: str) -> list[str]:
+    """The characters or words of a text that are no tokens of the task, each once."""
+    parts = text if is_character_level(task.names) else split_words(text)
+    return [part for part in dict.fromkeys(parts) if part not in task.names]
+
+
+def _parse_token_numbers(task: Any, text: str) -> np.ndarray:
+    for word in text.split():
+        if not (word.isascii() and word.isdigit() and int(word) < task.vocabulary):
+            raise ValueError(
+                f"--input: {word!r} is no token of this task, which has no text; give whole numbers from 0 to "
+                f"{task.vocabulary - 1} with blanks between"
+            )
+    return np.array(list(map(int, text.split())), np.int32)
+
+
+def max_input_length(run: builder.Run) -> int:
+    """The most tokens that a model can take: recurrences any number, up to what a page can show."""
+    model = run.config["model"]
+    is_bound = {"attention", "dense"} & set(model["mixer"].split(",")) or model["positions"] in _POSITIONS_WITH_LIMIT
+    return min(model["max_length"], MAX_TOKENS) if is_bound else MAX_TOKENS
+
+
+def validate_input(
+    tokens: np.ndarray, names: Sequence[str], paths: Sequence[Path], runs: Sequence[builder.Run]
+) -> None:
+    """Raise ValueError where the runs read other tokens than `names`, or can't take as many."""
+    for path, run in zip(paths, runs, strict=True):
+        if token_names(run.task) != list(names):
+            raise ValueError(f"{path} and {paths[0]} read other tokens; give runs on one task")
+        if (excess := len(tokens) - max_input_length(run)) > 0:
+            raise ValueError(
+                f"--input has {len(tokens)} tokens and {path} takes {max_input_length(run)} at most; leave out {excess}"
+            )
+
+
+def token_names(task: Any) -> list[str]:
+    """Each token's name; a number where the task has no names."""
+    return list(getattr(task, "names", map(str, range(task.vocabulary))))
+
+
+def output_names(task: Any) -> list[str]:
+    """Each output's name: a token's where outputs are tokens, a class's, or a number."""
+    if task.outputs == task.vocabulary and not hasattr(task, "classes"):
+        return token_names(task)
+    return list(getattr(task, "classes", map(str, range(task.outputs))))
+
+
+# ---- reading it -----------------------------------------------------------------------------------------------------
+
+
+def read_sentence(name: str, loaded: LoadedRun, tokens: np.ndarray) -> ModelReading:
+    """Compute everything that is shown of one model."""
+    path, run, params = loaded
+    activations = capture_activations(run, params, tokens)
+    heads = summarize_heads(run, activations, tokens)
+    influence = measure_influence(run, params, tokens)
+    return ModelReading(name, describe_run(path, run), run, activations, heads, influence)
+
+
+def taken_apart(readings: Sequence[ModelReading]) -> ModelReading:
+    """The model whose path is shown: the first with attention, or else the first."""
+    return next((one for one in readings if one.heads), readings[0])
