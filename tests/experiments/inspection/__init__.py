@@ -1,7 +1,7 @@
-"""Made-up data and models of explore's tests: small, untrained, and full of markup."""
+"""What the tests of inspection share: made-up data full of markup, small untrained models and their parameters."""
 
 import re
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import shakespeare
+from configs import recall, shakespeare
 from training import builder, checkpoint, files, trainer
 
 NASTY = "</script><b>'x"  # all of whose characters the model below knows
@@ -36,13 +36,18 @@ def export(directory: Path, config: Any, **fields: Any) -> Path:
     """An untrained model as `train.export_member` leaves it, with biases and norms that are something."""
     config.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
     run = builder.build_run(config)
-    leaves, tree = jax.tree.flatten(jax.jit(partial(trainer.init_params, run))(jnp.uint32(0)))
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    drawn = [leaf + 0.3 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
+    params = add_noise(jax.jit(partial(trainer.init_params, run))(jnp.uint32(0)))
     directory.mkdir(parents=True)
-    checkpoint.save_params(directory / "params", jax.tree.unflatten(tree, drawn))
+    checkpoint.save_params(directory / "params", params)
     files.write_json(directory / "config.json", run.config)
     return directory
+
+
+def add_noise(params: Any) -> Any:
+    leaves, tree = jax.tree.flatten(params)
+    random = np.random.default_rng(1)
+    noise = [leaf + 0.3 * random.normal(size=leaf.shape).astype(np.float32) for leaf in leaves]
+    return jax.tree.unflatten(tree, noise)
 
 
 def text_model(directory: Path, mixer: str, **fields: Any) -> Path:
@@ -53,3 +58,36 @@ def text_model(directory: Path, mixer: str, **fields: Any) -> Path:
 
 def text_of(page: Path) -> str:
     return re.sub(r"<script.*?</script>", "", page.read_text("utf-8"), flags=re.S)
+
+
+# ---- a small recall model -------------------------------------------------------------------------------------------
+
+TOKENS = np.array([3, 9, 4, 10, 3, 9, 5, 11, 3, 9], np.int32)
+
+
+@cache
+def run(mixer: str, **fields: Any) -> builder.Run:
+    config: Any = recall.get_config(mixer)
+    config.task.update(pairs=2, max_length=16, symbols=16)
+    config.model.width = 8
+    config.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
+    return builder.build_run(config)
+
+
+def params(of: builder.Run) -> Any:
+    """Initial parameters with noise, biases and norms too, so that no term is nothing."""
+    return add_noise(trainer.init_params(of, jnp.uint32(0)))
+
+
+def outputs(of: builder.Run, own: Any, tokens: np.ndarray) -> np.ndarray:
+    """The model itself, asked without looking inside."""
+    y, _ = jax.jit(of.model.apply)({"params": own}, jnp.asarray(tokens)[None])
+    return np.asarray(y[0])
+
+
+def normed(own: Any, name: str, x: np.ndarray) -> np.ndarray:
+    return np.asarray(nn.LayerNorm().apply({"params": own[name]}, x))
+
+
+def close(ours: Any, theirs: Any, within: float = 1e-5) -> None:
+    np.testing.assert_allclose(ours, theirs, rtol=within, atol=within)

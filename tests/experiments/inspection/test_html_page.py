@@ -28,9 +28,7 @@ def drawn_reading(name: str, mixer: str) -> ModelReading:
     run = run._replace(task=run.task.replace(alphabet="".join(map(chr, range(32, 116)))))
     draw = lambda *shape: random.normal(size=shape).astype(np.float32)  # noqa: E731
     x, pairs, heads, outputs = draw(64, 64), draw(4, 64, 64), draw(4, 64, 16), draw(64, 84)
-    attended = (
-        AttentionActivations(heads, heads, heads, pairs, pairs, heads) if mixer == "attention" else None
-    )
+    attended = AttentionActivations(heads, heads, heads, pairs, pairs, heads) if mixer == "attention" else None
     block = BlockActivations(x, attended, x, x, x, x)
     found = Activations(x, x, x, (block, block), x, outputs, outputs)
     moved = Influence(np.abs(draw(64, 64)), np.abs(draw(64, 64)))

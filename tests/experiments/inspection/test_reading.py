@@ -1,4 +1,22 @@
-HEAD
+"""Which runs and which sentences explore takes, and what it says of others."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import data
+from configs import digits, translation
+from experiments import explore
+from experiments.inspection import reading
+from experiments.inspection.search_model import is_search_model
+from tests.experiments.inspection import text_of
+from training import builder, cli, export, files, loop
+
+
 def test_a_workdir_of_a_generated_task(recall: Path, tmp_path: Path):
     """Tokens are numbers; without any, a sequence of the test is read. Nothing in the workdir changes."""
     before = {path: path.stat().st_mtime_ns for path in recall.rglob("*")}
@@ -6,8 +24,8 @@ def test_a_workdir_of_a_generated_task(recall: Path, tmp_path: Path):
     assert "<title>Look inside: 3 9 3</title>" in text
     assert "1 layer of width 8 on recall, 10 steps" in text
     assert {path: path.stat().st_mtime_ns for path in recall.rglob("*")} == before
-    run, _ = export_module.load(recall)
-    drawn, _ = explore.encode_input(run, None)
+    run, _ = export.load(recall)
+    drawn, _ = reading.encode_input(run, None)
     assert len(drawn) == 8
     assert 0 <= drawn.min() < drawn.max() < run.task.vocabulary
 
@@ -26,8 +44,8 @@ def test_what_is_trained_where_nothing_is_given(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(
         loop, "train", lambda config, workdir, **_: asked.append((workdir.name, builder.build_run(config)))
     )
-    monkeypatch.setattr(explore, "DEFAULT_SENTENCE", explore.DEFAULT_SENTENCE.lower())  # the stand-in has no capitals
-    assert [path.name for path in explore.train_default_runs(tmp_path, "data", None)] == [
+    monkeypatch.setattr(reading, "DEFAULT_SENTENCE", reading.DEFAULT_SENTENCE.lower())  # the stand-in has no capitals
+    assert [path.name for path in reading.train_default_runs(tmp_path, "data", None)] == [
         "attention",
         "lstm",
         "gru",
@@ -35,11 +53,11 @@ def test_what_is_trained_where_nothing_is_given(monkeypatch: pytest.MonkeyPatch,
     ]
     for name, run in asked[:3]:
         assert run.config["model"]["mixer"] == name
-        assert len(explore.DEFAULT_SENTENCE) <= explore.max_input_length(run)
-    assert activations.is_search_model(asked[3][1])
+        assert len(reading.DEFAULT_SENTENCE) <= reading.max_input_length(run)
+    assert is_search_model(asked[3][1])
     assert asked[0][1].config["model"]["positions"] == "sinusoidal"
     with pytest.raises(ValueError, match=r"has 65 tokens and \S+attention takes 64 at most"):
-        explore.train_default_runs(tmp_path, "data", "a" * 65)
+        reading.train_default_runs(tmp_path, "data", "a" * 65)
     assert len(asked) == 4, "and nothing was trained for it"
 
 
@@ -66,7 +84,7 @@ def test_characters_never_seen_are_left_out_and_said_to_be(
     assert "<title>Look inside: aba</title>" in text_of(tmp_path / "shown.htm")
     line = refused([runs / "attention"], "☃☃", tmp_path, 0, capsys=capsys)
     assert line.startswith("--input: nothing is left of it; the model knows !\"'()")
-    tokens, said = explore.encode_input(export_module.load(runs / "titles")[0], "Love, zebra, sea")
+    tokens, said = reading.encode_input(export.load(runs / "titles")[0], "Love, zebra, sea")
     assert tokens.tolist() == [1, 5]
     assert said == "left out, since the model never saw them: ',', 'zebra'"
 
@@ -80,7 +98,7 @@ def test_an_empty_sentence(text: str, runs: Path, tmp_path: Path, capsys: pytest
 def test_a_sentence_that_is_too_long(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     line = refused([runs / "lstm", runs / "attention"], "a" * 20, tmp_path, 0, capsys=capsys)
     assert line == f"--input has 20 tokens and {runs / 'attention'} takes 16 at most; leave out 4"
-    assert explore.max_input_length(export_module.load(runs / "lstm")[0]) == explore.MAX_TOKENS
+    assert reading.max_input_length(export.load(runs / "lstm")[0]) == reading.MAX_TOKENS
     line = refused([runs / "lstm"], "a" * 300, tmp_path, 0, capsys=capsys)
     assert line.endswith("takes 256 at most; leave out 44")
 
