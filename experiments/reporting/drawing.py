@@ -84,7 +84,11 @@ def draw_line_chart(axes: "Axes", chart: LineChart, styles: Styles) -> None:
     references = [(label, y) for label, y in chart.references if math.isfinite(y) and (y > 0 or not chart.log_y)]
     every_x = np.unique(np.concatenate([np.array([]), *(points.x for points in drawn)]))
     with_bars = len(every_x) <= MAX_ERROR_BARS
-    apart = with_bars and len(drawn) > 1 and any(series.low is not None for series in chart.series)
+    apart = (
+        with_bars
+        and len(drawn) > 1
+        and any(np.isfinite(points.low).any() and points.series.low is not None for points in drawn)
+    )
     for turn, points in enumerate(drawn):
         style = styles[series_style_name(points.series)]
         every = max(1, len(points.x) // 7)

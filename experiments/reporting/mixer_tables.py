@@ -14,7 +14,14 @@ from experiments.reporting.publishing import Publication
 from experiments.reporting.study_charts import best_setting, score_charts
 from experiments.reporting.study_report import read_study_record
 
-MIXER_TITLES = {"recall": "recall of 8 pairs", "copy memory": "copy memory, 20 steps"}
+TASK_TITLES = {
+    "recall": "recall of 8 pairs",
+    "shakespeare": "Shakespeare",
+    "one vector": "translation through one vector",
+    "copy memory": "copy memory, 20 steps",
+}
+MIXER_TITLES = {"lstm": "LSTM", "gru": "GRU", "rnn": "Elman RNN", "dense": "dense window"}
+STATE_NOTES = {"attention": " and growing", "dense": ", a fixed window"}
 
 
 def task_labels(trials: Sequence[TrialRecord]) -> list[str]:
@@ -27,7 +34,9 @@ def mixer_labels(trials: Sequence[TrialRecord]) -> list[str]:
     return list(dict.fromkeys(trial.labels["mixer"] for trial in trials))
 
 
-def score_cell(trials: Sequence[TrialRecord], setting: Labels, outdated: Sequence[Labels]) -> str:
+def score_cell(
+    trials: Sequence[TrialRecord], setting: Labels, outdated: Sequence[Labels], *, bold: bool = False
+) -> str:
     """Return a setting's score with its interval, how many seeds diverged, and a mark if it is outdated."""
     own = [trial for trial in verdicts.reported_records(trials) if trial.labels == setting]
     if not own:
@@ -36,6 +45,7 @@ def score_cell(trials: Sequence[TrialRecord], setting: Labels, outdated: Sequenc
     cell = format_interval(estimate) if estimate.n else ""
     if diverged := sum(trial.result["died_at"] is not None for trial in own):
         cell = f"{cell} ({diverged} of {len(own)} diverged)".strip()
+    cell = f"**{cell}**" if bold else cell
     return f"{cell} {OUTDATED_MARK}" if setting in outdated else cell
 
 
@@ -48,18 +58,16 @@ def compare_table(trials: Sequence[TrialRecord], outdated: Sequence[TrialRecord]
     trials = verdicts.reported_records(trials)
     tasks, mixers = task_labels(trials), mixer_labels(trials)
     by_task = {task: next(trial.result for trial in trials if trial.labels["task"] == task) for task in tasks}
-    header = ["mixer", *(f"{task} ({by_task[task]['metric']})" for task in tasks), "state, floats"]
+    header = ["mixer", *(_task_header(task, by_task[task]["metric"]) for task in tasks), "state, floats"]
     best = [best_setting(trials, [{"task": task, "mixer": mixer} for mixer in mixers]) for task in tasks]
     rows = []
     for mixer in mixers:
-        cells = []
-        for setting in ({"task": task, "mixer": mixer} for task in tasks):
-            cell = score_cell(trials, setting, marked)
-            cells.append(f"**{cell}**" if setting in best else cell)
+        settings = [{"task": task, "mixer": mixer} for task in tasks]
+        cells = [score_cell(trials, setting, marked, bold=setting in best) for setting in settings]
         floats = next(int(trial.result["state_floats"]) for trial in trials if trial.labels["mixer"] == mixer)
-        rows.append([mixer, *cells, f"{floats:,}"])
-    limits = [f"*{_chance(by_task[task])}; {by_task[task]['baseline'][1]:.3g}*" for task in tasks]
-    rows.append(["*chance; trivial rule*", *limits, ""])
+        rows.append([MIXER_TITLES.get(mixer, mixer), *cells, f"{floats:,}{STATE_NOTES.get(mixer, '')}"])
+    limits = [f"*{_format_chance(by_task[task]['chance'])}; {by_task[task]['baseline'][1]:.3g}*" for task in tasks]
+    rows.append(["*chance; simple rule*", *limits, ""])
     seeds = len({trial.seed for trial in trials})
     text = (
         f"Test score at the best validation step, mean and 95 % interval over {seeds} seeds; the best mean is in bold. "
@@ -68,8 +76,13 @@ def compare_table(trials: Sequence[TrialRecord], outdated: Sequence[TrialRecord]
     return Table("Five mixers, one skeleton", header, rows, f"{text} {note}".rstrip())
 
 
-def _chance(result: dict) -> str:
-    return f"{result['chance']:.3g}" if math.isfinite(result["chance"]) else "–"
+def _task_header(task: str, metric: str) -> str:
+    title = TASK_TITLES.get(task, task)
+    return title if metric == "accuracy" else f"{title}, {metric}"
+
+
+def _format_chance(chance: float) -> str:
+    return f"{chance:.3g}" if math.isfinite(chance) else "–"
 
 
 def pairs_chart(trials: Sequence[TrialRecord]) -> LineChart:
@@ -104,7 +117,7 @@ def build_compare() -> Publication:
     outdated = outdated_records(trials, loaded, loaded.scales["quick"])
     recall = read_study_record("compare", loaded, "recall")
     cost = read_study_record("compare_cost", study.load_study("compare_cost"), "quick")
-    charts = [*score_charts(trials, "task"), pairs_chart(recall), step_time_chart(cost)]
+    charts = [*score_charts(trials, "task", TASK_TITLES), pairs_chart(recall), step_time_chart(cost)]
     table = compare_table(trials, outdated)
     return {
         "compare": f"{markdown_table(table.header, table.rows)}\n\n{table.note}",
@@ -126,7 +139,7 @@ def mixers_table(trials: Sequence[TrialRecord], outdated: Sequence[TrialRecord] 
         cells = [score_cell(trials, {"task": task, "mixer": mixer}, marked) for task in tasks]
         sizes = [f"{int(result['parameters']):,}", f"{int(result['state_floats']):,}"]
         rows.append([mixer.replace(",", " + "), *cells, *sizes])
-    header = ["mixer", *(MIXER_TITLES.get(task, task) for task in tasks), "parameters", "state, floats"]
+    header = ["mixer", *(TASK_TITLES.get(task, task) for task in tasks), "parameters", "state, floats"]
     seeds = len({trial.seed for trial in trials})
     text = f"Mean and 95 % interval over {seeds} seeds; parameters and state are those of the {tasks[0]} network."
     return Table("Every mixer", header, rows, f"{text} {note}".rstrip())

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments.ablation import verdicts
@@ -219,7 +219,9 @@ def state_size_chart(trials: Sequence[TrialRecord]) -> LineChart | None:
     return LineChart("state", "Score against state size", "state, floats", metric, series, log_x=True)
 
 
-def score_charts(trials: Sequence[TrialRecord], row_axis: str) -> list[GroupedDotChart]:
+def score_charts(
+    trials: Sequence[TrialRecord], row_axis: str, titles: Mapping[str, str] | None = None
+) -> list[GroupedDotChart]:
     """Draw the mixers' scores: a chart for each metric, largest first, with a row for each label of an axis.
 
     The study's other axis is "mixer". A mark in each row is the trivial rule of its task.
@@ -233,7 +235,8 @@ def score_charts(trials: Sequence[TrialRecord], row_axis: str) -> list[GroupedDo
             for labels in verdicts.distinct_settings(own)
         }
         rule = float(own[0].result["baseline"][1])
-        rows.setdefault(own[0].result["metric"], []).append(DotRow(label.replace("_", " "), values, rule))
+        title = titles[label] if titles and label in titles else label.replace("_", " ")
+        rows.setdefault(own[0].result["metric"], []).append(DotRow(title, values, rule))
     charts = []
     for metric in sorted(rows, key=lambda metric: -len(rows[metric])):
         bounds = (0.0, 1.0) if metric in verdicts.SHARE_METRICS else (0.0, math.inf)

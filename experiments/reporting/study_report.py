@@ -198,9 +198,9 @@ def read_study_record(name: str, study: Study, scale: str) -> list[TrialRecord]:
             f"{path} is missing; python -m experiments.run --study={name} --scale={scale} --record makes it"
         )
     trials = parse_rows(path, record_files.read_record(path), study, scale)
-    keys = Counter(trial.result["key"] for trial in verdicts.reported_records(trials))
-    if twice := [key for key, count in keys.items() if count > 1]:
-        raise ValueError(f"{path}: two trials have the key {twice[0]}; each must have its own")
+    keys = Counter((trial.result["key"], trial.seed) for trial in verdicts.reported_records(trials))
+    if twice := [key for (key, _), count in keys.items() if key and count > 1]:  # old records: one key for all seeds
+        raise ValueError(f"{path}: two trials of one seed have the key {twice[0]}; each must have its own")
     return trials
 
 

@@ -60,11 +60,14 @@ def test_a_record_that_is_missing_or_holds_a_trial_twice_is_refused(tmp_path: Pa
     ):
         study_report.read_study_record("lines", study.load_study("lines"), "smoke")
     trials = study_trials()
-    trials[1] = trials[1]._replace(result={**trials[1].result, "key": trials[0].result["key"]})
+    other = next(trial for trial in trials if trial.labels != trials[0].labels and trial.seed == trials[0].seed)
+    other.result["key"] = trials[0].result["key"]
     (tmp_path / "studies").mkdir()
     monkeypatch.setattr(study_report, "RECORDS_DIR", tmp_path)
     path = study_report.record_path("mine", "quick")
     header, rows = tabulate_records(trials)
     write_record(path, header, rows)
-    with pytest.raises(ValueError, match=r"mine-quick\.csv: two trials have the key .*; each must have its own"):
+    with pytest.raises(
+        ValueError, match=r"mine-quick\.csv: two trials of one seed have the key .*; each must have its own"
+    ):
         study_report.read_study_record("mine", STUDY, "quick")
