@@ -70,6 +70,7 @@ def define_flags() -> None:
 
 
 def main() -> None:
+    """Export, describe or train, as the flags say."""
     args: Any = flags.FLAGS
     if args.workdir is None and not args.dry_run:
         raise ValueError("give --workdir=DIR, the directory of the run's files")

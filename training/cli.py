@@ -84,6 +84,7 @@ class DirectoryParser(flags.ArgumentParser):
     syntactic_help = "a directory"
 
     def parse(self, argument: str) -> str:
+        """The directory, with "~" expanded. Raises ValueError if it is empty."""
         if not argument.strip():
             raise ValueError("names no directory")
         return os.path.expanduser(argument)
