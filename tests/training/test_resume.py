@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests import ROOT, assert_close, assert_same, read_checkpoint, start_training, tiny_config, tiny_flags
-from training import cli, files, loop, metrics
+from training import cli, files, loop, metrics, trainer
 
 KILLS = int(os.environ.get("KILLS", "2"))
 STEPS = 100 + 50 * KILLS  # some seconds, with a checkpoint every fifth
