@@ -46,11 +46,11 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedProgram]
 
 
 @pytest.fixture(scope="session")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory in which real data are prepared when they are asked for. Two data sets are there already."""
-    import data  # not above: pytest's import hook for models and tasks has to come first
-
-    root = tmp_path_factory.mktemp("data")
+def data_dir(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A directory in which data sets are prepared when they are asked for; digits and shakespeare are there. All
+    workers of a session share it, and nobody else may write to it."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base if worker_id == "master" else base.parent) / "prepared"
     for name in ("digits", "shakespeare"):
         data.load_dataset(name, root)
     return root

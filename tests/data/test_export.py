@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import pytest
 
-import data
 import tasks
 import train
 from training import files, task_description, trainer
@@ -21,9 +20,9 @@ def configured(name: str) -> dict[str, Any]:
     "name",
     ["bible", "digits", "irish", "mnist_5k", "peptides", "phonemes", "shakespeare", "splice", "titles", "verses"],
 )
-def test_what_is_kept_of_a_task_builds_the_same_model(name: str, data_dir: Path, tmp_path: Path):
+def test_what_is_kept_of_a_task_builds_the_same_model(name: str, load, tmp_path: Path):
     """Of every kind of task on real data: its shapes and names go through JSON and back."""
-    arrays = data.load_dataset(name, data_dir)
+    arrays = load(name)
     (config,) = [
         found
         for path in sorted((Path(train.__file__).parent / "configs").glob("[a-z]*.py"))

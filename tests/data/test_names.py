@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-STRANGER = {"__init__.py": "from data import load\n", "load.py": ""}  # whose `load` is a module, as theirs is
+STRANGER = {"__init__.py": "from data import load\nDEFAULT_DATA_DIR = ''\n", "load.py": ""}
 BUILD = """
-import configs.digits, train
+import configs.digits
+from training.builder import build_task
 try:
-    train.build_task({{**configs.digits.get_config("gru").task}}, {data!r})
+    build_task({{**configs.digits.get_config("gru").task}}, {data!r})
 except ValueError as error:
     print(error)
 else:

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from data import text
 
@@ -26,3 +27,27 @@ def test_characters_of_all_splits_one_text_after_the_other():
     made = text.encode_characters(rows, "name", "\n")
     assert made["alphabet"] == "\nwxyz"
     assert "".join(made["alphabet"][i] for i in made["text"]["train"]) == "z\nyx"
+
+
+def test_characters_of_any_language_are_kept():
+    rows = {"train": [{"name": "a", "text": "Größe, Ωμέγα".encode()}], "test": [{"name": "a", "text": "größer"}]}
+    made = text.encode_characters(rows, "name", "\n")
+    assert made["alphabet"] == "".join(sorted(set("Größe, Ωμέγαgrößer")))
+    assert "".join(made["alphabet"][i] for i in made["text"]["train"]) == "Größe, Ωμέγα"
+    assert made["text"]["test"].dtype == np.uint8
+
+
+def test_more_characters_than_have_room_are_refused():
+    many = "".join(map(chr, range(1000, 1300))) * 2 + "x"
+    with pytest.raises(
+        ValueError, match=r"^the text has 301 distinct characters, and 256 at most .* such as x "
+    ) as caught:
+        text.encode_characters({"train": [{"name": "a", "text": many}]}, "name", "")
+    assert "\n" not in str(caught.value)
+
+
+def test_characters_that_are_not_ascii_never_vanish_silently():
+    assert text.ascii_codes("a").dtype == np.uint8
+    assert text.ascii_codes("aé…", unknown="?").tobytes() == b"a??"
+    with pytest.raises(ValueError, match=r"^'é', '…': not ASCII; store the text in a tfds\.features\.Text\(\), or say"):
+        text.ascii_codes("aé…é")

@@ -11,10 +11,10 @@ from data.sources import digits
 from tasks.real.pixels import Pixels
 
 
-def test_all_images_are_there_once_with_their_labels(data_dir: Path):
+def test_all_images_are_there_once_with_their_labels(load):
     from sklearn.datasets import load_digits
 
-    loaded = data.load_dataset("digits", data_dir)
+    loaded = load("digits")
     assert {split: len(labels) for split, labels in loaded["labels"].items()} == {
         "train": 1255,
         "validation": 168,
@@ -34,11 +34,8 @@ def test_all_images_are_there_once_with_their_labels(data_dir: Path):
     np.testing.assert_array_equal(ours[np.lexsort(ours.T)], theirs[np.lexsort(theirs.T)])
 
 
-def test_no_image_is_in_two_splits(data_dir: Path):
-    images = {
-        split: {row.tobytes() for row in rows}
-        for split, rows in data.load_dataset("digits", data_dir)["inputs"].items()
-    }
+def test_no_image_is_in_two_splits(load):
+    images = {split: {row.tobytes() for row in rows} for split, rows in load("digits")["inputs"].items()}
     assert len(set.union(*images.values())) == sum(map(len, images.values()))
 
 
@@ -48,8 +45,8 @@ def test_the_split_is_a_fixed_function_of_the_pixels():
     assert found == ["test", "validation", *["train"] * 3, "validation"]
 
 
-def test_the_baseline_of_the_task(data_dir: Path):
-    task = Pixels(**data.load_dataset("digits", data_dir))
+def test_the_baseline_of_the_task(load):
+    task = Pixels(**load("digits"))
     assert task.baseline == ("the most frequent class", pytest.approx(0.0802, abs=1e-4))
     assert (task.max_length, task.channels, task.classes) == (64, 1, 10)
 

@@ -1,12 +1,8 @@
-from pathlib import Path
-
 import numpy as np
 
-import data
 
-
-def test_all_images_once_five_hundred_of_each(data_dir: Path):
-    loaded = data.load_dataset("mnist_5k", data_dir)
+def test_all_images_once_five_hundred_of_each(load):
+    loaded = load("mnist_5k")
     labels = np.concatenate(list(loaded["labels"].values()))
     np.testing.assert_array_equal(np.bincount(labels), np.full(10, 500))
     images = [{row.tobytes() for row in rows} for rows in loaded["inputs"].values()]

@@ -1,9 +1,8 @@
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 
-import data
+from data.builder import decode_text
 from data.sources import phonemes
 
 
@@ -14,8 +13,8 @@ def test_words_and_their_first_pronunciation():
     assert len(found) > 100_000
 
 
-def test_rows_say_what_the_dictionary_says(data_dir: Path):
-    loaded = data.load_dataset("phonemes", data_dir)
+def test_rows_say_what_the_dictionary_says(load):
+    loaded = load("phonemes")
     names, found = np.array(loaded["names"]), phonemes.read_source()
     assert sum(len(rows) for rows in loaded["sources"].values()) == len(found)
     for source, target in zip(loaded["sources"]["test"][:200], loaded["targets"]["test"][:200], strict=True):
@@ -24,12 +23,13 @@ def test_rows_say_what_the_dictionary_says(data_dir: Path):
     assert len(set.union(*letters)) == sum(map(len, letters)), "no word is in two splits"
 
 
-def test_families_of_words_are_in_one_split():
+def test_families_of_words_are_in_one_split(records):
     """In version 1.0.0 23 % of the test words sounded like a training word."""
     lines = [
         (s, line.split(" ", 1))
-        for s, _, record in phonemes.Phonemes.generate_records()
-        for line in record["text"].split("\n")
+        for s, rows in records("phonemes").items()
+        for row in rows
+        for line in decode_text(row["text"]).split("\n")
     ]
     said, split = {word: sounds for _, (word, sounds) in lines}, {word: s for s, (word, _) in lines}
     by_sound: dict[str, set[str]] = {}

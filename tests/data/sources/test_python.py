@@ -1,11 +1,9 @@
 import platform
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import data
-from data import text
 from data.sources import python
 
 
@@ -35,6 +33,8 @@ def test_a_python_without_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyP
         python.read_source()
 
 
-def test_what_is_not_ascii_is_a_question_mark():
-    assert text.ascii_codes("aé…").tobytes() == b"a??"
-    assert text.ascii_codes("a").dtype == np.uint8
+def test_what_is_not_ascii_is_a_question_mark(monkeypatch: pytest.MonkeyPatch):
+    """Said so in the code, and only there: other sets keep or refuse such characters."""
+    monkeypatch.setattr(python, "read_source", lambda: {"a.py": "aé…"})
+    ((_, _, record),) = python.Python.generate_records()
+    assert record["text"].tobytes() == b"a??"

@@ -5,13 +5,12 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-import data
 from data.sources import shakespeare
 from tasks.real.characters import Characters
 
 
-def test_whole_works_in_every_split(data_dir: Path):
-    loaded = data.load_dataset("shakespeare", data_dir)
+def test_whole_works_in_every_split(load):
+    loaded = load("shakespeare")
     works = shakespeare.read_source()
     assert len(works) == 42
     chosen = shakespeare.split_works(list(works))
@@ -32,8 +31,8 @@ def test_the_split_is_a_fixed_function_of_the_names():
     assert shakespeare.split_works(works[::-1]) == chosen
 
 
-def test_the_alphabet(data_dir: Path):
-    alphabet = data.load_dataset("shakespeare", data_dir)["alphabet"]
+def test_the_alphabet(load):
+    alphabet = load("shakespeare")["alphabet"]
     assert list(alphabet) == sorted(set("".join(shakespeare.read_source().values())))
     assert len(alphabet) == 84
 
@@ -45,8 +44,8 @@ def test_line_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     assert shakespeare.read_source() == {"a": "One\ntwo\nthree"}
 
 
-def test_the_baseline_of_the_task(data_dir: Path):
-    task = Characters(**data.load_dataset("shakespeare", data_dir))
+def test_the_baseline_of_the_task(load):
+    task = Characters(**load("shakespeare"))
     assert task.baseline == ("trigram counts", pytest.approx(2.9454, abs=1e-4))
     assert task.chance == pytest.approx(np.log2(84))
 

@@ -1,9 +1,7 @@
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import data
 from data.sources import splice
 
 
@@ -22,10 +20,10 @@ def test_the_sites_are_where_biology_says():
         assert sum(s[first : last + 1] == bases for s, c in found.items() if c == label) == least
 
 
-def test_order_is_all(data_dir: Path):
+def test_order_is_all(load):
     """Places one by one say a lot, the bag of letters next to nothing: a nearest class by composition is near the
     share of the largest class."""
-    loaded = data.load_dataset("splice", data_dir)
+    loaded = load("splice")
     counts = {
         split: np.stack([(loaded["inputs"][split] == base).sum(axis=1) for base in range(1, 5)], axis=1)
         for split in ("train", "test")

@@ -23,8 +23,8 @@ def test_verses_with_people_s_links(found):
     assert all(0 <= e < len(english) and 0 <= g < len(greek) for e, g in links)
 
 
-def test_rows_links_and_unknown_words(found, data_dir):
-    loaded = data.load_dataset("verses", data_dir)
+def test_rows_links_and_unknown_words(found, load):
+    loaded = load("verses")
     assert sum(map(len, loaded["sources"].values())) == len(found)
     for split in data.SPLITS:
         targets, sources, links = (loaded[name][split] for name in ("targets", "sources", "links"))
@@ -47,9 +47,9 @@ def test_links_that_cross_verses_are_left_out(found):
     assert sum(len(pairs) for _, _, pairs in found.values()) == len(mine) - len(crossing), "all others are there"
 
 
-def test_few_verses_are_in_training_too(found, data_dir):
+def test_few_verses_are_in_training_too(found, load):
     """Of those in the test, word for word: 2.7 % in version 1.0.0."""
-    loaded = data.load_dataset("verses", data_dir)
+    loaded = load("verses")
     known = {row.tobytes() for row in loaded["targets"]["train"]}
     again = [row.tobytes() in known for row in loaded["targets"]["test"] if (row != 4).all()]
     assert 0 < np.mean(again) < 0.015
