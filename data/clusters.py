@@ -1,9 +1,9 @@
-"""Clusters of sequences that are nearly copies of each other, so that a whole cluster goes to one split.
+"""Clusters of near-duplicate sequences, so that a whole cluster goes to one split.
 
-Two sequences are linked where their `identity` is at least a threshold, and a cluster is all that hangs together by
-links (single linkage). So no sequence is that identical to one of another cluster, apart from pairs that have no run
-of `k` letters in common, which are not compared: a rule of this kind is what CD-HIT (Li and Godzik 2006) and MMseqs2
-make quick, and what splits of protein data sets are made by. All of it is exact and without chance.
+Two sequences are linked if their identity reaches a threshold, and clusters are the connected components (single
+linkage). So no two sequences of different clusters are that similar, except for pairs without a common run of `k`
+letters, which are not compared. CD-HIT (Li and Godzik 2006) and MMseqs2 approximate such a rule to split protein data
+sets; here it is exact and deterministic.
 """
 
 from collections import Counter, defaultdict
@@ -14,17 +14,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-MATCH, MISMATCH, GAP = 1, -1, -2  # of an alignment's score, a letter each
-_SCORE_UNIT = (
-    1024  # scores are counted in it, so that the number of matching letters fits beside them; longer than a sequence
-)
-_MAX_TABLE_CELLS = 2**17  # of an alignment's table that are worked on at once
+MATCH, MISMATCH, GAP = 1, -1, -2  # scores per letter of an alignment
+# One integer holds score · unit + matches, so the unit is above the length of any sequence.
+_SCORE_UNIT = 1024
+_MAX_TABLE_CELLS = 2**17  # of the alignments that are computed at once
 
 
 def cluster_by_identity(sequences: Sequence[str], threshold: float, k: int) -> list[str]:
-    """Of each sequence, the alphabetically first one of its cluster. Sequences are in ASCII.
+    """Alphabetically first sequence of the cluster of each sequence. Sequences are in ASCII.
 
-    Raises ValueError for one of `_SCORE_UNIT` letters or more, whose alignments could not be counted.
+    Raises ValueError for a sequence of `_SCORE_UNIT` letters or more.
     """
     if (longest := max(map(len, sequences), default=0)) >= _SCORE_UNIT:
         raise ValueError(f"a sequence has {longest} letters; alignments are of fewer than {_SCORE_UNIT}")
@@ -40,8 +39,10 @@ def cluster_by_identity(sequences: Sequence[str], threshold: float, k: int) -> l
 
 
 def cluster_by_runs(names: Sequence[str], sequences: Sequence[Sequence], threshold: float, k: int) -> list[str]:
-    """Of each sequence, the alphabetically first name in its cluster. For long ones: two are linked where at least the
-    share `threshold` of the runs of `k` elements of the one that has fewer is in the other."""
+    """Alphabetically first name in the cluster of each sequence, for long sequences.
+
+    Two are linked if at least the share `threshold` of the runs of `k` elements of the one with fewer is in the other.
+    """
     sizes = [len(distinct_runs(sequence, k)) for sequence in sequences]
     both = count_shared_runs(sequences, k)
     return smallest_connected_keys(
@@ -50,7 +51,7 @@ def cluster_by_runs(names: Sequence[str], sequences: Sequence[Sequence], thresho
 
 
 def count_shared_runs(sequences: Sequence[Sequence], k: int) -> Counter[tuple[int, int]]:
-    """All pairs (i < j) of sequences that have runs of `k` elements in common, and how many distinct ones."""
+    """Number of distinct runs of `k` elements that the sequences of each pair (i < j) share, where there are any."""
     holders: dict[Any, list[int]] = defaultdict(list)
     for i, sequence in enumerate(sequences):
         for run in distinct_runs(sequence, k):
@@ -59,13 +60,15 @@ def count_shared_runs(sequences: Sequence[Sequence], k: int) -> Counter[tuple[in
 
 
 def distinct_runs(sequence: Sequence, k: int) -> set:
-    """All distinct runs of `k` elements of a string or tuple; the whole of a shorter one."""
+    """Distinct runs of `k` elements of a string or tuple; a shorter sequence is its only run."""
     return {sequence[i : i + k] for i in range(max(1, len(sequence) - k + 1))}
 
 
 def pairwise_identity(sequences: Sequence[str], pairs: Int[np.ndarray, "P 2"]) -> Float[np.ndarray, "P"]:
-    """The identity of each pair: the letters that match in its best local alignment (Smith and Waterman 1981), divided
-    by the length of the shorter sequence. The best has the highest score, and of equal ones the most matches."""
+    """Identity of each pair: matching letters in its best local alignment over the length of the shorter sequence.
+
+    The best alignment (Smith and Waterman 1981) has the highest score, and among equal scores the most matches.
+    """
     sizes = np.array([len(sequence) for sequence in sequences], np.int32)
     longest = sizes.max(initial=1)
     letters = np.zeros((len(sequences), longest), np.uint8)
@@ -85,8 +88,10 @@ def pairwise_identity(sequences: Sequence[str], pairs: Int[np.ndarray, "P 2"]) -
 
 
 def _count_aligned_matches(some: np.ndarray, others: np.ndarray) -> Int[np.ndarray, "P"]:
-    """The matching letters of the best local alignment of each column of `some` [n, P] with that of `others` [m, P],
-    both in ASCII codes with 0 behind the end."""
+    """Matching letters of the best local alignment of each column of `some` [n, P] with that of `others` [m, P].
+
+    Both are ASCII codes with 0 after the end.
+    """
     some = np.where(some == 0, 1, some)  # padding matches nothing
     gaps = -GAP * _SCORE_UNIT * np.arange(others.shape[0] + 1, dtype=np.int32)[:, None]
     table = np.zeros((others.shape[0] + 1, others.shape[1]), np.int32)
@@ -102,7 +107,7 @@ def _count_aligned_matches(some: np.ndarray, others: np.ndarray) -> Int[np.ndarr
 
 
 def smallest_connected_keys(keys: Sequence[Any], links: Iterable) -> list[Any]:
-    """Of each of `keys`, the smallest one to which it is linked, over however many links (i, j)."""
+    """Smallest key in the connected component of each key, under links (i, j) between their indices."""
     parent = list(range(len(keys)))
 
     def root(i: int) -> int:
