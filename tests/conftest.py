@@ -49,6 +49,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedProgram]
 def data_dir(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A directory in which data sets are prepared when they are asked for; digits and shakespeare are there. All
     workers of a session share it, and nobody else may write to it."""
+    import data  # not above: pytest's import hook for models and tasks has to come first
+
     base = tmp_path_factory.getbasetemp()
     root = (base if worker_id == "master" else base.parent) / "prepared"
     for name in ("digits", "shakespeare"):

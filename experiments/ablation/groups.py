@@ -174,7 +174,7 @@ def _trial_result(
         learning_rate=member["learning_rate"],
         metrics={**scores, **measured},
         metric=run.task.metric,
-        best=run.task.best,
+        best=run.task.metric_mode,
         chance=run.task.chance,
         baseline=list(run.task.baseline),
         best_step=member["best_step"],

@@ -124,4 +124,4 @@ def _best_learning_rate(setting: Setting, trials: Iterable[TrialRecord]) -> floa
     scores: dict[float, list[float]] = {}
     for trial in trials:
         scores.setdefault(trial.learning_rate, []).append(trial.get_metric("validation"))
-    return choose_learning_rate(scores, tasks.TASKS[setting.config["task"]["name"]].best)
+    return choose_learning_rate(scores, tasks.TASKS[setting.config["task"]["name"]].metric_mode)

@@ -145,7 +145,7 @@ def _draw_influence(readings: Sequence[ModelReading], names: Sequence[str]) -> "
 
 def _distance_charts(readings: Sequence[ModelReading]) -> list[LineChart]:
     """Mean influence against distance, for the models with one output per token."""
-    per_token = [one for one in readings if one.run.task.per == "token"]
+    per_token = [one for one in readings if one.run.task.target_level == "token"]
     by_kind = []
     for kind in Influence._fields if per_token else ():
         series = []

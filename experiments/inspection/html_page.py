@@ -97,7 +97,7 @@ def _influence_context(readings: Sequence[ModelReading]) -> dict[str, Any]:
         "pairs": MIN_PAIRS,
         "distances": [0, *(2**i for i in range(12) if 2**i < farthest)],
         "curves": curves,
-        "square": all(one.run.task.per == "token" for one in readings),
+        "square": all(one.run.task.target_level == "token" for one in readings),
     }
 
 

@@ -143,7 +143,7 @@ def _model_data(readings: Sequence[ModelReading]) -> list[dict[str, Any]]:
     for reading in readings:
         model: dict[str, Any] = {"name": reading.name, "color": styles[reading.name].color[1:]}
         for kind, influence in reading.influence._asdict().items():
-            is_square = len(influence) == influence.shape[1] and reading.run.task.per == "token"
+            is_square = len(influence) == influence.shape[1] and reading.run.task.target_level == "token"
             model[kind] = _pack_array(influence, is_square and bool(reading.run.config["model"]["causal"]))
             model[f"{kind}_curve"] = files.to_jsonable(mean_by_distance(influence)) if is_square else []
         models.append(model)

@@ -187,7 +187,7 @@ def _describe_view(model: dict[str, Any], options: dict[str, Any]) -> str:
 
 def _output_stages(reading: ModelReading) -> list[Stage]:
     """What the prediction is made from, and the prediction."""
-    model, per = reading.run.model, reading.run.task.per
+    model, per = reading.run.model, reading.run.task.target_level
     norm = "norm(x<sub>t</sub>)" if model.final_norm else "x<sub>t</sub>"
     equation = f"h<sub>t</sub> = {norm}"
     stages = [Stage("final", "Before the prediction", equation, "The last features of each token.", "out")]

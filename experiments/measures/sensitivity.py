@@ -67,7 +67,7 @@ def permutation_change(run: builder.Run) -> Evaluate:
     0 means that the model can't tell one order of its inputs from another.
     """
     batch = sample_test_batch(run)
-    order = jax.random.permutation(tasks.random_key(1), batch.inputs.shape[1] - (run.task.per == "token"))
+    order = jax.random.permutation(tasks.random_key(1), batch.inputs.shape[1] - (run.task.target_level == "token"))
     order = jnp.concatenate([order, jnp.arange(len(order), batch.inputs.shape[1])])
 
     @jax.jit

@@ -32,7 +32,7 @@ def test_what_is_kept_of_a_task_builds_the_same_model(name: str, load, tmp_path:
     task = tasks.TASKS[config["task"]["name"]](**arrays, **fields)
     files.write_json(tmp_path / "task.json", task_description.describe_task(task))
     again = task_description.task_from_description(config, files.read_json(tmp_path / "task.json", files.TASK_SCHEMA))
-    for field in ("vocabulary", "channels", "outputs", "per", "max_length", "min_length", "splits", "chance"):
+    for field in ("vocabulary", "channels", "outputs", "target_level", "max_length", "min_length", "splits", "chance"):
         assert getattr(again, field) == getattr(task, field)
     shapes = jax.eval_shape(lambda task: trainer.sample_longest(task, 4), again)
     assert shapes == jax.eval_shape(lambda task: trainer.sample_longest(task, 4), task)
