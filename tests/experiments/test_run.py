@@ -6,7 +6,7 @@ import pytest
 from absl import flags
 
 from experiments import run
-from experiments.ablation import record_files, runner, study
+from experiments.ablation import dry_run, record_files, runner, study, trials
 from experiments.reporting import study_report
 from training import cli
 
@@ -22,21 +22,21 @@ STUDY = study.load_study("lines")
     ],
 )
 def test_filters(words: list[str], found: dict[str, list[str]]):
-    assert run.parse_filter(words, STUDY) == found
+    assert study.parse_filter(words, STUDY) == found
 
 
 def test_a_label_may_have_an_equals_sign_in_it():
     projections = study.load_study("projections")
     for words in (["projections=Q=K", "Q=K=V"], ["projections=Q=K", "projections=Q=K=V"]):
-        assert run.parse_filter(words, projections) == {"projections": ["Q=K", "Q=K=V"]}
+        assert study.parse_filter(words, projections) == {"projections": ["Q=K", "Q=K=V"]}
 
 
 def test_bad_filters(tmp_path: Path):
     with pytest.raises(ValueError, match=r"--filter=relu: write AXIS=LABEL,LABEL with AXIS one of model\.activation"):
-        run.parse_filter(["relu"], STUDY)
+        study.parse_filter(["relu"], STUDY)
     for words, message in ((["deph=1"], r"--filter=deph: must be one of"), (["depth=3"], r"depth=3: must be one of 1")):
         with pytest.raises(ValueError, match=message):
-            run.describe_plan("lines", STUDY, STUDY.scales["smoke"], tmp_path, "data", run.parse_filter(words, STUDY))
+            dry_run.describe_plan("lines", STUDY, STUDY.scales["smoke"], tmp_path, "data", study.parse_filter(words, STUDY))
 
 
 def test_the_list_has_every_study_once_with_its_row():
@@ -46,7 +46,7 @@ def test_the_list_has_every_study_once_with_its_row():
 
 
 def test_a_dry_run_trains_nothing_and_says_how_much_there_is(tmp_path: Path):
-    told = run.describe_plan("lines", STUDY, STUDY.scales["quick"], tmp_path, "data", {"model.depth": ["1"]})
+    told = dry_run.describe_plan("lines", STUDY, STUDY.scales["quick"], tmp_path, "data", {"model.depth": ["1"]})
     assert "lines: 24 cells to run in 8 programs" in told  # four activations: three rates, then three seeds
     assert "MiB at once" in told
     assert not (tmp_path / "groups").exists()
@@ -143,10 +143,10 @@ def test_some_settings_of_a_record_are_renewed_and_the_others_stay(tmp_path: Pat
 
 
 def test_the_table_says_what_is_of_older_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr(runner, "outdated_records", lambda lines, *_: [])
+    monkeypatch.setattr(run, "outdated_records", lambda lines, *_: [])
     call("--study=lines", "--table")
     assert "older code" not in capsys.readouterr().out
-    monkeypatch.setattr(runner, "outdated_records", lambda lines, *_: lines[:1])
+    monkeypatch.setattr(run, "outdated_records", lambda lines, *_: lines[:1])
     call("--study=lines", "--table")
     out = capsys.readouterr().out
     assert "†: 1 of " in out

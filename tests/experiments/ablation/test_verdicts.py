@@ -235,3 +235,53 @@ def test_the_evidence_is_the_comparison_that_supports_the_claim_least():
     assert found.evidence.startswith("a 0.91 against c 0.81, difference 0.100")
     assert found.evidence.endswith("the weakest of 2")
     assert found.scale == "quick scale, 3 seeds"
+
+
+def test_the_best_on_validation_is_compared_and_a_lost_seed_among_the_candidates_is_no_verdict():
+    """As with an inequality about the best of several: the test split has no say in which of them it is."""
+    claim = claim_below("", {"mixer": ("b", "c")}, {"mixer": "a"}, -0.1, best_of="mixer")
+    by_mixer = {"a": (2.5, 2.5), "b": (2.55, 2.0), "c": (2.3, 4.0)}  # test, validation; c is better, nobody could know
+
+    def bits(**scores: tuple[float, float]) -> list[TrialRecord]:
+        some = [
+            line(mixer, seed, test=test + 0.01 * seed, validation=validation + 0.01 * seed)
+            for mixer, (test, validation) in scores.items()
+            for seed in range(3)
+        ]
+        return [one._replace(result={**one.result, "metric": "bits per character"}) for one in some]
+
+    found = verdict(claim, bits(**by_mixer))
+    assert found.verdict == "reproduced"
+    assert found.evidence.startswith("b 2.56 against a 2.51, difference 0.050")
+    assert verdict(claim, bits(**{**by_mixer, "b": (2.7, 2.0)})).verdict == "not reproduced"
+    assert verdict(claim, bits(**{**by_mixer, "b": (2.7, 5.0)})).verdict == "reproduced"
+    lost = bits(**by_mixer)
+    lost[-1] = lost[-1]._replace(result={**lost[-1].result, "died_at": 7})
+    assert verdict(claim, lost).evidence == "c against a: 1 seeds diverged or have no test"
+
+
+def test_a_claim_of_two_inequalities_needs_both():
+    low = claim_below("", B, 0.4)
+    both = claim_above("a high and b low", A, 0.8)._replace(also=(low,))
+    assert verdict(both, lines(a=BEST, b=WORST)).verdict == "reproduced"
+    assert verdict(both, lines(a=[0.3, 0.35, 0.3], b=WORST)).verdict == "not reproduced"
+    found = verdict(both, lines(a=BEST, b=[0.39, 0.42, 0.41]))
+    assert (found.claim, found.verdict) == ("a high and b low", "trend only")
+    assert found.evidence.startswith("b 0.407 [")
+    assert found.evidence.endswith("the weakest of 2")
+
+
+def test_a_claim_about_settings_of_other_scales_gets_no_verdict():
+    some = lines(a=BEST, b=WORST)
+    claims = (claim_above("", {"mixer": "z"}, 0.5), claim_above("", A, 0.5))
+    assert len(verdicts.judge_claims(study_of(some, *claims), some, "quick")) == 1
+
+
+def test_exponents_of_one_seed_are_as_sure_as_their_fits():
+    def curve(mixer: str, power: float, noise: float) -> TrialRecord:
+        return line(mixer, 0, **{f"time@{x}": x**power * (1 + noise * (-1) ** i) for i, x in enumerate((1, 2, 4, 8))})
+
+    claim = claim_above("", A, B, metric="slope of time")
+    assert verdict(claim, [curve("a", 1.8, 0.01), curve("b", 1.0, 0.01)]).verdict == "reproduced"
+    assert verdict(claim, [curve("a", 1.2, 0.2), curve("b", 1.0, 0.2)]).verdict == "trend only"
+    assert verdict(claim, [curve("a", 1.0, 0.0), curve("b", 1.2, 0.01)]).verdict == "not reproduced"
