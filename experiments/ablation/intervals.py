@@ -1,4 +1,4 @@
-"""How sure a handful of seeds makes us: means, differences and exponents with their 95 % intervals.
+"""Means, differences and power-law exponents of a handful of seeds, with their 95 % intervals and p-values.
 
 Below ten values the interval is Student's t (Welch's, or paired, for a difference), which keeps its coverage at three
 seeds: over normal values a bootstrap covers 75 % there and 83 % at five. From ten values on it is scipy's bootstrap
@@ -102,7 +102,7 @@ def difference_interval(
 
 
 def p_value(a: Values, b: Values | float, *, paired: bool = False, step: float = 0.0) -> float:
-    """How often a difference this large comes about where there is none, on either side.
+    """The two-sided p-value of no difference.
 
     Of a sample against a number or of pairs Student's t, of two samples Welch's, which ask for normal values; with one
     value, nan. `step` is that of the grid on which the values lie (see above): without one, values that have no spread
@@ -119,7 +119,7 @@ def p_value(a: Values, b: Values | float, *, paired: bool = False, step: float =
 
 
 def share_p_value(shares: Values, number: float, step: float) -> float:
-    """How often answers that are right with chance `number` each have a mean share of right ones this far from it.
+    """The two-sided p-value of shares of right answers, if each answer were right with probability `number`.
 
     Twice the smaller tail of a binomial distribution (Clopper and Pearson 1934), over 1/`step` answers in each share.
     Raises ValueError for a number that is no chance and a step that is no share.
@@ -134,8 +134,10 @@ def share_p_value(shares: Values, number: float, step: float) -> float:
 
 
 def adjust_p_values(p_values: Values) -> list[float]:
-    """The same p-values, each made so much larger that below 5 % of studies call anything different that is not,
-    however many questions they ask (Holm 1979). nan stays, and counts as a question."""
+    """Holm–Bonferroni-adjusted p-values (Holm 1979), which bound the family-wise error rate.
+
+    nan stays nan, and counts as a comparison.
+    """
     p = np.nan_to_num(np.asarray(p_values, float), nan=1.0)
     order = np.argsort(p)
     raised = np.empty(len(p))
@@ -162,8 +164,9 @@ def hedges_g(a: Values, b: Values) -> float:
 def required_seeds(
     spread: float, margin: float, *, level: float = 0.95, power: float = 0.8, max_seeds: int = 10_000
 ) -> int:
-    """How many pairs of seeds tell means `margin` apart, of differences with standard deviation `spread`, `power` of
-    the time.
+    """How many pairs of seeds show a difference of `margin` with probability `power`.
+
+    `spread` is the standard deviation of the paired differences.
 
     From the noncentral t of a paired test; `max_seeds` where even those would not do. Raises ValueError for a margin
     or a spread that is no positive number.
@@ -273,7 +276,7 @@ def _finite_arrays(*samples: Values | float) -> list[np.ndarray]:
 
 
 def _as_samples(a: Values, b: Values | float, paired: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Both samples, and a − b where the test is of that: of pairs, and against a number."""
+    """Both samples, and their differences where the test is of those: for pairs, and against a number."""
     number = np.ndim(b) == 0
     a, b = _finite_arrays(a, b)
     if paired and not number and len(a) != len(b):
@@ -282,20 +285,22 @@ def _as_samples(a: Values, b: Values | float, paired: bool) -> tuple[np.ndarray,
 
 
 def _has_no_spread(a: np.ndarray, b: np.ndarray, gaps: np.ndarray | None) -> bool:
-    """Whether there is no spread but that of rounding."""
+    """Whether the spread is no larger than rounding."""
     if gaps is None:
         return _all_equal(a) and _all_equal(b)
     return _all_equal(gaps, scale=max(np.abs(a).max(), np.abs(b).max()))
 
 
 def _all_equal(values: np.ndarray, scale: float | None = None) -> bool:
-    """Whether nothing but rounding tells the values apart."""
+    """Whether the values differ by no more than rounding."""
     return bool(np.ptp(values) <= 1e-12 * (np.abs(values).max() if scale is None else scale))
 
 
 def _standard_error(a: np.ndarray, b: np.ndarray, gaps: np.ndarray | None, step: float) -> tuple[float, float]:
-    """The standard error of mean(a) − mean(b), no smaller than `step` lets it be, and its degrees of freedom (Welch
-    1947)."""
+    """The standard error of mean(a) − mean(b) and its degrees of freedom (Welch 1947).
+
+    The variances are no smaller than `step`, that of the grid on which the values lie, allows.
+    """
     if gaps is not None:
         return math.sqrt(max(float(gaps.var(ddof=1)), step**2 / 6) / len(gaps)), len(gaps) - 1
     parts = [max(float(one.var(ddof=1)), step**2 / 12) / len(one) for one in (a, b)]

@@ -1,7 +1,7 @@
-"""Groups of cells over a Ray cluster: many machines, or the cores of this one.
+"""Run groups of trials on a Ray cluster: many machines, or the cores of this one.
 
 Ray Core is the extra `cluster` (pip install -e .[cluster]). Every machine must see the results folder under the same
-path: a group whose worker died is given to another, which goes on from the last checkpoint there.
+path: if a worker dies, its group is given to another worker, which continues from the last checkpoint there.
 """
 
 import contextlib
@@ -13,26 +13,27 @@ from pathlib import Path
 from typing import Any
 
 from experiments.ablation.groups import Executor, TrialGroup, run_group
+from experiments.ablation.trials import TrialResult
 from experiments.measures import registry
 from training import files
 
-MAX_RETRIES = 5  # of a group whose worker dies; what is wrong with the group itself is raised at once
+MAX_RETRIES = 5  # of a group whose worker dies; an error in the group itself is raised at once
 _REPOSITORY = Path(__file__).parents[2]
 
 
-def run_group_on_cores(group: TrialGroup, cores: int) -> list[dict[str, Any]]:
-    """`work(group)` on as many cores as were reserved for it, which Ray counts and does not give."""
+def run_group_on_cores(group: TrialGroup, cores: int) -> list[TrialResult]:
+    """Run a group on cores of its own: Ray counts the cores that a worker asks for, but does not bind it to them."""
     with reserve_cores(cores):
         return run_group(group)
 
 
 @contextlib.contextmanager
 def reserve_cores(count: int, lock_dir: Path | None = None) -> Iterator[None]:
-    """Inside, this process has `count` cores to itself, among all processes of this user that are inside this.
+    """Bind this process to `count` cores that no other process of this user holds in the same way.
 
-    JAX makes a thread for every core that it may use, so this comes before the first array. A core is held by the lock
-    on a folder in `lock_dir`, which the system lets go of when a process dies. Where fewer are free than asked for, or
-    the system has no such thing, the process computes where it likes, as for a `count` of 0.
+    JAX starts a thread for every core that it may use, so this comes before the first array. A core is held by a lock
+    on a folder in `lock_dir`, which the system releases when the process dies. The process stays unbound if `count` is
+    0, if fewer cores are free, or if the system can't bind processes.
     """
     if not count or not hasattr(os, "sched_setaffinity"):
         yield
@@ -59,19 +60,17 @@ def reserve_cores(count: int, lock_dir: Path | None = None) -> Iterator[None]:
 
 
 def pin_threads(cores: set[int]) -> None:
-    """Have every thread of this process compute on these cores alone: JAX's own stay from one group to the next."""
+    """Bind every thread of this process to these cores; JAX's own threads outlive a group."""
     for thread in os.listdir("/proc/self/task"):
         with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
             os.sched_setaffinity(int(thread), cores)
 
 
 def make_ray_executor(address: str | None, cpus: float, gpus: float = 0) -> Executor:
-    """Runs jobs on the Ray cluster at `address`, or on a new one on this machine, which no other machine can reach;
-    `cpus` cores and `gpus` GPUs each.
+    """Run groups on the Ray cluster at `address`, or on a new one that only this machine can reach.
 
-    Jobs that take times are run one after another, for side by side they would time each other.
-
-    Raises ValueError, in one line, where Ray is missing or there is no such cluster.
+    Each group gets `cpus` cores and `gpus` GPUs. Groups that measure times are run one after another, since they would
+    disturb each other. Raises ValueError, in one line, where Ray is missing or there is no such cluster.
     """
     if not address:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # then Ray's processes take 127.0.0.1 for this machine
@@ -91,20 +90,20 @@ def make_ray_executor(address: str | None, cpus: float, gpus: float = 0) -> Exec
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"--address={address}: no Ray cluster there ({str(error).splitlines()[0]})") from None
 
-    def execute(jobs: Sequence[TrialGroup]) -> Iterator[tuple[TrialGroup, list[dict[str, Any]]]]:
+    def execute(groups: Sequence[TrialGroup]) -> Iterator[tuple[TrialGroup, list[TrialResult]]]:
         remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=MAX_RETRIES)(run_group_on_cores)
 
-        def send(job: TrialGroup) -> Any:
-            """Where it runs, no one holds this directory: its names must say where they are."""
-            paths = {name: str(Path(getattr(job, name)).absolute()) for name in ("directory", "data_dir")}
-            return remote.remote(job._replace(**paths), int(cpus))
+        def submit(group: TrialGroup) -> Any:
+            """Start a group; its paths are made absolute, since the worker runs in another directory."""
+            paths = {name: str(Path(getattr(group, name)).absolute()) for name in ("directory", "data_dir")}
+            return remote.remote(group._replace(**paths), int(cpus))
 
-        timed = [job for job in jobs if registry.TIMED_MEASURES & set(job.measures)]
-        waiting = {send(job): job for job in jobs if job not in timed}
+        timed = [group for group in groups if registry.TIMED_MEASURES & set(group.measures)]
+        waiting = {submit(group): group for group in groups if group not in timed}
         while waiting:
             (done, *_), _ = ray.wait(list(waiting), num_returns=1)
             yield waiting.pop(done), ray.get(done)
-        for job in timed:
-            yield job, ray.get(send(job))
+        for group in timed:
+            yield group, ray.get(submit(group))
 
     return execute

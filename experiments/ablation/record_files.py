@@ -1,4 +1,4 @@
-"""Tables of results that notice damage: each line has a checksum.
+"""CSV tables of results with a checksum in every row, so that damage is noticed.
 
   python -m experiments.ablation.record_files FILE.csv ...  give a table as it stands its checksums: it has none, or
                                                       one that was changed by hand
@@ -28,14 +28,14 @@ def short_digest(text: str) -> str:
 
 
 def row_checksum(header: Sequence[str], fields: Sequence[str], previous_checksums: Sequence[str] | None = None) -> str:
-    """That of a line under this header; of the last line with the checksums of those `previous_checksums` it."""
+    """The checksum of a row under this header; that of the last row covers the `previous_checksums` too."""
     return short_digest(
         json.dumps([list(header), list(fields), None if previous_checksums is None else list(previous_checksums)])
     )
 
 
 def format_field(value: Any) -> str:
-    """A field as the csv module writes it."""
+    """A field as the csv module writes it; None is empty."""
     return "" if value is None else str(value)
 
 
@@ -50,7 +50,7 @@ def write_record(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]
 
 
 def read_record(path: Path) -> list[dict[str, str]]:
-    """The rows without their checksums, none where there is no file yet.
+    """The rows of a record, without their checksums; none where there is no file yet.
 
     Raises ValueError, in one line that names file and line, for anything but what `write_record` wrote.
     """
@@ -101,7 +101,7 @@ def replace_rows(
     key_columns: Sequence[str],
     sort_key: Callable[[Any], Any] | None = None,
 ) -> None:
-    """Write `new_rows` rows in place of all those in `path` that have their values in the columns `key_columns`:
+    """Replace the rows in `path` that agree with one of `new_rows` in `key_columns` by the new rows:
     behind the rest, or all of them sorted by `sort_key`. Raises ValueError where they are fewer than those they
     replace, or lack a column.
     """
@@ -122,7 +122,7 @@ def replace_rows(
 
 
 def sign_record(path: Path) -> None:
-    """Give a table as it stands its checksums."""
+    """Write the checksums of a table as it stands."""
     header, rows = _read_fields(path)
     if header[-1] == CHECKSUM_COLUMN:
         header, rows = header[:-1], [fields[:-1] for fields in rows]

@@ -104,9 +104,7 @@ def has_false_alarm(random: np.random.Generator, answers: int, chance: float, se
         for seed, hits in enumerate(random.binomial(answers, chance, seeds))
     ]
     corrected = correct_p_values([compare_settings(claim, lines, use_bootstrap=False) for claim in claims])
-    return any(
-        decide_verdict(study, some) == "reproduced" for claim, some in zip(claims, corrected, strict=True)
-    )
+    return any(decide_verdict(study, some) == "reproduced" for claim, some in zip(claims, corrected, strict=True))
 
 
 def train_real_pairs(pairs: int, workdir: Path) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.ablation import ray_executor, runner
+from experiments.ablation import ray_executor, record_table, runner
 from tests import ROOT, listening_addresses
 from tests.experiments.ablation.test_runner import SCALE, STUDY, timeless
 from training import runtime
@@ -23,7 +23,7 @@ def workers() -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if path.read_bytes().startswith(b"ray::on_own_cores"):
+            if path.read_bytes().startswith(b"ray::run_group_on_cores"):
                 found.append(int(path.parent.name))
         except OSError:  # it has ended meanwhile
             pass
@@ -89,9 +89,9 @@ HELD = """
 import os, sys
 from pathlib import Path
 import jax
-from experiments import cluster
+from experiments.ablation import ray_executor
 for count in map(int, sys.argv[2:]):
-    with cluster.reserve_cores(count, Path(sys.argv[1])):
+    with ray_executor.reserve_cores(count, Path(sys.argv[1])):
         jax.block_until_ready(jax.numpy.ones((64, 64)) @ jax.numpy.ones((64, 64)))
         print(*({*os.sched_getaffinity(int(t))} for t in os.listdir("/proc/self/task")), sep=";", flush=True)
         input()
