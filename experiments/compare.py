@@ -48,7 +48,8 @@ def describe_group(group: groups.TrialGroup, results: Sequence[TrialResult]) -> 
     if len(rates) > 1:
         return f"{mixer} {len(rates)} learning rates tried {seconds:>68.0f}"
     bounds = (0.0, 1.0) if first["metric"] in SHARE_METRICS else (0.0, float("inf"))
-    alive = [result["metrics"]["test"] for result in results if result["died_at"] is None]
+    values = [result["metrics"].get("test") for result in results if result["died_at"] is None]
+    alive = [value for value in values if value is not None]
     score = format_interval(mean_interval(alive, bounds=bounds)) if alive else "all diverged"
     return (
         f"{mixer} {score:<26} {first['metric']:<20} {format_learning_rate(rates[0]):>6} {first['parameters']:>8,} "

@@ -165,7 +165,10 @@ def task_charts(trials: Trials, folder: Path, task: str) -> list[LineChart | Dot
     if curves is None:
         return [dots]
     low, high = metric_bounds(of_task, "test")
-    series = [one._replace(low=np.clip(one.low, low, high), high=np.clip(one.high, low, high)) for one in curves.series]
+    series = [
+        one._replace(low=np.clip(one.low or one.y, low, high), high=np.clip(one.high or one.y, low, high))
+        for one in curves.series
+    ]
     references.append((rule, score))
     return [curves._replace(name=task, title=task.capitalize(), series=series, references=references), dots]
 

@@ -36,8 +36,8 @@ def test_bad_filters(tmp_path: Path):
     with pytest.raises(ValueError, match=r"--filter=relu: write AXIS=LABEL,LABEL with AXIS one of model\.activation"):
         study.parse_filter(["relu"], STUDY)
     for words, message in ((["deph=1"], r"--filter=deph: must be one of"), (["depth=3"], r"depth=3: must be one of 1")):
+        selected = study.parse_filter(words, STUDY)
         with pytest.raises(ValueError, match=message):
-            selected = study.parse_filter(words, STUDY)
             dry_run.describe_plan("lines", STUDY, STUDY.scales["smoke"], tmp_path, "data", selected)
 
 

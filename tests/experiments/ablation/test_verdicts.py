@@ -14,7 +14,8 @@ BEST, WORST = [0.9, 0.92, 0.91], [0.3, 0.32, 0.34]
 
 
 def line(mixer: str, seed: int, part: str = "report", /, **metrics: Any) -> TrialRecord:
-    return TrialRecord({"mixer": mixer}, part, seed, 1e-3, {**CELL, "metrics": metrics})
+    result: Any = {**CELL, "metrics": metrics}
+    return TrialRecord({"mixer": mixer}, part, seed, 1e-3, result)
 
 
 def lines(**scores: list[float]) -> list[TrialRecord]:
