@@ -58,18 +58,18 @@ def main() -> None:
         except ValueError as error:
             raise ValueError(f"--workdir= {error}") from None
     out = Path(args.out or DIRECTORY / "explore.html")
-    written = write_exploration(paths, args.input, out, args.data_dir, args.replica, args.figures)
+    written = write_exploration(paths, args.input, out, args.data_dir, args.member, args.figures)
     print("wrote " + ", ".join(map(str, written)))
 
 
 def write_exploration(
-    paths: Sequence[Path], text: str | None, out: Path, data_dir: str, replica: int, figures: bool
+    paths: Sequence[Path], text: str | None, out: Path, data_dir: str, member: int, figures: bool
 ) -> list[Path]:
     """Load the runs, read the sentence with each, and write the page; the files written.
 
     A search model has a part of the page to itself. It reads the sentence only where it is the only kind of model.
     """
-    loaded = [load_run(path, data_dir, replica) for path in paths]
+    loaded = [load_run(path, data_dir, member) for path in paths]
     search_models = [one for one in loaded if is_search_model(one.run)]
     loaded = [one for one in loaded if not is_search_model(one.run)] or loaded
     paths, runs = [one.path for one in loaded], [one.run for one in loaded]
@@ -111,7 +111,7 @@ if __name__ == "__main__":
     flags.DEFINE_list("workdir", None, "Runs to look into: workdirs, or what train.py --export wrote.")
     flags.DEFINE_string("input", None, f"The sentence; {DEFAULT_SENTENCE!r} unless given.")
     flags.DEFINE_string("out", None, "The page; runs/explore/explore.html unless given.")
-    flags.DEFINE_integer("replica", 0, "Which replica of each workdir.")
+    flags.DEFINE_integer("member", 0, "Which member of each workdir.")
     flags.DEFINE_bool("figures", False, "Write the maps as SVG and PDF too, and all arrays as .npz.")
     cli.define_directory("data_dir", DEFAULT_DATA_DIR, "Where real data are prepared, once, and read from.")
     cli.run_command(main)

@@ -37,7 +37,7 @@ TUNE_DATASETS = ("irish", "oneill")
 def main() -> None:
     args: Any = flags.FLAGS
     workdir = Path(args.workdir)
-    run, params = export.load(workdir, args.data_dir, args.replica)
+    run, params = export.load(workdir, args.data_dir, args.member)
     if not run.task.next_tokens or not hasattr(run.task, "encode") or run.config["model"].get("encoder_decoder"):
         raise ValueError(f"{workdir} holds a model that does not write text; train one with configs/shakespeare.py")
     if args.tunes:
@@ -78,6 +78,6 @@ if __name__ == "__main__":
     flags.DEFINE_integer("samples", 1, "How many texts.", lower_bound=1)
     flags.DEFINE_integer("tunes", 0, "How many tunes to write and to check.", lower_bound=0)
     flags.DEFINE_integer("seed", 0, "Another one gives other texts.")
-    flags.DEFINE_integer("replica", 0, "Which of a run's replicas.")
+    flags.DEFINE_integer("member", 0, "Which of a run's members.")
     cli.define_directory("data_dir", DEFAULT_DATA_DIR, "Where real data are prepared, once, and read from.")
     cli.run_command(main)

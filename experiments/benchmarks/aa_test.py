@@ -64,13 +64,13 @@ DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
 
 
 def is_called(a: np.ndarray, b: np.ndarray, paired: bool, step: float = 0.0) -> tuple[bool, bool]:
-    """Whether the p-value calls the samples different, and whether the interval of their difference does."""
+    """Whether a verdict would call the samples different, and whether the interval of their difference does."""
     found = difference_interval(a, b, paired=paired, step=step)
     return p_value(a, b, paired=paired, step=step) <= SIGNIFICANCE_LEVEL, not found.low <= 0 <= found.high
 
 
 def simulate_samples(trials: int) -> Iterator[dict[str, Any]]:
-    """One row per distribution, number of seeds and pairing."""
+    """A line a distribution, number of seeds and pairing."""
     for name, draw in DISTRIBUTIONS.items():
         step = 1 / ANSWERS[name] if name in ANSWERS else 0.0
         for seeds in GRID_SEED_COUNTS if step else SEED_COUNTS:
@@ -82,7 +82,7 @@ def simulate_samples(trials: int) -> Iterator[dict[str, Any]]:
 
 
 def simulate_studies(trials: int) -> Iterator[dict[str, Any]]:
-    """How many studies had a false alarm: one row per grid, answer rate, number of seeds and kind of claim."""
+    """A line a grid, chance of being right, number of seeds and kind of claim: how many studies had a false alarm."""
     for (name, answers), chance, seeds, kind in itertools.product(
         ANSWERS.items(), ANSWER_RATES, GRID_SEED_COUNTS, CLAIM_KINDS
     ):
@@ -92,19 +92,14 @@ def simulate_studies(trials: int) -> Iterator[dict[str, Any]]:
 
 
 def has_false_alarm(random: np.random.Generator, answers: int, chance: float, seeds: int, kind: str) -> bool:
-    """Whether a study of ten claims finds one reproduced although all answers are right at the same rate."""
+    """Whether a study of ten claims finds one reproduced, of answers that are all right with one chance."""
     names = [f"{side}{i}" for i in range(10) for side in "ab"]
     right = [{"model": f"b{i}"} if kind == "ten pairs" else chance for i in range(10)]
     claims = [claim_above("", {"model": f"a{i}"}, right[i]) for i in range(10)]
     study = Study("?", {}, {"model": tuple(names)}, {"quick": Scale(tuple(range(seeds)))}, claims)
-    cell: Any = {"died_at": None, "metric": "accuracy", "chance": 0.5, "baseline": ("none", 0.5)}
-
-    def make_trial(name: str, seed: int, score: float) -> TrialRecord:
-        result: Any = {**cell, "metrics": {"test": score}}
-        return TrialRecord({"model": name}, "report", seed, 1e-3, result)
-
+    cell = {"died_at": None, "metric": "accuracy", "chance": 0.5, "baseline": ("none", 0.5)}
     lines = [
-        make_trial(name, seed, hits / answers)
+        TrialRecord({"model": name}, "report", seed, 1e-3, {**cell, "metrics": {"test": hits / answers}})
         for name in names
         for seed, hits in enumerate(random.binomial(answers, chance, seeds))
     ]
@@ -113,7 +108,7 @@ def has_false_alarm(random: np.random.Generator, answers: int, chance: float, se
 
 
 def train_real_pairs(pairs: int, workdir: Path) -> Iterator[dict[str, Any]]:
-    """The same with scores of trained networks: disjoint groups of seeds of one config."""
+    """The same of scores that were trained for: disjoint groups of seeds of one config."""
     config: Any = configs.curve.get_config()
     config.training.update(steps=200, eval_every=200, steps_per_call=100)
     config.ensemble.seeds = tuple(range(2 * pairs * 5))
@@ -143,12 +138,11 @@ def format_row(one: dict[str, Any]) -> str:
 def format_verdict(lines: list[dict[str, Any]]) -> str:
     normal = [called_share(one) for one in lines if one["scores"] == "normal"]
     of_studies = [called_share(one) for one in lines if one["samples"] in CLAIM_KINDS]
-    low, high = ALLOWED_RATE
-    held = all(low <= share <= high for share in normal) and max(of_studies) <= MAX_STUDY_RATE
+    held = all(ALLOWED_RATE[0] <= share <= ALLOWED_RATE[1] for share in normal) and max(of_studies) <= MAX_STUDY_RATE
     return (
-        f"{'' if held else 'not '}reproduced: of normal scores {low:.0%} to {high:.0%} are called different "
-        f"({min(normal):.1%} to {max(normal):.1%}), and at most {MAX_STUDY_RATE:.0%} of studies have a false alarm "
-        f"({min(of_studies):.1%} to {max(of_studies):.1%})"
+        f"{'' if held else 'not '}reproduced: of normal scores {ALLOWED_RATE[0]:.0%} to {ALLOWED_RATE[1]:.0%} are "
+        f"called different ({min(normal):.1%} to {max(normal):.1%}), and at most {MAX_STUDY_RATE:.0%} of studies have "
+        f"a false alarm ({min(of_studies):.1%} to {max(of_studies):.1%})"
     )
 
 

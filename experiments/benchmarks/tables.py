@@ -1,4 +1,4 @@
-"""The benchmark's record as tables, curves with theory's slope drawn in, a page, and docs/benchmark.md."""
+"""The benchmark's record as tables, as curves with theory's slope drawn in, and as a page."""
 
 import itertools
 import math
@@ -8,15 +8,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from experiments.ablation.intervals import fit_exponent, format_interval
-from experiments.ablation.record_files import RECORDS_DIR, read_record
 from experiments.benchmarks.cell import TOKENS_PER_CALL
-from experiments.benchmarks.processes import ROOT
 from experiments.reporting import html_report
 from experiments.reporting.charts import LineChart, Series
 from experiments.reporting.html_report import Report, Section, Table, markdown_table
 
 RecordRow = dict[str, str]  # a row of the record: the columns of rows.BenchmarkRow as text
-DOCUMENT = ROOT / "docs" / "benchmark.md"
 # Exponents of time in length (Vaswani et al. 2017, Table 1); every other mixer has 1.
 _THEORETICAL_EXPONENTS = {"attention": 2, "dense": 2}
 MIXER_FAMILIES = {  # one chart each, with attention in all of them
@@ -58,10 +55,8 @@ def _format_table(table: Table) -> str:
 
 
 def format_document(tables_by_record: dict[str, list[RecordRow]]) -> str:
-    """The Markdown of docs/benchmark.md: every record's tables, and its second run's agreement with it."""
-    parts = ["# Speed, beside what one would use instead"]
-    parts += ["What is timed, and how, is in `experiments/benchmark.py`, which made this and its picture from records."]
-    parts += ["![A training step against length and against width, for every mixer](benchmark.svg)"]
+    """The Markdown of every record's tables, and of its second run's agreement with it."""
+    parts = []
     for name, rows in tables_by_record.items():
         if name.endswith(_RERUN_SUFFIX):
             continue
@@ -70,22 +65,6 @@ def format_document(tables_by_record: dict[str, list[RecordRow]]) -> str:
         if again := tables_by_record.get(name + _RERUN_SUFFIX):
             parts += [f"### {_format_table(agreement_table(rows, again))}"]
     return "\n\n".join(parts) + "\n"
-
-
-def publish() -> list[Path]:
-    """Write docs/benchmark.md, its picture, and the summary in README from the records; the files written."""
-    paths = sorted(RECORDS_DIR.glob("benchmark*.csv"), key=lambda path: path.stem)
-    records = {path.stem: read_record(path) for path in paths}
-    summary = summary_table(records["benchmark"])
-    html_report.publish_page(
-        DOCUMENT,
-        format_document(records),
-        list(scaling_charts(records["benchmark"])),
-        4,
-        markdown_table(summary.header, summary.rows),
-        "python -m experiments.benchmark",
-    )
-    return [DOCUMENT, DOCUMENT.with_suffix(".svg"), html_report.README]
 
 
 def agreement_table(rows: list[RecordRow], rerun: list[RecordRow]) -> Table:

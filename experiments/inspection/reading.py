@@ -68,9 +68,9 @@ def train_default_runs(directory: Path, data_dir: str, text: str | None) -> list
     return [directory / name for name in (*_LEARNING_RATES, "titles")]
 
 
-def load_run(directory: Path, data_dir: str, replica: int) -> LoadedRun:
+def load_run(directory: Path, data_dir: str, member: int) -> LoadedRun:
     """Load a run or an export. Raises ValueError for a model that explore can't take apart."""
-    run, params = export.load(directory, data_dir, replica)
+    run, params = export.load(directory, data_dir, member)
     if not isinstance(run.model, Skeleton):
         raise ValueError(f"{directory} is an encoder and a decoder, or a memory: explore takes one stack of layers")
     if not run.task.vocabulary:

@@ -22,7 +22,9 @@ def is_search_model(run: builder.Run) -> bool:
     """Whether the model is a bag of words: no block, no positions, one label for the mean over all words."""
     model = run.config["model"]
     is_bag = model["depth"] == 0 and model["pool"] == "mean" and model["positions"] == "none"
-    return is_bag and not model["tie_embeddings"] and run.task.target_level == "sequence" and hasattr(run.task, "classes")
+    return (
+        is_bag and not model["tie_embeddings"] and run.task.target_level == "sequence" and hasattr(run.task, "classes")
+    )
 
 
 def extract_search_model(run: builder.Run, params: Any) -> SearchModel:

@@ -187,13 +187,13 @@ def _describe_view(model: dict[str, Any], options: dict[str, Any]) -> str:
 
 def _output_stages(reading: ModelReading) -> list[Stage]:
     """What the prediction is made from, and the prediction."""
-    model, per = reading.run.model, reading.run.task.target_level
+    model, level = reading.run.model, reading.run.task.target_level
     norm = "norm(x<sub>t</sub>)" if model.final_norm else "x<sub>t</sub>"
     equation = f"h<sub>t</sub> = {norm}"
     stages = [Stage("final", "Before the prediction", equation, "The last features of each token.", "out")]
     if reading.activations.logits.shape[1] <= MAX_OUTPUTS:
         index, source = "<sub>t</sub>", ""
-        if per == "sequence":
+        if level == "sequence":
             index, source = "", f" of the {'mean over all tokens' if model.pool == 'mean' else 'last token'}"
         equation = f"p{index} = softmax(h{index} · W + b)"
         text = f"A probability{source} for each possible output."

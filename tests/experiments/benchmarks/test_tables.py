@@ -2,10 +2,8 @@ from pathlib import Path
 from typing import Any
 
 import models
-from experiments.ablation.record_files import RECORDS_DIR, read_record
 from experiments.benchmarks import tables
 from experiments.benchmarks.rows import COLUMNS
-from experiments.reporting.html_report import README, markdown_table
 
 
 def row(mixer: str, length: int, seconds: float, **more: Any) -> dict[str, str]:
@@ -51,13 +49,3 @@ def test_two_runs_are_held_against_each_other():
     assert [line[-1] for line in table.rows] == ["-15 %", "+25 %"]
     assert "Of 4 ratios to other libraries, 2 (50 %)" in table.note
     assert "Of 0 ratios" in tables.agreement_table(run(), run(2.0)).note
-
-
-def test_the_readme_and_the_document_say_what_the_records_say():
-    found = {
-        path.stem: read_record(path) for path in sorted(RECORDS_DIR.glob("benchmark*.csv"), key=lambda path: path.stem)
-    }
-    assert sorted(found) == ["benchmark", "benchmark-again", "benchmark-cuda"]
-    summary = tables.summary_table(found["benchmark"])
-    assert markdown_table(summary.header, summary.rows) in README.read_text("utf-8")
-    assert tables.DOCUMENT.read_text() == tables.format_document(found)

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ from tests.experiments.inspection import ABOUT, NASTY, export, made_up, text_mod
 from training import loop
 
 
-@pytest.fixture(scope="module", autouse=True)
-def made_up_data() -> Iterator[None]:
+@contextmanager
+def replaced_data() -> Iterator[None]:
     """Made-up data in place of real ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "load_dataset", made_up)
@@ -22,12 +23,17 @@ def made_up_data() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def made_up_data() -> Iterator[None]:
+    with replaced_data():
+        yield
+
+
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Exported: attention, lstm and titles."""
     root = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "load_dataset", made_up)
+    with replaced_data():
         text_model(root / "attention", "attention")
         text_model(root / "lstm", "lstm", model__depth=1)
         export(root / "titles", titles.get_config(), model__width=8)
@@ -43,18 +49,20 @@ def recall(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def page(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All three, reading markup; and the figures beside the page."""
     out = tmp_path_factory.mktemp("page") / "explore.html"
     paths = [runs / name for name in ("attention", "lstm", "titles")]
-    explore.write_exploration(paths, NASTY, out, "data", 0, figures=True)
+    with replaced_data():
+        explore.write_exploration(paths, NASTY, out, "data", 0, figures=True)
     return out
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def readings(runs: Path) -> dict[str, ModelReading]:
     """What attention and lstm make of the page's sentence."""
-    loaded = {name: load_run(runs / name, "data", 0) for name in ("attention", "lstm")}
+    with replaced_data():
+        loaded = {name: load_run(runs / name, "data", 0) for name in ("attention", "lstm")}
     tokens = np.array(loaded["attention"].run.task.encode(NASTY))
     return {name: read_sentence(name, one, tokens) for name, one in loaded.items()}

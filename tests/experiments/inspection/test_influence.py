@@ -53,7 +53,7 @@ def test_occlusion_is_the_mean_distance_over_other_tokens():
 def test_the_gradient_agrees_with_finite_differences(mixer: str):
     of = run(mixer.replace("tie_embeddings", "gru"))
     if mixer == "tie_embeddings":  # the head is the embedding
-        of = of._replace(model=of.model.clone(tied=True, outputs=of.model.vocabulary))
+        of = of._replace(model=of.model.clone(tie_embeddings=True, outputs=of.model.vocabulary))
     own = params(of)
     said = influence.log_probability_fn(of, own)
     x = own["embed"]["embedding"][TOKENS]

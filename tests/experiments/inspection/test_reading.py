@@ -67,9 +67,9 @@ def test_what_is_trained_where_nothing_is_given(monkeypatch: pytest.MonkeyPatch,
 def refused(*given: Any, capsys: pytest.CaptureFixture[str]) -> str:
     """The one line on standard error."""
     capsys.readouterr()
-    paths, text, out, replica = given
+    paths, text, out, member = given
     with pytest.raises(SystemExit) as stop:
-        cli.report_errors(lambda: explore.write_exploration(paths, text, out / "page.html", "data", replica, False))
+        cli.report_errors(lambda: explore.write_exploration(paths, text, out / "page.html", "data", member, False))
     assert stop.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert not list(out.glob("*.html"))
