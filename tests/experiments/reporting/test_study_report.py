@@ -4,10 +4,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from experiments.ablation import study
+from experiments.ablation import study, verdicts
 from experiments.ablation.record_files import write_record
 from experiments.ablation.record_table import OUTDATED_MARK, tabulate_records
 from experiments.reporting import study_report
+from experiments.reporting.result_studies import RESULT_NAMES, load_result
 from tests.experiments.reporting import STUDY, study_trials
 from training import files as files_module
 
@@ -71,3 +72,16 @@ def test_a_record_that_is_missing_or_holds_a_trial_twice_is_refused(tmp_path: Pa
         ValueError, match=r"mine-quick\.csv: two trials of one seed have the key .*; each must have its own"
     ):
         study_report.read_study_record("mine", STUDY, "quick")
+
+
+def test_every_record_is_of_its_study():
+    """Every seed of every setting, each trial once; that pages show them is publish --check."""
+    paths = sorted((study_report.RECORDS_DIR / "studies").glob("*.csv"))
+    assert len(paths) > 40
+    for path in paths:
+        name, _, scale = path.stem.partition("-")
+        loaded = load_result(name) if name in RESULT_NAMES else study.load_study(name)
+        trials = verdicts.reported_records(study_report.read_study_record(name, loaded, scale))
+        expected = {(repr(labels), seed) for labels in study.grid_labels(loaded, loaded.scales[scale])
+                    for seed in loaded.scales[scale].seeds}  # fmt: skip
+        assert {(repr(trial.labels), trial.seed) for trial in trials} == expected, path.name
