@@ -84,15 +84,12 @@ def draw_line_chart(axes: "Axes", chart: LineChart, styles: Styles) -> None:
     references = [(label, y) for label, y in chart.references if math.isfinite(y) and (y > 0 or not chart.log_y)]
     every_x = np.unique(np.concatenate([np.array([]), *(points.x for points in drawn)]))
     with_bars = len(every_x) <= MAX_ERROR_BARS
-    apart = (
-        with_bars
-        and len(drawn) > 1
-        and any(np.isfinite(points.low).any() and points.series.low is not None for points in drawn)
-    )
+    has_bars = any(points.series.low is not None and np.isfinite(points.low).any() for points in drawn)
+    step = min(2.2, 14 / len(drawn)) if with_bars and has_bars and drawn else 0.0  # points, so that bars don't overlap
     for turn, points in enumerate(drawn):
         style = styles[series_style_name(points.series)]
         every = max(1, len(points.x) // 7)
-        transform = _shifted(axes, 2.2 * (turn - (len(drawn) - 1) / 2) if apart else 0.0)  # so that bars don't overlap
+        transform = _shifted(axes, step * (turn - (len(drawn) - 1) / 2))
         axes.plot(
             points.x, points.y, color=style.color, marker=style.marker, markersize=4.2 if len(points.x) > 1 else 6,
             linewidth=1.6, markeredgewidth=0, linestyle=(0, (4, 2)) if points.series.dashed else "-",
