@@ -55,7 +55,7 @@ def main(workdir: Path) -> None:
     # What the line in models/registry.py does: the class, its paper, the year.
     models.MIXERS["moving_average"] = models.MixerEntry(MovingAverage, "Hunter 1986, J. Quality Technology 18", 1986)
 
-    config = recall.get_config("moving_average")
+    config: Any = recall.get_config("moving_average")
     config.training.steps, config.training.eval_every = 200, 100
     result = train.train(config, workdir, tensorboard=False)
     cost, test = result["cost"], result["members"][0]["test"]

@@ -7,6 +7,7 @@ To keep it: put imports and class into tasks/synthetic/majority.py, and name it 
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +19,8 @@ from tasks.base import Batch, Task, positions_and_segments, static
 class Majority(Task):
     """Name the symbol that there is more of in a row of a's and b's.
 
-    Tokens 1 and 2 are a and b, and 0 is padding. Rows have an odd number of symbols, so that there is no draw: of an even
-    `length` the last step is padding.
+    Tokens 1 and 2 are a and b, and 0 is padding. Rows have an odd number of symbols, so that there is no draw; if
+    `length` is even, the last step is padding.
 
     Example:
         input   a a b b a b b a a b a b a a a a a a a b b
@@ -61,7 +62,7 @@ def main(workdir: Path) -> None:
 
     tasks.TASKS["majority"] = Majority  # what the line in tasks/__init__.py does
 
-    config = base("gru")  # what configs/majority.py would return
+    config: Any = base("gru")  # what configs/majority.py would return
     config.task = {"name": "majority", "max_length": 21}
     config.model.width, config.training.steps, config.training.eval_every = 16, 300, 100
     result = train.train(config, workdir, tensorboard=False)

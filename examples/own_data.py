@@ -10,6 +10,7 @@ The same on the command line, with any text file in UTF-8:
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import train
 from configs import shakespeare
@@ -22,7 +23,7 @@ def main(workdir: Path) -> None:
     text = workdir / "my.txt"
     text.write_text(TEXT * 200, encoding="utf-8")
 
-    config = shakespeare.get_config("gru")
+    config: Any = shakespeare.get_config("gru")
     config.task = {"name": "characters", "dataset": "file", "path": str(text), "max_length": 32}
     config.model.width = 16
     config.training.steps, config.training.eval_every = 200, 100

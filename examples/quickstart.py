@@ -5,6 +5,7 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from configs import recall
 
 def main(workdir: Path) -> None:
     # A config is a file of configs/ with the mixer as its argument; every field can be changed.
-    config = recall.get_config("gru")
+    config: Any = recall.get_config("gru")
     config.task.pairs, config.task.max_length = 2, 8
     config.model.width = 16
     config.training.steps, config.training.eval_every = 300, 100
@@ -36,8 +37,13 @@ def main(workdir: Path) -> None:
     state, outputs = None, []
     for t in range(8):
         token = batch.inputs[:, t : t + 1]
-        place = {"positions": jnp.full((1, 1), t), "segments": jnp.ones((1, 1), jnp.int32)}
-        y, state = run.model.apply({"params": params}, token, state=state, **place)
+        y, state = run.model.apply(
+            {"params": params},
+            token,
+            state=state,
+            positions=jnp.full((1, 1), t),
+            segments=jnp.ones((1, 1), jnp.int32),
+        )
         outputs.append(y)
     difference = jnp.abs(whole - jnp.concatenate(outputs, axis=1)).max()
     floats = sum(leaf.size for leaf in jax.tree.leaves(state))

@@ -81,7 +81,7 @@ def test_commands_name_modules_configs_and_mixers_that_exist(page: Path):
 
 def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch):
     """On the model of the README's command as it is before training."""
-    config = recall.get_config("lstm")
+    config: Any = recall.get_config("lstm")
     monkeypatch.setattr(train, "load", lambda _: untrained(config))
     text = (ROOT / "README.md").read_text()
     (code,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.S) if "train.load" in code)
