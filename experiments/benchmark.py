@@ -24,8 +24,8 @@ in a process that ran nothing before it. On a GPU, PyTorch's LSTM and attention 
   utilization  on a GPU only: how much of it a Transformer of 124 million parameters uses
 
 Stop it any way you like: the same command goes on where it was (--workdir). The record is
-experiments/records/benchmark.csv, and benchmark-cuda.csv for a GPU. docs/results/benchmark.md compares a second run with
-the first one:
+experiments/records/benchmark.csv, and benchmark-cuda.csv for a GPU. docs/results/benchmark.md compares a second run
+with the first one:
 
   python -m experiments.benchmark --against_libraries_only --workdir=runs/again \\
       --record=experiments/records/benchmark-again.csv

@@ -23,7 +23,11 @@ PAGES = sorted(
     [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md"), ROOT / "findings/README.md"]
 )
 SHOWN = re.compile(r"<!-- file: (\S+) -->\n```python\n(.*?)```", re.S)
-ADDED = {"moving_average", "majority", "NAME"}  # what a reader of docs/extending.md adds: mixers, tasks, configs and files
+ADDED = {
+    "moving_average",
+    "majority",
+    "NAME",
+}  # what a reader of docs/extending.md adds: mixers, tasks, configs and files
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
