@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
@@ -113,6 +113,7 @@ def test_the_rg_lru_s_first_token_scaled_or_whole():
 numbers = st.lists(st.floats(-20, 20, width=32), min_size=STEPS * N, max_size=STEPS * N)
 
 
+@settings(deadline=None)  # the first example compiles
 @given(numbers, numbers)
 def test_a_positive_diagonal_can_not_flip_a_sign(gates: list[float], more: list[float]):
     """Without input, what the state holds keeps its sign and never grows, whatever the gates say (Grazzi 2024)."""
@@ -140,10 +141,9 @@ def test_the_lru_starts_on_its_ring():
     """|a| between `smallest` and `largest`, the angle within `phase`, and evenly over the ring's area."""
     places = jnp.zeros((1, 1), jnp.int32)
     module = LRU(width=2, hidden_size=4000, min_radius=0.6, max_radius=0.9, max_phase=1.5)
-    params: Any = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 1, 2)), positions=places, segments=places)[
-        "params"
-    ]
-    a, _ = lru_coefficients(jnp.zeros((1, 4000), jnp.complex64), params["decay"], params["max_phase"])
+    init = jax.jit(module.init)
+    params: Any = init(jax.random.key(0), jnp.zeros((1, 1, 2)), positions=places, segments=places)["params"]
+    a, _ = lru_coefficients(jnp.zeros((1, 4000), jnp.complex64), params["decay"], params["phase"])
     radius, angle = np.abs(a), np.angle(a)
     assert 0.6 <= radius.min() <= 0.61
     assert 0.89 <= radius.max() <= 0.9
@@ -155,9 +155,8 @@ def test_the_lru_starts_on_its_ring():
 def test_the_rg_lru_starts_slow():
     places = jnp.zeros((1, 1), jnp.int32)
     module = RGLRU(width=2, hidden_size=500)
-    params: Any = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 1, 2)), positions=places, segments=places)[
-        "params"
-    ]
+    init = jax.jit(module.init)
+    params: Any = init(jax.random.key(0), jnp.zeros((1, 1, 2)), positions=places, segments=places)["params"]
     a = np.exp(-8 * np.log1p(np.exp(params["decay"])))  # with r wide open
     assert (a >= 0.899).all()
     assert (a <= 0.9991).all()
