@@ -43,7 +43,7 @@ def _make_visible(symbol: str) -> str:
 def _align_columns(*cells_by_line: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """The same columns in each of several lines, in as many blocks as `LINE_WIDTH` asks for."""
     widths = [max(map(len, column)) for column in zip(*cells_by_line, strict=True)]
-    blocks = [end // LINE_WIDTH for end in accumulate(width + 1 for width in widths)]
+    blocks = [(end - 1) // LINE_WIDTH for end in accumulate(width + 1 for width in widths)]
     for block in sorted(set(blocks)):
         columns = [i for i, found in enumerate(blocks) if found == block]
         yield tuple(" ".join(cells[i].ljust(widths[i]) for i in columns).rstrip() for cells in cells_by_line)

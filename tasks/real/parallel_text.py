@@ -14,7 +14,7 @@ _MAX_EVAL_EXAMPLES = 512  # the most in an evaluation
 
 
 class ParallelText(Task):
-    """Translate real sequences: words into sounds, verses into another language.
+    """Translate real sequences: words into sounds, Greek verses into English.
 
     `sources` and `targets` are indices into `names`, `[N, L]` for each subset, with 0 after the end and the same L. A
     row is `x₁ … xₙ separator y₁ … yₘ`; the target at the separator is y₁, and at yₘ the token `end`. The loss counts
