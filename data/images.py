@@ -1,4 +1,4 @@
-"""Square images in grey, with the digit or the kind that each of them shows."""
+"""Square gray images with one of ten labels."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from data.builder import assign_split
 
 
 def image_features(side: int) -> dict[str, Any]:
-    """Of a record: its `row` in the source, `side` × `side` pixels, and one of ten labels."""
+    """Features of a record: its `row` in the source, `side` × `side` pixels, and one of ten labels."""
     return {
         "row": np.int32,
         "image": tfds.features.Tensor(shape=(side, side), dtype=np.uint8),
@@ -21,7 +21,7 @@ def image_features(side: int) -> dict[str, Any]:
 
 
 def image_records(table: UInt8[np.ndarray, "N P"]) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """A record a row of a table, whose last column is the label; about 70, 10 and 20 % by a hash of the pixels."""
+    """Records of the rows of a table whose last column is the label, split 70/10/20 % by a hash of the pixels."""
     side = math.isqrt(table.shape[1] - 1)
     for row, values in enumerate(table):
         pixels, label = values[:-1], int(values[-1])
@@ -30,7 +30,7 @@ def image_records(table: UInt8[np.ndarray, "N P"]) -> Iterator[tuple[str, int, d
 
 
 def image_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """What `tasks.real.pixels.Pixels` takes: a pixel in 0 … 255 a step, int32 labels; in the source's order.
+    """Arguments of `tasks.Pixels`: one pixel in 0 … 255 per step, int32 labels; in the source's order.
 
     Rows and labels may be Python integers, as files give them, or arrays of no dimension, as tfds' mock data do.
     """

@@ -23,15 +23,16 @@ from tasks.real.words import split_words
 
 INSTALL = "pip install -e '.[tfds-full]', with a network"
 RecordsBySplit = Mapping[str, Sequence[Mapping[str, Any]]]
-_REVIEW_LENGTH = 128  # words of a review, the first ones
-_VOCAB_SIZE = 8000  # words that have a number of their own
+_REVIEW_LENGTH = 128  # words kept of a review, from its beginning
+_VOCAB_SIZE = 8000  # known words: the most frequent ones of the training split
 _MAX_SENTENCE_LENGTH = 24  # words of a sentence, on either side
 
 
 class CatalogEntry(NamedTuple):
-    """The name in tensorflow-datasets, what it is read from for each of our splits, and what makes a task's arguments.
+    """A set's name in tensorflow-datasets, the source of each of our splits, and what makes a task's arguments of it.
 
-    Where there is no split for validation, a hash of the record takes a tenth of the training part."""
+    Without a validation split, a hash of `hash_feature` takes a tenth of the training split.
+    """
 
     name: str
     source_splits: Mapping[str, str]
@@ -40,9 +41,10 @@ class CatalogEntry(NamedTuple):
 
 
 def load_catalog_entry(name: str, root: Path) -> dict[str, Any]:
-    """A standard data set as keyword arguments for its task.
+    """Load a standard data set as keyword arguments for its task.
 
-    Raises ValueError where it is neither there nor can be had, with what to do."""
+    Raises ValueError, with what to do, if it is neither there nor can be prepared.
+    """
     import tensorflow_datasets as tfds
 
     source = CATALOG[name]
@@ -67,14 +69,14 @@ def load_catalog_entry(name: str, root: Path) -> dict[str, Any]:
 
 
 def file_stamps(name: str, root: Path) -> list[tuple[str, int, int, int]]:
-    """Of each file that lies below `root` for a data set: path, inode, size and time of change."""
+    """Path, inode, size and modification time of each file of a data set below `root`."""
     folder = root / CATALOG[name].name
     found = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
     return [(str(path), status.st_ino, status.st_size, status.st_mtime_ns) for path, status in found]
 
 
 def _character_arguments(rows: RecordsBySplit) -> dict[str, Any]:
-    """For `Characters`: each split is one text."""
+    """Arguments of `tasks.Characters`: each split is one text."""
     some = {
         split: [
             {"name": f"{i:06}", "text": text.ascii_codes(decode_text(_unwrap_scalar(row["text"])))}
@@ -86,13 +88,13 @@ def _character_arguments(rows: RecordsBySplit) -> dict[str, Any]:
 
 
 def _pixel_arguments(rows: RecordsBySplit) -> dict[str, Any]:
-    """For `Pixels`: images of 28 × 28, in 0 … 255."""
+    """Arguments of `tasks.Pixels`: images of 28 × 28 in 0 … 255."""
     numbered = {split: [{**row, "row": i} for i, row in enumerate(part)] for split, part in rows.items()}
     return images.image_arguments(numbered)
 
 
 def _review_arguments(rows: RecordsBySplit) -> dict[str, Any]:
-    """For `Classification`: the first words of a review that have a number."""
+    """Arguments of `tasks.Classification`: the first known words of each review."""
     said = {
         split: [split_words(decode_text(_unwrap_scalar(row["text"]))) for row in part] for split, part in rows.items()
     }
@@ -105,7 +107,7 @@ def _review_arguments(rows: RecordsBySplit) -> dict[str, Any]:
 
 
 def _sentence_arguments(rows: RecordsBySplit) -> dict[str, Any]:
-    """For `Words`: one sentence after the other."""
+    """Arguments of `tasks.Words`: one sentence after the other."""
     said = {
         split: [split_words(decode_text(_unwrap_scalar(row["text"]))) for row in part] for split, part in rows.items()
     }
@@ -113,7 +115,7 @@ def _sentence_arguments(rows: RecordsBySplit) -> dict[str, Any]:
 
 
 def _translation_arguments(rows: RecordsBySplit) -> dict[str, Any]:
-    """For `ParallelText`: pairs of sentences that are short enough on both sides, unknown words by side."""
+    """Arguments of `tasks.ParallelText`: pairs of sentences that are short enough on both sides."""
     said = {
         split: [[split_words(decode_text(_unwrap_scalar(row[language]))) for language in ("pt", "en")] for row in part]
         for split, part in rows.items()
@@ -138,7 +140,7 @@ def _translation_arguments(rows: RecordsBySplit) -> dict[str, Any]:
 
 
 def _unwrap_scalar(value: Any) -> str | bytes:
-    """Text is bytes in files, a string in tfds' mock data, and may come as an array of no dimension."""
+    """A text, which is bytes in files, a string in tfds' mock data, or either in a 0-d array."""
     return value if isinstance(value, (str, bytes)) else np.asarray(value).item()
 
 

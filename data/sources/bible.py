@@ -24,14 +24,14 @@ SOURCE_SHA256 = {
     "data/eng/targets/BSB/ot_BSB.tsv": "b3b1d9902ed362cbde6f1a77223aa3e40070b685f00bb69e1022b26b9c944ae5",
     "data/eng/targets/BSB/nt_BSB.tsv": "d388c73f52361968eb96761098e983699fdd0dd37272b1d701efebd61a5a36df",
 }
-FINGERPRINT = "5085301d90c59ca307e1a7d4c97a4fc21cac523dd0b150836c406a806b8e981a"  # `fingerprint` of what `load` returns
-VOCAB_SIZE = 4000  # that have a number of their own: the commonest of the training text
+FINGERPRINT = "5085301d90c59ca307e1a7d4c97a4fc21cac523dd0b150836c406a806b8e981a"  # of what is loaded
+VOCAB_SIZE = 4000  # known words: the most frequent ones of the training text
 _MIN_SHARED_RUNS, RUN_LENGTH = 0.1, 8  # chapters with that share of the runs of so many words in common go to one split
 UNKNOWN = "<unk>"  # all others
 
 
 class Bible(RecordBuilder):
-    """One record a chapter: its number (book, chapter) and its text, words and signs with blanks between."""
+    """One record per chapter: its number (book, chapter) and its words and signs, separated by spaces."""
 
     VERSION = tfds.core.Version("2.0.0")
     FEATURES = {"chapter": tfds.features.Text(), "text": tfds.features.Text()}
@@ -50,7 +50,7 @@ BUILDER = Bible
 
 
 def read_source() -> dict[str, list[str]]:
-    """The words of each chapter, by its number in five digits. Raises as `locate` and `verify` do."""
+    """Words of each chapter by its five-digit number. Raises as `locate_file` and `verify_checksum`."""
     found: dict[str, list[str]] = {}
     for path in SOURCE_SHA256:
         for row in read_table(path, SOURCE_SHA256[path]):
@@ -59,14 +59,14 @@ def read_source() -> dict[str, list[str]]:
 
 
 def read_table(path: str, sha256: str) -> list[dict[str, str]]:
-    """The rows of one of the package's files, tabs between the cells."""
+    """Rows of one of the package's tab-separated files."""
     contents = locate_file("bible-alignments", path, INSTALL).read_bytes()
     verify_checksum(contents, sha256, f"bible-alignments' {path}", f"{INSTALL} --force-reinstall")
     return list(csv.DictReader(contents.decode("utf-8").splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
 def task_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """What `tasks.real.words.Words` takes: chapters in their order, one after the other."""
+    """Arguments of `tasks.Words`: the chapters in order, one after the other."""
     chapters = {
         split: [decode_text(row["text"]).split() for row in sorted(rows, key=lambda row: decode_text(row["chapter"]))]
         for split, rows in records.items()

@@ -21,11 +21,11 @@ from data.builder import RecordBuilder
 
 INSTALL = "pip install 'scikit-learn>=1.7,<2'"
 SOURCE_SHA256 = "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"  # sha256 of the unpacked csv
-FINGERPRINT = "a4f4f2e1ab826864f1137860800095cea57a260b852ddb57bccd6633831e6207"  # `fingerprint` of what `load` returns
+FINGERPRINT = "a4f4f2e1ab826864f1137860800095cea57a260b852ddb57bccd6633831e6207"  # of what is loaded
 
 
 class Digits(RecordBuilder):
-    """One record an image: its `row` in scikit-learn's file, 8 × 8 pixels from 0 to 16, and its label."""
+    """One record per image: its `row` in scikit-learn's file, 8 × 8 pixels from 0 to 16, and its label."""
 
     VERSION = tfds.core.Version("1.0.0")
     FEATURES = images.image_features(8)
@@ -39,7 +39,7 @@ BUILDER = Digits
 
 
 def read_source() -> UInt8[np.ndarray, "1797 65"]:
-    """scikit-learn's table: 64 pixels and the label a row. Raises as `locate` and `verify` do."""
+    """scikit-learn's table: 64 pixels and the label in each row. Raises as `locate_file` and `verify_checksum`."""
     path = locate_file("scikit-learn", "sklearn/datasets/data/digits.csv.gz", INSTALL)
     try:
         text = gzip.decompress(path.read_bytes())
@@ -50,6 +50,6 @@ def read_source() -> UInt8[np.ndarray, "1797 65"]:
 
 
 def task_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """What `tasks.real.pixels.Pixels` takes: pixels as 64 steps of one number in 0 … 1, labels; in the file's order."""
+    """Arguments of `tasks.Pixels`: images as 64 steps of one number in 0 … 1, and labels, in the file's order."""
     found = images.image_arguments(records)
     return {**found, "inputs": {split: pixels.astype(np.float32) / 16 for split, pixels in found["inputs"].items()}}

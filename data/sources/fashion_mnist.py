@@ -21,11 +21,11 @@ from data.builder import RecordBuilder, assign_split
 
 INSTALL = "apt install dataset-fashion-mnist, or set FASHION_MNIST to the directory of its files"
 _DEFAULT_FOLDER = "/usr/share/datasets/fashion-mnist"
-FINGERPRINT = "1dcbc39b63d179788e54aa5f7b9d1ca06e2ca7a11b69a026e172c0f870a57ee6"  # `fingerprint` of what `load` returns
+FINGERPRINT = "1dcbc39b63d179788e54aa5f7b9d1ca06e2ca7a11b69a026e172c0f870a57ee6"  # of what is loaded
 
 
 class FashionMnist(RecordBuilder):
-    """One record an image: its number, training images first, its pixels, and its label."""
+    """One record per image: its number (training images first), its pixels and its label."""
 
     VERSION = tfds.core.Version("1.0.0")
     FEATURES = images.image_features(28)
@@ -45,7 +45,7 @@ task_arguments = images.image_arguments
 
 
 def read_source() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Images and labels of the parts "train" and "t10k". Raises FileNotFoundError, and ValueError for other files."""
+    """Images and labels of the parts "train" and "t10k". Raises FileNotFoundError, or ValueError for other contents."""
     folder = Path(os.environ.get("FASHION_MNIST", _DEFAULT_FOLDER))
     found = {}
     for part, count in (("train", 60_000), ("t10k", 10_000)):

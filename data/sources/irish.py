@@ -21,14 +21,14 @@ from data.builder import RecordBuilder, assign_split
 
 INSTALL = "make setup, or see requirements-data.lock"
 SOURCE_SHA256 = "df3782d5f7b5a2f4c66aa7c13f13008d5f48757b3f5f51620cd6c1ceb2c53023"  # sha256 of irish.abc
-FINGERPRINT = "8a19318485491d200da79c3dd522369875fd91ba8b09b34c50cab6fb0de719c4"  # `fingerprint` of what `load` returns
+FINGERPRINT = "8a19318485491d200da79c3dd522369875fd91ba8b09b34c50cab6fb0de719c4"  # of what is loaded
 SEPARATOR = "\n\n"
 _MIN_SHARED_RUNS, _RUN_LENGTH = 0.2, 12  # tunes with that share of the runs of so many steps in common go to one split
 HEADER_FIELDS = ("X:", "T:", "M:", "L:", "K:")  # what every tune here begins with, and some with more
 
 
 class Irish(RecordBuilder):
-    """One record a tune: the hash of its text, by which it is named, and the text in ASCII codes."""
+    """One record per tune: its number and its text in ASCII codes."""
 
     VERSION = tfds.core.Version("2.0.0")
     FEATURES = {"tune": tfds.features.Text(), "text": tfds.features.Tensor(shape=(None,), dtype=np.uint8)}
@@ -42,7 +42,7 @@ BUILDER = Irish
 
 
 def tune_records(tunes: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """A record a tune, in the split that the hash of the first with its melody says."""
+    """Records of tunes, each in the split of the first tune with its melody."""
     firsts = clusters.cluster_by_runs(tunes, [melodic_intervals(tune) for tune in tunes], _MIN_SHARED_RUNS, _RUN_LENGTH)
     for number, (tune, first) in enumerate(zip(tunes, firsts, strict=True)):
         name = f"{number:04}"
@@ -50,8 +50,10 @@ def tune_records(tunes: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any
 
 
 def melodic_intervals(tune: str) -> tuple[int, ...]:
-    """The steps of the scale from each note to the next, up or down: the same in whatever key, metre and length of
-    notes it is set. Fields, chords in quotes, grace notes and ornaments are no part of it."""
+    """Steps of the scale from each note of a tune to the next, which do not depend on its key, metre or note lengths.
+
+    Fields, quoted chords, grace notes and ornaments are not part of it.
+    """
     lines = [line for line in tune.splitlines() if not re.match("[A-Za-z]:", line)]
     plain = re.sub(r'"[^"]*"|![^!]*!|\{[^}]*\}|%.*|\[[A-Z]:[^]]*\]', "", "\n".join(lines))
     notes = [
@@ -62,18 +64,18 @@ def melodic_intervals(tune: str) -> tuple[int, ...]:
 
 
 def read_source() -> list[str]:
-    """The distinct tunes, in the file's order. Raises as `locate` and `verify` do."""
+    """Distinct tunes in the file's order. Raises as `locate_file` and `verify_checksum`."""
     contents = locate_file("mitdeeplearning", "mitdeeplearning/data/irish.abc", INSTALL).read_bytes()
     verify_checksum(contents, SOURCE_SHA256, "mitdeeplearning's irish.abc", INSTALL)
     return split_tunes(contents.decode("ascii"))
 
 
 def split_tunes(book: str) -> list[str]:
-    """What begins with X: and goes on to a blank line, each once; loose fragments are left out."""
+    """Distinct tunes of a book: blocks from a line X: to a blank line. Other fragments are left out."""
     blocks = (block.strip("\n") for block in re.split(r"\n\s*\n", book.replace("\r\n", "\n")))
     return list(dict.fromkeys(block for block in blocks if block.startswith("X:")))
 
 
 def task_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """What `tasks.real.characters.Characters` takes."""
+    """Arguments of `tasks.Characters`."""
     return text.encode_characters(records, "tune", SEPARATOR)

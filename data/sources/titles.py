@@ -18,9 +18,9 @@ from data.builder import RecordBuilder, assign_split, decode_text
 from data.sources import shakespeare
 from tasks.real.words import split_words
 
-FINGERPRINT = "9304cf7fc3756f70e1c1f1ef2168181ecea555ad50a600b38899ba7c801e422c"  # `fingerprint` of what `load` returns
+FINGERPRINT = "9304cf7fc3756f70e1c1f1ef2168181ecea555ad50a600b38899ba7c801e422c"  # of what is loaded
 PASSAGE_LENGTH = 24  # words
-_VOCAB_SIZE = 4000  # that are known: the commonest of the training passages
+_VOCAB_SIZE = 4000  # known words: the most frequent ones of the training passages
 STAGE_DIRECTION = re.compile(
     r"\[[^\]]*\]|(?m:^ *[A-Z][A-Za-z]*(?: [A-Z]?[a-z]+| [A-Z]+)?\.(?= |$))"
 )  # "Ber." and "[Exit.]"
@@ -74,7 +74,7 @@ TITLES = tuple(title for title, _, _ in WORKS.values())
 
 
 class Titles(RecordBuilder):
-    """One record a work and split: the work's name and its passages, one a line, in their order."""
+    """One record per work and split: the work's name and its passages in order, one per line."""
 
     VERSION = tfds.core.Version("1.0.0")
     FEATURES = {"work": tfds.features.Text(), "text": tfds.features.Text()}
@@ -94,7 +94,7 @@ BUILDER = Titles
 
 
 def read_source() -> dict[str, list[list[str]]]:
-    """The passages of each work. Raises as `shakespeare.read_source` does."""
+    """Passages of each work. Raises as `shakespeare.read_source`."""
     found = {}
     for work, whole in shakespeare.read_source().items():
         words = [word for word in split_words(STAGE_DIRECTION.sub(" ", whole)) if word[0].isalpha()]
@@ -103,7 +103,7 @@ def read_source() -> dict[str, list[list[str]]]:
 
 
 def task_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """What `tasks.real.classification.Classification` takes, passages in the order of the works."""
+    """Arguments of `tasks.Classification`, passages in the order of the works."""
     rows = {
         split: [
             (decode_text(row["work"]), line.split())

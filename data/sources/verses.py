@@ -30,7 +30,7 @@ SOURCE_SHA256 = {
         "144c84636e3972774565b66105259e01df2b2236877055920c7996c08fdbc38e"
     ),
 }
-FINGERPRINT = "4de549b10a2fb86e6b8d8e002b758267d7dc71a10e82ae71ab9ab4c2e5321996"  # `fingerprint` of what `load` returns
+FINGERPRINT = "4de549b10a2fb86e6b8d8e002b758267d7dc71a10e82ae71ab9ab4c2e5321996"  # of what is loaded
 MAX_LENGTH = 24  # words of a verse, on either side
 _MIN_SHARED_RUNS = (
     0.05  # chapters with that share of the runs of `bible.RUN_LENGTH` English words in common go to one split
@@ -75,7 +75,10 @@ BUILDER = Verses
 
 
 def read_source() -> dict[str, tuple[list[str], list[str], set[tuple[int, int]]]]:
-    """Greek, English and links of each verse that is short enough and has some. Raises as `locate` and `verify` do."""
+    """Greek, English and links of each verse that has links and is short enough.
+
+    Raises as `locate_file` and `verify_checksum`.
+    """
     greek: dict[str, dict[str, str]] = {}  # verse: word's number: word
     for row in bible.read_table(path := "data/sources/SBLGNT.tsv", SOURCE_SHA256[path]):
         greek.setdefault(row["id"][1:9], {})[row["id"]] = row["lemma"].replace(" ", "_")
@@ -103,8 +106,10 @@ def read_source() -> dict[str, tuple[list[str], list[str], set[tuple[int, int]]]
 
 
 def task_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """What `tasks.real.parallel_text.ParallelText` takes, in the verses' order; `links` [N, LONGEST, LONGEST] are True
-    where an English word (second axis) translates a Greek one (third)."""
+    """Arguments of `tasks.ParallelText`, in the order of the verses.
+
+    `links` [N, MAX_LENGTH, MAX_LENGTH] are True where an English word (second axis) translates a Greek one (third).
+    """
     rows = {split: sorted(some, key=lambda row: decode_text(row["chapter"])) for split, some in records.items()}
     sides = {
         side: {

@@ -20,7 +20,7 @@ MAX_QUERIES = 200  # the most keys that are asked for in one of them
 
 
 class Associations(Task):
-    """Name the value of one key after as many pairs as it takes to fill a memory.
+    """Name the value of one key, after as many pairs as fill a memory.
 
     A row is `k₁ v₁ … k_P v_P q` and its target, one per row, is the value of the query q. With S = `pairs`, tokens
     1 … S are keys, S+1 … 2S values, and 0 fills. Without `with_replacement` each key and each value appears once and
