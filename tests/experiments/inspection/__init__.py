@@ -82,8 +82,13 @@ def params(of: builder.Run) -> Any:
 
 def outputs(of: builder.Run, own: Any, tokens: np.ndarray) -> np.ndarray:
     """The model itself, asked without looking inside."""
-    y, _ = jax.jit(of.model.apply)({"params": own}, jnp.asarray(tokens)[None])
+    y, _ = _jit_apply(of.model)({"params": own}, jnp.asarray(tokens)[None])
     return np.asarray(y[0])
+
+
+@cache
+def _jit_apply(model: Any) -> Any:
+    return jax.jit(model.apply)
 
 
 def normed(own: Any, name: str, x: np.ndarray) -> np.ndarray:

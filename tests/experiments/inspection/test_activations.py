@@ -16,7 +16,8 @@ from tests.experiments.inspection import TOKENS, close, normed, outputs, params,
 )
 def test_the_path_leads_to_what_the_model_says(norm: str, positions: str):
     """What is captured and what is added up here agree with the model's own arithmetic, stage by stage."""
-    of = run("attention", model__norm=norm, model__positions=positions)
+    depth = 2 if positions == "sinusoidal" else 1
+    of = run("attention", model__norm=norm, model__positions=positions, model__depth=depth)
     own = params(of)
     found = activations.capture_activations(of, own, TOKENS)
     close(found.logits, outputs(of, own, TOKENS))
@@ -67,7 +68,7 @@ def test_a_head_is_made_of_what_is_shown(options: dict[str, Any]):
 
 
 def test_a_recurrence_has_a_path_without_heads():
-    of = run("gru", model__feedforward=0.0, model__residual=False)
+    of = run("rnn", model__feedforward=0.0, model__residual=False)
     own = params(of)
     found = activations.capture_activations(of, own, TOKENS)
     block = found.blocks[0]

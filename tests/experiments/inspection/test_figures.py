@@ -1,7 +1,9 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from experiments.inspection import figures
 from experiments.inspection.activations import named_arrays
 from experiments.inspection.reading import ModelReading
 from tests.experiments.inspection import NASTY
@@ -20,3 +22,12 @@ def test_figures_and_arrays(page: Path, readings: dict[str, ModelReading]):
             np.testing.assert_allclose(kept[f"attention/{name}"], x, rtol=1e-6)
         assert kept["lstm/occlusion"].shape == (len(NASTY), len(NASTY))
         assert "lstm/block_0.weights" not in kept
+
+
+def test_without_attention_there_is_no_figure_of_heads(
+    readings: dict[str, ModelReading], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(figures.charts, "save_figure", lambda draw, path: path)
+    monkeypatch.setattr(figures.charts, "save_charts", lambda lines, path, columns: path)
+    written = figures.write_figures(tmp_path / "page.html", np.arange(3), ["a", "b", "c"], [readings["lstm"]])
+    assert {path.stem for path in written} == {"page-path", "page-influence", "page-distance", "page"}

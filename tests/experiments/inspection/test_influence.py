@@ -7,9 +7,9 @@ from experiments.inspection import influence
 from tests.experiments.inspection import TOKENS, close, outputs, params, run
 
 
-@pytest.mark.parametrize("mixer", ["attention", "lstm", "dense"])
+@pytest.mark.parametrize("mixer", ["attention", "dense"])
 def test_influence_is_causal_and_on_one_scale(mixer: str):
-    of = run(mixer)
+    of = run(mixer, model__depth=1)
     found = influence.measure_influence(of, params(of), TOKENS)
     ahead = np.triu(np.ones((10, 10), bool), 1)
     for moved in found:
@@ -35,7 +35,7 @@ def test_a_recurrence_that_is_cut_is_moved_by_nothing_but_the_token_itself():
 
 
 def test_occlusion_is_the_mean_distance_over_other_tokens():
-    of = run("lstm")
+    of = run("rnn", model__depth=1)
     own = params(of)
     predict = lambda tokens: np.asarray(jax.nn.softmax(outputs(of, own, tokens)))  # noqa: E731
     others = np.asarray(influence.draw_replacements(jnp.asarray(TOKENS), of.task.vocabulary))

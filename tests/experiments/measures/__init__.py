@@ -15,10 +15,10 @@ TUNE = "X:1\nT:A tune\nM:4/4\nL:1/8\nK:C\nCDEF GABc|c2BA G4|CDE2|"  # two full b
 
 @cache
 def run(mixer: str, **fields: Any) -> builder.Run:
-    """Recall of two pairs at width 8. `fields` are of the config, `__` for a dot."""
+    """Recall of two pairs by one block of width 8. `fields` are of the config, `__` for a dot."""
     config: Any = recall.get_config(mixer)
     config.task.update(pairs=2, max_length=16, symbols=16)
-    config.model.width = 8
+    config.model.width, config.model.depth = 8, 1
     config.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
     return builder.build_run(config)
 

@@ -30,10 +30,9 @@ def splice(mixer: str, per_place: bool = True) -> builder.Run:
     )
 
 
-@pytest.mark.parametrize("mixer", ["gru", "attention"])
-def test_the_site_that_decides_is_found(mixer: str):
+def test_the_site_that_decides_is_found():
     """A short training makes place 2 decide, and so it is the place whose change changes most."""
-    of = splice(mixer)
+    of = splice("attention")
     batch = of.task.sample(jax.random.key(0), 24, 4, 4)
 
     @jax.jit
@@ -44,8 +43,7 @@ def test_the_site_that_decides_is_found(mixer: str):
     own, _ = jax.lax.scan(step, params(of), length=400)
     assert of.task.score(trainer.apply_model(of, own, batch), batch) == 1
     assert value_of("site", of, own) > 0.9
-    if mixer == "attention":
-        assert 0 <= value_of("site weight", of, own) <= 1
+    assert 0 <= value_of("site weight", of, own) <= 1
 
 
 def test_the_gradient_of_a_site_is_that_of_a_token_of_its_own():
@@ -65,8 +63,8 @@ def test_the_gradient_of_a_site_is_that_of_a_token_of_its_own():
 
 
 def test_sites_are_asked_of_the_classes_that_have_some():
-    batch, known = saliency.sequences_with_sites(splice("gru"))
+    batch, known = saliency.sequences_with_sites(splice("attention"))
     assert (np.asarray(batch.targets) == 1).all()
     np.testing.assert_array_equal(known, np.tile([False, False, True, False], (len(known), 1)))
     with pytest.raises(ValueError, match=r"^a measure of sites needs a task that has some, as that of the data set"):
-        value_of("site", splice("gru", per_place=False))
+        value_of("site", splice("attention", per_place=False))

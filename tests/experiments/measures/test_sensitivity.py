@@ -53,7 +53,7 @@ def test_with_straight_lines_for_activations_a_network_is_affine(depth: int):
 
     def of(activation: str) -> builder.Run:
         config: Any = curve.get_config()
-        config.model.update(activation=activation, depth=depth)
+        config.model.update(activation=activation, depth=depth, width=8)
         return builder.build_run(config)
 
     assert value_of("affine", of("identity")) < 1e-4
