@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from training.builder import Run
 from training.ensemble import count_members
@@ -17,9 +18,10 @@ def describe_run(run: Run) -> str:
     batch = jax.eval_shape(lambda task: sample_longest(task, training["batch_size"]), run.task)
     params = jax.eval_shape(lambda: init_params(run, jnp.uint32(0)))
     outputs = jax.eval_shape(lambda p, b: apply_model(run, p, b), params, batch)
+    hidden_sizes = np.atleast_1d(run.config["model"]["hidden_size"])  # one for all mixers, or one for each
     lines = {
         "task": run.config["task"]["name"],
-        "mixer": f"{run.config['model']['mixer']}, hidden size {run.config['model']['hidden_size']}",
+        "mixer": f"{run.config['model']['mixer']}, hidden size {', '.join(map(str, hidden_sizes))}",
         "members": f"{members}, for {training['steps']:,} steps",
         "parameters": f"{costs['parameters']:,} per member, {costs['mixer_parameters']:,} of them in mixers",
         **{name: _format_shape(leaf) for name, leaf in batch._asdict().items()},

@@ -297,7 +297,7 @@ def test_lists_ranges_and_nothing_where_the_help_promises_them(program: ForkedPr
     given = ["--config.ensemble.seeds=0..2,7", "--config.ensemble.learning_rates=", "--config.model.hidden_size=8,16"]
     code, out, err = program(*tiny_flags("rnn,gru", {"model.depth": 2}), *given, "--dry_run")
     assert code == 0, err
-    assert "\nmixer       rnn,gru, hidden size (8, 16)\n" in out
+    assert "\nmixer       rnn,gru, hidden size 8, 16\n" in out
     assert "\nmembers     4, for" in out
 
 
