@@ -207,11 +207,17 @@ def test_a_setting_without_a_default_may_be_what_a_task_must_state():
 def test_no_answer_is_no_wrong_answer():
     """Outputs of nan score nan, unless they count for nothing."""
     targets = jnp.array([[0, 1, 1]])
-    outputs = jax.nn.one_hot(targets, 2).at[0, 1].set(jnp.nan)
-    batch = Batch(targets, targets, jnp.array([[1.0, 0.0, 1.0]]), targets, targets)
-    assert accuracy(outputs, batch) == 1
-    assert np.isfinite(cross_entropy(outputs, batch))
-    assert np.isnan(accuracy(outputs, batch._replace(weights=jnp.ones((1, 3)))))
+
+    @jax.jit
+    def grade(weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+        outputs = jax.nn.one_hot(targets, 2).at[0, 1].set(jnp.nan)
+        batch = Batch(targets, targets, weights, targets, targets)
+        return accuracy(outputs, batch), cross_entropy(outputs, batch)
+
+    score, loss = grade(jnp.array([[1.0, 0.0, 1.0]]))
+    assert score == 1
+    assert np.isfinite(loss)
+    assert np.isnan(grade(jnp.ones((1, 3)))[0])
 
 
 def test_every_task_of_the_package_is_in_the_table():
