@@ -82,7 +82,8 @@ def params(of: builder.Run) -> Any:
 
 def outputs(of: builder.Run, own: Any, tokens: np.ndarray) -> np.ndarray:
     """The model itself, asked without looking inside."""
-    y, _ = _jit_apply(of.model)({"params": own}, jnp.asarray(tokens)[None])
+    model: Any = of.model
+    y, _ = _jit_apply(model)({"params": own}, jnp.asarray(tokens)[None])
     return np.asarray(y[0])
 
 
