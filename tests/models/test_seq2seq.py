@@ -344,12 +344,12 @@ def test_dropout_needs_an_rng():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"encoder_decoder": "adative"}, r"^model\.encoder_decoder=adative: must be one of vector, dot, .*general"),
+        ({"bridge": "adative"}, r"^model\.encoder_decoder=adative: must be one of vector, dot, .*general"),
         (
-            {"encoder_decoder": "dot", "heads": 3},
+            {"bridge": "dot", "heads": 3},
             r"^model\.cross_attention_heads=3: must be 1 or more and divide model\.width=8",
         ),
-        ({"encoder_decoder": "dot", "heads": 0}, r"^model\.cross_attention_heads=0: must be 1 or more"),
+        ({"bridge": "dot", "heads": 0}, r"^model\.cross_attention_heads=0: must be 1 or more"),
     ],
 )
 def test_bad_fields(fields: dict[str, Any], message: str):
