@@ -39,7 +39,6 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from data import DEFAULT_DATA_DIR
 from training import cli, distributed, runtime, usage
 from training.builder import build_run
 from training.dry_run import describe_run
@@ -47,6 +46,7 @@ from training.ensemble import count_members
 from training.export import export_member, load, load_exported
 from training.loop import train
 from training.result import RunResult
+from training.runtime import DEFAULT_DATA_DIR
 
 __all__ = ["load", "load_exported", "train"]
 

@@ -22,7 +22,6 @@ import hashlib
 import importlib
 import importlib.metadata
 import io
-import os
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -53,8 +52,6 @@ DATASETS = {
     "ted_hrlr_translate": "data.tfds_catalog",
 }
 SPLITS = ("train", "validation", "test")
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-DEFAULT_DATA_DIR = str(CACHE / "recur-or-attend" / "data")  # one for all checkouts: what is prepared lasts
 
 
 def load_dataset(name: str, data_dir: str | Path) -> dict[str, Any]:

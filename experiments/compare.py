@@ -22,7 +22,6 @@ from typing import Any
 
 from absl import flags
 
-from data import DEFAULT_DATA_DIR
 from experiments.ablation import groups, runner
 from experiments.ablation.intervals import format_interval, mean_interval
 from experiments.ablation.learning_rates import LEARNING_RATES, format_learning_rate
@@ -33,6 +32,7 @@ from experiments.ablation.verdicts import SHARE_METRICS, judge_claims, reported_
 from experiments.reporting import comparison_report, study_report
 from experiments.studies import compare, compare_cost
 from training import cli
+from training.runtime import DEFAULT_DATA_DIR
 
 
 def describe_group(group: groups.TrialGroup, results: Sequence[TrialResult]) -> str:

@@ -22,7 +22,6 @@ from typing import Any
 
 from absl import flags
 
-from data import DEFAULT_DATA_DIR
 from experiments.inspection.figures import write_figures
 from experiments.inspection.html_page import write_page
 from experiments.inspection.page_data import SearchPanel
@@ -43,6 +42,7 @@ from experiments.inspection.reading import (
 from experiments.inspection.search_model import extract_search_model, is_search_model
 from experiments.measures.sampling import tokens_to_text
 from training import cli, runtime
+from training.runtime import DEFAULT_DATA_DIR
 
 DIRECTORY = Path("runs/explore")
 

@@ -26,7 +26,6 @@ from typing import Any
 from absl import flags
 
 import models
-from data import DEFAULT_DATA_DIR
 from experiments.ablation import runner, study, verdicts
 from experiments.reporting import html_report
 from experiments.reporting.published_results import (
@@ -40,6 +39,7 @@ from experiments.reporting.published_results import (
 from experiments.reporting.result_studies import OTHER_SEEDS_SUFFIX, RESULT_NAMES, load_result
 from experiments.reporting.study_report import settings_table, write_report, write_study_record
 from training import cli
+from training.runtime import DEFAULT_DATA_DIR
 
 
 def run_result(name: str, args: Any) -> None:

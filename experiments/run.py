@@ -23,7 +23,6 @@ from typing import Any
 
 from absl import flags
 
-from data import DEFAULT_DATA_DIR
 from experiments.ablation import groups, runner, verdicts
 from experiments.ablation.dry_run import describe_plan
 from experiments.ablation.record_table import outdated_note, outdated_records
@@ -31,6 +30,7 @@ from experiments.ablation.study import Study, load_study, parse_filter, study_na
 from experiments.ablation.trials import TrialRecord
 from experiments.reporting import html_report, study_report
 from training import cli
+from training.runtime import DEFAULT_DATA_DIR
 
 
 def list_studies() -> str:
@@ -91,7 +91,7 @@ def main() -> None:
         execute = ray_executor.make_ray_executor(args.address, args.cpus, args.gpus)
     if args.allow_fewer_devices:
         execute = groups.allow_fewer_devices(execute)
-    mode = args.how or ("measured" if args.scale == "full" else "auto")
+    mode = args.mode or ("autotune" if args.scale == "full" else "auto")
     log = partial(print, flush=True)
     trials = runner.run_study(
         study, scale, folder, data_dir=args.data_dir, mode=mode, execute=execute, selected=selected, log=log
@@ -123,9 +123,9 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     number("cpus", 1, "Cores that a group of trials asks a Ray cluster for.")
     number("gpus", 0, "GPUs that a group of trials asks a Ray cluster for.")
     yes_or_no("allow_fewer_devices", False, "Continue groups that were begun on more devices than there are now.")
-    modes = "How members run: map one after another, vmap side by side, auto as suits the device, measured as is"
-    modes += " fastest when timed first. Measured at full scale unless given, else auto."
-    choice("how", None, ["auto", "map", "vmap", "measured"], modes)
+    modes = "How members run: map one after another, vmap side by side, auto as suits the device, autotune as is "
+    modes += "fastest when timed first; autotune at full scale unless given, else auto."
+    choice("mode", None, ["auto", "map", "vmap", "autotune"], modes)
     yes_or_no("list", False, "List the studies; run nothing.")
     yes_or_no("dry_run", False, "Say what would be run, and how long it would take.")
     yes_or_no("table", False, "Print table and verdicts from the record in the repository; run nothing.")

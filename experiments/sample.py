@@ -18,7 +18,6 @@ from typing import Any
 import jax
 from absl import flags
 
-from data import DEFAULT_DATA_DIR
 from experiments.measures import abc_notation
 from experiments.measures.sampling import (
     TUNE_PROMPT,
@@ -30,6 +29,7 @@ from experiments.measures.sampling import (
     tokens_to_text,
 )
 from training import builder, cli, export, files
+from training.runtime import DEFAULT_DATA_DIR
 
 TUNE_DATASETS = ("irish", "oneill")
 

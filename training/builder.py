@@ -13,8 +13,8 @@ import configs
 import data
 import models
 import tasks
-from data import DEFAULT_DATA_DIR
 from training import files, runtime
+from training.runtime import DEFAULT_DATA_DIR
 from training.validation import validate_config, validate_model_for_task
 
 # The version of the training loop and of the defaults in configs.base: raised whenever the numbers they make change.

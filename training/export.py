@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from data import DEFAULT_DATA_DIR
 from training import checkpoint, files
 from training.builder import Run, assemble_run, build_run, collect_versions, run_fingerprint
+from training.runtime import DEFAULT_DATA_DIR
 from training.task_description import task_from_description
 from training.trainer import init_params
 from training.validation import validate_config

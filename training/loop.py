@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from data import DEFAULT_DATA_DIR
 from training import cli, distributed, files, metrics
 from training.builder import Run, build_run, run_fingerprint
 from training.checkpoint import Checkpoints
@@ -29,6 +28,7 @@ from training.logger import MetricLogger
 from training.memory import check_memory
 from training.progress import ProgressBar
 from training.result import RunResult, summarize_run
+from training.runtime import DEFAULT_DATA_DIR
 from training.trainer import TrainState, evaluate_split, keep_best, split_seed
 from training.workdir import (
     check_members,

@@ -22,6 +22,9 @@ _REQUIRED_SETTINGS = {
     **dict.fromkeys(("jax_disable_jit", "jax_no_execution"), (False, "nothing can be compiled or run")),
     **dict.fromkeys(("jax_debug_nans", "jax_debug_infs"), (False, "a member that diverges would stop all others")),
 }
+# The user's cache, one for all checkouts: prepared data sets and compiled programs last.
+CACHE_DIR = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "recur-or-attend"
+DEFAULT_DATA_DIR = str(CACHE_DIR / "data")
 HOST_DEVICES_FLAG = "xla_force_host_platform_device_count"
 
 
@@ -103,8 +106,7 @@ def enable_compilation_cache() -> None:
     Each kind of processor has its own directory: programs may use instructions that other processors lack.
     """
     if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-        jax.config.update("jax_compilation_cache_dir", str(home / "recur-or-attend" / processor_id()))
+        jax.config.update("jax_compilation_cache_dir", str(CACHE_DIR / processor_id()))
     # A kill or a full disk may leave half an entry. The program is compiled again, so there is nothing to warn of.
     warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache entry")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

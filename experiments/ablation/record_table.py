@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data import DEFAULT_DATA_DIR
 from experiments.ablation.study import Scale, Study, format_labels, grid_labels, measures_for, resolve_settings
 from experiments.ablation.trials import COST_FIELDS, TrialRecord, trial_key, versions_are_current
+from training.runtime import DEFAULT_DATA_DIR
 
 OUTDATED_MARK = "†"  # behind a figure that rests on an outdated trial
 RECORD_COLUMNS = (

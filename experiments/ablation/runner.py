@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import tasks
-from data import DEFAULT_DATA_DIR
 from experiments.ablation.groups import Executor, TrialGroup, WantedTrials, plan_groups, run_sequentially
 from experiments.ablation.learning_rates import choose_learning_rate
 from experiments.ablation.result_store import ResultStore, open_store
@@ -19,6 +18,7 @@ from experiments.ablation.study import Scale, Setting, Study, measures_for, reso
 from experiments.ablation.trials import TrialRecord, TrialResult, candidate_rates, trial_key
 from experiments.measures import registry
 from training import runtime
+from training.runtime import DEFAULT_DATA_DIR
 
 
 def tuning_trials(study: Study, scale: Scale, selected: Sequence[Setting]) -> WantedTrials:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
-from data import DEFAULT_DATA_DIR
 from experiments.ablation.study import Labels, Scale, Setting
 from experiments.measures import registry
 from training import builder, files
+from training.runtime import DEFAULT_DATA_DIR
 
 COST_FIELDS = ("parameters", "mixer_parameters", "state_floats", "step_flops")
 

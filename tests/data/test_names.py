@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-STRANGER = {"__init__.py": "from data import load\nDEFAULT_DATA_DIR = ''\n", "load.py": ""}
+STRANGER = {"__init__.py": "from data import load\n", "load.py": ""}
 BUILD = """
 import configs.digits
 from training.builder import build_task
