@@ -97,9 +97,9 @@ def has_false_alarm(random: np.random.Generator, answers: int, chance: float, se
     right = [{"model": f"b{i}"} if kind == "ten pairs" else chance for i in range(10)]
     claims = [claim_above("", {"model": f"a{i}"}, right[i]) for i in range(10)]
     study = Study("?", {}, {"model": tuple(names)}, {"quick": Scale(tuple(range(seeds)))}, claims)
-    cell = {"died_at": None, "metric": "accuracy", "chance": 0.5, "baseline": ("none", 0.5)}
+    cell: Any = {"died_at": None, "metric": "accuracy", "chance": 0.5, "baseline": ("none", 0.5)}
     lines = [
-        TrialRecord({"model": name}, "report", seed, 1e-3, {**cell, "metrics": {"test": hits / answers}})
+        TrialRecord({"model": name}, "report", seed, 1e-3, cell | {"metrics": {"test": hits / answers}})
         for name in names
         for seed, hits in enumerate(random.binomial(answers, chance, seeds))
     ]

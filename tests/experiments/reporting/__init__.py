@@ -28,8 +28,12 @@ STUDY = Study(
 
 def make_trial(labels: Labels, seed: int, score: float, metrics: dict[str, float] | None = None, **result: Any):
     """A reported trial with this test score; more metrics and fields of its result on request."""
-    fields = {**RESULT, "metrics": {"test": score, "validation": score, **(metrics or {})}, "key": f"{labels}{seed}"}
-    return TrialRecord(labels, "report", seed, 3e-3, {**fields, **result})
+    fields: Any = {
+        **RESULT,
+        "metrics": {"test": score, "validation": score, **(metrics or {})},
+        "key": f"{labels}{seed}",
+    }
+    return TrialRecord(labels, "report", seed, 3e-3, fields | result)
 
 
 def study_trials(**metrics: float) -> list[TrialRecord]:
