@@ -130,12 +130,12 @@ def _translation_arguments(rows: RecordsBySplit) -> dict[str, Any]:
         numbers.append({word: len(names) + i for i, word in enumerate(known)})
         names += [f"{word} ({('pt', 'en')[side]})" for word in known]
 
-    def of(side: int, split: str) -> np.ndarray:
+    def words_of(side: int, split: str) -> np.ndarray:
         return text.pad_rows(
             [[numbers[side].get(w, 3 + side) for w in pair[side]] for pair in fit[split]], _MAX_SENTENCE_LENGTH
         )
 
-    sides = {side: {split: of(i, split) for split in fit} for i, side in enumerate(("sources", "targets"))}
+    sides = {side: {split: words_of(i, split) for split in fit} for i, side in enumerate(("sources", "targets"))}
     return {**sides, "names": tuple(names)}
 
 

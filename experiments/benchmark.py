@@ -55,10 +55,10 @@ def main() -> None:
     else:
         options = suite.SuiteOptions(args.only, args.quick, args.gpu, args.against_libraries_only, args.processes)
         is_whole = not (args.quick or args.only or args.against_libraries_only)
-        run(options, Path(args.workdir), record if args.record or is_whole else None)
+        run_benchmark(options, Path(args.workdir), record if args.record or is_whole else None)
 
 
-def run(options: suite.SuiteOptions, workdir: Path, record: Path | None) -> None:
+def run_benchmark(options: suite.SuiteOptions, workdir: Path, record: Path | None) -> None:
     """Run what is missing in the work directory, write its table and page, and the record if there is to be one.
 
     Raises ValueError before anything is run where the record holds PyTorch's rows and PyTorch is not installed.

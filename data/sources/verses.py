@@ -127,7 +127,7 @@ def task_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[s
         number[side] = {word: len(names) + i for i, word in enumerate(known)}
         names += known
 
-    def of(side: str, split: str) -> np.ndarray:
+    def words_of(side: str, split: str) -> np.ndarray:
         unknown = 3 + (side == "english")
         return text.pad_rows([[number[side].get(word, unknown) for word in w] for w in sides[side][split]], MAX_LENGTH)
 
@@ -139,8 +139,8 @@ def task_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[s
             links[split][first + verse, pair[0], pair[1]] = True
             first += len(decode_text(row["greek"]).splitlines())
     return {
-        "sources": {split: of("greek", split) for split in rows},
-        "targets": {split: of("english", split) for split in rows},
+        "sources": {split: words_of("greek", split) for split in rows},
+        "targets": {split: words_of("english", split) for split in rows},
         "names": tuple(names),
         "links": links,
     }

@@ -174,7 +174,7 @@ def required_seeds(
     if not (0 < margin < math.inf and 0 < spread < math.inf):
         raise ValueError(f"margin={margin}, spread={spread}: must be positive numbers")
 
-    def found(n: int) -> float:
+    def power_at(n: int) -> float:
         """The upper tail of the noncentral t: the mean of a normal one over spreads that are equally likely. scipy's
         own is nan for a margin far beyond the spread."""
         return float(stats.norm.cdf(margin / spread * math.sqrt(n) - beyond(n) * spreads(n)).mean())
@@ -186,11 +186,11 @@ def required_seeds(
         return np.sqrt(stats.chi2.ppf((np.arange(500) + 0.5) / 500, n - 1) / (n - 1))
 
     low, high = 2, max_seeds  # powers grow with n: halve
-    if found(high) < power:
+    if power_at(high) < power:
         return max_seeds
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if found(middle) >= power else (middle + 1, high)
+        low, high = (low, middle) if power_at(middle) >= power else (middle + 1, high)
     return low
 
 

@@ -89,7 +89,7 @@ def draw_line_chart(axes: "Axes", chart: LineChart, styles: Styles) -> None:
     for turn, points in enumerate(drawn):
         style = styles[series_style_name(points.series)]
         every = max(1, len(points.x) // 7)
-        transform = _shifted(axes, step * (turn - (len(drawn) - 1) / 2))
+        transform = _shift_points(axes, step * (turn - (len(drawn) - 1) / 2))
         axes.plot(
             points.x, points.y, color=style.color, marker=style.marker, markersize=4.2 if len(points.x) > 1 else 6,
             linewidth=1.6, markeredgewidth=0, linestyle=(0, (4, 2)) if points.series.dashed else "-",
@@ -128,7 +128,7 @@ def draw_line_chart(axes: "Axes", chart: LineChart, styles: Styles) -> None:
     _draw_end_labels(axes, labels, plot_size(chart))
 
 
-def _shifted(axes: "Axes", points: float) -> Any:
+def _shift_points(axes: "Axes", points: float) -> Any:
     """Data coordinates, moved so many points to the right."""
     from matplotlib.transforms import ScaledTranslation
 

@@ -44,14 +44,16 @@ def with_mixers(name: str, loaded: Study, mixers: Sequence[str]) -> Study:
         fitting = ", ".join(result for result in RESULT_NAMES if mixer_axis(study.load_study(result)))
         raise ValueError(f"--mixers: {name} varies something else than its mixer; give --mixers to {fitting}")
 
-    def extended(labels: Any) -> Any:
+    def extend_labels(labels: Any) -> Any:
         new = [mixer for mixer in mixers if mixer not in labels]
         if isinstance(labels, Mapping):
             return {**labels, **{mixer: {"mixer": mixer} for mixer in new}}
         return (*labels, *new)
 
     scales = {
-        key: scale._replace(grid={a: extended(labels) if a == axis else labels for a, labels in scale.grid.items()})
+        key: scale._replace(
+            grid={a: extend_labels(labels) if a == axis else labels for a, labels in scale.grid.items()}
+        )
         for key, scale in loaded.scales.items()
     }
     labels = loaded.grid[axis] if isinstance(loaded.grid[axis], Mapping) else {}
@@ -62,7 +64,7 @@ def with_mixers(name: str, loaded: Study, mixers: Sequence[str]) -> Study:
         if where.get(axis) in in_skeleton[:1]
         for mixer in mixers
     ]  # fmt: skip
-    grid = {**loaded.grid, axis: extended(loaded.grid[axis])}
+    grid = {**loaded.grid, axis: extend_labels(loaded.grid[axis])}
     return loaded._replace(grid=grid, scales=scales, exclude=[*loaded.exclude, *exclude])
 
 

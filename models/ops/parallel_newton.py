@@ -100,13 +100,13 @@ def newton_scan(
 def _mask_step(step: Callable, weights: Any) -> RecurrentStep:
     """The step that zeroes the carry before a start and holds it where not valid, as in `scan.masked_scan`."""
 
-    def masked(carry, inputs):
+    def masked_step(carry, inputs):
         x, start, valid = inputs
         before = jax.tree.map(lambda c: jnp.where(start, 0, c), carry)
         after, y = step(before, x, *weights)
         return jax.tree.map(lambda new, old: jnp.where(valid, new, old), after, before), y
 
-    return masked
+    return masked_step
 
 
 # ---- the solution, and its gradient ---------------------------------------------------------------------------------

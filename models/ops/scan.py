@@ -35,13 +35,13 @@ def masked_scan(
     and
     held where not `valid`. Returns the final carry and the ys, which mean nothing where not `valid`."""
 
-    def masked(carry, inputs):
+    def masked_step(carry, inputs):
         x, start, valid = inputs
         before = jax.tree.map(lambda c: jnp.where(start, 0, c), carry)
         after, y = step(before, x)
         return jax.tree.map(lambda new, old: jnp.where(valid, new, old), after, before), y
 
-    return unrolled_scan(masked, carry, (xs, start, valid))
+    return unrolled_scan(masked_step, carry, (xs, start, valid))
 
 
 def unrolled_scan(step: Callable, carry: Carry, xs: Any, *, gpu_unroll: int = 16, **kwargs: Any) -> tuple[Carry, Any]:

@@ -44,7 +44,7 @@ def _answer_modular_arithmetic(
     digits = x[:, ::2].T
     operators = jnp.pad(x[:, 1::2], [(0, 0), (1, 0)]).T[: len(digits)]  # what is neither − nor × counts as +
 
-    def read(done, symbols):
+    def add_symbol(done, symbols):
         total, term = done  # of the terms before this one, and of this one so far, with its sign
         operator, digit = symbols
         times = operator == _TIMES
@@ -52,7 +52,7 @@ def _answer_modular_arithmetic(
         term = jnp.where(times, term * digit, jnp.where(operator == _MINUS, -digit, digit)) % 5
         return (total, term), None
 
-    (total, term), _ = jax.lax.scan(read, (jnp.zeros_like(x[:, 0]), jnp.zeros_like(x[:, 0])), (operators, digits))
+    (total, term), _ = jax.lax.scan(add_symbol, (jnp.zeros_like(x[:, 0]), jnp.zeros_like(x[:, 0])), (operators, digits))
     return ((total + term) % 5)[:, None]
 
 

@@ -22,7 +22,7 @@ def test_a_record_is_not_written_with_less(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(suite, "installed_libraries", lambda: ("ours", "linen", "nnx"))
     monkeypatch.setattr(suite, "run_suite", lambda *_: pytest.fail("run"))
     with pytest.raises(ValueError, match=r"^PyTorch is not installed .*record.csv holds its lines; give another"):
-        benchmark.run(SuiteOptions(), workdir, record)
+        benchmark.run_benchmark(SuiteOptions(), workdir, record)
     monkeypatch.setattr(suite, "installed_libraries", lambda: tuple(LIBRARY_MIXERS))
     at = next(i for i, row in enumerate(whole) if row["library"] == "torch" and row["seconds"])
     for rows in (
@@ -31,8 +31,8 @@ def test_a_record_is_not_written_with_less(tmp_path: Path, monkeypatch: pytest.M
     ):
         monkeypatch.setattr(suite, "run_suite", lambda *_, rows=rows: rows)
         with pytest.raises(ValueError, match=r"record\.csv holds more than .*: section=step, .* library=torch, "):
-            benchmark.run(SuiteOptions(), workdir, record)
+            benchmark.run_benchmark(SuiteOptions(), workdir, record)
         assert files.read_csv(record) == whole
     monkeypatch.setattr(suite, "run_suite", lambda *_: whole)
-    benchmark.run(SuiteOptions(), workdir, record)
+    benchmark.run_benchmark(SuiteOptions(), workdir, record)
     assert files.read_csv(record) == whole
