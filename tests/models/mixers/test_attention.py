@@ -35,8 +35,7 @@ def call(module: Attention, params: Any, x: Any, positions: Any = PLACES, segmen
 
 
 def resolved(**fields: Any) -> dict[str, Any]:
-    config: Any = base("attention")
-    made = config.model.to_dict()
+    made: Any = base("attention").model.to_dict()
     made["attention"] |= fields.pop("attention", {})
     return models.resolve_model(made | fields, 32)
 
