@@ -129,11 +129,11 @@ def test_one_step():
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"), [({"steps": 0}, "steps=0: must be"), ({"width": 0}, "beam_width=0: must")]
+    ("fields", "message"), [({"steps": 0}, "steps=0: must be"), ({"beam_width": 0}, "beam_width=0: must")]
 )
 def test_bad_numbers(fields: dict, message: str):
     with pytest.raises(ValueError, match=message):
-        beam_search(partial(step, TABLES[0]), FIRST, **{"steps": 2, "width": 2, **fields})
+        beam_search(partial(step, TABLES[0]), FIRST, **{"steps": 2, "beam_width": 2, **fields})
 
 
 def test_drawn_tokens_have_the_model_s_probabilities():
