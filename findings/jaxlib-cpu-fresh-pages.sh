@@ -2,7 +2,8 @@
 # jaxlib 0.10.2 on Linux: a compiled CPU program gets the memory of a large result from the system anew at every call.
 #
 # Expected: what the last call freed is used again. Seen: exp of 32 MiB takes 8,192 page faults a call, one for each page
-# of its result (16 where the system uses pages of 2 MiB), since glibc maps and unmaps what is so large; told by mallopt to keep it, the same calls take none.
+# of its result (16 where the system uses pages of 2 MiB), since glibc maps and unmaps what is so large; told by mallopt
+# to keep it, the same calls take none.
 # The guard here: training/runtime.py tells glibc so. RECUR_OR_ATTEND_MALLOC=plain leaves the memory as it is.
 set -eu
 folder=$(mktemp -d)
