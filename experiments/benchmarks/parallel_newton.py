@@ -173,7 +173,7 @@ def _measure_solver(
         "iterations": int(report.iterations.max()),
         "converged": int(report.converged.sum()),
         "of": len(report.converged),
-        "steps_one_by_one": int(report.sequential.sum()),
+        "steps_one_by_one": int(report.sequential_steps.sum()),
         "residual": f"{float(report.residual.max()):.1e}",
         "difference": f"{float(jnp.abs(outputs - expected).max()):.1e}",
         "sequential_ms": f"{scan_ms:.3g}",

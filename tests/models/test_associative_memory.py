@@ -218,7 +218,7 @@ def test_the_loop_builds_and_trains_it(name: str, rule: str):
         config(**fields, **{"model.associative_memory": name, "model.update_rule": rule, "model.width": 8})
     )
     assert run.model == AssociativeMemory(5, 8, update_rule=rule, **ASSOCIATIVE_MEMORIES[name])
-    assert run.config["versions"]["memory"] == AssociativeMemory.VERSION
+    assert run.config["versions"]["associative_memory"] == AssociativeMemory.VERSION
     replica = jax.eval_shape(partial(trainer.init_train_state, run), 0, 1e-3)
     after, measured = jax.eval_shape(partial(trainer.train_steps, run), replica, run.task)
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, replica)
@@ -232,10 +232,10 @@ def test_the_loop_builds_and_trains_it(name: str, rule: str):
 @pytest.mark.parametrize("mixer", ["gru", "attention"])
 def test_the_same_rows_train_a_stack_of_mixers(mixer: str):
     run = builder.build_run(
-        {**get_config(mixer).to_dict(), "task": {"name": "associations", "pairs": 3, "again": True}}
+        {**get_config(mixer).to_dict(), "task": {"name": "associations", "pairs": 3, "with_replacement": True}}
     )
     assert isinstance(run.model, models.Skeleton)
-    assert "memory" not in run.config["versions"]
+    assert "associative_memory" not in run.config["versions"]
     replica = jax.eval_shape(partial(trainer.init_train_state, run), 0, 1e-3)
     score = partial(trainer.evaluate_split, run, run.task.splits["test"])
     assert jax.eval_shape(score, replica, run.task, trainer.split_seed("test"))["loss"].shape == ()

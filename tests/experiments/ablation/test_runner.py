@@ -351,7 +351,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.experiments.ablation.test_runner import SCALE, STUDY
-from experiments import runner
+from experiments.ablation import runner
 runner.run_study(STUDY, SCALE, Path({folder!r}), log=lambda line: None)
 """
 
