@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import models
+from examples.add_a_mixer import MovingAverage
 from tests.models.contract import (
     LONG,
     ROWS,
@@ -32,7 +33,6 @@ from tests.models.contract import (
     run,
     uneven_calls,
 )
-from tests.models.example_mixer import EMA
 
 # Every mixer is tested with its defaults, or with these settings of its options where some have code of their own.
 SETTINGS: dict[str, list[dict[str, Any]]] = {
@@ -77,7 +77,7 @@ def variant(request: pytest.FixtureRequest) -> Iterator[tuple[str, dict[str, Any
     """A mixer and its options; "ema" is what a newcomer would write, and is registered for these tests alone."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param[0] == "ema":
-            patch.setitem(models.MIXERS, "ema", models.MixerEntry(EMA, "an example"))
+            patch.setitem(models.MIXERS, "ema", models.MixerEntry(MovingAverage, "an example"))
         yield request.param
 
 
