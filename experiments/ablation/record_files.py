@@ -108,11 +108,11 @@ def replace_rows(
     if not new_rows:
         raise ValueError(f"{path}: there is no row to write")
 
-    def key_columns(row: Mapping[str, Any]) -> tuple[str, ...]:
+    def row_key(row: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(format_field(row[name]) for name in key_columns)
 
-    done, old = {key_columns(row) for row in new_rows}, read_record(path)
-    rows = [*(row for row in old if key_columns(row) not in done), *new_rows]
+    done, old = {row_key(row) for row in new_rows}, read_record(path)
+    rows = [*(row for row in old if row_key(row) not in done), *new_rows]
     files.check_no_rows_lost(path, rows, key_columns)
     if old and (missing := [name for name in old[0] if name not in new_rows[0]]):
         raise ValueError(f"{path} has a column {missing[0]}, which the new rows lack; delete it to begin it anew")

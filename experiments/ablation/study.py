@@ -107,7 +107,8 @@ class Study(NamedTuple):
     `measures` names what is measured in the trained models beside their scores (registry.MEASURES); as a mapping, each
     only in the settings that it maps to, as {measure: {axis: label}}. An untrained study measures models as they are
     initialized. `plot_metric` is the metric in its picture, `notes_row` the row of the lecture notes' claims that it
-    answers, `proxy` what larger experiment it stands in for, and `paper` where a published result was published.
+    answers, `proxy` what larger experiment it stands in for, and `paper` where a published result was published. The
+    labels of `registry_axis` are all entries of a registry, which may have some that no record has yet.
     """
 
     question: str
@@ -122,6 +123,7 @@ class Study(NamedTuple):
     notes_row: int = 0
     proxy: str = ""
     paper: str = ""
+    registry_axis: str = ""
 
 
 class Setting(NamedTuple):

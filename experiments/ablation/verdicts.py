@@ -209,6 +209,8 @@ def judge_claims(study: Study, trials: Sequence[TrialRecord], scale: str) -> lis
     are not a random sample.
     """
     labels, grid = distinct_settings(trials), grid_labels(study, study.scales[scale])
+    if axis := study.registry_axis:  # of what was registered since, nothing is claimed yet
+        grid = [setting for setting in grid if setting[axis] in {one[axis] for one in labels}]
     asked = [claim for claim in study.claims if _count_pairs(claim, grid)]
     corrected = correct_p_values([compare_settings(claim, trials) for claim in asked])
     total = sum(map(len, corrected))

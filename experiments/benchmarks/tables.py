@@ -358,9 +358,11 @@ def _gpu_utilization_table(rows: list[RecordRow]) -> Table:
 
 def scaling_charts(rows: list[RecordRow]) -> Iterable[LineChart]:
     """Time of a training step against length and against width, one chart per family of mixers."""
+    known = {mixer for mixers in MIXER_FAMILIES.values() for mixer in mixers}
     for along, fixed in (("length", {"width": 128}), ("width", {"length": 256})):
         steps = _single_device_steps(rows, **fixed)
-        for family, mixers in MIXER_FAMILIES.items():
+        others = tuple(dict.fromkeys(row["mixer"] for row in steps if row["mixer"] not in known))
+        for family, mixers in (*MIXER_FAMILIES.items(), ("others", others)):
             series = []
             for mixer in mixers:
                 points = sorted((int(r[along]), 1e3 * _seconds_per_sequence(r)) for r in steps if r["mixer"] == mixer)

@@ -24,5 +24,6 @@ STUDY = Study(
         "smoke": Scale(seeds=(0,), overrides={"training.steps": 100, "training.eval_every": 100}),
         "quick": Scale(seeds=(0, 1, 2), learning_rates=LEARNING_RATES, tuning_seeds=(100,)),
     },
+    registry_axis="mixer",
     claims=(),
 )

@@ -24,6 +24,7 @@ STUDY = Study(
             overrides={"training.steps": 20_000},
         ),
     },
+    registry_axis="mixer",
     claims=(
         claim_below(
             "By one vector no mixer translates 12 words better than 0.7",

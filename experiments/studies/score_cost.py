@@ -13,6 +13,7 @@ STUDY = Study(
     trained=False,
     plot_metric="step time",
     scales={"smoke": Scale(seeds=(0,)), "quick": Scale(seeds=(0,)), "full": Scale(seeds=(0, 1, 2))},
+    registry_axis="mixer",
     claims=(
         claim_near(
             "The state of a recurrence has one size, however long the stream",

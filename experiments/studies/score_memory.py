@@ -19,6 +19,7 @@ STUDY = Study(
             overrides={"training.steps": 10_000},
         ),
     },
+    registry_axis="mixer",
     claims=(
         claim_above("Attention keeps all ten", {"mixer": "attention"}, 0.99),
         claim_above(

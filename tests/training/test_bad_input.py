@@ -63,7 +63,7 @@ def workdir(halfway: tuple[Path, Any], tmp_path: Path) -> Path:
         (["--config=configs/recal.py"], "--config=configs/recal.py: no such file; there are configs/adding.py, "),
         (["--config", "configs/recal.py"], "--config=configs/recal.py: no such file; there are configs/adding.py, "),
         (["--config="], "--config=: no such file; there are configs/adding.py, "),
-        (["--config=configs/recall.py:lsmt"], "=lsmt: must be one of dense, rnn, irnn, lstm, gru, slstm, mlstm, "),
+        (["--config=configs/recall.py:lsmt"], "=lsmt: must be one of dense, "),
         (["--config=configs/recall.py:lsmt"], "; did you mean lstm?"),
         (["--config.training.steps=1e3"], "--config.training.steps=1e3: invalid literal for int()"),
         (["--config.optimizer.learning_rate=fast"], "could not convert string to float: 'fast'"),

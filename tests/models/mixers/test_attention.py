@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import models
+from configs import base
 from models.mixers.attention import Attention, multi_head_attention, visibility_mask
 from models.mixers.attention_options import POSITION_INJECTIONS, TIED_PROJECTIONS
 from models.ops import normalizers, similarity
@@ -35,9 +36,9 @@ def call(module: Attention, params: Any, x: Any, positions: Any = PLACES, segmen
 
 
 def resolved(**fields: Any) -> dict[str, Any]:
-    made: Any = base("attention").model.to_dict()
-    made["attention"] |= fields.pop("attention", {})
-    return models.resolve_model(made | fields, 32)
+    model: Any = base("attention").model.to_dict()
+    attention = model["attention"] | fields.pop("attention", {})
+    return models.resolve_model({**model, "attention": attention, **fields}, 32)
 
 
 def flaxen(params: Any) -> Any:
@@ -348,9 +349,6 @@ def test_transformer_xl_adds_what_each_head_wants_of_content_and_of_distance(nam
     scores = scores / (np.sqrt(N // HEADS) if name == "scaled" else 1) - 1e9 * np.triu(np.ones((STEPS, STEPS)), 1)
     weights: Any = extra["intermediates"]["weights"][0]
     np.testing.assert_allclose(weights, jax.nn.softmax(scores), atol=1e-5)
-
-
-# ---- what can be looked at ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fields", [{}, {"kv_heads": 1}, {"normalizer": "sigmoid"}, {"window": 2, "positions": "t5"}])
