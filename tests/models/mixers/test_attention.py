@@ -36,7 +36,8 @@ def call(module: Attention, params: Any, x: Any, positions: Any = PLACES, segmen
 
 
 def resolved(**fields: Any) -> dict[str, Any]:
-    model: Any = base("attention").model.to_dict()
+    config: Any = base("attention")
+    model = config.model.to_dict()
     attention = model["attention"] | fields.pop("attention", {})
     return models.resolve_model({**model, "attention": attention, **fields}, 32)
 
