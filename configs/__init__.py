@@ -10,6 +10,27 @@ from ml_collections import ConfigDict, FieldReference
 
 import models
 
+# Fields by their names up to 0.1.0.
+RENAMED_FIELDS = {
+    "replicas": "ensemble",
+    "optimizer.clip": "optimizer.grad_clip_norm",
+    "optimizer.warmup": "optimizer.warmup_steps",
+    "training.batch": "training.batch_size",
+    "training.shortest": "training.min_length",
+    "model.inner": "model.hidden_size",
+    "model.tied": "model.tie_embeddings",
+    "model.bridge": "model.encoder_decoder",
+    "model.bridge_heads": "model.cross_attention_heads",
+    "model.memory": "model.associative_memory",
+    "model.memory_rule": "model.update_rule",
+    "model.attention.normaliser": "model.attention.normalizer",
+    "model.attention.placed": "model.attention.position_injection",
+    "model.attention.shared": "model.attention.tied_projections",
+    "model.attention.form": "model.attention.implementation",
+    "model.attention.groups": "model.attention.kv_heads",
+    "model.lstm.open": "model.lstm.disabled_gates",
+}
+
 
 def base(mixer: str, *, attention_positions: str = "none") -> ConfigDict:
     """The config of a mixer with the default values of all fields.

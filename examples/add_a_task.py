@@ -48,10 +48,10 @@ class Majority(Task):
         targets = (2 * is_b.sum(axis=1) > symbols).astype(jnp.int32)
         return Batch((1 + is_b) * segments, targets, jnp.ones(batch), positions, segments)
 
-    def input_symbol(self, value: int) -> str:
+    def input_symbol(self, value: Any) -> str:
         return "·ab"[int(value)]  # how `python -m tasks majority` shows a token,
 
-    def target_symbol(self, value: int) -> str:
+    def target_symbol(self, value: Any) -> str:
         return "ab"[int(value)]  # and a target
 
 

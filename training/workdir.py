@@ -27,6 +27,8 @@ def claim_workdir(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
     """
     path = workdir / "config.json"
     workdir.mkdir(parents=True, exist_ok=True)
+    if (workdir / "params").exists():
+        raise ValueError(f"{workdir} is an exported model, which can't be trained on; give another --workdir")
     with files.lock_directory(workdir):
         if not path.exists():
             files.write_json(path, config)

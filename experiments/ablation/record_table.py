@@ -93,16 +93,17 @@ def parse_records(rows: Sequence[Mapping[str, str]], study: Study, scale: Scale)
 def validate_coverage(trials: Sequence[TrialRecord], study: Study, scale: Scale) -> None:
     """Raise ValueError, naming setting and seed, where trials of the scale's grid are missing, or there are others.
 
-    A record may leave out how the learning rates were chosen: all of its "choose" trials, or none of them; and, where
-    the study has a `registry_axis`, entries of the registry that are younger than the record.
+    A record may leave out how the learning rate of a setting was chosen: all of its "choose" trials, or none of them;
+    and, where the study has a `registry_axis`, entries of the registry that are younger than the record.
     """
     settings = grid_labels(study, scale)
     if axis := study.registry_axis:
         recorded = {trial.labels[axis] for trial in trials}
         settings = [labels for labels in settings if labels[axis] in recorded]
-    tuned = len(scale.learning_rates) > 1 and study.trained and any(trial.phase == "choose" for trial in trials)
-    tuning = [(seed, rate) for rate in scale.learning_rates for seed in scale.tuning_seeds] if tuned else []
-    wanted = [("choose", labels, seed, rate) for labels in settings for seed, rate in tuning]
+    tuned = [trial.labels for trial in trials if trial.phase == "choose"]
+    is_tuned = len(scale.learning_rates) > 1 and study.trained
+    tuning = [(seed, rate) for rate in scale.learning_rates for seed in scale.tuning_seeds] if is_tuned else []
+    wanted = [("choose", labels, seed, rate) for labels in settings if labels in tuned for seed, rate in tuning]
     wanted += [("report", labels, seed, None) for labels in settings for seed in scale.seeds]
     present = [
         (trial.phase, trial.labels, trial.seed, trial.learning_rate if trial.phase == "choose" else None)

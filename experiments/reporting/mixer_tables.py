@@ -45,8 +45,8 @@ def score_cell(
 
 def compare_table(trials: Sequence[TrialRecord], outdated: Sequence[TrialRecord] = ()) -> Table:
     """Tabulate mixers by tasks, the best mean of a task in bold, with chance and the trivial rule below."""
+    trials, outdated = verdicts.reported_records(trials), verdicts.reported_records(outdated)
     marked, note = [trial.labels for trial in outdated], outdated_note(len(outdated), len(trials))
-    trials = verdicts.reported_records(trials)
     tasks, mixers = axis_labels(trials, "task"), axis_labels(trials, "mixer")
     by_task = {task: next(trial.result for trial in trials if trial.labels["task"] == task) for task in tasks}
     header = ["mixer", *(_task_header(task, by_task[task]["metric"]) for task in tasks), "state, floats"]

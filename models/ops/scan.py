@@ -75,9 +75,8 @@ def linear_scan(
     method: str = "auto",
     chunk_size: int = 256,
 ) -> Shaped[Array, "T *S"]:
-    """h_t = a_t·h_{t−1} + b_t for all t, elementwise, from h_{−1} = `initial`. h is zeroed before each `start`, and
-    held
-    where not `valid`.
+    """h_t = a_t·h_{t−1} + b_t for all t, elementwise, from h_{−1} = `initial`. h is zeroed before each `start` and
+    held where not `valid`.
 
     `method` is "sequential" (T steps), "associative" (about 2·log₂T steps, Blelloch 1990) or "chunked" (T/`chunk_size`
     steps with an associative scan in each, which only stores the pairs (a, b) of one chunk). "auto" is sequential on a

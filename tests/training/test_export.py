@@ -15,6 +15,7 @@ import tasks
 from tests import (
     assert_same,
     read_checkpoint,
+    tiny_config,
 )
 from tests.training import score_split
 from training import builder, export, files, loop, trainer
@@ -47,6 +48,16 @@ def test_a_run_is_loaded_where_it_lies_as_it_would_be_exported(finished: tuple[P
     (ours, params), (theirs, exported) = export.load(finished[0], member=2), export.load(tmp_path / "best")
     assert_same(jax.device_get(params), jax.device_get(exported))
     assert files.to_jsonable(ours.config) == files.to_jsonable(theirs.config)
+
+
+def test_an_export_is_not_trained_on(finished: tuple[Path, RunResult], tmp_path: Path):
+    export.export_member(finished[0], tmp_path / "best", 0, "best")
+    before = sorted(path.name for path in (tmp_path / "best").iterdir())
+    with pytest.raises(
+        ValueError, match="best is an exported model, which can't be trained on; give another --workdir"
+    ):
+        loop.train(tiny_config(), tmp_path / "best", tensorboard=False)
+    assert sorted(path.name for path in (tmp_path / "best").iterdir()) == before
 
 
 def test_an_export_leaves_a_half_written_checkpoint_alone(finished: tuple[Path, RunResult], tmp_path: Path):
