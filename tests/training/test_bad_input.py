@@ -71,7 +71,10 @@ def workdir(halfway: tuple[Path, Any], tmp_path: Path) -> Path:
         (["--config.ensemble.seeds=a,b"], "ensemble.seeds=('a,b',): give one or more whole numbers from 0 to "),
         (["--config.ensemble.seeds=-1"], "ensemble.seeds=(-1,): give one or more whole numbers from 0 to "),
         (["--config.optimizer.learning_rate=nan"], "learning_rate=nan: must be a number from 1e-12 to 3.4e+38"),
-        (["--config.model.inner=8"], "config.model has no field inner; it is model.hidden_size now; it has activation, "),
+        (
+            ["--config.model.inner=8"],
+            "config.model has no field inner; it is model.hidden_size now; it has activation, ",
+        ),
         (["--config.model.mixer=lsmt"], "model.mixer=lsmt: must be one of "),
         (["--save_seconds=-1"], "-1.0 is not a non-negative number"),
         (["--workdir="], "flag --workdir=: names no directory"),
