@@ -337,7 +337,7 @@ def test_a_record_reads_as_the_lines_that_it_was_written_from(
         (rows[1:], r"the record lacks activation relu, seed 100 at rate 0\.001 \(choose\)"),
         (rows[:-1], r"the record lacks activation identity, seed 1 \(report\)"),
         ([*rows, rows[-1]], r"the record has too many of activation identity, seed 1 \(report\)"),
-        ([row for row in rows if row["model.activation"] != "relu"], "the record lacks activation relu, seed 100"),
+        ([row for row in rows if row["model.activation"] != "relu"], "the record lacks activation relu, seed 0 "),
     ):
         with pytest.raises(ValueError, match=message) as caught:
             record_table.parse_records(left, STUDY, SCALE)
