@@ -4,11 +4,13 @@
 or from one of the helpers below it for classification, for text and for encoder-decoders.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict, FieldReference
 
 import models
+from tasks.base import suggest_name
 
 # Fields by their names up to 0.1.0.
 RENAMED_FIELDS = {
@@ -30,6 +32,12 @@ RENAMED_FIELDS = {
     "model.attention.groups": "model.attention.kv_heads",
     "model.lstm.open": "model.lstm.disabled_gates",
 }
+
+
+def suggest_field(path: str, known: Iterable[str]) -> str:
+    """The words "it is X now; " for the path of a renamed field, else "did you mean X? " if one `known` is close."""
+    new = RENAMED_FIELDS.get(path)
+    return f"it is {new} now; " if new else suggest_name(path.rpartition(".")[2], known)
 
 
 def base(mixer: str, *, attention_positions: str = "none") -> ConfigDict:

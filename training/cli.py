@@ -1,6 +1,5 @@
 """What all commands share: flags, errors in one line, and signals that wait for a good moment."""
 
-import difflib
 import itertools
 import os
 import re
@@ -184,7 +183,7 @@ def _explain_unknown_flag(error: Exception, argv: Sequence[str]) -> str | None:
 
 def _explain_unknown_field(argv: Sequence[str]) -> str | None:
     """The message for the first --config.FIELD that the config does not have. None if it has all of them."""
-    from configs import RENAMED_FIELDS  # with models, which not every command imports before its flags are read
+    from configs import suggest_field  # with models, which not every command imports before its flags are read
 
     names = [name for name in (word.lstrip("-").partition("=")[0] for word in argv[1:]) if name.startswith("config.")]
     if names and not any(word.lstrip("-").partition("=")[0] == "config" for word in argv[1:]):
@@ -196,9 +195,7 @@ def _explain_unknown_field(argv: Sequence[str]) -> str | None:
         for part in name.split(".")[1:]:
             known = list(getattr(tree, "keys", list)())
             if part not in known:
-                near = difflib.get_close_matches(part, known, n=1)
-                new = RENAMED_FIELDS.get(f"{path}.{part}".removeprefix("config."))
-                hint = f"it is {new} now; " if new else f"did you mean {near[0]}? " if near else ""
+                hint = suggest_field(f"{path}.{part}".removeprefix("config."), known)
                 return f"--{name}: {path} has no field {part}; {hint}it has {', '.join(known) or 'none'}"
             tree, path = tree[part], f"{path}.{part}"
     return None

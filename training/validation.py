@@ -1,6 +1,5 @@
 """Refuse configs that can't be trained, before anything is built or written."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 
 import configs
 import models
+from tasks.base import suggest_name
 
 _MAX_INT32 = 2**31 - 1
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
@@ -29,9 +29,7 @@ def _check_field_names(config: Mapping[str, Any]) -> None:
     for group in ("model", "optimizer", "training", "ensemble"):
         for name in config[group]:
             if name not in known[group]:
-                near = difflib.get_close_matches(name, known[group], n=1)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                raise ValueError(f"{group}.{name}: no such field{hint}")
+                raise ValueError(f"{group}.{name}: no such field; {suggest_name(name, known[group])}".rstrip("; "))
 
 
 def _validate_training(training: Mapping[str, Any]) -> None:

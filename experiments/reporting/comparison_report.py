@@ -15,7 +15,7 @@ from experiments.ablation.intervals import Interval, fit_exponent, format_interv
 from experiments.ablation.learning_rates import format_learning_rate
 from experiments.ablation.record_files import write_record
 from experiments.ablation.record_table import OUTDATED_MARK, short_revision, tabulate_records
-from experiments.ablation.study import Study, axis_overrides
+from experiments.ablation.study import Labels, Study, axis_overrides
 from experiments.ablation.trials import TrialRecord
 from experiments.ablation.verdicts import (
     Verdict,
@@ -60,17 +60,21 @@ def format_score(trials: Trials) -> str:
     return f"{score} ({dead} of {len(trials)} diverged)" if dead else score
 
 
+def score_cell(trials: Trials, setting: Labels, outdated: Sequence[Labels], *, bold: bool = False) -> str:
+    """The score of a setting, with a mark if it is one of the `outdated` ones."""
+    cell = format_score(select_trials(trials, **setting))
+    cell = f"**{cell}**" if bold else cell
+    return f"{cell} {OUTDATED_MARK}" if setting in outdated else cell
+
+
 def score_rows(trials: Trials, outdated: Trials = ()) -> list[list[str]]:
     """One row per mixer: its name and its score on each task, marked where one of its trials is `outdated`."""
     marked = [trial.labels for trial in reported_records(outdated)]
     tasks = axis_labels(trials, "task")
     rows = []
     for mixer in axis_labels(trials, "mixer"):
-        row = [mixer.replace(",", " + ")]
-        for task in tasks:
-            mark = f" {OUTDATED_MARK}" if {"task": task, "mixer": mixer} in marked else ""
-            row.append(format_score(select_trials(trials, task=task, mixer=mixer)) + mark)
-        rows.append(row)
+        cells = [score_cell(trials, {"task": task, "mixer": mixer}, marked) for task in tasks]
+        rows.append([mixer.replace(",", " + "), *cells])
     return rows
 
 

@@ -4,16 +4,14 @@ import math
 from collections.abc import Sequence
 
 from experiments.ablation import study, verdicts
-from experiments.ablation.record_table import OUTDATED_MARK, outdated_note, outdated_records
-from experiments.ablation.study import Labels
+from experiments.ablation.record_table import outdated_note, outdated_records
 from experiments.ablation.trials import TrialRecord
 from experiments.reporting.charts import render_charts
 from experiments.reporting.comparison_report import (
     axis_labels,
-    format_score,
     mixers_table,
     pairs_chart,
-    select_trials,
+    score_cell,
     time_chart,
 )
 from experiments.reporting.html_report import Table, markdown_table
@@ -29,15 +27,6 @@ TASK_TITLES = {
 }
 MIXER_TITLES = {"lstm": "LSTM", "gru": "GRU", "rnn": "Elman RNN", "dense": "dense window"}
 STATE_NOTES = {"attention": " and growing", "dense": ", a fixed window"}
-
-
-def score_cell(
-    trials: Sequence[TrialRecord], setting: Labels, outdated: Sequence[Labels], *, bold: bool = False
-) -> str:
-    """Return a setting's score with its interval, how many seeds diverged, and a mark if it is outdated."""
-    cell = format_score(select_trials(trials, **setting))
-    cell = f"**{cell}**" if bold else cell
-    return f"{cell} {OUTDATED_MARK}" if setting in outdated else cell
 
 
 # ---- compare --------------------------------------------------------------------------------------------------------

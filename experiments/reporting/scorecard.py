@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from experiments.ablation import study, verdicts
-from experiments.ablation.intervals import fit_exponent, format_interval
+from experiments.ablation.intervals import format_interval
 from experiments.ablation.record_table import OUTDATED_MARK, outdated_note, outdated_records
 from experiments.ablation.trials import TrialRecord
+from experiments.reporting.comparison_report import step_exponent
 from experiments.reporting.html_report import markdown_table
 from experiments.reporting.publishing import Publication
 from experiments.reporting.study_report import read_study_record
@@ -46,12 +47,11 @@ def scorecard_row(mixer: str, trials: Trials) -> list[str]:
         return format_interval(estimate, 2) if estimate.n else "–"
 
     cost = [trial for trial in verdicts.reported_records(trials["score_cost"]) if trial.labels == {"mixer": mixer}]
-    times = cost[0].get_curve("step time") if cost else {}
     return [
         mean("score_cost", "stream time@128", "{:,.0f}", 1e6),
         mean("score_cost", "stream time@2048", "{:,.0f}", 1e6),
         mean("score_cost", "state@2048", "{:,.0f}"),
-        format_interval(fit_exponent(list(times), list(times.values())), 2) if times else "–",
+        format_interval(step_exponent(trials["score_cost"], mixer), 2) if cost else "–",
         mean("score_cost", "step depth@512", "{:,.0f}"),
         interval(RECALL, "test", task="recall"),
         interval("score_memory", "test"),

@@ -12,7 +12,6 @@ TASKS = {
     "recall": recall(8),
     "copy memory": {"config": "copy_memory", "task.delay": 20, "training.steps": 1000, "training.eval_every": 100},
 }
-TITLES = {"recall": "recall of 8 pairs", "copy memory": "copy memory, 20 steps"}
 STUDY = Study(
     question="What does every mixer recall of 8 pairs, and keep of ten digits through a silence of 20 steps?",
     fixed={},

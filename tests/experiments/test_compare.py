@@ -12,6 +12,7 @@ from experiments.ablation.record_table import OUTDATED_MARK, outdated_records
 from experiments.ablation.study import Scale, Study
 from experiments.ablation.trials import TrialRecord, trial_key
 from experiments.reporting import comparison_report, study_report
+from experiments.reporting.mixer_tables import TASK_TITLES
 from experiments.studies import compare as compare_study
 from experiments.studies import compare_cost, mixers
 
@@ -136,7 +137,7 @@ def test_the_table_of_mixers_is_made_from_the_record():
     """Every mixer that the record has, its scores and costs, and a mark at what is outdated."""
     trials = study_report.read_study_record("mixers", mixers.STUDY, "quick")
     outdated = [one for one in trials if one.labels == {"task": "copy memory", "mixer": "gru"}]
-    header, _, *rows = comparison_report.mixers_table(trials, mixers.TITLES, outdated).splitlines()
+    header, _, *rows = comparison_report.mixers_table(trials, TASK_TITLES, outdated).splitlines()
     assert header == "| mixer | recall of 8 pairs | copy memory, 20 steps | parameters | state, floats |"
     assert {row.split("|")[1].strip() for row in rows} <= {*models.MIXERS, "rglru + attention"}
     (row,) = (row for row in rows if OUTDATED_MARK in row)
