@@ -7,15 +7,54 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray
 
 from tasks.base import Batch, Split, Task, cross_entropy, positions_and_segments, static
 from tasks.real.ngrams import cached_ngram_bits
+from tasks.real.rows import RowSampling, draw_places
 
 EVAL_WINDOWS = 256  # in an evaluation
 
 
-class Characters(Task):
+class WindowSampling(RowSampling):
+    """Mixin for a task whose rows are windows of one long text; `text` holds that of each subset.
+
+    A window is as many consecutive tokens as a row has steps and one more: the target of each is the token after it.
+    """
+
+    text: Any
+    max_length: Any
+
+    train_size = 0
+
+    def count_rows(self, subset: str) -> int:
+        return self.text[subset].shape[0]
+
+    def draw(
+        self, key: PRNGKeyArray, batch: int, length: Int[Array, ""] | int, available: int, subset: str = "train"
+    ) -> Int[Array, "B"] | Int[Array, "B 2"]:
+        del subset
+        return draw_places(key, batch, available, length)  # the last target is still in the text
+
+    def gather(self, rows: Int[Array, "B"], max_length: int, subset: str = "train") -> Integer[Array, "B W"]:
+        """Windows that begin at these places. Raises ValueError where the text is shorter than one."""
+        text = jnp.asarray(self.text[subset])
+        if max_length >= text.shape[0]:
+            raise ValueError(f"max_length={max_length}: the {subset} text allows {text.shape[0] - 1} at most")
+        return text.at[rows[:, None] + jnp.arange(max_length + 1)[None]].get(mode="fill", fill_value=0)
+
+    def collate(self, rows: Integer[Array, "B W"], max_length: int, length: Int[Array, ""] | int) -> Batch:
+        positions, segments = positions_and_segments(len(rows), max_length, length)
+        window = rows.astype(jnp.int32)
+        inputs, targets = window[:, :-1] * segments, window[:, 1:] * segments
+        return Batch(inputs, targets, segments.astype(jnp.float32), positions, segments)
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        return {subset: Split(self.max_length, EVAL_WINDOWS, subset) for subset in ("validation", "test")}
+
+
+class Characters(WindowSampling, Task):
     """Predict the next character of a text.
 
     `text` holds one long array of indices into `alphabet` for each subset, "train", "validation" and "test". A row is
@@ -72,16 +111,6 @@ class Characters(Task):
         train, test = (np.asarray(self.text[subset]).astype(np.int32).tobytes() for subset in ("train", "test"))
         return "trigram counts", cached_ngram_bits(train, test, len(self.alphabet), order=3)
 
-    @property
-    def splits(self) -> Mapping[str, Split]:
-        return {subset: Split(self.max_length, EVAL_WINDOWS, subset) for subset in ("validation", "test")}
-
-    def sample(
-        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
-    ) -> Batch:
-        """See `Task.sample`. Raises ValueError where the subset's text is shorter than a window."""
-        return sample_windows(self.text, subset, key, batch, max_length, length)
-
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         return cross_entropy(outputs, batch) / math.log(2)
 
@@ -95,21 +124,6 @@ class Characters(Task):
         alphabet = "".join(sorted(set("".join(lines.values()))))
         text = {name: np.array([alphabet.index(letter) for letter in line], np.uint8) for name, line in lines.items()}
         return cls(text=text, alphabet=alphabet, max_length=16)
-
-
-def sample_windows(
-    texts: Mapping[str, Any], subset: str, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int
-) -> Batch:
-    """`length` consecutive tokens from uniformly drawn places of a subset's text, padded to `max_length`; the target of
-    each is the token after it. Raises ValueError where the text is shorter than that."""
-    text = jnp.asarray(texts[subset])
-    if max_length >= text.shape[0]:
-        raise ValueError(f"max_length={max_length}: the {subset} text allows {text.shape[0] - 1} at most")
-    positions, segments = positions_and_segments(batch, max_length, length)
-    start = jax.random.randint(key, (batch, 1), 0, text.shape[0] - length)  # the last target is still in the text
-    window = text.at[start + jnp.arange(max_length + 1)[None]].get(mode="fill", fill_value=0).astype(jnp.int32)
-    inputs, targets = window[:, :-1] * segments, window[:, 1:] * segments
-    return Batch(inputs, targets, segments.astype(jnp.float32), positions, segments)
 
 
 def validate_window(texts: Any, length: int) -> None:

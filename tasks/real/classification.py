@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Integer, PRNGKeyArray
 
-from tasks.base import Batch, Split, Task, sample_rows, static
+from tasks.base import Batch, Split, Task, static
+from tasks.real.rows import RowSampling, draw_rows
 from tasks.real.words import is_character_level, split_words
 
 _BASELINE_RULES = ("most", "first", "places", "nearest")
 _RUN_LENGTH = 4  # tokens that the nearest neighbour is found by
 
 
-class Classification(Task):
+class Classification(RowSampling, Task):
     """Name the class of a sequence of tokens.
 
     `inputs` are indices into `names`, `[N, max_length]` for each subset, "train", "validation" and "test", with 0 after
@@ -38,6 +39,7 @@ class Classification(Task):
     classes: tuple[str, ...] = static()
     rule: str = static("most")
     sites: tuple[tuple[int, ...], ...] = static(())
+    train_size: int = static(0)
 
     def validate(self) -> None:
         self.require("rule", self.rule in _BASELINE_RULES, f"must be one of {', '.join(_BASELINE_RULES)}")
@@ -86,18 +88,35 @@ class Classification(Task):
             for subset in ("validation", "test")
         }
 
-    def sample(
-        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
-    ) -> Batch:
-        """See `Task.sample`. Raises ValueError where the subset holds fewer sequences, or they are shorter."""
-        sequences, labels = self.inputs[subset], self.labels[subset]
+    def count_rows(self, subset: str) -> int:
+        return self.inputs[subset].shape[0]
+
+    def draw(
+        self, key: PRNGKeyArray, batch: int, length: Int[Array, ""] | int, available: int, subset: str = "train"
+    ) -> Int[Array, "B"] | Int[Array, "B 2"]:
+        """See `rows.draw_rows`. Raises ValueError where the subset holds fewer sequences."""
+        return draw_rows(key, batch, available, f"{subset} sequences")
+
+    def gather(
+        self, rows: Int[Array, "B"], max_length: int, subset: str = "train"
+    ) -> tuple[Integer[Array, "B T"], Integer[Array, "B"]]:
+        """Sequences, cut at `max_length`, and labels. Raises ValueError where sequences are shorter than that."""
         if max_length > self.max_length:
             raise ValueError(f"max_length={max_length}: sequences have {self.max_length} tokens, so give that or fewer")
-        rows = sample_rows(key, batch, sequences.shape[0], f"{subset} sequences")
+        return jnp.asarray(self.inputs[subset])[rows, :max_length], jnp.asarray(self.labels[subset])[rows]
+
+    def collate(
+        self,
+        rows: tuple[Integer[Array, "B T"], Integer[Array, "B"]],
+        max_length: int,
+        length: Int[Array, ""] | int,
+    ) -> Batch:
+        sequences, labels = rows
+        batch = len(labels)
         positions = jnp.broadcast_to(jnp.arange(max_length), (batch, max_length))
-        tokens = jnp.asarray(sequences)[rows, :max_length].astype(jnp.int32) * (positions < length)
+        tokens = sequences.astype(jnp.int32) * (positions < length)
         segments = ((tokens != 0) | (positions == 0)).astype(jnp.int32)  # a sequence without tokens is one blank
-        return Batch(tokens, jnp.asarray(labels)[rows], jnp.ones(batch), positions, segments)
+        return Batch(tokens, labels, jnp.ones(batch), positions, segments)
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a text: of each letter where names are letters, else of each word; what has no name is left out.

@@ -1,15 +1,15 @@
 """Language modelling by word: which comes next?"""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float
 
-from tasks.base import Batch, Split, Task, cross_entropy, static
-from tasks.real.characters import EVAL_WINDOWS, sample_windows, validate_window
+from tasks.base import Batch, Task, cross_entropy, static
+from tasks.real.characters import WindowSampling, validate_window
 from tasks.real.ngrams import cached_ngram_bits
 
 _WORD_PATTERN = re.compile(
@@ -17,7 +17,7 @@ _WORD_PATTERN = re.compile(
 )  # a word with its apostrophes, a number, or one sign
 
 
-class Words(Task):
+class Words(WindowSampling, Task):
     """Predict the next word of a text.
 
     `text` holds one long array of indices into `names` for each subset, "train", "validation" and "test". The first
@@ -61,16 +61,6 @@ class Words(Task):
         """2 to the bits of `ngrams.ngram_bits` at order 3, counted on the training text and measured on the test's."""
         train, test = (np.asarray(self.text[subset]).astype(np.int32).tobytes() for subset in ("train", "test"))
         return "trigram counts", 2 ** cached_ngram_bits(train, test, len(self.names), order=3)
-
-    @property
-    def splits(self) -> Mapping[str, Split]:
-        return {subset: Split(self.max_length, EVAL_WINDOWS, subset) for subset in ("validation", "test")}
-
-    def sample(
-        self, key: PRNGKeyArray, batch: int, max_length: int, length: Int[Array, ""] | int, subset: str = "train"
-    ) -> Batch:
-        """See `Task.sample`. Raises ValueError where the subset's text is shorter than a window."""
-        return sample_windows(self.text, subset, key, batch, max_length, length)
 
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         return jnp.exp(cross_entropy(outputs, batch))
