@@ -5,6 +5,7 @@ from tasks.real.characters import Characters
 from tasks.real.classification import Classification
 from tasks.real.parallel_text import ParallelText
 from tasks.real.pixels import Pixels
+from tasks.real.text import Text
 from tasks.real.words import Words
 from tasks.synthetic.adding import Adding
 from tasks.synthetic.associations import Associations
@@ -38,6 +39,7 @@ __all__ = [
     "SelectiveCopy",
     "Split",
     "Task",
+    "Text",
     "Translation",
     "WordProblem",
     "Words",
@@ -65,4 +67,5 @@ TASKS = {
     "words": Words,
     "classification": Classification,
     "parallel_text": ParallelText,
+    "text": Text,
 }

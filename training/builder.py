@@ -13,7 +13,9 @@ import configs
 import data
 import models
 import tasks
+from data.files import RowSource, files_fingerprint, has_files, load_files, path_fields, task_fields
 from training import files, runtime
+from training.progress import ReadingProgress
 from training.runtime import DEFAULT_DATA_DIR
 from training.validation import validate_config, validate_model_for_task
 
@@ -31,6 +33,7 @@ class Run(NamedTuple):
     task: Any
     model: models.Skeleton | models.Seq2Seq | models.AssociativeMemory
     optimizer: optax.GradientTransformation
+    rows: RowSource | None = None  # the training rows, where they stay on disk
 
 
 def build_run(config: Mapping[str, Any], data_dir: str | Path = DEFAULT_DATA_DIR) -> Run:
@@ -39,7 +42,8 @@ def build_run(config: Mapping[str, Any], data_dir: str | Path = DEFAULT_DATA_DIR
     runtime.check_jax_settings()
     validate_config(config)
     models.validate_model(config["model"])
-    return assemble_run(config, build_task(config["task"], data_dir), collect_versions(config, data_dir))
+    task, rows = load_task(config["task"], data_dir)
+    return assemble_run(config, task, collect_versions(config, data_dir))._replace(rows=rows)
 
 
 def assemble_run(config: Mapping[str, Any], task: Any, versions: Mapping[str, Any]) -> Run:
@@ -77,17 +81,38 @@ def _check_min_length(min_length: int, task: Any) -> None:
 
 
 def build_task(config: Mapping[str, Any], data_dir: str | Path = DEFAULT_DATA_DIR) -> Any:
-    """Build the task that `config.task` names; if it names a `dataset`, with its data, prepared in `data_dir`."""
+    """Build the task of `load_task`, without the rows that stay on disk."""
+    return load_task(config, data_dir)[0]
+
+
+def load_task(config: Mapping[str, Any], data_dir: str | Path = DEFAULT_DATA_DIR) -> tuple[Any, RowSource | None]:
+    """Build the task that `config.task` names, with its data, which are prepared in `data_dir`.
+
+    If it names a `dataset`, the data are those; if it has a `path`, they are read from the user's files there. The
+    second value is the training rows, where they stay on disk. Raises ValueError or OSError, in one line.
+    """
     fields = dict(config)
     name, dataset = fields.pop("name"), fields.pop("dataset", "")
     models.validate_choice("task.name", name, tasks.TASKS)
-    if dataset:
+    arrays, rows = {}, None
+    if has_files(fields):
         check_data_package()
-    arrays = data.load_dataset(dataset, data_dir) if dataset else {}
+        loaded = load_files(name, fields, data_dir, ReadingProgress)
+        # An argument that a loader made of an option, such as weights of classes, stands in its place.
+        fields = {**task_fields(name, fields), **loaded.arguments}
+        rows = loaded.rows
+    elif dataset:
+        check_data_package()
+        arrays = data.load_dataset(dataset, data_dir)
     try:
-        return tasks.TASKS[name](**arrays, **fields)
+        return tasks.TASKS[name](**arrays, **fields), rows
     except TypeError as error:  # the task has no such field
         raise ValueError(f"task: {error}") from None
+
+
+def has_data(task: Mapping[str, Any]) -> bool:
+    """Whether the fields of a task name real data: a data set, or a user's files."""
+    return bool(task.get("dataset")) or has_files(task)
 
 
 def check_data_package() -> None:
@@ -132,7 +157,10 @@ def collect_versions(config: Mapping[str, Any], data_dir: str | Path = DEFAULT_D
         versions["encoder_decoder"] = models.Seq2Seq.VERSION
     if model.get("associative_memory"):
         versions["associative_memory"] = models.AssociativeMemory.VERSION
-    if dataset := task.get("dataset"):
+    if has_files(task):
+        options = {name: value for name, value in task.items() if name != "name"}
+        versions["data"] = files_fingerprint(task["name"], options, data_dir)
+    elif dataset := task.get("dataset"):
         versions["data"] = data.data_fingerprint(dataset, data_dir)
     return versions
 
@@ -140,12 +168,18 @@ def collect_versions(config: Mapping[str, Any], data_dir: str | Path = DEFAULT_D
 def fingerprint_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that make a run this one and no other, by dotted name: all that differ from `configs.base`.
 
-    So adding a field to `base`, with a default that keeps the old behavior, leaves old fingerprints as they are.
+    So adding a field to `base`, with a default that keeps the old behavior, leaves old fingerprints as they are. Paths
+    of a user's files are not among them: `versions.data` stands for what the files hold.
     """
+    paths = {f"task.{field}" for field in path_fields(config["task"]["name"])} if has_files(config["task"]) else set()
     defaults = files.flatten_dict(files.to_jsonable(configs.base(config["model"]["mixer"]).to_dict()))
     del defaults["model.mixer"]
     fields = flatten_config(config)
-    return {name: value for name, value in fields.items() if name not in defaults or value != defaults[name]}
+    return {
+        name: value
+        for name, value in fields.items()
+        if name not in paths and (name not in defaults or value != defaults[name])
+    }
 
 
 def run_fingerprint(config: Mapping[str, Any]) -> str:

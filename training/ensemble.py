@@ -1,7 +1,8 @@
 """Train several members in one program: which members, on which devices, one after another or side by side."""
 
+import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from training import distributed, runtime
 from training.builder import Run
+from training.stream import RowFeed
 from training.trainer import TrainState, init_train_state, train_steps
 
 
@@ -122,9 +124,28 @@ def init_ensemble(run: Run, plan: EnsemblePlan, mesh: jax.sharding.Mesh) -> Trai
 
 
 def jit_train_steps(run: Run, plan: EnsemblePlan, mesh: jax.sharding.Mesh) -> Any:
-    """`trainer.train_steps` of all members, jitted. It donates its first argument, the state."""
-    mapped = map_over_ensemble(partial(train_steps, run), plan, mesh)
-    return jax.jit(mapped, donate_argnums=0, out_shardings=member_sharding(mesh))
+    """`trainer.train_steps` of all members, jitted: a function of states, task and, if they are fed to it, rows.
+
+    It donates its first argument, the states.
+    """
+
+    def train_member(state_and_rows: tuple[TrainState, Any], task: Any) -> Any:
+        return train_steps(run, state_and_rows[0], task, state_and_rows[1])
+
+    mapped = map_over_ensemble(train_member, plan, mesh)
+
+    def train_members(states: TrainState, task: Any, rows: Any = None) -> Any:
+        return mapped((states, rows), task)
+
+    return jax.jit(train_members, donate_argnums=0, out_shardings=member_sharding(mesh))
+
+
+def feed_rows(run: Run, plan: EnsemblePlan, mesh: jax.sharding.Mesh, first_step: int) -> Iterator[tuple[Any, ...]]:
+    """Further arguments of each call of the train steps: the rows, if they are on disk, and otherwise none."""
+    if run.rows is None:
+        return itertools.repeat(())
+    spec = jax.P("member", None, "batch") if plan.shards > 1 else jax.P("member")
+    return ((rows,) for rows in RowFeed(run, plan.seeds, jax.NamedSharding(mesh, spec), first_step))
 
 
 def autotune_plan(run: Run, plan: EnsemblePlan) -> tuple[EnsemblePlan, list[dict[str, Any]]]:
@@ -158,8 +179,9 @@ def time_train_call(run: Run, plan: EnsemblePlan) -> float:
     """
     mesh = make_mesh(plan)
     states, task = init_ensemble(run, plan, mesh), jax.device_put(run.task, replicated_sharding(mesh))
-    call = jit_train_steps(run, plan, mesh).lower(states, task).compile()
-    states, _ = jax.block_until_ready(call(states, task))
+    rows = next(feed_rows(run, plan, mesh, 0))
+    call = jit_train_steps(run, plan, mesh).lower(states, task, *rows).compile()
+    states, _ = jax.block_until_ready(call(states, task, *rows))
     started = time.monotonic()
-    jax.block_until_ready(call(states, task))
+    jax.block_until_ready(call(states, task, *rows))
     return time.monotonic() - started

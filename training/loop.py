@@ -1,6 +1,7 @@
 """The training loop: train, log, evaluate and save, from the newest checkpoint to the last step."""
 
 import contextlib
+import itertools
 import signal
 import time
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from training.checkpoint import Checkpoints
 from training.console import print_status
 from training.ensemble import (
     EnsemblePlan,
+    feed_rows,
     init_ensemble,
     jit_train_steps,
     make_mesh,
@@ -148,6 +150,7 @@ class _TrainLoop:
         run, plan, mesh = self.run, self.plan, self.mesh
         sharding = member_sharding(mesh)
         self.train_steps = jit_train_steps(run, plan, mesh)
+        self.feed = feed_rows(run, plan, mesh, self.step)
         self.evaluate_split = {
             split: jax.jit(map_over_ensemble(partial(evaluate_split, run, split), plan, mesh), out_shardings=sharding)
             for split in run.task.splits.values()
@@ -165,7 +168,9 @@ class _TrainLoop:
             alive = distributed.to_host(self.states.alive)
             stopwatch, compile_seconds = _Stopwatch(), {}
             if not self._is_over(alive):
-                self.train_steps = self.train_steps.lower(self.states, self.task).compile()
+                rows = next(self.feed)
+                self.feed = itertools.chain([rows], self.feed)
+                self.train_steps = self.train_steps.lower(self.states, self.task, *rows).compile()
                 compile_seconds = {"compile_seconds": stopwatch.lap()}
             while not self._is_over(alive):
                 values, alive = self._train_call(logger, stopwatch, compile_seconds)
@@ -193,7 +198,7 @@ class _TrainLoop:
         self, logger: MetricLogger, stopwatch: _Stopwatch, compile_seconds: Mapping[str, float]
     ) -> tuple[dict[str, float], np.ndarray]:
         """Train for `steps_per_call` steps; values to show, and which members are alive, bool[members]."""
-        self.states, step_metrics = self.train_steps(self.states, self.task)
+        self.states, step_metrics = self.train_steps(self.states, self.task, *next(self.feed))
         self.step += self.run.config["training"]["steps_per_call"]
         step_metrics, alive = distributed.to_host((step_metrics, self.states.alive))
         row = {

@@ -59,6 +59,29 @@ class ProgressBar:
             self.unprinted = ""
 
 
+class ReadingProgress:
+    """`progress = ReadingProgress("preparing notes.txt"); progress(bytes_read, bytes_in_all)`.
+
+    A line every few seconds says how much is read, how fast, and how long the rest will take.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+        self.first: tuple[float, int] | None = None
+        self.last_printed = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self.first is None or done < self.first[1]:  # the first call, or the next reading of the same files
+            self.first = (now, done)
+        if now - self.last_printed < _SECONDS_BETWEEN_LINES:
+            return
+        self.last_printed = now
+        rate = (done - self.first[1]) / max(now - self.first[0], 1e-9)
+        left = f", {format_duration((total - done) / rate)} left" if rate else ""
+        print_status(f"{self.name}: {done / 2**20:,.0f} of {total / 2**20:,.0f} MiB, {rate / 2**20:,.1f} MiB/s{left}")
+
+
 def format_duration(seconds: float) -> str:
     """Format 75 as "1:15" and 4000 as "1:06:40"."""
     minutes, seconds = divmod(round(max(seconds, 0)), 60)

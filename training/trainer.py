@@ -80,23 +80,26 @@ def apply_model(run: Run, params: Any, batch: tasks.Batch, rng: Array | None = N
 # ---- training -------------------------------------------------------------------------------------------------------
 
 
-def train_steps(run: Run, state: TrainState, task: Any) -> tuple[TrainState, dict[str, Array]]:
-    """Take `training.steps_per_call` steps under `lax.scan`; the new state, and the means of the steps' metrics."""
+def train_steps(run: Run, state: TrainState, task: Any, rows: Any = None) -> tuple[TrainState, dict[str, Array]]:
+    """Take `training.steps_per_call` steps under `lax.scan`; the new state, and the means of the steps' metrics.
 
-    def scan_step(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
-        return train_step(run, task, state)
+    `rows` are those of all steps, [steps, batch, …], where the training rows are not part of the task.
+    """
 
-    state, metrics = jax.lax.scan(scan_step, state, length=run.config["training"]["steps_per_call"])
+    def scan_step(state: TrainState, rows: Any) -> tuple[TrainState, dict[str, Array]]:
+        return train_step(run, task, state, rows)
+
+    state, metrics = jax.lax.scan(scan_step, state, rows, length=run.config["training"]["steps_per_call"])
     return state, jax.tree.map(jnp.mean, metrics)
 
 
-def train_step(run: Run, task: Any, state: TrainState) -> tuple[TrainState, dict[str, Array]]:
+def train_step(run: Run, task: Any, state: TrainState, rows: Any = None) -> tuple[TrainState, dict[str, Array]]:
     """Take one step of AdamW; the new state, and loss, score and gradient norm.
 
     The batch depends on the member's seed and step alone. If the loss or the gradient is not finite, the member is dead
     from here on: its parameters stay as they are.
     """
-    batch, dropout_key = _sample_batch(run, task, state)
+    batch, dropout_key = _sample_batch(run, task, state, rows)
     model = run.config["model"]
     is_random = model["dropout"] or model["positions"] == "randomised" or model.get("associative_memory")
 
@@ -119,15 +122,24 @@ def train_step(run: Run, task: Any, state: TrainState) -> tuple[TrainState, dict
     return state, {"loss": loss, "score": task.score(outputs, batch), "gradient_norm": norm}
 
 
-def _sample_batch(run: Run, task: Any, state: TrainState) -> tuple[tasks.Batch, Array]:
-    """Sample the training batch of the state's seed and step; the batch, and a key for dropout."""
-    training = run.config["training"]
-    key = jax.random.fold_in(jax.random.fold_in(tasks.random_key(state.seed), 1), state.step)
+def _sample_batch(run: Run, task: Any, state: TrainState, rows: Any) -> tuple[tasks.Batch, Array]:
+    """Sample the training batch of the state's seed and step, or make it of `rows`; the batch, and a dropout key."""
+    length, batch_key, dropout_key = batch_keys(run, state.seed, state.step)
+    if rows is None:
+        batch = task.sample(batch_key, run.config["training"]["batch_size"], task.max_length, length)
+    else:
+        batch = task.collate(rows, task.max_length, length)
+    return shard_batch(batch), dropout_key
+
+
+def batch_keys(run: Run, seed: Array, step: Array) -> tuple[Array, Array, Array]:
+    """The length of a training batch, the key that it is drawn with, and a key for dropout."""
+    key = jax.random.fold_in(jax.random.fold_in(tasks.random_key(seed), 1), step)
     length_key, batch_key, dropout_key = jax.random.split(key, 3)
-    length = jnp.int32(task.max_length)
-    if training["min_length"]:
-        length = jax.random.randint(length_key, (), training["min_length"], task.max_length + 1)
-    return shard_batch(task.sample(batch_key, training["batch_size"], task.max_length, length)), dropout_key
+    length = jnp.int32(run.task.max_length)
+    if run.config["training"]["min_length"]:
+        length = jax.random.randint(length_key, (), run.config["training"]["min_length"], run.task.max_length + 1)
+    return length, batch_key, dropout_key
 
 
 def learning_rate_schedule(config: Mapping[str, Any], step: Array) -> Array:

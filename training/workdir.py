@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from training import distributed, files, metrics, provenance
-from training.builder import Run, fingerprint_fields, flatten_config, run_fingerprint
+from training.builder import Run, fingerprint_fields, flatten_config, has_data, run_fingerprint
 from training.ensemble import EnsemblePlan, autotune_plan, make_mesh, plan_ensemble
 from training.result import RunResult
 from training.task_description import describe_task
@@ -77,7 +77,7 @@ def read_result(path: Path, run: Run) -> RunResult:
 def write_description(run: Run, workdir: Path) -> None:
     """Write environment.json and, for a task on real data, task.json, which describes the task without the data."""
     provenance.append_environment(workdir / "environment.json")
-    if run.config["task"].get("dataset"):
+    if has_data(run.config["task"]):
         files.write_json(workdir / "task.json", describe_task(run.task))
 
 

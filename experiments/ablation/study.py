@@ -225,7 +225,7 @@ def resolve_config(overrides: Overrides) -> dict[str, Any]:
             for part in field.split("."):
                 is_now = is_now[part]
             raise ValueError(f"{field}={value!r}: must be of the type of {is_now!r}") from None
-    if config.task.get("dataset"):
+    if builder.has_data(config.task):
         return config.to_dict()  # its data may have to be prepared: built when it is its turn
     return {name: value for name, value in builder.build_run(config).config.items() if name != "versions"}
 
