@@ -139,6 +139,13 @@ class Task:
         """The `metric`."""
         return accuracy(outputs, batch)
 
+    EXTRA_METRICS: ClassVar[tuple[str, ...]] = ()
+    """Names that `extra_scores` may give. They differ from "loss", "score" and the names of splits."""
+
+    def extra_scores(self, outputs: Float[Array, "B *T O"], batch: Batch) -> dict[str, Array]:
+        """Further scores by name, which are logged and reported beside the metric; nothing is chosen by them."""
+        return {}
+
     # ---- for people ------------------------------------------------------------------------------------------------
 
     @classmethod

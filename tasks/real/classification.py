@@ -5,12 +5,15 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Integer, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray
 
-from tasks.base import Batch, Split, Task, static
+from tasks.base import Batch, Split, Task, accuracy, cross_entropy, static
+from tasks.real.class_metrics import auroc, balanced_accuracy, macro_f1
 from tasks.real.rows import RowSampling, draw_rows
 from tasks.real.words import is_character_level, split_words
 
+_CLASS_SCORES = {"balanced accuracy": balanced_accuracy, "macro F1": macro_f1, "AUROC": auroc}
+METRICS = ("accuracy", *_CLASS_SCORES)
 _BASELINE_RULES = ("most", "first", "places", "nearest")
 _RUN_LENGTH = 4  # tokens that the nearest neighbour is found by
 
@@ -27,6 +30,10 @@ class Classification(RowSampling, Task):
     shares the most runs of 4 tokens. `sites` are, for each class, the places that are known to decide it, for measures
     of where a model looks; empty where nothing is known.
 
+    `metric` is one of `METRICS`; AUROC is for two classes. With `extra_metrics` the others are `extra_scores`.
+    `class_weights`, one for each class, are how much its sequences count in the loss; empty, all count alike. Of a
+    split of more than `eval_examples` sequences that many are evaluated, the same ones always; 0: all.
+
     Example:
 
         input   A C G T A C
@@ -40,9 +47,24 @@ class Classification(RowSampling, Task):
     rule: str = static("most")
     sites: tuple[tuple[int, ...], ...] = static(())
     train_size: int = static(0)
+    class_weights: tuple[float, ...] = static(())
+    metric: str = static("accuracy")
+    extra_metrics: bool = static(False)
+    eval_examples: int = static(0)
+
+    EXTRA_METRICS = METRICS
 
     def validate(self) -> None:
         self.require("rule", self.rule in _BASELINE_RULES, f"must be one of {', '.join(_BASELINE_RULES)}")
+        self.require("metric", self.metric in METRICS, f"must be one of {', '.join(METRICS)}")
+        count = len(self.classes)
+        self.require("metric", self.metric in self._defined_metrics(), f"is for two classes, and these are {count}")
+        fits = not self.class_weights or (len(self.class_weights) == count and min(self.class_weights) > 0)
+        self.require("class_weights", fits, f"must be {count} numbers above 0, one for each class, or none")
+        self.require("eval_examples", self.eval_examples >= 0, "must be 0 or more")
+
+    def _defined_metrics(self) -> tuple[str, ...]:
+        return METRICS if len(self.classes) == 2 else METRICS[:-1]
 
     @property
     def max_length(self) -> int:
@@ -62,7 +84,14 @@ class Classification(RowSampling, Task):
 
     @property
     def chance(self) -> float:
-        return 1 / len(self.classes)
+        """Of a uniform guess; of macro F1 with the shares of the classes in the test set."""
+        if self.metric == "AUROC":
+            return 0.5
+        guess = 1 / len(self.classes)
+        if self.metric != "macro F1":
+            return guess
+        shares = np.bincount(np.asarray(self.labels["test"]), minlength=len(self.classes)) / len(self.labels["test"])
+        return float(np.mean(2 * shares * guess / (shares + guess)))
 
     @property
     def baseline(self) -> tuple[str, float]:
@@ -75,18 +104,41 @@ class Classification(RowSampling, Task):
         train, test = (np.asarray(self.inputs[subset]) for subset in ("train", "test"))
         answers = np.asarray(self.labels["train"]), np.asarray(self.labels["test"])
         if self.rule == "nearest":
-            said = nearest_neighbor(train, answers[0], test)
+            scores = np.eye(len(self.classes))[nearest_neighbor(train, answers[0], test)]
         else:
             places = {"most": 0, "first": 1, "places": train.shape[1]}[self.rule]
-            said = naive_bayes(train[:, :places], answers[0], test[:, :places], len(self.names), len(self.classes))
-        return words[self.rule], float(np.mean(said == answers[1]))
+            train, test, sizes = train[:, :places], test[:, :places], (len(self.names), len(self.classes))
+            scores = naive_bayes_scores(train, answers[0], test, *sizes)
+        if self.metric == "accuracy":
+            return words[self.rule], float(np.mean(scores.argmax(axis=1) == answers[1]))
+        grade = _CLASS_SCORES[self.metric]
+        return words[self.rule], float(grade(jnp.asarray(scores), jnp.asarray(answers[1]), jnp.ones(len(test))))
 
     @property
     def splits(self) -> Mapping[str, Split]:
         return {
-            subset: Split(length=self.max_length, examples=len(self.labels[subset]), subset=subset)
-            for subset in ("validation", "test")
+            subset: Split(length=self.max_length, examples=min(self.eval_examples or count, count), subset=subset)
+            for subset, count in ((subset, len(self.labels[subset])) for subset in ("validation", "test"))
         }
+
+    def loss(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
+        """Mean of −log p(class), in nats, each sequence weighted by its class."""
+        if self.class_weights:
+            weights = jnp.asarray(self.class_weights, jnp.float32)[batch.targets]
+            batch = batch._replace(weights=batch.weights * weights)
+        return cross_entropy(outputs, batch)
+
+    def score(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
+        return self._grade(self.metric, outputs, batch)
+
+    def extra_scores(self, outputs: Float[Array, "B O"], batch: Batch) -> dict[str, Array]:
+        others = [name for name in self._defined_metrics() if name != self.metric] if self.extra_metrics else []
+        return {name: self._grade(name, outputs, batch) for name in others}
+
+    def _grade(self, metric: str, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
+        if metric == "accuracy":
+            return accuracy(outputs, batch)
+        return _CLASS_SCORES[metric](outputs, batch.targets, batch.weights)
 
     def count_rows(self, subset: str) -> int:
         return self.inputs[subset].shape[0]
@@ -149,22 +201,22 @@ class Classification(RowSampling, Task):
         return self.classes[int(value)]
 
 
-def naive_bayes(
+def naive_bayes_scores(
     train: Integer[np.ndarray, "N P"],
     labels: Integer[np.ndarray, "N"],
     test: Integer[np.ndarray, "M P"],
     tokens: int,
     classes: int,
-) -> Int[np.ndarray, "M"]:
-    """The class of each test row with the largest log p(class) + Σ_places log p(token | class, place), from counts in
-    the training rows with one added to each."""
+) -> Float[np.ndarray, "M {classes}"]:
+    """log p(class) + Σ_places log p(token | class, place) of each test row and class, from counts in the training rows
+    with one added to each. The class with the largest is naive Bayes's answer."""
     prior = np.bincount(labels, minlength=classes)
     scores = np.tile(np.log(prior + 1.0), (len(test), 1))
     for place in range(train.shape[1]):
         counts = np.ones((classes, tokens))
         np.add.at(counts, (labels, train[:, place]), 1)
         scores += np.log(counts / counts.sum(axis=1, keepdims=True)).T[test[:, place]]
-    return scores.argmax(axis=1)
+    return scores
 
 
 def nearest_neighbor(

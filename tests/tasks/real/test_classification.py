@@ -1,9 +1,12 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn import metrics as peer
 
-from tasks.real.classification import Classification, naive_bayes, nearest_neighbor
+from tasks.real.classification import METRICS, Classification, naive_bayes_scores, nearest_neighbor
 
 RANDOM = np.random.default_rng(0)
 SIZES = {"train": 50, "validation": 8, "test": 20}
@@ -56,7 +59,7 @@ def test_rules_to_be_held_against():
 def test_bayes_against_its_definition():
     train, labels = RANDOM.integers(0, 3, (30, 2)), RANDOM.integers(0, 2, 30)
     test = np.array([[a, b] for a in range(3) for b in range(3)])
-    for row, said in zip(test, naive_bayes(train, labels, test, 3, 2), strict=True):
+    for row, said in zip(test, naive_bayes_scores(train, labels, test, 3, 2).argmax(axis=1), strict=True):
         scores = []
         for c in range(2):
             mine = train[labels == c]
@@ -89,10 +92,81 @@ def test_encode_by_letter_or_by_word():
 def test_bad_values():
     with pytest.raises(ValueError, match=r"^task.rule=last: must be one of most, first, places, nearest$"):
         made("last")
+    for settings, message in [
+        ({"metric": "F1"}, r"^task.metric=F1: must be one of accuracy, balanced accuracy, macro F1, AUROC$"),
+        ({"metric": "AUROC", "classes": ("a", "b", "c")}, r"^task.metric=AUROC: is for two classes, and these are 3$"),
+        ({"class_weights": (1.0,)}, r"^task.class_weights=\(1.0,\): must be 2 numbers above 0, one for each class, or"),
+        ({"class_weights": (1.0, 0.0)}, r"^task.class_weights=\(1.0, 0.0\): must be 2 numbers above 0, one for each"),
+        ({"eval_examples": -1}, r"^task.eval_examples=-1: must be 0 or more$"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            with_settings(made(), **settings)
     with pytest.raises(ValueError, match=r"^batch=9: the validation sequences are 8, so give that many or fewer$"):
         made().sample(jax.random.key(0), 9, 6, 6, "validation")
     with pytest.raises(ValueError, match=r"^max_length=7: sequences have 6 tokens, so give that or fewer$"):
         made().sample(jax.random.key(0), 2, 7, 6)
+
+
+def with_settings(task: Classification, **settings) -> Classification:
+    return dataclasses.replace(task, **settings)
+
+
+def test_the_chance_of_each_metric_is_that_of_a_guess():
+    task = made()
+    labels = np.asarray(task.labels["test"])
+    guesses = RANDOM.integers(0, 2, (2000, len(labels)))
+    for metric in METRICS:
+        grade = {
+            "accuracy": lambda said: np.mean(said == labels),
+            "balanced accuracy": lambda said: peer.balanced_accuracy_score(labels, said),
+            "macro F1": lambda said: peer.f1_score(labels, said, average="macro"),
+            "AUROC": lambda said: peer.roc_auc_score(labels, said),
+        }[metric]
+        mean = np.mean([grade(said) for said in guesses[:300]])
+        assert with_settings(task, metric=metric).chance == pytest.approx(mean, abs=0.02)
+
+
+@pytest.mark.parametrize("metric", METRICS[1:])
+def test_the_baseline_has_the_score_of_its_metric(metric: str):
+    task = with_settings(made("first"), metric=metric)
+    assert task.baseline == ("the first token alone", 1.0)
+    labels = np.asarray(task.labels["test"])
+    most = np.full(len(labels), np.bincount(task.labels["train"]).argmax())
+    expected = {"balanced accuracy": 0.5, "macro F1": peer.f1_score(labels, most, average="macro"), "AUROC": 0.5}
+    assert with_settings(task, rule="most").baseline[1] == pytest.approx(expected[metric])
+
+
+def test_class_weights_are_how_much_a_sequence_counts_in_the_loss():
+    task = made()
+    batch = task.sample(jax.random.key(0), 20, 6, 6, "test")
+    outputs = jnp.asarray(RANDOM.normal(size=(20, 2)), jnp.float32)
+    assert with_settings(task, class_weights=(2.0, 2.0)).loss(outputs, batch) == pytest.approx(
+        task.loss(outputs, batch)
+    )
+    nats = -np.asarray(jax.nn.log_softmax(outputs))[np.arange(20), batch.targets]
+    weights = np.array([1.0, 3.0])[batch.targets]
+    loss = with_settings(task, class_weights=(1.0, 3.0)).loss(outputs, batch)
+    assert loss == pytest.approx(np.sum(weights * nats) / weights.sum(), rel=1e-5)
+
+
+def test_extra_scores_are_the_metrics_that_are_not_the_score():
+    task = made()
+    batch = task.sample(jax.random.key(0), 20, 6, 6, "test")
+    outputs = jnp.asarray(RANDOM.normal(size=(20, 2)), jnp.float32)
+    assert task.extra_scores(outputs, batch) == {}
+    for metric in METRICS:
+        graded = with_settings(task, metric=metric, extra_metrics=True)
+        found = graded.extra_scores(outputs, batch)
+        assert set(found) == set(METRICS) - {metric} <= set(Classification.EXTRA_METRICS)
+        for name, score in found.items():
+            assert score == with_settings(task, metric=name).score(outputs, batch)
+    three = Classification(task.inputs, task.labels, task.names, ("a", "b", "c"), extra_metrics=True)
+    assert set(three.extra_scores(jnp.zeros((20, 3)), batch)) == {"balanced accuracy", "macro F1"}
+
+
+def test_an_evaluation_may_be_of_fewer_sequences():
+    task = with_settings(made(), eval_examples=10)
+    assert {name: split.examples for name, split in task.splits.items()} == {"validation": 8, "test": 10}
 
 
 def test_a_solver_scores_all():
