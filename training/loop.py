@@ -216,8 +216,10 @@ class _TrainLoop:
         for name, split in self.run.task.splits.items():
             result = self.evaluate_split[split](self.states, self.task, split_seed(name))
             scores[name] = result["score"]
+            if name == "test":
+                scores |= {extra: result[extra] for extra in result.keys() - {"loss", "score"}}
             result = distributed.to_host(result)
-            row = {"loss": result["loss"], self.run.task.metric: result["score"]}
+            row = {"loss": result.pop("loss"), self.run.task.metric: result.pop("score"), **result}
             logger.log_metrics(self.step, name, row, seconds=stopwatch.lap())
         self.states = self.keep_best(self.states, scores)
 

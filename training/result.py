@@ -16,7 +16,7 @@ class MemberResult(TypedDict):
     best_step: int  # the step with the best validation score; 0 if the member diverged before its first evaluation
     validation: float  # the score at `best_step`
     test: float | None
-    scores: dict[str, float]  # the scores on every split at `best_step`
+    scores: dict[str, float]  # at `best_step`: the score on every split, and the extra scores of "test" by name
     died_at: int | None  # the step whose loss or gradient was not finite, if there was one
 
 

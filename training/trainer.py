@@ -31,7 +31,7 @@ class TrainState(NamedTuple):
     optimizer: Any
     best_params: Any  # the parameters with the best validation score
     best_score: Array  # that score
-    best_scores: Any  # the scores of `best_params` by split; zeros as long as best_step is 0
+    best_scores: Any  # of `best_params`: scores by split, extra scores of "test" by name; 0 as long as best_step is 0
     best_step: Array
     alive: Array  # False once a loss or a gradient was not finite; the parameters then stay as they are
     died_at: Array  # the step at which that was, or −1
@@ -50,7 +50,7 @@ def init_train_state(run: Run, seed: int, learning_rate: float) -> TrainState:
         best_params=jax.tree.map(jnp.copy, params),  # a copy: a donated buffer can't be in the state twice
         best_score=jnp.float32(worst),
         # Not NaN: over several processes, jax.device_put would find it unequal to that of another process.
-        best_scores={split: jnp.float32(0) for split in run.task.splits},
+        best_scores={name: jnp.float32(0) for name in [*run.task.splits, *extra_score_names(run)]},
         best_step=jnp.int32(0),
         alive=jnp.bool_(True),
         died_at=jnp.int32(-1),
@@ -62,6 +62,18 @@ def init_params(run: Run, seed: Array) -> Any:
     inputs = jax.eval_shape(lambda task: sample_longest(task, 1), run.task).inputs
     inputs = jnp.zeros(inputs.shape, inputs.dtype)
     return run.model.init(jax.random.fold_in(tasks.random_key(seed), 0), inputs)["params"]
+
+
+def extra_score_names(run: Run) -> list[str]:
+    """The names of the task's extra scores, from shapes alone."""
+    if not run.task.EXTRA_METRICS:
+        return []
+
+    def extra_scores(task: Any) -> dict[str, Array]:
+        batch = sample_longest(task, 1)
+        return task.extra_scores(jnp.zeros((*batch.weights.shape, task.outputs)), batch)
+
+    return list(jax.eval_shape(extra_scores, run.task))
 
 
 def sample_longest(task: Any, batch_size: int) -> tasks.Batch:
@@ -157,7 +169,7 @@ def learning_rate_schedule(config: Mapping[str, Any], step: Array) -> Array:
 
 
 def evaluate_split(run: Run, split: tasks.Split, state: TrainState, task: Any, seed: Array) -> dict[str, Array]:
-    """Loss and score on a split, whose sequences are the same for every model and seed.
+    """Loss, score and extra scores on a split, whose sequences are the same for every model and seed.
 
     `seed` is the split's own (`split_seed`). It is an argument so that splits of the same size share one program.
     """
@@ -175,7 +187,8 @@ def evaluate_split(run: Run, split: tasks.Split, state: TrainState, task: Any, s
     batches = jax.tree.map(cut_into_calls, whole)
     outputs = jax.lax.map(lambda batch: apply_model(run, state.params, shard_batch(batch)), batches)
     outputs = outputs.reshape(calls * size, *outputs.shape[2:])[: split.examples]
-    return {"loss": task.loss(outputs, whole), "score": task.score(outputs, whole)}
+    scores = {"loss": task.loss(outputs, whole), "score": task.score(outputs, whole)}
+    return {**scores, **task.extra_scores(outputs, whole)}
 
 
 def split_seed(split: str) -> np.uint32:
@@ -184,7 +197,7 @@ def split_seed(split: str) -> np.uint32:
 
 
 def keep_best(run: Run, state: TrainState, scores: Mapping[str, Array]) -> TrainState:
-    """Keep the current parameters and their `scores` by split, if no validation score was better before.
+    """Keep the current parameters and their `scores`, as `best_scores` names them, if no validation score was better.
 
     Of equal scores the later one counts: when a score has reached its limit, the model may still be learning. A dead
     member keeps what it has.

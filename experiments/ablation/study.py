@@ -21,6 +21,8 @@ from training import builder
 
 STUDIES_DIR = Path(__file__).parents[1] / "studies"  # a floor above: its files are found by name and not imported
 SCORE_METRICS = ("test", "validation")  # the scores that training itself gives; "test@16" is that of a split "test_16"
+# Further scores of the test split that some tasks give, each a metric by its own name.
+EXTRA_METRICS = tuple(dict.fromkeys(name for task in tasks.TASKS.values() for name in task.EXTRA_METRICS))
 SLOPE_PREFIX = "slope of "  # before the name of a curve: its exponent, fitted to a power law
 
 # Unicode categories that XML, and so an SVG, can't hold: control characters, halves of surrogates, unassigned.
@@ -276,10 +278,10 @@ def validate_study(study: Study, scale_name: str) -> None:
         )
     for where in study.measures.values() if isinstance(study.measures, Mapping) else ():
         _validate_labels("measures", where, study, grid)
-    labels = [one.labels for one in all_of_them]
+    labels, extra = [one.labels for one in all_of_them], extra_metrics(all_of_them)
     for claim in study.claims:
         for part in claim.inequalities:
-            validate_metric(study, part.metric)
+            validate_metric(study, part.metric, extra)
             for side in (part.left, part.right):
                 if isinstance(side, Mapping):
                     _validate_labels(f"claim {claim.text!r}", side, study, grid)
@@ -287,7 +289,7 @@ def validate_study(study: Study, scale_name: str) -> None:
                 models.validate_choice(f"claim {claim.text!r}: best_of", part.best_of, grid)
             if not scale.grid and not list(compared_pairs(part, labels)):
                 raise ValueError(f"claim {claim.text!r}: the grid has no setting that it speaks of")
-    validate_metric(study, study.plot_metric)
+    validate_metric(study, study.plot_metric, extra)
 
 
 def _validate_labels(what: str, where: Mapping[str, Any], study: Study, grid: Mapping[str, Mapping[Any, Any]]) -> None:
@@ -300,10 +302,22 @@ def _validate_labels(what: str, where: Mapping[str, Any], study: Study, grid: Ma
                 raise ValueError(f"{what}: {axis} has no {label!r}; it has {', '.join(map(str, grid[axis]))}")
 
 
-def validate_metric(study: Study, metric: str) -> None:
-    """Refuse a metric that no trial of the study will have."""
-    known = [*(SCORE_METRICS if study.trained else ()), *study.measures]
+def extra_metrics(settings: Sequence[Setting]) -> list[str]:
+    """The extra metrics of the settings' tasks, which give them where the data are the user's own or they are on."""
+    asked = [task for task in (setting.config["task"] for setting in settings)
+             if task.get("extra_metrics", bool(task.get("path")))]  # fmt: skip
+    return list(dict.fromkeys(name for task in asked for name in tasks.TASKS[task["name"]].EXTRA_METRICS))
+
+
+def validate_metric(study: Study, metric: str, extra: Sequence[str] = ()) -> None:
+    """Refuse a metric that no trial of the study will have: neither a score, nor an `extra` one, nor a measure."""
+    known = [*((*SCORE_METRICS, *extra) if study.trained else ()), *study.measures]
     models.validate_choice("metric", base_metric(metric), known)
+
+
+def is_score(metric: str) -> bool:
+    """Whether a metric is a score of the model, or a point or the exponent of one, and no measure."""
+    return base_metric(metric) in (*SCORE_METRICS, *EXTRA_METRICS)
 
 
 def base_metric(metric: str) -> str:

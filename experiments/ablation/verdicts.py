@@ -9,7 +9,7 @@ import numpy as np
 from experiments.ablation import intervals
 from experiments.ablation.intervals import Interval, difference_interval, format_interval, mean_interval
 from experiments.ablation.study import (
-    SCORE_METRICS,
+    EXTRA_METRICS,
     SLOPE_PREFIX,
     Claim,
     Labels,
@@ -18,6 +18,7 @@ from experiments.ablation.study import (
     compared_pairs,
     format_labels,
     grid_labels,
+    is_score,
 )
 from experiments.ablation.trials import TrialRecord
 
@@ -37,7 +38,7 @@ class Verdict(NamedTuple):
 
 
 SIGNIFICANCE_LEVEL = 0.05  # the largest corrected p-value at which a difference counts as seen
-SHARE_METRICS = ("accuracy", "error rate")  # scores that are shares of answers
+SHARE_METRICS = ("accuracy", "error rate", "balanced accuracy", "macro F1", "AUROC")  # scores between 0 and 1
 MIN_ANSWERS = 10  # right or wrong answers below which a share of them is not close enough to normal for a t-test
 _RELATIVE_TOLERANCE = 2e-5  # numbers closer than this are equal: a record keeps six digits
 
@@ -106,7 +107,7 @@ def score_step(trials: Sequence[TrialRecord], metric: str) -> float:
 
     The ends of the metric's range count as observed. 0 for a measure that is the same for all seeds of each setting.
     """
-    if base_metric(metric) not in SCORE_METRICS:
+    if not is_score(metric):
         by_setting = [
             values_by_seed(trials, labels, metric).values() for labels in distinct_settings(reported_records(trials))
         ]
@@ -185,7 +186,7 @@ def _compare_pair(
     gap = difference_interval(x, other, paired=True, step=step, use_bootstrap=use_bootstrap)
     ends_by_t = difference_interval(x, other, paired=True, step=step, use_bootstrap=False)[1:3]
     p = intervals.p_value(x, other, paired=True, step=step)
-    certain = base_metric(metric) not in SCORE_METRICS and (not step or len(seeds) == 1)
+    certain = not is_score(metric) and (not step or len(seeds) == 1)
     if not isinstance(right, dict) and len(seeds) > 1:
         ends = metric_bounds([trial for trial in trials if trial.labels == left], metric)
         if ends == (0, 1) and 0 <= right <= 1 and min(right, 1 - right) < MIN_ANSWERS * step:
@@ -333,12 +334,14 @@ def estimate_metric(trials: Sequence[TrialRecord], labels: Labels, metric: str) 
 
 
 def max_or_min(result: Mapping[str, Any]) -> Callable[..., Any]:
-    """`max` or `min`: which of a trial's scores is the better one. Accuracies are maximized, all others minimized."""
-    return max if result["metric"] == "accuracy" else min
+    """`max` or `min`: which of a trial's scores is the better one. Shares are maximized, but no error rate."""
+    return max if result["metric"] in SHARE_METRICS and result["metric"] != "error rate" else min
 
 
 def metric_bounds(trials: Sequence[TrialRecord], metric: str) -> tuple[float, float]:
     """The range of a metric: 0 to 1 for a share, 0 to infinity for other scores, unknown for a measure."""
-    if metric.split("@")[0] not in SCORE_METRICS:
+    if not is_score(metric) or metric.startswith(SLOPE_PREFIX):
         return intervals.UNBOUNDED
-    return (0.0, 1.0) if {trial.result["metric"] for trial in trials} <= set(SHARE_METRICS) else (0.0, math.inf)
+    name = base_metric(metric)
+    names = {name} if name in EXTRA_METRICS else {trial.result["metric"] for trial in trials}
+    return (0.0, 1.0) if names <= set(SHARE_METRICS) else (0.0, math.inf)

@@ -19,7 +19,7 @@ from experiments.ablation.record_table import (
     short_revision,
     tabulate_records,
 )
-from experiments.ablation.study import Labels, Study, format_labels, grid_labels
+from experiments.ablation.study import EXTRA_METRICS, Labels, Study, format_labels, grid_labels
 from experiments.ablation.trials import TrialRecord
 from experiments.reporting import html_report
 from experiments.reporting.charts import Chart, DotChart, save_charts
@@ -37,11 +37,13 @@ from training import files
 
 
 def settings_table(study: Study, trials: Sequence[TrialRecord], outdated: Sequence[TrialRecord] = ()) -> Table:
-    """Tabulate the settings: score, other measures, cost, chosen rate; those with `outdated` trials are marked."""
+    """Tabulate the settings: scores, measures, cost, chosen rate; those with `outdated` trials are marked."""
     marked, note = [trial.labels for trial in outdated], outdated_note(len(outdated), len(trials))
     trials = verdicts.reported_records(trials)
     settings = verdicts.distinct_settings(trials)
-    measures = [name for name in study.measures if any(name in trial.result["metrics"] for trial in trials)]
+    measures = [
+        name for name in (*EXTRA_METRICS, *study.measures) if any(name in trial.result["metrics"] for trial in trials)
+    ]
     header = ["setting", *([metric_label("test", trials), "middle half"] if study.trained else []), *measures]
     header += ["parameters", "state, floats"] + (["rate", "diverged"] if study.trained else [])
     rows = []

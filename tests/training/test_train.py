@@ -215,6 +215,29 @@ def test_real_images_train(tmp_path: Path, data_dir: Path):
     assert [row["step"] for row in read_rows(tmp_path / "run", "validation")] == [2, 4]
 
 
+def test_extra_scores_are_logged_and_reported_as_they_were_at_the_best_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Graded(tasks.Recall):
+        EXTRA_METRICS = ("error rate",)
+
+        def extra_scores(self, outputs, batch):  # pyright: ignore
+            return {"error rate": 1 - self.score(outputs, batch)}
+
+    monkeypatch.setitem(tasks.TASKS, "recall", Graded)
+    config = tiny_config(fields={"ensemble.seeds": (0, 1)})
+    result = loop.train(config, tmp_path, tensorboard=False)
+    for index, member in enumerate(result["members"]):
+        assert member["scores"] == {
+            "validation": member["validation"], "test": member["test"],
+            "error rate": pytest.approx(1 - (member["test"] or 0), abs=1e-6),
+        }  # fmt: skip
+        for split in ("validation", "test"):
+            for row in read_rows(tmp_path, split):
+                assert row["error rate"][index] == pytest.approx(1 - row["accuracy"][index], abs=1e-6)
+    assert read_checkpoint(tmp_path)["best_scores"].keys() == {"validation", "test", "error rate"}
+
+
 # ---- the command ----------------------------------------------------------------------------------------------------
 
 

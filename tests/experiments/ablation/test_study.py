@@ -131,6 +131,17 @@ def test_a_study_may_have_one_scale_and_measure_in_some_settings():
         study.validate_study(some._replace(measures={"reach": {"size": "tiny"}}), "quick")
 
 
+def test_a_claim_may_be_of_an_extra_score_where_the_task_gives_it():
+    claims = (claim_above("a", {"mixer": "lstm"}, 0.5, metric="balanced accuracy"),)
+    peptides = Study("?", {"config": "peptides"}, {"mixer": ("lstm", "gru")}, {"quick": SCALE}, claims)
+    with pytest.raises(ValueError, match=r"metric=balanced accuracy: must be one of test, validation$"):
+        study.validate_study(peptides, "quick")
+    settings = study.resolve_settings(peptides, SCALE)
+    own = [s._replace(config={**s.config, "task": {"name": "classification", "path": "a.csv"}}) for s in settings]
+    study.validate_metric(peptides, "balanced accuracy", study.extra_metrics(own))
+    assert study.extra_metrics(settings) == []
+
+
 def test_a_claim_speaks_of_the_scales_that_have_its_labels():
     other = Scale(seeds=(0,), grid={"mixer": ("rnn", "gru")})
     some = GOOD._replace(scales={"quick": SCALE, "other": other})

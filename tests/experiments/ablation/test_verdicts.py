@@ -286,3 +286,16 @@ def test_exponents_of_one_seed_are_as_sure_as_their_fits():
     assert verdict(claim, [curve("a", 1.8, 0.01), curve("b", 1.0, 0.01)]).verdict == "reproduced"
     assert verdict(claim, [curve("a", 1.2, 0.2), curve("b", 1.0, 0.2)]).verdict == "trend only"
     assert verdict(claim, [curve("a", 1.0, 0.0), curve("b", 1.2, 0.01)]).verdict == "not reproduced"
+
+
+def test_an_extra_score_is_a_score_and_no_measure():
+    """It lies between 0 and 1, the larger is the better, and equal values are no surer than its steps."""
+    some = [
+        line(mixer, seed, test=0.5, **{"macro F1": f1}) for mixer, f1 in (("a", 0.9), ("b", 0.4)) for seed in (0, 1)
+    ]
+    assert verdicts.metric_bounds(some, "macro F1") == (0, 1)
+    assert verdicts.metric_bounds(some, "macro") == intervals.UNBOUNDED
+    claim = claim_above("", {"mixer": "a"}, {"mixer": "b"}, metric="macro F1")
+    assert verdict(claim, some).evidence.startswith("macro F1 a 0.9 against b 0.4")
+    for metric, best in [("accuracy", max), ("AUROC", max), ("error rate", min), ("bits per byte", min)]:
+        assert verdicts.max_or_min({"metric": metric}) is best

@@ -32,6 +32,12 @@ def test_the_table_names_what_diverged():
     ]
 
 
+def test_extra_scores_have_a_column_each():
+    table = study_report.settings_table(STUDY, study_trials(**{"macro F1": 0.25}))
+    assert table.header[:5] == ["setting", "accuracy", "middle half", "macro F1", "bits"]
+    assert all(row[3].startswith("0.25") for row in table.rows)
+
+
 def test_the_table_marks_what_is_of_older_code():
     table = study_report.settings_table(STUDY, study_trials(), study_trials()[:1])
     assert [row[0] for row in table.rows[:2]] == [f"a, 1 {OUTDATED_MARK}", "a, 2"]
