@@ -65,8 +65,9 @@ class _CallRows:
     def __len__(self) -> int:
         return self.calls
 
-    def __getitem__(self, call: int) -> Any:
-        steps = np.arange(call * self.steps_per_call, (call + 1) * self.steps_per_call, dtype=np.int32)
+    def __getitem__(self, index: int) -> Any:
+        first = index * self.steps_per_call
+        steps = np.arange(first, first + self.steps_per_call, dtype=np.int32)
         with jax.default_device(self.cpu):
             drawn = np.asarray(self.draw(self.seeds, steps))
         numbers = row_numbers(drawn, self.task.train_size)[:, :, self.batch]

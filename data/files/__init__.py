@@ -1,7 +1,7 @@
 """A user's own files as the data of a task, named by `task.path` in a config.
 
 `load_files("text", {"path": "notes.txt", "tokenizer": "characters"}, data_dir)` finds the files, and prepares them once
-in a folder that is named after their contents and the options: other contents, or another tokenizer, are another folder.
+in a folder that is named after their contents and the options: other contents, or another tokenizer, get another one.
 
 A kind of files is a module in `KINDS`, by the name of the task that it is for. It holds
 
@@ -83,15 +83,15 @@ def load_files(
     root = Path(data_dir).expanduser().absolute() / "files"
     fingerprint = _fingerprint(kind, options, files, root)
     folder = root / f"{_stem(options.path)}-{fingerprint}"
-    title = f"preparing {options.path} in {folder}"
 
     def write_records(writer: Any) -> dict[str, Any]:
         content = kind.prepare(options, files, writer)
         sources.check_unchanged(stamps)
         return {**content, "fingerprint": fingerprint}
 
-    progress = (make_progress or _no_progress)(title)
-    prepared = store.open_or_prepare(folder, write_records, progress, lambda: print(title, file=sys.stderr))
+    progress = (make_progress or _no_progress)(f"preparing {options.path}")
+    announcement = f"preparing {options.path} in {folder}"
+    prepared = store.open_or_prepare(folder, write_records, progress, lambda: print(announcement, file=sys.stderr))
     if prepared.is_new:
         for note in prepared.content.get("notes", ()):
             print(f"{options.path}: {note}", file=sys.stderr)

@@ -87,7 +87,7 @@ def draw_rows(key: PRNGKeyArray, batch: int, available: int, rows_name: str) -> 
     return jax.random.permutation(key, available)[:batch]
 
 
-def row_numbers(drawn: Integer[np.ndarray, "*B"], available: int) -> Int64[np.ndarray, "*B"]:
+def row_numbers(drawn: Integer[np.ndarray, "..."], available: int) -> Int64[np.ndarray, "..."]:
     """The numbers of the rows that were drawn out of `available` ones."""
     numbers = np.asarray(drawn, np.int64)
     return numbers if available < PAGED_FROM else numbers[..., 0] * PAGE_SIZE + numbers[..., 1]
