@@ -1,10 +1,11 @@
 """Base class of the builders of data sets."""
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
+
+from data.splits import assign_split as assign_split
 
 
 class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -37,16 +38,6 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self, part: list[tuple[Any, Mapping[str, Any]]]) -> Iterator[tuple[Any, Mapping[str, Any]]]:
         yield from part
-
-
-def assign_split(what: str | bytes, train: float = 0.8, validation: float = 0.1) -> str:
-    """Split of a record by a hash of `what`, so that neither a version nor another record can move it.
-
-    `train` and `validation` are about the shares of the splits; the rest is for the test.
-    """
-    contents = what.encode() if isinstance(what, str) else what
-    share = int.from_bytes(hashlib.sha256(contents).digest()[:8]) / 2**64
-    return "train" if share < train else "validation" if share < train + validation else "test"
 
 
 def decode_text(value: str | bytes) -> str:
