@@ -1,0 +1,167 @@
+"""Rows of binary tables: Parquet, Arrow in both of its formats, and ArrayRecord as tensorflow-datasets writes it."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from data.files.columns import ColumnRequest, FileRows
+from data.files.sources import CODECS, data_suffix, decode_utf8
+
+_BATCH_BYTES = 2**22  # of a batch of rows that is turned into Python's objects, about
+
+
+def list_columns(request: ColumnRequest) -> list[str]:
+    """Names of the columns of a file."""
+    suffix = data_suffix(request.path)
+    if suffix == ".array_record":
+        return list(_record_features(request))
+    return _open_parquet(request).schema_arrow.names if suffix == ".parquet" else _open_arrow(request)[0].names
+
+
+def read_parquet(request: ColumnRequest, start: int) -> FileRows:
+    file = _open_parquet(request)
+    metadata, number = file.metadata, 0
+    columns = _top_columns(request, file.schema_arrow)
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group).num_rows
+        if number + rows <= start:
+            number += rows
+            continue
+        size = metadata.row_group(group).total_byte_size
+        batches = file.iter_batches(_batch_rows(size, rows), row_groups=[group], columns=columns, use_threads=False)
+        share = request.path.stat().st_size / max(metadata.num_rows, 1)
+        for batch in _guard(request, batches):
+            yield from _batch_values(request, batch, number, start, lambda n, share=share: int(share * n))
+            number += batch.num_rows
+    return metadata.num_rows
+
+
+def read_arrow(request: ColumnRequest, start: int) -> FileRows:
+    schema, batches = _open_arrow(request)
+    _top_columns(request, schema)
+    number = 0
+    for batch, bytes_read in _guard(request, batches):
+        step = _batch_rows(batch.nbytes, batch.num_rows)
+        for first in range(0, batch.num_rows, step):
+            part = batch.slice(first, step)
+            yield from _batch_values(request, part, number, start, lambda _, done=bytes_read: done)
+            number += part.num_rows
+    return number
+
+
+def _open_parquet(request: ColumnRequest) -> Any:
+    import pyarrow
+    import pyarrow.parquet
+
+    _refuse_packed(request)
+    try:
+        return pyarrow.parquet.ParquetFile(request.path, buffer_size=2**20)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise _damaged(request, error) from None
+
+
+def _open_arrow(request: ColumnRequest) -> tuple[Any, Iterator[tuple[Any, int]]]:
+    """Schema of an Arrow file of either format, and its batches with the bytes read."""
+    import pyarrow
+
+    _refuse_packed(request)
+    try:
+        source = pyarrow.memory_map(str(request.path))
+        if source.read(6) == b"ARROW1":
+            file = pyarrow.ipc.open_file(source)
+            count, size = file.num_record_batches, source.size()
+            return file.schema, ((file.get_batch(i), size * (i + 1) // count) for i in range(count))
+        source.seek(0)
+        stream = pyarrow.ipc.open_stream(source)
+        return stream.schema, ((batch, source.tell()) for batch in stream)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise _damaged(request, error) from None
+
+
+def _refuse_packed(request: ColumnRequest) -> None:
+    if request.path.suffix.lower() in CODECS:
+        raise ValueError(f"{request.what}: unpack it first: such a file is read from several places at once")
+
+
+def _guard(request: ColumnRequest, batches: Iterator[Any]) -> Iterator[Any]:
+    """The batches, with one line for a damaged one."""
+    import pyarrow
+
+    try:
+        yield from batches
+    except (pyarrow.ArrowException, OSError) as error:
+        raise _damaged(request, error) from None
+
+
+def _damaged(request: ColumnRequest, error: Exception) -> ValueError:
+    return ValueError(f"{request.what}: the file is damaged, or of another kind ({str(error).splitlines()[0]})")
+
+
+def _top_columns(request: ColumnRequest, schema: Any) -> list[str]:
+    """The columns of a schema that hold what is wanted; for a.b it is a, if there is no column a.b itself."""
+    top = []
+    for option, column in request.columns:
+        outer = column if column in schema.names else column.partition(".")[0]
+        top.append((option, outer if outer in schema.names else column))
+    request._replace(columns=top).find_columns(schema.names)
+    return list(dict.fromkeys(column for _, column in top))
+
+
+def _batch_rows(size: int, rows: int) -> int:
+    """How many rows are turned into Python's objects at once."""
+    return max(1, min(8192, math.ceil(_BATCH_BYTES * rows / max(size, 1))))
+
+
+def _batch_values(request: ColumnRequest, batch: Any, number: int, start: int, bytes_read: Any) -> Iterator[Any]:
+    names = batch.schema.names
+    values = []
+    for option, column in request.columns:
+        if column in names:
+            values.append(batch.column(names.index(column)).to_pylist())
+        else:
+            outer, _, inner = column.partition(".")
+            cells = batch.column(names.index(outer)).to_pylist()
+            values.append(
+                [
+                    None if cell is None else request.pick_value(cell, option, inner, f"{request.path.name}, row {row}")
+                    for row, cell in enumerate(cells, number + 1)
+                ]
+            )
+    for offset, row in enumerate(zip(*values, strict=True), number):
+        if offset >= start:
+            yield offset, f"{request.path.name}, row {offset + 1}", row, bytes_read(offset + 1)
+
+
+def read_records(request: ColumnRequest, start: int) -> FileRows:
+    """Records of tensorflow-datasets, whose features.json says what they hold."""
+    from array_record.python import array_record_module
+
+    features = _record_features(request)
+    request.find_columns(list(features))
+    try:
+        reader = array_record_module.ArrayRecordReader(str(request.path), options="")
+        count = reader.num_records()
+        share = request.path.stat().st_size / max(count, 1)
+        for first in range(start, count, 256):
+            for number, record in enumerate(reader.read(first, min(first + 256, count)), first):
+                example = features.deserialize_example_np(record)
+                values = tuple(_plain_value(example[column], request) for _, column in request.columns)
+                yield number, f"{request.path.name}, row {number + 1}", values, int(share * (number + 1))
+    except (RuntimeError, IndexError) as error:
+        raise _damaged(request, error) from None
+    return count
+
+
+def _record_features(request: ColumnRequest) -> Any:
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder_from_directory(request.path.parent).info.features
+    except Exception as error:  # of JSON, protobuf or tensorflow-datasets itself
+        raise _damaged(request, error) from None
+
+
+def _plain_value(value: Any, request: ColumnRequest) -> Any:
+    """Text as a string, and numbers as Python's; arrays stay."""
+    value = value.item() if getattr(value, "ndim", None) == 0 else value
+    return decode_utf8(value, request.what) if isinstance(value, bytes) else value

@@ -1,0 +1,126 @@
+"""Splits of the items (documents or rows) of a user's files: given, or by a hash of the item's contents.
+
+`survey_splits` looks over the items once, if any split is given; `SplitRule.assign_item` then says for each where it
+goes, and `DuplicateFilter.keep_item` whether it stays.
+"""
+
+import hashlib
+from array import array
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from data.files.sources import SPLIT_NAMES, Counts, file_split
+from data.splits import assign_split
+
+SPLITS = ("train", "validation", "test")
+FIELD_SPLITS = {"validation_path": "validation", "test_path": "test"}
+
+
+def canonical_split(name: str, place: str) -> str:
+    """The split that `name` stands for, such as "validation" for "dev". Raises ValueError for any other name."""
+    if (found := SPLIT_NAMES.get(str(name).strip().lower())) is None:
+        raise ValueError(f"{place}: the split is {str(name)!r}: write train, validation or test")
+    return found
+
+
+def known_split(path: Path, counts: Counts | None = None) -> str | None:
+    """The split that a file belongs to by where it lies, "" if by nothing; None for one that is none of ours."""
+    name = file_split(path)
+    if name and name.lower() not in SPLIT_NAMES:
+        if counts is not None:
+            what = f"files of the split {name} were left out, which is none of train, validation and test"
+            counts[what] = counts.get(what, 0) + 1
+        return None
+    return SPLIT_NAMES[name.lower()] if name else ""
+
+
+class SplitRule(NamedTuple):
+    """Where items go that `given` splits are known of. A split that isn't given takes a tenth of all others by hash."""
+
+    given: frozenset[str] = frozenset()
+
+    def assign_item(self, given: str, contents: str | bytes) -> str:
+        """Split of an item: the one that is given, if it is validation or test; otherwise by a hash of its contents."""
+        if given in ("validation", "test"):
+            return given
+        if not self.given & {"validation", "test"}:
+            return assign_split(contents)
+        if {"validation", "test"} <= self.given:
+            return "train"
+        missing = "test" if "validation" in self.given else "validation"
+        return "train" if assign_split(contents, train=0.9) == "train" else missing
+
+
+class DuplicateFilter:
+    """Drops items of training that are in validation or test, and items of validation that are in test.
+
+    The items of the splits that are given are added first; 8 bytes of each are kept. Where all splits go by hash,
+    copies are in the same split, and nothing is added. `dropped` counts by split, and may be set to go on counting.
+    """
+
+    def __init__(self) -> None:
+        self.dropped: dict[str, int] = {}
+        self._added = {split: array("Q") for split in ("validation", "test")}
+        self._sorted: dict[str, np.ndarray] = {}
+
+    def add_item(self, split: str, contents: str | bytes) -> None:
+        """Note an item of validation or test; one of training is not needed."""
+        if split in self._added:
+            self._added[split].append(_hash_contents(contents))
+            self._sorted.clear()
+
+    def keep_item(self, split: str, contents: str | bytes) -> bool:
+        """Whether an item stays in `split`. One that doesn't is counted."""
+        later = [other for other in SPLITS[SPLITS.index(split) + 1 :] if self._added[other]]
+        if not later:
+            return True
+        number = _hash_contents(contents)
+        if any(self._contains(other, number) for other in later):
+            self.dropped[split] = self.dropped.get(split, 0) + 1
+            return False
+        return True
+
+    def _contains(self, split: str, number: int) -> bool:
+        if split not in self._sorted:
+            self._sorted[split] = np.unique(np.frombuffer(self._added[split], np.uint64))
+        known = self._sorted[split]
+        place = int(np.searchsorted(known, np.uint64(number)))
+        return place < len(known) and int(known[place]) == number
+
+    def notes(self, items: str = "documents") -> list[str]:
+        """What was dropped, a sentence each."""
+        return [
+            f"{number:,} {items} of the {split} split were dropped, since they are in a split after it as well."
+            for split, number in self.dropped.items()
+        ]
+
+
+def _hash_contents(contents: str | bytes) -> int:
+    contents = contents.encode() if isinstance(contents, str) else contents
+    return int.from_bytes(hashlib.blake2b(contents, digest_size=8).digest())
+
+
+def survey_splits(items: Iterable[tuple[str, str | bytes]]) -> tuple[SplitRule, DuplicateFilter]:
+    """Look over (given split or "", contents) of all items once: the rule of their splits, and a filter of copies."""
+    found: set[str] = set()
+    duplicates = DuplicateFilter()
+    for given, contents in items:
+        if given:
+            found.add(given)
+            duplicates.add_item(given, contents)
+    return SplitRule(frozenset(found)), duplicates
+
+
+def check_splits(field: str, path: str, counts: Mapping[str, int], items: str = "documents") -> None:
+    """Raise ValueError, with what to do, unless every split has an item."""
+    empty: Collection[str] = [split for split in SPLITS if not counts.get(split)]
+    if empty:
+        total = sum(counts.values())
+        one = total == 1
+        raise ValueError(
+            f"task.{field}={path}: it has {total:,} {items.removesuffix('s') if one else items}, and none is left for "
+            f"{' and '.join(empty)}: give more, or validation_path and test_path"
+        )

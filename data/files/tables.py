@@ -1,0 +1,191 @@
+"""Rows of tables, one after the other: CSV, TSV, JSON lines, Parquet, Arrow, ArrayRecord.
+
+Values of CSV and TSV are text as it stands ("NA" and "001" stay what they are); others have the types of the file, with
+None for a null. CSV has quotes, which may hold commas and line ends; TSV has none, so that a quote is a character.
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from data.files import columnar
+from data.files.columns import ColumnRequest, FileRows, Row, name_paths
+from data.files.fasta import read_fasta as read_fasta
+from data.files.sources import (
+    MAX_LINE,
+    Counts,
+    check_unchanged,
+    data_suffix,
+    read_lines,
+    take_stamps,
+)
+from data.files.splits import known_split
+
+
+def read_rows(
+    field: str,
+    paths: Sequence[Path],
+    columns: Sequence[str] | Mapping[str, str],
+    start_row: int = 0,
+    counts: Counts | None = None,
+) -> Iterator[Row]:
+    """Read the rows of all files, from the one numbered `start_row` on, in memory that doesn't grow with them.
+
+    Args:
+      field: of the config, which names the files; errors speak of `task.FIELD`.
+      paths: the files; their rows are numbered in this order.
+      columns: names of columns, or such names by the config field that each is given in, which errors then name. In
+        JSON, Parquet and Arrow, `a.b` is the value b in the column a.
+      start_row: number of the first row that is given.
+      counts: where things are counted that are not kept as they stand, for `sources.reading_notes`.
+
+    Raises ValueError, in one line with the place, for what is not in order, and for a file that changes meanwhile.
+    """
+    wanted = list(columns.items()) if isinstance(columns, Mapping) else [("", column) for column in columns]
+    index, bytes_before = 0, 0
+    check_same_kind(field, paths)
+    for path in paths:
+        stamps, split = take_stamps([path]), known_split(path, counts)
+        if split is None:
+            continue
+        rows = read_file_rows(ColumnRequest(field, path, wanted, counts), max(0, start_row - index))
+        try:
+            while True:
+                number, place, values, bytes_read = next(rows)
+                yield Row(values, place, index + number, bytes_before + bytes_read, split)
+        except StopIteration as end:
+            index += end.value
+        check_unchanged(stamps)
+        bytes_before += stamps[0].size
+    if index == 0:
+        raise ValueError(f"task.{field}={name_paths(paths)}: there is a header, if anything, and no rows")
+
+
+def read_file_rows(request: ColumnRequest, start: int) -> FileRows:
+    """Read the rows of one file. Raises ValueError for a file of another kind."""
+    suffix = data_suffix(request.path)
+    if suffix not in _READERS:
+        raise ValueError(f"{request.what}: not a table that can be read here: {' '.join(_READERS)}")
+    return _READERS[suffix](request, start)
+
+
+def column_names(field: str, path: Path) -> list[str]:
+    """Names of the columns of a file, as its header, its schema or its first row has them."""
+    request, suffix = ColumnRequest(field, path, ()), data_suffix(path)
+    if suffix in (".csv", ".tsv"):
+        return next(_delimited_rows(request))[1]
+    if suffix in (".jsonl", ".ndjson"):
+        line = next((line for line, _ in read_lines(path, request.what) if line.strip()), "{}")
+        return list(_parse_object(line, f"{path.name}, line 1"))
+    if suffix in (".array_record", ".parquet", ".arrow"):
+        return columnar.list_columns(request)
+    raise ValueError(f"{request.what}: not a table that can be read here: {' '.join(_READERS)}")
+
+
+def check_same_kind(field: str, paths: Sequence[Path]) -> None:
+    """Raise ValueError for files of several kinds, which have no columns in common to be read by."""
+    kinds = sorted({data_suffix(path) for path in paths})
+    if len(kinds) > 1:
+        raise ValueError(
+            f"task.{field}={name_paths(paths)}: {' and '.join(kinds)} files are mixed: give those of one kind, as "
+            f"{paths[0].parent}/*{kinds[0]}"
+        )
+
+
+# ---- text -----------------------------------------------------------------------------------------------------------
+
+
+def _delimited_rows(request: ColumnRequest) -> Iterator[tuple[int, list[str], int]]:
+    """Number (0 for the header), fields and bytes read of each row of a CSV or TSV; empty lines are counted."""
+    quoting = {"quoting": csv.QUOTE_NONE, "delimiter": "\t"} if data_suffix(request.path) == ".tsv" else {}
+    csv.field_size_limit(MAX_LINE)
+    bytes_read = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal bytes_read
+        for line, done in read_lines(request.path, request.what, request.counts):
+            bytes_read = done
+            yield line
+
+    reader, number = csv.reader(lines(), strict=True, **quoting), 0
+    while True:
+        try:
+            fields = next(reader, None)
+        except csv.Error as error:
+            where = f"row {number}" if number else "the header"
+            raise ValueError(
+                f"{request.path.name}, {where} (line {reader.line_num}): {error}: is a quote open, or single in a "
+                f"quoted field?"
+            ) from None
+        if fields is None:
+            return
+        if not fields:
+            _count(request.counts, "empty lines of tables were skipped")
+            continue
+        yield number, fields, bytes_read
+        number += 1
+
+
+def _read_delimited(request: ColumnRequest, start: int) -> FileRows:
+    rows = _delimited_rows(request)
+    _, header, _ = next(rows, (0, [], 0))
+    number, name = 0, request.path.name
+    chosen = request.find_columns(header)
+    for number, fields, bytes_read in rows:
+        if len(fields) != len(header):
+            raise ValueError(
+                f"{name}, row {number}: it has {len(fields)} fields, and the header has {len(header)}: quote a field "
+                f"that holds a separator"
+            )
+        if number > start:
+            yield number - 1, f"{name}, row {number}", tuple(fields[i] for i in chosen), bytes_read
+    return number
+
+
+def _read_json_lines(request: ColumnRequest, start: int) -> FileRows:
+    number, line_number, name = 0, 0, request.path.name
+    for line_number, (line, bytes_read) in enumerate(read_lines(request.path, request.what, request.counts), 1):
+        if not line.strip():
+            _count(request.counts, "empty lines of tables were skipped")
+            continue
+        if number >= start:
+            place = f"{name}, line {line_number}"
+            row = _parse_object(line, place)
+            yield (
+                number,
+                place,
+                tuple(request.pick_value(row, *column, place) for column in request.columns),
+                bytes_read,
+            )
+        number += 1
+    return number
+
+
+def _parse_object(line: str, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{place}: not JSON ({error.msg}, column {error.colno}): write one object a line") from None
+    except RecursionError:
+        raise ValueError(f"{place}: the JSON is nested too deeply: write one flat object a line") from None
+    if not isinstance(row, dict):
+        raise ValueError(f'{place}: not a JSON object: write one a line, as {{"text": "…"}}')
+    return row
+
+
+def _count(counts: Counts | None, what: str) -> None:
+    if counts is not None:
+        counts[what] = counts.get(what, 0) + 1
+
+
+_READERS = {
+    ".csv": _read_delimited,
+    ".tsv": _read_delimited,
+    ".jsonl": _read_json_lines,
+    ".ndjson": _read_json_lines,
+    ".parquet": columnar.read_parquet,
+    ".arrow": columnar.read_arrow,
+    ".array_record": columnar.read_records,
+}
