@@ -1,0 +1,233 @@
+"""From text to tokens and back to names: bytes, characters, words, and byte pairs.
+
+Token 0 ends a document in every tokenizer. Text has no NUL (`data.files.sources` refuses it), so documents are joined
+by it and encoded many at a time.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Int32, UInt
+
+from data.files.chunk_cache import MAX_CHUNKS, ChunkCache
+
+END = "␄"
+UNKNOWN = "<unk>"
+CODES = 0x110000  # of Unicode
+Tokens = UInt[np.ndarray, "N"]
+
+
+class Encoded(NamedTuple):
+    """Tokens of documents, and how much of these has no token.
+
+    `lost` counts characters of which nothing is kept; what became an unknown token is there, and isn't lost.
+    """
+
+    tokens: Tokens
+    lost: int = 0
+
+
+class Tokenizer(Protocol):
+    """What gives the tokens of a text, in the smallest of uint8, uint16 and uint32 that holds them all."""
+
+    kind: ClassVar[str]
+    names: tuple[str, ...]
+    token_bytes: Int32[np.ndarray, "V"] | None
+    """Bytes of UTF-8 that each token stands for, 0 for the end of a document; None where tokens don't say it all."""
+    unknown: int | None
+    """The token of what has none."""
+
+    def encode(self, text: str) -> Tokens:
+        """Tokens of a text, without an end. Raises ValueError for what has no token."""
+        ...
+
+    def encode_documents(self, texts: Sequence[str]) -> Encoded:
+        """Tokens of each text and then token 0, one text after the other."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """All that makes this tokenizer, as JSON for `restore_tokenizer`."""
+        ...
+
+
+def restore_tokenizer(identity: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer whose `identity` this is."""
+    settings = {name: value for name, value in identity.items() if name != "kind"}
+    if identity["kind"] == "subwords":
+        from data.files.subwords import SubwordTokenizer
+
+        return SubwordTokenizer(**settings)
+    return {"bytes": ByteTokenizer, "characters": CharacterTokenizer, "words": WordTokenizer}[identity["kind"]](
+        **settings
+    )
+
+
+def smallest_dtype(size: int) -> np.dtype:
+    """The smallest unsigned type that holds the numbers below `size`."""
+    return np.dtype(np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.uint32)
+
+
+class ByteTokenizer:
+    """Each byte of UTF-8 is its own token. There is no byte 0 in a text, so that it can end documents."""
+
+    kind = "bytes"
+    unknown = None
+
+    def __init__(self) -> None:
+        shown = {*range(0x20, 0x7F), *b"\n\t\r"}
+        self.names = (END, *(chr(byte) if byte in shown else f"<0x{byte:02X}>" for byte in range(1, 256)))
+        self.token_bytes = np.ones(256, np.int32)
+        self.token_bytes[0] = 0
+
+    def encode(self, text: str) -> Tokens:
+        return np.frombuffer(text.encode(), np.uint8)
+
+    def encode_documents(self, texts: Sequence[str]) -> Encoded:
+        return Encoded(np.frombuffer(join_documents(texts).encode(), np.uint8))
+
+    def identity(self) -> dict[str, Any]:
+        return {"kind": self.kind}
+
+
+class CharacterTokenizer:
+    """Each character of an alphabet is a token."""
+
+    kind = "characters"
+    unknown = None
+
+    def __init__(self, alphabet: str):
+        self.alphabet = alphabet
+        end = "<end>" if END in alphabet else END
+        self.names = (end, *alphabet)
+        self.token_bytes = np.array([0, *(len(character.encode()) for character in alphabet)], np.int32)
+        codes = _code_points(alphabet)
+        self._table = np.full(int(codes.max(initial=0)) + 2, len(self.names), np.uint32)  # the last: not in the alphabet
+        self._table[codes] = np.arange(1, len(self.names))
+        self._table[0] = 0
+        self._narrow = self._table.astype(smallest_dtype(len(self.names)))
+
+    def encode(self, text: str) -> Tokens:
+        codes = np.minimum(_code_points(text), len(self._table) - 1)
+        tokens = self._table[codes]
+        if len(strange := np.flatnonzero(tokens >= len(self.names))):
+            missing = list(dict.fromkeys(text[i] for i in strange[:1000]))
+            raise ValueError(f"the alphabet has no {', '.join(map(repr, missing[:5]))}")
+        return self._narrow[codes]
+
+    def encode_documents(self, texts: Sequence[str]) -> Encoded:
+        codes = _code_points(join_documents(texts))
+        if int(codes.max(initial=0)) >= len(self._table) - 1:
+            self.encode("".join(texts))  # raises
+        tokens = self._narrow[codes]
+        if np.count_nonzero(tokens == 0) != len(texts):  # a wrapped or unknown character
+            self.encode("".join(texts))
+        return Encoded(tokens)
+
+    def identity(self) -> dict[str, Any]:
+        return {"kind": self.kind, "alphabet": self.alphabet}
+
+
+class WordTokenizer:
+    """Each of the `words` is a token, and so is each mark between words; all others are `<unk>`. Blanks separate only.
+
+    A word is a run of letters, digits and underscores, with apostrophes inside; any other character that isn't blank
+    is a word of its own.
+    """
+
+    kind = "words"
+    unknown = 1
+    token_bytes = None
+    pattern = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
+
+    def __init__(self, words: Sequence[str]):
+        end = "<end>" if END in words else END
+        self.names = (end, UNKNOWN, *words)  # no word is spelled as <unk> is, since < is a word of its own
+        self._index = {word: token for token, word in enumerate(words, start=2)}
+        self._index["\0"] = 0
+        self._cache = ChunkCache(self._encode_chunks, smallest_dtype(len(self.names)))
+
+    @classmethod
+    def split_words(cls, text: str) -> list[str]:
+        """The words of a text."""
+        return cls.pattern.findall(text)
+
+    def _encode_chunks(self, chunks: list[str]) -> list[list[int]]:
+        return [[self._index.get(word, 1) for word in self.split_words(chunk)] for chunk in chunks]
+
+    def encode(self, text: str) -> Tokens:
+        return self._cache.encode(text.split())
+
+    def encode_documents(self, texts: Sequence[str]) -> Encoded:
+        return Encoded(self.encode(join_documents(texts, " \0 ")))
+
+    def identity(self) -> dict[str, Any]:
+        return {"kind": self.kind, "words": list(self.names[2:])}
+
+
+class CharacterCounts:
+    """How often each character occurs, in memory of a fixed size."""
+
+    def __init__(self, counts: Mapping[str, int] | None = None):
+        self._counts = np.zeros(CODES, np.int64)
+        for character, count in (counts or {}).items():
+            self._counts[ord(character)] = count
+
+    def add_texts(self, texts: Iterable[str]) -> None:
+        """Count the characters of `texts`."""
+        counts = np.bincount(_code_points("".join(texts)))
+        self._counts[: len(counts)] += counts
+
+    def as_dict(self) -> dict[str, int]:
+        """Characters that occur, in the order of their codes, and how often."""
+        return {chr(code): int(self._counts[code]) for code in np.flatnonzero(self._counts).tolist()}
+
+
+class WordCounts:
+    """How often each word occurs, in memory of a fixed size.
+
+    More than `LIMIT` different words are not kept: those seen least are forgotten, and counted anew when they come
+    again (lossy counting, Manku and Motwani 2002). A word's count is then at most `missed` too small.
+    """
+
+    LIMIT = 1_000_000
+
+    def __init__(self, counts: Mapping[str, int] | None = None, missed: int = 0):
+        self.counts: Counter[str] = Counter(counts or {})
+        self.missed = missed
+        self._words: dict[str, list[str]] = {}  # of chunks between blanks: most are met again
+
+    def add_texts(self, texts: Iterable[str]) -> None:
+        """Count the words of `texts`."""
+        chunks = Counter(" ".join(texts).split())
+        if len(self._words) > MAX_CHUNKS:
+            self._words = {}
+        counts, known = self.counts, self._words
+        for chunk, count in chunks.items():
+            words = known.get(chunk)
+            if words is None:
+                words = known[chunk] = WordTokenizer.split_words(chunk)
+            for word in words:
+                counts[word] += count
+        while len(counts) > self.LIMIT:
+            least = int(np.partition(np.fromiter(counts.values(), np.int64, len(counts)), self.LIMIT // 2)[self.LIMIT // 2])
+            self.counts = counts = Counter({word: count for word, count in counts.items() if count > least})
+            self.missed += least
+
+    def most_common(self, limit: int) -> list[str]:
+        """The `limit` most frequent words, most frequent first; equally frequent ones in alphabetical order."""
+        return sorted(self.counts, key=lambda word: (-self.counts[word], word))[:limit]
+
+
+def join_documents(texts: Sequence[str], end: str = "\0") -> str:
+    """All texts, with an end after each."""
+    return end.join((*texts, "")) if texts else ""
+
+
+def _code_points(text: str) -> np.ndarray:
+    """Codes of the characters of a text, uint8 or uint32."""
+    if text.isascii():
+        return np.frombuffer(text.encode("ascii"), np.uint8)
+    return np.frombuffer(text.encode("utf-32-le"), "<u4")
