@@ -5,6 +5,7 @@ from tasks.real.characters import Characters
 from tasks.real.classification import Classification
 from tasks.real.parallel_text import ParallelText
 from tasks.real.pixels import Pixels
+from tasks.real.series import Series
 from tasks.real.text import Text
 from tasks.real.words import Words
 from tasks.synthetic.adding import Adding
@@ -37,6 +38,7 @@ __all__ = [
     "Pixels",
     "Recall",
     "SelectiveCopy",
+    "Series",
     "Split",
     "Task",
     "Text",
@@ -68,4 +70,5 @@ TASKS = {
     "classification": Classification,
     "parallel_text": ParallelText,
     "text": Text,
+    "series": Series,
 }

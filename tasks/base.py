@@ -16,8 +16,9 @@ from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray, Shaped
 class Batch(NamedTuple):
     """`B` sequences padded to `T` steps.
 
-    `inputs` are token ids `[B, T]` or real vectors `[B, T, C]`. `targets` hold one entry per step (`[B, T]`) or one per
-    sequence (`[B]`, or `[B, O]` for real targets); `weights` say how much each entry counts, 0 for not at all.
+    `inputs` are token ids `[B, T]` or real vectors `[B, T, C]`. `targets` hold one entry per step (`[B, T]`, or
+    `[B, T, O]` for real targets) or one per sequence (`[B]`, `[B, O]`); `weights` say how much each entry counts, 0 for
+    not at all.
     `positions` count from 0 within a segment. `segments` number the sequences packed into a row from 1; 0 is padding.
     """
 

@@ -72,7 +72,11 @@ def test_batches_have_the_form_that_models_take(name: str):
             )
         assert not batch.inputs[:, length:].any(), where + "padding isn't blank in the inputs"
         if task.target_level == "token":
-            assert batch.targets.shape == batch.weights.shape == (ROWS, task.max_length), where + "one target per step"
+            assert batch.weights.shape == steps.shape, where + "one weight per step"
+            of_step = () if np.issubdtype(batch.targets.dtype, np.integer) else (task.outputs,)
+            assert batch.targets.shape == (*steps.shape, *of_step), (
+                where + "one target per step, real ones of all outputs"
+            )
             assert not batch.targets[:, length:].any(), where + "padding isn't blank in the targets"
             assert not (batch.weights * (batch.segments == 0)).any(), where + "padding counts for the loss"
         else:
