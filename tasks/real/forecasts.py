@@ -15,7 +15,7 @@ FITTED_WINDOWS = 8192  # of the training part, at most
 LINEAR_INPUTS = 1024  # at most: of several columns, a linear model sees fewer steps
 CUT_AT_ONCE = 512  # windows
 RIDGES = 10.0 ** np.arange(-6, 2.5, 0.5)  # times the number of windows; validation decides
-MIN_CORRELATION = 0.1  # of a season with the one before
+MIN_CORRELATION = 0.1  # of a season with the one before, and 4 standard errors of noise
 TIED_CORRELATIONS = 0.05  # of two seasons, the shorter one is taken
 CORRELATED_VALUES = 2**20  # at most, for the choice of the season
 
@@ -155,7 +155,9 @@ def choose_season(task: Any) -> int:
     trained = np.flatnonzero(np.asarray(task.subsets) == 0)[-steps:]
     kept = slice(int(trained[0]), int(trained[-1]) + 1) if len(trained) else slice(0)
     series = np.searchsorted(np.asarray(task.borders), np.arange(len(values))[kept], side="right")
-    return peak_lag(autocorrelation(values[kept][:steps], series[:steps], task.max_length + 1))
+    values, series = values[kept][:steps], series[:steps]
+    error = 1 / np.sqrt(max(1, (~np.isnan(values)).sum()))
+    return peak_lag(autocorrelation(values, series, task.max_length + 1), max(MIN_CORRELATION, 4 * error))
 
 
 def autocorrelation(
@@ -163,8 +165,8 @@ def autocorrelation(
 ) -> Float[np.ndarray, "_"]:
     """Correlation of values with those 0, 1, 2, … `longest` steps later in the same series, over all pairs without nan.
 
-    Each series counts from its own mean. Ends at the first lag with fewer than two seasons' worth of pairs: where as
-    many steps are left as the lag has.
+    Each series counts from its own mean. Ends at the first lag that has fewer pairs than steps: what repeats must have
+    been seen twice.
     """
     _, run = np.unique(series, return_inverse=True)
     known = ~np.isnan(values)
@@ -184,11 +186,10 @@ def autocorrelation(
     return np.array(found)
 
 
-def peak_lag(correlation: Float[np.ndarray, "_"]) -> int:
-    """The lag of the highest peak after lag 1, the first of nearly equal ones; 1 where no peak reaches
-    `MIN_CORRELATION`."""
+def peak_lag(correlation: Float[np.ndarray, "_"], least: float) -> int:
+    """The lag of the highest peak after lag 1, the first of nearly equal ones; 1 where no peak is `least` or more."""
     inner = correlation[1:-1]
-    is_peak = (inner > correlation[:-2]) & (inner >= correlation[2:]) & (inner >= MIN_CORRELATION)
+    is_peak = (inner > correlation[:-2]) & (inner >= correlation[2:]) & (inner >= least)
     peaks = 1 + np.flatnonzero(is_peak)
     if not len(peaks):
         return 1
