@@ -13,6 +13,7 @@ from tasks.real.rows import RowSampling, draw_rows
 from tasks.real.words import is_character_level, split_words
 
 _CLASS_SCORES = {"balanced accuracy": balanced_accuracy, "macro F1": macro_f1, "AUROC": auroc}
+UNKNOWN = "<unk>"  # the name of the token that stands for whatever has no token of its own
 METRICS = ("accuracy", *_CLASS_SCORES)
 _BASELINE_RULES = ("most", "first", "places", "nearest")
 _RUN_LENGTH = 4  # tokens that the nearest neighbour is found by
@@ -171,14 +172,19 @@ class Classification(RowSampling, Task):
         return Batch(tokens, labels, jnp.ones(batch), positions, segments)
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of a text: of each letter where names are letters, else of each word; what has no name is left out.
+        """Tokens of a text: of each letter where names are letters, of each byte where they are bytes, else of each
+        word. What has no name is the unknown token; where there is none, it is left out.
 
-        Raises ValueError where nothing is left.
+        Raises ValueError where nothing is known.
         """
-        parts = text.strip() if is_character_level(self.names) else split_words(text)
+        if self.names[1:3] == ("<0x00>", "<0x01>"):
+            return [1 + byte for byte in text.encode()]
+        known = [name for name in self.names if name != UNKNOWN]
+        parts = text.strip() if is_character_level(known) else split_words(text)
         number = {name: i for i, name in enumerate(self.names) if name}
-        found = [number[part] for part in parts if part in number]
-        if not found:
+        found = [number[part] if part in known else number[UNKNOWN]
+                 for part in parts if part in known or UNKNOWN in number]  # fmt: skip
+        if not any(part in known for part in parts):
             raise ValueError(f"{text!r}: none of it is known; known are {', '.join(self.names[1:6])} and so on")
         return found
 

@@ -1,0 +1,116 @@
+"""Rows of a user's tables and FASTA files with the split that each belongs to: labelled sequences, pairs of texts."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from data.files import splits, tables
+from data.files.sources import FASTA_SUFFIXES, Counts, data_suffix, file_split
+
+FIELDS = ("path", *splits.FIELD_SPLITS)  # of the config, in the order in which their files are read
+SPLIT_OPTION = "split_column"
+
+Position = tuple[int, int]  # which of the FIELDS, and which row of it
+Sources = Mapping[str, Sequence[Path]]
+
+
+class GivenRow(NamedTuple):
+    """Values of a row in the order of the columns, and its split if one is given, else "".
+
+    `bytes_read` are those of all files so far; reading goes on after a row at `after`.
+    """
+
+    values: tuple[Any, ...]
+    given: str
+    place: str
+    after: Position
+    bytes_read: int
+
+
+def read_given_rows(
+    sources: Sources,
+    columns: Mapping[str, str],
+    start: Position = (0, 0),
+    counts: Counts | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> Iterator[GivenRow]:
+    """Read the rows of all files from the position `start` on.
+
+    Args:
+      sources: files by the config field that names them, one of `FIELDS`; others are passed over.
+      columns: names of columns by the option that each is given in. That of `SPLIT_OPTION` is no value, but the split.
+      start: where to begin, as `GivenRow.after`.
+      counts: see `tables.read_rows`.
+      labels: of FASTA sequences by their id, in place of those in the headers.
+
+    Raises ValueError, in one line, for what can't be read.
+    """
+    bytes_before = 0
+    for number, field in enumerate(FIELDS):
+        paths = sources.get(field, ())
+        if number >= start[0]:
+            first = start[1] if number == start[0] else 0
+            for row in _read_field(field, paths, columns, first, counts, labels) if paths else ():
+                values = row.values if SPLIT_OPTION not in columns else row.values[:-1]
+                given = splits.FIELD_SPLITS.get(field, "")
+                if not given and (name := row.values[-1] if SPLIT_OPTION in columns else row.split):
+                    given = splits.canonical_split(name, row.place)
+                yield GivenRow(values, given, row.place, (number, row.index + 1), bytes_before + row.bytes_read)
+        bytes_before += sum(path.stat().st_size for path in paths)
+
+
+def _read_field(
+    field: str,
+    paths: Sequence[Path],
+    columns: Mapping[str, str],
+    start_row: int,
+    counts: Counts | None,
+    labels: Mapping[str, str] | None,
+) -> Iterator[tables.Row]:
+    """Rows of one field's files, with the values of the columns and at the end that of the split column, if any."""
+    wanted = {option: name for option, name in columns.items() if option != SPLIT_OPTION}
+    if field == "path" and SPLIT_OPTION in columns:
+        wanted[SPLIT_OPTION] = columns[SPLIT_OPTION]
+    is_short = SPLIT_OPTION in columns and SPLIT_OPTION not in wanted
+    tables.check_same_kind(field, paths)
+    if not is_fasta(paths):
+        for row in tables.read_rows(field, paths, wanted, start_row, counts):
+            yield row._replace(values=(*row.values, None)) if is_short else row
+        return
+    for option, name in wanted.items():
+        if name not in tables.FASTA_COLUMNS:
+            raise ValueError(
+                f"task.{option}={name}: {paths[0].name} has no such column; FASTA has {', '.join(tables.FASTA_COLUMNS)}"
+            )
+    places = [tables.FASTA_COLUMNS.index(name) for name in wanted.values()]
+    for row in tables.read_fasta(field, paths, start_row, counts, labels):
+        yield row._replace(values=(*(row.values[i] for i in places), *([None] if is_short else [])))
+
+
+def is_fasta(paths: Sequence[Path]) -> bool:
+    """Whether files are FASTA files."""
+    return any(data_suffix(path) in FASTA_SUFFIXES for path in paths)
+
+
+def has_given_splits(sources: Sources, columns: Mapping[str, str]) -> bool:
+    """Whether the split of some rows may be given: by field, column, folder, or in the headers of FASTA files."""
+    return (
+        SPLIT_OPTION in columns
+        or any(sources.get(field) for field in splits.FIELD_SPLITS)
+        or is_fasta(sources["path"])
+        or any(map(file_split, sources["path"]))
+    )
+
+
+def count_source_bytes(sources: Sources) -> int:
+    """Bytes of all files that hold rows."""
+    return sum(path.stat().st_size for field in FIELDS for path in sources.get(field, ()))
+
+
+def encode_contents(text: str, place: str, option: str) -> bytes:
+    """A text in UTF-8. Raises ValueError, in one line, for halves of characters, which JSON can hold."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        half = ascii(text[error.start])
+        raise ValueError(f"{place}: task.{option}: {half} is half of a character: remove it from the text") from None
