@@ -19,7 +19,7 @@ from data.files.row_reading import (
 )
 from data.files.row_tokens import Pieces, TokenCounts, Vocabulary, split_text
 from data.files.splits import SPLITS, DuplicateFilter, SplitRule, check_splits, survey_splits
-from data.files.tables import read_labels
+from data.files.fasta import read_labels
 
 MAX_CLASSES = 10_000
 _FEW_CLASSES = 50  # up to which nobody asks whether they are classes at all

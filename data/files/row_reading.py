@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data.files import splits, tables
+from data.files import fasta, splits, tables
 from data.files.sources import FASTA_SUFFIXES, Counts, data_suffix, file_split
 
 FIELDS = ("path", *splits.FIELD_SPLITS)  # of the config, in the order in which their files are read
@@ -78,12 +78,12 @@ def _read_field(
             yield row._replace(values=(*row.values, None)) if is_short else row
         return
     for option, name in wanted.items():
-        if name not in tables.FASTA_COLUMNS:
+        if name not in fasta.FASTA_COLUMNS:
             raise ValueError(
-                f"task.{option}={name}: {paths[0].name} has no such column; FASTA has {', '.join(tables.FASTA_COLUMNS)}"
+                f"task.{option}={name}: {paths[0].name} has no such column; FASTA has {', '.join(fasta.FASTA_COLUMNS)}"
             )
-    places = [tables.FASTA_COLUMNS.index(name) for name in wanted.values()]
-    for row in tables.read_fasta(field, paths, start_row, counts, labels):
+    places = [fasta.FASTA_COLUMNS.index(name) for name in wanted.values()]
+    for row in fasta.read_fasta(field, paths, start_row, counts, labels):
         yield row._replace(values=(*(row.values[i] for i in places), *([None] if is_short else [])))
 
 
