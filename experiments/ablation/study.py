@@ -9,6 +9,7 @@ then, with the rate that did best there, on the reported seeds. One seed with on
 import importlib
 import itertools
 import pkgutil
+import runpy
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -108,7 +109,8 @@ class Study(NamedTuple):
 
     `measures` names what is measured in the trained models beside their scores (registry.MEASURES); as a mapping, each
     only in the settings that it maps to, as {measure: {axis: label}}. An untrained study measures models as they are
-    initialized. `plot_metric` is the metric in its picture, `notes_row` the row of the lecture notes' claims that it
+    initialized. A study that `needs_data` is of data that its user names, for which `fixed` has a stand-in.
+    `plot_metric` is the metric in its picture, `notes_row` the row of the lecture notes' claims that it
     answers, `proxy` what larger experiment it stands in for, and `paper` where a published result was published. The
     labels of `registry_axis` are all entries of a registry, which may have some that no record has yet.
     """
@@ -121,6 +123,7 @@ class Study(NamedTuple):
     measures: Sequence[str] | Mapping[str, Mapping[str, Any]] = ()
     exclude: Sequence[Labels] = ()
     trained: bool = True
+    needs_data: bool = False
     plot_metric: str = "test"
     notes_row: int = 0
     proxy: str = ""
@@ -162,10 +165,12 @@ def axis_overrides(study: Study, scale: Scale) -> dict[str, dict[Any, Overrides]
             raise ValueError(f"grid: {axis} has no labels, so the grid is empty")
         if isinstance(labels, str) or len(set(labels)) < len(labels):
             raise ValueError(f"grid: {axis}={labels!r} must be a tuple of different labels, or a mapping from them")
-    return {
-        axis: dict(labels) if isinstance(labels, Mapping) else {label: {axis: label} for label in labels}
-        for axis, labels in given.items()
-    }
+    return {axis: label_overrides(axis, labels) for axis, labels in given.items()}
+
+
+def label_overrides(axis: str, labels: Any) -> dict[Any, Overrides]:
+    """Label → overrides, of the labels that a grid has for an axis."""
+    return dict(labels) if isinstance(labels, Mapping) else {label: {axis: label} for label in labels}
 
 
 def grid_labels(study: Study, scale: Scale) -> list[Labels]:
@@ -211,10 +216,8 @@ def resolve_settings(study: Study, scale: Scale, selected: Mapping[str, Sequence
 def resolve_config(overrides: Overrides) -> dict[str, Any]:
     """The resolved config that "config", "mixer" and fields say. Raises ValueError where there is no such thing."""
     overrides = dict(overrides)
-    file, mixer = overrides.pop("config", None), overrides.pop("mixer", "attention")
-    folder = Path(__file__).parents[2] / "configs"
-    models.validate_choice("config", str(file), sorted(path.stem for path in folder.glob("[a-z]*.py")))
-    config: Any = importlib.import_module(f"configs.{file}").get_config(mixer)
+    file, mixer = str(overrides.pop("config", None)), overrides.pop("mixer", "attention")
+    config: Any = load_config_file(file)["get_config"](mixer)
     known = list(builder.flatten_config(config))
     if "task.name" in overrides:
         models.validate_choice("task.name", overrides["task.name"], tasks.TASKS)
@@ -230,6 +233,18 @@ def resolve_config(overrides: Overrides) -> dict[str, Any]:
     if builder.has_data(config.task):
         return config.to_dict()  # its data may have to be prepared: built when it is its turn
     return {name: value for name, value in builder.build_run(config).config.items() if name != "versions"}
+
+
+def load_config_file(file: str) -> dict[str, Any]:
+    """The names that a config file defines: a file in configs/ by its name, or any file by its path, which ends in .py.
+
+    Raises ValueError for a name that is in configs/ for no file.
+    """
+    if file.endswith(".py"):
+        return runpy.run_path(file)
+    folder = Path(__file__).parents[2] / "configs"
+    models.validate_choice("config", file, sorted(path.stem for path in folder.glob("[a-z]*.py")))
+    return vars(importlib.import_module(f"configs.{file}"))
 
 
 def parse_filter(words: Sequence[str], study: Study) -> dict[str, list[str]]:
