@@ -9,11 +9,18 @@
   python -m experiments.run --study=similarity --record                 and write its record in the repository
   python -m experiments.run --study=similarity --filter=similarity=dot --record     of these settings; others stay
   python -m experiments.run --study=similarity --table                  from the record; runs nothing
+  python -m experiments.run --study=own_data --config=configs/text.py --config.task.path=notes.txt    on your data
+  python -m experiments.run --study=shape --config=configs/labelled.py --config.task.path=genes.csv   any study
 
 A study is a file in experiments/studies/; copy one and change it. It says what varies, what is fixed, which learning
 rates to choose from, which seeds are reported, and what is expected. --workdir keeps every result: any study that needs
 the same trial finds it there, and a study that was stopped, in whatever way, continues where it was. At the end,
 WORKDIR/NAME-SCALE/ holds report.html, the table as CSV and Parquet, and the picture as SVG, PDF and PNG.
+
+With --config, the data of that config file take the place of the study's own task: configs/text.py, labelled.py,
+pairs.py and series.py are for files of yours, whose name is --config.task.path, and each says what other fields it has;
+any other file of configs/ does as well. Every field that is set, as --config.training.steps=2000, counts for all
+settings. What the study varies in its models stays; its claims speak of its own task and are left out.
 """
 
 from collections.abc import Sequence
@@ -23,13 +30,16 @@ from typing import Any
 
 from absl import flags
 
-from experiments.ablation import groups, runner, verdicts
+from experiments.ablation import groups, own_data, runner, verdicts
 from experiments.ablation.dry_run import describe_plan
 from experiments.ablation.record_table import outdated_note, outdated_records
 from experiments.ablation.study import Study, load_study, parse_filter, study_names, validate_study
+from experiments.ablation.study_on_data import study_on_data
 from experiments.ablation.trials import TrialRecord
 from experiments.reporting import html_report, study_report
-from training import cli
+from experiments.reporting.data_summary import command_line, summarize_data
+from experiments.reporting.study_charts import study_title
+from training import builder, cli
 from training.runtime import DEFAULT_DATA_DIR
 
 
@@ -68,20 +78,33 @@ def main() -> None:
         return print(list_studies())
     if not args.study:
         raise ValueError(f"give --study=NAME, with NAME one of {', '.join(study_names())}; --list says what they ask")
-    study, folder = load_study(args.study), Path(args.workdir)
+    name, study, folder = args.study, load_study(args.study), Path(args.workdir)
+    data, remarks = own_data.read_config_flag(args), []
+    if data:
+        if args.record or args.table:
+            raise ValueError("--record, --table: a record is of a study on its own task, so they go without --config")
+        study, remarks = study_on_data(name, study, data)
+        name = f"{name}-on-{data.name}"
+    own_data.require_data(name, study)
     validate_study(study, args.scale)
     scale, selected = study.scales[args.scale], parse_filter(args.filter, study)
-    has_record = study_report.record_path(args.study, args.scale).exists()
+    summary = None
+    if data:
+        task = builder.build_task(data.task, args.data_dir)
+        own_data.check_settings(study, scale, task, selected)
+        summary = summarize_data(data, task, args.data_dir)
+        print("\n".join([html_report.text_table(summary), *remarks, ""]), flush=True)
+    has_record = study_report.record_path(name, args.scale).exists()
     if args.table:
         if not has_record:
-            raise ValueError(f"there is no record of {args.study} at scale {args.scale}; run it with --record")
-        trials = study_report.read_study_record(args.study, study, args.scale)
+            raise ValueError(f"there is no record of {name} at scale {args.scale}; run it with --record")
+        trials = study_report.read_study_record(name, study, args.scale)
         if outdated := outdated_records(trials, study, scale, args.data_dir):
             print(f"{outdated_note(len(outdated), len(trials))} Run the study with --record to renew them.\n")
-        return print_results(args.study, study, args.scale, trials, outdated)
+        return print_results(name, study, args.scale, trials, outdated)
     if args.dry_run:
         recorded = [trial.result for trial in read_all_records()]
-        return print(describe_plan(args.study, study, scale, folder, args.data_dir, selected, recorded))
+        return print(describe_plan(name, study, scale, folder, args.data_dir, selected, recorded))
     if args.record and selected and not has_record:
         raise ValueError("--record: there is no record yet whose other rows could stay, so it goes without --filter")
     execute = groups.run_sequentially
@@ -97,8 +120,15 @@ def main() -> None:
         study, scale, folder, data_dir=args.data_dir, mode=mode, execute=execute, selected=selected, log=log
     )
     print()
-    print_results(args.study, study, args.scale, trials)
-    files = study_report.write_report(args.study, study, args.scale, trials, folder, partial=bool(selected))
+    print_results(name, study, args.scale, trials)
+    shown: dict[str, Any] = {}
+    if data:
+        shown = {
+            "data": summary,
+            "title": f"{study_title(args.study)} on {data.source}",
+            "command": command_line("run"),
+        }
+    files = study_report.write_report(name, study, args.scale, trials, folder, partial=bool(selected), **shown)
     if args.record:
         files.append(study_report.write_study_record(args.study, study, args.scale, trials))
     print("wrote " + ", ".join(str(path) for path in files))
@@ -114,6 +144,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
         partial(cli.define_directory, flag_values=values),
     )
     text("study", None, "Which study; --list names them.")
+    own_data.define_config_flag(values)
     text("scale", "quick", "smoke, quick or full: how many seeds, rates and steps.")
     directory("workdir", "runs/studies", "Where results are kept, of all studies together.")
     directory("data_dir", DEFAULT_DATA_DIR, "Where real data are prepared, once, and read from.")

@@ -120,12 +120,19 @@ def build_report(
     chart: Chart,
     folder: Path,
     command: str = "",
+    title: str = "",
+    data: Table | None = None,
 ) -> Report:
-    """Return the page of a study whose main chart is `chart`; `folder` holds the groups' logs."""
+    """Return the page of a study whose main chart is `chart`; `folder` holds the groups' logs.
+
+    `data` says on whose data it was run, if not on the study's own.
+    """
     charts = [chart, *filter(None, (learning_chart(trials, folder), state_size_chart(trials)))]
     if not isinstance(chart, DotChart) and study.trained:
         charts.append(seeds_chart(trials))
     sections = [Section("In pictures", "", charts, [curves_table(trials, metric) for metric in curve_names(trials)])]
+    if data:
+        sections.insert(0, Section(data.title, "", [], [data._replace(title="")]))
     tuning = [trial for trial in trials if trial.phase == "choose"]
     if tuning:
         text = "Validation score of each rate, on seeds that are not reported."
@@ -140,7 +147,7 @@ def build_report(
     revisions = sorted({short_revision(trial.result["revision"]) for trial in trials})
     seconds = sum(float(trial.result["seconds"]) for trial in trials)
     return Report(
-        title=study_title(name),
+        title=title or study_title(name),
         question=study.question,
         summary=settings_table(study, trials),
         verdicts=verdicts.judge_claims(study, trials, scale),
@@ -159,10 +166,13 @@ def write_report(
     folder: Path,
     partial: bool = False,
     command: str = "",
+    title: str = "",
+    data: Table | None = None,
 ) -> list[Path]:
     """Write the page, the table (CSV, Parquet) and the main chart (SVG, PDF, PNG) into `folder`/NAME-SCALE/.
 
-    Of a `partial` grid they go into NAME-SCALE-some/. Returns the files written.
+    Of a `partial` grid they go into NAME-SCALE-some/. Returns the files written. `command`, `title` and `data` are of a
+    run on other data than the study's own.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -174,9 +184,9 @@ def write_report(
     columns = {name: _typed_column([row[i] if row[i] != "" else None for row in rows]) for i, name in enumerate(header)}
     with files.with_path(target / "cells.parquet"):
         pq.write_table(pa.table(columns), target / "cells.parquet")
-    chart = main_chart(study, trials, study_title(name))
+    chart = main_chart(study, trials, title or study_title(name))
     pictures = [save_charts(chart, target / f"picture.{kind}", columns=1) for kind in ("svg", "pdf", "png")]
-    report = build_report(name, study, scale, trials, chart, folder, command)
+    report = build_report(name, study, scale, trials, chart, folder, command, title, data)
     page = html_report.write_html(report, target / "report.html")
     return [page, target / "cells.csv", target / "cells.parquet", *pictures]
 
