@@ -5,6 +5,7 @@
   python -m experiments.explore --input="To be, or not to be"            another sentence; nothing is trained again
   python -m experiments.explore --workdir=runs/lstm,runs/deep            other runs, or what --export wrote
   python -m experiments.explore --workdir=runs/recall --input="3 9 4 10 3"   a generated task: tokens as numbers
+  python -m experiments.explore --config=configs/text.py --config.task.path=notes.txt    trained on your text first
   python -m experiments.explore --figures                 the maps as SVG and PDF too, and all arrays as .npz
 
 The page shows the path of the sentence through the first model with attention, what every head looks at, how far each
@@ -22,6 +23,7 @@ from typing import Any
 
 from absl import flags
 
+from experiments.ablation import own_data
 from experiments.inspection.figures import write_figures
 from experiments.inspection.html_page import write_page
 from experiments.inspection.page_data import SearchPanel
@@ -40,7 +42,7 @@ from experiments.inspection.reading import (
     validate_input,
 )
 from experiments.inspection.search_model import extract_search_model, is_search_model
-from experiments.measures.sampling import tokens_to_text
+from experiments.measures.sampling import decode_text
 from training import cli, runtime
 from training.runtime import DEFAULT_DATA_DIR
 
@@ -50,14 +52,18 @@ DIRECTORY = Path("runs/explore")
 def main() -> None:
     args: Any = flags.FLAGS
     runtime.configure_runtime()
+    own = own_data.read_config_flag(args)
+    if own and (args.workdir is not None or own.mixer):
+        raise ValueError("--config names data to train attention, lstm and gru on: leave out --workdir and the mixer")
+    directory = DIRECTORY.with_name(f"explore-on-{own.name}") if own else DIRECTORY
     if args.workdir is None:
-        paths = train_default_runs(DIRECTORY, args.data_dir, args.input)
+        paths = train_default_runs(directory, args.data_dir, args.input, own)
     else:
         try:
             paths = [Path(cli.DirectoryParser().parse(path)) for path in args.workdir or [""]]
         except ValueError as error:
             raise ValueError(f"--workdir= {error}") from None
-    out = Path(args.out or DIRECTORY / "explore.html")
+    out = Path(args.out or directory / "explore.html")
     written = write_exploration(paths, args.input, out, args.data_dir, args.member, args.figures)
     print("wrote " + ", ".join(map(str, written)))
 
@@ -82,7 +88,7 @@ def write_exploration(
     panel = build_search_panel(search_models[0], title_details()) if search_models else None
     outputs = output_names(taken_apart(readings).run.task)
     command = " ".join(["python -m experiments.explore", *map(_quote_word, sys.argv[1:])])
-    sentence = tokens_to_text(names, tokens.tolist())
+    sentence = decode_text(runs[0].task, tokens.tolist())
     written = [write_page(out, sentence, tokens, names, outputs, readings, panel, command)]
     if figures:
         written += write_figures(out, tokens, [names[token] for token in tokens], readings)
@@ -108,6 +114,7 @@ def _quote_word(word: str) -> str:
 
 
 if __name__ == "__main__":
+    own_data.define_config_flag()
     flags.DEFINE_list("workdir", None, "Runs to look into: workdirs, or what train.py --export wrote.")
     flags.DEFINE_string("input", None, f"The sentence; {DEFAULT_SENTENCE!r} unless given.")
     flags.DEFINE_string("out", None, "The page; runs/explore/explore.html unless given.")

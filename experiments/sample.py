@@ -2,6 +2,8 @@
 
   python train.py --config=configs/shakespeare.py:lstm --workdir=runs/lstm
   python -m experiments.sample --workdir=runs/lstm --prompt="ROMEO." --tokens=400 --temperature=0.7
+  python train.py --config=configs/text.py:gru --config.task.path=notes.txt --workdir=runs/notes
+  python -m experiments.sample --workdir=runs/notes --prompt="Dear "
   python train.py --config=configs/irish.py:gru --config.training.steps=3000 --workdir=runs/irish
   python -m experiments.sample --workdir=runs/irish --tunes=50
 
@@ -23,10 +25,11 @@ from experiments.measures.sampling import (
     TUNE_PROMPT,
     TUNE_SEPARATOR,
     check_tunes,
+    decode_text,
+    encode_prompt,
     human_tunes,
     sample_tokens,
     sample_tunes,
-    tokens_to_text,
 )
 from training import builder, cli, export, files
 from training.runtime import DEFAULT_DATA_DIR
@@ -47,9 +50,9 @@ def main() -> None:
         return
     if not math.isfinite(args.temperature):
         raise ValueError(f"--temperature={args.temperature}: must be a number, 0 or more")
-    prompt = run.task.encode(args.prompt)
+    prompt = encode_prompt(run.task, args.prompt)
     for row in sample_tokens(run, params, prompt, args.samples, args.tokens, args.temperature, args.seed).tolist():
-        print(tokens_to_text(run.task.names, [*prompt, *row]), end="\n\n")
+        print(decode_text(run.task, [*prompt, *row]), end="\n\n")
     sys.stdout.flush()
 
 
@@ -70,7 +73,7 @@ def write_tunes(run: builder.Run, params: Any, count: int, temperature: float, s
 
 if __name__ == "__main__":
     cli.define_directory("workdir", None, "A run's directory, or what train.py exported.", required=True)
-    flags.DEFINE_string("prompt", "The ", "What the text begins with.")
+    flags.DEFINE_string("prompt", None, "What the text begins with: 'The ' unless given.")
     flags.DEFINE_integer("tokens", 400, "How many tokens to write.", lower_bound=1)
     flags.DEFINE_float(
         "temperature", 0.7, "0: always the likeliest token; 1: as likely as the model says.", lower_bound=0

@@ -234,7 +234,8 @@ def _possible_measures(task: Any) -> set[str]:
     found |= {"similar", "similar before", "similar gain", "coupled"} if has_tokens else {"affine"}
     if not task.rows_end_early:  # else the last step of a row is padding
         found |= {"reach", "permuted", *(("longer",) if has_tokens and task.next_tokens else ())}
-    return found | ({"bits"} if task.metric == "accuracy" else set())
+    is_answered = task.target_level == "token" and task.metric == "accuracy"
+    return found | ({"bits"} if is_answered else set())
 
 
 def _describe_losses(study: Study, found: Study, chosen: Sequence[str]) -> list[str]:

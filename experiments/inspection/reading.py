@@ -1,17 +1,20 @@
 """The runs that explore shows, the sentence that they read, and what each of them makes of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from configs import shakespeare, titles
+from experiments.ablation.own_data import OwnData
+from experiments.ablation.study import load_config_file
 from experiments.inspection.activations import Activations, capture_activations
 from experiments.inspection.heads import HeadSummary, summarize_heads
 from experiments.inspection.influence import Influence, measure_influence
 from experiments.measures.common import sample_test_batch
 from models.skeleton import Skeleton
+from tasks.real.tokenization import UNKNOWN_WORD
 from tasks.real.words import is_character_level, split_words
 from training import builder, export, files, loop
 
@@ -44,38 +47,49 @@ class ModelReading(NamedTuple):
 # ---- the runs -------------------------------------------------------------------------------------------------------
 
 
-def default_config(name: str) -> Any:
-    """The config that is trained where no run is given: of a mixer on Shakespeare, or "titles"."""
+def default_config(name: str, own: OwnData | None = None) -> Any:
+    """The config that is trained where no run is given: of a mixer on Shakespeare or on own data, or "titles"."""
     if name == "titles":
         return titles.get_config()
-    config: Any = shakespeare.get_config(name)
+    config: Any = load_config_file(own.config_file)["get_config"](name) if own else shakespeare.get_config(name)
     config.model.positions = "sinusoidal" if name == "attention" else "none"
     config.optimizer.learning_rate = _LEARNING_RATES[name]
     config.training.update(steps=_TRAINING_STEPS, eval_every=_TRAINING_STEPS // 2)
+    if own:
+        known = builder.flatten_config(config)  # not all have the options of another mixer
+        config.update_from_flattened_dict({field: value for field, value in own.overrides.items() if field in known})
     return config
 
 
-def train_default_runs(directory: Path, data_dir: str, text: str | None) -> list[Path]:
+def train_default_runs(directory: Path, data_dir: str, text: str | None, own: OwnData | None = None) -> list[Path]:
     """Train the runs that are shown where none is given, as far as they are not trained yet; their directories.
 
-    Raises ValueError, before anything is trained, for a text that they could not read.
+    On own data there is no search model, which is one of Shakespeare's titles. Raises ValueError, before anything is
+    trained, for a text that they could not read.
     """
-    reader = builder.build_run(default_config("attention"), data_dir)
+    reader = builder.build_run(default_config("attention", own), data_dir)
+    check_run(reader, directory / "attention")
     tokens, _ = encode_input(reader, text)
     validate_input(tokens, token_names(reader.task), [directory / "attention"], [reader])
-    for name in (*_LEARNING_RATES, "titles"):
-        loop.train(default_config(name), directory / name, data_dir=data_dir, name=name, tensorboard=False)
-    return [directory / name for name in (*_LEARNING_RATES, "titles")]
+    names = [*_LEARNING_RATES, *(() if own else ("titles",))]
+    for name in names:
+        loop.train(default_config(name, own), directory / name, data_dir=data_dir, name=name, tensorboard=False)
+    return [directory / name for name in names]
 
 
 def load_run(directory: Path, data_dir: str, member: int) -> LoadedRun:
     """Load a run or an export. Raises ValueError for a model that explore can't take apart."""
     run, params = export.load(directory, data_dir, member)
+    check_run(run, directory)
+    return LoadedRun(directory, run, params)
+
+
+def check_run(run: builder.Run, directory: Path) -> None:
+    """Raise ValueError for a model that explore can't take apart."""
     if not isinstance(run.model, Skeleton):
         raise ValueError(f"{directory} is an encoder and a decoder, or a memory: explore takes one stack of layers")
     if not run.task.vocabulary:
         raise ValueError(f"{directory} reads real numbers, as pixels are: explore takes models that read tokens")
-    return LoadedRun(directory, run, params)
 
 
 def model_names(paths: Sequence[Path], runs: Sequence[builder.Run]) -> list[str]:
@@ -91,7 +105,7 @@ def describe_run(directory: Path, run: builder.Run) -> str:
     """What the run is, in one line: its size, its task, and its test score where the result is there."""
     model, task = run.config["model"], run.config["task"]
     size = {0: "a bag of words", 1: "1 layer"}.get(model["depth"], f"{model['depth']} layers")
-    description = f"{size} of width {model['width']} on {task.get('dataset') or task['name']}"
+    description = f"{size} of width {model['width']} on {data_name(task)}"
     path = directory / "result.json"
     if not path.exists():
         return f"{description}, from {directory.name}"
@@ -99,6 +113,11 @@ def describe_run(directory: Path, run: builder.Run) -> str:
     seeds = run.config["ensemble"]["seeds"]
     score = next((one["test"] for one in result["members"] if one["seed"] == seeds[0]), None)
     return f"{description}, {result['steps']:,} steps" + (f", {score:.2f} {result['metric']} on test" if score else "")
+
+
+def data_name(task: Mapping[str, Any]) -> str:
+    """What a task's data are called: a file, a data set, or the task itself."""
+    return Path(task["path"]).name if task.get("path") else task.get("dataset") or task["name"]
 
 
 # ---- the sentence ---------------------------------------------------------------------------------------------------
@@ -122,23 +141,33 @@ def encode_input(run: builder.Run, text: str | None) -> tuple[np.ndarray, str]:
     if not hasattr(task, "encode"):
         return _parse_token_numbers(task, text), ""
     unknown = _unknown_tokens(task, text)
-    by_character = is_character_level(task.names)
+    by_character = _is_by_character(task)
     if by_character:
         text = "".join(character for character in text if character not in unknown)
         if not text:
             raise ValueError(f"--input: nothing is left of it; the model knows {''.join(sorted(task.names)).strip()}")
-    tokens = np.array(task.encode(text), np.int32)
+    try:
+        tokens = np.array(task.encode(text), np.int32)
+    except ValueError as error:
+        raise ValueError(f"--input: {error}") from None
     if not unknown:
         return tokens, ""
     replaced = not by_character and len(tokens) == len(split_words(text))
-    fate = f"read as {task.names[0]}" if replaced else "left out"
+    stand_in = task.names[UNKNOWN_WORD if hasattr(task, "tokenizer") else 0]
+    fate = f"read as {stand_in}" if replaced else "left out"
     return tokens, f"{fate}, since the model never saw them: {', '.join(map(repr, unknown))}"
 
 
 def _unknown_tokens(task: Any, text: str) -> list[str]:
     """The characters or words of a text that are no tokens of the task, each once."""
-    parts = text if is_character_level(task.names) else split_words(text)
+    if getattr(task, "tokenizer", "words") not in ("characters", "words"):
+        return []  # of pieces of words or bytes, any text is made
+    parts = text if _is_by_character(task) else split_words(text)
     return [part for part in dict.fromkeys(parts) if part not in task.names]
+
+
+def _is_by_character(task: Any) -> bool:
+    return task.tokenizer == "characters" if hasattr(task, "tokenizer") else is_character_level(task.names)
 
 
 def _parse_token_numbers(task: Any, text: str) -> np.ndarray:

@@ -68,6 +68,26 @@ def tokens_to_text(names: Sequence[str], tokens: Sequence[int]) -> str:
     return ("" if is_character_level(names) else " ").join(names[token] for token in tokens)
 
 
+def decode_text(task: Any, tokens: Sequence[int]) -> str:
+    """The text that tokens of a task spell: as the task decodes them, else by their names, or by their numbers."""
+    if hasattr(task, "decode"):
+        return task.decode(tokens)
+    return tokens_to_text(getattr(task, "names", [str(token) for token in range(task.vocabulary)]), tokens)
+
+
+def encode_prompt(task: Any, prompt: str | None) -> list[int]:
+    """The tokens that a text is to begin with; without a prompt "The ", or the test text's first where that can't be.
+
+    Raises ValueError for a prompt that the task's tokens can't spell.
+    """
+    try:
+        return task.encode("The " if prompt is None else prompt)
+    except ValueError as error:
+        if prompt is None and not isinstance(task.text["test"], jax.ShapeDtypeStruct):  # as in an export without data
+            return np.asarray(task.text["test"][:8]).tolist()
+        raise ValueError(f"--prompt: {error}") from None
+
+
 # ---- tunes ----------------------------------------------------------------------------------------------------------
 
 
