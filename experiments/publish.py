@@ -34,6 +34,7 @@ from experiments.reporting.publishing import (
     write_changes,
 )
 from experiments.reporting.scorecard import build_scorecard
+from experiments.reporting.streaming import build_streaming
 from training import cli
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +74,7 @@ BUILDERS: dict[str, Builder] = {  # name → what makes the blocks and pictures:
     "applications": build_applications,
     "reproduce": build_results,
     "benchmark": build_benchmark,
+    "streaming": build_streaming,
 }
 
 

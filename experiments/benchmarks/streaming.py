@@ -27,12 +27,12 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments.ablation.record_files import RECORDS_DIR, write_record
+from experiments.ablation.record_files import write_record
 from experiments.benchmarks.processes import ROOT, run_module
+from experiments.reporting.streaming import RECORD
 from training import cli, files, loop
 from training.console import print_status
 
-RECORD = RECORDS_DIR / "streaming.csv"
 MIXERS = ("gru", "attention")
 REPETITIONS = 3  # processes of each kind
 STEPS = 600  # of a timed run
