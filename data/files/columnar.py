@@ -1,5 +1,6 @@
 """Rows of binary tables: Parquet, Arrow in both of its formats, and ArrayRecord as tensorflow-datasets writes it."""
 
+import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -12,41 +13,61 @@ _BATCH_BYTES = 2**22  # of a batch of rows that is turned into Python's objects,
 
 def list_columns(request: ColumnRequest) -> list[str]:
     """Names of the columns of a file."""
-    suffix = data_suffix(request.path)
-    if suffix == ".array_record":
-        return list(_record_features(request))
-    return _open_parquet(request).schema_arrow.names if suffix == ".parquet" else _open_arrow(request)[0].names
+    return list(_record_features(request) if _is_record(request) else _open_schema(request).names)
+
+
+def list_classes(request: ColumnRequest, column: str) -> tuple[str, ...]:
+    """Names of the classes that the numbers in a column stand for, as tensorflow-datasets or Hugging Face's datasets
+    left them; () if there are none."""
+    if _is_record(request):
+        return tuple(getattr(_record_features(request).get(column), "names", None) or ())
+    try:
+        info = json.loads((_open_schema(request).metadata or {})[b"huggingface"])
+        return tuple(info["info"]["features"][column]["names"])
+    except (KeyError, TypeError, ValueError):
+        return ()
 
 
 def read_parquet(request: ColumnRequest, start: int) -> FileRows:
+    """Read the rows of a Parquet file."""
     file = _open_parquet(request)
     metadata, number = file.metadata, 0
+    share = request.path.stat().st_size / max(metadata.num_rows, 1)
     columns = _top_columns(request, file.schema_arrow)
     for group in range(metadata.num_row_groups):
-        rows = metadata.row_group(group).num_rows
+        rows, size = metadata.row_group(group).num_rows, metadata.row_group(group).total_byte_size
         if number + rows <= start:
             number += rows
             continue
-        size = metadata.row_group(group).total_byte_size
         batches = file.iter_batches(_batch_rows(size, rows), row_groups=[group], columns=columns, use_threads=False)
-        share = request.path.stat().st_size / max(metadata.num_rows, 1)
-        for batch in _guard(request, batches):
-            yield from _batch_values(request, batch, number, start, lambda n, share=share: int(share * n))
+        for batch in _guard_batches(request, batches):
+            yield from _batch_values(request, batch, number, start, lambda row: int(share * row))
             number += batch.num_rows
     return metadata.num_rows
 
 
 def read_arrow(request: ColumnRequest, start: int) -> FileRows:
+    """Read the rows of an Arrow file, of the IPC file format or the stream format."""
     schema, batches = _open_arrow(request)
     _top_columns(request, schema)
     number = 0
-    for batch, bytes_read in _guard(request, batches):
+    for batch, bytes_read in _guard_batches(request, batches):
         step = _batch_rows(batch.nbytes, batch.num_rows)
         for first in range(0, batch.num_rows, step):
             part = batch.slice(first, step)
-            yield from _batch_values(request, part, number, start, lambda _, done=bytes_read: done)
+            if number + part.num_rows > start:
+                yield from _batch_values(request, part, number, start, lambda _, done=bytes_read: done)
             number += part.num_rows
     return number
+
+
+def _is_record(request: ColumnRequest) -> bool:
+    return data_suffix(request.path) == ".array_record"
+
+
+def _open_schema(request: ColumnRequest) -> Any:
+    is_parquet = data_suffix(request.path) == ".parquet"
+    return _open_parquet(request).schema_arrow if is_parquet else _open_arrow(request)[0]
 
 
 def _open_parquet(request: ColumnRequest) -> Any:
@@ -55,7 +76,12 @@ def _open_parquet(request: ColumnRequest) -> Any:
 
     _refuse_packed(request)
     try:
-        return pyarrow.parquet.ParquetFile(request.path, buffer_size=2**20)
+        return pyarrow.parquet.ParquetFile(
+            request.path,
+            buffer_size=2**20,  # bytes of a column that are read at once, and not all of its row group,
+            pre_buffer=False,  # which holds only without this
+            page_checksum_verification=True,
+        )
     except (pyarrow.ArrowException, OSError) as error:
         raise _damaged(request, error) from None
 
@@ -83,7 +109,7 @@ def _refuse_packed(request: ColumnRequest) -> None:
         raise ValueError(f"{request.what}: unpack it first: such a file is read from several places at once")
 
 
-def _guard(request: ColumnRequest, batches: Iterator[Any]) -> Iterator[Any]:
+def _guard_batches(request: ColumnRequest, batches: Iterator[Any]) -> Iterator[Any]:
     """The batches, with one line for a damaged one."""
     import pyarrow
 
@@ -116,11 +142,11 @@ def _batch_values(request: ColumnRequest, batch: Any, number: int, start: int, b
     names = batch.schema.names
     values = []
     for option, column in request.columns:
-        if column in names:
-            values.append(batch.column(names.index(column)).to_pylist())
+        outer, _, inner = (column, "", "") if column in names else column.partition(".")
+        cells = _python_values(request, batch.column(names.index(outer)), outer, number)
+        if not inner:
+            values.append(cells)
         else:
-            outer, _, inner = column.partition(".")
-            cells = batch.column(names.index(outer)).to_pylist()
             values.append(
                 [
                     None if cell is None else request.pick_value(cell, option, inner, f"{request.path.name}, row {row}")
@@ -130,6 +156,18 @@ def _batch_values(request: ColumnRequest, batch: Any, number: int, start: int, b
     for offset, row in enumerate(zip(*values, strict=True), number):
         if offset >= start:
             yield offset, f"{request.path.name}, row {offset + 1}", row, bytes_read(offset + 1)
+
+
+def _python_values(request: ColumnRequest, column: Any, name: str, number: int) -> list[Any]:
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:  # a text is not checked when it is written
+        what = "what is not UTF-8"
+    except ValueError:
+        what = "times with nanoseconds, which are not kept: round them to microseconds"
+    raise ValueError(
+        f"{request.what}: column {name!r} holds {what}, in one of the rows {number + 1:,} to {number + len(column):,}"
+    )
 
 
 def read_records(request: ColumnRequest, start: int) -> FileRows:

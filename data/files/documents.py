@@ -13,6 +13,7 @@ from data.files.sources import (
     TABLE_SUFFIXES,
     TOKEN_SUFFIXES,
     Counts,
+    add_count,
     check_unchanged,
     data_suffix,
     read_chunks,
@@ -27,7 +28,7 @@ PIECES = 64  # as many as a short text is cut into, about
 MAX_WHOLE_FILE = 2**23  # bytes of a file that "auto" takes for one document
 MIN_FILES = 20  # files that "auto" takes for one document each
 _BLANK_LINES = re.compile(r"\n(?:[ \t\r]*\n)+")
-_SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»)\]]*\s+|[。！？]")
+_SENTENCE_ENDS = (". ", "! ", "? ", ".” ", '." ', "。", "！", "？")
 
 
 class Document(NamedTuple):
@@ -78,14 +79,15 @@ def read_documents(
         raise ValueError(
             f"task.split_column={split_column}: {paths[0].name} is no table: give validation_path, test_path"
         )
+    if column != "text" and not is_table:
+        raise ValueError(f"task.column={column}: {paths[0].name} is no table, but a text by its suffix: leave it out")
     form = document if is_table else choose_document(document, paths)
     least = piece_length(paths)
     first_file, first_document = start or (0, 0)
     sizes = [path.stat().st_size for path in paths]
-    found = False
+    found = start is not None
     for file, path in enumerate(paths):
         if file < first_file:
-            found = True
             continue
         stamps, split = take_stamps([path]), known_split(path, counts)
         if split is None:
@@ -142,10 +144,20 @@ def _read_table(field: str, path: Path, column: str, split_column: str, start: i
             raise ValueError(f"task.column={column}: {place} holds {what}")
         if "\0" in text:
             raise ValueError(f"task.column={column}: {place} holds a NUL, which no text has: remove it")
+        _check_encodable(text, f"task.column={column}: {place}")
         if not text:
-            _count(counts, "rows without text were left out")
+            add_count(counts, "Rows without text left out")
             continue
         yield number, text, canonical_split(given[0], place) if given else "", bytes_read
+
+
+def _check_encodable(text: str, place: str) -> None:
+    """Raise ValueError for half a character, as JSON may write one."""
+    try:
+        text.isascii() or text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start]
+        raise ValueError(f"{place} holds {half!r}, half a character (a lone surrogate): write it whole") from None
 
 
 def _read_text(field: str, path: Path, form: str, least: int, start: int, counts: Counts | None) -> _Found:
@@ -166,7 +178,7 @@ def _read_text(field: str, path: Path, form: str, least: int, start: int, counts
         if number >= start:
             yield number, text, "", bytes_read
     if number < 0:
-        _count(counts, "empty files were left out")
+        add_count(counts, "Empty files left out")
 
 
 def _read_whole(path: Path, name: str, counts: Counts | None) -> Iterator[tuple[str, int]]:
@@ -215,7 +227,7 @@ def _cut_pieces(chunks: Iterator[tuple[str, int]], least: int) -> Iterator[tuple
 
 def _piece_end(text: str, begin: int, least: int, most: int) -> int:
     """Where the piece that begins there ends: at the first blank lines after `least` characters; without any, at the
-    last end of a line, or of a sentence, or of a word, before `most`."""
+    last end of a line, or of a sentence, or of a word, before `most`. Never within a CRLF."""
     low, high = begin + least, min(begin + most, len(text))
     if low >= high:
         return high
@@ -223,21 +235,16 @@ def _piece_end(text: str, begin: int, least: int, most: int) -> int:
         return blank.end()
     if (line := text.rfind("\n", low, high)) >= 0:
         return line + 1
-    sentences = [found.end() for found in _SENTENCE_END.finditer(text, low, high)]
-    if sentences:
-        return sentences[-1]
-    if (blank := text.rfind(" ", low, high)) >= 0:
-        return blank + 1
-    return high
+    for marks in (_SENTENCE_ENDS, (" ",)):
+        ends = [place + len(mark) for mark in marks if (place := text.rfind(mark, low, high)) >= 0]
+        if ends:
+            high = max(ends)
+            break
+    return high + (text[high - 1 : high + 1] == "\r\n")
 
 
 def _normalize_text(text: str, counts: Counts | None) -> str:
     if "\r\n" not in text:
         return text
-    _count(counts, "Windows line ends (CRLF) became line ends (LF)", text.count("\r\n"))
+    add_count(counts, "Windows line ends (CRLF) changed to LF", text.count("\r\n"))
     return text.replace("\r\n", "\n")
-
-
-def _count(counts: Counts | None, what: str, number: int = 1) -> None:
-    if counts is not None:
-        counts[what] = counts.get(what, 0) + number

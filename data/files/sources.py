@@ -35,8 +35,8 @@ MAX_LINE = 2**26  # characters of a line or a document that is read as one piece
 _CHUNK = 2**20  # bytes read at once
 _SETTLED = 2_000_000_000  # nanoseconds after which a file that was changed is told from what it was by its times
 
-# Counts of what was met while files were read, by kind, for `reading_notes`. As JSON can hold them, so that whoever
-# goes on reading later also goes on counting.
+# How often what was met while files were read, for `reading_notes`. JSON can hold it, so that whoever goes on reading
+# later also goes on counting.
 Counts = MutableMapping[str, int]
 
 
@@ -310,7 +310,7 @@ def read_chunks(path: Path, name: str | None = None, counts: Counts | None = Non
         while True:
             chunk = file.read(_CHUNK) or b""
             if offset == 0 and not rest and chunk.startswith(b"\xef\xbb\xbf"):
-                _count(counts, "byte order marks")
+                add_count(counts, "Byte order marks dropped")
                 chunk, offset = chunk[3:], 3
             whole = rest + chunk
             cut = _character_end(whole) if chunk else len(whole)
@@ -368,11 +368,12 @@ def read_lines(path: Path, name: str | None = None, counts: Counts | None = None
         yield rest, bytes_read
 
 
-def _count(counts: Counts | None, what: str, number: int = 1) -> None:
+def add_count(counts: Counts | None, what: str, number: int = 1) -> None:
+    """Add to the count of `what`, if anything is counted."""
     if counts is not None and number:
         counts[what] = counts.get(what, 0) + number
 
 
 def reading_notes(counts: Counts) -> list[str]:
-    """What was met while files were read and isn't kept as it was, a sentence each."""
-    return [f"{number:,} {what}." for what, number in counts.items() if number]
+    """What was met while files were read and isn't kept as it was, with how often."""
+    return [f"{what}: {number:,}." for what, number in counts.items() if number]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.files.sources import SPLIT_NAMES, Counts, file_split
+from data.files.sources import SPLIT_NAMES, Counts, add_count, file_split
 from data.splits import assign_split
 
 SPLITS = ("train", "validation", "test")
@@ -30,11 +30,14 @@ def known_split(path: Path, counts: Counts | None = None) -> str | None:
     """The split that a file belongs to by where it lies, "" if by nothing; None for one that is none of ours."""
     name = file_split(path)
     if name and name.lower() not in SPLIT_NAMES:
-        if counts is not None:
-            what = f"files of the split {name} were left out, which is none of train, validation and test"
-            counts[what] = counts.get(what, 0) + 1
+        add_count(counts, f"Files of the split {name} left out, which is none of train, validation and test")
         return None
     return SPLIT_NAMES[name.lower()] if name else ""
+
+
+def has_given_splits(paths: Iterable[Path], split_column: str = "") -> bool:
+    """Whether a column or the place of a file says which split an item belongs to, so that they must be surveyed."""
+    return bool(split_column) or any(file_split(path) for path in paths)
 
 
 class SplitRule(NamedTuple):
@@ -93,7 +96,7 @@ class DuplicateFilter:
     def notes(self, items: str = "documents") -> list[str]:
         """What was dropped, a sentence each."""
         return [
-            f"{number:,} {items} of the {split} split were dropped, since they are in a split after it as well."
+            f"{items.capitalize()} of {split} dropped, since a copy is in a later split: {number:,}."
             for split, number in self.dropped.items()
         ]
 

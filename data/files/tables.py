@@ -16,6 +16,7 @@ from data.files.fasta import read_fasta as read_fasta
 from data.files.sources import (
     MAX_LINE,
     Counts,
+    add_count,
     check_unchanged,
     data_suffix,
     read_lines,
@@ -60,7 +61,7 @@ def read_rows(
         check_unchanged(stamps)
         bytes_before += stamps[0].size
     if index == 0:
-        raise ValueError(f"task.{field}={name_paths(paths)}: there is a header, if anything, and no rows")
+        raise ValueError(f"task.{field}={name_paths(paths)}: it has no rows, only a header at most")
 
 
 def read_file_rows(request: ColumnRequest, start: int) -> FileRows:
@@ -82,6 +83,15 @@ def column_names(field: str, path: Path) -> list[str]:
     if suffix in (".array_record", ".parquet", ".arrow"):
         return columnar.list_columns(request)
     raise ValueError(f"{request.what}: not a table that can be read here: {' '.join(_READERS)}")
+
+
+def class_names(field: str, path: Path, column: str) -> tuple[str, ...]:
+    """Names of the classes that numbers in a column of Arrow, Parquet or ArrayRecord stand for; () if there are none.
+
+    Hugging Face's datasets and tensorflow-datasets keep them beside the data.
+    """
+    is_columnar = data_suffix(path) in (".array_record", ".parquet", ".arrow")
+    return columnar.list_classes(ColumnRequest(field, path, ()), column) if is_columnar else ()
 
 
 def check_same_kind(field: str, paths: Sequence[Path]) -> None:
@@ -122,7 +132,7 @@ def _delimited_rows(request: ColumnRequest) -> Iterator[tuple[int, list[str], in
         if fields is None:
             return
         if not fields:
-            _count(request.counts, "empty lines of tables were skipped")
+            add_count(request.counts, "Empty lines of tables skipped")
             continue
         yield number, fields, bytes_read
         number += 1
@@ -131,7 +141,12 @@ def _delimited_rows(request: ColumnRequest) -> Iterator[tuple[int, list[str], in
 def _read_delimited(request: ColumnRequest, start: int) -> FileRows:
     rows = _delimited_rows(request)
     _, header, _ = next(rows, (0, [], 0))
-    number, name = 0, request.path.name
+    number, name, is_raw = 0, request.path.name, data_suffix(request.path) == ".tsv"
+    if len(header) == 1 and (other := next((mark for mark in "\t;|" if mark in header[0]), "")):
+        raise ValueError(
+            f"{request.what}: the header is one column, {header[0]!r}, as if {other!r} were the separator: "
+            f"it is a comma in .csv, and a tab in .tsv"
+        )
     chosen = request.find_columns(header)
     for number, fields, bytes_read in rows:
         if len(fields) != len(header):
@@ -140,7 +155,10 @@ def _read_delimited(request: ColumnRequest, start: int) -> FileRows:
                 f"that holds a separator"
             )
         if number > start:
-            yield number - 1, f"{name}, row {number}", tuple(fields[i] for i in chosen), bytes_read
+            values = tuple(fields[i] for i in chosen)
+            if is_raw and any(value[:1] == value[-1:] == '"' for value in values):
+                add_count(request.counts, "Fields of TSV in quotes, which are kept since TSV has none")
+            yield number - 1, f"{name}, row {number}", values, bytes_read
     return number
 
 
@@ -148,7 +166,7 @@ def _read_json_lines(request: ColumnRequest, start: int) -> FileRows:
     number, line_number, name = 0, 0, request.path.name
     for line_number, (line, bytes_read) in enumerate(read_lines(request.path, request.what, request.counts), 1):
         if not line.strip():
-            _count(request.counts, "empty lines of tables were skipped")
+            add_count(request.counts, "Empty lines of tables skipped")
             continue
         if number >= start:
             place = f"{name}, line {line_number}"
@@ -170,14 +188,11 @@ def _parse_object(line: str, place: str) -> dict[str, Any]:
         raise ValueError(f"{place}: not JSON ({error.msg}, column {error.colno}): write one object a line") from None
     except RecursionError:
         raise ValueError(f"{place}: the JSON is nested too deeply: write one flat object a line") from None
+    except ValueError:  # of a number with thousands of digits
+        raise ValueError(f"{place}: the JSON has a number of too many digits: write it as text") from None
     if not isinstance(row, dict):
         raise ValueError(f'{place}: not a JSON object: write one a line, as {{"text": "…"}}')
     return row
-
-
-def _count(counts: Counts | None, what: str) -> None:
-    if counts is not None:
-        counts[what] = counts.get(what, 0) + 1
 
 
 _READERS = {
