@@ -178,6 +178,8 @@ def read_records(request: ColumnRequest, start: int) -> FileRows:
     request.find_columns(list(features))
     try:
         reader = array_record_module.ArrayRecordReader(str(request.path), options="")
+        if not reader.ok():  # a file that is cut, or none at all, opens without a word and has 0 records
+            raise RuntimeError("its end is missing")
         count = reader.num_records()
         share = request.path.stat().st_size / max(count, 1)
         for first in range(start, count, 256):

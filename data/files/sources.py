@@ -32,6 +32,8 @@ SPLIT_NAMES = {
     "test": "test", "testing": "test",
 }  # fmt: skip
 MAX_LINE = 2**26  # characters of a line or a document that is read as one piece
+# What Hugging Face's datasets and tensorflow-datasets leave beside their data.
+_METADATA = {"dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json", "features.json"}
 _CHUNK = 2**20  # bytes read at once
 _SETTLED = 2_000_000_000  # nanoseconds after which a file that was changed is told from what it was by its times
 
@@ -123,8 +125,8 @@ def _walk_folder(what: str, folder: Path, suffixes: Sequence[str]) -> list[Path]
         if "state.json" in names and (listed := _saved_shards(Path(parent))):
             found += listed
         else:
-            names = [name for name in names if not name.startswith(".") and data_suffix(Path(name)) in suffixes]
-            found += [Path(parent, name) for name in names]
+            names = [name for name in names if not name.startswith(".") and name not in _METADATA]
+            found += [Path(parent, name) for name in names if data_suffix(Path(name)) in suffixes]
     return sorted(found)
 
 
@@ -336,9 +338,7 @@ def decode_utf8(contents: bytes, name: str, offset: int = 0) -> str:
             f"{name}: byte {place:,} (0x{byte:02x}) is not UTF-8: convert the text, as with iconv -f LATIN1 -t UTF-8"
         ) from None
     if (place := contents.find(0)) >= 0:
-        raise ValueError(
-            f"{name}: byte {offset + place:,} is NUL, which no text holds: remove it, as with tr -d '\\000'"
-        )
+        raise ValueError(f"{name}: byte {offset + place:,} is NUL, which no text has: remove it, as with tr -d '\\000'")
     return text
 
 

@@ -1,0 +1,251 @@
+"""Rows of tables of every kind, and what is refused."""
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.files.tables import class_names, column_names, read_fasta, read_rows
+
+ROWS = [("001", "NA"), ("a,b", 'says "x"'), ("two\nlines", "é"), ("", "x")]
+
+
+def write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("sequence", "label"), *rows])
+
+
+def write_json_lines(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+    path.write_text("".join(json.dumps(dict(zip(("sequence", "label"), row, strict=True))) + "\n" for row in rows))
+
+
+def make_table(rows: Sequence[Sequence[Any]]) -> pa.Table:
+    return pa.table({name: [row[i] for row in rows] for i, name in enumerate(("sequence", "label"))})
+
+
+def write_parquet(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+    pyarrow.parquet.write_table(make_table(rows), path, row_group_size=3)
+
+
+def write_stream(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+    table = make_table(rows)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+
+
+def write_ipc_file(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+    table = make_table(rows)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+
+
+WRITERS: Mapping[str, tuple[str, Callable]] = {
+    "csv": ("a.csv", write_csv),
+    "jsonl": ("a.jsonl", write_json_lines),
+    "parquet": ("a.parquet", write_parquet),
+    "stream": ("a.arrow", write_stream),
+    "file": ("b.arrow", write_ipc_file),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_rows_come_as_they_were_written(kind: str, tmp_path: Path):
+    name, write = WRITERS[kind]
+    write(tmp_path / name, ROWS)
+    rows = list(read_rows("path", [tmp_path / name], ["label", "sequence"]))
+    assert [row.values for row in rows] == [(label, sequence) for sequence, label in ROWS]
+    assert [row.index for row in rows] == [0, 1, 2, 3]
+    assert rows[2].place == f"{name}, {'line' if kind == 'jsonl' else 'row'} 3"
+    assert column_names("path", tmp_path / name) == ["sequence", "label"]
+    read = [row.bytes_read for row in rows]
+    assert read == sorted(read)
+    assert 0 < read[-1] <= (tmp_path / name).stat().st_size
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("start", range(10))
+def test_reading_goes_on_anywhere(kind: str, start: int, tmp_path: Path):
+    name, write = WRITERS[kind]
+    paths = [tmp_path / f"{i}{name}" for i in range(2)]
+    for path in paths:
+        write(path, ROWS)
+    rows = list(read_rows("path", paths, ["sequence", "label"]))
+    assert [row.index for row in rows] == list(range(8))
+    assert list(read_rows("path", paths, ["sequence", "label"], start)) == rows[start:]
+
+
+@given(
+    st.lists(st.tuples(*[st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))] * 2), min_size=1)
+)
+def test_any_text_survives_csv(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]):
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    write_csv(path, rows)
+    assert [row.values for row in read_rows("path", [path], ["sequence", "label"])] == rows
+
+
+def test_the_same_rows_compressed(tmp_path: Path):
+    write_csv(tmp_path / "a.csv", ROWS)
+    contents = (tmp_path / "a.csv").read_bytes()
+    (tmp_path / "a.csv.zst").write_bytes(pa.compress(contents, codec="zstd", asbytes=True))
+    (rows, packed) = (
+        [row.values for row in read_rows("path", [tmp_path / name], ["sequence"])] for name in ("a.csv", "a.csv.zst")
+    )
+    assert rows == packed
+
+
+def test_tsv_has_no_quotes_and_what_looks_like_them_is_counted(tmp_path: Path):
+    (tmp_path / "a.tsv").write_text('text\tlabel\r\n"He said\tx\r\n"whole"\ty\r\n')
+    counts: dict[str, int] = {}
+    rows = list(read_rows("path", [tmp_path / "a.tsv"], ["text", "label"], counts=counts))
+    assert [row.values for row in rows] == [('"He said', "x"), ('"whole"', "y")]
+    assert counts == {"Fields of TSV in quotes, which are kept since TSV has none": 1}
+
+
+def test_values_keep_the_types_of_the_file_and_nulls_are_none(tmp_path: Path):
+    pyarrow.parquet.write_table(pa.table({"x": [1.5, None], "n": [1, 2]}), tmp_path / "a.parquet")
+    assert [row.values for row in read_rows("path", [tmp_path / "a.parquet"], ["x", "n"])] == [(1.5, 1), (None, 2)]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "stream"])
+def test_nested_columns_by_a_point(kind: str, tmp_path: Path):
+    name, write = WRITERS[kind]
+    write(tmp_path / name, [({"en": "dog", "de": "Hund"}, "x")])
+    (row,) = read_rows("path", [tmp_path / name], ["sequence.de", "label"])
+    assert row.values == ("Hund", "x")
+    with pytest.raises(ValueError, match=r"has no such key; it has en, de"):
+        list(read_rows("path", [tmp_path / name], ["sequence.fr"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "contents", "says"),
+    [
+        ("a.csv", "id,sequence\n1,A\n", r"^task.label_column=label: a.csv has no such column; it has id, sequence$"),
+        ("a.csv", "label, sequence\n1,A\n", r"^task.sequence_column=sequence: .* it has label, ' sequence'$"),
+        (
+            "a.csv",
+            "sequence,label,label\nA,x,y\n",
+            r"^task.label_column=label: a.csv has 2 columns of that name",
+        ),
+        ("a.csv", "sequence,label\n", r"^task.path=.*a.csv: it has no rows"),
+        ("a.csv", "sequence,label\nA,x\nB\n", r"^a.csv, row 2: it has 1 fields, and the header has 2"),
+        ("a.csv", "sequence,label\nA,x,3\n", r"^a.csv, row 1: it has 3 fields, and the header has 2: quote a field"),
+        ("a.csv", 'sequence,label\nA,"x\n', r"^a.csv, row 1 \(line 2\): unexpected end of data: is a quote open"),
+        ("a.csv", 'sequence,label\nA,"x" y\n', r"^a.csv, row 1 \(line 2\): .*: is a quote open, or single in a quoted"),
+        ("a.csv", "sequence;label\nA;x\n", r"the header is one column, 'sequence;label', as if ';' were the separator"),
+        ("a.csv", "sequence,label\nA,\xe9\n".encode("latin-1"), r"^task.path=.*a.csv: byte 17 \(0xe9\) is not UTF-8"),
+        ("a.csv", "sequence,label\nA,x\0\n", r"^task.path=.*a.csv: byte 18 is NUL"),
+        (
+            "a.jsonl",
+            '{"sequence": "A", "label": 1}\n\n{bad}\n',
+            r"^a.jsonl, line 3: not JSON \(.*, column 2\): write",
+        ),
+        ("a.jsonl", "[1, 2]\n", r'^a.jsonl, line 1: not a JSON object: write one a line, as {"text": "…"}$'),
+        ("a.jsonl", "[" * 100_000, r"^a.jsonl, line 1: .*JSON"),
+        ("a.jsonl", '{"sequence": "A", "label": ' + "1" * 5000 + "}", r"^a.jsonl, line 1: .*too many digits"),
+        (
+            "a.jsonl",
+            '{"sequence": "A"}\n',
+            r"^task.label_column=label: a.jsonl, line 1 has no such key; it has seq",
+        ),
+        ("a.parquet", "PAR1 and no more", r"^task.path=.*a.parquet: the file is damaged, or of another kind \(.*\)$"),
+        ("a.arrow", "ARROW1 and no more", r"^task.path=.*a.arrow: the file is damaged, or of another kind \(.*\)$"),
+        ("a.arrow", "no magic at all", r"^task.path=.*a.arrow: the file is damaged, or of another kind \(.*\)$"),
+        ("a.parquet.gz", "PAR1", r"^task.path=.*a.parquet.gz: unpack it first"),
+        ("a.txt", "text", r"^task.path=.*a.txt: not a table that can be read here: .csv .tsv"),
+    ],
+)
+def test_bad_tables_are_one_line(name: str, contents: str | bytes, says: str, tmp_path: Path):
+    (tmp_path / name).write_bytes(contents if isinstance(contents, bytes) else contents.encode())
+    with pytest.raises(ValueError, match=says) as raised:
+        list(read_rows("path", [tmp_path / name], {"sequence_column": "sequence", "label_column": "label"}))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "stream", "file"])
+def test_a_cut_file_is_one_line(kind: str, tmp_path: Path):
+    name, write = WRITERS[kind]
+    write(tmp_path / name, ROWS)
+    contents = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(contents[: len(contents) * 2 // 3])
+    with pytest.raises(ValueError, match=r"^task.path=.*: the file is damaged") as raised:
+        list(read_rows("path", [tmp_path / name], ["sequence"]))
+    assert "\n" not in str(raised.value)
+
+
+def test_files_of_several_kinds_are_refused(tmp_path: Path):
+    write_csv(tmp_path / "a.csv", ROWS)
+    write_json_lines(tmp_path / "b.jsonl", ROWS)
+    with pytest.raises(ValueError, match=r": .csv and .jsonl files are mixed: give those of one kind, as .*/\*.csv$"):
+        list(read_rows("path", sorted(tmp_path.iterdir()), ["sequence"]))
+
+
+def test_a_table_that_grows_while_it_is_read_is_noticed(tmp_path: Path):
+    write_csv(tmp_path / "a.csv", ROWS)
+    rows = read_rows("path", [tmp_path / "a.csv"], ["sequence"])
+    next(rows)
+    with (tmp_path / "a.csv").open("a") as file:
+        file.write("x,y\n")
+    with pytest.raises(ValueError, match=r"a.csv changed while it was read: it has grown by 4 bytes"):
+        list(rows)
+
+
+def test_text_that_is_not_utf_8_in_a_binary_table(tmp_path: Path):
+    bad = pa.array([b"good", b"\xff\xfe"]).view(pa.string())
+    pyarrow.parquet.write_table(pa.table({"text": bad}), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a.parquet: column 'text' holds what is not UTF-8, in one of the rows 1 to"):
+        list(read_rows("path", [tmp_path / "a.parquet"], ["text"]))
+
+
+def test_names_of_classes_that_hugging_face_keeps(tmp_path: Path):
+    features = {
+        "label": {"names": ["neg", "pos"], "_type": "ClassLabel"},
+        "text": {"dtype": "string", "_type": "Value"},
+    }
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    table = pa.table({"label": [0, 1], "text": ["a", "b"]}).replace_schema_metadata(metadata)
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    write_csv(tmp_path / "a.csv", ROWS)
+    assert class_names("path", tmp_path / "a.parquet", "label") == ("neg", "pos")
+    assert class_names("path", tmp_path / "a.parquet", "text") == ()
+    assert class_names("path", tmp_path / "a.csv", "label") == ()
+
+
+# ---- FASTA ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("P1 pos", ("P1", "pos", "ACGT", "pos", "")),
+        ("P1 a protein label=pos here", ("P1", "a protein label=pos here", "ACGT", "pos", "")),
+        ("P1|label=neg", ("P1|label=neg", "", "ACGT", "neg", "")),
+        ("P1|1", ("P1|1", "", "ACGT", "1", "")),
+        ("P1|0|Training", ("P1|0|Training", "", "ACGT", "0", "train")),
+    ],
+)
+def test_labels_from_the_header(header: str, expected: tuple[str, ...], tmp_path: Path):
+    (tmp_path / "a.fasta").write_text(f">{header}\r\nAC\r\n\r\nGT\r\n")
+    (row,) = read_fasta("path", [tmp_path / "a.fasta"])
+    assert (*row.values, row.split) == expected
+
+
+@pytest.mark.parametrize(
+    ("contents", "says"),
+    [
+        (">P1\nAC\n", r"^a.fasta, sequence 1 \(P1\) has no label: write it after a blank, or give a second file"),
+        ("AC\n", r"^task.path=.*a.fasta: not FASTA: it begins with no line >name"),
+        (">P1 pos\n>P2 neg\nAC", r"^a.fasta, sequence 1 \(P1\) is empty"),
+        ("\n", r"^task.path=.*a.fasta: there is no sequence"),
+    ],
+)
+def test_bad_fasta_is_one_line(contents: str, says: str, tmp_path: Path):
+    (tmp_path / "a.fasta").write_text(contents)
+    with pytest.raises(ValueError, match=says):
+        list(read_fasta("path", [tmp_path / "a.fasta"]))
