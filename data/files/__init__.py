@@ -7,7 +7,9 @@ A kind of files is a module in `KINDS`, by the name of the task that it is for. 
 
   VERSION                           raised when what it prepares changes
   Options                           frozen dataclass of the fields of `config.task` that are its own; all others go to
-                                    the task. `Options.path_fields` names those that hold paths
+                                    the task. `Options.path_fields` names those that hold paths, `Options.load_fields`
+                                    those that change no record (by default "stream"), `Options.suffixes` the files
+                                    that are taken from a folder (by default all that are known)
   prepare(options, sources, writer) writes the records, and returns what the manifest keeps as its "content"
   load(options, store)              what a task is built from: `FileData`
   describe(options, sources, limit) what it would prepare, in lines, from the beginning of the files
@@ -140,7 +142,8 @@ def find_sources(options: Any) -> dict[str, list[Path]]:
     from data.files import sources
 
     given = {field: getattr(options, field) for field in options.path_fields}
-    return {field: sources.find_files(field, path) for field, path in given.items() if path}
+    suffixes = getattr(options, "suffixes", None)
+    return {field: sources.find_files(field, path, suffixes) for field, path in given.items() if path}
 
 
 def _fingerprint(kind: Any, options: Any, files: Mapping[str, Sequence[Path]], root: Path) -> str:
@@ -149,7 +152,7 @@ def _fingerprint(kind: Any, options: Any, files: Mapping[str, Sequence[Path]], r
     values = {
         field.name: getattr(options, field.name)
         for field in dataclasses.fields(options)
-        if field.name not in (*options.path_fields, "stream")  # the same records, wherever they are kept
+        if field.name not in (*options.path_fields, *getattr(options, "load_fields", ("stream",)))
     }
     contents = {field: sources.content_hash(paths, root) for field, paths in files.items()}
     identity = {"kind": kind.__name__, "version": kind.VERSION, "options": values, "contents": contents}
