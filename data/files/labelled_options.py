@@ -4,6 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from data.files.row_tokens import TOKENIZERS
+from data.files.sources import FASTA_SUFFIXES, TABLE_SUFFIXES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Options:
     stream: str = "auto"
 
     path_fields: ClassVar = ("path", "validation_path", "test_path", "labels_path")
-    load_fields: ClassVar = ("class_weights", "extra_metrics", "eval_examples", "stream")  # of no account for records
+    load_fields: ClassVar = ("class_weights", "extra_metrics", "eval_examples", "stream")
+    suffixes: ClassVar = (*TABLE_SUFFIXES, *FASTA_SUFFIXES)
 
     def __post_init__(self):
         for name, is_valid, rule in (
