@@ -1,0 +1,371 @@
+import csv
+import gzip
+import itertools
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data.files import FileData, find_sources, labelled, load_files
+from data.files.labelled import Options
+from data.files.store import open_or_prepare
+from data.files.store_writer import StoreWriter
+from tasks import Classification
+
+RANDOM = np.random.default_rng(0)
+Rows = Iterable[Mapping[str, Any]]
+
+
+def random_rows(count: int = 120) -> list[dict[str, Any]]:
+    """Different sequences of 3 to 8 letters; whether there is a GT in them is the label."""
+    found = {"".join(RANDOM.choice(list("ACGT"), RANDOM.integers(3, 9))) for _ in range(2 * count)}
+    return [{"sequence": text, "label": "GT" in text} for text in sorted(found)[:count]]
+
+
+def write_csv(path: Path, rows: Rows) -> Path:
+    rows = list(rows)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def write_lines(path: Path, rows: Rows) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def load(path: Path, tmp_path: Path, **fields: Any) -> FileData:
+    return load_files("classification", {"path": str(path), **fields}, tmp_path / "data")
+
+
+def load_task(path: Path, tmp_path: Path, **fields: Any) -> Classification:
+    return Classification(**load(path, tmp_path, **fields).arguments)
+
+
+def read_back(task: Classification, split: str) -> list[tuple[str, str]]:
+    """The sequences of a split and their labels, as they stood in the file."""
+    return [
+        ("".join(task.names[token] for token in row), task.classes[label])
+        for row, label in zip(np.asarray(task.inputs[split]), np.asarray(task.labels[split]), strict=True)
+    ]
+
+
+def notes_of(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], **fields: Any) -> list[str]:
+    """What is said when a set is prepared, without the first line."""
+    capsys.readouterr()
+    load(path, tmp_path, **fields)
+    return [line.removeprefix(f"{path}: ") for line in capsys.readouterr().err.splitlines()[1:]]
+
+
+def refusal(path: Path, tmp_path: Path, **fields: Any) -> str:
+    with pytest.raises((ValueError, OSError)) as caught:
+        load(path, tmp_path, **fields)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# ---- formats --------------------------------------------------------------------------------------------------------
+
+
+def test_every_row_is_in_one_split_with_its_label_whatever_the_format(tmp_path: Path):
+    rows = random_rows()
+    named = [{**row, "label": str(row["label"]).lower()} for row in rows]
+    paths = [write_csv(tmp_path / "a.csv", named), write_lines(tmp_path / "a.jsonl", rows)]
+    (tmp_path / "a.tsv.gz").write_bytes(gzip.compress((tmp_path / "a.csv").read_bytes().replace(b",", b"\t")))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    with (
+        pa.OSFile(str(tmp_path / "a.arrow"), "wb") as sink,
+        pa.ipc.new_stream(sink, pa.Table.from_pylist(rows).schema) as w,
+    ):
+        w.write_table(pa.Table.from_pylist(rows))
+    (tmp_path / "a.fasta").write_text(
+        "".join(f">s{i} {row['label']}\n{row['sequence']}\n" for i, row in enumerate(named))
+    )
+    paths += [tmp_path / name for name in ("a.tsv.gz", "a.parquet", "a.arrow", "a.fasta")]
+    first = load_task(paths[0], tmp_path)
+    splits = [read_back(first, split) for split in ("train", "validation", "test")]
+    assert all(splits)
+    assert sorted(itertools.chain(*splits)) == sorted((row["sequence"], row["label"]) for row in named)
+    assert first.names == ("", "A", "C", "G", "T")
+    assert first.classes == ("false", "true")
+    assert first.max_length == max(len(text) for text, _ in splits[0])
+    for path in paths[1:]:
+        other = load_task(path, tmp_path)
+        assert [read_back(other, split) for split in ("train", "validation", "test")] == splits, path.name
+
+
+def test_fasta_may_have_its_labels_in_a_second_file(tmp_path: Path):
+    rows = random_rows()
+    (tmp_path / "a.fa").write_text("".join(f">s{i} of no account\n{row['sequence']}\n" for i, row in enumerate(rows)))
+    table = write_csv(tmp_path / "b.csv", [{"id": f"s{i}", "label": i % 3} for i in range(len(rows))])
+    task = load_task(tmp_path / "a.fa", tmp_path, labels_path=str(table))
+    assert task.classes == ("0", "1", "2")
+    expected = {row["sequence"]: str(i % 3) for i, row in enumerate(rows)}
+    assert all(expected[text] == label for split in task.inputs for text, label in read_back(task, split))
+    csv_path = write_csv(tmp_path / "c.csv", rows)
+    assert "task.labels_path=" in refusal(csv_path, tmp_path, labels_path=str(table))
+
+
+def test_words_and_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows = [{"sequence": f"The {'cat' if i % 2 else 'dog'}'s é{i % 40}", "label": i % 2} for i in range(80)]
+    path = write_csv(tmp_path / "a.csv", rows)
+    task = load_task(path, tmp_path, tokenizer="words", vocab_size=4)
+    assert set(task.names) == {"", "the", "é", "cat's", "dog's", "<unk>"}
+    assert task.encode("The cat's tail") == [task.names.index(name) for name in ("the", "cat's", "<unk>")]
+    assert "words of training and" in capsys.readouterr().err
+    task = load_task(path, tmp_path, tokenizer="bytes")
+    first = np.asarray(task.inputs["train"][0])
+    text = bytes((first[first > 0] - 1).tolist()).decode()
+    assert text in {row["sequence"] for row in rows}
+    assert task.encode(text) == first[first > 0].tolist()
+    assert task.inputs["train"].dtype == np.uint8
+
+
+# ---- classes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (("10", "9", "-1"), ("-1", "9", "10")),
+        ((2, 1.0, 0.5), ("0.5", "1", "2")),
+        (("b", "a", "NA"), ("NA", "a", "b")),
+        ((True, False), ("false", "true")),
+        (("nan", "1"), ("1", "nan")),
+    ],
+)
+def test_classes_are_in_the_order_of_numbers_or_of_the_alphabet(tmp_path: Path, labels: tuple, classes: tuple):
+    rows = [{**row, "label": labels[i % len(labels)]} for i, row in enumerate(random_rows())]
+    assert load_task(write_lines(tmp_path / "a.jsonl", rows), tmp_path).classes == classes
+
+
+def test_balanced_weights_give_each_class_the_same_part_of_the_loss(tmp_path: Path):
+    path = write_csv(tmp_path / "a.csv", random_rows())
+    task = load_task(path, tmp_path, class_weights="balanced")
+    counts = np.bincount(task.labels["train"])
+    np.testing.assert_allclose(np.array(task.class_weights) * counts, len(task.labels["train"]) / 2)
+    assert load_task(path, tmp_path, class_weights="1,2.5").class_weights == (1, 2.5)
+    assert refusal(path, tmp_path, class_weights="much").startswith("task.class_weights=much: must be balanced, or")
+    assert task.extra_metrics
+    assert not load_task(path, tmp_path, extra_metrics=False).extra_metrics
+    assert len(list((tmp_path / "data" / "files").glob("a-*"))) == 1, "none of this changes a record"
+
+
+# ---- splits ---------------------------------------------------------------------------------------------------------
+
+
+def test_given_splits_are_kept_and_copies_across_them_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows = random_rows()
+    for i, row in enumerate(rows):
+        row["part"] = ("train", "dev", "TEST", "train")[i % 4]
+    copies = [{**rows[2], "part": "train"}, {**rows[2], "part": "dev"}, {**rows[1], "part": "train"}, rows[0]]
+    path = write_csv(tmp_path / "a.csv", rows + copies)
+    assert notes_of(path, tmp_path, capsys, split_column="part") == [
+        "2 rows of the train split were dropped, since they are in a split after it as well.",
+        "1 rows of the validation split were dropped, since they are in a split after it as well.",
+    ]
+    task = load_task(path, tmp_path, split_column="part")
+    expected = {"train": [0, 3], "validation": [1], "test": [2]}
+    for split, parts in expected.items():
+        texts = [row["sequence"] for i, row in enumerate(rows) if i % 4 in parts] + [rows[0]["sequence"]] * (
+            split == "train"
+        )
+        assert [text for text, _ in read_back(task, split)] == texts
+    for name, part in (("v", "dev"), ("t", "TEST")):
+        write_csv(tmp_path / f"{name}.csv", [row for row in rows + copies if row["part"] == part])
+    write_csv(tmp_path / "r.csv", [row for row in rows + copies if row["part"] == "train"])
+    by_file = {"validation_path": str(tmp_path / "v.csv"), "test_path": str(tmp_path / "t.csv")}
+    other = load_task(tmp_path / "r.csv", tmp_path, **by_file)
+    for split in expected:
+        assert read_back(other, split) == read_back(task, split)
+
+
+def test_copies_and_sequences_with_two_labels_are_kept_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows = random_rows()
+    path = write_csv(tmp_path / "a.csv", [*rows, rows[0], {**rows[1], "label": not rows[1]["label"]}])
+    (note,) = notes_of(path, tmp_path, capsys)
+    assert note == "1 sequences stand in several rows with different labels; all are kept."
+    task = load_task(path, tmp_path)
+    assert sum(len(rows) for rows in task.labels.values()) == len(rows) + 2
+
+
+# ---- what is said, and what is refused ------------------------------------------------------------------------------
+
+
+def test_rows_without_label_or_sequence_are_left_out_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows: list[dict[str, Any]] = random_rows()
+    rows[3]["label"] = rows[9]["label"] = None
+    rows[5]["sequence"] = ""
+    path = write_lines(tmp_path / "a.jsonl", rows)
+    assert notes_of(path, tmp_path, capsys) == [
+        "2 rows without a label were left out, the first is a.jsonl, line 4.",
+        "1 rows without a sequence were left out, the first is a.jsonl, line 6.",
+    ]
+    rows = [{**row, "label": f" {row['label']}"} for row in random_rows()]
+    assert notes_of(write_csv(tmp_path / "b.csv", rows), tmp_path, capsys) == [
+        "120 labels had blanks around them, which were dropped, the first is b.csv, row 1."
+    ]
+
+
+def test_longer_sequences_are_refused_or_cut(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = write_csv(tmp_path / "a.csv", random_rows())
+    line = refusal(path, tmp_path, max_length=7)
+    assert "sequences of train" in line
+    assert "have more than the 7 characters that it allows" in line
+    assert line.endswith("has 8: task.max_length=8 takes all of them, task.cut=True cuts them")
+    (note,) = notes_of(path, tmp_path, capsys, max_length=7, cut=True)
+    assert note.endswith("sequences were cut at 7 characters.")
+    whole, cut = load_task(path, tmp_path), load_task(path, tmp_path, max_length=7, cut=True)
+    assert [text[:7] for text, _ in read_back(whole, "train")] == [text for text, _ in read_back(cut, "train")]
+    assert load_task(path, tmp_path, max_length=12).inputs["train"].shape[1] == 12
+    tests = [{**row, "sequence": row["sequence"] + "AAAAAA"} for row in random_rows(20)]
+    test = write_csv(tmp_path / "t.csv", tests)
+    assert "task.max_length=0: " in (line := refusal(path, tmp_path, test_path=str(test)))
+    assert "sequences of test have more than the 8 characters that the longest of training has, t.csv, row" in line
+    assert load_task(path, tmp_path, test_path=str(test), cut=True).max_length == 8
+
+
+def test_letters_that_training_never_has_are_a_token_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path, tests = write_csv(tmp_path / "a.csv", random_rows()), random_rows(40)
+    tests[3]["sequence"] = "ACNXN"
+    test = str(write_csv(tmp_path / "t.csv", tests))
+    notes = notes_of(path, tmp_path, capsys, test_path=test)
+    assert any(
+        "3 of" in note and "of 2 kinds that training never has ('N', 'X'), are the token <unk>" in note
+        for note in notes
+    )
+    task = load_task(path, tmp_path, test_path=test)
+    assert task.names == ("", "A", "C", "G", "T", "<unk>")
+    assert "AC<unk><unk><unk>" in dict(read_back(task, "test"))
+    assert task.encode("ACN") == [1, 2, 5]
+    lower = [{**row, "sequence": row["sequence"].lower()} for row in random_rows(40)]
+    line = refusal(path, tmp_path, test_path=str(write_csv(tmp_path / "l.csv", lower)))
+    assert line.startswith("task.sequence_column=sequence: ")
+    assert "of the characters of validation and test are none that training has" in line
+
+
+def test_what_is_no_data_for_a_classifier_is_refused_in_one_line(tmp_path: Path):
+    rows = random_rows()
+    path = write_csv(tmp_path / "a.csv", rows)
+    assert refusal(path, tmp_path, sequence_column="seq") == (
+        "task.sequence_column=seq: a.csv has no such column; it has sequence, label"
+    )
+    one = write_csv(tmp_path / "one.csv", [{**row, "label": "x"} for row in rows])
+    assert refusal(one, tmp_path) == (
+        "task.label_column=label: all 120 rows have the label 'x': a classifier needs two classes or more"
+    )
+    numbers = write_csv(tmp_path / "numbers.csv", [{**row, "label": i / 7} for i, row in enumerate(rows)])
+    assert "it has 120 different labels in 120 rows, such as 0.0, 0.14" in refusal(numbers, tmp_path)
+    test = write_csv(
+        tmp_path / "t.csv", [{**row, "label": "odd"} if i == 3 else row for i, row in enumerate(random_rows(40))]
+    )
+    assert refusal(path, tmp_path, test_path=str(test)) == (
+        "task.label_column=label: 1 row of the test split has a label that no training row has (odd): leave it out, or "
+        "give such rows to training with task.split_column"
+    )
+    few = write_csv(tmp_path / "few.csv", rows[:1])
+    assert "it has 1 row, and none is left for " in refusal(few, tmp_path)
+    lists = write_lines(tmp_path / "lists.jsonl", [{"sequence": [1, 2], "label": 1}])
+    assert refusal(lists, tmp_path) == (
+        "task.sequence_column=sequence: lists.jsonl, line 1 holds a list and no text: give a column of texts"
+    )
+    records = write_lines(tmp_path / "records.jsonl", [{"sequence": "A", "label": {"a": 1}}])
+    assert "task.label_column=label: records.jsonl, line 1 holds a record: a label is" in refusal(records, tmp_path)
+    halves = write_lines(tmp_path / "halves.jsonl", [{"sequence": "A\ud800", "label": 1}])
+    assert refusal(halves, tmp_path) == (
+        "halves.jsonl, line 1: task.sequence_column: '\\ud800' is half of a character: remove it from the text"
+    )
+    assert "task.tokenizer=letters: must be one of characters, words, bytes" in refusal(
+        path, tmp_path, tokenizer="letters"
+    )
+    assert not list((tmp_path / "data").rglob("manifest.json")), "something was prepared"
+
+
+# ---- streaming, resuming, describing --------------------------------------------------------------------------------
+
+
+def test_rows_on_disk_are_those_in_memory(tmp_path: Path):
+    path = write_csv(tmp_path / "a.csv", random_rows())
+    task, data = load_task(path, tmp_path), load(path, tmp_path, stream="yes")
+    assert data.rows is not None
+    ids = RANDOM.integers(0, len(task.labels["train"]), 30)
+    for length in (8, 5):
+        expected = task.gather(jax.numpy.asarray(ids), length)
+        for ours, theirs in zip(data.rows.gather(ids, length), expected, strict=True):
+            assert ours.dtype == theirs.dtype
+            np.testing.assert_array_equal(ours, theirs)
+    assert data.arguments["train_size"] == len(task.labels["train"])
+    assert load(path, tmp_path, stream="no").rows is load(path, tmp_path).rows is None
+
+
+def test_of_what_does_not_fit_a_part_is_in_memory_that_is_drawn_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = write_csv(tmp_path / "a.csv", random_rows())
+    whole = load_task(path, tmp_path)
+    monkeypatch.setattr(labelled, "MAX_BYTES", 8 * 7)
+    monkeypatch.setattr(labelled, "_FIRST_TOKENS", 8 * 20)
+    data = load(path, tmp_path)
+    assert data.rows is not None
+    sizes = {split: len(labels) for split, labels in data.arguments["labels"].items()}
+    assert sizes == {"train": 20, "validation": 7, "test": 7}
+    part = Classification(**data.arguments)
+    for split in sizes:
+        assert set(read_back(part, split)) < set(read_back(whole, split))
+    assert set(part.labels["train"]) == {0, 1}
+
+
+@pytest.mark.parametrize("stop_at", [0, 1, 50, 99])
+def test_a_stopped_preparation_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int):
+    rows = random_rows(100)
+    options = Options(str(write_csv(tmp_path / "a.csv", rows)), test_path=str(write_csv(tmp_path / "t.csv", rows[::5])))
+    sources = find_sources(options)
+    monkeypatch.setattr(StoreWriter, "is_checkpoint_due", lambda writer, done: done % 3 == 0)
+
+    def prepare(folder: Path) -> dict[str, bytes]:
+        store = open_or_prepare(folder, lambda writer: labelled.prepare(options, sources, writer))
+        assert store.count("test") == 20
+        return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+    whole, append = prepare(tmp_path / "whole"), StoreWriter.append
+    appended = 0
+
+    def stop(writer: StoreWriter, split: str, record: bytes) -> None:
+        nonlocal appended
+        if appended == stop_at:
+            raise KeyboardInterrupt
+        appended += 1
+        append(writer, split, record)
+
+    monkeypatch.setattr(StoreWriter, "append", stop)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(tmp_path / "stopped")
+    monkeypatch.setattr(StoreWriter, "append", append)
+    monkeypatch.setattr(labelled, "_scan_rows", None)  # what was counted is not counted again
+    assert prepare(tmp_path / "stopped") == whole
+
+
+def test_a_description_prepares_nothing(tmp_path: Path):
+    rows = [{**row, "label": "many" if i % 4 else "few"} for i, row in enumerate(random_rows())]
+    options = Options(str(write_csv(tmp_path / "a.csv", rows)))
+    lines = labelled.describe(options, find_sources(options), None)
+    assert lines[0].startswith("120 labelled sequences: ")
+    assert lines[0].endswith(" test (by a hash of the sequence)")
+    assert lines[1].startswith("length in training: 3 to 8 characters, mean ")
+    assert lines[2] == "tokens: 4 characters: 'A' 'C' 'G' 'T'"
+    assert lines[3] == "classes: 2"
+    assert lines[4].startswith("  few: ")
+    assert "of training)" in lines[5]
+    assert not (tmp_path / "data").exists()
+    some = labelled.describe(options, find_sources(options), 50)
+    assert some[0].startswith("50 labelled sequences (of the first rows): ")
+    one = Options(str(write_csv(tmp_path / "b.csv", [{**row, "label": 1} for row in rows])))
+    assert labelled.describe(one, find_sources(one), None)[-1].startswith(
+        "to be mended: task.label_column=label: all 120"
+    )
