@@ -10,8 +10,7 @@ padding; `<unk>` is the last one, and is there only if some token of the data is
 """
 
 import itertools
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,8 +26,8 @@ from data.files.sources import reading_notes
 from data.files.splits import SPLITS
 from data.files.store import Store
 from data.files.store_writer import StoreWriter
-from tasks.real.classification import UNKNOWN
 from tasks.real.rows import MAX_DISTINCT_ROWS
+from tasks.real.words import UNKNOWN
 
 VERSION = 1
 MAX_BYTES = 2**28  # of a split, padded, that is read into memory
@@ -185,7 +184,7 @@ class StoredRows:
 # ---- describing -----------------------------------------------------------------------------------------------------
 
 
-def describe(options: Options, sources: dict[str, Sequence[Path]], limit: int | None = None) -> list[str]:
+def describe(options: Options, sources: Sources, limit: int | None = None) -> list[str]:
     """What `prepare` would make of the first `limit` rows, or of all: splits, lengths, tokens, classes and notes."""
     reader = _open_reader(options, sources)
     reader.survey_splits(lambda done: None, limit)

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from tasks.real.classification import UNKNOWN
-from tasks.real.words import split_words
+from tasks.real.words import UNKNOWN, split_words
 
 TOKENIZERS = ("characters", "words", "bytes")
 BYTE_COUNT = 0xF5  # no larger byte occurs in UTF-8

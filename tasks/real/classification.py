@@ -10,10 +10,9 @@ from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray
 from tasks.base import Batch, Split, Task, accuracy, cross_entropy, static
 from tasks.real.class_metrics import auroc, balanced_accuracy, macro_f1
 from tasks.real.rows import RowSampling, draw_rows
-from tasks.real.words import is_character_level, split_words
+from tasks.real.words import UNKNOWN, is_byte_level, is_character_level, split_words
 
 _CLASS_SCORES = {"balanced accuracy": balanced_accuracy, "macro F1": macro_f1, "AUROC": auroc}
-UNKNOWN = "<unk>"  # the name of the token that stands for whatever has no token of its own
 METRICS = ("accuracy", *_CLASS_SCORES)
 _BASELINE_RULES = ("most", "first", "places", "nearest")
 _RUN_LENGTH = 4  # tokens that the nearest neighbour is found by
@@ -177,10 +176,10 @@ class Classification(RowSampling, Task):
 
         Raises ValueError where nothing is known.
         """
-        if self.names[1:3] == ("<0x00>", "<0x01>"):
+        if is_byte_level(self.names):
             return [1 + byte for byte in text.encode()]
         known = [name for name in self.names if name != UNKNOWN]
-        parts = text.strip() if is_character_level(known) else split_words(text)
+        parts = text.strip() if is_character_level(self.names) else split_words(text)
         number = {name: i for i, name in enumerate(self.names) if name}
         found = [number[part] if part in known else number[UNKNOWN]
                  for part in parts if part in known or UNKNOWN in number]  # fmt: skip

@@ -12,6 +12,7 @@ from tasks.base import Batch, Task, cross_entropy, static
 from tasks.real.characters import WindowSampling, validate_window
 from tasks.real.ngrams import cached_ngram_bits
 
+UNKNOWN = "<unk>"  # the name of the token that stands for whatever has no token of its own
 _WORD_PATTERN = re.compile(
     r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d+|[^\w\s]"
 )  # a word with its apostrophes, a number, or one sign
@@ -89,8 +90,13 @@ class Words(WindowSampling, Task):
 
 
 def is_character_level(names: Sequence[str]) -> bool:
-    """Whether tokens of these names are single characters, which stand side by side in a text."""
-    return all(len(name) <= 1 for name in names)
+    """Whether tokens of these names are single characters, and perhaps an unknown one: they stand side by side."""
+    return all(len(name) <= 1 or name == UNKNOWN for name in names)
+
+
+def is_byte_level(names: Sequence[str]) -> bool:
+    """Whether tokens of these names are padding and then the bytes of a text, in their order."""
+    return tuple(names[1:3]) == ("<0x00>", "<0x01>")
 
 
 def split_words(text: str) -> Sequence[str]:
