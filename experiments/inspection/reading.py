@@ -15,7 +15,7 @@ from experiments.inspection.influence import Influence, measure_influence
 from experiments.measures.common import sample_test_batch
 from models.skeleton import Skeleton
 from tasks.real.tokenization import UNKNOWN_WORD
-from tasks.real.words import is_character_level, split_words
+from tasks.real.words import is_byte_level, is_character_level, split_words
 from training import builder, export, files, loop
 
 DEFAULT_SENTENCE = "He tosses the ball to her, and she tosses it back."
@@ -160,7 +160,7 @@ def encode_input(run: builder.Run, text: str | None) -> tuple[np.ndarray, str]:
 
 def _unknown_tokens(task: Any, text: str) -> list[str]:
     """The characters or words of a text that are no tokens of the task, each once."""
-    if getattr(task, "tokenizer", "words") not in ("characters", "words"):
+    if getattr(task, "tokenizer", "words") not in ("characters", "words") or is_byte_level(task.names):
         return []  # of pieces of words or bytes, any text is made
     parts = text if _is_by_character(task) else split_words(text)
     return [part for part in dict.fromkeys(parts) if part not in task.names]
