@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from data.files.classes import LabelSketch, list_some, sort_classes
+from data.files.fasta import read_labels
 from data.files.labelled_options import Options
 from data.files.row_reading import (
     GivenRow,
@@ -19,7 +20,6 @@ from data.files.row_reading import (
 )
 from data.files.row_tokens import Pieces, TokenCounts, Vocabulary, split_text
 from data.files.splits import SPLITS, DuplicateFilter, SplitRule, check_splits, survey_splits
-from data.files.fasta import read_labels
 
 MAX_CLASSES = 10_000
 _FEW_CLASSES = 50  # up to which nobody asks whether they are classes at all

@@ -104,9 +104,7 @@ class CharacterTokenizer:
         self.names = (end, *alphabet)
         self.token_bytes = np.array([0, *(len(character.encode()) for character in alphabet)], np.int32)
         codes = _code_points(alphabet)
-        self._table = np.full(
-            int(codes.max(initial=0)) + 2, len(self.names), np.uint32
-        )  # the last: not in the alphabet
+        self._table = np.full(int(codes.max(initial=0)) + 2, len(self.names), np.uint32)  # the last: not in the alphabet
         self._table[codes] = np.arange(1, len(self.names))
         self._table[0] = 0
         self._narrow = self._table.astype(smallest_dtype(len(self.names)))
@@ -214,9 +212,7 @@ class WordCounts:
             for word in words:
                 counts[word] += count
         while len(counts) > self.LIMIT:
-            least = int(
-                np.partition(np.fromiter(counts.values(), np.int64, len(counts)), self.LIMIT // 2)[self.LIMIT // 2]
-            )
+            least = int(np.partition(np.fromiter(counts.values(), np.int64, len(counts)), self.LIMIT // 2)[self.LIMIT // 2])
             self.counts = counts = Counter({word: count for word, count in counts.items() if count > least})
             self.missed += least
 
