@@ -1,0 +1,262 @@
+"""Series as steps of equal distance: gaps where a row is missing, splits by time, and scaling by the training part."""
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64
+
+from data.files.series_rows import SeriesRows, SeriesTable
+from data.files.time_axis import MAX_GAPS, Step, Times, find_step, lies_on_grid, number_steps, parse_frequency
+
+LONGEST_GAP = 1000  # missing steps; where more are missing, the series is cut
+MAX_GIVEN_GAPS = 0.9  # share of rows before a gap up to which a frequency that is given makes sense
+MAX_STEPS = 2**31 - 2**20  # of all series: they are counted in 32 bits
+
+
+class ArrangedSeries(NamedTuple):
+    """All series, one behind the other, as `tasks.real.series.Series` has them, and how they came to be."""
+
+    columns: tuple[str, ...]
+    targets: tuple[str, ...]
+    values: Float32[np.ndarray, "N C"]
+    subsets: Int8[np.ndarray, "N"]
+    borders: Int32[np.ndarray, "R"]
+    means: Float64[np.ndarray, "C"]
+    deviations: Float64[np.ndarray, "C"]
+    step: str
+    notes: list[str]
+
+
+def arrange_series(options: Any, table: SeriesTable) -> ArrangedSeries:
+    """Arrange series by steps of time, split and scale them.
+
+    Raises ValueError, in one line, for times that aren't regular where `task.frequency` says so, and for columns that
+    are named and can't be scaled.
+    """
+    notes = list(table.notes)
+    step = choose_step(options, table, notes)
+    placed = [_place_rows(series, step, options) for series in table.series]
+    lengths = [length for _, _, length in placed]
+    if sum(lengths) > MAX_STEPS:
+        raise ValueError(f"task.path={options.path}: {sum(lengths):,} steps are more than {MAX_STEPS:,}: give fewer")
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    values = np.full((offsets[-1], len(table.columns)), np.nan)
+    given = np.full(offsets[-1], -1, np.int8)
+    for series, (places, _, _), offset in zip(table.series, placed, offsets, strict=False):
+        values[offset + places], given[offset + places] = series.values, series.given
+    filled = np.maximum.accumulate(np.where(given >= 0, np.arange(len(given)), 0))
+    subsets = _split_by_time(options, given[filled], offsets)
+    borders = np.concatenate([offset + starts for (_, starts, _), offset in zip(placed, offsets, strict=False)])
+    notes += _gap_notes(table, values, lengths, borders, step)
+
+    columns, values = _drop_constant_columns(options, table.columns, values, subsets == 0, notes)
+    means, deviations = _scale(values, subsets == 0)
+    for column, deviation in zip(columns, deviations, strict=True):
+        if not np.isfinite(deviation):
+            raise ValueError(f"task.path={options.path}: the values of the column {column} are too large to be scaled")
+    if options.scale_by == "series":
+        _scale_each_series(values, subsets == 0, offsets, means, deviations, notes)
+    else:
+        values = (values - means) / deviations
+    targets = options.target_columns or columns
+    return ArrangedSeries(
+        columns,
+        tuple(targets),
+        values.astype(np.float32),
+        subsets,
+        np.append(borders, offsets[-1]).astype(np.int32),
+        means,
+        deviations,
+        str(step or ""),
+        [*notes, *_split_notes(subsets, offsets), *_overlap_notes(table.series)],
+    )
+
+
+# ---- steps ----------------------------------------------------------------------------------------------------------
+
+
+def _runs(series: SeriesRows) -> list[slice]:
+    return [slice(start, stop) for start, stop in zip(series.runs, [*series.runs[1:], len(series.given)], strict=True)]
+
+
+def choose_step(options: Any, table: SeriesTable, notes: list[str]) -> Step | None:
+    """The step of time by which rows are placed: as given, or found if the times are regular; None for row by row."""
+    if not options.time_column or options.frequency == "none":
+        return None
+    runs: list[Times] = [s.times[run] for s in table.series for run in _runs(s) if s.times is not None]
+    is_date = runs[0].dtype == np.int64
+    if options.frequency != "auto":
+        step = parse_frequency(options.frequency, is_date)
+        jumps = np.concatenate([np.diff(number_steps(times, step)) for times in runs])
+        if len(jumps) and (share := (jumps > 1).mean()) > MAX_GIVEN_GAPS:
+            raise ValueError(
+                f"task.frequency={options.frequency}: after {share:.0%} of the rows a step would be missing: give a "
+                f"longer step"
+            )
+        return step
+    step = find_step(runs)
+    if step is None and max(map(len, runs)) > 1:
+        notes.append(
+            f"The times in {options.time_column} are at no regular distance: rows are taken one after the other, "
+            f"whatever lies between."
+        )
+    if step is not None and (share := _missing_share(runs, step)) > MAX_GAPS:
+        notes.append(
+            f"The times in {options.time_column} are multiples of {step}, of which {share:.0%} are missing: rows are "
+            f"taken one after the other; task.frequency={step} would make gaps of what is missing."
+        )
+        return None
+    return step
+
+
+def _missing_share(runs: list[Times], step: Step) -> float:
+    """The share of steps without a row, but for those in gaps at which series are cut."""
+    jumps = np.concatenate([np.diff(number_steps(times, step)) for times in runs])
+    jumps = jumps[jumps <= LONGEST_GAP + 1]
+    return 1 - (len(jumps) + 1) / (jumps.sum() + 1)
+
+
+def _place_rows(
+    series: SeriesRows, step: Step | None, options: Any
+) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "R"], int]:
+    """The step of each row of a series, the steps at which windows must begin anew, and the number of steps."""
+    places, starts, base = [], [], 0
+    for run in _runs(series):
+        numbers = np.arange(run.stop - run.start)
+        if step is not None and series.times is not None:
+            times = series.times[run]
+            numbers = number_steps(times, step)
+            if not (fits := lies_on_grid(times, step)).all() or (np.diff(numbers) < 1).any():
+                off = times[~fits][0] if not fits.all() else times[1:][np.diff(numbers) < 1][0]
+                text = str(off.astype("datetime64[us]")) if times.dtype == np.int64 else f"{off:g}"
+                of = f" of the series {series.name}" if options.series_column else ""
+                raise ValueError(
+                    f"task.frequency={options.frequency}: the time {text}{of} is no whole number of steps after the "
+                    f"first: give the step that the times have, or none"
+                )
+        jumps = np.diff(numbers)
+        cuts = np.flatnonzero(jumps > LONGEST_GAP + 1)
+        jumps[cuts] = 1
+        where = base + np.concatenate([[0], np.cumsum(jumps)]).astype(np.int64)
+        places.append(where)
+        starts += [base, *where[cuts + 1]]
+        base = int(where[-1]) + 1
+    return np.concatenate(places), np.array(starts, np.int64), base
+
+
+def _gap_notes(
+    table: SeriesTable, values: np.ndarray, lengths: list[int], borders: np.ndarray, step: Step | None
+) -> list[str]:
+    rows = sum(len(series.given) for series in table.series)
+    runs = sum(len(series.runs) for series in table.series)
+    absent, steps = sum(lengths) - rows, sum(lengths)
+    cells = {
+        name: count for name, count in zip(table.columns, np.isnan(values).sum(axis=0) - absent, strict=True) if count
+    }
+    notes = []
+    if absent:
+        notes.append(f"{absent:,} of {steps:,} steps of {step} have no row.")
+    if cells:
+        listed = ", ".join(f"{name} {count:,}" for name, count in cells.items())
+        notes.append(f"{sum(cells.values()):,} cells are empty or nan: {listed}.")
+    if gaps := int(np.isnan(values).any(axis=1).sum()):
+        notes.append(
+            f"{gaps:,} of {steps:,} steps lack a value and are gaps: they are passed over, and nothing is forecast "
+            f"from them; what they lack is not forecast either."
+        )
+    if cuts := len(borders) - runs:
+        notes.append(f"At {cuts:,} places more than {LONGEST_GAP:,} steps have no row: no window goes across them.")
+    return notes
+
+
+# ---- splits ---------------------------------------------------------------------------------------------------------
+
+
+def _split_by_time(options: Any, given: Int8[np.ndarray, "N"], offsets: Int64[np.ndarray, "S"]) -> np.ndarray:
+    """The split of each step: as given; else the last part of its series is for test, and the one before that for
+    validation, unless these are given for other steps."""
+    subsets = given.copy()
+    test = 0 if (given == 2).any() else options.test_share
+    validation = 0 if (given == 1).any() else options.validation_share
+    for start, stop in pairwise(offsets):
+        free = start + np.flatnonzero(given[start:stop] == 0)
+        tested, held_out = round(len(free) * test), round(len(free) * validation)
+        subsets[free[len(free) - tested :]] = 2
+        subsets[free[len(free) - tested - held_out : len(free) - tested]] = 1
+    return subsets
+
+
+def _split_notes(subsets: np.ndarray, offsets: np.ndarray) -> list[str]:
+    """Of which splits some series have no step, where others have."""
+    has = np.array([np.bincount(subsets[a:b], minlength=3) > 0 for a, b in pairwise(offsets)])
+    return [
+        f"{int(without.sum()):,} of {len(has):,} series have no step in {name}."
+        for name, without in zip(("train", "validation", "test"), ~has.T, strict=True)
+        if without.any() and len(has) > 1
+    ]
+
+
+def _overlap_notes(series: list[SeriesRows]) -> list[str]:
+    """How many times of training are also in validation or test, in the same series."""
+    shared = 0
+    for one in series:
+        if one.times is not None and len(one.runs) > 1:
+            shared += len(np.intersect1d(one.times[one.given == 0], one.times[one.given > 0]))
+    return [f"{shared:,} times of training are in validation or test too."] if shared else []
+
+
+# ---- scaling --------------------------------------------------------------------------------------------------------
+
+
+def _drop_constant_columns(
+    options: Any, columns: tuple[str, ...], values: np.ndarray, trained: Bool[np.ndarray, "N"], notes: list[str]
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Columns with two values or more in training. Raises ValueError for another that is named, or if none is left."""
+    kept, left = [], []
+    for i, column in enumerate(columns):
+        known = values[trained, i]
+        known = known[~np.isnan(known)]
+        if len(known) and known.min() < known.max():
+            kept.append(i)
+            continue
+        what = f"is {known[0]:g} throughout" if len(known) else "has no value"
+        option = "columns" if column in options.columns else "target_columns"
+        if column in getattr(options, option):
+            raise ValueError(f"task.{option}={column}: it {what} in training, and can't be scaled: leave it out")
+        left.append(f"{column} {what}")
+    if not kept:
+        raise ValueError(f"task.path={options.path}: nothing to forecast in training: {', '.join(left)}")
+    if left:
+        notes.append(f"Left out, since nothing can be learned from them in training: {', '.join(left)}.")
+    return tuple(columns[i] for i in kept), values[:, kept] if left else values
+
+
+def _scale(values: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column in training; nan where there is no value."""
+    known = values[trained]
+    counts = np.maximum((~np.isnan(known)).sum(axis=0), 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.nansum(known, axis=0) / counts
+        return mean, np.sqrt(np.nansum(np.square(known - mean), axis=0) / counts)
+
+
+def _scale_each_series(
+    values: np.ndarray,
+    trained: np.ndarray,
+    offsets: np.ndarray,
+    means: np.ndarray,
+    deviations: np.ndarray,
+    notes: list[str],
+) -> None:
+    """Scale each series by its own training part, in place; by that of all where a column doesn't vary in its own."""
+    common = 0
+    for start, stop in pairwise(offsets):
+        own = values[start:stop]
+        mean, deviation = _scale(own, trained[start:stop])
+        varies = deviation > 1e-12 * np.maximum(np.abs(mean), 1e-300)
+        common += int(not varies.all())
+        own -= np.where(varies, mean, means)
+        own /= np.where(varies, deviation, deviations)
+    if common:
+        notes.append(f"{common:,} series have a column that doesn't vary in training: it is scaled as in all series.")
