@@ -5,6 +5,7 @@
   python -m experiments.compare --scale=full                hours: more tasks, more seeds, rates chosen anew
   python -m experiments.compare --only=recall,digits        some of its tasks
   python -m experiments.compare --table                     from the record; runs nothing
+  python -m experiments.compare --config=configs/text.py --config.task.path=notes.txt       on data of yours
 
 Five mixers (attention, lstm, gru, rnn, dense) differ in nothing but how they mix a sequence. Each row of the table is
 one mixer on one task, printed as it finishes: test score at the best validation step, one per seed. Learning rates were
@@ -13,6 +14,10 @@ the study compare. Then come the time of a training step against length and the 
 
 The studies are experiments/studies/compare.py and compare_cost.py. Stop the command any way you like: the same command
 continues where it was. It ends by naming the files that it wrote.
+
+With --config the data of that config file take the place of all tasks, as in experiments.run, whose --help says more;
+learning rates are then chosen first, and its scales are as long as the shortest of their tasks. Steps and all else are
+fields: --config.training.steps=2000.
 """
 
 from collections.abc import Sequence
@@ -22,14 +27,17 @@ from typing import Any
 
 from absl import flags
 
-from experiments.ablation import groups, runner
+from experiments.ablation import groups, own_data, runner
 from experiments.ablation.intervals import format_interval, mean_interval
-from experiments.ablation.learning_rates import LEARNING_RATES, format_learning_rate
+from experiments.ablation.learning_rates import format_learning_rate
+from experiments.ablation.own_data import OwnData
 from experiments.ablation.record_table import outdated_note, outdated_records
-from experiments.ablation.study import validate_study
+from experiments.ablation.study import Study, validate_study
+from experiments.ablation.study_on_data import study_on_data
 from experiments.ablation.trials import TrialRecord, TrialResult
 from experiments.ablation.verdicts import SHARE_METRICS, judge_claims, reported_records
 from experiments.reporting import comparison_report, study_report
+from experiments.reporting.data_summary import introduce_data
 from experiments.studies import compare, compare_cost
 from training import cli
 from training.runtime import DEFAULT_DATA_DIR
@@ -93,14 +101,17 @@ def check_workdir(workdir: Path) -> None:
         )
 
 
-def run_comparison(args: Any) -> list[Path]:
-    """Train, time, judge and write the page. Returns the files written."""
-    folder = Path(args.workdir or f"runs/compare-{args.scale}")
+def run_comparison(
+    args: Any, study: Study = compare.STUDY, data: OwnData | None = None, remarks: Sequence[str] = ()
+) -> list[Path]:
+    """Train, time, judge and write the page, on the study's own tasks or on `data`. Returns the files written."""
+    folder = Path(args.workdir or f"runs/compare-{f'on-{data.name}-' if data else ''}{args.scale}")
     check_workdir(folder)
     execute = groups.run_sequentially
     if args.allow_fewer_devices:
         execute = groups.allow_fewer_devices(execute)
     selected = {"task": args.only} if args.only else None
+    shown = introduce_data("compare", study, study.scales[args.scale], data, remarks, args.data_dir) if data else {}
     print(
         f"{'task':<12} {'mixer':<10} {'score':<26} {'metric':<20} {'rate':>6} {'params':>8} {'state':>7} {'seconds':>8}"
     )
@@ -112,31 +123,38 @@ def run_comparison(args: Any) -> list[Path]:
         log=partial(print, flush=True),
         describe=describe_group,
     )
-    scale = compare.STUDY.scales[args.scale]
-    trials = run(compare.STUDY, scale, selected=selected, recorded=read_record(args.scale))
-    rates = ", ".join(f"{rate:g}" for rate in LEARNING_RATES)
+    scale = study.scales[args.scale]
+    trials = run(study, scale, selected=selected, recorded=[] if data else read_record(args.scale))
+    rates = ", ".join(f"{rate:g}" for rate in scale.learning_rates)
     print(f"(* a rate at the end of the grid {rates}; a better one may lie beyond)\n")
     cost_scale = args.scale if args.scale in compare_cost.STUDY.scales else "quick"
     costs = run(compare_cost.STUDY, compare_cost.STUDY.scales[cost_scale])
-    verdicts = judge_claims(compare.STUDY, trials, args.scale)
+    verdicts = judge_claims(study, trials, args.scale)
     verdicts += judge_claims(compare_cost.STUDY, costs, cost_scale)
     print("\n" + "\n".join(map(str, verdicts)))
-    used = describe_seconds(trials, costs, args.scale)
+    used = describe_seconds(trials, costs, "" if data else args.scale)
     print(f"seconds used: {used}")
-    return comparison_report.write_comparison(compare.STUDY, args.scale, trials, costs, verdicts, used, folder)
+    return comparison_report.write_comparison(study, args.scale, trials, costs, verdicts, used, folder, **shown)
 
 
 def main() -> None:
     """Do what the flags say."""
     args: Any = flags.FLAGS
-    validate_study(compare.STUDY, args.scale)
+    study, data, remarks = compare.STUDY, own_data.read_config_flag(args), []
+    validate_study(study, args.scale)
+    if data:
+        if args.table or args.only:
+            raise ValueError("--table, --only: are of the tasks of compare itself, so they go without --config")
+        study, remarks = study_on_data("compare", study, data)
+        validate_study(study, args.scale)
     if args.table:
         return print(recorded_table(args.scale, args.data_dir))
-    print("wrote " + ", ".join(str(path) for path in run_comparison(args)))
+    print("wrote " + ", ".join(str(path) for path in run_comparison(args, study, data, remarks)))
     return None
 
 
 if __name__ == "__main__":
+    own_data.define_config_flag()
     flags.DEFINE_enum("scale", "quick", list(compare.STUDY.scales), "A minute, ten minutes, or hours (recall, full).")
     cli.define_directory("workdir", None, "Where runs and report go; runs/compare-SCALE unless given.")
     cli.define_directory("data_dir", DEFAULT_DATA_DIR, "Where real data are prepared, once, and read from.")

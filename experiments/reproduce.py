@@ -5,6 +5,8 @@
   python -m experiments.reproduce --result=counting --scale=standard        more seeds and steps: hours; full: a GPU
   python -m experiments.reproduce --result=counting --mixers=gated_delta    another mixer beside those of the paper
   python -m experiments.reproduce --result=counting --other_seeds           with other seeds: does the verdict stand?
+  python -m experiments.reproduce --result=memory --config=configs/text.py --config.task.path=notes.txt    its models on
+                                                               data of yours, of which nothing was published
   python -m experiments.reproduce --all --record               every one, its record, and runs/reproduce.html
 
 A result is a study in experiments/studies/, whose claims were written before it was run, and a table of published
@@ -26,8 +28,11 @@ from typing import Any
 from absl import flags
 
 import models
-from experiments.ablation import runner, study, verdicts
+from experiments.ablation import own_data, runner, study, verdicts
+from experiments.ablation.own_data import OwnData
+from experiments.ablation.study_on_data import study_on_data
 from experiments.reporting import html_report
+from experiments.reporting.data_summary import introduce_data
 from experiments.reporting.published_results import (
     ReproducedResult,
     published_table,
@@ -73,6 +78,25 @@ def run_result(name: str, args: Any) -> None:
     print("wrote " + ", ".join(map(str, written)) + "\n")
 
 
+def run_on_data(name: str, args: Any, data: OwnData) -> None:
+    """Run the models of one result on data of the user's, of which nothing was published, and write the report."""
+    scale = f"{args.scale}{OTHER_SEEDS_SUFFIX}" if args.other_seeds else args.scale
+    loaded, remarks = study_on_data(name, load_result(name, args.mixers), data)
+    study.validate_study(loaded, scale)
+    shown = introduce_data(name, loaded, loaded.scales[scale], data, remarks, args.data_dir)
+    trials = runner.run_study(
+        loaded,
+        loaded.scales[scale],
+        Path(args.workdir),
+        data_dir=args.data_dir,
+        mode=args.mode,
+        log=partial(print, flush=True),
+    )
+    print("\n" + html_report.text_table(settings_table(loaded, trials)), end="\n\n")
+    written = write_report(f"{name}-on-{data.name}", loaded, scale, trials, Path(args.workdir), **shown)
+    print("wrote " + ", ".join(map(str, written)) + "\n")
+
+
 def print_results(results: list[ReproducedResult]) -> None:
     """Print verdict, question and paper of every result, including those without a record."""
     labels = {result.name: verdict_label(result) for result in results}
@@ -90,19 +114,26 @@ def main() -> None:
         raise ValueError("--mixers, --other_seeds and --record are of a run: give --result=NAME or --all too")
     scales = [scale for result in RESULT_NAMES for scale in study.load_study(result).scales]
     models.validate_choice("--scale", args.scale, list(dict.fromkeys(scales)))
+    data = own_data.read_config_flag(args)
+    if data and (args.record or not args.result):
+        raise ValueError("--config: the models of one result are run on your data: give --result=NAME, and no --record")
     for name in names:
         load_result(name, args.mixers)  # whatever is wrong is said before the first is run
     for name in names:
+        if data:
+            return run_on_data(name, args, data)
         run_result(name, args)
     if names and not (args.all and args.record):
-        return
+        return None
     results = [result for name in RESULT_NAMES if (result := read_result(name, args.scale))]
     print_results(results)
     if args.all:
         print(f"wrote {html_report.write_html(results_report(results), 'runs/reproduce.html')}")
+    return None
 
 
 if __name__ == "__main__":
+    own_data.define_config_flag()
     flags.DEFINE_string("result", None, f"Which one: {', '.join(RESULT_NAMES)}.")
     flags.DEFINE_string("scale", "quick", "smoke, quick, standard or full: how many seeds, rates and steps.")
     flags.DEFINE_list("mixers", [], "Mixers to be run beside those of the paper.")

@@ -37,9 +37,8 @@ from experiments.ablation.study import Study, load_study, parse_filter, study_na
 from experiments.ablation.study_on_data import study_on_data
 from experiments.ablation.trials import TrialRecord
 from experiments.reporting import html_report, study_report
-from experiments.reporting.data_summary import command_line, summarize_data
-from experiments.reporting.study_charts import study_title
-from training import builder, cli
+from experiments.reporting.data_summary import introduce_data
+from training import cli
 from training.runtime import DEFAULT_DATA_DIR
 
 
@@ -88,12 +87,7 @@ def main() -> None:
     own_data.require_data(name, study)
     validate_study(study, args.scale)
     scale, selected = study.scales[args.scale], parse_filter(args.filter, study)
-    summary = None
-    if data:
-        task = builder.build_task(data.task, args.data_dir)
-        own_data.check_settings(study, scale, task, selected)
-        summary = summarize_data(data, task, args.data_dir)
-        print("\n".join([html_report.text_table(summary), *remarks, ""]), flush=True)
+    shown = introduce_data(args.study, study, scale, data, remarks, args.data_dir, selected) if data else {}
     has_record = study_report.record_path(name, args.scale).exists()
     if args.table:
         if not has_record:
@@ -121,13 +115,6 @@ def main() -> None:
     )
     print()
     print_results(name, study, args.scale, trials)
-    shown: dict[str, Any] = {}
-    if data:
-        shown = {
-            "data": summary,
-            "title": f"{study_title(args.study)} on {data.source}",
-            "command": command_line("run"),
-        }
     files = study_report.write_report(name, study, args.scale, trials, folder, partial=bool(selected), **shown)
     if args.record:
         files.append(study_report.write_study_record(args.study, study, args.scale, trials))

@@ -4,7 +4,6 @@ A comparison is a study with the axes "task" and "mixer". What mixers cost in ti
 with the axis "mixer" and the measures "step time", "step depth" and "stream time".
 """
 
-import importlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from experiments.ablation.intervals import Interval, fit_exponent, format_interv
 from experiments.ablation.learning_rates import format_learning_rate
 from experiments.ablation.record_files import write_record
 from experiments.ablation.record_table import OUTDATED_MARK, short_revision, tabulate_records
-from experiments.ablation.study import Labels, Study, axis_overrides
+from experiments.ablation.study import Labels, Study, axis_overrides, load_config_file
 from experiments.ablation.trials import TrialRecord
 from experiments.ablation.verdicts import (
     Verdict,
@@ -180,7 +179,7 @@ def task_charts(trials: Trials, folder: Path, task: str) -> list[LineChart | Dot
 def pairs_chart(study: Study, scale: str, trials: Trials) -> LineChart | None:
     """Recall against the number of pairs to be remembered, where the tasks have several."""
     overrides = axis_overrides(study, study.scales[scale])["task"]
-    tasks = [task for task in axis_labels(trials, "task") if overrides[task]["config"] == "recall"]
+    tasks = [task for task in axis_labels(trials, "task") if overrides[task].get("config") == "recall"]
     if len(tasks) < 2:
         return None
     pairs = [overrides[task]["task.pairs"] for task in tasks]
@@ -219,8 +218,9 @@ def size_chart(lengths: Sequence[float], width: int = 64) -> LineChart:
 
 def describe_task(study: Study, scale: str, trials: Trials, task: str) -> str:
     """What a task asks for, what is no achievement in it, and which mixers' parameters are not matched."""
-    config = axis_overrides(study, study.scales[scale])["task"][task]["config"]
-    document = (importlib.import_module(f"configs.{config}").__doc__ or "").strip()
+    overrides = axis_overrides(study, study.scales[scale])["task"][task]
+    config_file = load_config_file({**study.fixed, **overrides}["config"])
+    document = (config_file.get("__doc__") or "").strip().partition("\n")[0]
     result = select_trials(trials, task=task)[0].result
     rule, score = result["baseline"]
     text = f"{document} Chance gives {result['chance']:.3g}; {rule}: {score:.3g}. {result['steps']:,} steps."
@@ -236,11 +236,21 @@ def unmatched_mixers(trials: Trials, task: str) -> list[str]:
 
 
 def write_comparison(
-    study: Study, scale: str, trials: Trials, costs: Trials, verdicts: Sequence[Verdict], used: str, folder: Path
+    study: Study,
+    scale: str,
+    trials: Trials,
+    costs: Trials,
+    verdicts: Sequence[Verdict],
+    used: str,
+    folder: Path,
+    data: Table | None = None,
+    title: str = "Recur or attend?",
+    command: str = "",
 ) -> list[Path]:
     """report.html, picture.svg, and the trials as results.csv and timing.csv, in `folder`.
 
-    `used` says how many seconds were used.
+    `used` says how many seconds were used; `data`, `title` and `command` are of a run on other data than
+    the study's own.
     """
     tasks = axis_labels(trials, "task")
     drawn = {task: task_charts(trials, folder, task) for task in tasks}
@@ -249,6 +259,8 @@ def write_comparison(
     sections = [Section(t.capitalize(), describe_task(study, scale, trials, t), drawn[t]) for t in tasks]
     text = "A training step holds data, forward, backward and update. Streaming feeds one token at a time, given the "
     text += "state of those before it."
+    if data:
+        sections.insert(0, Section(data.title, "", [], [data._replace(title="")]))
     sections.append(Section("What it costs", text, [time_chart(costs), size_chart(lengths)], [time_table(costs)]))
     if pairs:
         text = (
@@ -262,7 +274,7 @@ def write_comparison(
         for t in reported_records(trials)
     }
     page = Report(
-        title="Recur or attend?",
+        title=title,
         question=study.question,
         summary=summary_table(trials, costs),
         verdicts=verdicts,
@@ -272,7 +284,7 @@ def write_comparison(
             **{f"Config: {t}": select_trials(trials, task=t, mixer=REFERENCE)[0].result["config"] for t in tasks},
             "Machine and versions": {"device": result["device"], "how": result["how"], **result["packages"]},
         },
-        command=f"python -m experiments.compare --scale={scale}",
+        command=command or f"python -m experiments.compare --scale={scale}",
         provenance=made,
     )
     shown = [drawn[task][0] for task in tasks[:3]] + [time_chart(costs)]

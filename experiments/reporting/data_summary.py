@@ -2,15 +2,40 @@
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.ablation.own_data import OwnData
-from experiments.reporting.html_report import Table
+from experiments.ablation.own_data import OwnData, check_settings
+from experiments.ablation.study import Scale, Study
+from experiments.reporting.html_report import Table, text_table
+from experiments.reporting.study_charts import study_title
 from training import builder
 
 SPLITS = ("train", "validation", "test")
 UNITS = {"classification": "sequences", "parallel_text": "pairs", "pixels": "images", "words": "words"}
+
+
+def introduce_data(
+    name: str,
+    study: Study,
+    scale: Scale,
+    data: OwnData,
+    remarks: Sequence[str],
+    data_dir: str,
+    selected: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
+    """Load the data, check that every setting of the study can be trained on them, and print whose they are.
+
+    `remarks` say what was left out of the study called `name`. Returns what its report shows: data, title and command.
+    Raises ValueError or OSError, in one line, for data or settings that can't be trained.
+    """
+    task = builder.build_task(data.task, data_dir)
+    check_settings(study, scale, task, selected)
+    table = summarize_data(data, task, data_dir)
+    print("\n".join([text_table(table), *remarks, ""]), flush=True)
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    command = f"python -m {module.name if module else 'experiments.run'} {shlex.join(sys.argv[1:])}"
+    return {"data": table, "title": f"{study_title(name)} on {data.source}", "command": command}
 
 
 def summarize_data(data: OwnData, task: Any, data_dir: str) -> Table:
@@ -40,8 +65,3 @@ def data_fingerprint(task: Mapping[str, Any], data_dir: str) -> str:
     """What stands for the contents of the data in the key of every trial; "" for a generated task."""
     config = {"model": {"mixer": "attention"}, "task": task}
     return builder.collect_versions(config, data_dir).get("data", "")
-
-
-def command_line(command: str) -> str:
-    """The command that this process was called by, with the flags that name the data."""
-    return f"python -m experiments.{command} {shlex.join(sys.argv[1:])}"

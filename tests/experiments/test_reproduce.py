@@ -15,6 +15,7 @@ def run(monkeypatch: pytest.MonkeyPatch, **flags) -> None:
         "mixers": [],
         "other_seeds": False,
         "scale": "quick",
+        "config": None,
     } | flags
     monkeypatch.setattr(reproduce, "flags", SimpleNamespace(FLAGS=SimpleNamespace(**given)))
     reproduce.main()
