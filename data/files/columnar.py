@@ -1,5 +1,6 @@
 """Rows of binary tables: Parquet, Arrow in both of its formats, and ArrayRecord as tensorflow-datasets writes it."""
 
+import importlib
 import json
 import math
 from collections.abc import Iterator
@@ -172,8 +173,7 @@ def _python_values(request: ColumnRequest, column: Any, name: str, number: int) 
 
 def read_records(request: ColumnRequest, start: int) -> FileRows:
     """Records of tensorflow-datasets, whose features.json says what they hold."""
-    from array_record.python import array_record_module
-
+    array_record_module: Any = importlib.import_module("array_record.python.array_record_module")
     features = _record_features(request)
     request.find_columns(list(features))
     try:

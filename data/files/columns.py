@@ -15,7 +15,7 @@ class Row(NamedTuple):
 
     values: tuple[Any, ...]
     place: str
-    index: int
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride]
     bytes_read: int
     split: str = ""
 

@@ -154,14 +154,15 @@ def _read_table(field: str, path: Path, column: str, split_column: str, start: i
 def _check_encodable(text: str, place: str) -> None:
     """Raise ValueError for half a character, as JSON may write one."""
     try:
-        text.isascii() or text.encode()
+        text.encode()
     except UnicodeEncodeError as error:
         half = text[error.start]
         raise ValueError(f"{place} holds {half!r}, half a character (a lone surrogate): write it whole") from None
 
 
 def _read_text(field: str, path: Path, form: str, least: int, start: int, counts: Counts | None) -> _Found:
-    name = f"task.{field}={path}"
+    name, all_counts = f"task.{field}={path}", counts
+    counts = None if start else counts  # what stands at the beginning of the file was counted then
     if form == "line":
         found = ((line.removesuffix("\n").removesuffix("\r"), read) for line, read in read_lines(path, name, counts))
     elif form == "file":
@@ -178,7 +179,7 @@ def _read_text(field: str, path: Path, form: str, least: int, start: int, counts
         if number >= start:
             yield number, text, "", bytes_read
     if number < 0:
-        add_count(counts, "Empty files left out")
+        add_count(all_counts, "Empty files left out")
 
 
 def _read_whole(path: Path, name: str, counts: Counts | None) -> Iterator[tuple[str, int]]:

@@ -24,6 +24,8 @@ from data.files.sources import (
 )
 from data.files.splits import known_split
 
+_EMPTY_LINES = "Empty lines of tables skipped"
+
 
 def read_rows(
     field: str,
@@ -107,15 +109,18 @@ def check_same_kind(field: str, paths: Sequence[Path]) -> None:
 # ---- text -----------------------------------------------------------------------------------------------------------
 
 
-def _delimited_rows(request: ColumnRequest) -> Iterator[tuple[int, list[str], int]]:
-    """Number (0 for the header), fields and bytes read of each row of a CSV or TSV; empty lines are counted."""
+def _delimited_rows(request: ColumnRequest, start: int = 0) -> Iterator[tuple[int, list[str], int]]:
+    """Number (0 for the header), fields and bytes read of each row of a CSV or TSV.
+
+    Nothing is counted that stands before the row `start`, counted without the header: whoever goes on has counted it.
+    """
     quoting = {"quoting": csv.QUOTE_NONE, "delimiter": "\t"} if data_suffix(request.path) == ".tsv" else {}
     csv.field_size_limit(MAX_LINE)
     bytes_read = 0
 
     def lines() -> Iterator[str]:
         nonlocal bytes_read
-        for line, done in read_lines(request.path, request.what, request.counts):
+        for line, done in read_lines(request.path, request.what, None if start else request.counts):
             bytes_read = done
             yield line
 
@@ -132,14 +137,15 @@ def _delimited_rows(request: ColumnRequest) -> Iterator[tuple[int, list[str], in
         if fields is None:
             return
         if not fields:
-            add_count(request.counts, "Empty lines of tables skipped")
+            if not start or number > start:
+                add_count(request.counts, _EMPTY_LINES)
             continue
         yield number, fields, bytes_read
         number += 1
 
 
 def _read_delimited(request: ColumnRequest, start: int) -> FileRows:
-    rows = _delimited_rows(request)
+    rows = _delimited_rows(request, start)
     _, header, _ = next(rows, (0, [], 0))
     number, name, is_raw = 0, request.path.name, data_suffix(request.path) == ".tsv"
     if len(header) == 1 and (other := next((mark for mark in "\t;|" if mark in header[0]), "")):
@@ -163,10 +169,12 @@ def _read_delimited(request: ColumnRequest, start: int) -> FileRows:
 
 
 def _read_json_lines(request: ColumnRequest, start: int) -> FileRows:
-    number, line_number, name = 0, 0, request.path.name
-    for line_number, (line, bytes_read) in enumerate(read_lines(request.path, request.what, request.counts), 1):
+    number, name = 0, request.path.name
+    counts = None if start else request.counts
+    for line_number, (line, bytes_read) in enumerate(read_lines(request.path, request.what, counts), 1):
         if not line.strip():
-            add_count(request.counts, "Empty lines of tables skipped")
+            if number >= start:
+                add_count(request.counts, _EMPTY_LINES)
             continue
         if number >= start:
             place = f"{name}, line {line_number}"

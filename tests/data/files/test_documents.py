@@ -91,29 +91,29 @@ def test_many_small_files_are_a_document_each(tmp_path: Path):
     assert choose_document("auto", paths[1:]) == "piece"
 
 
-@pytest.mark.parametrize("form", ["auto", "paragraph", "line"])
+@pytest.mark.parametrize("form", ["auto", "paragraph", "line", "table"])
 def test_reading_goes_on_anywhere(form: str, tmp_path: Path):
-    for name in ("a.txt", "b.md", "c.txt"):
-        (tmp_path / name).write_text("\r\n\r\n".join(f"{name} {text}" for text in PARAGRAPHS[:60]))
+    """And so does counting: what is counted before and after is what is counted in one go."""
+    suffix = "csv" if form == "table" else "txt"
+    for i in range(3):
+        parts = [f"{i} {text}" for text in PARAGRAPHS[:40]]
+        lines = [f'"{part}"\n' if part else part for part in parts] if form == "table" else parts
+        text = "\n" + "text\n" * (form == "table") + "\n\n".join([*lines, '""', "", *lines])
+        (tmp_path / f"{i}.{suffix}").write_text("\ufeff" + text, newline="\r\n")
     paths, counts = find_files("path", str(tmp_path)), {}
-    whole = list(read_documents("path", paths, document=form, counts=counts))
+    options: dict[str, Any] = {"document": "auto" if form == "table" else form}
+    whole = list(read_documents("path", paths, counts=counts, **options))
     read = [document.bytes_read for document in whole]
     assert read == sorted(read)
     assert read[-1] == sum(path.stat().st_size for path in paths)
     for i in (0, 1, len(whole) // 2, len(whole) - 1):
-        first, second = {}, {}
-        for document in read_documents("path", paths, document=form, counts=first):
-            if document.position >= whole[i].position:
-                break
-            before = dict(first)
-        file, number = whole[i].position
-        after = list(read_documents("path", paths, document=form, start=(file, number), counts=second))
-        assert after == whole[i:]
-        done = before if i else {}
-        name = "Windows line ends (CRLF) changed to LF"
-        if form == "auto":
-            assert done.get(name, 0) + second.get(name, 0) == counts[name]
-    assert list(read_documents("path", paths, document=form, start=(2, 10**6))) == []
+        again, before = read_documents("path", paths, counts=(both := {}), **options), []
+        before = [next(again) for _ in range(i)]
+        file, number = before[-1].position if before else (0, -1)
+        after = list(read_documents("path", paths, start=(file, number + 1), counts=both, **options))
+        assert before + after == whole
+        assert both == counts
+    assert list(read_documents("path", paths, start=(2, 10**6), **options)) == []
 
 
 def test_windows_line_ends_are_counted(tmp_path: Path):
