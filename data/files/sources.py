@@ -34,7 +34,7 @@ SPLIT_NAMES = {
 MAX_LINE = 2**26  # characters of a line or a document that is read as one piece
 # What Hugging Face's datasets and tensorflow-datasets leave beside their data.
 _METADATA = {"dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json", "features.json"}
-_CHUNK = 2**20  # bytes read at once
+_CHUNK = 2**18  # bytes read at once
 _SETTLED = 2_000_000_000  # nanoseconds after which a file that was changed is told from what it was by its times
 
 # How often what was met while files were read, for `reading_notes`. JSON can hold it, so that whoever goes on reading
