@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from data.files.columns import ColumnRequest, FileRows
-from data.files.sources import CODECS, data_suffix, decode_utf8
+from data.files.formats import CODECS, data_suffix
+from data.files.sources import decode_utf8
 
 _BATCH_BYTES = 2**22  # of a batch of rows that is turned into Python's objects, about
 
 
 def list_columns(request: ColumnRequest) -> list[str]:
     """Names of the columns of a file."""
-    return list(_record_features(request) if _is_record(request) else _open_schema(request).names)
+    return sorted(_record_features(request)) if _is_record(request) else _open_schema(request).names
 
 
 def list_classes(request: ColumnRequest, column: str) -> tuple[str, ...]:
@@ -164,18 +165,18 @@ def _python_values(request: ColumnRequest, column: Any, name: str, number: int) 
         return column.to_pylist()
     except UnicodeDecodeError:  # a text is not checked when it is written
         what = "what is not UTF-8"
-    except ValueError:
-        what = "times with nanoseconds, which are not kept: round them to microseconds"
+    except (ValueError, OverflowError):
+        what = "times with nanoseconds, or of no calendar: round them to microseconds"
     raise ValueError(
         f"{request.what}: column {name!r} holds {what}, in one of the rows {number + 1:,} to {number + len(column):,}"
     )
 
 
 def read_records(request: ColumnRequest, start: int) -> FileRows:
-    """Records of tensorflow-datasets, whose features.json says what they hold."""
+    """Read the records of a file of tensorflow-datasets, whose features.json says what they hold."""
     array_record_module: Any = importlib.import_module("array_record.python.array_record_module")
     features = _record_features(request)
-    request.find_columns(list(features))
+    request.find_columns(sorted(features))
     try:
         reader = array_record_module.ArrayRecordReader(str(request.path), options="")
         if not reader.ok():  # a file that is cut, or none at all, opens without a word and has 0 records
@@ -184,12 +185,24 @@ def read_records(request: ColumnRequest, start: int) -> FileRows:
         share = request.path.stat().st_size / max(count, 1)
         for first in range(start, count, 256):
             for number, record in enumerate(reader.read(first, min(first + 256, count)), first):
-                example = features.deserialize_example_np(record)
-                values = tuple(_plain_value(example[column], request) for _, column in request.columns)
-                yield number, f"{request.path.name}, row {number + 1}", values, int(share * (number + 1))
+                place = f"{request.path.name}, row {number + 1}"
+                yield number, place, _decode_record(request, features, record, place), int(share * (number + 1))
     except (RuntimeError, IndexError) as error:
         raise _damaged(request, error) from None
     return count
+
+
+def _decode_record(request: ColumnRequest, features: Any, record: bytes, place: str) -> tuple[Any, ...]:
+    """Values of the columns: text as strings, numbers as Python's, arrays as they are."""
+    try:
+        example = features.deserialize_example_np(record)
+    except Exception as error:  # whatever a feature raises that needs TensorFlow, or that isn't what is there
+        why = str(error).splitlines() or [type(error).__name__]
+        raise ValueError(f"{request.what}: {place} can't be read: {why[0]}") from None
+    values = (example[column] for _, column in request.columns)
+    values = (value.item() if getattr(value, "ndim", None) == 0 else value for value in values)
+    name = f"{request.what}: {place}"
+    return tuple(decode_utf8(value, name) if isinstance(value, bytes) else value for value in values)
 
 
 def _record_features(request: ColumnRequest) -> Any:
@@ -199,9 +212,3 @@ def _record_features(request: ColumnRequest) -> Any:
         return tfds.builder_from_directory(request.path.parent).info.features
     except Exception as error:  # of JSON, protobuf or tensorflow-datasets itself
         raise _damaged(request, error) from None
-
-
-def _plain_value(value: Any, request: ColumnRequest) -> Any:
-    """Text as a string, and numbers as Python's; arrays stay."""
-    value = value.item() if getattr(value, "ndim", None) == 0 else value
-    return decode_utf8(value, request.what) if isinstance(value, bytes) else value

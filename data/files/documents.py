@@ -7,20 +7,10 @@ from typing import NamedTuple
 
 from data.files import tables
 from data.files.columns import ColumnRequest, name_paths
-from data.files.sources import (
-    FASTA_SUFFIXES,
-    MAX_LINE,
-    TABLE_SUFFIXES,
-    TOKEN_SUFFIXES,
-    Counts,
-    add_count,
-    check_unchanged,
-    data_suffix,
-    read_chunks,
-    read_lines,
-    take_stamps,
-)
+from data.files.formats import FASTA_SUFFIXES, TABLE_SUFFIXES, TOKEN_SUFFIXES, data_suffix
+from data.files.sources import MAX_LINE, Counts, add_count, read_chunks, read_lines
 from data.files.splits import canonical_split, known_split
+from data.files.stamps import check_unchanged, take_stamps
 
 PIECE = 2_000  # characters of a piece of a text, at least: a split should hold runs of context
 MIN_PIECE = 200  # the same, of a text so short that it would make few pieces
@@ -84,10 +74,11 @@ def read_documents(
     form = document if is_table else choose_document(document, paths)
     least = piece_length(paths)
     first_file, first_document = start or (0, 0)
-    sizes = [path.stat().st_size for path in paths]
+    bytes_before = 0
     found = start is not None
     for file, path in enumerate(paths):
         if file < first_file:
+            bytes_before += path.stat().st_size
             continue
         stamps, split = take_stamps([path]), known_split(path, counts)
         if split is None:
@@ -100,8 +91,9 @@ def read_documents(
         for number, text, given, bytes_read in rows:
             found = True
             text = _normalize_text(text, counts)
-            yield Document(text, given or split, (file, number), sum(sizes[:file]) + bytes_read)
+            yield Document(text, given or split, (file, number), bytes_before + bytes_read)
         check_unchanged(stamps)
+        bytes_before += stamps[0].size
     if not found:
         raise ValueError(f"task.{field}={name_paths(paths)}: there is no text in it")
 

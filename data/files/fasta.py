@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from data.files.columns import Row, name_paths
-from data.files.sources import SPLIT_NAMES, Counts, check_unchanged, read_lines, take_stamps
+from data.files.formats import SPLIT_NAMES
+from data.files.sources import Counts, read_lines
+from data.files.stamps import check_unchanged, take_stamps
 
 FASTA_COLUMNS = ("id", "description", "sequence", "label")
 
@@ -28,16 +30,17 @@ def read_fasta(
     index, bytes_before = 0, 0
     for path in paths:
         stamps = take_stamps([path])
-        for number, (header, sequence, bytes_read) in enumerate(_read_sequences(field, path, counts), 1):
+        sequences = _read_sequences(field, path, None if start_row else counts)
+        for number, (header, sequence, bytes_read) in enumerate(sequences, 1):
             place = f"{path.name}, sequence {number}"
             name, _, description = header.partition(" ")
             if not sequence:
                 raise ValueError(f"{place} ({name}) is empty: remove it, or give its letters below the line with >")
             label, split = _header_label(header)
-            if labels is not None:
-                label = labels.get(name)
+            if labels is not None and (label := labels.get(name)) is None:
+                raise ValueError(f"{place}: the file of labels has no id {name}: add it there")
             if label is None:
-                raise ValueError(f"{place} ({name}) has no label: write it after a blank, or give a second file")
+                raise ValueError(f"{place} ({name}) has no label: write it after a blank, or give task.labels_path")
             if index >= start_row:
                 yield Row((name, description.strip(), sequence, label), place, index, bytes_before + bytes_read, split)
             index += 1
@@ -86,7 +89,9 @@ def read_labels(field: str, paths: Sequence[Path]) -> dict[str, str]:
 
     labels: dict[str, str] = {}
     for row in read_rows(field, paths, ("id", "label")):
-        name, label = (str(value) for value in row.values)
+        name, label = ("" if value is None else str(value) for value in row.values)
+        if not name or not label:
+            raise ValueError(f"{row.place} has no {'label' if name else 'id'}: give it one")
         if labels.setdefault(name, label) != label:
             raise ValueError(f"{row.place}: {name} has the label {label}, and above {labels[name]}: give it one")
     return labels

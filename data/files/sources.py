@@ -1,74 +1,51 @@
-"""Files as they lie on a disk: found by path, stamped, hashed, unpacked and decoded, in memory of a fixed size.
-
-What a file holds goes by its suffix, without that of a compression: `corpus.jsonl.gz` is JSON lines.
-"""
+"""Files as they lie on a disk: found by path, unpacked and decoded, in memory of a fixed size."""
 
 import errno
 import glob
-import hashlib
 import io
 import json
 import os
 import re
-import time
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
-CODECS = {".gz": "gzip", ".zst": "zstd"}
-TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".arrow", ".array_record")
-FASTA_SUFFIXES = (".fasta", ".fa", ".faa", ".fna")
-TOKEN_SUFFIXES = (".bin", ".npy")
-TEXT_SUFFIXES = (
-    ".txt", ".text", ".md", ".rst", ".tex", ".org", ".adoc", ".html", ".htm", ".xml", ".json", ".yaml", ".yml",
-    ".toml", ".ini", ".cfg", ".log", ".srt", ".vtt", ".abc", ".py", ".pyi", ".ipynb", ".c", ".h", ".cc", ".cpp", ".hpp",
-    ".cu", ".cs", ".java", ".kt", ".scala", ".js", ".jsx", ".ts", ".tsx", ".css", ".go", ".rs", ".rb", ".php", ".pl",
-    ".r", ".jl", ".lua", ".hs", ".ml", ".swift", ".sh", ".sql", ".f90", ".m", ".lisp", ".clj", ".ex", ".erl",
-)  # fmt: skip
-KNOWN_SUFFIXES = (*TEXT_SUFFIXES, *TABLE_SUFFIXES, *FASTA_SUFFIXES, *TOKEN_SUFFIXES)
-SPLIT_NAMES = {
-    "train": "train", "training": "train",
-    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
-    "test": "test", "testing": "test",
-}  # fmt: skip
+from data.files.formats import CODECS, KNOWN_SUFFIXES, METADATA_FILES
+from data.files.formats import FASTA_SUFFIXES as FASTA_SUFFIXES
+from data.files.formats import SPLIT_NAMES as SPLIT_NAMES
+from data.files.formats import TABLE_SUFFIXES as TABLE_SUFFIXES
+from data.files.formats import TEXT_SUFFIXES as TEXT_SUFFIXES
+from data.files.formats import TOKEN_SUFFIXES as TOKEN_SUFFIXES
+from data.files.formats import data_suffix as data_suffix
+from data.files.formats import file_split as file_split
+from data.files.stamps import SourceStamp as SourceStamp
+from data.files.stamps import check_unchanged as check_unchanged
+from data.files.stamps import content_hash as content_hash
+from data.files.stamps import take_stamps as take_stamps
+
 MAX_LINE = 2**26  # characters of a line or a document that is read as one piece
-# What Hugging Face's datasets and tensorflow-datasets leave beside their data.
-_METADATA = {"dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json", "features.json"}
 _CHUNK = 2**18  # bytes read at once
-_SETTLED = 2_000_000_000  # nanoseconds after which a file that was changed is told from what it was by its times
 
 # How often what was met while files were read, for `reading_notes`. JSON can hold it, so that whoever goes on reading
 # later also goes on counting.
 Counts = MutableMapping[str, int]
 
 
-def data_suffix(path: Path) -> str:
-    """Suffix that says what a file holds, such as ".csv" of data.csv.gz; lower case, and "" if there is none."""
-    if found := re.fullmatch(r".+(\.array_record)-\d+-of-\d+", path.name):
-        return found[1]
-    name = Path(path.name)
-    return (Path(name.stem) if name.suffix.lower() in CODECS else name).suffix.lower()
-
-
-def file_split(path: Path) -> str:
-    """Name of the split that a file belongs to by the folder of Hugging Face's DatasetDict that it lies in, or by its
-    name as tensorflow-datasets gives it; "" for any other file."""
-    if found := re.fullmatch(r".+-([^-]+)\.array_record-\d+-of-\d+", path.name):
-        return found[1]
-    return path.parent.name if (path.parent.parent / "dataset_dict.json").is_file() else ""
-
-
 # ---- finding --------------------------------------------------------------------------------------------------------
 
 
 def find_files(
-    field: str, path: str, suffixes: Sequence[str] | None = None, data_dir: str | Path | None = None
+    field: str,
+    path: str,
+    suffixes: Sequence[str] | None = None,
+    data_dir: str | Path | None = None,
+    skipped: list[Path] | None = None,
 ) -> list[Path]:
     """Files that the config field `task.FIELD` names with `path`, sorted.
 
     `path` is a file, a folder, a glob pattern, or `tfds:NAME`. In folders, and below them, only files with one of the
-    `suffixes` are taken (`KNOWN_SUFFIXES` by default), and none whose name begins with a point. `data_dir` is where
-    tensorflow-datasets' own sets were prepared.
+    `suffixes` are taken (`KNOWN_SUFFIXES` by default), and none whose name begins with a point; other files are added
+    to `skipped`. `data_dir` is where tensorflow-datasets' own sets were prepared.
 
     Raises FileNotFoundError, PermissionError or ValueError, in one line.
     """
@@ -77,14 +54,14 @@ def find_files(
         return _find_prepared(what, path.removeprefix("tfds:"), data_dir)
     named, known = Path(path).expanduser(), tuple(suffixes or KNOWN_SUFFIXES)
     if _exists(what, named):
-        found = _walk_folder(what, named, known) if named.is_dir() else [named]
+        found = _walk_folder(what, named, known, skipped) if named.is_dir() else [named]
         if not found:
             raise ValueError(f"{what}: the folder has no file that can be read: known are {_list_suffixes(known)}")
     elif glob.has_magic(path):
         matches = [Path(match) for match in sorted(glob.glob(str(named), recursive=True))]
-        found = [
-            file for match in matches for file in (_walk_folder(what, match, known) if match.is_dir() else [match])
-        ]
+        found = []
+        for match in matches:
+            found.extend(_walk_folder(what, match, known, skipped) if match.is_dir() else [match])
         if not found:
             raise FileNotFoundError(f"{what}: no file matches this pattern")
     else:
@@ -108,7 +85,7 @@ def _exists(what: str, path: Path) -> bool:
         raise kind(f"{what}: {error.strerror}: give a file that can be read") from None
 
 
-def _walk_folder(what: str, folder: Path, suffixes: Sequence[str]) -> list[Path]:
+def _walk_folder(what: str, folder: Path, suffixes: Sequence[str], skipped: list[Path] | None) -> list[Path]:
     """All files below `folder` with one of the suffixes, sorted; only what state.json lists where datasets left one."""
 
     def refuse(error: OSError) -> None:
@@ -125,8 +102,11 @@ def _walk_folder(what: str, folder: Path, suffixes: Sequence[str]) -> list[Path]
         if "state.json" in names and (listed := _saved_shards(Path(parent))):
             found += listed
         else:
-            names = [name for name in names if not name.startswith(".") and name not in _METADATA]
-            found += [Path(parent, name) for name in names if data_suffix(Path(name)) in suffixes]
+            names = [name for name in names if not name.startswith(".") and name not in METADATA_FILES]
+            files = [Path(parent, name) for name in sorted(names)]
+            found += [file for file in files if data_suffix(file) in suffixes]
+            if skipped is not None:
+                skipped += [file for file in files if data_suffix(file) not in suffixes]
     return sorted(found)
 
 
@@ -152,8 +132,8 @@ def _find_prepared(what: str, name: str, data_dir: str | Path | None) -> list[Pa
     prepared = [info.parent for info in folder.rglob("dataset_info.json") if "incomplete." not in str(info)]
     if not prepared:
         raise FileNotFoundError(
-            f"{what}: no such data set is in {root}: prepare it with file_format='array_record' "
-            f"(pip install -e '.[tfds-full]', with a network), or give the data_dir that has it"
+            f"{what}: no such data set is in {root}: with pip install -e '.[tfds-full]', tfds.builder({name!r}, "
+            f"data_dir={str(root)!r}, file_format='array_record').download_and_prepare() puts it there"
         )
     if len({info.parent for info in prepared}) > 1:
         configs = ", ".join(sorted(f"tfds:{info.parent.relative_to(root)}" for info in prepared))
@@ -167,91 +147,6 @@ def _find_prepared(what: str, name: str, data_dir: str | Path | None) -> list[Pa
 
 def _list_suffixes(suffixes: Iterable[str]) -> str:
     return " ".join(suffix for suffix in suffixes if suffix) + ", each also with .gz or .zst"
-
-
-# ---- stamps and hashes ----------------------------------------------------------------------------------------------
-
-
-class SourceStamp(NamedTuple):
-    """What tells a file from what it was, without reading it. Times are in nanoseconds."""
-
-    path: str
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-
-
-def take_stamps(paths: Iterable[Path]) -> list[SourceStamp]:
-    """Stamps of files as they are now."""
-    found = [(path, path.stat()) for path in paths]
-    return [SourceStamp(str(path.absolute()), s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for path, s in found]
-
-
-def check_unchanged(stamps: Iterable[SourceStamp]) -> None:
-    """Raise ValueError, in one line, for a file that is not what it was when the stamps were taken.
-
-    New permissions or another link to a file change its ctime alone, and are no change.
-    """
-    for stamp in stamps:
-        try:
-            (now,) = take_stamps([Path(stamp.path)])
-        except OSError as error:
-            raise ValueError(f"{stamp.path} was removed while it was read ({error.strerror}): put it back") from None
-        if now[:-1] != stamp[:-1]:
-            how = f"has grown by {now.size - stamp.size:,} bytes" if now.size > stamp.size else "is another now"
-            raise ValueError(f"{stamp.path} changed while it was read: it {how}; start again when it is complete")
-
-
-def content_hash(paths: Sequence[Path], cache_dir: str | Path) -> str:
-    """SHA-256 over the contents of files in their order, what kind each is, and its `file_split`; not their names.
-
-    It is remembered below `cache_dir` by the files' stamps, unless a file was changed less than 2 s before it was read:
-    it may then change again with the same times. Raises ValueError for a file that changes meanwhile.
-    """
-    stamps = take_stamps(paths)
-    name = hashlib.sha256("\0".join(stamp.path for stamp in stamps).encode(errors="surrogateescape")).hexdigest()[:32]
-    cache = Path(cache_dir).expanduser() / "hashes" / f"{name}.json"
-    known = _read_cache(cache)
-    total, kept = hashlib.sha256(), {}
-    for path, stamp in zip(paths, stamps, strict=True):
-        sha256 = known.get(stamp)
-        began = time.time_ns()
-        if sha256 is None:
-            with path.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            check_unchanged([stamp])
-        if stamp in known or max(stamp.mtime_ns, stamp.ctime_ns) < began - _SETTLED:
-            kept[stamp] = sha256
-        total.update(f"{_content_kind(path)} {file_split(path)} {stamp.size} {sha256}\n".encode())
-    if kept and kept != known:
-        _write_cache(cache, kept)
-    return total.hexdigest()
-
-
-def _content_kind(path: Path) -> str:
-    """What a file is read as: one text is as good as another."""
-    suffix = data_suffix(path)
-    kind = suffix if suffix in (*TABLE_SUFFIXES, *FASTA_SUFFIXES, *TOKEN_SUFFIXES) else "text"
-    return kind + (path.suffix.lower() if path.suffix.lower() in CODECS else "")
-
-
-def _read_cache(cache: Path) -> dict[SourceStamp, str]:
-    try:
-        return {SourceStamp(*stamp): sha256 for stamp, sha256 in json.loads(cache.read_bytes())}
-    except (OSError, ValueError, TypeError):  # not there, or not what was written
-        return {}
-
-
-def _write_cache(cache: Path, known: dict[SourceStamp, str]) -> None:
-    """Keep what is known, whole or not at all; where it can't be written, it is hashed again next time."""
-    unfinished = cache.with_suffix(f".{os.getpid()}")
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps(list(known.items())))
-        unfinished.replace(cache)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
 
 
 # ---- reading --------------------------------------------------------------------------------------------------------

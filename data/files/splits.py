@@ -6,13 +6,14 @@ goes, and `DuplicateFilter.keep_item` whether it stays.
 
 import hashlib
 from array import array
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from data.files.sources import SPLIT_NAMES, Counts, add_count, file_split
+from data.files.formats import SPLIT_NAMES, file_split
+from data.files.sources import Counts, add_count
 from data.splits import assign_split
 
 SPLITS = ("train", "validation", "test")
@@ -96,7 +97,7 @@ class DuplicateFilter:
     def notes(self, items: str = "documents") -> list[str]:
         """What was dropped, a sentence each."""
         return [
-            f"{items.capitalize()} of {split} dropped, since a copy is in a later split: {number:,}."
+            f"{number:,} {items} of the {split} split were dropped, since they are in a split after it as well."
             for split, number in self.dropped.items()
         ]
 
@@ -119,11 +120,10 @@ def survey_splits(items: Iterable[tuple[str, str | bytes]]) -> tuple[SplitRule, 
 
 def check_splits(field: str, path: str, counts: Mapping[str, int], items: str = "documents") -> None:
     """Raise ValueError, with what to do, unless every split has an item."""
-    empty: Collection[str] = [split for split in SPLITS if not counts.get(split)]
-    if empty:
+    if empty := [split for split in SPLITS if not counts.get(split)]:
         total = sum(counts.values())
-        one = total == 1
+        smaller = "a smaller task.document (paragraph or line), " if items == "documents" else ""
         raise ValueError(
-            f"task.{field}={path}: it has {total:,} {items.removesuffix('s') if one else items}, and none is left for "
-            f"{' and '.join(empty)}: give more, or validation_path and test_path"
+            f"task.{field}={path}: it has {total:,} {items.removesuffix('s') if total == 1 else items}, and none is "
+            f"left for {' and '.join(empty)}: give more, {smaller}or task.validation_path and task.test_path"
         )

@@ -13,16 +13,10 @@ from typing import Any
 from data.files import columnar
 from data.files.columns import ColumnRequest, FileRows, Row, name_paths
 from data.files.fasta import read_fasta as read_fasta
-from data.files.sources import (
-    MAX_LINE,
-    Counts,
-    add_count,
-    check_unchanged,
-    data_suffix,
-    read_lines,
-    take_stamps,
-)
+from data.files.formats import data_suffix
+from data.files.sources import MAX_LINE, Counts, add_count, read_lines
 from data.files.splits import known_split
+from data.files.stamps import check_unchanged, take_stamps
 
 _EMPTY_LINES = "Empty lines of tables skipped"
 

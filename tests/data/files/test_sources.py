@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.files import sources
+from data.files import sources, stamps
 from data.files.sources import check_unchanged, content_hash, find_files, open_source, read_chunks, take_stamps
 
 LONG_AGO = 1_600_000_000
@@ -34,7 +34,9 @@ def test_a_file_a_folder_and_a_pattern(tmp_path: Path, monkeypatch: pytest.Monke
     for name in (".hidden.txt", ".git/config.txt", "b/picture.png", "b/deep/library.so"):
         write_file(tmp_path / name)
     assert find_files("path", str(tmp_path / "a.txt")) == [files["a.txt"]]
-    assert find_files("path", str(tmp_path)) == sorted(files.values())
+    skipped: list[Path] = []
+    assert find_files("path", str(tmp_path), skipped=skipped) == sorted(files.values())
+    assert [path.name for path in skipped] == ["picture.png", "library.so"]
     assert find_files("path", f"{tmp_path}/**/*.md") == [files["b/c.md"]]
     assert find_files("path", f"{tmp_path}/[ab]*") == [files["a.txt"], *sorted((tmp_path / "b").rglob("*.[mpT][dyX]*"))]
     assert find_files("path", str(tmp_path), [".md"]) == [files["b/c.md"]]
@@ -120,10 +122,10 @@ def test_a_hash_is_of_contents_and_their_order_and_kind(tmp_path: Path):
 
 def test_a_hash_is_remembered_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     file = write_file(tmp_path / "a.txt", "one", age=True)
-    now = sources.time.time_ns() + 10**10
-    monkeypatch.setattr(sources.time, "time_ns", lambda: now)  # so that its ctime is old enough, too
-    read, digest = [], sources.hashlib.file_digest
-    monkeypatch.setattr(sources.hashlib, "file_digest", lambda *given: read.append(given) or digest(*given))
+    now = stamps.time.time_ns() + 10**10
+    monkeypatch.setattr(stamps.time, "time_ns", lambda: now)  # so that its ctime is old enough, too
+    read, digest = [], stamps.hashlib.file_digest
+    monkeypatch.setattr(stamps.hashlib, "file_digest", lambda *given: read.append(given) or digest(*given))
     known = content_hash([file], tmp_path / "cache")
     assert content_hash([file], tmp_path / "cache") == known
     assert len(read) == 1
@@ -157,13 +159,13 @@ def test_a_hash_needs_no_folder_that_can_be_written(tmp_path: Path):
 )
 def test_a_changed_file_is_noticed(change: Callable, says: str, tmp_path: Path):
     file = write_file(tmp_path / "a.txt", "text", age=True)
-    stamps = take_stamps([file])
+    before = take_stamps([file])
     file.chmod(0o600)
     os.link(file, tmp_path / "link")
-    check_unchanged(stamps)
+    check_unchanged(before)
     change(file)
     with pytest.raises(ValueError, match=f"^{re.escape(str(file))} .*{says}"):
-        check_unchanged(stamps)
+        check_unchanged(before)
 
 
 # ---- reading --------------------------------------------------------------------------------------------------------

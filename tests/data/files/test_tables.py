@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.files.fasta import read_labels
 from data.files.tables import class_names, column_names, read_fasta, read_rows
 
 ROWS = [("001", "NA"), ("a,b", 'says "x"'), ("two\nlines", "é"), ("", "x")]
@@ -203,6 +204,16 @@ def test_text_that_is_not_utf_8_in_a_binary_table(tmp_path: Path):
         list(read_rows("path", [tmp_path / "a.parquet"], ["text"]))
 
 
+def test_times_that_python_has_no_name_for(tmp_path: Path):
+    times = pa.array([1_000, 1_001], pa.timestamp("ns"))
+    pyarrow.parquet.write_table(pa.table({"time": times.slice(0, 1)}), tmp_path / "a.parquet")
+    ((time,),) = (row.values for row in read_rows("path", [tmp_path / "a.parquet"], ["time"]))
+    assert time.microsecond == 1
+    pyarrow.parquet.write_table(pa.table({"time": times}), tmp_path / "b.parquet")
+    with pytest.raises(ValueError, match=r"column 'time' holds times with nanoseconds, or of no calendar: round them"):
+        list(read_rows("path", [tmp_path / "b.parquet"], ["time"]))
+
+
 def test_names_of_classes_that_hugging_face_keeps(tmp_path: Path):
     features = {
         "label": {"names": ["neg", "pos"], "_type": "ClassLabel"},
@@ -236,10 +247,26 @@ def test_labels_from_the_header(header: str, expected: tuple[str, ...], tmp_path
     assert (*row.values, row.split) == expected
 
 
+def test_labels_from_a_second_file(tmp_path: Path):
+    (tmp_path / "a.fasta").write_text(">P1 x\nAC\n>P2\nGT\n")
+    (tmp_path / "labels.csv").write_text("label,id\npos,P1\nneg,P2\nneg,P2\n")
+    labels = read_labels("labels_path", [tmp_path / "labels.csv"])
+    assert [row.values[3] for row in read_fasta("path", [tmp_path / "a.fasta"], labels=labels)] == ["pos", "neg"]
+    assert [row.index for row in read_fasta("path", [tmp_path / "a.fasta"], 1, labels=labels)] == [1]
+    with pytest.raises(ValueError, match=r"^a.fasta, sequence 2: the file of labels has no id P2: add it there"):
+        list(read_fasta("path", [tmp_path / "a.fasta"], labels={"P1": "pos"}))
+    for rows, says in (("pos,P2", "labels.csv, row 4: P2 has the label pos, and above neg"), (",P3", "has no label")):
+        with (tmp_path / "labels.csv").open("a") as file:
+            file.write(f"{rows}\n")
+        with pytest.raises(ValueError, match=says):
+            read_labels("labels_path", [tmp_path / "labels.csv"])
+        (tmp_path / "labels.csv").write_text("label,id\npos,P1\nneg,P2\nneg,P2\n")
+
+
 @pytest.mark.parametrize(
     ("contents", "says"),
     [
-        (">P1\nAC\n", r"^a.fasta, sequence 1 \(P1\) has no label: write it after a blank, or give a second file"),
+        (">P1\nAC\n", r"^a.fasta, sequence 1 \(P1\) has no label: write it after a blank, or give task.labels"),
         ("AC\n", r"^task.path=.*a.fasta: not FASTA: it begins with no line >name"),
         (">P1 pos\n>P2 neg\nAC", r"^a.fasta, sequence 1 \(P1\) is empty"),
         ("\n", r"^task.path=.*a.fasta: there is no sequence"),
