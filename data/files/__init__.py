@@ -80,7 +80,7 @@ def load_files(
     kind, options = parse_options(name, fields)
     from data.files import sources, store
 
-    files = find_sources(options)
+    files = find_sources(options, data_dir)
     stamps = sources.take_stamps([path for paths in files.values() for path in paths])
     root = Path(data_dir).expanduser().absolute() / "files"
     fingerprint = _fingerprint(kind, options, files, root)
@@ -106,7 +106,9 @@ def files_fingerprint(name: str, fields: Mapping[str, Any], data_dir: str | Path
     Nothing is prepared for it. Raises as `load_files`.
     """
     kind, options = parse_options(name, fields)
-    return _fingerprint(kind, options, find_sources(options), Path(data_dir).expanduser().absolute() / "files")
+    return _fingerprint(
+        kind, options, find_sources(options, data_dir), Path(data_dir).expanduser().absolute() / "files"
+    )
 
 
 def parse_options(name: str, fields: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -137,13 +139,16 @@ def path_fields(name: str) -> tuple[str, ...]:
     return importlib.import_module(KINDS[name]).Options.path_fields if name in KINDS else ()
 
 
-def find_sources(options: Any) -> dict[str, list[Path]]:
-    """The files of every path that is given, by field. Raises as `sources.find_files`."""
+def find_sources(options: Any, data_dir: str | Path | None = None) -> dict[str, list[Path]]:
+    """The files of every path that is given, by field. Raises as `sources.find_files`.
+
+    A path `tfds:NAME` is looked for in `data_dir`, which is that of tensorflow-datasets by default.
+    """
     from data.files import sources
 
     given = {field: getattr(options, field) for field in options.path_fields}
     suffixes = getattr(options, "suffixes", None)
-    return {field: sources.find_files(field, path, suffixes) for field, path in given.items() if path}
+    return {field: sources.find_files(field, path, suffixes, data_dir) for field, path in given.items() if path}
 
 
 def _fingerprint(kind: Any, options: Any, files: Mapping[str, Sequence[Path]], root: Path) -> str:
