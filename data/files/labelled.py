@@ -19,8 +19,8 @@ from jaxtyping import Int64, Integer
 from data.files import FileData
 from data.files.classes import describe_classes
 from data.files.labelled_options import Options
-from data.files.labelled_scan import LabelledRow, LabelledScan, RowReader, RowTally
-from data.files.row_reading import Sources, count_source_bytes, is_fasta
+from data.files.labelled_scan import LabelledRow, LabelledScan, RowReader
+from data.files.row_reading import RowTally, Sources, count_source_bytes, is_fasta
 from data.files.row_tokens import TokenEncoder, Vocabulary, smallest_dtype
 from data.files.sources import reading_notes
 from data.files.splits import SPLITS

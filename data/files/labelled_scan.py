@@ -1,6 +1,5 @@
 """What a table of labelled sequences holds: its rows with their splits, and its classes, tokens and lengths."""
 
-import dataclasses
 import itertools
 import math
 from collections import Counter
@@ -13,10 +12,13 @@ from data.files.labelled_options import Options
 from data.files.row_reading import (
     GivenRow,
     Position,
+    RowTally,
     Sources,
     encode_contents,
     has_given_splits,
+    parse_text,
     read_given_rows,
+    type_name,
 )
 from data.files.row_tokens import Pieces, TokenCounts, Vocabulary, split_text
 from data.files.splits import SPLITS, DuplicateFilter, SplitRule, check_splits, survey_splits
@@ -35,23 +37,6 @@ class LabelledRow(NamedTuple):
     place: str
     after: Position
     bytes_read: int
-
-
-@dataclasses.dataclass
-class RowTally:
-    """Counts of rows that are not kept as they stand, with the place of the first of each kind."""
-
-    counts: Counter[str] = dataclasses.field(default_factory=Counter)
-    places: dict[str, str] = dataclasses.field(default_factory=dict)
-
-    def add(self, what: str, place: str) -> None:
-        """Count a row."""
-        self.counts[what] += 1
-        self.places.setdefault(what, place)
-
-    def notes(self) -> list[str]:
-        """A sentence for each kind."""
-        return [f"{count:,} {what}, the first is {self.places[what]}." for what, count in self.counts.items()]
 
 
 _NO_LABEL = "rows without a label were left out"
@@ -110,15 +95,8 @@ class RowReader:
         return (pieces[: self.options.max_length] if self.options.cut and self.options.max_length else pieces), length
 
     def _parse_sequence(self, row: GivenRow) -> tuple[str, bytes]:
-        value = row.values[0]
-        if value is None:
-            return "", b""
-        if not isinstance(value, str):
-            raise ValueError(
-                f"task.sequence_column={self.options.sequence_column}: {row.place} holds {_type_name(value)} and no "
-                f"text: give a column of texts"
-            )
-        return value, encode_contents(value, row.place, "sequence_column")
+        text = parse_text(row.values[0], row.place, f"sequence_column={self.options.sequence_column}")
+        return text, encode_contents(text, row.place, "sequence_column")
 
     def _parse_label(self, row: GivenRow, tally: RowTally) -> str:
         """A label as the name of its class: whole numbers without a point; "" for null, nan and an empty text."""
@@ -134,15 +112,9 @@ class RowReader:
         if isinstance(value, int | float):
             return str(int(value) if float(value).is_integer() else value)
         raise ValueError(
-            f"task.label_column={self.options.label_column}: {row.place} holds {_type_name(value)}: a label is a text, "
+            f"task.label_column={self.options.label_column}: {row.place} holds {type_name(value)}: a label is a text, "
             f"a number or a truth value"
         )
-
-
-def _type_name(value: Any) -> str:
-    return {list: "a list", dict: "a record", bytes: "bytes"}.get(
-        type(value), f"a value of type {type(value).__name__}"
-    )
 
 
 class LabelledScan:

@@ -1,5 +1,7 @@
 """Rows of a user's tables and FASTA files with the split that each belongs to: labelled sequences, pairs of texts."""
 
+import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +14,23 @@ SPLIT_OPTION = "split_column"
 
 Position = tuple[int, int]  # which of the FIELDS, and which row of it
 Sources = Mapping[str, Sequence[Path]]
+
+
+@dataclasses.dataclass
+class RowTally:
+    """Counts of rows that are not kept as they stand, with the place of the first of each kind."""
+
+    counts: Counter[str] = dataclasses.field(default_factory=Counter)
+    places: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def add(self, what: str, place: str) -> None:
+        """Count a row."""
+        self.counts[what] += 1
+        self.places.setdefault(what, place)
+
+    def notes(self) -> list[str]:
+        """A sentence for each kind."""
+        return [f"{count:,} {what}, the first is {self.places[what]}." for what, count in self.counts.items()]
 
 
 class GivenRow(NamedTuple):
@@ -105,6 +124,20 @@ def has_given_splits(sources: Sources, columns: Mapping[str, str]) -> bool:
 def count_source_bytes(sources: Sources) -> int:
     """Bytes of all files that hold rows."""
     return sum(path.stat().st_size for field in FIELDS for path in sources.get(field, ()))
+
+
+def parse_text(value: Any, place: str, option: str) -> str:
+    """A value as text, "" for a null. Raises ValueError, in one line, for any other; `option` is "FIELD=COLUMN"."""
+    if not isinstance(value, str | None):
+        raise ValueError(f"task.{option}: {place} holds {type_name(value)} and no text: give a column of texts")
+    return value or ""
+
+
+def type_name(value: Any) -> str:
+    """What a value is, in words."""
+    return {list: "a list", dict: "a record", bytes: "bytes"}.get(
+        type(value), f"a value of type {type(value).__name__}"
+    )
 
 
 def encode_contents(text: str, place: str, option: str) -> bytes:

@@ -1,0 +1,167 @@
+"""What a table of pairs of texts holds: its rows with their splits, and the tokens and lengths of either side."""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from data.files.pair_options import SIDES, Options
+from data.files.row_reading import (
+    GivenRow,
+    Position,
+    RowTally,
+    Sources,
+    encode_contents,
+    has_given_splits,
+    parse_text,
+    read_given_rows,
+)
+from data.files.row_tokens import Pieces, TokenCounts, Vocabulary, split_text
+from data.files.sources import Counts
+from data.files.splits import SPLITS, DuplicateFilter, SplitRule, check_splits, survey_splits
+
+
+class Pair(NamedTuple):
+    """A source and a target, cut into tokens, and their split. Reading goes on after them at `after`."""
+
+    pieces: tuple[Pieces, Pieces]
+    split: str
+    place: str
+    after: Position
+    bytes_read: int
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """The numbers of tokens of both sides."""
+        return len(self.pieces[0]), len(self.pieces[1])
+
+
+class PairReader:
+    """Reads the rows of a user's files; `rule` and `duplicates` say where each goes and whether it stays.
+
+    Raises ValueError, in one line, for what can't be read or is no pair of texts.
+    """
+
+    def __init__(self, options: Options, sources: Sources):
+        self.options, self.sources = options, sources
+        self.columns = {f"{side}_column": column for side, column in zip(SIDES, options.columns, strict=True)}
+        if options.split_column:
+            self.columns["split_column"] = options.split_column
+        self.is_surveyed = has_given_splits(sources, self.columns)
+        self.rule, self.duplicates = SplitRule(), DuplicateFilter()
+
+    def survey_splits(self, progress: Callable[[int], Any], limit: int | None = None) -> None:
+        """Look over the first `limit` rows, or all, for given splits; `progress` gets the bytes read so far."""
+
+        def read() -> Iterator[tuple[str, bytes]]:
+            for row in itertools.islice(read_given_rows(self.sources, self.columns), limit):
+                progress(row.bytes_read)
+                yield row.given, b"\0".join(contents for _, contents in self._parse_sides(row))
+
+        if self.is_surveyed:
+            self.rule, self.duplicates = survey_splits(read())
+
+    def read_pairs(
+        self, tally: RowTally | None = None, counts: Counts | None = None, start: Position = (0, 0)
+    ) -> Iterator[Pair]:
+        """Pairs that stay, from the position `start` on. What is left out is counted in `tally`."""
+        tally = tally or RowTally()
+        for row in read_given_rows(self.sources, self.columns, start, counts):
+            sides = self._parse_sides(row)
+            pieces = [split_text(name, text) for name, (text, _) in zip(self.options.tokenizers, sides, strict=True)]
+            if not all(pieces):
+                tally.add(f"pairs without a {SIDES[0 if not pieces[0] else 1]} were left out", row.place)
+                continue
+            contents = [contents for _, contents in sides]
+            split = self.rule.assign_item(row.given, contents[0])
+            if self.duplicates.keep_item(split, b"\0".join(contents)):
+                yield Pair((pieces[0], pieces[1]), split, row.place, row.after, row.bytes_read)
+
+    def _parse_sides(self, row: GivenRow) -> list[tuple[str, bytes]]:
+        """The text of each side, and it in UTF-8."""
+        texts = [
+            parse_text(value, row.place, f"{side}_column={column}")
+            for value, side, column in zip(row.values, SIDES, self.options.columns, strict=True)
+        ]
+        return [
+            (text, encode_contents(text, row.place, f"{side}_column")) for text, side in zip(texts, SIDES, strict=True)
+        ]
+
+
+class PairScan:
+    """What the pairs hold, counted one by one; `finish` makes the vocabularies and limits of it."""
+
+    def __init__(self, options: Options):
+        self.options = options
+        self.tally, self.counts = RowTally(), {}
+        self.lengths: dict[str, Counter[tuple[int, int]]] = {split: Counter() for split in SPLITS}
+        self.longest = dict.fromkeys(SIDES, (0, ""))
+        self._tokens = [TokenCounts(tokenizer) for tokenizer in options.tokenizers]
+        self.vocabularies: list[Vocabulary] = []
+        self.max_lengths: tuple[int, int] = options.max_lengths
+
+    def add_pair(self, pair: Pair) -> None:
+        """Count a pair. One that is dropped for its length gives no tokens."""
+        self.lengths[pair.split][pair.lengths] += 1
+        for side, length in zip(SIDES, pair.lengths, strict=True):
+            self.longest[side] = max(self.longest[side], (length, pair.place), key=lambda known: known[0])
+        if self.options.drop_longer and self._is_longer(pair.lengths):
+            return
+        for tokens, pieces in zip(self._tokens, pair.pieces, strict=True):
+            tokens.add_pieces(pieces, pair.split)
+
+    def finish(self) -> None:
+        """Make the vocabularies, and the limits that follow from the longest texts of training."""
+        self.vocabularies = [tokens.build_vocabulary(self.options.vocab_size) for tokens in self._tokens]
+        kept = [lengths for lengths in self.lengths["train"] if not self._is_longer(lengths)]
+        source, target = (
+            most or max((lengths[number] for lengths in kept), default=0)
+            for number, most in enumerate(self.options.max_lengths)
+        )
+        self.max_lengths = source, target
+
+    def _is_longer(self, lengths: tuple[int, int]) -> bool:
+        return any(0 < most < length for length, most in zip(lengths, self.max_lengths, strict=True))
+
+    def count_longer(self, split: str) -> int:
+        """Pairs of a split that there is no room for."""
+        return sum(count for lengths, count in self.lengths[split].items() if self._is_longer(lengths))
+
+    def count_pairs(self) -> dict[str, int]:
+        """Pairs of each split that there is room for, or all if longer ones are not dropped."""
+        dropped = self.count_longer if self.options.drop_longer else lambda split: 0
+        return {split: counter.total() - dropped(split) for split, counter in self.lengths.items()}
+
+    def find_problems(self) -> Iterator[str]:
+        """What makes it no data to train on, one line each."""
+        try:
+            check_splits("path", self.options.path, self.count_pairs(), "pairs")
+        except ValueError as error:
+            yield str(error)
+            return
+        for vocabulary, side, column in zip(self.vocabularies, SIDES, self.options.columns, strict=True):
+            if problem := vocabulary.find_problem(f"task.{side}_column={column}"):
+                yield problem
+        longer = sum(map(self.count_longer, SPLITS))
+        if longer and not self.options.drop_longer:
+            for number, side in enumerate(SIDES):
+                length, place = self.longest[side]
+                if length > self.max_lengths[number]:
+                    yield (
+                        f"task.{side}_max_length={self.options.max_lengths[number]}: {longer:,} pairs are too long; "
+                        f"{place} has {length:,} {self.options.tokenizers[number]} in its {side}, and there is room "
+                        f"for {self.max_lengths[number]:,}: "
+                        f"task.{side}_max_length={length} takes all, task.drop_longer=True leaves them out"
+                    )
+
+    def notes(self) -> list[str]:
+        """What is not kept as it stands, a sentence each."""
+        notes = []
+        for vocabulary, side, column in zip(self.vocabularies, SIDES, self.options.columns, strict=True):
+            notes += vocabulary.notes(f"task.{side}_column={column}")
+        if dropped := sum(map(self.count_longer, SPLITS)):
+            notes.append(
+                f"{dropped:,} pairs with more than {self.max_lengths[0]:,} {self.options.tokenizers[0]} in the source "
+                f"or {self.max_lengths[1]:,} {self.options.tokenizers[1]} in the target were left out."
+            )
+        return notes
