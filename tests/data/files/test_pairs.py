@@ -13,7 +13,7 @@ from tasks import ParallelText
 from tests.data.files.test_labelled import write_csv, write_lines
 
 RANDOM = np.random.default_rng(0)
-CHARACTERS = {"source_tokenizer": "characters", "target_tokenizer": "characters"}
+CHARACTERS: dict[str, Any] = {"source_tokenizer": "characters", "target_tokenizer": "characters"}
 
 
 def random_pairs(count: int = 100) -> list[dict[str, str]]:
