@@ -41,8 +41,8 @@ class LabelSketch:
             return []
         about = "about " if self._bits else ""
         return [
-            f"{about}{len(self._mixed) << self._bits:,} sequences stand in several rows with different labels; all "
-            f"are kept."
+            f"Sequences that stand in several rows with different labels, which are all kept: {about}"
+            f"{len(self._mixed) << self._bits:,}."
         ]
 
 

@@ -39,9 +39,9 @@ class LabelledRow(NamedTuple):
     bytes_read: int
 
 
-_NO_LABEL = "rows without a label were left out"
-_NO_SEQUENCE = "rows without a sequence were left out"
-_BLANKS = "labels had blanks around them, which were dropped"
+_NO_LABEL = "Rows left out, since they have no label"
+_NO_SEQUENCE = "Rows left out, since they have no sequence"
+_BLANKS = "Labels without the blanks around them"
 
 
 class RowReader:
@@ -202,7 +202,7 @@ class LabelledScan:
         """What is not kept as it stands, and what to know of the classes, a sentence each."""
         notes = self.sketch.notes() + vocabulary.notes(f"task.sequence_column={self.options.sequence_column}")
         if cut := sum(map(self.count_longer, SPLITS)):
-            notes.append(f"{cut:,} sequences were cut at {self.max_length:,} {self.options.tokenizer}.")
+            notes.append(f"Sequences cut at {self.max_length:,} {self.options.tokenizer}: {cut:,}.")
         for split in ("validation", "test"):
             if missing := [label for label in self.classes if not self.labels[split][label]]:
                 notes.append(f"The {split} split has no row of {list_some(missing)}.")

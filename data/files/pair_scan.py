@@ -70,7 +70,7 @@ class PairReader:
             sides = self._parse_sides(row)
             pieces = [split_text(name, text) for name, (text, _) in zip(self.options.tokenizers, sides, strict=True)]
             if not all(pieces):
-                tally.add(f"pairs without a {SIDES[0 if not pieces[0] else 1]} were left out", row.place)
+                tally.add(f"Pairs left out, since they have no {SIDES[0 if not pieces[0] else 1]}", row.place)
                 continue
             contents = [contents for _, contents in sides]
             split = self.rule.assign_item(row.given, contents[0])
@@ -161,7 +161,7 @@ class PairScan:
             notes += vocabulary.notes(f"task.{side}_column={column}")
         if dropped := sum(map(self.count_longer, SPLITS)):
             notes.append(
-                f"{dropped:,} pairs with more than {self.max_lengths[0]:,} {self.options.tokenizers[0]} in the source "
-                f"or {self.max_lengths[1]:,} {self.options.tokenizers[1]} in the target were left out."
+                f"Pairs left out, since they have more than {self.max_lengths[0]:,} {self.options.tokenizers[0]} in "
+                f"the source or {self.max_lengths[1]:,} {self.options.tokenizers[1]} in the target: {dropped:,}."
             )
         return notes

@@ -30,7 +30,7 @@ class RowTally:
 
     def notes(self) -> list[str]:
         """A sentence for each kind."""
-        return [f"{count:,} {what}, the first is {self.places[what]}." for what, count in self.counts.items()]
+        return [f"{what}: {count:,}; the first is {self.places[what]}." for what, count in self.counts.items()]
 
 
 class GivenRow(NamedTuple):

@@ -12,30 +12,42 @@ from tasks.real.words import UNKNOWN, split_words
 TOKENIZERS = ("characters", "words", "bytes")
 BYTE_COUNT = 0xF5  # no larger byte occurs in UTF-8
 MAX_UNSEEN_SHARE = 0.1  # of the characters outside of training: with more of them it is other data
+_MAX_KINDS = 1_000_000  # of tokens that are counted
 _SHOWN = 5  # examples in a message
 
 Pieces = str | Sequence[str] | bytes  # a text cut into tokens: each of them is one item
 
 
 def split_text(tokenizer: str, text: str) -> Pieces:
-    """The tokens of a text. Words are those of `tasks.real.words.split_words`, in small letters."""
+    """The tokens of a text. Words are those of `tasks.real.words.split_words`, in small letters, without blanks."""
     if tokenizer == "characters":
         return text
     return split_words(text) if tokenizer == "words" else text.encode()
 
 
 class TokenCounts:
-    """How often each token occurs in the training split and in the other two."""
+    """How often each token occurs in the training split and in the other two.
+
+    Of more than `_MAX_KINDS` different ones those seen least are forgotten, and counted anew when they come again
+    (lossy counting, Manku and Motwani 2002), so that memory doesn't grow with the data. `totals` count all.
+    """
 
     def __init__(self, tokenizer: str):
         self.tokenizer = tokenizer
         self.training: Counter[str] = Counter()
         self.held_out: Counter[str] = Counter()
+        self.totals = [0, 0]
 
     def add_pieces(self, pieces: Pieces, split: str) -> None:
         """Count the tokens of a text; bytes need no counts, since all are known."""
-        if not isinstance(pieces, bytes):
-            (self.training if split == "train" else self.held_out).update(pieces)
+        if isinstance(pieces, bytes):
+            return
+        counter = self.training if split == "train" else self.held_out
+        counter.update(pieces)
+        self.totals[split != "train"] += len(pieces)
+        if len(counter) > _MAX_KINDS:
+            for token, _ in counter.most_common()[_MAX_KINDS // 2 :]:
+                del counter[token]
 
     def build_vocabulary(self, vocab_size: int) -> "Vocabulary":
         """The tokens of training: all bytes, all characters in their order, or the `vocab_size` most frequent words."""
@@ -45,14 +57,13 @@ class TokenCounts:
             tokens = tuple(sorted(self.training))
         else:
             tokens = tuple(sorted(self.training, key=lambda word: (-self.training[word], word))[:vocab_size])
-        known = set(tokens)
         unseen = {token: count for token, count in self.held_out.items() if token not in self.training}
         return Vocabulary(
             self.tokenizer,
             tokens,
-            rare=sum(count for token, count in self.training.items() if token not in known),
-            rare_held_out=sum(count for token, count in self.held_out.items() if token not in known),
-            totals=(self.training.total(), self.held_out.total()),
+            rare=self.totals[0] - sum(self.training[token] for token in tokens),
+            rare_held_out=self.totals[1] - sum(self.held_out[token] for token in tokens),
+            totals=(self.totals[0], self.totals[1]),
             unseen=tuple(sorted(unseen, key=lambda token: (-unseen[token], token))[:_SHOWN]),
             unseen_kinds=len(unseen),
         )

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.files import FileData, find_sources, labelled, load_files
+from data.files import FileData, find_sources, labelled, load_files, row_tokens
 from data.files.labelled import Options
 from data.files.store import open_or_prepare
 from data.files.store_writer import StoreWriter
@@ -129,6 +129,19 @@ def test_words_and_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert task.inputs["train"].dtype == np.uint8
 
 
+def test_the_memory_for_words_does_not_grow_with_the_data(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(row_tokens, "_MAX_KINDS", 100)
+    counts = row_tokens.TokenCounts("words")
+    for i in range(1000):
+        counts.add_pieces(("often", f"once{i}", "both"), "train")
+        counts.add_pieces(("often", f"other{i}"), "test")
+        assert len(counts.training) <= 100
+        assert len(counts.held_out) <= 100
+    vocabulary = counts.build_vocabulary(2)
+    assert vocabulary.tokens == ("both", "often")
+    assert (vocabulary.rare, vocabulary.rare_held_out, vocabulary.totals) == (1000, 1000, (3000, 2000))
+
+
 # ---- classes --------------------------------------------------------------------------------------------------------
 
 
@@ -169,8 +182,8 @@ def test_given_splits_are_kept_and_copies_across_them_dropped(tmp_path: Path, ca
     copies = [{**rows[2], "part": "train"}, {**rows[2], "part": "dev"}, {**rows[1], "part": "train"}, rows[0]]
     path = write_csv(tmp_path / "a.csv", rows + copies)
     assert notes_of(path, tmp_path, capsys, split_column="part") == [
-        "2 rows of the train split were dropped, since they are in a split after it as well.",
-        "1 rows of the validation split were dropped, since they are in a split after it as well.",
+        "Rows of train dropped, since a copy is in a later split: 2.",
+        "Rows of validation dropped, since a copy is in a later split: 1.",
     ]
     task = load_task(path, tmp_path, split_column="part")
     expected = {"train": [0, 3], "validation": [1], "test": [2]}
@@ -192,7 +205,7 @@ def test_copies_and_sequences_with_two_labels_are_kept_and_said(tmp_path: Path, 
     rows = random_rows()
     path = write_csv(tmp_path / "a.csv", [*rows, rows[0], {**rows[1], "label": not rows[1]["label"]}])
     (note,) = notes_of(path, tmp_path, capsys)
-    assert note == "1 sequences stand in several rows with different labels; all are kept."
+    assert note == "Sequences that stand in several rows with different labels, which are all kept: 1."
     task = load_task(path, tmp_path)
     assert sum(len(rows) for rows in task.labels.values()) == len(rows) + 2
 
@@ -206,12 +219,12 @@ def test_rows_without_label_or_sequence_are_left_out_and_counted(tmp_path: Path,
     rows[5]["sequence"] = ""
     path = write_lines(tmp_path / "a.jsonl", rows)
     assert notes_of(path, tmp_path, capsys) == [
-        "2 rows without a label were left out, the first is a.jsonl, line 4.",
-        "1 rows without a sequence were left out, the first is a.jsonl, line 6.",
+        "Rows left out, since they have no label: 2; the first is a.jsonl, line 4.",
+        "Rows left out, since they have no sequence: 1; the first is a.jsonl, line 6.",
     ]
     rows = [{**row, "label": f" {row['label']}"} for row in random_rows()]
     assert notes_of(write_csv(tmp_path / "b.csv", rows), tmp_path, capsys) == [
-        "120 labels had blanks around them, which were dropped, the first is b.csv, row 1."
+        "Labels without the blanks around them: 120; the first is b.csv, row 1."
     ]
 
 
@@ -222,7 +235,7 @@ def test_longer_sequences_are_refused_or_cut(tmp_path: Path, capsys: pytest.Capt
     assert "have more than the 7 characters that it allows" in line
     assert line.endswith("has 8: task.max_length=8 takes all of them, task.cut=True cuts them")
     (note,) = notes_of(path, tmp_path, capsys, max_length=7, cut=True)
-    assert note.endswith("sequences were cut at 7 characters.")
+    assert note.startswith("Sequences cut at 7 characters: ")
     whole, cut = load_task(path, tmp_path), load_task(path, tmp_path, max_length=7, cut=True)
     assert [text[:7] for text, _ in read_back(whole, "train")] == [text for text, _ in read_back(cut, "train")]
     assert load_task(path, tmp_path, max_length=12).inputs["train"].shape[1] == 12

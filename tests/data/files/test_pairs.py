@@ -88,7 +88,7 @@ def test_longer_pairs_are_refused_or_left_out(tmp_path: Path, capsys: pytest.Cap
     assert line.endswith("room for 7: task.source_max_length=8 takes all, task.drop_longer=True leaves them out")
     capsys.readouterr()
     task = load_task(path, tmp_path, source_max_length=7, target_max_length=7, drop_longer=True, **CHARACTERS)
-    assert "pairs with more than 7 characters in the source or 7 characters in the target were left out." in (
+    assert "Pairs left out, since they have more than 7 characters in the source or 7 characters in the target: " in (
         capsys.readouterr().err
     )
     whole = load_task(path, tmp_path, **CHARACTERS)
@@ -114,7 +114,7 @@ def test_the_same_source_is_in_one_split_and_the_same_pair_not_across_given_ones
     test = str(write_csv(tmp_path / "t.csv", [rows[0], {**rows[1], "target": "B"}]))
     capsys.readouterr()
     load_task(write_csv(tmp_path / "b.csv", rows), tmp_path, test_path=test, **CHARACTERS)
-    assert "1 pairs of the train split were dropped" in capsys.readouterr().err
+    assert "Pairs of train dropped, since a copy is in a later split: 1." in capsys.readouterr().err
 
 
 def test_what_is_not_kept_is_said_and_what_is_no_pair_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -123,8 +123,8 @@ def test_what_is_not_kept_is_said_and_what_is_no_pair_refused(tmp_path: Path, ca
     rows[3]["target"], rows[4]["source"] = None, ""
     load_task(write_lines(tmp_path / "a.jsonl", rows), tmp_path, **CHARACTERS)
     said = capsys.readouterr().err
-    assert "1 pairs without a target were left out, the first is a.jsonl, line 4." in said
-    assert "1 pairs without a source were left out, the first is a.jsonl, line 5." in said
+    assert "Pairs left out, since they have no target: 1; the first is a.jsonl, line 4." in said
+    assert "Pairs left out, since they have no source: 1; the first is a.jsonl, line 5." in said
     assert refusal(path, tmp_path, target_column="french") == (
         "task.target_column=french: a.csv has no such column; it has source, target"
     )
