@@ -11,6 +11,7 @@ from data.files.sources import FASTA_SUFFIXES, Counts, data_suffix, file_split
 
 FIELDS = ("path", *splits.FIELD_SPLITS)  # of the config, in the order in which their files are read
 SPLIT_OPTION = "split_column"
+_CRLF = "Rows whose line ends, CRLF, became one character each"
 
 Position = tuple[int, int]  # which of the FIELDS, and which row of it
 Sources = Mapping[str, Sequence[Path]]
@@ -62,7 +63,8 @@ def read_given_rows(
       counts: see `tables.read_rows`.
       labels: of FASTA sequences by their id, in place of those in the headers.
 
-    Raises ValueError, in one line, for what can't be read.
+    A line end within a value is one character, also where it is CRLF. Raises ValueError, in one line, for what can't be
+    read.
     """
     bytes_before = 0
     for number, field in enumerate(FIELDS):
@@ -74,6 +76,10 @@ def read_given_rows(
                 given = splits.FIELD_SPLITS.get(field, "")
                 if not given and (name := row.values[-1] if SPLIT_OPTION in columns else row.split):
                     given = splits.canonical_split(name, row.place)
+                if any(isinstance(value, str) and "\r\n" in value for value in values):
+                    values = tuple(value.replace("\r\n", "\n") if isinstance(value, str) else value for value in values)
+                    if counts is not None:
+                        counts[_CRLF] = counts.get(_CRLF, 0) + 1
                 yield GivenRow(values, given, row.place, (number, row.index + 1), bytes_before + row.bytes_read)
         bytes_before += sum(path.stat().st_size for path in paths)
 

@@ -228,6 +228,13 @@ def test_rows_without_label_or_sequence_are_left_out_and_counted(tmp_path: Path,
     ]
 
 
+def test_line_ends_within_a_sequence_are_one_character(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows = [{**row, "sequence": f"{row['sequence']}\r\nA"} for row in random_rows()]
+    path = write_csv(tmp_path / "a.csv", rows)
+    assert notes_of(path, tmp_path, capsys) == ["Rows whose line ends, CRLF, became one character each: 120."]
+    assert load_task(path, tmp_path).names == ("", "\n", "A", "C", "G", "T")
+
+
 def test_longer_sequences_are_refused_or_cut(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     path = write_csv(tmp_path / "a.csv", random_rows())
     line = refusal(path, tmp_path, max_length=7)
