@@ -23,9 +23,10 @@ Rows = Iterable[Mapping[str, Any]]
 
 
 def random_rows(count: int = 120) -> list[dict[str, Any]]:
-    """Different sequences of 3 to 8 letters; whether there is a GT in them is the label."""
-    found = {"".join(RANDOM.choice(list("ACGT"), RANDOM.integers(3, 9))) for _ in range(2 * count)}
-    return [{"sequence": text, "label": "GT" in text} for text in sorted(found)[:count]]
+    """Different sequences of 3 to 8 letters; whether they have an odd number of G is the label."""
+    random = np.random.default_rng(0)
+    found = {"".join(random.choice(list("ACGT"), random.integers(3, 9))) for _ in range(2 * count)}
+    return [{"sequence": text, "label": text.count("G") % 2 == 1} for text in sorted(found)[:count]]
 
 
 def write_csv(path: Path, rows: Rows) -> Path:

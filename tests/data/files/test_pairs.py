@@ -12,13 +12,13 @@ from data.files.store_writer import StoreWriter
 from tasks import ParallelText
 from tests.data.files.test_labelled import write_csv, write_lines
 
-RANDOM = np.random.default_rng(0)
 CHARACTERS: dict[str, Any] = {"source_tokenizer": "characters", "target_tokenizer": "characters"}
 
 
 def random_pairs(count: int = 100) -> list[dict[str, str]]:
     """Different sources of 3 to 8 letters; the target is the same in capitals, backwards."""
-    found = {"".join(RANDOM.choice(list("abcdefg"), RANDOM.integers(3, 9))) for _ in range(2 * count)}
+    random = np.random.default_rng(0)
+    found = {"".join(random.choice(list("abcdefg"), random.integers(3, 9))) for _ in range(2 * count)}
     return [{"source": text, "target": text.upper()[::-1]} for text in sorted(found)[:count]]
 
 
