@@ -33,7 +33,7 @@ class StoreWriter:
         self._shards: dict[str, list[dict[str, Any]]] = {split: [] for split in splits}
         self._open: dict[str, _Shard] = {}
         self.resumed: Any = None
-        self._last_checkpoint = 0  # in bytes of the source
+        self._last_checkpoint = 0  # how much of the source was read
         folder.mkdir(parents=True, exist_ok=True)
         self._restore()
 
@@ -46,7 +46,7 @@ class StoreWriter:
             and not find_missing_file(self.folder, progress["splits"])
         ):
             self._shards = progress["splits"]
-            self.resumed, self._last_checkpoint = progress["state"], progress["bytes_read"]
+            self.resumed, self._last_checkpoint = progress["state"], progress["done"]
         known = {_PROGRESS, *(shard["file"] for shards in self._shards.values() for shard in shards)}
         for path in self.folder.iterdir():
             if path.name not in known or self.resumed is None:
@@ -71,22 +71,23 @@ class StoreWriter:
         closed = sum(shard["bytes"] for shards in self._shards.values() for shard in shards)
         return closed + sum(shard.record_bytes for shard in self._open.values())
 
-    def is_checkpoint_due(self, bytes_read: int) -> bool:
+    def is_checkpoint_due(self, done: int, bytes_read: int | None = None) -> bool:
         """Whether so much of the source was read since the last checkpoint that another is worth its files.
 
         A checkpoint every 64 MiB, and from 1 GiB on every sixteenth of what was read: a kill costs little of what was
-        done, and 100 GiB have a hundred files and not 1,600. `bytes_read` counts on from reading to reading of a source
-        that is read twice.
+        done, and 100 GiB have a hundred files and not 1,600. `done` is what was read so far, in bytes or characters, by
+        a count that is the same however the source is read; it counts on in a source that is read twice. `bytes_read`
+        is what the progress shows, if it differs.
         """
         if self._progress is not None:
-            self._progress(bytes_read, self.total_bytes)
-        return bytes_read - self._last_checkpoint >= max(CHECKPOINT_BYTES, self._last_checkpoint // 16)
+            self._progress(done if bytes_read is None else bytes_read, self.total_bytes)
+        return done - self._last_checkpoint >= max(CHECKPOINT_BYTES, self._last_checkpoint // 16)
 
-    def checkpoint(self, state: Any, bytes_read: int) -> None:
+    def checkpoint(self, state: Any, done: int) -> None:
         """Keep all records so far, and `state` (plain JSON), which says where the source is to be read on."""
         self._close_shards()
-        self._last_checkpoint = bytes_read
-        write_checked(self.folder / _PROGRESS, {"state": state, "bytes_read": bytes_read, "splits": self._shards})
+        self._last_checkpoint = done
+        write_checked(self.folder / _PROGRESS, {"state": state, "done": done, "splits": self._shards})
 
     def finish(self, content: Mapping[str, Any]) -> None:
         """Write the manifest, with `content` (plain JSON), and nothing can be added any more."""

@@ -33,7 +33,8 @@ class SubwordTokenizer:
 
     def __init__(self, tokenizer: str, shift: int = 1):
         self._spec, self._tokenizer = _parse_tokenizer(tokenizer)
-        self._json, self._shift = tokenizer, shift
+        self.json = json.dumps(self._spec)
+        self._shift = shift
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
         added = {token["id"]: token["content"] for token in self._spec.get("added_tokens") or ()}
         size = max(vocabulary.values(), default=-1) + 1
@@ -45,7 +46,10 @@ class SubwordTokenizer:
             else:
                 spelled[index] = _byte_level_bytes(token) if is_byte_level else token.replace("▁", " ").encode()
         self.names = (*[END] * shift, *_distinct_names(spelled))
-        lengths = [len(spelling or b"") for spelling in spelled]
+        # In a text a special token is what spells it; where tokens came as numbers it stands for nothing.
+        special = {token["id"] for token in self._spec.get("added_tokens") or () if token.get("special")}
+        is_nothing = special if shift == 0 else set()
+        lengths = [0 if index in is_nothing else len(spelling or b"") for index, spelling in enumerate(spelled)]
         self._lengths = np.array([*[0] * shift, *lengths], np.int32)
         self.token_bytes = self._lengths if is_byte_level and not self._spec.get("normalizer") else None
         model = self._spec["model"]
@@ -69,7 +73,15 @@ class SubwordTokenizer:
         return Encoded(tokens, self._count_lost(texts, tokens))
 
     def identity(self) -> dict[str, Any]:
-        return {"kind": self.kind, "tokenizer": self._json, "shift": self._shift}
+        return {"kind": self.kind, "tokenizer": self.json, "shift": self._shift}
+
+    def notes(self) -> list[str]:
+        """What this tokenizer does to a text before it is encoded, in sentences."""
+        normalizer = self._spec.get("normalizer")
+        if not normalizer:
+            return []
+        kinds = ", ".join(step["type"] for step in normalizer.get("normalizers", [normalizer]))
+        return [f"The tokenizer changes the text before it encodes it (its normalizer: {kinds})."]
 
     def _encode_chunks(self, chunks: list[str]) -> list[list[int]]:
         encodings = self._tokenizer.encode_batch_fast(chunks, add_special_tokens=False)

@@ -4,7 +4,6 @@ Token 0 ends a document in every tokenizer. Text has no NUL (`data.files.sources
 by it and encoded many at a time.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -13,6 +12,7 @@ import numpy as np
 from jaxtyping import Int32, UInt
 
 from data.files.chunk_cache import MAX_CHUNKS, ChunkCache
+from tasks.real.words import split_words
 
 END = "␄"
 UNKNOWN = "<unk>"
@@ -131,16 +131,12 @@ class CharacterTokenizer:
 
 
 class WordTokenizer:
-    """Each of the `words` is a token, and so is each mark between words; all others are `<unk>`. Blanks separate only.
-
-    A word is a run of letters, digits and underscores, with apostrophes inside; any other character that isn't blank
-    is a word of its own.
-    """
+    """Each of the `words` is a token, and all others are `<unk>`. Words are as `tasks.real.words` splits them: in small
+    letters, with apostrophes inside; numbers, and signs one by one. What separates them isn't kept."""
 
     kind = "words"
     unknown = 1
     token_bytes = None
-    pattern = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 
     def __init__(self, words: Sequence[str]):
         end = "<end>" if END in words else END
@@ -149,13 +145,8 @@ class WordTokenizer:
         self._index["\0"] = 0
         self._cache = ChunkCache(self._encode_chunks, smallest_dtype(len(self.names)))
 
-    @classmethod
-    def split_words(cls, text: str) -> list[str]:
-        """The words of a text."""
-        return cls.pattern.findall(text)
-
     def _encode_chunks(self, chunks: list[str]) -> list[list[int]]:
-        return [[self._index.get(word, 1) for word in self.split_words(chunk)] for chunk in chunks]
+        return [[self._index.get(word, self.unknown) for word in split_words(chunk)] for chunk in chunks]
 
     def encode(self, text: str) -> Tokens:
         return self._cache.encode(text.split())
@@ -197,7 +188,7 @@ class WordCounts:
     def __init__(self, counts: Mapping[str, int] | None = None, missed: int = 0):
         self.counts: Counter[str] = Counter(counts or {})
         self.missed = missed
-        self._words: dict[str, list[str]] = {}  # of chunks between blanks: most are met again
+        self._words: dict[str, Sequence[str]] = {}  # of chunks between blanks: most are met again
 
     def add_texts(self, texts: Iterable[str]) -> None:
         """Count the words of `texts`."""
@@ -208,7 +199,7 @@ class WordCounts:
         for chunk, count in chunks.items():
             words = known.get(chunk)
             if words is None:
-                words = known[chunk] = WordTokenizer.split_words(chunk)
+                words = known[chunk] = split_words(chunk)
             for word in words:
                 counts[word] += count
         while len(counts) > self.LIMIT:
