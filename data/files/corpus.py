@@ -23,11 +23,12 @@ class Corpus:
     """The texts that `task.path`, `task.validation_path` and `task.test_path` name.
 
     Where splits are given, by these fields, by a column or by a folder, what is given is read once at the beginning, to
-    know the documents of which copies are dropped. Otherwise splits go by the hash of a document.
+    know the documents of which copies are dropped. Otherwise splits go by the hash of a document. Of each field's files
+    no more than `limit` characters are read, if it is given.
     """
 
-    def __init__(self, options: Any, sources: Mapping[str, Sequence[Path]]):
-        self._options = options
+    def __init__(self, options: Any, sources: Mapping[str, Sequence[Path]], limit: int | None = None):
+        self._options, self._limit = options, limit
         self._sources = [(field, sources[field]) for field in ("path", *FIELD_SPLITS) if field in sources]
         self.size = sum(path.stat().st_size for _, paths in self._sources for path in paths)
         self.rule, self.duplicates = survey_splits(self._given_documents())
@@ -43,7 +44,12 @@ class Corpus:
     ) -> Iterator[Any]:
         (field, paths), options = self._sources[number], self._options
         split_column = "" if field in FIELD_SPLITS else options.split_column
-        yield from read_documents(field, paths, options.column, options.document, split_column, start, counts)
+        characters = 0
+        for document in read_documents(field, paths, options.column, options.document, split_column, start, counts):
+            yield document
+            characters += len(document.text)
+            if self._limit is not None and characters >= self._limit:
+                return
 
     def read_passages(
         self, start: Place | None = None, counts: MutableMapping[str, int] | None = None
@@ -62,5 +68,3 @@ class Corpus:
                         following = (number, file, index + 1)
                         yield Passage(document.text, split, following, bytes_before + document.bytes_read)
             bytes_before += sum(path.stat().st_size for path in paths)
-
-

@@ -110,6 +110,19 @@ class StoreWriter:
                 self._open.popitem()[1].close()
 
 
+class NullWriter:
+    """A writer that keeps nothing, to see what would be written."""
+
+    resumed, total_bytes = None, 0
+
+    def append(self, split: str, record: bytes) -> None:
+        """Forget a record."""
+
+    def is_checkpoint_due(self, done: int, bytes_read: int | None = None) -> bool:
+        """Never."""
+        return False
+
+
 class _Shard:
     """One ArrayRecord file that is being written."""
 

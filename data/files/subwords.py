@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from data.files.chunk_cache import ChunkCache
-from data.files.tokenizers import CODES, END, Encoded, Tokens, join_documents, smallest_dtype
+from data.files.tokenizers import CODES, END, Encoded, Tokenizer, Tokens, join_documents, smallest_dtype
 
 TRAINING_CHARACTERS = 64 << 20  # of a text that byte pairs are trained on, at most
 MIN_VOCAB_SIZE = 257  # the bytes, and the end of a document
@@ -20,7 +20,7 @@ _BLANK = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # U
 _CHUNKS = re.compile(rf"\0| ?[^{_BLANK}\0]+|[{_BLANK}]+(?![^{_BLANK}\0])|[{_BLANK}]+")
 
 
-class SubwordTokenizer:
+class SubwordTokenizer(Tokenizer):
     """Tokens of a `tokenizer.json`, each raised by one: token 0 ends a document.
 
     What would make it another tokenizer than it says is switched off: truncation, padding, dropout. Special tokens
@@ -33,7 +33,7 @@ class SubwordTokenizer:
 
     def __init__(self, tokenizer: str, shift: int = 1):
         self._spec, self._tokenizer = _parse_tokenizer(tokenizer)
-        self.json = json.dumps(self._spec)
+        self._json = json.dumps(self._spec)
         self._shift = shift
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
         added = {token["id"]: token["content"] for token in self._spec.get("added_tokens") or ()}
@@ -60,6 +60,10 @@ class SubwordTokenizer:
         self._added = tuple(added.values())
         self._cache = ChunkCache(self._encode_chunks, self._dtype) if self._splits_as_gpt2() else None
 
+    @property
+    def description(self) -> str:
+        return self._json
+
     def encode(self, text: str) -> Tokens:
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         return np.array(encoding.ids, self._dtype) + self._dtype.type(self._shift)
@@ -73,10 +77,9 @@ class SubwordTokenizer:
         return Encoded(tokens, self._count_lost(texts, tokens))
 
     def identity(self) -> dict[str, Any]:
-        return {"kind": self.kind, "tokenizer": self.json, "shift": self._shift}
+        return {"kind": self.kind, "tokenizer": self._json, "shift": self._shift}
 
     def notes(self) -> list[str]:
-        """What this tokenizer does to a text before it is encoded, in sentences."""
         normalizer = self._spec.get("normalizer")
         if not normalizer:
             return []

@@ -17,7 +17,7 @@ from data.files.corpus import Corpus, Passage
 from data.files.sources import TOKEN_SUFFIXES, data_suffix, reading_notes
 from data.files.splits import SPLITS, check_splits
 from data.files.store import Store
-from data.files.store_writer import StoreWriter
+from data.files.store_writer import NullWriter, StoreWriter
 from data.files.subwords import MIN_VOCAB_SIZE
 from data.files.token_stream import TokenRows, TokenWriter, read_spread_tokens, read_tokens
 from data.files.tokenizers import Tokenizer, restore_tokenizer, smallest_dtype
@@ -81,11 +81,45 @@ def prepare(options: Options, sources: Mapping[str, Sequence[Path]], writer: Sto
     tokenizer = given_tokenizer(options, sources.get("tokenizer_path", ()))
     writer.total_bytes = corpus.size * (2 if tokenizer is None else 1)
     if tokenizer is not None:
-        state = state or _first_state(tokenizer, getattr(tokenizer, "notes", list)(), 0, 0)
+        state = state or _first_state(tokenizer, tokenizer.notes(), 0, 0)
     elif state is None or state["stage"] == "survey":
         state = _first_state(*make_tokenizer(options, corpus, writer, state), corpus.size)
         writer.checkpoint(state, state["done"])
-    return _encode_corpus(options, corpus, writer, state)
+    content = _encode_corpus(corpus, writer, state)
+    check_splits("path", options.path, content["documents"])
+    return content
+
+
+def describe(options: Options, sources: Mapping[str, Sequence[Path]], limit: int | None = None) -> list[str]:
+    """What `prepare` would make of the first `limit` characters of each path, or of all: documents, tokens, notes."""
+    writer: Any = NullWriter()
+    if _is_token_file(sources):
+        content = token_files.prepare_tokens(options, sources, writer)
+    else:
+        corpus = Corpus(options, sources, limit)
+        tokenizer = given_tokenizer(options, sources.get("tokenizer_path", ()))
+        if tokenizer is None:
+            tokenizer, notes, _ = make_tokenizer(options, corpus, writer, None)
+        else:
+            notes = tokenizer.notes()
+        content = _encode_corpus(corpus, writer, _first_state(tokenizer, notes, 0, 0))
+    counts, lines = content["tokens"]["counts"], []
+    if documents := content.get("documents"):
+        total, characters = sum(documents.values()), sum(content["characters"].values())
+        part = f" in the first {limit:,} characters" if limit is not None and limit < corpus.size else ""
+        lines.append(
+            f"{total:,} documents{part}, of {characters / max(1, total):,.0f} characters on average: "
+            f"{_list_splits(documents)}"
+        )
+    lines.append(f"{sum(counts.values()):,} tokens of {len(content['names']):,} kinds: {_list_splits(counts)}")
+    size = sum(counts.values()) * np.dtype(content["tokens"]["dtype"]).itemsize
+    lines.append(f"{size / 2**20:,.1f} MiB when prepared")
+    return [*lines, *content["notes"]]
+
+
+def _list_splits(counts: Mapping[str, int]) -> str:
+    total = max(1, sum(counts.values()))
+    return ", ".join(f"{split} {count:,} ({count / total:.0%})" for split, count in counts.items())
 
 
 def _is_token_file(sources: Mapping[str, Sequence[Path]]) -> bool:
@@ -100,7 +134,7 @@ def _first_state(tokenizer: Tokenizer, notes: list[str], done: int, bytes_before
     }  # fmt: skip
 
 
-def _encode_corpus(options: Options, corpus: Corpus, writer: StoreWriter, state: dict[str, Any]) -> dict[str, Any]:
+def _encode_corpus(corpus: Corpus, writer: StoreWriter, state: dict[str, Any]) -> dict[str, Any]:
     encoder = _Encoder(restore_tokenizer(state["tokenizer"]), writer, state)
     counts, done = dict(state["counts"]), state["done"]
     corpus.duplicates.dropped = dict(state["dropped"])
@@ -118,7 +152,6 @@ def _encode_corpus(options: Options, corpus: Corpus, writer: StoreWriter, state:
                 }  # fmt: skip
                 writer.checkpoint({**state, **kept}, done)
     encoder.add_passages(pending)
-    check_splits("path", options.path, encoder.tally["documents"])
     notes = [*reading_notes(counts), *corpus.duplicates.notes(), *state["notes"], *encoder.notes()]
     return encoder.finish(notes)
 
@@ -170,7 +203,7 @@ class _Encoder:
             "tokens": self.tokens.finish(),
             "names": list(tokenizer.names),
             "token_bytes": None if tokenizer.token_bytes is None else tokenizer.token_bytes.tolist(),
-            "tokenizer": getattr(tokenizer, "json", tokenizer.kind),
+            "tokenizer": tokenizer.description,
             "documents": self.tally["documents"],
             "characters": self.tally["characters"],
             "notes": notes,

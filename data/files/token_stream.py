@@ -10,7 +10,9 @@ from jaxtyping import Int64, Shaped, UInt
 from data.files.store import Store
 from data.files.store_writer import SPLITS, StoreWriter
 
-BLOCK = 8192  # tokens of a record: reading a window of 129 takes 6 µs, at 4,096 5 µs and twice the index, at 16,384 8 µs
+BLOCK = (
+    8192  # tokens of a record: reading a window of 129 takes 6 µs, at 4,096 5 µs and twice the index, at 16,384 8 µs
+)
 
 
 class TokenWriter:

@@ -4,9 +4,10 @@ Token 0 ends a document in every tokenizer. Text has no NUL (`data.files.sources
 by it and encoded many at a time.
 """
 
+import abc
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, UInt
@@ -30,27 +31,37 @@ class Encoded(NamedTuple):
     lost: int = 0
 
 
-class Tokenizer(Protocol):
+class Tokenizer(abc.ABC):
     """What gives the tokens of a text, in the smallest of uint8, uint16 and uint32 that holds them all."""
 
     kind: ClassVar[str]
     names: tuple[str, ...]
-    token_bytes: Int32[np.ndarray, "V"] | None
+    """How each token looks; no two look alike."""
+    token_bytes: Int32[np.ndarray, "V"] | None = None
     """Bytes of UTF-8 that each token stands for, 0 for the end of a document; None where tokens don't say it all."""
-    unknown: int | None
+    unknown: int | None = None
     """The token of what has none."""
 
+    @property
+    def description(self) -> str:
+        """What `tasks.real.tokenization` knows it by."""
+        return self.kind
+
+    @abc.abstractmethod
     def encode(self, text: str) -> Tokens:
         """Tokens of a text, without an end. Raises ValueError for what has no token."""
-        ...
 
+    @abc.abstractmethod
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
         """Tokens of each text and then token 0, one text after the other."""
-        ...
 
+    @abc.abstractmethod
     def identity(self) -> dict[str, Any]:
         """All that makes this tokenizer, as JSON for `restore_tokenizer`."""
-        ...
+
+    def notes(self) -> list[str]:
+        """What it does to a text before it is encoded, in sentences."""
+        return []
 
 
 def restore_tokenizer(identity: Mapping[str, Any]) -> Tokenizer:
@@ -70,11 +81,10 @@ def smallest_dtype(size: int) -> np.dtype:
     return np.dtype(np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.uint32)
 
 
-class ByteTokenizer:
+class ByteTokenizer(Tokenizer):
     """Each byte of UTF-8 is its own token. There is no byte 0 in a text, so that it can end documents."""
 
     kind = "bytes"
-    unknown = None
 
     def __init__(self) -> None:
         shown = {*range(0x20, 0x7F), *b"\n\t\r"}
@@ -92,11 +102,10 @@ class ByteTokenizer:
         return {"kind": self.kind}
 
 
-class CharacterTokenizer:
+class CharacterTokenizer(Tokenizer):
     """Each character of an alphabet is a token."""
 
     kind = "characters"
-    unknown = None
 
     def __init__(self, alphabet: str):
         self.alphabet = alphabet
@@ -104,7 +113,9 @@ class CharacterTokenizer:
         self.names = (end, *alphabet)
         self.token_bytes = np.array([0, *(len(character.encode()) for character in alphabet)], np.int32)
         codes = _code_points(alphabet)
-        self._table = np.full(int(codes.max(initial=0)) + 2, len(self.names), np.uint32)  # the last: not in the alphabet
+        self._table = np.full(
+            int(codes.max(initial=0)) + 2, len(self.names), np.uint32
+        )  # the last: not in the alphabet
         self._table[codes] = np.arange(1, len(self.names))
         self._table[0] = 0
         self._narrow = self._table.astype(smallest_dtype(len(self.names)))
@@ -130,13 +141,12 @@ class CharacterTokenizer:
         return {"kind": self.kind, "alphabet": self.alphabet}
 
 
-class WordTokenizer:
+class WordTokenizer(Tokenizer):
     """Each of the `words` is a token, and all others are `<unk>`. Words are as `tasks.real.words` splits them: in small
     letters, with apostrophes inside; numbers, and signs one by one. What separates them isn't kept."""
 
     kind = "words"
-    unknown = 1
-    token_bytes = None
+    unknown: int = 1
 
     def __init__(self, words: Sequence[str]):
         end = "<end>" if END in words else END
@@ -203,7 +213,9 @@ class WordCounts:
             for word in words:
                 counts[word] += count
         while len(counts) > self.LIMIT:
-            least = int(np.partition(np.fromiter(counts.values(), np.int64, len(counts)), self.LIMIT // 2)[self.LIMIT // 2])
+            least = int(
+                np.partition(np.fromiter(counts.values(), np.int64, len(counts)), self.LIMIT // 2)[self.LIMIT // 2]
+            )
             self.counts = counts = Counter({word: count for word, count in counts.items() if count > least})
             self.missed += least
 

@@ -117,7 +117,9 @@ def _train_byte_pairs(options: Any, corpus: Corpus, writer: StoreWriter) -> tupl
     tokenizer = train_byte_pairs((text for _, text in sample), options.vocab_size)
     notes = []
     if share < 1 << 32:
-        notes.append(f"The byte pairs are those of 1 in {(1 << 32) // share:,} training documents: {size:,} characters.")
+        notes.append(
+            f"The byte pairs are those of 1 in {(1 << 32) // share:,} training documents: {size:,} characters."
+        )
     if len(tokenizer.names) < options.vocab_size:
         notes.append(f"The text has pairs for {len(tokenizer.names):,} tokens, and not for {options.vocab_size:,}.")
     return tokenizer, notes, done
