@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data.files.documents import read_documents
+from data.files.documents import Document, read_documents
 from data.files.splits import FIELD_SPLITS, has_given_splits, survey_splits
 
 Place = tuple[int, int, int]  # number of the config's field, of the file in it, of the document in that
@@ -41,7 +41,7 @@ class Corpus:
 
     def _read_field(
         self, number: int, start: tuple[int, int] | None = None, counts: MutableMapping[str, int] | None = None
-    ) -> Iterator[Any]:
+    ) -> Iterator[Document]:
         (field, paths), options = self._sources[number], self._options
         split_column = "" if field in FIELD_SPLITS else options.split_column
         characters = 0

@@ -94,7 +94,7 @@ def describe(options: Options, sources: Mapping[str, Sequence[Path]], limit: int
     """What `prepare` would make of the first `limit` characters of each path, or of all: documents, tokens, notes."""
     writer: Any = NullWriter()
     if _is_token_file(sources):
-        content = token_files.prepare_tokens(options, sources, writer)
+        content, size = token_files.prepare_tokens(options, sources, writer), 0
     else:
         corpus = Corpus(options, sources, limit)
         tokenizer = given_tokenizer(options, sources.get("tokenizer_path", ()))
@@ -102,18 +102,18 @@ def describe(options: Options, sources: Mapping[str, Sequence[Path]], limit: int
             tokenizer, notes, _ = make_tokenizer(options, corpus, writer, None)
         else:
             notes = tokenizer.notes()
-        content = _encode_corpus(corpus, writer, _first_state(tokenizer, notes, 0, 0))
+        content, size = _encode_corpus(corpus, writer, _first_state(tokenizer, notes, 0, 0)), corpus.size
     counts, lines = content["tokens"]["counts"], []
     if documents := content.get("documents"):
         total, characters = sum(documents.values()), sum(content["characters"].values())
-        part = f" in the first {limit:,} characters" if limit is not None and limit < corpus.size else ""
+        part = f" in the first {limit:,} characters" if limit is not None and limit < size else ""
         lines.append(
             f"{total:,} documents{part}, of {characters / max(1, total):,.0f} characters on average: "
             f"{_list_splits(documents)}"
         )
     lines.append(f"{sum(counts.values()):,} tokens of {len(content['names']):,} kinds: {_list_splits(counts)}")
-    size = sum(counts.values()) * np.dtype(content["tokens"]["dtype"]).itemsize
-    lines.append(f"{size / 2**20:,.1f} MiB when prepared")
+    prepared = sum(counts.values()) * np.dtype(content["tokens"]["dtype"]).itemsize
+    lines.append(f"{prepared / 2**20:,.1f} MiB when prepared")
     return [*lines, *content["notes"]]
 
 
@@ -224,7 +224,7 @@ def load(options: Options, store: Store) -> FileData:
     content, stated = store.content, store.content["tokens"]
     size = stated["counts"]["train"] * np.dtype(stated["dtype"]).itemsize
     is_streamed = options.stream == "yes" or (options.stream == "auto" and size > IN_MEMORY)
-    text = {
+    text: dict[str, np.ndarray] = {
         "train": read_tokens(store, stated, "train", HEAD if is_streamed else None),
         **{
             split: read_spread_tokens(store, stated, split, EVALUATED, EVALUATED_RUNS)
