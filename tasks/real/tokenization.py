@@ -4,8 +4,8 @@
   none                         a corpus that came as numbers: only numbers can be read
   anything else                the contents of a tokenizer.json, which the package `tokenizers` reads
 
-Token 0 is the end of a document, except in a corpus that came as numbers; a tokenizer.json's own numbers are all raised
-by one.
+Token 0 is the end of a document, except in a corpus that came as numbers. So a byte is its own token, since no text has
+a byte 0, and a tokenizer.json's own numbers are all raised by one.
 """
 
 import functools
@@ -23,7 +23,9 @@ _INSTALL = "pip install -e '.[tokenizers]'"
 def encode_text(text: str, tokenizer: str, names: Sequence[str]) -> list[int]:
     """The tokens of a text. Raises ValueError, naming it, for what has no token."""
     if tokenizer == "bytes":
-        return [1 + byte for byte in text.encode()]
+        if "\0" in text:
+            raise ValueError("the text holds a NUL, which ends a document")
+        return list(text.encode())
     if tokenizer == "words":
         numbers = _numbers_by_name(tuple(names))
         return [numbers.get(word, UNKNOWN_WORD) for word in split_words(text)]
@@ -52,7 +54,7 @@ def decode_tokens(tokens: Sequence[int], tokenizer: str, names: Sequence[str]) -
 
 def _decode_document(tokens: Sequence[int], tokenizer: str, names: Sequence[str]) -> str:
     if tokenizer == "bytes":
-        return bytes(token - 1 for token in tokens).decode("utf-8", "replace")
+        return bytes(tokens).decode("utf-8", "replace")
     if tokenizer in ("characters", "words"):
         return ("" if tokenizer == "characters" else " ").join(names[token] for token in tokens)
     return read_tokenizer(tokenizer).decode([token - 1 for token in tokens], skip_special_tokens=False)
