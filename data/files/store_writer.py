@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-SPLITS = ("train", "validation", "test")
+SPLITS: tuple[str, ...] = ("train", "validation", "test")
 CHECKPOINT_BYTES = 64 << 20  # of the source, between two checkpoints of its first GiB
 FORMAT = 1
 MANIFEST = "manifest.json"

@@ -112,30 +112,26 @@ class CharacterTokenizer(Tokenizer):
         end = "<end>" if END in alphabet else END
         self.names = (end, *alphabet)
         self.token_bytes = np.array([0, *(len(character.encode()) for character in alphabet)], np.int32)
+        # Tokens by code; 0 stands for NUL, and for what isn't in the alphabet, as all codes beyond the table aren't.
         codes = _code_points(alphabet)
-        self._table = np.full(
-            int(codes.max(initial=0)) + 2, len(self.names), np.uint32
-        )  # the last: not in the alphabet
+        self._table = np.zeros(int(codes.max(initial=0)) + 2, smallest_dtype(len(self.names)))
         self._table[codes] = np.arange(1, len(self.names))
-        self._table[0] = 0
-        self._narrow = self._table.astype(smallest_dtype(len(self.names)))
 
     def encode(self, text: str) -> Tokens:
-        codes = np.minimum(_code_points(text), len(self._table) - 1)
-        tokens = self._table[codes]
-        if len(strange := np.flatnonzero(tokens >= len(self.names))):
-            missing = list(dict.fromkeys(text[i] for i in strange[:1000]))
-            raise ValueError(f"the alphabet has no {', '.join(map(repr, missing[:5]))}")
-        return self._narrow[codes]
+        tokens = self._look_up(text)
+        if len(strange := np.flatnonzero(tokens == 0)):
+            missing = dict.fromkeys(text[i] for i in strange[:1000].tolist())
+            raise ValueError(f"the alphabet has no {', '.join(map(repr, list(missing)[:5]))}")
+        return tokens
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
-        codes = _code_points(join_documents(texts))
-        if int(codes.max(initial=0)) >= len(self._table) - 1:
+        tokens = self._look_up(join_documents(texts))
+        if np.count_nonzero(tokens == 0) != len(texts):
             self.encode("".join(texts))  # raises
-        tokens = self._narrow[codes]
-        if np.count_nonzero(tokens == 0) != len(texts):  # a wrapped or unknown character
-            self.encode("".join(texts))
         return Encoded(tokens)
+
+    def _look_up(self, text: str) -> Tokens:
+        return self._table[np.minimum(_code_points(text), len(self._table) - 1)]
 
     def identity(self) -> dict[str, Any]:
         return {"kind": self.kind, "alphabet": self.alphabet}
