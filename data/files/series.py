@@ -52,19 +52,21 @@ class Options:
     path_fields: ClassVar[tuple[str, ...]] = FIELDS
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "frequency", str(self.frequency))
         for name in ("columns", "target_columns"):
             object.__setattr__(self, name, _parse_names(name, getattr(self, name)))
         self._require("stream", self.stream in ("auto", "no"), "series are kept in memory; must be auto or no")
         self._require("scale_by", self.scale_by in ("column", "series"), "must be column or series")
         is_named = self.frequency in ("auto", "none")
-        self._require("frequency", is_named or bool(FREQUENCY.fullmatch(str(self.frequency))), FREQUENCY_RULE)
+        self._require("frequency", is_named or bool(FREQUENCY.fullmatch(self.frequency)), FREQUENCY_RULE)
         self._require("frequency", is_named or bool(self.time_column), "a step of time needs task.time_column as well")
         for name in ("validation_share", "test_share"):
             share = getattr(self, name)
             is_share = isinstance(share, (int, float)) and not isinstance(share, bool) and 0 < share < 1
             self._require(name, is_share, "must be a number above 0 and below 1")
-        both = self.validation_share + self.test_share
-        self._require("test_share", both < 1, f"leaves nothing to train on beside task.validation_share={both:g}")
+        leaves_some = self.validation_share + self.test_share < 1
+        rule = f"leaves nothing to train on beside task.validation_share={self.validation_share}"
+        self._require("test_share", leaves_some, rule)
         other = [name for name in (self.time_column, self.series_column, self.split_column) if name]
         self._require("split_column", len(set(other)) == len(other), "time, series and split need a column each")
 
@@ -151,54 +153,66 @@ def check_windows(options: Options, arranged: ArrangedSeries) -> None:
     """Raise ValueError unless something is forecast in every split."""
     indices = np.array([arranged.columns.index(name) for name in arranged.targets])
     ends = window_ends(arranged.values, arranged.subsets, arranged.borders, indices)
-    empty = [subset for subset in SUBSETS if not len(ends[subset])]
-    if not empty:
+    if all(len(ends[subset]) for subset in SUBSETS):
         return
-    whole = int((~np.isnan(arranged.values).any(axis=1)).sum())
+    gaps = np.isnan(arranged.values)
+    hint = "give more rows, other shares (task.validation_share, task.test_share), or validation_path and test_path"
+    if gaps.any(axis=1).mean() > 0.5:
+        worst = int(gaps.mean(axis=0).argmax())
+        hint = (
+            f"{gaps.any(axis=1).mean():.0%} of the steps lack a value, {arranged.columns[worst]} "
+            f"{gaps[:, worst].mean():.0%}: name the columns without it in task.columns"
+        )
+    empty = " and ".join(subset for subset in SUBSETS if not len(ends[subset]))
     steps = len(arranged.values)
-    gaps = np.isnan(arranged.values).mean(axis=0)
-    worst = arranged.columns[int(gaps.argmax())]
-    hint = (
-        f"most lack a value, {worst} {gaps.max():.0%} of them: leave it out by task.columns"
-        if whole < steps / 2
-        else "give more rows, other shares (task.validation_share, task.test_share), or task.validation_path and "
-        "task.test_path"
-    )
-    raise ValueError(
-        f"task.path={options.path}: of {steps:,} steps none can be forecast in {' and '.join(empty)}: {hint}"
-    )
+    raise ValueError(f"task.path={options.path}: of {steps:,} steps none can be forecast in {empty}: {hint}")
 
 
 # ---- for people -----------------------------------------------------------------------------------------------------
 
 
 def describe(options: Options, sources: Mapping[str, Sequence[Path]], limit: int | None = None) -> list[str]:
-    """What the files would become, from their first `limit` bytes: series, columns, splits, simple rules, notes."""
+    """What `prepare` would make of the first `limit` rows, or of all: series, columns, splits, simple rules, notes."""
     table = read_series(options, sources, limit=limit)
     arranged = arrange_series(options, table)
-    check_windows(options, arranged)
     steps, series = len(arranged.values), len(table.series)
-    part = "" if table.is_whole else f"in the first {table.bytes_read:,} bytes: "
-    order = (
-        f"by {options.time_column}"
-        + (f", a step is {arranged.step}" if arranged.step else ", in order, whatever lies between")
-        if options.time_column
-        else "in the order of the file"
-    )
-    lines = [f"{part}{series:,} series of {steps:,} steps in all, {order}"]
+    order = "in the order of the file"
+    if options.time_column:
+        step = f"a step is {arranged.step}" if arranged.step else "row by row"
+        order = f"by {options.time_column}, {step}"
+    counts = np.bincount(arranged.subsets, minlength=3)
+    given = any(one.given.any() for one in table.series)
+    return [
+        f"{series:,} series of {steps:,} steps in all{'' if table.is_whole else ' (of the first rows)'}, {order}: "
+        f"{', '.join(f'{count:,} {name}' for name, count in zip(SUBSETS, counts, strict=True))} "
+        f"({'as given' if given else 'by time'})",
+        *_describe_columns(arranged),
+        *_describe_rules(options, arranged),
+        *(f"note: {note}" for note in arranged.notes),
+    ]
+
+
+def _describe_columns(arranged: ArrangedSeries) -> Iterator[str]:
+    missing = np.isnan(arranged.values).sum(axis=0).tolist()
     for i, column in enumerate(arranged.columns):
-        role = "" if column in arranged.targets else ", not forecast"
-        missing = int(np.isnan(arranged.values[:, i]).sum())
-        lines.append(
-            f"column {column}: mean {arranged.means[i]:.4g}, standard deviation {arranged.deviations[i]:.4g} in "
-            f"training; missing at {missing:,} steps{role}"
+        yield (
+            f"column {column}: in training mean {arranged.means[i]:.4g}, "
+            f"standard deviation {arranged.deviations[i]:.4g}"
+            f"{f'; missing at {missing[i]:,} steps' if missing[i] else ''}"
+            f"{'' if column in arranged.targets else '; not forecast'}"
         )
+
+
+def _describe_rules(options: Options, arranged: ArrangedSeries) -> Iterator[str]:
+    """What simple rules score, or why nothing can be scored."""
+    try:
+        check_windows(options, arranged)
+    except ValueError as error:
+        yield f"to be mended: {error}"
+        return
     task = Series(
         **task_arguments(arranged.values, arranged.subsets, arranged.borders, arranged.columns, arranged.targets)
     )
-    counts = [f"{subset} {int((arranged.subsets == i).sum()):,}" for i, subset in enumerate(SUBSETS)]
-    lines.append(f"steps: {', '.join(counts)}")
-    lines.append(f"squared error, {task.horizon} step ahead from windows of {task.max_length}, in deviations squared:")
-    rules = {"the training mean": task.chance, **task.baselines}
-    lines += [f"  {error:.4g}  {rule}" for rule, error in rules.items()]
-    return [*lines, *arranged.notes]
+    yield f"squared error of the next step, in deviations squared, from windows of {task.max_length} in test:"
+    for rule, error in {"the mean of training": task.chance, **task.baselines}.items():
+        yield f"  {error:.4g} {rule}"

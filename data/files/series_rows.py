@@ -69,7 +69,6 @@ class SeriesTable:
 
     columns: tuple[str, ...]
     series: list[SeriesRows]
-    bytes_read: int
     is_whole: bool
     notes: list[str]
 
@@ -77,33 +76,35 @@ class SeriesTable:
 def read_series(
     options: Any, sources: Sources, report: Callable[[int], Any] | None = None, limit: int | None = None
 ) -> SeriesTable:
-    """Read all series, up to `limit` bytes of the files.
+    """Read all series, or those in the first `limit` rows.
 
     Args:
       options: see `data.files.series.Options`.
       sources: files by the config field that names them.
       report: called with the bytes read so far, now and then.
-      limit: bytes after which no more is read.
+      limit: rows after which no more is read of a field's files.
 
     Raises ValueError, in one line with row and column, for what is no number, no time, or out of order.
     """
     columns, notes = choose_columns(options, sources)
     reader = _Reader(options, columns)
     counts: dict[str, int] = {}
-    bytes_before, bytes_read, is_whole = 0, 0, True
+    bytes_before, is_whole = 0, True
     for field in FIELDS:
         tables.check_same_kind(field, paths := sources.get(field, ()))
+        left = limit
         for path in paths:
             for row in tables.read_rows(field, [path], reader.begin_file(field, path), counts=counts):
-                bytes_read = bytes_before + row.bytes_read
-                if limit is not None and bytes_read > limit:
+                if left is not None and row.index >= left:
                     is_whole = False
                     break
                 reader.add_row(row)
                 if report is not None and row.index % 1000 == 0:
-                    report(bytes_read)
+                    report(bytes_before + row.bytes_read)
+            if left is not None:
+                left -= row.index
             bytes_before += path.stat().st_size
-    return SeriesTable(columns, reader.all_series(), bytes_read, is_whole, [*notes, *reading_notes(counts)])
+    return SeriesTable(columns, reader.all_series(), is_whole, [*notes, *reading_notes(counts)])
 
 
 # ---- columns --------------------------------------------------------------------------------------------------------
@@ -126,17 +127,23 @@ def choose_columns(options: Any, sources: Sources) -> tuple[tuple[str, ...], lis
         if name not in names and name.partition(".")[0] not in names:
             raise ValueError(f"task.{option}={name}: {path.name} has no such column; it has {list_names(names)}")
         if option == "columns" and name in other.values():
-            raise ValueError(f"task.columns={name}: this column is named as another of task's columns already")
+            taken = next(option for option in other if other[option] == name)
+            raise ValueError(f"task.columns={name}: it is task.{taken} already")
     if options.columns:
         return _check_targets(options, options.columns), []
     candidates = [name for name in names if name not in other.values() and name.strip()]
-    reasons = _sniff_columns(path, candidates)
+    reasons, rising = _sniff_columns(path, candidates)
     columns = tuple(name for name in candidates if name not in reasons)
     if not columns:
         raise ValueError(f"task.path={path}: no column holds numbers; it has {list_names(names)}")
     left = [f"{name} ({reason})" for name, reason in reasons.items()]
     left += ["a column without a name"] if any(not name.strip() for name in names) else []
     notes = [f"Left out: {', '.join(left)}; task.columns names those that are wanted."] if left else []
+    if rising and not options.time_column and not options.series_column:
+        notes.append(
+            f"{rising[0]} rises from row to row: if it is the time, name it by task.time_column={rising[0]}, so that "
+            f"missing rows are noticed."
+        )
     return _check_targets(options, columns), notes
 
 
@@ -150,21 +157,35 @@ def _check_targets(options: Any, columns: tuple[str, ...]) -> tuple[str, ...]:
     return columns
 
 
-def _sniff_columns(path: Path, names: Sequence[str]) -> dict[str, str]:
-    """Why columns are not taken for numbers, by their names, from the first rows of a file."""
+def _sniff_columns(path: Path, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Why columns are not taken for numbers, by their names, and the columns that may be the time: from the first rows
+    of a file."""
     reasons: dict[str, str] = {}
     seen: set[str] = set()
+    times: dict[str, list[float]] = {name: [] for name in names}
     for row in tables.read_rows("path", [path], names):
         for name, cell in zip(names, row.values, strict=True):
             try:
                 if not np.isnan(parse_number(cell)):
                     seen.add(name)
-            except NotANumber as error:
-                reasons.setdefault(name, f"{str(error).partition(':')[0]} in {row.place}")
+            except NotANumber:
+                reasons.setdefault(name, f"{str(cell)[:40]!r} in {row.place}")
+            if name in times:
+                try:
+                    times[name].append(parse_time(cell))
+                except ValueError:
+                    del times[name]
         known = seen | reasons.keys()
         if row.index + 1 >= (SNIFFED_ROWS if len(known) == len(names) else MAX_SNIFFED_ROWS):
             break
-    return {name: reasons.get(name, "empty") for name in names if name in reasons or name not in seen}
+    found = {name: reasons.get(name, "empty") for name in names if name in reasons or name not in seen}
+    return found, [name for name, values in times.items() if _may_be_time(np.array(values), is_date=name in reasons)]
+
+
+def _may_be_time(values: np.ndarray, is_date: bool) -> bool:
+    """Whether dates rise from row to row, or numbers rise by the same step."""
+    rises = np.diff(values)
+    return len(rises) > 1 and bool((rises > 0).all() and (is_date or np.allclose(rises, rises[0])))
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------

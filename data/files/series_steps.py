@@ -7,10 +7,19 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64
 
 from data.files.series_rows import SeriesRows, SeriesTable
-from data.files.time_axis import MAX_GAPS, Step, Times, find_step, lies_on_grid, number_steps, parse_frequency
+from data.files.time_axis import (
+    Step,
+    Times,
+    find_step,
+    format_time,
+    lies_on_grid,
+    number_steps,
+    parse_frequency,
+)
 
-LONGEST_GAP = 1000  # missing steps; where more are missing, the series is cut
-MAX_GIVEN_GAPS = 0.9  # share of rows before a gap up to which a frequency that is given makes sense
+LONGEST_GAP = 100  # missing steps; where more are missing, the series is cut
+MAX_GAPS = 0.15  # share of rows before a gap up to which times count as regular; of weekdays it is 0.2
+MAX_GIVEN_GAPS = 0.9  # up to which a frequency that is given makes sense
 MAX_STEPS = 2**31 - 2**20  # of all series: they are counted in 32 bits
 
 
@@ -88,8 +97,7 @@ def choose_step(options: Any, table: SeriesTable, notes: list[str]) -> Step | No
     is_date = runs[0].dtype == np.int64
     if options.frequency != "auto":
         step = parse_frequency(options.frequency, is_date)
-        jumps = np.concatenate([np.diff(number_steps(times, step)) for times in runs])
-        if len(jumps) and (share := (jumps > 1).mean()) > MAX_GIVEN_GAPS:
+        if (share := _share_before_gaps(runs, step)) > MAX_GIVEN_GAPS:
             raise ValueError(
                 f"task.frequency={options.frequency}: after {share:.0%} of the rows a step would be missing: give a "
                 f"longer step"
@@ -101,20 +109,19 @@ def choose_step(options: Any, table: SeriesTable, notes: list[str]) -> Step | No
             f"The times in {options.time_column} are at no regular distance: rows are taken one after the other, "
             f"whatever lies between."
         )
-    if step is not None and (share := _missing_share(runs, step)) > MAX_GAPS:
+    if step is not None and (share := _share_before_gaps(runs, step)) > MAX_GAPS:
         notes.append(
-            f"The times in {options.time_column} are multiples of {step}, of which {share:.0%} are missing: rows are "
-            f"taken one after the other; task.frequency={step} would make gaps of what is missing."
+            f"The times in {options.time_column} are multiples of {step}, and after {share:.0%} of the rows some are "
+            f"missing: rows are taken one after the other; task.frequency={step} would make gaps of what is missing."
         )
         return None
     return step
 
 
-def _missing_share(runs: list[Times], step: Step) -> float:
-    """The share of steps without a row, but for those in gaps at which series are cut."""
+def _share_before_gaps(runs: list[Times], step: Step) -> float:
+    """The share of rows after which a step is missing."""
     jumps = np.concatenate([np.diff(number_steps(times, step)) for times in runs])
-    jumps = jumps[jumps <= LONGEST_GAP + 1]
-    return 1 - (len(jumps) + 1) / (jumps.sum() + 1)
+    return float((jumps > 1).mean()) if len(jumps) else 0.0
 
 
 def _place_rows(
@@ -129,7 +136,7 @@ def _place_rows(
             numbers = number_steps(times, step)
             if not (fits := lies_on_grid(times, step)).all() or (np.diff(numbers) < 1).any():
                 off = times[~fits][0] if not fits.all() else times[1:][np.diff(numbers) < 1][0]
-                text = str(off.astype("datetime64[us]")) if times.dtype == np.int64 else f"{off:g}"
+                text = format_time(off, times.dtype == np.int64)
                 of = f" of the series {series.name}" if options.series_column else ""
                 raise ValueError(
                     f"task.frequency={options.frequency}: the time {text}{of} is no whole number of steps after the "
@@ -198,12 +205,13 @@ def _split_notes(subsets: np.ndarray, offsets: np.ndarray) -> list[str]:
 
 
 def _overlap_notes(series: list[SeriesRows]) -> list[str]:
-    """How many times of training are also in validation or test, in the same series."""
+    """How many times of a series are both in what is given for validation or test and in the rest."""
     shared = 0
     for one in series:
         if one.times is not None and len(one.runs) > 1:
             shared += len(np.intersect1d(one.times[one.given == 0], one.times[one.given > 0]))
-    return [f"{shared:,} times of training are in validation or test too."] if shared else []
+    said = "times are both in what is given for validation or test and in the rest, in the same series"
+    return [f"{shared:,} {said}."] if shared else []
 
 
 # ---- scaling --------------------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ _MICROSECONDS = {"s": 10**6, "min": 60 * 10**6, "h": 3600 * 10**6, "d": 86_400 *
 _MONTHS = {"mo": 1, "q": 3, "y": 12}
 FREQUENCY = re.compile(r"(?=.)(\d*\.?\d+(?:[eE][-+]?\d+)?)?(s|min|h|d|w|mo|q|y)?")
 FREQUENCY_RULE = "must be auto, none, a number, or one with a unit of s min h d w mo q y, such as 15min"
-MAX_GAPS = 0.25  # share of missing steps up to which times count as regular
 _EPOCH = datetime.datetime(1970, 1, 1)
 _TOLERANCE = 0.01  # of a step, by which numbers may miss the grid
 
@@ -72,6 +71,11 @@ def _parse_iso(text: str) -> datetime.datetime:
         raise ValueError(
             f"is {text!r}, which is neither a number nor an ISO 8601 date such as 2024-03-09 or 2024-03-09T13:00"
         ) from None
+
+
+def format_time(time: float | int, is_date: bool) -> str:
+    """A time as a person writes it."""
+    return (_EPOCH + datetime.timedelta(microseconds=int(time))).isoformat() if is_date else f"{time:.15g}"
 
 
 def parse_frequency(text: str, is_date: bool) -> Step:
