@@ -11,7 +11,13 @@ A config is a file and, after the colon, a mixer; or several mixers with commas 
 block.
 {mixers}
 {files}
-Any field can be set from here, as --config.GROUP.FIELD=VALUE; configs/__init__.py says what each one means:
+Four of these are for files of yours, which --config.task.path names; each says in configs/ what its fields mean:
+
+{own_files}
+
+  python train.py --config=configs/text.py:lstm --config.task.path=notes.txt --workdir=runs/notes
+
+Any other field can be set from here, as --config.GROUP.FIELD=VALUE; configs/__init__.py says what each one means:
 
 {fields}
 

@@ -1,5 +1,6 @@
 """The lists of mixers, config files and fields in the help of train.py, from the registries themselves."""
 
+import importlib
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,14 +9,16 @@ from typing import Any
 import configs
 import models
 
+OWN_FILES = ("text", "labelled", "pairs", "series")  # files in configs/ for files that a user names
 _WIDTH = 118
 
 
 def fill_usage(template: str) -> str:
-    """Fill in {mixers}, {files} and {fields}, which stand in lines of their own."""
+    """Fill in {mixers}, {files}, {own_files} and {fields}, which stand in lines of their own."""
     return template.format(
         mixers=_wrap("Mixers: " + ", ".join(models.MIXERS) + " (python -m models says where each is from)."),
         files=_wrap("Files: " + ", ".join(list_config_files()) + " (in configs/)."),
+        own_files="\n".join(map(_describe_own_files, OWN_FILES)),
         fields=_describe_fields(),
     )
 
@@ -23,6 +26,14 @@ def fill_usage(template: str) -> str:
 def list_config_files() -> list[str]:
     """The names of the files in configs/, sorted."""
     return sorted(path.stem for path in Path(configs.__file__).parent.glob("[a-z]*.py"))
+
+
+def _describe_own_files(name: str) -> str:
+    """What a config for a user's files is for, and the fields of its task."""
+    module = importlib.import_module(f"configs.{name}")
+    own = [field for field in module.get_config().task if field not in ("name", "path")]
+    fields = " ".join(["path", *own])
+    return _wrap(f"  {name + '.py':<12} {(module.__doc__ or '').splitlines()[0]} Fields: {fields}", indent=15)
 
 
 def _describe_fields() -> str:
