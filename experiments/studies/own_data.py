@@ -13,7 +13,10 @@ STUDY = Study(
     needs_data=True,
     grid={"mixer": ("attention", "lstm", "gru", "mingru")},
     scales={
-        "smoke": Scale(seeds=(0, 1), overrides={"training.steps": 100, "training.eval_every": 50}),
+        "smoke": Scale(
+            seeds=(0, 1),
+            overrides={"training.steps": 100, "training.eval_every": 50, "optimizer.warmup_steps": 20},
+        ),
         "quick": Scale(
             seeds=(0, 1, 2),
             learning_rates=(3e-3, 1e-2),
