@@ -131,7 +131,7 @@ class CharacterTokenizer(Tokenizer):
         return Encoded(tokens)
 
     def _look_up(self, text: str) -> Tokens:
-        return self._table[np.minimum(_code_points(text), len(self._table) - 1)]
+        return self._table.take(_code_points(text), mode="clip")
 
     def identity(self) -> dict[str, Any]:
         return {"kind": self.kind, "alphabet": self.alphabet}

@@ -83,6 +83,7 @@ def test_large_alphabets_take_two_bytes_a_token():
     tokens, _ = CharacterTokenizer(alphabet).encode_documents([alphabet])
     assert tokens.dtype == np.uint16
     assert tokens.tolist() == [*range(1, 301), 0]
+    assert CharacterTokenizer("a日").encode("aa").tolist() == [1, 1]
 
 
 @given(any_texts)
