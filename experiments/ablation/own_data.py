@@ -31,6 +31,11 @@ class OwnData(NamedTuple):
         return self.task.get("path") or self.task.get("dataset") or self.task["name"]
 
     @property
+    def title(self) -> str:
+        """The source without its folders, unless it is a pattern."""
+        return self.source if "*" in self.source else Path(self.source).name or self.source
+
+    @property
     def name(self) -> str:
         """A word for labels and folders, of the source without folders and endings."""
         stem = Path(self.source).name.split(".")[0] or Path(self.source).name

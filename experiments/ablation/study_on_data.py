@@ -48,7 +48,7 @@ def study_on_data(name: str, study: Study, data: OwnData) -> tuple[Study, list[s
     grid = rewrite_grid(study.grid)
     if all(len(labels) < 2 for labels in grid.values()):
         raise ValueError(f"--study={name}: varies nothing but its own task, so other data leave nothing to compare")
-    question = study.question if study.needs_data else f"{study.question} Here on {data.source}, not on its own task."
+    question = study.question if study.needs_data else f"{study.question} Here on {data.title}, not on its own task."
     found = study._replace(
         question=question,
         fixed=_fixed_fields(name, study, task, data, grid),

@@ -12,7 +12,13 @@ from experiments.reporting.study_charts import study_title
 from training import builder
 
 SPLITS = ("train", "validation", "test")
-UNITS = {"classification": "sequences", "parallel_text": "pairs", "pixels": "images", "words": "words"}
+UNITS = {
+    "classification": "sequences",
+    "parallel_text": "pairs",
+    "pixels": "images",
+    "words": "words",
+    "series": "steps",
+}
 
 
 def introduce_data(
@@ -33,18 +39,28 @@ def introduce_data(
     check_settings(study, scale, task, selected)
     table = summarize_data(data, task, data_dir)
     print("\n".join([text_table(table), *remarks, ""]), flush=True)
-    module = getattr(sys.modules["__main__"], "__spec__", None)
-    command = f"python -m {module.name if module else 'experiments.run'} {shlex.join(sys.argv[1:])}"
-    return {"data": table, "title": f"{study_title(name)} on {data.source}", "command": command}
+    return {"data": table, "title": f"{study_title(name)} on {data.title}", "command": command_line()}
+
+
+def command_line() -> str:
+    """The command that this process was called by, a flag that names data on a line of its own."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    words = [f"python -m {spec.name if spec else 'experiments.run'}", *map(shlex.quote, sys.argv[1:])]
+    return "".join(f" \\\n    {word}" if word.startswith("--config") else f" {word}" for word in words).strip()
 
 
 def summarize_data(data: OwnData, task: Any, data_dir: str) -> Table:
     """Tabulate source, kind, sizes of the splits, scores of trivial rules, and the fingerprint of the contents."""
-    kind, (rule, score) = data.task["name"], task.baseline
+    kind, rules = data.task["name"], getattr(task, "baselines", dict([task.baseline]))
     rows = [("kind", kind), *((split, size) for split, size in split_sizes(task, kind).items())]
     if task.vocabulary:
         rows.append(("vocabulary", f"{task.vocabulary:,} tokens"))
-    rows += [(f"{task.metric}, uniform guess", f"{task.chance:.4g}"), (f"{task.metric}, {rule}", f"{score:.4g}")]
+    if getattr(task, "classes", None) and kind == "classification":
+        rows.append(
+            ("classes", f"{len(task.classes):,}: {', '.join(task.classes[:8])}{' …' if len(task.classes) > 8 else ''}")
+        )
+    guess = "uniform guess" if task.vocabulary else "always the mean"
+    rows += [(f"{task.metric}, {rule}", f"{score:.4g}") for rule, score in {guess: task.chance, **rules}.items()]
     if fingerprint := data_fingerprint(data.task, data_dir):
         rows.append(("fingerprint", fingerprint))
     return Table("The data", ["data", data.source], [list(row) for row in rows])

@@ -56,7 +56,7 @@ def test_a_study_on_a_table_says_whose_it_was(
         assert "accuracy, the most frequent class" in text
         assert "fingerprint" in text
         assert "sequences" in text
-    assert f"Shape on {path}" in page
+    assert "Shape on genes.csv" in page
     assert f"--config.task.path={path}" in page
     assert "left out: 1 claim about its own task" in out
     call(*flags_for(monkeypatch, "labelled", *words, **fields))
