@@ -126,16 +126,21 @@ class TokenEncoder:
         self.tokenizer, self.first, self.unknown = tokenizer, first, unknown
         self._numbers = {token: first + i for i, token in enumerate(tokens)}
         if tokenizer == "characters":
-            self._points = np.array([ord(token) for token in tokens], np.uint32)  # sorted, as the tokens are
+            codes = np.array([ord(token) for token in tokens], np.uint32)
+            self._table = np.full(
+                int(codes.max(initial=0x7F)) + 2, unknown, np.int64
+            )  # the last is of all larger codes
+            self._table[codes] = np.arange(first, first + len(codes))
 
     def encode(self, pieces: Pieces) -> Int[np.ndarray, "T"]:
         """Indices of the tokens."""
         if isinstance(pieces, bytes):
             return np.frombuffer(pieces, np.uint8).astype(np.int64) + self.first
         if isinstance(pieces, str):
-            points = np.frombuffer(pieces.encode("utf-32-le"), "<u4")
-            places = np.minimum(np.searchsorted(self._points, points), len(self._points) - 1)
-            return np.where(self._points[places] == points, places + self.first, self.unknown)
+            if pieces.isascii():
+                return self._table[np.frombuffer(pieces.encode("ascii"), np.uint8)]
+            codes = np.frombuffer(pieces.encode("utf-32-le"), "<u4")
+            return self._table[np.minimum(codes, len(self._table) - 1)]
         return np.array([self._numbers.get(piece, self.unknown) for piece in pieces], np.int64)
 
 

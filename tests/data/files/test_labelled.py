@@ -130,6 +130,14 @@ def test_words_and_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert task.inputs["train"].dtype == np.uint8
 
 
+@pytest.mark.parametrize("tokens", ["ACGT", "aé", "日本€", "\x7f\U0001f600"])
+def test_characters_are_numbered_in_their_order_and_all_others_are_unknown(tokens: str):
+    encoder = row_tokens.TokenEncoder("characters", sorted(tokens), first=3, unknown=1)
+    numbers = {token: 3 + i for i, token in enumerate(sorted(tokens))}
+    for text in (tokens, "", "A~é", "日€\U0001f601", f"{tokens}\U0010ffff"):
+        assert encoder.encode(text).tolist() == [numbers.get(character, 1) for character in text]
+
+
 def test_the_memory_for_words_does_not_grow_with_the_data(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(row_tokens, "_MAX_KINDS", 100)
     counts = row_tokens.TokenCounts("words")
