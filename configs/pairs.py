@@ -22,10 +22,11 @@ def get_config(mixer: str = "gru") -> ConfigDict:
         "split_column": "",
         "source_column": "source",
         "target_column": "target",
-        "tokenizer": "characters",  # characters, words, bytes
-        "vocab_size": 8000,  # words that are known, the most frequent ones
-        "max_length": 0,  # tokens of the longest source or target; 0: as many as the longest in training has
-        "cut": False,  # longer ones are cut, not refused
-        "stream": "auto",  # training pairs stay on disk: yes, no, or auto, if they take more than 256 MiB
+        "source_tokenizer": "words",  # characters, words, bytes
+        "target_tokenizer": "words",
+        "vocab_size": 8000,  # words of either side that are known, the most frequent ones
+        "source_max_length": 0,  # tokens of the longest source; 0: as many as the longest in training has
+        "target_max_length": 0,
+        "drop_longer": False,  # longer pairs are left out, not refused
     }
     return encoder_decoder(mixer, task, attention_heads=4)
