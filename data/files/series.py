@@ -15,7 +15,7 @@ from data.files import FileData
 from data.files.series_rows import FIELDS, read_series
 from data.files.series_steps import ArrangedSeries, arrange_series
 from data.files.time_axis import FREQUENCY, FREQUENCY_RULE
-from tasks.real.series import SUBSETS, Series, window_ends
+from tasks.real.series import SUBSETS, Series, index_windows
 
 VERSION = 1
 BLOCK = 8192  # steps of a record, at most
@@ -138,21 +138,14 @@ def task_arguments(
     values: np.ndarray, subsets: np.ndarray, borders: np.ndarray, columns: tuple[str, ...], targets: tuple[str, ...]
 ) -> dict[str, Any]:
     """Keyword arguments of a `tasks.real.series.Series`."""
-    indices = np.array([columns.index(name) for name in targets])
-    return {
-        "values": values,
-        "subsets": subsets,
-        "borders": borders,
-        "ends": window_ends(values, subsets, borders, indices),
-        "columns": columns,
-        "target_columns": targets,
-    }
+    arrays = index_windows(values, subsets, borders, [columns.index(name) for name in targets])
+    return {**arrays, "columns": columns, "target_columns": targets}
 
 
 def check_windows(options: Options, arranged: ArrangedSeries) -> None:
     """Raise ValueError unless something is forecast in every split."""
-    indices = np.array([arranged.columns.index(name) for name in arranged.targets])
-    ends = window_ends(arranged.values, arranged.subsets, arranged.borders, indices)
+    indices = [arranged.columns.index(name) for name in arranged.targets]
+    ends = index_windows(arranged.values, arranged.subsets, arranged.borders, indices)["ends"]
     if all(len(ends[subset]) for subset in SUBSETS):
         return
     gaps = np.isnan(arranged.values)

@@ -94,7 +94,9 @@ def read_series(
         tables.check_same_kind(field, paths := sources.get(field, ()))
         left = limit
         for path in paths:
+            number = 0
             for row in tables.read_rows(field, [path], reader.begin_file(field, path), counts=counts):
+                number = row.index + 1
                 if left is not None and row.index >= left:
                     is_whole = False
                     break
@@ -102,7 +104,7 @@ def read_series(
                 if report is not None and row.index % 1000 == 0:
                     report(bytes_before + row.bytes_read)
             if left is not None:
-                left -= row.index
+                left -= number
             bytes_before += path.stat().st_size
     return SeriesTable(columns, reader.all_series(), is_whole, [*notes, *reading_notes(counts)])
 

@@ -105,7 +105,7 @@ def find_step(series: Sequence[Times]) -> Step | None:
     differences = np.concatenate([np.diff(times) for times in series]) if series else np.empty(0)
     if not len(differences):
         return None
-    candidates = [_common_difference(differences)]
+    candidates: list[Step | None] = [_common_difference(differences)]
     if differences.dtype == np.int64:
         candidates.append(_common_months(series))
     for step in candidates:

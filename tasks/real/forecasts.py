@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int, Integer
 
 FITTED_WINDOWS = 8192  # of the training part, at most
+FITTED_VALUES = 2**24  # that these hold, at most
 LINEAR_INPUTS = 1024  # at most: of several columns, a linear model sees fewer steps
 CUT_AT_ONCE = 512  # windows
 RIDGES = 10.0 ** np.arange(-6, 2.5, 0.5)  # times the number of windows; validation decides
@@ -31,8 +32,10 @@ class Windows(NamedTuple):
 def draw_windows(task: Any, subset: str) -> Windows:
     """The windows of a `tasks.real.series.Series` that its evaluation on a subset scores; of training, as many as a
     linear model is fitted to."""
-    count = min(FITTED_WINDOWS, len(task.ends["train"])) if subset == "train" else task.splits[subset].examples
     length, parts = task.max_length, []
+    count = min(FITTED_WINDOWS, len(task.ends["train"]), max(CUT_AT_ONCE, FITTED_VALUES // (length * task.channels)))
+    if subset != "train":
+        count = task.splits[subset].examples
     cut = jax.jit(lambda task, ends: task.cut_windows(ends, length, length, subset))
     ends = np.asarray(task.spread_ends(count, subset))
     ends = np.pad(ends, (0, -count % min(count, CUT_AT_ONCE)), mode="edge")

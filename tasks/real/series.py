@@ -1,18 +1,19 @@
 """Forecasting of time series: what are the next values?"""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Integer, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray
 
 from tasks.base import Batch, Split, Task, positions_and_segments, static, weighted_mean
 from tasks.real import forecasts
 
 SUBSETS = ("train", "validation", "test")  # by their numbers in `Series.subsets`
 MAX_WINDOWS = 512  # in an evaluation
+MAX_COMPARED = 4096  # series, up to which each of a batch is found by comparing with all
 
 
 class Series(Task):
@@ -21,7 +22,7 @@ class Series(Task):
     Series stand one behind the other. `values` `[N, C]` holds their steps, in standard deviations of the training part
     from its mean, nan where a value is missing; `columns` names the `C`. `borders` `[R + 1]` are the first steps of the
     `R` series, and `N`. `subsets` `[N]` says for each step whether it is forecast in training (0), validation (1) or
-    test (2), and `ends` at which steps the windows of each subset may end: see `window_ends`.
+    test (2). `ends` and `first_ends` say at which steps windows may end; `index_windows` makes them.
 
     A row is up to `max_length` steps of one series. Its targets, at every step, are the next `horizon` values of the
     `target_columns`, one step after the other; nan where a value is missing, belongs to another subset or lies past the
@@ -43,6 +44,7 @@ class Series(Task):
     subsets: Any
     borders: Any
     ends: Any
+    first_ends: Any
     columns: tuple[str, ...] = static()
     target_columns: tuple[str, ...] = static()
     horizon: int = static(1)
@@ -118,25 +120,24 @@ class Series(Task):
     def _draw_ends(self, key: PRNGKeyArray, batch: int, length: Int[Array, ""] | int) -> Int[Array, "B"]:
         """The last steps of windows that are drawn uniformly from training; where too little of a series came before
         one, a later one is taken, so that windows are as long as their series allows."""
-        ends, borders = jnp.asarray(self.ends["train"]), jnp.asarray(self.borders)
+        ends, first_ends = jnp.asarray(self.ends["train"]), jnp.asarray(self.first_ends)
         drawn = jax.random.randint(key, (batch,), 0, ends.shape[0])
-        run = jnp.searchsorted(borders, ends[drawn], side="right") - 1
-        last = jnp.searchsorted(ends, borders[run + 1]) - 1  # of the windows of the same series
-        missing = borders[run] + length - 1 - ends[drawn]
-        return ends[jnp.minimum(drawn + jnp.maximum(missing, 0), last)]
+        series = count_not_above(first_ends[1:], drawn)
+        missing = jnp.asarray(self.borders)[series] + length - 1 - ends[drawn]
+        return ends[jnp.minimum(drawn + jnp.maximum(missing, 0), first_ends[series + 1] - 1)]
 
     def cut_windows(self, ends: Int[Array, "B"], max_length: int, length: Int[Array, ""] | int, subset: str) -> Batch:
         """The windows of up to `length` steps with these last ones, and their targets in a subset."""
         values, borders = jnp.asarray(self.values), jnp.asarray(self.borders)
-        run = jnp.searchsorted(borders, ends, side="right") - 1
-        first = jnp.maximum(borders[run], ends - length + 1)
+        series = count_not_above(borders[1:], ends)
+        first = jnp.maximum(borders[series], ends - length + 1)
         step = first[:, None] + jnp.arange(max_length + self.horizon)[None]
         rows = values.at[step].get(mode="fill", fill_value=jnp.nan)
         inputs = rows[:, :max_length]
         present = (step[:, :max_length] <= ends[:, None]) & ~jnp.isnan(inputs).any(axis=-1)
 
         of_step = jnp.asarray(self.subsets).at[step].get(mode="fill", fill_value=-1)
-        counts = (of_step == SUBSETS.index(subset)) & (step < borders[run + 1][:, None])
+        counts = (of_step == SUBSETS.index(subset)) & (step < borders[series + 1][:, None])
         future = jnp.where(counts[..., None], rows[..., self.target_indices], jnp.nan)
         ahead = np.arange(max_length)[:, None] + 1 + np.arange(self.horizon)[None]
         targets = future[:, ahead].reshape(*present.shape, self.outputs)
@@ -157,13 +158,17 @@ class Series(Task):
 
     def loss(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         """Mean of (output − target)² over all targets that exist."""
-        return weighted_mean(mean_squared_error(outputs, batch.targets), batch.weights)
+        return weighted_mean(_mean_over_targets(jnp.square, outputs, batch.targets), batch.weights)
 
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         """The same over the targets of each row's last step."""
-        last = last_steps(batch.segments)[:, None]
-        outputs, targets = (jnp.take_along_axis(of, last[..., None], axis=1) for of in (outputs, batch.targets))
-        return weighted_mean(mean_squared_error(outputs, targets), jnp.take_along_axis(batch.weights, last, axis=1))
+        return _last_step_mean(jnp.square, outputs, batch)
+
+    EXTRA_METRICS = ("absolute error",)
+
+    def extra_scores(self, outputs: Float[Array, "B T O"], batch: Batch) -> dict[str, Array]:
+        """Mean of |output − target| over the targets of each row's last step."""
+        return {"absolute error": _last_step_mean(jnp.abs, outputs, batch)}
 
     @classmethod
     def example(cls) -> Task:
@@ -171,38 +176,56 @@ class Series(Task):
         values = np.sin(2 * np.pi * time / 10) + 0.3 * np.cos(2 * np.pi * time / 7)
         subsets = np.repeat(np.arange(3, dtype=np.int8), (36, 12, 12))
         values = ((values - values[:36].mean()) / values[:36].std()).astype(np.float32)[:, None]
-        borders = np.array([0, 60], np.int32)
-        ends = window_ends(values, subsets, borders, np.array([0]))
-        return cls(values, subsets, borders, ends, ("height",), ("height",), max_length=8)
+        arrays = index_windows(values, subsets, np.array([0, 60], np.int32))
+        return cls(**arrays, columns=("height",), target_columns=("height",), max_length=8)
 
 
-def window_ends(
+def index_windows(
     values: Float[np.ndarray, "N C"],
     subsets: Integer[np.ndarray, "N"],
     borders: Integer[np.ndarray, "R"],
-    target_indices: Integer[np.ndarray, "K"],
-) -> dict[str, Int[np.ndarray, "_"]]:
-    """The steps at which a window of each subset may end: no value is missing there, and the next step is of the same
-    series, in the subset, and has a target."""
-    has_target = ~np.isnan(values[:, target_indices]).all(axis=1)
-    goes_on = np.append(has_target[1:], False)
-    goes_on[np.asarray(borders)[1:] - 1] = False
+    target_indices: Sequence[int] = (0,),
+) -> dict[str, Any]:
+    """All arrays of a `Series`: these, and where windows may end.
+
+    `ends` are the steps at which a window of each subset may end: no value is missing there, and the next step is of
+    the same series, in the subset, and has a target. `first_ends` `[R + 1]` are the places in those of training of the
+    first one in each series, and their number.
+    """
+    has_target: Any = ~np.isnan(values[:, list(target_indices)]).all(axis=1)
+    goes_on = np.append(has_target[1:], [False])
+    goes_on[borders[1:] - 1] = False
     may_end = goes_on & ~np.isnan(values).any(axis=1)
     following = np.append(subsets[1:], -1)
-    return {
-        subset: np.flatnonzero(may_end & (following == number)).astype(np.int32)
+    ends = {
+        subset: np.flatnonzero(may_end & np.equal(following, number)).astype(np.int32)
         for number, subset in enumerate(SUBSETS)
     }
+    first_ends = np.searchsorted(ends["train"], borders).astype(np.int32)
+    return {"values": values, "subsets": subsets, "borders": borders, "ends": ends, "first_ends": first_ends}
 
 
-def mean_squared_error(outputs: Float[Array, "B T O"], targets: Float[Array, "B T O"]) -> Float[Array, "B T"]:
-    """Mean of (output − target)² over the targets of each step that are not nan; 0 where all are."""
-    exists: Bool[Array, "B T O"] = ~jnp.isnan(targets)
+def count_not_above(stops: Int[Array, "R"], places: Int[Array, "B"]) -> Int[Array, "B"]:
+    """How many of the sorted `stops` each place is not below: the series that it is in."""
+    method = "compare_all" if stops.shape[0] <= MAX_COMPARED else "scan"  # a loop, slow on accelerators
+    return jnp.searchsorted(stops, places, side="right", method=method)
+
+
+def _mean_over_targets(
+    measure: Callable[[Array], Array], outputs: Float[Array, "B T O"], targets: Float[Array, "B T O"]
+) -> Float[Array, "B T"]:
+    """Mean of measure(output − target) over the targets of each step that are not nan; 0 where all are."""
+    exists = ~jnp.isnan(targets)
     error = outputs.astype(jnp.float32) - jnp.where(exists, targets, 0)
-    return jnp.where(exists, jnp.square(error), 0).sum(axis=-1) / jnp.maximum(exists.sum(axis=-1), 1)
+    return jnp.where(exists, measure(error), 0).sum(axis=-1) / jnp.maximum(exists.sum(axis=-1), 1)
 
 
-def last_steps(segments: Int[Array, "B T"]) -> Int[Array, "B"]:
-    """The last step of each row that is no padding; 0 where all of it is."""
-    steps = jnp.arange(segments.shape[1])[None]
-    return jnp.where(segments > 0, steps, 0).max(axis=1)
+def _last_step_mean(
+    measure: Callable[[Array], Array], outputs: Float[Array, "B T O"], batch: Batch
+) -> Float[Array, ""]:
+    """Mean of measure(output − target) over the targets of the last step of each row that is no padding."""
+    steps = jnp.arange(batch.segments.shape[1])[None]
+    last = jnp.where(batch.segments > 0, steps, 0).max(axis=1, keepdims=True)
+    outputs, targets = (jnp.take_along_axis(of, last[..., None], axis=1) for of in (outputs, batch.targets))
+    weights = jnp.take_along_axis(batch.weights, last, axis=1)
+    return weighted_mean(_mean_over_targets(measure, outputs, targets), weights)

@@ -429,7 +429,7 @@ def test_what_was_prepared_is_what_was_read_and_its_notes_are_told_once(
 def test_what_a_file_would_become_is_described(tmp_path: Path):
     rows = hourly(200)
     rows[5][1] = ""
-    options = Options(path=str(write(tmp_path / "a.csv", rows)), time_column="date", target_columns="load")
+    options = Options(path=str(write(tmp_path / "a.csv", rows)), time_column="date", target_columns=("load",))
     lines = series.describe(options, find_sources(options))
     assert (
         lines[0] == "1 series of 200 steps in all, by date, a step is 1h: 140 train, 20 validation, 40 test (by time)"

@@ -7,7 +7,7 @@ import pytest
 
 from tasks import Batch
 from tasks.real import forecasts
-from tasks.real.series import MAX_WINDOWS, SUBSETS, Series, window_ends
+from tasks.real.series import MAX_WINDOWS, SUBSETS, Series, index_windows
 
 KEY = jax.random.key(0)
 
@@ -22,17 +22,17 @@ def series(*lengths: int, gaps: tuple[int, ...] = (), columns: int = 1, **settin
     subsets = np.concatenate(parts).astype(np.int8)
     borders = np.cumsum([0, *lengths]).astype(np.int32)
     names = tuple("ab"[:columns])
-    ends = window_ends(values, subsets, borders, np.arange(columns))
-    return Series(values, subsets, borders, ends, names, names, **{"max_length": 8, **settings})
+    arrays = index_windows(values, subsets, borders, range(columns))
+    return Series(**arrays, columns=names, target_columns=names, **{"max_length": 8, **settings})
 
 
 def draw(task: Series, subset: str, batch: int = 64, seed: int = 0, length: int | None = None) -> Batch:
     size = task.max_length
-    return jax.tree.map(np.asarray, task.sample(jax.random.key(seed), batch, size, length or size, subset))
+    return Batch(*map(np.asarray, task.sample(jax.random.key(seed), batch, size, length or size, subset)))  # pyright: ignore
 
 
 def existing_targets(batch: Batch) -> np.ndarray:
-    return batch.targets[(batch.segments > 0)[..., None] & ~np.isnan(batch.targets)]
+    return np.asarray(batch.targets)[(batch.segments > 0)[..., None] & ~np.isnan(batch.targets)]
 
 
 # ---- windows --------------------------------------------------------------------------------------------------------
@@ -155,9 +155,8 @@ def wave(*periods: float, steps: int = 600, noise: float = 0.0, trend: float = 0
     values = values + noise * np.random.default_rng(0).standard_normal(steps)
     subsets = np.searchsorted([0.7 * steps, 0.8 * steps], time, side="right").astype(np.int8)
     values = ((values - values[subsets == 0].mean()) / values[subsets == 0].std()).astype(np.float32)[:, None]
-    borders = np.array([0, steps], np.int32)
-    ends = window_ends(values, subsets, borders, np.array([0]))
-    return Series(values, subsets, borders, ends, ("a",), ("a",), **{"max_length": 32, **settings})
+    arrays = index_windows(values, subsets, np.array([0, steps], np.int32))
+    return Series(**arrays, columns=("a",), target_columns=("a",), **{"max_length": 32, **settings})
 
 
 def test_the_score_is_that_of_the_last_step_and_the_loss_of_all():
@@ -171,6 +170,8 @@ def test_the_score_is_that_of_the_last_step_and_the_loss_of_all():
     assert task.score(elsewhere, batch) == task.score(outputs, batch)
     assert task.loss(elsewhere, batch) != task.loss(outputs, batch)
     assert np.isnan(task.score(outputs * jnp.nan, batch)), "no answer is no right answer"
+    absolute = np.abs(np.asarray(outputs) - batch.targets)[np.arange(16), last]
+    np.testing.assert_allclose(task.extra_scores(outputs, batch)["absolute error"], np.nanmean(absolute), rtol=1e-5)
 
 
 @pytest.mark.parametrize("gaps", [(), (83, 84, 91)])
@@ -194,17 +195,16 @@ def test_each_rule_is_right_where_its_series_is_made_for_it():
     walk = np.random.default_rng(0).standard_normal(3000).cumsum()
     subsets = np.repeat(np.arange(3, dtype=np.int8), 1000)
     values = (walk / walk.std()).astype(np.float32)[:, None]
-    ends = window_ends(values, subsets, np.array([0, 3000]), np.array([0]))
-    rules = Series(values, subsets, np.array([0, 3000]), ends, ("a",), ("a",), max_length=16).baselines
+    arrays = index_windows(values, subsets, np.array([0, 3000]))
+    rules = Series(**arrays, columns=("a",), target_columns=("a",), max_length=16).baselines
     assert rules["a linear model of the last 16 values"] < 1.1 * rules["the last value"]
 
 
 def test_a_linear_model_without_a_whole_window_is_the_last_value():
     task = series(100, horizon=8)
-    task = dataclasses.replace(task, subsets=np.where(np.arange(100) % 3 == 1, 0, 2).astype(np.int8))
-    ends = window_ends(task.values, task.subsets, task.borders, np.array([0]))
-    ends["validation"] = ends["test"]
-    rules = dataclasses.replace(task, ends=ends).baselines
+    arrays = index_windows(task.values, np.where(np.arange(100) % 3 == 1, 0, 2).astype(np.int8), task.borders)
+    arrays["ends"]["validation"] = arrays["ends"]["test"]
+    rules = dataclasses.replace(task, **arrays).baselines
     assert rules["a linear model of the last 8 values"] == pytest.approx(rules["the last value"], rel=1e-6)
 
 
