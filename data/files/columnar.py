@@ -54,7 +54,7 @@ def read_arrow(request: ColumnRequest, start: int) -> FileRows:
     _top_columns(request, schema)
     number = 0
     for batch, bytes_read in _guard_batches(request, batches):
-        step = _batch_rows(batch.nbytes, batch.num_rows)
+        step = _batch_rows(batch.get_total_buffer_size(), batch.num_rows)
         for first in range(0, batch.num_rows, step):
             part = batch.slice(first, step)
             if number + part.num_rows > start:
@@ -78,13 +78,15 @@ def _open_parquet(request: ColumnRequest) -> Any:
 
     _refuse_packed(request)
     try:
-        return pyarrow.parquet.ParquetFile(
+        file = pyarrow.parquet.ParquetFile(
             request.path,
             buffer_size=2**20,  # bytes of a column that are read at once, and not all of its row group,
             pre_buffer=False,  # which holds only without this
             page_checksum_verification=True,
         )
-    except (pyarrow.ArrowException, OSError) as error:
+        _check_names(file.schema_arrow)
+        return file
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise _damaged(request, error) from None
 
 
@@ -98,12 +100,19 @@ def _open_arrow(request: ColumnRequest) -> tuple[Any, Iterator[tuple[Any, int]]]
         if source.read(6) == b"ARROW1":
             file = pyarrow.ipc.open_file(source)
             count, size = file.num_record_batches, source.size()
+            _check_names(file.schema)
             return file.schema, ((file.get_batch(i), size * (i + 1) // count) for i in range(count))
         source.seek(0)
         stream = pyarrow.ipc.open_stream(source)
+        _check_names(stream.schema)
         return stream.schema, ((batch, source.tell()) for batch in stream)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise _damaged(request, error) from None
+
+
+def _check_names(schema: Any) -> None:
+    """Raise UnicodeDecodeError, a ValueError, for names of columns that are no text, as in a damaged file."""
+    _ = schema.names
 
 
 def _refuse_packed(request: ColumnRequest) -> None:
@@ -117,7 +126,7 @@ def _guard_batches(request: ColumnRequest, batches: Iterator[Any]) -> Iterator[A
 
     try:
         yield from batches
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise _damaged(request, error) from None
 
 
@@ -161,15 +170,20 @@ def _batch_values(request: ColumnRequest, batch: Any, number: int, start: int, b
 
 
 def _python_values(request: ColumnRequest, column: Any, name: str, number: int) -> list[Any]:
+    """Values of a column whose first row is `number`. Raises ValueError for those that can't be, and for damage."""
+    import pyarrow
+
     try:
+        column.validate(full=True)  # or else offsets in a damaged file would be followed out of the memory
         return column.to_pylist()
-    except UnicodeDecodeError:  # a text is not checked when it is written
-        what = "what is not UTF-8"
+    except pyarrow.ArrowInvalid as error:
+        if "UTF8" not in str(error):
+            raise _damaged(request, error) from None
+        what = "text that is not UTF-8"
     except (ValueError, OverflowError):
         what = "times with nanoseconds, or of no calendar: round them to microseconds"
-    raise ValueError(
-        f"{request.what}: column {name!r} holds {what}, in one of the rows {number + 1:,} to {number + len(column):,}"
-    )
+    rows = f"in one of the rows {number + 1:,} to {number + len(column):,}"
+    raise ValueError(f"{request.what}: column {name!r} holds, {rows}, {what}")
 
 
 def read_records(request: ColumnRequest, start: int) -> FileRows:
