@@ -97,7 +97,7 @@ class DuplicateFilter:
     def notes(self, items: str = "documents") -> list[str]:
         """What was dropped, a sentence each."""
         return [
-            f"{number:,} {items} of the {split} split were dropped, since they are in a split after it as well."
+            f"{items.capitalize()} of {split} dropped, since a copy is in a later split: {number:,}."
             for split, number in self.dropped.items()
         ]
 

@@ -40,7 +40,7 @@ def test_copies_are_dropped_from_the_split_that_is_trained_earlier():
     kept = [(split, text) for split, text in items if duplicates.keep_item(rule.assign_item(split, text), text)]
     assert kept == [("test", "a"), ("validation", "b"), ("train", "c")]
     assert duplicates.dropped == {"train": 2, "validation": 1}
-    assert duplicates.notes()[0].startswith("2 documents of the train split were dropped, since they are in a split")
+    assert duplicates.notes()[0] == "Documents of train dropped, since a copy is in a later split: 2."
 
 
 def test_nothing_is_dropped_where_nothing_is_given():
