@@ -80,7 +80,7 @@ def load_files(
     kind, options = parse_options(name, fields)
     from data.files import sources, store
 
-    files = find_sources(options, data_dir)
+    files = find_sources(options, data_dir, skipped := [])
     stamps = sources.take_stamps([path for paths in files.values() for path in paths])
     root = Path(data_dir).expanduser().absolute() / "files"
     fingerprint = _fingerprint(kind, options, files, root)
@@ -89,7 +89,8 @@ def load_files(
     def write_records(writer: Any) -> dict[str, Any]:
         content = kind.prepare(options, files, writer)
         sources.check_unchanged(stamps)
-        return {**content, "fingerprint": fingerprint}
+        notes = [*sources.skipped_notes(skipped), *content.get("notes", ())]
+        return {**content, "notes": notes, "fingerprint": fingerprint}
 
     progress = (make_progress or _no_progress)(f"preparing {options.path}")
     announcement = f"preparing {options.path} in {folder}"
@@ -139,16 +140,21 @@ def path_fields(name: str) -> tuple[str, ...]:
     return importlib.import_module(KINDS[name]).Options.path_fields if name in KINDS else ()
 
 
-def find_sources(options: Any, data_dir: str | Path | None = None) -> dict[str, list[Path]]:
+def find_sources(
+    options: Any, data_dir: str | Path | None = None, skipped: list[Path] | None = None
+) -> dict[str, list[Path]]:
     """The files of every path that is given, by field. Raises as `sources.find_files`.
 
-    A path `tfds:NAME` is looked for in `data_dir`, which is that of tensorflow-datasets by default.
+    A path `tfds:NAME` is looked for in `data_dir`, which is that of tensorflow-datasets by default. Files of folders
+    that are of no kind that can be read are added to `skipped`.
     """
     from data.files import sources
 
     given = {field: getattr(options, field) for field in options.path_fields}
     suffixes = getattr(options, "suffixes", None)
-    return {field: sources.find_files(field, path, suffixes, data_dir) for field, path in given.items() if path}
+    return {
+        field: sources.find_files(field, path, suffixes, data_dir, skipped) for field, path in given.items() if path
+    }
 
 
 def _fingerprint(kind: Any, options: Any, files: Mapping[str, Sequence[Path]], root: Path) -> str:

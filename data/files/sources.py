@@ -77,6 +77,15 @@ def find_files(
     return found
 
 
+def skipped_notes(skipped: Sequence[Path]) -> list[str]:
+    """That files of folders are left out since they are of no kind that can be read, in a sentence."""
+    if not skipped:
+        return []
+    kinds = sorted({data_suffix(path) or path.name for path in skipped})
+    shown = ", ".join(kinds[:8]) + (" …" if len(kinds) > 8 else "")
+    return [f"{len(skipped):,} files of folders are of a kind that is not read here ({shown}), and were left out."]
+
+
 def _exists(what: str, path: Path) -> bool:
     try:
         return path.exists()

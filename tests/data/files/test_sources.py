@@ -37,6 +37,10 @@ def test_a_file_a_folder_and_a_pattern(tmp_path: Path, monkeypatch: pytest.Monke
     skipped: list[Path] = []
     assert find_files("path", str(tmp_path), skipped=skipped) == sorted(files.values())
     assert [path.name for path in skipped] == ["picture.png", "library.so"]
+    assert sources.skipped_notes(skipped) == [
+        "2 files of folders are of a kind that is not read here (.png, .so), and were left out."
+    ]
+    assert sources.skipped_notes([]) == []
     assert find_files("path", f"{tmp_path}/**/*.md") == [files["b/c.md"]]
     assert find_files("path", f"{tmp_path}/[ab]*") == [files["a.txt"], *sorted((tmp_path / "b").rglob("*.[mpT][dyX]*"))]
     assert find_files("path", str(tmp_path), [".md"]) == [files["b/c.md"]]
