@@ -13,6 +13,8 @@ import configs
 from tasks.real import rows as stored_rows
 from tasks.real.classification import Classification
 from tasks.real.text import Text
+from tests import assert_same, read_checkpoint, start_training
+from tests.training.test_distributed import await_both, start_both
 from training import builder, ensemble, loop, stream, trainer
 from training.builder import Run
 
@@ -196,3 +198,30 @@ def test_labeled_sequences_train_from_disk_as_in_memory():
     in_memory = builder.assemble_run(config.to_dict(), full, {})
     streamed = builder.assemble_run(config.to_dict(), part, {})._replace(rows=Sequences())
     assert_close(final_states(streamed), final_states(in_memory))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
+def test_two_processes_that_share_a_text_on_disk_end_with_the_bits_of_one(tmp_path: Path):
+    text = tmp_path / "notes.txt"
+    text.write_text("\n\n".join(f"{i}: what is written here is as true as {i * i}. " * 40 for i in range(60)))
+    flags = [
+        "--config=configs/text.py:gru",
+        f"--config.task.path={text}",
+        "--config.task.stream=yes",
+        "--config.task.max_length=16",
+        "--config.model.width=8",
+        "--config.model.depth=1",
+        "--config.training.batch_size=4",
+        "--config.training.steps=20",
+        "--config.training.steps_per_call=10",
+        "--config.training.eval_every=20",
+        "--config.ensemble.seeds=(0,1)",
+        f"--data_dir={tmp_path / 'data'}",
+        "--notensorboard",
+    ]
+    whole, shared = tmp_path / "whole", tmp_path / "shared"
+    assert start_training(*flags, f"--workdir={whole}", devices=2).wait() == 0
+    for status, _, errors in await_both(start_both(shared, *flags)):
+        assert status == 0, errors
+    assert_same(read_checkpoint(shared), read_checkpoint(whole))
