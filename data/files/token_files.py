@@ -62,7 +62,7 @@ def prepare_tokens(options: Any, sources: Mapping[str, Sequence[Path]], writer: 
         if writer.is_checkpoint_due(done):
             kept = {"start": [file, begin + len(tokens)], "done": done, "tokens": stream.state(), "runs": counts}
             writer.checkpoint({**state, **kept}, done)
-    check_splits("path", options.path, counts, "runs of tokens")
+    check_splits("path", options.path, counts, "token runs")
     token_bytes = None if tokenizer is None else tokenizer.token_bytes
     return {
         "tokens": stream.finish(),

@@ -1,5 +1,4 @@
 import gzip
-import importlib.util
 import json
 import os
 import subprocess
@@ -178,11 +177,12 @@ def test_what_it_would_become_is_described_without_writing(tmp_path: Path):
 KILLED = """
     import os, signal, sys
     from pathlib import Path
-    import array_record.python.array_record_module, pyarrow.json
+    import array_record.python.array_record_module, pyarrow.compute
     from data.files import sources, store, store_writer, text, token_stream, vocabulary
 
     store_writer.CHECKPOINT_BYTES, text.BATCH, vocabulary.BATCH, token_stream.BLOCK = 20_000, 4_000, 4_000, 100
     root, Shard = Path(sys.argv[1]), store_writer._Shard
+    os.fsync = lambda handle: None  # needed only where the machine dies
     corpus = str(root / "corpus.jsonl")
 
     def prepare(folder, tokenizer):
@@ -224,8 +224,7 @@ KILLED = """
 
 
 def test_a_preparation_that_is_killed_many_times_gives_the_same_bytes(tmp_path: Path):
-    has_tokenizers = importlib.util.find_spec("tokenizers") is not None
-    tokenizers = ["characters", "words", *(["bpe"] if has_tokenizers else [])]
+    tokenizers = ["characters", "words"]
     documents = make_text(600).split("\n\n")
     splits = ["test" if number % 9 == 8 else "dev" if number % 9 == 7 else "train" for number in range(len(documents))]
     rows = [{"text": body + "\r\né", "split": split} for body, split in zip(documents, splits, strict=True)]
