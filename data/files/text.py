@@ -163,7 +163,7 @@ class _Encoder:
         self.tokenizer = tokenizer
         self.tokens = TokenWriter(writer, smallest_dtype(len(tokenizer.names)), state["tokens"])
         counted = ("documents", "characters", "unknown", "lost")
-        self.tally = state["tally"] or {what: dict.fromkeys(SPLITS, 0) for what in counted}
+        self.tally: dict[str, dict[str, int]] = state["tally"] or {what: dict.fromkeys(SPLITS, 0) for what in counted}
 
     def add_passages(self, passages: Sequence[Passage]) -> None:
         for split in SPLITS:
