@@ -24,6 +24,7 @@ def get_config(mixer: str = "attention") -> ConfigDict:
         "document": "auto",  # of a plain text: file, paragraph, line; auto: files of a folder, else runs of paragraphs
         "tokenizer": "characters",  # characters, bytes, words, bpe (trained on the data), or a tokenizer.json
         "vocab_size": 8000,  # words that are known, or tokens of bpe
+        "token_dtype": "uint16",  # of .bin files: uint16 or uint32
         "max_length": 64,  # tokens of a window
         "reset_at_documents": False,  # each document in a window is on its own
         "stream": "auto",  # training tokens stay on disk: yes, no, or auto, if they take more than 256 MiB

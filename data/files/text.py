@@ -44,7 +44,7 @@ class Options:
     document: str = "auto"
     tokenizer: str = "characters"
     tokenizer_path: str = ""
-    vocab_size: int = 4096
+    vocab_size: int = 8000
     token_dtype: str = "uint16"
     stream: str = "auto"
     path_fields: ClassVar[tuple[str, ...]] = ("path", "validation_path", "test_path", "tokenizer_path")
