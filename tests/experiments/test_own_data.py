@@ -42,7 +42,8 @@ def test_a_study_on_a_table_says_whose_it_was(
     path = write_table(tmp_path / "genes.csv")
     words = [
         "--study=shape",
-        "--filter=mixer=gru,depth=1,width=16,32",
+        "--scale=smoke",
+        "--filter=mixer=gru,depth=1,width=16",
         f"--workdir={tmp_path}/w",
         f"--data_dir={tmp_path}/d",
     ]
@@ -50,7 +51,7 @@ def test_a_study_on_a_table_says_whose_it_was(
     monkeypatch.setattr(sys.modules[__name__], "TINY", {k: v for k, v in TINY.items() if "model" not in k})
     call(*flags_for(monkeypatch, "labelled", *words, **fields))
     out = capsys.readouterr().out
-    page = (tmp_path / "w/shape-on-genes-quick-some/report.html").read_text()
+    page = (tmp_path / "w/shape-on-genes-smoke-some/report.html").read_text()
     for text in (out, page):
         assert str(path) in text
         assert "accuracy, the most frequent class" in text
