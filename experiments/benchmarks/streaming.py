@@ -95,7 +95,10 @@ def train_alone(path: str, mixer: str, stream: str, steps: str, data_dir: str, w
 
 def _peak_memory() -> float:
     """MiB that this process had resident at the most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss would begin with what the parent process had when it started this one
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
 
 
 _TASKS = {"prepare": prepare_alone, "train": train_alone}
