@@ -139,7 +139,7 @@ def measure_training(folder: Path, size: int) -> Iterator[tuple[Any, ...]]:
     for mixer in MIXERS:
         speeds: dict[str, list[float]] = {"no": [], "yes": []}
         peaks: dict[str, list[float]] = {"no": [], "yes": [], "small": []}
-        _run_alone("train", path, mixer, "yes", 50, data_dir, _new_workdir(folder))  # prepares, and fills caches
+        _run_alone("train", path, mixer, "yes", 100, data_dir, _new_workdir(folder))  # prepares, and fills caches
         for _ in range(REPETITIONS):
             for stream, source in (("no", path), ("yes", path), ("small", small)):
                 option = "no" if stream == "small" else stream
