@@ -1,71 +1,34 @@
-"""Add a text of your own, read by character.
+"""Train on a text of your own, by its path.
 
 .venv/bin/python -m examples.own_data        (half a minute on two cores)
 
-To keep it: save this file as data/sources/notes.py with PATH as it is for you, add the line
-`"notes": "data.sources.notes"` to DATASETS in data/__init__.py, and train with
-`.venv/bin/python train.py --config=configs/shakespeare.py:gru --config.task.dataset=notes --workdir=runs/notes`.
+From the command line: `.venv/bin/python train.py --config=configs/text.py:gru --config.task.path=notes.txt
+--workdir=runs/notes`. docs/own-data.md has the other kinds of files, and what else runs on them.
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tensorflow_datasets as tfds
-
-from data import text
-from data.builder import RecordBuilder, assign_split
-
-FINGERPRINT = None  # the file may change: each state of it is prepared in a folder of its own, and has keys of its own
-PATH = Path("notes.txt")  # UTF-8, paragraphs with an empty line between them
-
-
-class Notes(RecordBuilder):
-    """One record per paragraph, in the split that a hash of its text decides on."""
-
-    VERSION = tfds.core.Version("1.0.0")
-    FEATURES = {"place": tfds.features.Text(), "text": tfds.features.Text()}
-
-    @staticmethod
-    def generate_records() -> Iterator[tuple[str, str, dict[str, Any]]]:
-        for index, paragraph in enumerate(read_source()):
-            place = f"{index:06}"
-            yield assign_split(paragraph), place, {"place": place, "text": paragraph}
-
-
-BUILDER = Notes
-
-
-def read_source() -> list[str]:
-    return [part for part in PATH.read_text("utf-8").split("\n\n") if part.strip()]
-
-
-def task_arguments(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    return text.encode_characters(records, "place", "\n\n")  # in the order of `place`, joined by "\n\n"
-
 
 def main(workdir: Path) -> None:
-    import data
     import train
-    from configs import shakespeare
-    from examples import own_data
+    from configs import text
 
     workdir.mkdir(parents=True, exist_ok=True)
-    own_data.PATH = workdir / "notes.txt"
-    paragraphs = (
-        f"Größe {i} ist nicht alles. Ωμέγα follows Alpha, and every character is a token." for i in range(200)
-    )
-    own_data.PATH.write_text("\n\n".join(paragraphs), "utf-8")
-    data.DATASETS["notes"] = "examples.own_data"  # what the line in data/__init__.py does
+    notes = workdir / "notes.txt"
+    lines = (f"Größe {i} ist nicht alles. Ωμέγα follows Alpha, and every character is a token.\n" for i in range(400))
+    notes.write_text("".join(lines), "utf-8")
 
-    config: Any = shakespeare.get_config("gru")
-    config.task.dataset, config.task.max_length, config.model.width = "notes", 32, 16
+    config: Any = text.get_config("gru")
+    config.task.path = str(notes)  # a file, a folder, or a pattern
+    config.task.max_length, config.model.width = 32, 16
     config.training.steps, config.training.eval_every = 200, 100
     result = train.train(config, workdir / "run", data_dir=workdir / "data", tensorboard=False)
 
     run, _ = train.load(workdir / "run", data_dir=workdir / "data")
-    print(f"{run.task.vocabulary} characters, Ω and ß among them: {set('Ωß') <= set(run.task.alphabet)}")
+    print(f"{run.task.vocabulary} tokens, Ω and ß among them: {set('Ωß') <= set(run.task.names)}")
+    print(run.task.decode(run.task.encode("Größe")), end=", ")
     rule, score = result["baseline"]
     print(f"test {result['metric']} {result['members'][0]['test']:.3f}; {rule} {score:.3f}")
 

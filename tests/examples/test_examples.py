@@ -13,7 +13,8 @@ SAYS = {
     "quickstart": "whole and streamed outputs differ by",
     "add_a_mixer": "moving_average: test accuracy",
     "add_a_task": "majority: test accuracy",
-    "own_data": "Ω and ß among them: True",
+    "add_a_data_set": "Ω and ß among them: True",
+    "own_data": "Größe, test bits per byte",
     "first_study": "32 units recall more than 2 do",
 }
 
