@@ -118,6 +118,9 @@ def format_result(result: RunResult) -> str:
     lines = [f"{result['status']}: {result['steps']} steps in {result['seconds']:.0f} s; {result['metric']}:"]
     for index, member in enumerate(result["members"]):
         test = "diverged before its first evaluation" if member["test"] is None else f"test {member['test']:.4f}"
+        further = {name: score for name, score in member["scores"].items()
+                   if name != "validation" and not name.startswith("test")}  # fmt: skip
+        test += "".join(f"  {name} {score:.4f}" for name, score in further.items())
         died = "" if member["died_at"] is None else f", diverged at step {member['died_at']}"
         lines.append(
             f"  member {index}  seed {member['seed']}  rate {member['learning_rate']:g}  {test} "

@@ -25,7 +25,7 @@ def get_config(mixer: str = "gru") -> ConfigDict:
         "source_tokenizer": "words",  # characters, words, bytes
         "target_tokenizer": "words",
         "vocab_size": 8000,  # words of either side that are known, the most frequent ones
-        "source_max_length": 0,  # tokens of the longest source; 0: as many as the longest in training has
+        "source_max_length": 0,  # tokens of the longest source; 0: as many as the longest has
         "target_max_length": 0,
         "drop_longer": False,  # longer pairs are left out, not refused
     }

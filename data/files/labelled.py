@@ -78,7 +78,7 @@ def _scan_rows(
     reader: RowReader, progress: Callable[[int], Any], limit: int | None = None
 ) -> tuple[LabelledScan, Vocabulary, list[str]]:
     """Count what the first `limit` rows hold, or all; the notes to it."""
-    scan, tally, counts = LabelledScan(reader.options), RowTally(), {}
+    scan, tally, counts = LabelledScan(reader.options, bool(reader.rule.given)), RowTally(), {}
     for row in itertools.islice(reader.read_rows(tally=tally, counts=counts), limit):
         scan.add_row(row, *reader.cut_text(row.sequence))
         progress(row.bytes_read)
@@ -202,6 +202,18 @@ def describe(options: Options, sources: Sources, limit: int | None = None) -> li
         f"tokens: {len(vocabulary.tokens):,} {options.tokenizer}: {shown}",
         f"classes: {len(scan.classes):,}",
         *describe_classes(scan.classes, scan.labels),
+        *_describe_baseline(scan),
         *(f"note: {note}" for note in notes),
         *(f"to be mended: {problem}" for problem in scan.find_problems(vocabulary)),
+    ]
+
+
+def _describe_baseline(scan: LabelledScan) -> list[str]:
+    """What the most frequent class of training scores on the test rows; nothing where there are none."""
+    train, test = scan.labels["train"], scan.labels["test"]
+    if not train or not test:
+        return []
+    label = max(train, key=lambda label: (train[label], label))
+    return [
+        f"baseline: {label}, the most frequent class, is right for {test[label] / test.total():.1%} of the test rows"
     ]

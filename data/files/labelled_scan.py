@@ -117,11 +117,21 @@ class RowReader:
         )
 
 
-class LabelledScan:
-    """What the rows hold, counted row by row."""
+def quantile(counts: Counter[int], share: float) -> int:
+    """The smallest number that this share of the counted numbers does not exceed."""
+    below = 0
+    for number in sorted(counts):
+        below += counts[number]
+        if below >= share * counts.total():
+            return number
+    return 0
 
-    def __init__(self, options: Options):
-        self.options = options
+
+class LabelledScan:
+    """What the rows hold, counted row by row. `is_given`: whether splits are given, and not all by hash."""
+
+    def __init__(self, options: Options, is_given: bool):
+        self.options, self.is_given = options, is_given
         self.labels = {split: Counter() for split in SPLITS}
         self.lengths: dict[str, Counter[int]] = {split: Counter() for split in SPLITS}
         self.longest: dict[str, tuple[int, str]] = dict.fromkeys(SPLITS, (0, ""))
@@ -144,8 +154,12 @@ class LabelledScan:
 
     @property
     def max_length(self) -> int:
-        """Tokens that a row has room for: as many as were asked for, or as the longest in training has."""
-        return self.options.max_length or self.longest["train"][0]
+        """Tokens that a row has room for: as many as were asked for, or as the longest has.
+
+        Where splits are given, the longest in training; a hash may put the longest of all into any split.
+        """
+        longest = self.longest["train"] if self.is_given else max(self.longest.values())
+        return self.options.max_length or longest[0]
 
     def count_rows(self) -> dict[str, int]:
         """Rows of each split."""
@@ -203,6 +217,12 @@ class LabelledScan:
         notes = self.sketch.notes() + vocabulary.notes(f"task.sequence_column={self.options.sequence_column}")
         if cut := sum(map(self.count_longer, SPLITS)):
             notes.append(f"Sequences cut at {self.max_length:,} {self.options.tokenizer}: {cut:,}.")
+        typical = quantile(self.lengths["train"], 0.99)
+        if not self.options.max_length and self.max_length > 4 * typical:
+            notes.append(
+                f"Rows have room for {self.max_length:,} {self.options.tokenizer}, and 99 % of the training sequences "
+                f"have no more than {typical:,}: task.max_length={typical} with task.cut=True is faster."
+            )
         for split in ("validation", "test"):
             if missing := [label for label in self.classes if not self.labels[split][label]]:
                 notes.append(f"The {split} split has no row of {list_some(missing)}.")

@@ -89,10 +89,13 @@ class PairReader:
 
 
 class PairScan:
-    """What the pairs hold, counted one by one; `finish` makes the vocabularies and limits of it."""
+    """What the pairs hold, counted one by one; `finish` makes the vocabularies and limits of it.
 
-    def __init__(self, options: Options):
-        self.options = options
+    `is_given`: whether splits are given, and not all by hash, which may put the longest into any split.
+    """
+
+    def __init__(self, options: Options, is_given: bool):
+        self.options, self.is_given = options, is_given
         self.tally, self.counts = RowTally(), {}
         self.lengths: dict[str, Counter[tuple[int, int]]] = {split: Counter() for split in SPLITS}
         self.longest = dict.fromkeys(SIDES, (0, ""))
@@ -111,9 +114,10 @@ class PairScan:
             tokens.add_pieces(pieces, pair.split)
 
     def finish(self) -> None:
-        """Make the vocabularies, and the limits that follow from the longest texts of training."""
+        """Make the vocabularies, and the limits that follow from the longest texts: of training if splits are given."""
         self.vocabularies = [tokens.build_vocabulary(self.options.vocab_size) for tokens in self._tokens]
-        kept = [lengths for lengths in self.lengths["train"] if not self._is_longer(lengths)]
+        splits = ("train",) if self.is_given else SPLITS
+        kept = [lengths for split in splits for lengths in self.lengths[split] if not self._is_longer(lengths)]
         source, target = (
             most or max((lengths[number] for lengths in kept), default=0)
             for number, most in enumerate(self.options.max_lengths)

@@ -86,7 +86,7 @@ def prepare(options: Options, sources: Sources, writer: StoreWriter) -> dict[str
 
 def _scan_pairs(reader: PairReader, progress: Callable[[int], Any], limit: int | None = None) -> PairScan:
     """Count what the first `limit` rows hold, or all."""
-    scan = PairScan(reader.options)
+    scan = PairScan(reader.options, bool(reader.rule.given))
     for pair in itertools.islice(reader.read_pairs(scan.tally, scan.counts), limit):
         scan.add_pair(pair)
         progress(pair.bytes_read)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray
 
 from tasks.base import Batch, Split, Task, accuracy, cross_entropy, static
 from tasks.real.class_metrics import auroc, balanced_accuracy, macro_f1
-from tasks.real.rows import RowSampling, draw_rows
+from tasks.real.rows import MAX_DISTINCT_ROWS, RowSampling, draw_rows
 from tasks.real.words import UNKNOWN, is_byte_level, is_character_level, split_words
 
 _CLASS_SCORES = {"balanced accuracy": balanced_accuracy, "macro F1": macro_f1, "AUROC": auroc}
@@ -101,8 +101,13 @@ class Classification(RowSampling, Task):
             "places": "naive Bayes, place by place",
             "nearest": f"the nearest neighbour by runs of {_RUN_LENGTH}",
         }
-        train, test = (np.asarray(self.inputs[subset]) for subset in ("train", "test"))
-        answers = np.asarray(self.labels["train"]), np.asarray(self.labels["test"])
+        # Where evaluations are of a part, so is this, of rows at even distances.
+        some = {"train": slice(None), "test": slice(None)}
+        if self.eval_examples:
+            limits = {"train": MAX_DISTINCT_ROWS, "test": self.eval_examples}
+            some = {subset: slice(None, None, -(-len(self.labels[subset]) // most)) for subset, most in limits.items()}
+        train, test = (np.asarray(self.inputs[subset])[rows] for subset, rows in some.items())
+        answers = [np.asarray(self.labels[subset])[rows] for subset, rows in some.items()]
         if self.rule == "nearest":
             scores = np.eye(len(self.classes))[nearest_neighbor(train, answers[0], test)]
         else:

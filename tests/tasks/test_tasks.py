@@ -123,6 +123,16 @@ def test_facts_and_evaluation_sets(name: str):
 
 
 @pytest.mark.parametrize("name", TASKS)
+def test_extra_scores_have_names_that_no_split_has(name: str):
+    task = example(name)
+    batch, _, _ = draw_example(name, task.max_length)
+    given = task.extra_scores(jnp.zeros((*batch.weights.shape, task.outputs)), Batch(*map(jnp.asarray, batch)))
+    assert set(given) <= set(task.EXTRA_METRICS)
+    assert not set(task.EXTRA_METRICS) & {"loss", "score", *task.splits}
+    assert not any(character in extra for extra in task.EXTRA_METRICS for character in "_@;,")  # see a study's metrics
+
+
+@pytest.mark.parametrize("name", TASKS)
 def test_a_task_is_a_pytree_whose_leaves_are_its_arrays(name: str):
     task = example(name)
     hash(jax.tree.structure(task))

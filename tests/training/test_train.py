@@ -236,6 +236,8 @@ def test_extra_scores_are_logged_and_reported_as_they_were_at_the_best_step(
             for row in read_rows(tmp_path, split):
                 assert row["error rate"][index] == pytest.approx(1 - row["accuracy"][index], abs=1e-6)
     assert read_checkpoint(tmp_path)["best_scores"].keys() == {"validation", "test", "error rate"}
+    first = result["members"][0]
+    assert f"test {first['test']:.4f}  error rate {first['scores']['error rate']:.4f} at" in train.format_result(result)
 
 
 # ---- the command ----------------------------------------------------------------------------------------------------

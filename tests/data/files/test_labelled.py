@@ -262,6 +262,15 @@ def test_longer_sequences_are_refused_or_cut(tmp_path: Path, capsys: pytest.Capt
     assert load_task(path, tmp_path, test_path=str(test), cut=True).max_length == 8
 
 
+def test_one_sequence_that_is_much_longer_than_others_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows = [*random_rows(400), {"sequence": "A" * 99, "label": False}]
+    (note,) = notes_of(write_csv(tmp_path / "a.csv", rows), tmp_path, capsys, split_column="")
+    assert note == (
+        "Rows have room for 99 characters, and 99 % of the training sequences have no more than 8: task.max_length=8 "
+        "with task.cut=True is faster."
+    )
+
+
 def test_letters_that_training_never_has_are_a_token_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     path, tests = write_csv(tmp_path / "a.csv", random_rows()), random_rows(40)
     tests[3]["sequence"] = "ACNXN"
@@ -391,6 +400,7 @@ def test_a_description_prepares_nothing(tmp_path: Path):
     assert lines[3] == "classes: 2"
     assert lines[4].startswith("  few: ")
     assert "of training)" in lines[5]
+    assert lines[6].startswith("baseline: many, the most frequent class, is right for ")
     assert not (tmp_path / "data").exists()
     some = labelled.describe(options, find_sources(options), 50)
     assert some[0].startswith("50 labelled sequences (of the first rows): ")

@@ -165,8 +165,12 @@ def test_extra_scores_are_the_metrics_that_are_not_the_score():
 
 
 def test_an_evaluation_may_be_of_fewer_sequences():
-    task = with_settings(made(), eval_examples=10)
+    whole = made("first")
+    task = with_settings(whole, eval_examples=10)
     assert {name: split.examples for name, split in task.splits.items()} == {"validation": 8, "test": 10}
+    wrong = np.where(np.arange(20) % 2, 1 - whole.labels["test"], whole.labels["test"]).astype(np.int32)
+    task = with_settings(task, labels={**whole.labels, "test": wrong})
+    assert task.baseline[1] == 1, "the baseline is of every second row, as many as are evaluated"
 
 
 def test_a_solver_scores_all():
