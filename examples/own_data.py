@@ -17,7 +17,7 @@ def main(workdir: Path) -> None:
 
     workdir.mkdir(parents=True, exist_ok=True)
     notes = workdir / "notes.txt"
-    lines = (f"Größe {i} ist nicht alles. Ωμέγα follows Alpha, and every character is a token.\n" for i in range(400))
+    lines = (f"Größe {i} ist nicht alles. Ωμέγα follows Alpha, and every character is a token.\n\n" for i in range(200))
     notes.write_text("".join(lines), "utf-8")
 
     config: Any = text.get_config("gru")
