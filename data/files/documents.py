@@ -220,18 +220,18 @@ def _cut_pieces(chunks: Iterator[tuple[str, int]], least: int) -> Iterator[tuple
 
 def _piece_end(text: str, begin: int, least: int, most: int) -> int:
     """Where the piece that begins there ends: at the first blank lines after `least` characters; without any, at the
-    last end of a line, or of a sentence, or of a word, before `most`. Never within a CRLF."""
+    first end of a line, or of a sentence, or of a word, so that a short text makes enough pieces for three splits. Never within a CRLF."""
     low, high = begin + least, min(begin + most, len(text))
     if low >= high:
         return high
     if blank := _BLANK_LINES.search(text, low, high):
         return blank.end()
-    if (line := text.rfind("\n", low, high)) >= 0:
+    if (line := text.find("\n", low, high)) >= 0:
         return line + 1
     for marks in (_SENTENCE_ENDS, (" ",)):
-        ends = [place + len(mark) for mark in marks if (place := text.rfind(mark, low, high)) >= 0]
+        ends = [place + len(mark) for mark in marks if (place := text.find(mark, low, high)) >= 0]
         if ends:
-            high = max(ends)
+            high = min(ends)
             break
     return high + (text[high - 1 : high + 1] == "\r\n")
 
