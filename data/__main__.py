@@ -15,7 +15,9 @@ import ast
 import dataclasses
 import importlib
 import importlib.util
+import os
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             lines = describe_files(args.path, args.task, rest)
         for line in lines:
             print(line)
+    except BrokenPipeError:  # as of `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError) as error:
         parser.exit(1, f"error: {error}\n")
 
