@@ -114,6 +114,11 @@ def describe(options: Options, sources: Mapping[str, Sequence[Path]], limit: int
     lines.append(f"{sum(counts.values()):,} tokens of {len(content['names']):,} kinds: {_list_splits(counts)}")
     prepared = sum(counts.values()) * np.dtype(content["tokens"]["dtype"]).itemsize
     lines.append(f"{prepared / 2**20:,.1f} MiB when prepared")
+    if documents and limit is None:
+        try:
+            check_splits("path", options.path, documents)
+        except ValueError as error:
+            return [*lines, *content["notes"], f"to be mended: {error}"]
     return [*lines, *content["notes"]]
 
 
