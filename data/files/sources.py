@@ -56,7 +56,8 @@ def find_files(
     if _exists(what, named):
         found = _walk_folder(what, named, known, skipped) if named.is_dir() else [named]
         if not found:
-            raise ValueError(f"{what}: the folder has no file that can be read: known are {_list_suffixes(known)}")
+            hint = "" if suffixes else "; a pattern, as FOLDER/*, takes any text"
+            raise ValueError(f"{what}: the folder has no file of a known kind: {_list_suffixes(known)}{hint}")
     elif glob.has_magic(path):
         matches = [Path(match) for match in sorted(glob.glob(str(named), recursive=True))]
         found = []
@@ -155,7 +156,9 @@ def _find_prepared(what: str, name: str, data_dir: str | Path | None) -> list[Pa
 
 
 def _list_suffixes(suffixes: Iterable[str]) -> str:
-    return " ".join(suffix for suffix in suffixes if suffix) + ", each also with .gz or .zst"
+    texts = [suffix for suffix in suffixes if suffix in TEXT_SUFFIXES]
+    others = [suffix for suffix in suffixes if suffix and suffix not in texts]
+    return " ".join([*texts[:4], *(["and other texts,"] if len(texts) > 4 else []), *others]) + " (also .gz, .zst)"
 
 
 # ---- reading --------------------------------------------------------------------------------------------------------

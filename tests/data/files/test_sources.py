@@ -66,10 +66,14 @@ def test_a_link_to_a_folder_above_ends(tmp_path: Path):
         ("*.nothing", FileNotFoundError, "no file matches this pattern"),
         ("empty.txt", ValueError, "the file is empty"),
         ("empty/", ValueError, "all files are empty"),
-        ("pictures/", ValueError, "the folder has no file that can be read: known are .txt"),
+        (
+            "pictures/",
+            ValueError,
+            "the folder has no file of a known kind: .txt (also .gz, .zst)",
+        ),
         ("tfds:nothing", FileNotFoundError, "no such data set is in"),
         ("a" * 300, FileNotFoundError, "File name too long: give a file that can be read"),
-        ("table.csv", ValueError, "table.csv is of no kind that can be read here: .txt, each also with .gz or .zst"),
+        ("table.csv", ValueError, "table.csv is of no kind that can be read here: .txt (also .gz, .zst)"),
     ],
 )
 def test_what_can_not_be_found_is_one_line(
