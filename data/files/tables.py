@@ -150,10 +150,9 @@ def _read_delimited(request: ColumnRequest, start: int) -> FileRows:
     chosen = request.find_columns(header)
     for number, fields, bytes_read in rows:
         if len(fields) != len(header):
-            raise ValueError(
-                f"{name}, row {number}: it has {len(fields)} fields, and the header has {len(header)}: quote a field "
-                f"that holds a separator"
-            )
+            hint = "quote a field that holds a separator" if len(fields) > len(header) else "write empty ones too"
+            hint = "no field of a TSV holds a tab or a line end: write empty ones too, or a CSV" if is_raw else hint
+            raise ValueError(f"{name}, row {number}: {len(fields)} where the header has {len(header)} fields: {hint}")
         if number > start:
             values = tuple(fields[i] for i in chosen)
             if is_raw and any(value[:1] == value[-1:] == '"' for value in values):
