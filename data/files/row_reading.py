@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data.files import fasta, splits, tables
-from data.files.sources import FASTA_SUFFIXES, Counts, data_suffix, file_split
+from data.files.sources import FASTA_SUFFIXES, Counts, data_suffix
 
 FIELDS = ("path", *splits.FIELD_SPLITS)  # of the config, in the order in which their files are read
 SPLIT_OPTION = "split_column"
@@ -123,7 +123,7 @@ def has_given_splits(sources: Sources, columns: Mapping[str, str]) -> bool:
         SPLIT_OPTION in columns
         or any(sources.get(field) for field in splits.FIELD_SPLITS)
         or is_fasta(sources["path"])
-        or any(map(file_split, sources["path"]))
+        or splits.has_given_splits(sources["path"])
     )
 
 
