@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from data.files import tables
 from data.files.columns import ColumnRequest, name_paths
-from data.files.formats import FASTA_SUFFIXES, TABLE_SUFFIXES, TOKEN_SUFFIXES, data_suffix
+from data.files.formats import FASTA_SUFFIXES, TABLE_SUFFIXES, TOKEN_SUFFIXES, data_suffix, file_splits
 from data.files.sources import MAX_LINE, Counts, add_count, read_chunks, read_lines
 from data.files.splits import canonical_split, known_split
 from data.files.stamps import check_unchanged, take_stamps
@@ -76,14 +76,14 @@ def read_documents(
     first_file, first_document = start or (0, 0)
     bytes_before = 0
     found = start is not None
-    for file, path in enumerate(paths):
+    for file, (path, name) in enumerate(zip(paths, file_splits(paths), strict=True)):
         if file < first_file:
             bytes_before += path.stat().st_size
             continue
-        stamps, split = take_stamps([path]), known_split(path, counts)
+        skipped = first_document if file == first_file else 0
+        stamps, split = take_stamps([path]), known_split(name, None if skipped else counts)
         if split is None:
             continue
-        skipped = first_document if file == first_file else 0
         if is_table:
             rows = _read_table(field, path, column, split_column, skipped, counts)
         else:

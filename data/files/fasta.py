@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from data.files.columns import Row, name_paths
-from data.files.formats import SPLIT_NAMES
+from data.files.formats import SPLIT_NAMES, file_splits
 from data.files.sources import Counts, read_lines
+from data.files.splits import known_split
 from data.files.stamps import check_unchanged, take_stamps
 
 FASTA_COLUMNS = ("id", "description", "sequence", "label")
@@ -23,13 +24,15 @@ def read_fasta(
 
     The label is that of the id in `labels`, if given. Otherwise it comes from the header: what follows `label=`; or
     else what follows the first blank; or else what follows the last `|`. Where that is the name of a split, as in
-    `>P1|1|training`, it is the row's split, and the label stands before it.
+    `>P1|1|training`, it is the row's split unless its file has one, and the label stands before it.
 
     Raises ValueError, in one line, for a sequence without a header, an empty one, and one without a label.
     """
     index, bytes_before = 0, 0
-    for path in paths:
-        stamps = take_stamps([path])
+    for path, file_split in zip(paths, file_splits(paths), strict=True):
+        stamps, given = take_stamps([path]), known_split(file_split, counts if index >= start_row else None)
+        if given is None:
+            continue
         sequences = _read_sequences(field, path, None if start_row else counts)
         for number, (header, sequence, bytes_read) in enumerate(sequences, 1):
             place = f"{path.name}, sequence {number}"
@@ -42,7 +45,13 @@ def read_fasta(
             if label is None:
                 raise ValueError(f"{place} ({name}) has no label: write it after a blank, or give task.labels_path")
             if index >= start_row:
-                yield Row((name, description.strip(), sequence, label), place, index, bytes_before + bytes_read, split)
+                yield Row(
+                    (name, description.strip(), sequence, label),
+                    place,
+                    index,
+                    bytes_before + bytes_read,
+                    given or split,
+                )
             index += 1
         check_unchanged(stamps)
         bytes_before += stamps[0].size

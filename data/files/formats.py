@@ -2,6 +2,7 @@
 belongs to by where it lies."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 CODECS = {".gz": "gzip", ".zst": "zstd"}
@@ -32,9 +33,29 @@ def data_suffix(path: Path) -> str:
     return (Path(name.stem) if name.suffix.lower() in CODECS else name).suffix.lower()
 
 
-def file_split(path: Path) -> str:
-    """Name of the split that a file belongs to by the folder of Hugging Face's DatasetDict that it lies in, or by its
-    name as tensorflow-datasets gives it; "" for any other file."""
+def file_splits(paths: Sequence[Path]) -> list[str]:
+    """Names of the splits that files belong to, "" for none.
+
+    They are those of the folders of Hugging Face's DatasetDict, of the files of tensorflow-datasets, or, if every file
+    is named after a split, and one after training, of the files: train.csv and dev.csv, or test-00000-of-00002.parquet.
+    """
+    placed = [_placed_split(path) for path in paths]
+    if any(placed):
+        return placed
+    named = [_named_split(path) for path in paths]
+    known = {SPLIT_NAMES.get(name.lower()) for name in named}
+    return named if all(named) and "train" in known and len(known) > 1 else placed
+
+
+def _placed_split(path: Path) -> str:
     if found := re.fullmatch(r".+-([^-]+)\.array_record-\d+-of-\d+", path.name):
         return found[1]
     return path.parent.name if (path.parent.parent / "dataset_dict.json").is_file() else ""
+
+
+def _named_split(path: Path) -> str:
+    """The first part of a file's name if that is a split, or if the rest says that the file is one of several."""
+    stem = path.name.partition(".")[0]
+    shard = re.fullmatch(r"(.+?)-\d+-of-\d+(-[0-9a-f]+)?", stem)
+    name = shard[1] if shard else stem
+    return name if shard or name.lower() in SPLIT_NAMES else ""

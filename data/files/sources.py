@@ -17,7 +17,7 @@ from data.files.formats import TABLE_SUFFIXES as TABLE_SUFFIXES
 from data.files.formats import TEXT_SUFFIXES as TEXT_SUFFIXES
 from data.files.formats import TOKEN_SUFFIXES as TOKEN_SUFFIXES
 from data.files.formats import data_suffix as data_suffix
-from data.files.formats import file_split as file_split
+from data.files.formats import file_splits as file_splits
 from data.files.stamps import SourceStamp as SourceStamp
 from data.files.stamps import check_unchanged as check_unchanged
 from data.files.stamps import content_hash as content_hash

@@ -6,13 +6,13 @@ goes, and `DuplicateFilter.keep_item` whether it stays.
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from data.files.formats import SPLIT_NAMES, file_split
+from data.files.formats import SPLIT_NAMES, file_splits
 from data.files.sources import Counts, add_count
 from data.splits import assign_split
 
@@ -27,18 +27,19 @@ def canonical_split(name: str, place: str) -> str:
     return found
 
 
-def known_split(path: Path, counts: Counts | None = None) -> str | None:
-    """The split that a file belongs to by where it lies, "" if by nothing; None for one that is none of ours."""
-    name = file_split(path)
-    if name and name.lower() not in SPLIT_NAMES:
+def known_split(name: str, counts: Counts | None = None) -> str | None:
+    """The split that `formats.file_splits` names for a file, "" for none; None for one that is none of ours."""
+    split = SPLIT_NAMES.get(name.lower()) if name else ""
+    if split is None:
         add_count(counts, f"Files of the split {name} left out, which is none of train, validation and test")
-        return None
-    return SPLIT_NAMES[name.lower()] if name else ""
+    elif split:
+        add_count(counts, f"Files that are {split} by their name or folder")
+    return split
 
 
-def has_given_splits(paths: Iterable[Path], split_column: str = "") -> bool:
-    """Whether a column or the place of a file says which split an item belongs to, so that they must be surveyed."""
-    return bool(split_column) or any(file_split(path) for path in paths)
+def has_given_splits(paths: Sequence[Path], split_column: str = "") -> bool:
+    """Whether a column, or the name or place of files, says which split items belong to: then they must be surveyed."""
+    return bool(split_column) or any(file_splits(paths))
 
 
 class SplitRule(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from data.files.formats import CODECS, FASTA_SUFFIXES, TABLE_SUFFIXES, TOKEN_SUFFIXES, data_suffix, file_split
+from data.files.formats import CODECS, FASTA_SUFFIXES, TABLE_SUFFIXES, TOKEN_SUFFIXES, data_suffix, file_splits
 
 _SETTLED = 2_000_000_000  # nanoseconds after which a file that was changed is told from what it was by its times
 
@@ -45,7 +45,7 @@ def check_unchanged(stamps: Iterable[SourceStamp]) -> None:
 
 
 def content_hash(paths: Sequence[Path], cache_dir: str | Path) -> str:
-    """SHA-256 over the contents of files in their order, what kind each is, and its `file_split`; not their names.
+    """SHA-256 over the contents of files in their order, what kind each is, and its split by `file_splits`.
 
     It is remembered below `cache_dir` by the files' stamps, unless a file was changed less than 2 s before it was read:
     it may then change again with the same times. Raises ValueError for a file that changes meanwhile.
@@ -55,7 +55,7 @@ def content_hash(paths: Sequence[Path], cache_dir: str | Path) -> str:
     cache = Path(cache_dir).expanduser() / "hashes" / f"{name}.json"
     known = _read_cache(cache)
     total, kept = hashlib.sha256(), {}
-    for path, stamp in zip(paths, stamps, strict=True):
+    for path, stamp, split in zip(paths, stamps, file_splits(paths), strict=True):
         sha256 = known.get(stamp)
         began = time.time_ns()
         if sha256 is None:
@@ -64,7 +64,7 @@ def content_hash(paths: Sequence[Path], cache_dir: str | Path) -> str:
             check_unchanged([stamp])
         if stamp in known or max(stamp.mtime_ns, stamp.ctime_ns) < began - _SETTLED:
             kept[stamp] = sha256
-        total.update(f"{_content_kind(path)} {file_split(path)} {stamp.size} {sha256}\n".encode())
+        total.update(f"{_content_kind(path)} {split} {stamp.size} {sha256}\n".encode())
     if kept and kept != known:
         _write_cache(cache, kept)
     return total.hexdigest()

@@ -13,7 +13,7 @@ from typing import Any
 from data.files import columnar
 from data.files.columns import ColumnRequest, FileRows, Row, name_paths
 from data.files.fasta import read_fasta as read_fasta
-from data.files.formats import data_suffix
+from data.files.formats import data_suffix, file_splits
 from data.files.sources import MAX_LINE, Counts, add_count, read_lines
 from data.files.splits import known_split
 from data.files.stamps import check_unchanged, take_stamps
@@ -43,8 +43,8 @@ def read_rows(
     wanted = list(columns.items()) if isinstance(columns, Mapping) else [("", column) for column in columns]
     index, bytes_before = 0, 0
     check_same_kind(field, paths)
-    for path in paths:
-        stamps, split = take_stamps([path]), known_split(path, counts)
+    for path, name in zip(paths, file_splits(paths), strict=True):
+        stamps, split = take_stamps([path]), known_split(name, counts if index >= start_row else None)
         if split is None:
             continue
         rows = read_file_rows(ColumnRequest(field, path, wanted, counts), max(0, start_row - index))

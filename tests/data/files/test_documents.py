@@ -229,9 +229,41 @@ def test_splits_of_hugging_face_are_given(tmp_path: Path):
     files, counts = find_files("path", str(tmp_path / "set")), {}
     read = list(read_documents("path", files, counts=counts))
     assert [(document.text, document.split) for document in read] == [("c", "test"), ("a", "train"), ("b", "train")]
-    assert "Files of the split unsupervised left out" in reading_notes(counts)[0]
+    assert reading_notes(counts) == [
+        "Files that are test by their name or folder: 1.",
+        "Files that are train by their name or folder: 1.",
+        "Files of the split unsupervised left out, which is none of train, validation and test: 1.",
+    ]
+    for i in range(len(read)):
+        again = {}
+        reading = read_documents("path", files, counts=again)
+        before = [next(reading) for _ in range(i + 1)]
+        file, number = before[-1].position
+        assert [*before, *read_documents("path", files, start=(file, number + 1), counts=again)] == read
+        assert again == counts
     rows = list(read_rows("path", files, ["text"]))
     assert [(row.values[0], row.split) for row in rows] == [(document.text, document.split) for document in read]
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (("train.jsonl", "dev.jsonl", "TEST.jsonl"), ("train", "validation", "test")),
+        (("train-00000-of-00002.jsonl", "train-00001-of-00002.jsonl", "test-00000-of-00001-0af3.jsonl"),
+         ("train", "train", "test")),
+        (("test.jsonl", "extra.jsonl", "train.jsonl"), ("", "", "")),
+        (("test.jsonl", "dev.jsonl"), ("", "")),
+        (("train.jsonl",), ("",)),
+        (("data-00000-of-00002.jsonl", "data-00001-of-00002.jsonl"), ("", "")),
+        (("train-0-of-1.jsonl", "test-0-of-1.jsonl", "unsupervised-0-of-1.jsonl"), ("train", "test")),
+    ],
+)  # fmt: skip
+def test_files_that_are_all_named_after_splits(names: tuple[str, ...], splits: tuple[str, ...], tmp_path: Path):
+    paths = [tmp_path / name for name in names]
+    for path in paths:
+        path.write_text('{"text": "a"}\n')
+    assert tuple(document.split for document in read_documents("path", paths)) == splits
+    assert tuple(row.split for row in read_rows("path", paths, ["text"])) == splits
 
 
 class Sayings(RecordBuilder):

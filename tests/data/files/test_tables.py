@@ -74,13 +74,20 @@ def test_rows_come_as_they_were_written(kind: str, tmp_path: Path):
 @pytest.mark.parametrize("kind", WRITERS)
 @pytest.mark.parametrize("start", range(10))
 def test_reading_goes_on_anywhere(kind: str, start: int, tmp_path: Path):
+    """And so does counting: what is counted before and after is what is counted in one go."""
     name, write = WRITERS[kind]
-    paths = [tmp_path / f"{i}{name}" for i in range(2)]
+    paths = [tmp_path / f"{split}{name[1:]}" for split in ("train", "test")]
     for path in paths:
         write(path, ROWS)
-    rows = list(read_rows("path", paths, ["sequence", "label"]))
+        if kind in ("csv", "jsonl"):
+            path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\n\n") + b"\n")
+    columns, counts, both = ["sequence", "label"], {}, {}
+    rows = list(read_rows("path", paths, columns, counts=counts))
     assert [row.index for row in rows] == list(range(8))
-    assert list(read_rows("path", paths, ["sequence", "label"], start)) == rows[start:]
+    reading = read_rows("path", paths, columns, counts=both)
+    before = [next(reading) for _ in range(min(start, 8))]
+    assert before + list(read_rows("path", paths, columns, start, both)) == rows
+    assert both == counts or start > len(rows)
 
 
 @given(
