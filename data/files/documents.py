@@ -220,7 +220,8 @@ def _cut_pieces(chunks: Iterator[tuple[str, int]], least: int) -> Iterator[tuple
 
 def _piece_end(text: str, begin: int, least: int, most: int) -> int:
     """Where the piece that begins there ends: at the first blank lines after `least` characters; without any, at the
-    first end of a line, or of a sentence, or of a word, so that a short text makes enough pieces for three splits. Never within a CRLF."""
+    first end of a line, or of a sentence, or of a word, so that a short text makes enough pieces for three splits.
+    Never within a CRLF."""
     low, high = begin + least, min(begin + most, len(text))
     if low >= high:
         return high
