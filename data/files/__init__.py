@@ -112,6 +112,16 @@ def files_fingerprint(name: str, fields: Mapping[str, Any], data_dir: str | Path
     )
 
 
+def read_content(name: str, fields: Mapping[str, Any], data_dir: str | Path) -> dict[str, Any]:
+    """What is kept of the preparation of these files: counts, classes, notes. Raises as `load_files`, if need be."""
+    from data.files import store
+
+    kind, options = parse_options(name, fields)
+    root = Path(data_dir).expanduser().absolute() / "files"
+    fingerprint = _fingerprint(kind, options, find_sources(options, data_dir), root)
+    return store.Store(root / f"{_stem(options.path)}-{fingerprint}").content
+
+
 def parse_options(name: str, fields: Mapping[str, Any]) -> tuple[Any, Any]:
     """The module of a kind of files, and its Options from `fields`. Raises ValueError for a field that it lacks."""
     if name not in KINDS:
