@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from data.files import has_files, read_content
 from experiments.ablation.own_data import OwnData, check_settings
 from experiments.ablation.study import Scale, Study
 from experiments.reporting.html_report import Table, text_table
@@ -38,7 +39,7 @@ def introduce_data(
     task = builder.build_task(data.task, data_dir)
     check_settings(study, scale, task, selected)
     table = summarize_data(data, task, data_dir)
-    print("\n".join([text_table(table), *remarks, ""]), flush=True)
+    print("\n".join(filter(None, [text_table(table), table.note, *remarks])), end="\n\n", flush=True)
     return {"data": table, "title": f"{study_title(name)} on {data.title}", "command": command_line()}
 
 
@@ -63,7 +64,10 @@ def summarize_data(data: OwnData, task: Any, data_dir: str) -> Table:
     rows += [(f"{task.metric}, {rule}", f"{score:.4g}") for rule, score in {guess: task.chance, **rules}.items()]
     if fingerprint := data_fingerprint(data.task, data_dir):
         rows.append(("fingerprint", fingerprint))
-    return Table("The data", ["data", data.source], [list(row) for row in rows])
+    content = read_content(kind, data.task, data_dir) if has_files(data.task) else {}
+    if documents := content.get("documents"):
+        rows[1:1] = [("documents", ", ".join(f"{split} {documents[split]:,}" for split in SPLITS))]
+    return Table("The data", ["data", data.source], [list(row) for row in rows], " ".join(content.get("notes", ())))
 
 
 def split_sizes(task: Any, kind: str) -> dict[str, str]:
