@@ -25,7 +25,7 @@ def get_config(mixer: str = "attention") -> ConfigDict:
         "document": "auto",  # of a plain text: file, paragraph, line; auto: files of a folder, else runs of paragraphs
         "tokenizer": "characters",  # characters, bytes, words, bpe (byte pairs of this text), or a tokenizer.json
         "tokenizer_path": "",  # the tokenizer.json that the numbers of a .bin or .npy are of, for their names and bytes
-        "vocab_size": 4096,  # words that are known, or tokens of bpe
+        "vocab_size": 8000,  # words that are known, or tokens of bpe
         "token_dtype": "uint16",  # of a .bin: uint16, uint32
         "max_length": 64,  # tokens of a window
         "reset_at_documents": False,  # each document in a window is on its own
