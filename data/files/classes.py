@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from data.files.splits import SPLITS
 
@@ -17,10 +18,16 @@ class LabelSketch:
     zero bits, and counts are scaled up.
     """
 
-    def __init__(self) -> None:
-        self._first: dict[int, str] = {}
-        self._mixed: set[int] = set()
-        self._bits = 0
+    def __init__(self, state: Mapping[str, Any] | None = None):
+        """`state`, of an earlier one, is gone on from."""
+        state = state or {}
+        self._first: dict[int, str] = dict(state.get("first", ()))
+        self._mixed: set[int] = set(state.get("mixed", ()))
+        self._bits: int = state.get("bits", 0)
+
+    def state(self) -> dict[str, Any]:
+        """All that is remembered, as JSON."""
+        return {"first": list(self._first.items()), "mixed": sorted(self._mixed), "bits": self._bits}
 
     def add_row(self, contents: bytes, label: str) -> None:
         """Note a sequence and its label."""

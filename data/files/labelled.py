@@ -10,7 +10,6 @@ padding; `<unk>` is the last one, and is there only if some token of the data is
 """
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from data.files import FileData
 from data.files.classes import describe_classes
 from data.files.labelled_options import Options
 from data.files.labelled_scan import LabelledRow, LabelledScan, RowReader
-from data.files.row_reading import RowTally, Sources, count_source_bytes, is_fasta
+from data.files.row_reading import Position, Sources, count_source_bytes, is_fasta
 from data.files.row_tokens import TokenEncoder, Vocabulary, smallest_dtype
 from data.files.sources import reading_notes
 from data.files.splits import SPLITS
@@ -41,28 +40,19 @@ _LABEL = np.dtype("<u4")
 def prepare(options: Options, sources: Sources, writer: StoreWriter) -> dict[str, Any]:
     """Write the records; see `data.files`. The rows are read twice, and once before that if splits are given.
 
-    A preparation that was killed while it wrote goes on there; before that, it begins anew.
+    A preparation that was killed goes on where it was; only given splits are looked for anew.
     """
     reader, size = _open_reader(options, sources), count_source_bytes(sources)
     begin = size if reader.is_surveyed else 0
     writer.total_bytes = begin + 2 * size
     reader.survey_splits(writer.is_checkpoint_due)
-    if writer.resumed is None:
-        scan, vocabulary, notes = _scan_rows(reader, lambda done: writer.is_checkpoint_due(begin + done))
-        for problem in scan.find_problems(vocabulary):
-            raise ValueError(problem)
-        content = {
-            "classes": scan.classes,
-            "tokens": list(vocabulary.tokens),
-            "has_unknown": vocabulary.needs_unknown,
-            "max_length": scan.max_length,
-            "rows": {split: dict(counter) for split, counter in scan.labels.items()},
-            "notes": notes,
-        }
+    content = (writer.resumed or {}).get("content")
+    after = (writer.resumed or {}).get("after", (0, 0))
+    if content is None:
+        content = _scan_rows(reader, writer, begin, (after[0], after[1]))
         writer.checkpoint({"content": content, "after": (0, 0)}, begin + size)
-    else:
-        content = writer.resumed["content"]
-    _write_rows(reader, content, writer, begin + size)
+        after = (0, 0)
+    _write_rows(reader, content, writer, begin + size, (after[0], after[1]))
     return content
 
 
@@ -74,21 +64,39 @@ def _open_reader(options: Options, sources: Sources) -> RowReader:
     return RowReader(options, sources)
 
 
-def _scan_rows(
-    reader: RowReader, progress: Callable[[int], Any], limit: int | None = None
-) -> tuple[LabelledScan, Vocabulary, list[str]]:
-    """Count what the first `limit` rows hold, or all; the notes to it."""
-    scan, tally, counts = LabelledScan(reader.options, bool(reader.rule.given)), RowTally(), {}
-    for row in itertools.islice(reader.read_rows(tally=tally, counts=counts), limit):
+def _scan_rows(reader: RowReader, writer: StoreWriter, begin: int, start: Position) -> dict[str, Any]:
+    """Count what the rows hold, from `start` on: the content that follows. `begin` are the bytes that were read before.
+
+    Raises ValueError for what is no data for a classifier.
+    """
+    state = writer.resumed or {}
+    scan = LabelledScan(reader.options, bool(reader.rule.given), state.get("scan"))
+    reader.duplicates.dropped = dict(state.get("dropped", {}))
+    for row in reader.read_rows(start, scan.tally, scan.counts):
         scan.add_row(row, *reader.cut_text(row.sequence))
-        progress(row.bytes_read)
+        if writer.is_checkpoint_due(begin + row.bytes_read):
+            kept = {"scan": scan.state(), "dropped": reader.duplicates.dropped, "after": row.after}
+            writer.checkpoint(kept, begin + row.bytes_read)
     vocabulary = scan.tokens.build_vocabulary(reader.options.vocab_size)
-    notes = [*reading_notes(counts), *tally.notes(), *reader.duplicates.notes("rows"), *scan.notes(vocabulary)]
-    return scan, vocabulary, notes
+    for problem in scan.find_problems(vocabulary):
+        raise ValueError(problem)
+    return {
+        "classes": scan.classes,
+        "tokens": list(vocabulary.tokens),
+        "has_unknown": vocabulary.needs_unknown,
+        "max_length": scan.max_length,
+        "rows": {split: dict(counter) for split, counter in scan.labels.items()},
+        "notes": _all_notes(reader, scan, vocabulary),
+    }
 
 
-def _write_rows(reader: RowReader, content: dict[str, Any], writer: StoreWriter, begin: int) -> None:
-    """Write the records from where the writer was stopped on. `begin` are the bytes that were read before."""
+def _all_notes(reader: RowReader, scan: LabelledScan, vocabulary: Vocabulary) -> list[str]:
+    found = [reading_notes(scan.counts), scan.tally.notes(), reader.duplicates.notes("rows"), scan.notes(vocabulary)]
+    return list(itertools.chain(*found))
+
+
+def _write_rows(reader: RowReader, content: dict[str, Any], writer: StoreWriter, begin: int, start: Position) -> None:
+    """Write the records of the rows from `start` on. `begin` are the bytes that were read before."""
     number = {label: i for i, label in enumerate(content["classes"])}
     tokens, dtype = content["tokens"], _token_dtype(content)
     encoder = TokenEncoder(reader.options.tokenizer, tokens, first=1, unknown=1 + len(tokens))
@@ -97,8 +105,7 @@ def _write_rows(reader: RowReader, content: dict[str, Any], writer: StoreWriter,
         pieces = reader.cut_text(row.sequence)[0][: content["max_length"]]
         return _LABEL.type(number[row.label]).tobytes() + encoder.encode(pieces).astype(dtype).tobytes()
 
-    after = (writer.resumed or {}).get("after", (0, 0))
-    for row in reader.read_rows(tuple(after)):
+    for row in reader.read_rows(start):
         writer.append(row.split, encode_row(row))
         if writer.is_checkpoint_due(begin + row.bytes_read):
             writer.checkpoint({"content": content, "after": row.after}, begin + row.bytes_read)
@@ -188,7 +195,10 @@ def describe(options: Options, sources: Sources, limit: int | None = None) -> li
     """What `prepare` would make of the first `limit` rows, or of all: splits, lengths, tokens, classes and notes."""
     reader = _open_reader(options, sources)
     reader.survey_splits(lambda done: None, limit)
-    scan, vocabulary, notes = _scan_rows(reader, lambda done: None, limit)
+    scan = LabelledScan(options, bool(reader.rule.given))
+    for row in itertools.islice(reader.read_rows(tally=scan.tally, counts=scan.counts), limit):
+        scan.add_row(row, *reader.cut_text(row.sequence))
+    vocabulary = scan.tokens.build_vocabulary(options.vocab_size)
     rows, lengths = scan.count_rows(), scan.lengths["train"]
     given = ", ".join(sorted(reader.rule.given))
     how = f"{given} as given" if given else "by a hash of the sequence"
@@ -203,7 +213,7 @@ def describe(options: Options, sources: Sources, limit: int | None = None) -> li
         f"classes: {len(scan.classes):,}",
         *describe_classes(scan.classes, scan.labels),
         *_describe_baseline(scan),
-        *(f"note: {note}" for note in notes),
+        *(f"note: {note}" for note in _all_notes(reader, scan, vocabulary)),
         *(f"to be mended: {problem}" for problem in scan.find_problems(vocabulary)),
     ]
 

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from data.files.classes import LabelSketch, list_some, sort_classes
@@ -128,15 +128,34 @@ def quantile(counts: Counter[int], share: float) -> int:
 
 
 class LabelledScan:
-    """What the rows hold, counted row by row. `is_given`: whether splits are given, and not all by hash."""
+    """What the rows hold, counted row by row.
 
-    def __init__(self, options: Options, is_given: bool):
-        self.options, self.is_given = options, is_given
-        self.labels = {split: Counter() for split in SPLITS}
-        self.lengths: dict[str, Counter[int]] = {split: Counter() for split in SPLITS}
-        self.longest: dict[str, tuple[int, str]] = dict.fromkeys(SPLITS, (0, ""))
-        self.tokens = TokenCounts(options.tokenizer)
-        self.sketch = LabelSketch()
+    `is_given`: whether splits are given, and not all by hash. `state`, of an earlier scan, is gone on from. `tally` and
+    `counts` are those of reading.
+    """
+
+    def __init__(self, options: Options, is_given: bool, state: Mapping[str, Any] | None = None):
+        self.options, self.is_given, state = options, is_given, state or {}
+        self.labels = {split: Counter(state.get("labels", {}).get(split)) for split in SPLITS}
+        lengths = state.get("lengths", {})
+        self.lengths: dict[str, Counter[int]] = {split: Counter(dict(lengths.get(split, ()))) for split in SPLITS}
+        longest = state.get("longest", {})
+        self.longest: dict[str, tuple[int, str]] = {split: tuple(longest.get(split, (0, ""))) for split in SPLITS}
+        self.tokens = TokenCounts(options.tokenizer, state.get("tokens"))
+        self.sketch = LabelSketch(state.get("sketch"))
+        self.tally, self.counts = RowTally.restore(state.get("tally")), dict(state.get("counts", {}))
+
+    def state(self) -> dict[str, Any]:
+        """All counts, as JSON."""
+        return {
+            "labels": {split: dict(counter) for split, counter in self.labels.items()},
+            "lengths": {split: list(counter.items()) for split, counter in self.lengths.items()},
+            "longest": self.longest,
+            "tokens": self.tokens.state(),
+            "sketch": self.sketch.state(),
+            "tally": self.tally.state(),
+            "counts": self.counts,
+        }
 
     def add_row(self, row: LabelledRow, pieces: Pieces, length: int) -> None:
         """Count a row, its sequence cut into tokens, of which there were `length`."""

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from data.files.pair_options import SIDES, Options
@@ -62,7 +62,7 @@ class PairReader:
             self.rule, self.duplicates = survey_splits(read())
 
     def read_pairs(
-        self, tally: RowTally | None = None, counts: Counts | None = None, start: Position = (0, 0)
+        self, start: Position = (0, 0), tally: RowTally | None = None, counts: Counts | None = None
     ) -> Iterator[Pair]:
         """Pairs that stay, from the position `start` on. What is left out is counted in `tally`."""
         tally = tally or RowTally()
@@ -91,17 +91,36 @@ class PairReader:
 class PairScan:
     """What the pairs hold, counted one by one; `finish` makes the vocabularies and limits of it.
 
-    `is_given`: whether splits are given, and not all by hash, which may put the longest into any split.
+    `is_given`: whether splits are given, and not all by hash, which may put the longest into any split. `state`,
+    of an earlier scan, is gone on from.
     """
 
-    def __init__(self, options: Options, is_given: bool):
-        self.options, self.is_given = options, is_given
-        self.tally, self.counts = RowTally(), {}
-        self.lengths: dict[str, Counter[tuple[int, int]]] = {split: Counter() for split in SPLITS}
-        self.longest = dict.fromkeys(SIDES, (0, ""))
-        self._tokens = [TokenCounts(tokenizer) for tokenizer in options.tokenizers]
+    def __init__(self, options: Options, is_given: bool, state: Mapping[str, Any] | None = None):
+        self.options, self.is_given, state = options, is_given, state or {}
+        self.tally, self.counts = RowTally.restore(state.get("tally")), dict(state.get("counts", {}))
+        lengths, longest = state.get("lengths", {}), state.get("longest", {})
+        self.lengths: dict[str, Counter[tuple[int, int]]] = {
+            split: Counter({(source, target): count for source, target, count in lengths.get(split, ())})
+            for split in SPLITS
+        }
+        self.longest: dict[str, tuple[int, str]] = {side: tuple(longest.get(side, (0, ""))) for side in SIDES}
+        tokens = state.get("tokens", [None] * len(SIDES))
+        self._tokens = [TokenCounts(*both) for both in zip(options.tokenizers, tokens, strict=True)]
         self.vocabularies: list[Vocabulary] = []
         self.max_lengths: tuple[int, int] = options.max_lengths
+
+    def state(self) -> dict[str, Any]:
+        """All counts, as JSON."""
+        return {
+            "tally": self.tally.state(),
+            "counts": self.counts,
+            "lengths": {
+                split: [(*lengths, count) for lengths, count in counter.items()]
+                for split, counter in self.lengths.items()
+            },
+            "longest": self.longest,
+            "tokens": [tokens.state() for tokens in self._tokens],
+        }
 
     def add_pair(self, pair: Pair) -> None:
         """Count a pair. One that is dropped for its length gives no tokens."""

@@ -13,7 +13,7 @@ holds them.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ import numpy as np
 from data.files import FileData
 from data.files.pair_options import SIDES, Options
 from data.files.pair_scan import Pair, PairReader, PairScan
-from data.files.row_reading import Sources, count_source_bytes
+from data.files.row_reading import Position, Sources, count_source_bytes
 from data.files.row_tokens import TokenEncoder, smallest_dtype
 from data.files.sources import reading_notes
 from data.files.splits import SPLITS
@@ -61,45 +61,52 @@ def share_names(tokens: list[list[str]], has_unknown: list[bool]) -> SharedNames
 def prepare(options: Options, sources: Sources, writer: StoreWriter) -> dict[str, Any]:
     """Write the records; see `data.files`. The rows are read twice, and once before that if splits are given.
 
-    A preparation that was killed while it wrote goes on there; before that, it begins anew.
+    A preparation that was killed goes on where it was; only given splits are looked for anew.
     """
     reader, size = PairReader(options, sources), count_source_bytes(sources)
     begin = size if reader.is_surveyed else 0
     writer.total_bytes = begin + 2 * size
     reader.survey_splits(writer.is_checkpoint_due)
-    if writer.resumed is None:
-        scan = _scan_pairs(reader, lambda done: writer.is_checkpoint_due(begin + done))
-        for problem in scan.find_problems():
-            raise ValueError(problem)
-        content = {
-            "tokens": [list(vocabulary.tokens) for vocabulary in scan.vocabularies],
-            "has_unknown": [vocabulary.needs_unknown for vocabulary in scan.vocabularies],
-            "max_lengths": list(scan.max_lengths),
-            "notes": _all_notes(reader, scan),
-        }
+    content = (writer.resumed or {}).get("content")
+    after = (writer.resumed or {}).get("after", (0, 0))
+    if content is None:
+        content = _scan_pairs(reader, writer, begin, (after[0], after[1]))
         writer.checkpoint({"content": content, "after": (0, 0)}, begin + size)
-    else:
-        content = writer.resumed["content"]
-    _write_pairs(reader, content, writer, begin + size)
+        after = (0, 0)
+    _write_pairs(reader, content, writer, begin + size, (after[0], after[1]))
     return content
 
 
-def _scan_pairs(reader: PairReader, progress: Callable[[int], Any], limit: int | None = None) -> PairScan:
-    """Count what the first `limit` rows hold, or all."""
-    scan = PairScan(reader.options, bool(reader.rule.given))
-    for pair in itertools.islice(reader.read_pairs(scan.tally, scan.counts), limit):
+def _scan_pairs(reader: PairReader, writer: StoreWriter, begin: int, start: Position) -> dict[str, Any]:
+    """Count what the rows hold, from `start` on: the content that follows. `begin` are the bytes that were read before.
+
+    Raises ValueError for what is no data to train on.
+    """
+    state = writer.resumed or {}
+    scan = PairScan(reader.options, bool(reader.rule.given), state.get("scan"))
+    reader.duplicates.dropped = dict(state.get("dropped", {}))
+    for pair in reader.read_pairs(start, scan.tally, scan.counts):
         scan.add_pair(pair)
-        progress(pair.bytes_read)
+        if writer.is_checkpoint_due(begin + pair.bytes_read):
+            kept = {"scan": scan.state(), "dropped": reader.duplicates.dropped, "after": pair.after}
+            writer.checkpoint(kept, begin + pair.bytes_read)
     scan.finish()
-    return scan
+    for problem in scan.find_problems():
+        raise ValueError(problem)
+    return {
+        "tokens": [list(vocabulary.tokens) for vocabulary in scan.vocabularies],
+        "has_unknown": [vocabulary.needs_unknown for vocabulary in scan.vocabularies],
+        "max_lengths": list(scan.max_lengths),
+        "notes": _all_notes(reader, scan),
+    }
 
 
 def _all_notes(reader: PairReader, scan: PairScan) -> list[str]:
     return [*reading_notes(scan.counts), *scan.tally.notes(), *reader.duplicates.notes("pairs"), *scan.notes()]
 
 
-def _write_pairs(reader: PairReader, content: dict[str, Any], writer: StoreWriter, begin: int) -> None:
-    """Write the records from where the writer was stopped on. `begin` are the bytes that were read before."""
+def _write_pairs(reader: PairReader, content: dict[str, Any], writer: StoreWriter, begin: int, start: Position) -> None:
+    """Write the records of the pairs from `start` on. `begin` are the bytes that were read before."""
     shared = share_names(content["tokens"], content["has_unknown"])
     dtype = _token_dtype(shared)
     encoders = [
@@ -113,8 +120,7 @@ def _write_pairs(reader: PairReader, content: dict[str, Any], writer: StoreWrite
         sides = [encoder.encode(pieces) for encoder, pieces in zip(encoders, pair.pieces, strict=True)]
         return _COUNT.type(len(sides[0])).tobytes() + np.concatenate(sides).astype(dtype).tobytes()
 
-    after = (writer.resumed or {}).get("after", (0, 0))
-    for pair in reader.read_pairs(start=(after[0], after[1])):
+    for pair in reader.read_pairs(start):
         if all(length <= most for length, most in zip(pair.lengths, content["max_lengths"], strict=True)):
             writer.append(pair.split, encode_pair(pair))
         if writer.is_checkpoint_due(begin + pair.bytes_read):
@@ -150,7 +156,10 @@ def describe(options: Options, sources: Sources, limit: int | None = None) -> li
     """What `prepare` would make of the first `limit` rows, or of all: splits, lengths, tokens of each side, notes."""
     reader = PairReader(options, sources)
     reader.survey_splits(lambda done: None, limit)
-    scan = _scan_pairs(reader, lambda done: None, limit)
+    scan = PairScan(options, bool(reader.rule.given))
+    for pair in itertools.islice(reader.read_pairs(tally=scan.tally, counts=scan.counts), limit):
+        scan.add_pair(pair)
+    scan.finish()
     rows, given = scan.count_pairs(), ", ".join(sorted(reader.rule.given))
     how = f"{given} as given" if given else "by a hash of the source"
     return [

@@ -4,7 +4,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from data.files import fasta, splits, tables
 from data.files.sources import FASTA_SUFFIXES, Counts, data_suffix
@@ -23,6 +23,15 @@ class RowTally:
 
     counts: Counter[str] = dataclasses.field(default_factory=Counter)
     places: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Any] | None) -> Self:
+        """One that goes on counting from the `state` of an earlier one."""
+        return cls(Counter(state["counts"]), dict(state["places"])) if state else cls()
+
+    def state(self) -> dict[str, Any]:
+        """All counts, as JSON."""
+        return {"counts": dict(self.counts), "places": self.places}
 
     def add(self, what: str, place: str) -> None:
         """Count a row."""

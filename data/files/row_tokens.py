@@ -1,7 +1,7 @@
 """Texts of rows as tokens, by character, word or byte: what labelled sequences and pairs of texts share."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,11 +32,16 @@ class TokenCounts:
     (lossy counting, Manku and Motwani 2002), so that memory doesn't grow with the data. `totals` count all.
     """
 
-    def __init__(self, tokenizer: str):
-        self.tokenizer = tokenizer
-        self.training: Counter[str] = Counter()
-        self.held_out: Counter[str] = Counter()
-        self.totals = [0, 0]
+    def __init__(self, tokenizer: str, state: Mapping[str, Any] | None = None):
+        """`state`, of an earlier one, is gone on from."""
+        self.tokenizer, state = tokenizer, state or {}
+        self.training: Counter[str] = Counter(state.get("training"))
+        self.held_out: Counter[str] = Counter(state.get("held_out"))
+        self.totals: list[int] = list(state.get("totals", (0, 0)))
+
+    def state(self) -> dict[str, Any]:
+        """All counts, as JSON."""
+        return {"training": dict(self.training), "held_out": dict(self.held_out), "totals": self.totals}
 
     def add_pieces(self, pieces: Pieces, split: str) -> None:
         """Count the tokens of a text; bytes need no counts, since all are known."""

@@ -1,3 +1,4 @@
+import contextlib
 import csv
 import gzip
 import itertools
@@ -13,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.files import FileData, find_sources, labelled, load_files, row_tokens
+from data.files import sources as files_sources
 from data.files.labelled import Options
+from data.files.labelled_scan import RowReader
 from data.files.store import open_or_prepare
 from data.files.store_writer import StoreWriter
 from tasks import Classification
@@ -359,33 +362,40 @@ def test_of_what_does_not_fit_a_part_is_in_memory_that_is_drawn_evenly(tmp_path:
     assert set(part.labels["train"]) == {0, 1}
 
 
-@pytest.mark.parametrize("stop_at", [0, 1, 50, 99])
+@pytest.mark.parametrize("stop_at", [0, 1, 50, 119, 120, 121, 170, 239])
 def test_a_stopped_preparation_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int):
+    """Stopped at any row while they are counted, or while they are written."""
     rows = random_rows(100)
-    options = Options(str(write_csv(tmp_path / "a.csv", rows)), test_path=str(write_csv(tmp_path / "t.csv", rows[::5])))
+    rows[7]["label"], rows[70]["sequence"] = " True", ""
+    rows[30] = {**rows[31], "label": "other"}
+    options = Options(
+        str(write_csv(tmp_path / "a.csv", [*rows, {"sequence": "GGGGGGGGGG", "label": "other"}])),
+        test_path=str(write_csv(tmp_path / "t.csv", [*rows[::5], {"sequence": "ANC", "label": "other"}])),
+        max_length=8, cut=True,
+    )  # fmt: skip
     sources = find_sources(options)
-    monkeypatch.setattr(StoreWriter, "is_checkpoint_due", lambda writer, done: done % 3 == 0)
+    monkeypatch.setattr(files_sources, "_CHUNK", 16)  # so that every few rows more bytes are read
+    monkeypatch.setattr(StoreWriter, "is_checkpoint_due", lambda writer, done: done % 11 == 0)
 
     def prepare(folder: Path) -> dict[str, bytes]:
         store = open_or_prepare(folder, lambda writer: labelled.prepare(options, sources, writer))
-        assert store.count("test") == 20
+        assert len(store.content["notes"]) == 7
         return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
-    whole, append = prepare(tmp_path / "whole"), StoreWriter.append
-    appended = 0
+    whole, cut_text, done = prepare(tmp_path / "whole"), RowReader.cut_text, 0
 
-    def stop(writer: StoreWriter, split: str, record: bytes) -> None:
-        nonlocal appended
-        if appended == stop_at:
+    def stop(reader: RowReader, text: str) -> Any:
+        nonlocal done
+        if done == stop_at:
             raise KeyboardInterrupt
-        appended += 1
-        append(writer, split, record)
+        done += 1
+        return cut_text(reader, text)
 
-    monkeypatch.setattr(StoreWriter, "append", stop)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(RowReader, "cut_text", stop)
+    with contextlib.suppress(KeyboardInterrupt):
         prepare(tmp_path / "stopped")
-    monkeypatch.setattr(StoreWriter, "append", append)
-    monkeypatch.setattr(labelled, "_scan_rows", None)  # what was counted is not counted again
+    stopped_after, done = done, -1000
+    assert stopped_after == min(stop_at, stopped_after)
     assert prepare(tmp_path / "stopped") == whole
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from data.files import find_sources, load_files, pairs
+from data.files import sources as files_sources
 from data.files.pairs import Options
+from data.files.splits import DuplicateFilter
 from data.files.store import open_or_prepare
 from data.files.store_writer import StoreWriter
 from tasks import ParallelText
@@ -137,28 +139,31 @@ def test_what_is_not_kept_is_said_and_what_is_no_pair_refused(tmp_path: Path, ca
     assert "it has 1 pair, and none is left for" in refusal(write_csv(tmp_path / "o.csv", rows[:1]), tmp_path)
 
 
-@pytest.mark.parametrize("stop_at", [0, 50])
+@pytest.mark.parametrize("stop_at", [0, 60, 99, 100, 150])
 def test_a_stopped_preparation_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int):
+    """Stopped at any pair while they are counted, or while they are written."""
     options = Options(str(write_csv(tmp_path / "a.csv", random_pairs())), **CHARACTERS)
     sources = find_sources(options)
-    monkeypatch.setattr(StoreWriter, "is_checkpoint_due", lambda writer, done: done % 3 == 0)
+    monkeypatch.setattr(files_sources, "_CHUNK", 16)  # so that every few rows more bytes are read
+    monkeypatch.setattr(StoreWriter, "is_checkpoint_due", lambda writer, done: done % 11 == 0)
 
     def prepare(folder: Path) -> dict[str, bytes]:
         open_or_prepare(folder, lambda writer: pairs.prepare(options, sources, writer))
         return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
-    whole, append = prepare(tmp_path / "whole"), StoreWriter.append
+    whole, keep_item, done = prepare(tmp_path / "whole"), DuplicateFilter.keep_item, 0
 
-    def stop(writer: StoreWriter, split: str, record: bytes) -> None:
-        if sum(map(writer.count, ("train", "validation", "test"))) == stop_at:
+    def stop(duplicates: DuplicateFilter, split: str, contents: bytes) -> bool:
+        nonlocal done
+        if done == stop_at:
             raise KeyboardInterrupt
-        append(writer, split, record)
+        done += 1
+        return keep_item(duplicates, split, contents)
 
-    monkeypatch.setattr(StoreWriter, "append", stop)
+    monkeypatch.setattr(DuplicateFilter, "keep_item", stop)
     with pytest.raises(KeyboardInterrupt):
         prepare(tmp_path / "stopped")
-    monkeypatch.setattr(StoreWriter, "append", append)
-    monkeypatch.setattr(pairs, "_scan_pairs", None)  # what was counted is not counted again
+    monkeypatch.setattr(DuplicateFilter, "keep_item", keep_item)
     assert prepare(tmp_path / "stopped") == whole
 
 
