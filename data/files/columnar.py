@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import mmap
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,7 +51,7 @@ def read_parquet(request: ColumnRequest, start: int) -> FileRows:
 
 def read_arrow(request: ColumnRequest, start: int) -> FileRows:
     """Read the rows of an Arrow file, of the IPC file format or the stream format."""
-    schema, batches = _open_arrow(request)
+    schema, batches, mapping = _open_arrow(request)
     _top_columns(request, schema)
     number = 0
     for batch, bytes_read in _guard_batches(request, batches):
@@ -60,6 +61,7 @@ def read_arrow(request: ColumnRequest, start: int) -> FileRows:
             if number + part.num_rows > start:
                 yield from _batch_values(request, part, number, start, lambda _, done=bytes_read: done)
             number += part.num_rows
+            mapping.madvise(mmap.MADV_DONTNEED)  # pages that were read would else count as memory of the process
     return number
 
 
@@ -90,22 +92,23 @@ def _open_parquet(request: ColumnRequest) -> Any:
         raise _damaged(request, error) from None
 
 
-def _open_arrow(request: ColumnRequest) -> tuple[Any, Iterator[tuple[Any, int]]]:
-    """Schema of an Arrow file of either format, and its batches with the bytes read."""
+def _open_arrow(request: ColumnRequest) -> tuple[Any, Iterator[tuple[Any, int]], mmap.mmap]:
+    """Schema of an Arrow file of either format, its batches with the bytes read, and the mapping that they lie in."""
     import pyarrow
 
     _refuse_packed(request)
     try:
-        source = pyarrow.memory_map(str(request.path))
-        if source.read(6) == b"ARROW1":
+        with request.path.open("rb") as opened:
+            mapping = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+        source = pyarrow.BufferReader(pyarrow.py_buffer(mapping))
+        if mapping[:6] == b"ARROW1":
             file = pyarrow.ipc.open_file(source)
-            count, size = file.num_record_batches, source.size()
+            count, size = file.num_record_batches, len(mapping)
             _check_names(file.schema)
-            return file.schema, ((file.get_batch(i), size * (i + 1) // count) for i in range(count))
-        source.seek(0)
+            return file.schema, ((file.get_batch(i), size * (i + 1) // count) for i in range(count)), mapping
         stream = pyarrow.ipc.open_stream(source)
         _check_names(stream.schema)
-        return stream.schema, ((batch, source.tell()) for batch in stream)
+        return stream.schema, ((batch, source.tell()) for batch in stream), mapping
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise _damaged(request, error) from None
 
