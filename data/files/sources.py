@@ -84,7 +84,7 @@ def skipped_notes(skipped: Sequence[Path]) -> list[str]:
         return []
     kinds = sorted({data_suffix(path) or path.name for path in skipped})
     shown = ", ".join(kinds[:8]) + (" …" if len(kinds) > 8 else "")
-    return [f"{len(skipped):,} files of folders are of a kind that is not read here ({shown}), and were left out."]
+    return [f"Files of folders left out, since they are of a kind that is not read here ({shown}): {len(skipped):,}."]
 
 
 def _exists(what: str, path: Path) -> bool:

@@ -38,7 +38,7 @@ def test_a_file_a_folder_and_a_pattern(tmp_path: Path, monkeypatch: pytest.Monke
     assert find_files("path", str(tmp_path), skipped=skipped) == sorted(files.values())
     assert [path.name for path in skipped] == ["picture.png", "library.so"]
     assert sources.skipped_notes(skipped) == [
-        "2 files of folders are of a kind that is not read here (.png, .so), and were left out."
+        "Files of folders left out, since they are of a kind that is not read here (.png, .so): 2."
     ]
     assert sources.skipped_notes([]) == []
     assert find_files("path", f"{tmp_path}/**/*.md") == [files["b/c.md"]]
