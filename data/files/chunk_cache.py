@@ -1,7 +1,8 @@
 """Texts encoded chunk by chunk, each different chunk once: most of a text is what was met before."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,13 +27,12 @@ class ChunkCache:
         self._lengths = np.zeros(0, np.int64)
         self._tokens = np.zeros(0, self._dtype)
 
-    def encode(self, chunks: list[str]) -> np.ndarray:
-        """Tokens of all chunks, one after the other, in memory of a few times their number."""
+    def encode(self, chunks: Any) -> np.ndarray:
+        """Tokens of all chunks (a list, or an array of Arrow), one after the other."""
         import pyarrow as pa
 
         coded = pa.array(chunks, pa.large_string()).dictionary_encode()
-        different = coded.dictionary.to_pylist()
-        rows = self._find_rows(different)[coded.indices.to_numpy()]
+        rows = self._find_rows(coded.dictionary.to_pylist())[coded.indices.to_numpy()]
         lengths = self._lengths[rows]
         begins = (np.cumsum(self._lengths) - self._lengths)[rows]
         ends = np.cumsum(lengths)
@@ -51,3 +51,11 @@ class ChunkCache:
             flat = np.fromiter(itertools.chain.from_iterable(encoded), self._dtype)
             self._tokens = np.concatenate([self._tokens, flat])
         return np.fromiter(map(self._index.__getitem__, different), np.int64, len(different))
+
+
+def split_at_blanks(texts: Iterable[str]) -> Any:
+    """What stands between the blanks of texts, one text after the other, as an array of Arrow."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.utf8_split_whitespace(pa.array(texts, pa.large_string())).values

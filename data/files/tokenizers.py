@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from jaxtyping import Int32, UInt
 
-from data.files.chunk_cache import MAX_CHUNKS, ChunkCache
+from data.files.chunk_cache import MAX_CHUNKS, ChunkCache, split_at_blanks
 from tasks.real.words import split_words
 
 END = "␄"
@@ -158,7 +158,7 @@ class WordTokenizer(Tokenizer):
         return self._cache.encode(text.split())
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
-        return Encoded(self.encode(join_documents(texts, " \0 ")))
+        return Encoded(self._cache.encode(split_at_blanks([f"{text} \0" for text in texts])))
 
     def identity(self) -> dict[str, Any]:
         return {"kind": self.kind, "words": list(self.names[2:])}
@@ -198,11 +198,12 @@ class WordCounts:
 
     def add_texts(self, texts: Iterable[str]) -> None:
         """Count the words of `texts`."""
-        chunks = Counter(" ".join(texts).split())
+        chunks = split_at_blanks(texts).value_counts()
+        different, times = (chunks.field(name).to_pylist() for name in ("values", "counts"))
         if len(self._words) > MAX_CHUNKS:
             self._words = {}
         counts, known = self.counts, self._words
-        for chunk, count in chunks.items():
+        for chunk, count in zip(different, times, strict=True):
             words = known.get(chunk)
             if words is None:
                 words = known[chunk] = split_words(chunk)

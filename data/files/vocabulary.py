@@ -18,7 +18,7 @@ from data.files.tokenizers import (
     WordTokenizer,
 )
 
-BATCH = 1 << 20  # characters that are worked on together
+BATCH = 1 << 22  # characters that are worked on together
 
 
 def given_tokenizer(options: Any, tokenizer_paths: Sequence[Path]) -> Tokenizer | None:
