@@ -141,7 +141,7 @@ class Store:
                     records = reader.num_records()
                 except RuntimeError as error:
                     raise self._damage(str(error)) from None
-                if records != stated["records"]:  # a file that lost its end reads as an empty one, without an error
+                if records != stated["records"]:  # 0 of a file that lost its end, and the error only at closing
                     raise self._damage(f"{stated['file']} has another number of records")
                 self._readers[stated["file"]] = reader
         return reader

@@ -103,11 +103,17 @@ class StoreWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Let go of the files; what was appended since the last checkpoint is removed when the next writer begins."""
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """Let go of the files after an error. What was appended since the last checkpoint is removed when the next
+        writer begins; without any checkpoint the folder is removed."""
         while self._open:
             with contextlib.suppress(OSError):
                 self._open.popitem()[1].close()
+        if error is not None and not (self.folder / _PROGRESS).exists():
+            with contextlib.suppress(OSError):
+                for path in self.folder.iterdir():
+                    path.unlink()
+                self.folder.rmdir()
 
 
 class NullWriter:

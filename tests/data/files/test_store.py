@@ -170,6 +170,16 @@ def test_checkpoints_are_due_by_the_source_alone(tmp_path: Path):
     assert seen[0] == (store_writer.CHECKPOINT_BYTES - 1, 10 << 30)
 
 
+def test_a_refused_source_leaves_nothing_behind(tmp_path: Path):
+    def refuse(writer: StoreWriter) -> dict:
+        writer.append("train", b"record")
+        raise ValueError("task.path: is no text")
+
+    with pytest.raises(ValueError, match="is no text"):
+        open_or_prepare(tmp_path / "refused", refuse)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_is_an_os_error(tmp_path: Path):
     """A limit on the size of files stands for the full disk."""
     code = f"""
