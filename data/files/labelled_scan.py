@@ -24,6 +24,7 @@ from data.files.row_tokens import Pieces, TokenCounts, Vocabulary, split_text
 from data.files.splits import SPLITS, DuplicateFilter, SplitRule, check_splits, survey_splits
 
 MAX_CLASSES = 10_000
+UNEVEN = 5  # rows of the largest class for one of the smallest from which on their balance is said
 _FEW_CLASSES = 50  # up to which nobody asks whether they are classes at all
 
 
@@ -236,6 +237,13 @@ class LabelledScan:
         notes = self.sketch.notes() + vocabulary.notes(f"task.sequence_column={self.options.sequence_column}")
         if cut := sum(map(self.count_longer, SPLITS)):
             notes.append(f"Sequences cut at {self.max_length:,} {self.options.tokenizer}: {cut:,}.")
+        rows = self.labels["train"]
+        if len(rows) > 1 and max(rows.values()) >= UNEVEN * min(rows.values()):
+            balance = list_some([f"{label} {rows[label]:,}" for label in self.classes])
+            notes.append(
+                f"The classes are uneven ({balance} in training): task.class_weights=balanced lets them count alike in "
+                f"the loss, and task.metric='balanced accuracy' in the score."
+            )
         typical = quantile(self.lengths["train"], 0.99)
         if not self.options.max_length and self.max_length > 4 * typical:
             notes.append(

@@ -274,6 +274,13 @@ def test_one_sequence_that_is_much_longer_than_others_is_said(tmp_path: Path, ca
     )
 
 
+def test_uneven_classes_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows = [{**row, "label": "rare" if i % 10 == 0 else "common"} for i, row in enumerate(random_rows(400))]
+    (note,) = notes_of(write_csv(tmp_path / "a.csv", rows), tmp_path, capsys)
+    assert note.startswith("The classes are uneven (common ")
+    assert " in training): task.class_weights=balanced lets them count alike in the loss" in note
+
+
 def test_letters_that_training_never_has_are_a_token_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     path, tests = write_csv(tmp_path / "a.csv", random_rows()), random_rows(40)
     tests[3]["sequence"] = "ACNXN"
@@ -379,7 +386,7 @@ def test_a_stopped_preparation_goes_on_to_the_same_bytes(tmp_path: Path, monkeyp
 
     def prepare(folder: Path) -> dict[str, bytes]:
         store = open_or_prepare(folder, lambda writer: labelled.prepare(options, sources, writer))
-        assert len(store.content["notes"]) == 7
+        assert len(store.content["notes"]) == 8
         return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
     whole, cut_text, done = prepare(tmp_path / "whole"), RowReader.cut_text, 0
