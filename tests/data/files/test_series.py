@@ -120,6 +120,21 @@ def test_columns_that_are_no_numbers_are_left_out_and_said(tmp_path: Path):
     assert arrange(path, columns="load , price", target_columns="price").targets == ("price",)
 
 
+def test_a_table_without_rows_a_header_or_numbers_is_refused(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    assert message(write(path, [])) == f"task.path={path}: it has no rows, only a header at most"
+    told = f"task.path={path}: the first row holds numbers, 3, 4, and no names of columns: write a header above it"
+    assert message(write(path, [(1, 2)] * 20, ("3", "4")), time_column="") == told
+    assert message(write(path, [("x", "y")] * 20, ("a", "b")), time_column="") == (
+        f"task.path={path}: no column holds numbers; it has a, b"
+    )
+    assert message(write(path, [(1, 5)] * 20, ("a", "b")), time_column="") == (
+        f"task.path={path}: nothing to forecast in training: a is 1 throughout, b is 5 throughout"
+    )
+    huge = [(f"{i}e305",) for i in range(9)]
+    assert message(write(path, huge, ("a",)), time_column="").endswith("of the column a are too large to be scaled")
+
+
 def test_a_column_that_may_be_the_time_is_named(tmp_path: Path):
     path = write(tmp_path / "a.csv", hourly())
     (left, hint) = arrange(path, time_column="").notes
@@ -386,6 +401,28 @@ def test_files_of_a_folder_are_series_unless_they_go_on_in_time(tmp_path: Path):
     arranged = arrange(stations)
     assert arranged.borders.tolist() == [0, 40, 80, 120]
     np.testing.assert_array_equal(arranged.subsets, np.tile(np.repeat([0, 1, 2], [28, 4, 8]), 3))
+
+
+def test_files_named_after_splits_are_of_these_splits(tmp_path: Path):
+    """Training is read first, since its series goes on in the others."""
+    for name, first, steps in (("dev", 60, 20), ("test", 80, 20), ("train", 0, 60)):
+        write(tmp_path / f"{name}.csv", hourly(steps, first=first))
+    arranged = arrange(tmp_path)
+    assert arranged.borders.tolist() == [0, 100]
+    np.testing.assert_array_equal(arranged.subsets, np.repeat([0, 1, 2], [60, 20, 20]))
+    np.testing.assert_allclose(original(arranged)[:, 1], 1000 - 2.5 * np.arange(100), atol=1e-3)
+    assert arranged.notes == [
+        f"Files that are {split} by their name or folder: 1." for split in ("validation", "test", "train")
+    ]
+
+
+def test_parts_of_one_table_follow_on_one_another(tmp_path: Path):
+    for i in range(3):
+        write(tmp_path / f"power-{i:05d}-of-00003.csv", hourly(40))
+    assert arrange(tmp_path, time_column="", columns="load").borders.tolist() == [0, 120]
+    assert message(tmp_path).startswith(
+        "power-00001-of-00003.csv, row 1: task.time_column=date: the time 2024-02-26T00"
+    )
 
 
 # ---- what is prepared ------------------------------------------------------------------------------------------------
