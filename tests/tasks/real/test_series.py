@@ -1,4 +1,5 @@
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -26,9 +27,14 @@ def series(*lengths: int, gaps: tuple[int, ...] = (), columns: int = 1, **settin
     return Series(**arrays, columns=names, target_columns=names, **{"max_length": 8, **settings})
 
 
+@partial(jax.jit, static_argnames=("subset", "batch"))
+def sample(task: Series, key: jax.Array, length: jax.Array, subset: str, batch: int) -> Batch:
+    return task.sample(key, batch, task.max_length, length, subset)
+
+
 def draw(task: Series, subset: str, batch: int = 64, seed: int = 0, length: int | None = None) -> Batch:
-    size = task.max_length
-    return Batch(*map(np.asarray, task.sample(jax.random.key(seed), batch, size, length or size, subset)))  # pyright: ignore
+    drawn = sample(task, jax.random.key(seed), jnp.int32(length or task.max_length), subset, batch)
+    return Batch(*map(np.asarray, drawn))  # pyright: ignore
 
 
 def existing_targets(batch: Batch) -> np.ndarray:
@@ -134,7 +140,7 @@ def test_a_step_that_lacks_one_of_its_values_is_a_gap_whose_other_values_are_sti
 
 def test_what_is_missing_changes_neither_loss_nor_gradient():
     task = series(50, gaps=(45, 46), columns=2, horizon=2)
-    batch = task.sample(KEY, 8, 8, 8, "test")
+    batch = sample(task, KEY, jnp.int32(8), "test", 8)
     outputs = jax.random.normal(KEY, (8, 8, 4))
     exists = (np.asarray(batch.segments) > 0)[..., None] & ~np.isnan(batch.targets)
     assert 0 < exists.mean() < 1
@@ -161,7 +167,7 @@ def wave(*periods: float, steps: int = 600, noise: float = 0.0, trend: float = 0
 
 def test_the_score_is_that_of_the_last_step_and_the_loss_of_all():
     task = series(50, gaps=(12,), horizon=2)
-    batch = task.sample(KEY, 16, 8, 6, "train")
+    batch = sample(task, KEY, jnp.int32(6), "train", 16)
     outputs = jax.random.normal(KEY, (16, 8, 2))
     last = np.array([np.flatnonzero(row)[-1] for row in np.asarray(batch.segments)])
     error = np.square(np.asarray(outputs) - batch.targets)[np.arange(16), last]
@@ -179,7 +185,7 @@ def test_simple_rules_are_scored_on_the_windows_that_a_model_is_scored_on(gaps: 
     """A model that says the last value, or 0, scores what the task says of these rules."""
     task = series(100, gaps=gaps, columns=2, horizon=3)
     split = task.splits["test"]
-    batch = task.sample(KEY, split.examples, split.length, split.length, "test")
+    batch = sample(task, KEY, jnp.int32(8), "test", split.examples)
     last_value = jnp.tile(batch.inputs, (1, 1, 3))
     np.testing.assert_allclose(task.score(last_value, batch), task.baselines["the last value"], rtol=1e-6)
     np.testing.assert_allclose(task.score(jnp.zeros_like(last_value), batch), task.chance, rtol=1e-6)
