@@ -15,6 +15,7 @@ from tasks.real.characters import WindowSampling, validate_window
 from tasks.real.ngrams import cached_ngram_bits
 
 END_OF_DOCUMENT = 0  # the token
+_MAX_COUNTED = 2**22  # tokens that the baseline counts; of a text that stays on disk no more are in memory
 _MAX_TRIGRAM_VOCABULARY = 4096  # above it trigrams of a text of this size are mostly new, and bigrams say more
 
 
@@ -77,9 +78,9 @@ class Text(WindowSampling, Task):
 
     @property
     def baseline(self) -> tuple[str, float]:
-        """`ngram_bits` of the test text, counted on the training text, or on what is in memory of it."""
+        """`ngram_bits` of the test text, counted on the training text, both up to their first `_MAX_COUNTED` tokens."""
         order = 3 if self.vocabulary <= _MAX_TRIGRAM_VOCABULARY else 2
-        train, test = (np.asarray(self.text[subset]).astype(np.int32) for subset in ("train", "test"))
+        train, test = (np.asarray(self.text[subset][:_MAX_COUNTED]).astype(np.int32) for subset in ("train", "test"))
         bits = cached_ngram_bits(train.tobytes(), test.tobytes(), self.vocabulary, order=order)
         return f"{'trigram' if order == 3 else 'bigram'} counts", self._score_of_bits(bits, test[order - 1 :])
 
