@@ -1,5 +1,6 @@
 """Series as steps of equal distance: gaps where a row is missing, splits by time, and scaling by the training part."""
 
+import dataclasses
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -44,6 +45,7 @@ def arrange_series(options: Any, table: SeriesTable) -> ArrangedSeries:
     are named and can't be scaled.
     """
     notes = list(table.notes)
+    table = dataclasses.replace(table, series=_drop_copies(options, table.series, notes))
     step = choose_step(options, table, notes)
     placed = [_place_rows(series, step, options) for series in table.series]
     lengths = [length for _, _, length in placed]
@@ -78,7 +80,7 @@ def arrange_series(options: Any, table: SeriesTable) -> ArrangedSeries:
         means,
         deviations,
         str(step or ""),
-        [*notes, *_split_notes(subsets, offsets), *_overlap_notes(table.series)],
+        [*notes, *_split_notes(subsets, offsets)],
     )
 
 
@@ -204,14 +206,31 @@ def _split_notes(subsets: np.ndarray, offsets: np.ndarray) -> list[str]:
     ]
 
 
-def _overlap_notes(series: list[SeriesRows]) -> list[str]:
-    """How many times of a series are both in what is given for validation or test and in the rest."""
-    shared = 0
+def _drop_copies(options: Any, series: list[SeriesRows], notes: list[str]) -> list[SeriesRows]:
+    """Make gaps of rows that are given for validation or test as well: of the same series and time, or, where no column
+    names the series, of the same time and values."""
+
+    def rows(one: SeriesRows, chosen: Bool[np.ndarray, "N"]) -> list[Any]:
+        if one.times is None:
+            return []
+        if options.series_column:
+            return [(one.name, time) for time in one.times[chosen].tolist()]
+        return [row.tobytes() for row in np.column_stack([one.times.view(np.int64), one.values.view(np.int64)])[chosen]]
+
+    held_out = {row for one in series for row in rows(one, one.given > 0)}
+    if not held_out:
+        return series
+    dropped, kept = 0, []
     for one in series:
-        if one.times is not None and len(one.runs) > 1:
-            shared += len(np.intersect1d(one.times[one.given == 0], one.times[one.given > 0]))
-    said = "times are both in what is given for validation or test and in the rest, in the same series"
-    return [f"{shared:,} {said}."] if shared else []
+        free = np.flatnonzero(one.given == 0)
+        copies = [place for place, row in zip(free, rows(one, one.given == 0), strict=False) if row in held_out]
+        values = one.values.copy()
+        values[copies] = np.nan
+        kept.append(dataclasses.replace(one, values=values))
+        dropped += len(copies)
+    if dropped:
+        notes.append(f"{dropped:,} rows were dropped from training, since they are in validation or test as well.")
+    return kept
 
 
 # ---- scaling --------------------------------------------------------------------------------------------------------

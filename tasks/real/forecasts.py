@@ -51,29 +51,31 @@ def draw_windows(task: Any, subset: str) -> Windows:
     return Windows(*(np.concatenate(part)[:count] for part in zip(*parts, strict=True)))
 
 
+MEAN = "the mean of training"
 _scores: dict[str, dict[str, float]] = {}  # by what they depend on: a study asks again for every trial
 
 
-def score_baselines(task: Any) -> dict[str, float]:
-    """The mean squared error of each rule on the test windows of a `tasks.real.series.Series`, by its name in words."""
+def score_rules(task: Any) -> dict[str, float]:
+    """The mean squared error of each rule on the test windows of a `tasks.real.series.Series`, by its name in words;
+    that of the mean of training, which is 0, stands first."""
     leaves = [np.ascontiguousarray(leaf) for leaf in jax.tree.leaves(task)]
     key = hashlib.sha256(str((task.target_indices, task.horizon, task.season, task.max_length)).encode())
     for leaf in leaves:
         key.update(f"{leaf.dtype} {leaf.shape}".encode() + leaf.tobytes())
     if key.hexdigest() not in _scores:
-        season = task.season or choose_season(task)
+        season, steps = task.season or choose_season(task), linear_steps(task)
         train, validation, test = (draw_windows(task, subset) for subset in ("train", "validation", "test"))
-        steps = linear_steps(task)
-        said = {
-            "the last value": last_value(test, task.target_indices, task.horizon),
-            f"the value {season} steps before" if season > 1 else "the value before, as no season was found": (
-                seasonal_value(test, task.target_indices, task.horizon, season)
-            ),
+        targets, horizon = task.target_indices, task.horizon
+        seasonal = f"the value {season} steps before" if season > 1 else "the value before, as no season was found"
+        forecasts = {
+            MEAN: np.zeros_like(test.future),
+            "the last value": last_value(test, targets, horizon),
+            seasonal: seasonal_value(test, targets, horizon, season),
             f"a linear model of the last {steps} values": linear_forecast(
-                train, validation, test, task.target_indices, task.horizon, steps
+                train, validation, test, targets, horizon, steps
             ),
         }
-        _scores[key.hexdigest()] = {name: squared_error(values, test.future) for name, values in said.items()}
+        _scores[key.hexdigest()] = {name: squared_error(said, test.future) for name, said in forecasts.items()}
     return dict(_scores[key.hexdigest()])
 
 

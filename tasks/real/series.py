@@ -85,13 +85,13 @@ class Series(Task):
 
     @property
     def chance(self) -> float:
-        """The score of the training mean, which is 0."""
-        return float(np.nanmean(np.square(forecasts.draw_windows(self, "test").future)))
+        """The score of the mean of training, which is 0."""
+        return forecasts.score_rules(self)[forecasts.MEAN]
 
     @property
     def baselines(self) -> dict[str, float]:
         """Scores on the test windows by rule: the last value, that of a season before, and a linear model."""
-        return forecasts.score_baselines(self)
+        return {rule: error for rule, error in forecasts.score_rules(self).items() if rule != forecasts.MEAN}
 
     @property
     def baseline(self) -> tuple[str, float]:

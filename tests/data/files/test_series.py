@@ -365,14 +365,23 @@ def test_splits_may_be_given_by_files_that_go_on_or_stand_alone(tmp_path: Path):
     assert alone.borders.tolist() == [0, 60, 90]
 
 
-def test_an_overlap_in_time_is_said(tmp_path: Path):
-    both = ("date", "load", "price", "place")
-    train = write(tmp_path / "train.csv", [[*row, "a"] for row in hourly(60)], both)
-    test = write(tmp_path / "test.csv", [[*row, "a"] for row in hourly(30, first=50)], both)
-    arranged = arrange(train, test_path=str(test), series_column="place")
-    assert arranged.notes == [
-        "10 times are both in what is given for validation or test and in the rest, in the same series."
-    ]
+@pytest.mark.parametrize("named", [True, False])
+def test_rows_that_are_tested_as_well_are_dropped_from_training(named: bool, tmp_path: Path):
+    """Of the same time and series, or of the same time and values where no column names the series."""
+    columns = ("date", "load", "price", "place")
+    rows, later = hourly(60), hourly(30, first=40, seed=1)
+    if not named:
+        later[:20] = [list(row) for row in rows[40:]]
+        later[3][1] += 1
+    train = write(tmp_path / "train.csv", [[*row, "a"] for row in rows], columns)
+    test = write(tmp_path / "test.csv", [[*row, "a"] for row in later], columns)
+    arranged = arrange(train, test_path=str(test), series_column="place" if named else "", columns="load,price")
+    count = 20 if named else 19
+    assert arranged.notes[0] == (
+        f"{count} rows were dropped from training, since they are in validation or test as well."
+    )
+    dropped = np.isnan(arranged.values).any(axis=1)
+    assert dropped[40:60].sum() == dropped.sum() == count
 
 
 def test_splits_may_be_given_by_a_column(tmp_path: Path):
