@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from data.files.documents import Document, read_documents
 from data.files.splits import FIELD_SPLITS, has_given_splits, survey_splits
+from data.splits import assign_split
 
 Place = tuple[int, int, int]  # number of the config's field, of the file in it, of the document in that
 
@@ -56,15 +57,16 @@ class Corpus:
     ) -> Iterator[Passage]:
         """Read all documents but copies of those in a later split, from a place on that an earlier one named."""
         first_field, *within = start or (0,)
-        bytes_before = 0
+        bytes_before, all_by_hash = 0, not self.rule.given  # then copies are in one split, and the rule is simple
         for number, (field, paths) in enumerate(self._sources):
             if number >= first_field:
                 begin = (within[0], within[1]) if within and number == first_field else None
-                for document in self._read_field(number, begin, counts):
-                    given = FIELD_SPLITS.get(field, document.split)
-                    split = self.rule.assign_item(given, document.text)
-                    if self.duplicates.keep_item(split, document.text):
-                        file, index = document.position
-                        following = (number, file, index + 1)
-                        yield Passage(document.text, split, following, bytes_before + document.bytes_read)
+                for text, given, (file, index), bytes_read in self._read_field(number, begin, counts):
+                    if all_by_hash:
+                        split = assign_split(text)
+                    else:
+                        split = self.rule.assign_item(FIELD_SPLITS.get(field, given), text)
+                        if not self.duplicates.keep_item(split, text):
+                            continue
+                    yield Passage(text, split, (number, file, index + 1), bytes_before + bytes_read)
             bytes_before += sum(path.stat().st_size for path in paths)
