@@ -49,9 +49,12 @@ def prepare_tokens(options: Any, sources: Mapping[str, Sequence[Path]], writer: 
     state = writer.resumed
     if state is None:
         largest = max(_largest_token(file) for file in files)
-        state = {"vocabulary": largest + 1, "start": [0, 0], "done": size, "tokens": None, "runs": None}
         if tokenizer is not None and largest >= len(tokenizer.names):
             raise _foreign_token(files, tokenizer)
+        state = {
+            "vocabulary": largest + 1, "notes": _unseen_notes(files, largest + 1), "start": [0, 0], "done": size,
+            "tokens": None, "runs": None,
+        }  # fmt: skip
     names = tokenizer.names if tokenizer is not None else tuple(map(str, range(state["vocabulary"])))
     stream = TokenWriter(writer, smallest_dtype(len(names)), state["tokens"])
     counts, done = dict(state["runs"] or {}), state["done"]
@@ -69,7 +72,7 @@ def prepare_tokens(options: Any, sources: Mapping[str, Sequence[Path]], writer: 
         "names": list(names),
         "token_bytes": None if token_bytes is None else token_bytes.tolist(),
         "tokenizer": "none",
-        "notes": evaluation_notes(stream.counts),
+        "notes": [*state["notes"], *evaluation_notes(stream.counts)],
     }
 
 
@@ -138,6 +141,21 @@ def _largest_token(file: TokenFile) -> int:
     if largest >= 1 << 24:
         raise ValueError(f"{file.name}: has a token {largest:,}, of a vocabulary that no model has: is it token_dtype?")
     return largest
+
+
+def _unseen_notes(files: Sequence[TokenFile], vocabulary: int) -> list[str]:
+    """How many tokens of validation and test never occur in training."""
+    seen, unseen, times = np.zeros(vocabulary, bool), np.zeros(vocabulary, bool), 0
+    for _, _, split, tokens in _read_runs(files):
+        if split == "train":
+            seen[tokens] = True
+    for _, _, split, tokens in _read_runs(files):
+        if split != "train":
+            strange = tokens[~seen[tokens]]
+            unseen[strange] = True
+            times += len(strange)
+    kinds = int(np.count_nonzero(unseen))
+    return [f"Tokens never seen in training: {kinds:,} kinds, which occur {times:,} times."] if kinds else []
 
 
 def _foreign_token(files: Sequence[TokenFile], tokenizer: SubwordTokenizer) -> ValueError:

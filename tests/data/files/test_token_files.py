@@ -124,6 +124,14 @@ def test_a_tokenizer_names_the_tokens_and_counts_their_bytes(tmp_path: Path):
         prepare(tmp_path / "other", path=path, tokenizer_path=str(tmp_path / "other.json"))
 
 
+def test_tokens_never_seen_in_training_are_told(tmp_path: Path):
+    fields = {field: write_bin(tmp_path / f"{field}.bin", TOKENS[:500] % 7) for field in ("path", "validation_path")}
+    fields["test_path"] = write_bin(tmp_path / "test.bin", np.array([1, 8, 9, 2, 9]))
+    options = Options(**fields)
+    lines = text.describe(options, {field: [Path(path)] for field, path in fields.items()})
+    assert lines[-1] == "Tokens never seen in training: 2 kinds, which occur 3 times."
+
+
 def test_what_they_would_become_is_described(tmp_path: Path):
     options = Options(path=write_bin(tmp_path / "tokens.bin", TOKENS))
     lines = text.describe(options, {"path": [tmp_path / "tokens.bin"]})
