@@ -14,9 +14,11 @@ from data.files.tokenizers import CODES, END, Encoded, Tokenizer, Tokens, join_d
 
 TRAINING_CHARACTERS = 64 << 20  # of a text that byte pairs are trained on, at most
 MIN_VOCAB_SIZE = 257  # the bytes, and the end of a document
+_SEQUENCES = ("normalizers", "pretokenizers", "decoders")  # of parts, within a part
 _MAX_PIECE = 4 << 20  # characters that are encoded in one call
 # Pieces at whose borders the expression of GPT-2 separates too, so that each can be encoded on its own.
 _BLANK = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # Unicode's; Python's \s has more
+_BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
 _CHUNKS = re.compile(rf"\0| ?[^{_BLANK}\0]+|[{_BLANK}]+(?![^{_BLANK}\0])|[{_BLANK}]+")
 
 
@@ -44,14 +46,23 @@ class SubwordTokenizer(Tokenizer):
             if index in added:
                 spelled[index] = added[index].encode()
             else:
-                spelled[index] = _byte_level_bytes(token) if is_byte_level else token.replace("▁", " ").encode()
+                spelled[index] = _byte_level_bytes(token) if is_byte_level else _plain_bytes(token)
         self.names = (*[END] * shift, *_distinct_names(spelled))
         # In a text a special token is what spells it; where tokens came as numbers it stands for nothing.
         special = {token["id"] for token in self._spec.get("added_tokens") or () if token.get("special")}
         is_nothing = special if shift == 0 else set()
         lengths = [0 if index in is_nothing else len(spelling or b"") for index, spelling in enumerate(spelled)]
         self._lengths = np.array([*[0] * shift, *lengths], np.int32)
-        self.token_bytes = self._lengths if is_byte_level and not self._spec.get("normalizer") else None
+        normalizers = _part_types(self._spec, "normalizer")
+        if is_byte_level and normalizers == {None}:
+            self.token_bytes = self._lengths
+        elif normalizers <= {
+            None,
+            "Sequence",
+            "Prepend",
+            "Replace",
+        }:  # those of SentencePiece, which write ▁ for a blank
+            self.spelled_bytes = self._lengths
         model = self._spec["model"]
         unknown = model.get("unk_id") if model.get("unk_id") is not None else vocabulary.get(model.get("unk_token"))
         self.unknown = None if unknown is None else unknown + shift
@@ -80,11 +91,10 @@ class SubwordTokenizer(Tokenizer):
         return {"kind": self.kind, "tokenizer": self._json, "shift": self._shift}
 
     def notes(self) -> list[str]:
-        normalizer = self._spec.get("normalizer")
-        if not normalizer:
+        kinds = _part_types(self._spec, "normalizer") - {None, "Sequence"}
+        if not kinds or self.spelled_bytes is not None:
             return []
-        kinds = ", ".join(step["type"] for step in normalizer.get("normalizers", [normalizer]))
-        return [f"The tokenizer changes the text before it encodes it (its normalizer: {kinds})."]
+        return [f"The tokenizer changes the text before it encodes it (its normalizer: {', '.join(sorted(kinds))})."]
 
     def _encode_chunks(self, chunks: list[str]) -> list[list[int]]:
         encodings = self._tokenizer.encode_batch_fast(chunks, add_special_tokens=False)
@@ -193,7 +203,7 @@ def _part_types(spec: dict[str, Any], *parts: str) -> set[str]:
     found = set()
     for part in parts:
         stated = spec.get(part) or {}
-        for step in (stated, *stated.get("pretokenizers", ()), *stated.get("decoders", ())):
+        for step in (stated, *(inner for name in _SEQUENCES for inner in stated.get(name, ()))):
             found.add(step.get("type"))
     return found
 
@@ -209,6 +219,13 @@ def _byte_of_character() -> dict[str, int]:
 def _byte_level_bytes(token: str) -> bytes:
     known = _byte_of_character()
     return bytes(known[c] for c in token) if all(c in known for c in token) else token.encode()
+
+
+def _plain_bytes(token: str) -> bytes:
+    """What a token of SentencePiece or of words spells."""
+    if _BYTE_TOKEN.fullmatch(token):
+        return bytes([int(token[3:5], 16)])
+    return token.replace("▁", " ").encode()
 
 
 def _distinct_names(spelled: Sequence[bytes | None]) -> list[str]:

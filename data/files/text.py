@@ -167,7 +167,7 @@ class _Encoder:
     def __init__(self, tokenizer: Tokenizer, writer: StoreWriter, state: Mapping[str, Any]):
         self.tokenizer = tokenizer
         self.tokens = TokenWriter(writer, smallest_dtype(len(tokenizer.names)), state["tokens"])
-        counted = ("documents", "characters", "unknown", "lost")
+        counted = ("documents", "characters", "unknown", "lost", "bytes", "spelled")
         self.tally: dict[str, dict[str, int]] = state["tally"] or {what: dict.fromkeys(SPLITS, 0) for what in counted}
 
     def add_passages(self, passages: Sequence[Passage]) -> None:
@@ -178,6 +178,9 @@ class _Encoder:
             self.tally["documents"][split] += len(texts)
             self.tally["characters"][split] += sum(map(len, texts))
             self.tally["lost"][split] += lost
+            if self.tokenizer.spelled_bytes is not None:
+                self.tally["bytes"][split] += len("".join(texts).encode())
+                self.tally["spelled"][split] += int(self.tokenizer.spelled_bytes[tokens].sum())
             if self.tokenizer.unknown is not None:
                 self.tally["unknown"][split] += int(np.count_nonzero(tokens == self.tokenizer.unknown))
 
@@ -197,17 +200,29 @@ class _Encoder:
             notes.append(f"Left out by the tokenizer, {what} that it has no token for: {lost}.")
         return notes
 
+    def _token_bytes(self) -> list[int] | None:
+        """Bytes of each token, where tokens spell the text, but for a blank that may be put before each document."""
+        tokenizer, tally = self.tokenizer, self.tally
+        found = tokenizer.token_bytes
+        if tokenizer.spelled_bytes is not None and all(
+            0 <= tally["spelled"][split] - tally["bytes"][split] <= tally["documents"][split] for split in SPLITS
+        ):
+            found = tokenizer.spelled_bytes
+        return None if found is None else found.tolist()
+
     def _count(self, split: str) -> int:
         """Tokens of a split without the ends of documents."""
         return self.tokens.counts[split] - self.tally["documents"][split]
 
     def finish(self, notes: list[str]) -> dict[str, Any]:
-        tokenizer = self.tokenizer
+        tokenizer, token_bytes = self.tokenizer, self._token_bytes()
+        if token_bytes is None and tokenizer.kind == "subwords":
+            notes.append("The tokens do not spell the text byte by byte, so that its score is the perplexity.")
         notes += evaluation_notes(self.tokens.counts)
         return {
             "tokens": self.tokens.finish(),
             "names": list(tokenizer.names),
-            "token_bytes": None if tokenizer.token_bytes is None else tokenizer.token_bytes.tolist(),
+            "token_bytes": token_bytes,
             "tokenizer": tokenizer.description,
             "documents": self.tally["documents"],
             "characters": self.tally["characters"],

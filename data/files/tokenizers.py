@@ -39,6 +39,8 @@ class Tokenizer(abc.ABC):
     """How each token looks; no two look alike."""
     token_bytes: Int32[np.ndarray, "V"] | None = None
     """Bytes of UTF-8 that each token stands for, 0 for the end of a document; None where tokens don't say it all."""
+    spelled_bytes: Int32[np.ndarray, "V"] | None = None
+    """What `token_bytes` are if, in a given text, they add up to all of it; None where this can't be."""
     unknown: int | None = None
     """The token of what has none."""
 

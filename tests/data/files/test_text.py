@@ -161,6 +161,40 @@ def test_a_packed_column_is_read_as_the_plain_one(tmp_path: Path):
     assert "Zeile 7: ä␄" in "".join(decode(plain, split) for split in ("train", "validation", "test"))
 
 
+def saved_pairs(**parts: Any) -> str:
+    """A tokenizer.json in the manner of SentencePiece, which spells what it doesn't know by bytes."""
+    vocab = {
+        name: i for i, name in enumerate(["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), *"▁thequickd", "▁t"])
+    }
+    model = {"type": "BPE", "vocab": vocab, "merges": ["▁ t"], "unk_token": "<unk>", "byte_fallback": True}
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    prefix = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replace]}
+    rest = {"truncation": None, "padding": None, "added_tokens": [], "post_processor": None, "decoder": None}
+    return json.dumps({"version": "1.0", "normalizer": prefix, "pre_tokenizer": None, "model": model, **rest, **parts})
+
+
+def test_tokens_that_spell_the_text_are_scored_by_the_byte(tmp_path: Path):
+    pytest.importorskip("tokenizers")
+    (tmp_path / "notes.txt").write_text(make_text() + "日本語 é\n")
+    lower = {"type": "Sequence", "normalizers": [{"type": "Lowercase"}]}
+    cases = {"bits per byte": saved_pairs(), "perplexity": saved_pairs(normalizer=lower)}
+    for metric, contents in cases.items():
+        (tmp_path / "tokenizer.json").write_text(contents)
+        fields = {"path": str(tmp_path / "notes.txt"), "tokenizer": str(tmp_path / "tokenizer.json")}
+        data, prepared = prepare(tmp_path / metric, **fields)
+        task = Text(**data.arguments, max_length=32)
+        assert task.metric == metric
+        told = "\n".join(prepared.content["notes"])
+        assert ("its normalizer: Lowercase" in told, "score is the perplexity" in told) == (metric == "perplexity",) * 2
+        assert task.encode("the quick") == task.encode("the quick")
+    spelled, total = 0, 0
+    data, prepared = prepare(tmp_path / "bits per byte", path=fields["path"], tokenizer_path=fields["tokenizer"])
+    for split in ("train", "validation", "test"):
+        spelled += int(data.arguments["token_bytes"][data.arguments["text"][split]].sum())
+        total += prepared.content["documents"][split]
+    assert spelled == len((tmp_path / "notes.txt").read_bytes()) + total
+
+
 def test_what_it_would_become_is_described_without_writing(tmp_path: Path):
     path = tmp_path / "notes.txt"
     path.write_text(make_text())
