@@ -23,8 +23,8 @@ def get_config(mixer: str = "attention") -> ConfigDict:
         "sequence_column": "sequence",
         "label_column": "label",
         "labels_path": "",  # of FASTA: a table with the columns id and label, where the headers hold no labels
-        "tokenizer": "characters",  # characters, words, bytes
-        "vocab_size": 8000,  # words that are known, the most frequent ones
+        "tokenizer": "characters",  # characters, words, bytes; tokens, as they stand with blanks between
+        "vocab_size": 8000,  # words or tokens that are known, the most frequent ones
         "max_length": 0,  # tokens of the longest sequence; 0: as many as the longest has
         "cut": False,  # longer ones are cut, not refused
         "class_weights": "",  # balanced: rare classes count as much as others in the loss; or numbers, as 1,4

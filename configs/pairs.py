@@ -22,9 +22,9 @@ def get_config(mixer: str = "gru") -> ConfigDict:
         "split_column": "",
         "source_column": "source",
         "target_column": "target",
-        "source_tokenizer": "words",  # characters, words, bytes
+        "source_tokenizer": "words",  # characters, words, bytes; tokens, as they stand with blanks between
         "target_tokenizer": "words",
-        "vocab_size": 8000,  # words of either side that are known, the most frequent ones
+        "vocab_size": 8000,  # words or tokens of either side that are known, the most frequent ones
         "source_max_length": 0,  # tokens of the longest source; 0: as many as the longest has
         "target_max_length": 0,
         "drop_longer": False,  # longer pairs are left out, not refused

@@ -144,6 +144,7 @@ def load(options: Options, store: Store) -> FileData:
         "classes": tuple(content["classes"]),
         "class_weights": _class_weights(options, content),
         "extra_metrics": options.extra_metrics,
+        "split_at_blanks": options.tokenizer == "tokens",
         "eval_examples": min(options.eval_examples or MAX_DISTINCT_ROWS, MAX_DISTINCT_ROWS),
     }
     if not is_streamed:

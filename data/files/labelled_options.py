@@ -12,10 +12,11 @@ class Options:
     """Fields of `config.task` that say how labelled sequences are read.
 
     `sequence_column` and `label_column` name columns; of FASTA files they are "sequence" and "label". `labels_path` is
-    a table with the columns id and label, for FASTA. `tokenizer` is one of characters, words, bytes; of words the
-    `vocab_size` most frequent ones are known. Sequences have room for `max_length` tokens, 0: for as many as the
-    longest has, of training where splits are given; longer ones are refused, or with `cut` cut. `class_weights` is "",
-    "balanced" for n / (k n_c), or numbers. Of validation and test `eval_examples` rows are evaluated.
+    a table with the columns id and label, for FASTA. `tokenizer` is one of characters, words, tokens (between blanks),
+    bytes; of words and tokens the `vocab_size` most frequent ones are known. Sequences have room for `max_length`
+    tokens, 0: for as many as the longest has, of training where splits are given; longer ones are refused, or with
+    `cut` cut. `class_weights` is "", "balanced" for n / (k n_c), or numbers. Of validation and test `eval_examples`
+    rows are evaluated.
     """
 
     path: str = ""

@@ -13,11 +13,11 @@ SIDES = ("source", "target")
 class Options:
     """Fields of `config.task` that say how pairs of texts are read.
 
-    `source_column` and `target_column` name columns. Each side has a tokenizer, one of characters, words, bytes; of
-    words the `vocab_size` most frequent ones of that side are known. A side has room for `source_max_length` or
-    `target_max_length` tokens, 0: for as many as its longest text has, of training where splits are given; pairs that
-    are longer are refused, or with `drop_longer` left out. All pairs are read into memory, so that
-    `stream` can't be "yes".
+    `source_column` and `target_column` name columns. Each side has a tokenizer, one of characters, words, tokens
+    (between blanks), bytes; of words and tokens the `vocab_size` most frequent ones of that side are known. A side has
+    room for `source_max_length` or `target_max_length` tokens, 0: for as many as its longest text has, of training
+    where splits are given; pairs that are longer are refused, or with `drop_longer` left out. All pairs are read into
+    memory, so that `stream` can't be "yes".
     """
 
     path: str = ""

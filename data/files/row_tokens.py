@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 from tasks.real.words import UNKNOWN, split_words
 
-TOKENIZERS = ("characters", "words", "bytes")
+TOKENIZERS = ("characters", "words", "tokens", "bytes")
 BYTE_COUNT = 0xF5  # no larger byte occurs in UTF-8
 MAX_UNSEEN_SHARE = 0.1  # of the characters outside of training: with more of them it is other data
 _MAX_KINDS = 1_000_000  # of tokens that are counted
@@ -19,10 +19,16 @@ Pieces = str | Sequence[str] | bytes  # a text cut into tokens: each of them is 
 
 
 def split_text(tokenizer: str, text: str) -> Pieces:
-    """The tokens of a text. Words are those of `tasks.real.words.split_words`, in small letters, without blanks."""
+    """The tokens of a text.
+
+    Words are those of `tasks.real.words.split_words`, in small letters, without blanks; "tokens" are what stands
+    between blanks, as it is.
+    """
     if tokenizer == "characters":
         return text
-    return split_words(text) if tokenizer == "words" else text.encode()
+    if tokenizer == "bytes":
+        return text.encode()
+    return split_words(text) if tokenizer == "words" else text.split()
 
 
 class TokenCounts:
@@ -55,7 +61,7 @@ class TokenCounts:
                 del counter[token]
 
     def build_vocabulary(self, vocab_size: int) -> "Vocabulary":
-        """The tokens of training: all bytes, all characters in their order, or the `vocab_size` most frequent words."""
+        """The tokens of training: all bytes, all characters in order, or the `vocab_size` most frequent others."""
         if self.tokenizer == "bytes":
             return Vocabulary("bytes", tuple(map(byte_name, range(BYTE_COUNT))))
         if self.tokenizer == "characters":
@@ -119,8 +125,8 @@ class Vocabulary(NamedTuple):
         rare = self.rare, self.rare_held_out
         shares = [f"{count / max(total, 1):.1%}" for count, total in zip(rare, self.totals, strict=True)]
         return [
-            f"{column}: {shares[0]} of the words of training and {shares[1]} of those of validation and test are not "
-            f"among the {len(self.tokens):,} that are known, and are the token {UNKNOWN}."
+            f"{column}: {shares[0]} of the {self.tokenizer} of training and {shares[1]} of those of validation and "
+            f"test are not among the {len(self.tokens):,} that are known, and are the token {UNKNOWN}."
         ]
 
 

@@ -152,7 +152,7 @@ def encode_input(run: builder.Run, text: str | None) -> tuple[np.ndarray, str]:
         raise ValueError(f"--input: {error}") from None
     if not unknown:
         return tokens, ""
-    replaced = not by_character and len(tokens) == len(split_words(text))
+    replaced = not by_character and len(tokens) == len(_split_text(task, text))
     stand_in = task.names[UNKNOWN_WORD if hasattr(task, "tokenizer") else 0]
     fate = f"read as {stand_in}" if replaced else "left out"
     return tokens, f"{fate}, since the model never saw them: {', '.join(map(repr, unknown))}"
@@ -162,8 +162,12 @@ def _unknown_tokens(task: Any, text: str) -> list[str]:
     """The characters or words of a text that are no tokens of the task, each once."""
     if getattr(task, "tokenizer", "words") not in ("characters", "words") or is_byte_level(task.names):
         return []  # of pieces of words or bytes, any text is made
-    parts = text if _is_by_character(task) else split_words(text)
+    parts = text if _is_by_character(task) else _split_text(task, text)
     return [part for part in dict.fromkeys(parts) if part not in task.names]
+
+
+def _split_text(task: Any, text: str) -> Sequence[str]:
+    return task.split_text(text) if hasattr(task, "split_text") else split_words(text)
 
 
 def _is_by_character(task: Any) -> bool:

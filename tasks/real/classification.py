@@ -1,6 +1,6 @@
 """Sequences of tokens with a class: is this peptide antimicrobial, is there a splice site, which work is this from?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -32,7 +32,8 @@ class Classification(RowSampling, Task):
 
     `metric` is one of `METRICS`; AUROC is for two classes. With `extra_metrics` the others are `extra_scores`.
     `class_weights`, one for each class, are how much its sequences count in the loss; empty, all count alike. Of a
-    split of more than `eval_examples` sequences that many are evaluated, the same ones always; 0: all.
+    split of more than `eval_examples` sequences that many are evaluated, the same ones always; 0: all. With
+    `split_at_blanks` the names are of what stands between blanks in a text.
 
     Example:
 
@@ -51,6 +52,7 @@ class Classification(RowSampling, Task):
     metric: str = static("accuracy")
     extra_metrics: bool = static(False)
     eval_examples: int = static(0)
+    split_at_blanks: bool = static(False)
 
     EXTRA_METRICS = METRICS
 
@@ -177,20 +179,27 @@ class Classification(RowSampling, Task):
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a text: of each letter where names are letters, of each byte where they are bytes, else of each
-        word. What has no name is the unknown token; where there is none, it is left out.
+        word, or of what stands between blanks. What has no name is the unknown token; where there is none, it is left
+        out.
 
         Raises ValueError where nothing is known.
         """
         if is_byte_level(self.names):
             return [1 + byte for byte in text.encode()]
         known = [name for name in self.names if name != UNKNOWN]
-        parts = text.strip() if is_character_level(self.names) else split_words(text)
+        parts = self.split_text(text)
         number = {name: i for i, name in enumerate(self.names) if name}
         found = [number[part] if part in known else number[UNKNOWN]
                  for part in parts if part in known or UNKNOWN in number]  # fmt: skip
         if not any(part in known for part in parts):
             raise ValueError(f"{text!r}: none of it is known; known are {', '.join(self.names[1:6])} and so on")
         return found
+
+    def split_text(self, text: str) -> Sequence[str]:
+        """A text cut into what names are of: characters, words, or what stands between blanks."""
+        if is_character_level(self.names):
+            return [character for character in text.strip() if not character.isspace() or character in self.names]
+        return text.split() if self.split_at_blanks else split_words(text)
 
     @classmethod
     def example(cls) -> Task:

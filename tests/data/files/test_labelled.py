@@ -118,13 +118,16 @@ def test_fasta_may_have_its_labels_in_a_second_file(tmp_path: Path):
     assert "task.labels_path=" in refusal(csv_path, tmp_path, labels_path=str(table))
 
 
-def test_words_and_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_words_tokens_and_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     rows = [{"sequence": f"The {'cat' if i % 2 else 'dog'}'s é{i % 40}", "label": i % 2} for i in range(80)]
     path = write_csv(tmp_path / "a.csv", rows)
     task = load_task(path, tmp_path, tokenizer="words", vocab_size=4)
     assert set(task.names) == {"", "the", "é", "cat's", "dog's", "<unk>"}
     assert task.encode("The cat's tail") == [task.names.index(name) for name in ("the", "cat's", "<unk>")]
     assert "words of training and" in capsys.readouterr().err
+    task = load_task(path, tmp_path, tokenizer="tokens")
+    assert {"", "The", "cat's", "dog's", "é7"} < set(task.names)
+    assert task.encode("The  é7 cat's") == [task.names.index(name) for name in ("The", "é7", "cat's")]
     task = load_task(path, tmp_path, tokenizer="bytes")
     first = np.asarray(task.inputs["train"][0])
     text = bytes((first[first > 0] - 1).tolist()).decode()
@@ -331,7 +334,7 @@ def test_what_is_no_data_for_a_classifier_is_refused_in_one_line(tmp_path: Path)
     assert refusal(halves, tmp_path) == (
         "halves.jsonl, line 1: task.sequence_column: '\\ud800' is half of a character: remove it from the text"
     )
-    assert "task.tokenizer=letters: must be one of characters, words, bytes" in refusal(
+    assert "task.tokenizer=letters: must be one of characters, words, tokens, bytes" in refusal(
         path, tmp_path, tokenizer="letters"
     )
     assert not list((tmp_path / "data").rglob("manifest.json")), "something was prepared"
