@@ -207,30 +207,35 @@ def _split_notes(subsets: np.ndarray, offsets: np.ndarray) -> list[str]:
 
 
 def _drop_copies(options: Any, series: list[SeriesRows], notes: list[str]) -> list[SeriesRows]:
-    """Make gaps of rows that are given for validation or test as well: of the same series and time, or, where no column
+    """Make gaps of rows that are given for a later split as well: of the same series and time, or, where no column
     names the series, of the same time and values."""
-
-    def rows(one: SeriesRows, chosen: Bool[np.ndarray, "N"]) -> list[Any]:
-        if one.times is None:
-            return []
-        if options.series_column:
-            return [(one.name, time) for time in one.times[chosen].tolist()]
-        return [row.tobytes() for row in np.column_stack([one.times.view(np.int64), one.values.view(np.int64)])[chosen]]
-
-    held_out = {row for one in series for row in rows(one, one.given > 0)}
-    if not held_out:
+    if not any(one.given.any() and one.times is not None for one in series):
         return series
-    dropped, kept = 0, []
-    for one in series:
-        free = np.flatnonzero(one.given == 0)
-        copies = [place for place, row in zip(free, rows(one, one.given == 0), strict=False) if row in held_out]
-        values = one.values.copy()
-        values[copies] = np.nan
-        kept.append(dataclasses.replace(one, values=values))
-        dropped += len(copies)
-    if dropped:
-        notes.append(f"{dropped:,} rows were dropped from training, since they are in validation or test as well.")
-    return kept
+    rows = [_row_identities(options, one) for one in series]
+    later: set[Any] = set()
+    kept, dropped = [one.values.copy() for one in series], [0, 0]
+    for split in (2, 1, 0):
+        places = [np.flatnonzero(one.given == split) for one in series]
+        for values, identities, chosen in zip(kept, rows, places, strict=True):
+            copies = [place for place in chosen if identities and identities[place] in later]
+            values[copies] = np.nan
+            if split < 2:
+                dropped[split] += len(copies)
+        later |= {identities[i] for identities, chosen in zip(rows, places, strict=True) if identities for i in chosen}
+    notes += [
+        f"{count:,} rows of the {name} split were dropped, since they are in a split after it as well."
+        for name, count in zip(("train", "validation"), dropped, strict=True)
+        if count
+    ]
+    return [dataclasses.replace(one, values=values) for one, values in zip(series, kept, strict=True)]
+
+
+def _row_identities(options: Any, series: SeriesRows) -> list[Any]:
+    if series.times is None:
+        return []
+    if options.series_column:
+        return [(series.name, time) for time in series.times.tolist()]
+    return [row.tobytes() for row in np.column_stack([series.times.view(np.int64), series.values.view(np.int64)])]
 
 
 # ---- scaling --------------------------------------------------------------------------------------------------------

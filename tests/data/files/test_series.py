@@ -377,11 +377,17 @@ def test_rows_that_are_tested_as_well_are_dropped_from_training(named: bool, tmp
     test = write(tmp_path / "test.csv", [[*row, "a"] for row in later], columns)
     arranged = arrange(train, test_path=str(test), series_column="place" if named else "", columns="load,price")
     count = 20 if named else 19
-    assert arranged.notes[0] == (
-        f"{count} rows were dropped from training, since they are in validation or test as well."
-    )
+    said = f"{count} rows of the train split were dropped, since they are in a split after it as well."
+    assert arranged.notes[0] == said
     dropped = np.isnan(arranged.values).any(axis=1)
     assert dropped[40:60].sum() == dropped.sum() == count
+    if named:
+        middle = write(tmp_path / "middle.csv", [[*row, "a"] for row in hourly(30, first=55)], columns)
+        again = arrange(train, test_path=str(test), validation_path=str(middle), series_column="place")
+        assert again.notes[:2] == [
+            said,
+            "15 rows of the validation split were dropped, since they are in a split after it as well.",
+        ]
 
 
 def test_splits_may_be_given_by_a_column(tmp_path: Path):
