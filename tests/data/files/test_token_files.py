@@ -125,7 +125,9 @@ def test_a_tokenizer_names_the_tokens_and_counts_their_bytes(tmp_path: Path):
 
 
 def test_tokens_never_seen_in_training_are_told(tmp_path: Path):
-    fields = {field: write_bin(tmp_path / f"{field}.bin", TOKENS[:500] % 7) for field in ("path", "validation_path")}
+    fields: dict[str, Any] = {
+        field: write_bin(tmp_path / f"{field}.bin", TOKENS[:500] % 7) for field in ("path", "validation_path")
+    }
     fields["test_path"] = write_bin(tmp_path / "test.bin", np.array([1, 8, 9, 2, 9]))
     options = Options(**fields)
     lines = text.describe(options, {field: [Path(path)] for field, path in fields.items()})
