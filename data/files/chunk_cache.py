@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 MAX_CHUNKS = 400_000  # different ones that are remembered
-MAX_TOKENS = 4_000_000  # of all that are remembered
+MAX_LENGTH = 16_000_000  # characters and tokens of all that are remembered
 
 
 class ChunkCache:
@@ -24,6 +24,7 @@ class ChunkCache:
 
     def _forget_all(self) -> None:
         self._index: dict[str, int] = {}
+        self._length = 0
         self._lengths = np.zeros(0, np.int64)
         self._tokens = np.zeros(0, self._dtype)
 
@@ -41,7 +42,7 @@ class ChunkCache:
 
     def _find_rows(self, different: list[str]) -> np.ndarray:
         """Where the tokens of each of some different chunks are kept; those that are new are encoded."""
-        if len(self._index) > MAX_CHUNKS or len(self._tokens) > MAX_TOKENS:
+        if len(self._index) > MAX_CHUNKS or self._length > MAX_LENGTH:
             self._forget_all()
         new = [chunk for chunk in different if chunk not in self._index]
         if new:
@@ -50,6 +51,7 @@ class ChunkCache:
             self._lengths = np.append(self._lengths, np.fromiter(map(len, encoded), np.int64, len(new)))
             flat = np.fromiter(itertools.chain.from_iterable(encoded), self._dtype)
             self._tokens = np.concatenate([self._tokens, flat])
+            self._length += sum(map(len, new)) + len(flat)
         return np.fromiter(map(self._index.__getitem__, different), np.int64, len(different))
 
 

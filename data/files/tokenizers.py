@@ -18,6 +18,7 @@ from tasks.real.words import split_words
 END = "␄"
 UNKNOWN = "<unk>"
 CODES = 0x110000  # of Unicode
+_SHORT = 32  # characters of what is met again
 Tokens = UInt[np.ndarray, "N"]
 
 
@@ -208,7 +209,9 @@ class WordCounts:
         for chunk, count in zip(different, times, strict=True):
             words = known.get(chunk)
             if words is None:
-                words = known[chunk] = split_words(chunk)
+                words = split_words(chunk)
+                if len(chunk) <= _SHORT:
+                    known[chunk] = words
             for word in words:
                 counts[word] += count
         while len(counts) > self.LIMIT:

@@ -274,6 +274,25 @@ def test_a_preparation_that_is_killed_many_times_gives_the_same_bytes(tmp_path: 
         assert len(list(whole.glob("train-*"))) > 3
 
 
+def test_a_flipped_byte_is_noticed_where_the_text_is_read(tmp_path: Path):
+    path = tmp_path / "notes.txt"
+    path.write_text(make_text())
+    data, prepared = prepare(tmp_path / "store", path=str(path), tokenizer="bytes", stream="yes")
+    assert data.rows is not None
+    place = len(data.arguments["text"]["train"]) - 100
+    (shard,) = prepared.folder.glob("train-*")
+    contents = bytearray(shard.read_bytes())
+    contents[contents.index(data.rows.gather(np.array([place]), 20).tobytes())] ^= 1
+    shard.write_bytes(contents)
+    message = r"^.*store can't be read: delete it and it is prepared anew \(.*hash mismatch.*\)$"
+    for stream in ("yes", "no"):
+        with pytest.raises(ValueError, match=message):
+            text.load(Options(path=str(path), tokenizer="bytes", stream=stream), Store(prepared.folder))
+    rows = token_stream.TokenRows(Store(prepared.folder), prepared.content["tokens"])
+    with pytest.raises(ValueError, match=message):
+        rows.gather(np.array([place]), 20)
+
+
 # ---- options and bad input -------------------------------------------------------------------------------------------
 
 

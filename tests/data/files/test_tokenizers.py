@@ -152,11 +152,13 @@ def test_training_byte_pairs_twice_gives_the_same(byte_pairs: SubwordTokenizer):
     assert " the" in byte_pairs.names
 
 
-def test_a_cache_that_is_full_forgets_and_goes_on(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(chunk_cache, "MAX_CHUNKS", 3)
+@pytest.mark.parametrize("limit", ["MAX_CHUNKS", "MAX_LENGTH"])
+def test_a_cache_that_is_full_forgets_and_goes_on(limit: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(chunk_cache, limit, 3)
     cache = chunk_cache.ChunkCache(lambda chunks: [[len(chunk)] * len(chunk) for chunk in chunks], np.dtype(np.uint8))
     for _ in range(3):
         assert cache.encode(["a", "bb", "", "a", "ccc", "dddd"]).tolist() == [1, 2, 2, 1, 3, 3, 3, 4, 4, 4, 4]
+        assert len(cache._index) == 5
     assert cache.encode([]).tolist() == []
 
 
