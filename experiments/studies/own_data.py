@@ -19,7 +19,7 @@ STUDY = Study(
         ),
         "quick": Scale(
             seeds=(0, 1, 2),
-            learning_rates=(3e-3, 1e-2),
+            learning_rates=(1e-3, 3e-3, 1e-2),
             overrides={"training.steps": 600, "training.eval_every": 100},
         ),
         "full": Scale(

@@ -11,8 +11,10 @@ import pytest
 import data
 from configs import digits, translation
 from experiments import explore
+from experiments.ablation.own_data import OwnData
 from experiments.inspection import reading
 from experiments.inspection.search_model import is_search_model
+from tasks.real.text import Text
 from tests.experiments.inspection import text_of
 from training import builder, cli, export, files, loop
 
@@ -59,6 +61,40 @@ def test_what_is_trained_where_nothing_is_given(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(ValueError, match=r"has 65 tokens and \S+attention takes 64 at most"):
         reading.train_default_runs(tmp_path, "data", "a" * 65)
     assert len(asked) == 4, "and nothing was trained for it"
+
+
+def test_a_text_of_own_tokens_is_read_by_its_tokenizer():
+    """What bytes can spell is never unknown; an unknown word is the token that stands for all of them."""
+
+    def read(tokenizer: str, names: tuple[str, ...], text: str) -> tuple[list[int], str]:
+        texts = {split: np.arange(60) % len(names) for split in ("train", "validation", "test")}
+        task: Any = Text(texts, names, tokenizer=tokenizer, max_length=8)
+        tokens, remark = reading.encode_input(builder.Run({}, task, None, None), text)  # pyright: ignore
+        return tokens.tolist(), remark
+
+    tokens, remark = read("bytes", tuple(map(str, range(256))), "ß")
+    assert (len(tokens), remark) == (2, "")
+    tokens, remark = read("words", ("␄", "<unk>", "the", "cat"), "the dog")
+    assert tokens == [2, 1]
+    assert remark == "read as <unk>, since the model never saw them: 'dog'"
+    assert read("characters", ("␄", "a", "b"), "abc") == ([1, 2], "left out, since the model never saw them: 'c'")
+    with pytest.raises(ValueError, match=r"^--input: 'x': is no token of a corpus that came as numbers"):
+        read("none", ("0", "1"), "x")
+
+
+def test_on_own_data_the_same_models_are_trained_and_no_search(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    asked = []
+    monkeypatch.setattr(
+        loop,
+        "train",
+        lambda config, workdir, **_: asked.append((workdir.name, config.training.steps, config.task.name)),
+    )
+    own = OwnData("recall", "", {"training.steps": 100, "model.attention.heads": 2}, {"name": "recall"})
+    paths = reading.train_default_runs(tmp_path, "data", None, own)
+    assert [path.name for path in paths] == ["attention", "lstm", "gru"]
+    assert asked == [(name, 100, "recall") for name in ("attention", "lstm", "gru")]
+    with pytest.raises(ValueError, match=r"attention reads real numbers, as pixels are"):
+        reading.train_default_runs(tmp_path, "data", None, OwnData("adding", "", {}, {"name": "adding"}))
 
 
 # ---- bad input ------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from experiments.measures import sampling
 from experiments.measures.common import NUM_SEQUENCES
 from experiments.measures.registry import evaluate_measures
 from tasks.real.characters import Characters
+from tasks.real.text import Text
 from tasks.real.words import Words
 from tests.experiments.measures import TUNE
 from training import builder
@@ -114,3 +115,28 @@ def test_tunes_are_measured(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_tune_ends_at_a_blank_line():
     assert sampling.first_paragraph(TUNE + "\n\nX:2\nT:more") == TUNE
+
+
+def own_text(tokenizer: str, names: tuple[str, ...]) -> Text:
+    text = {split: np.arange(60) % len(names) for split in ("train", "validation", "test")}
+    return Text(text, names, tokenizer=tokenizer, max_length=8)
+
+
+def test_a_text_of_own_tokens_is_written_as_they_spell_it():
+    """Bytes as UTF-8 whatever their names, words with blanks, and numbers where nothing else is known."""
+    bytewise = own_text("bytes", tuple(f"<{byte}>" for byte in range(256)))
+    assert sampling.decode_text(bytewise, sampling.encode_prompt(bytewise, "Größe")) == "Größe"
+    words = own_text("words", ("␄", "<unk>", "the", "cat"))
+    assert sampling.decode_text(words, sampling.encode_prompt(words, "The cat")) == "the cat"
+    numbers = own_text("none", ("0", "1", "2"))
+    assert sampling.decode_text(numbers, sampling.encode_prompt(numbers, "2 0 1")) == "2 0 1"
+    letters = Characters(TEXT, "abcde\n", max_length=8)
+    assert sampling.decode_text(letters, [0, 1]) == "ab"
+
+
+def test_without_a_prompt_a_text_begins_as_it_can():
+    """With "The ", or with the first of the test text where the tokens have no such letters."""
+    letters = Characters(TEXT, "abcde\n", max_length=8)
+    assert sampling.encode_prompt(letters, None) == TEXT["test"][:8].tolist()
+    with pytest.raises(ValueError, match=r"^--prompt: the alphabet has no 'T', 'h'"):
+        sampling.encode_prompt(letters, "The ")
