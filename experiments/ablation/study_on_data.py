@@ -12,7 +12,6 @@ import tasks
 from experiments.ablation.own_data import OwnData
 from experiments.ablation.study import (
     SCORE_METRICS,
-    Labels,
     Overrides,
     Scale,
     Study,
@@ -143,7 +142,7 @@ def _own_values(study: Study, overrides: Overrides, fields: Iterable[str]) -> Ov
     return values
 
 
-def _is_in_grid(where: Labels, grid: Mapping[str, Any]) -> bool:
+def _is_in_grid(where: Mapping[str, Any], grid: Mapping[str, Any]) -> bool:
     return all(axis in grid and label in grid[axis] for axis, label in where.items())
 
 

@@ -8,10 +8,13 @@ import models
 from experiments import compare
 from experiments.ablation import record_table, runner, study
 from experiments.ablation.learning_rates import LEARNING_RATES, choose_learning_rate, format_learning_rate
+from experiments.ablation.own_data import OwnData
 from experiments.ablation.record_table import OUTDATED_MARK, outdated_records
 from experiments.ablation.study import Scale, Study
+from experiments.ablation.study_on_data import study_on_data
 from experiments.ablation.trials import TrialRecord, trial_key
 from experiments.reporting import comparison_report, study_report
+from experiments.reporting.html_report import Table
 from experiments.reporting.mixer_tables import TASK_TITLES
 from experiments.studies import compare as compare_study
 from experiments.studies import compare_cost, mixers
@@ -171,6 +174,24 @@ def test_the_page_has_a_table_with_a_row_per_mixer_and_the_verdicts(tmp_path: Pa
     assert [row[0] for row in table.rows] == list(names)
     assert all(len(row) == len(table.header) for row in table.rows)
     assert comparison_report.pairs_chart(compare_study.STUDY, "smoke", trials) is None
+
+
+def test_the_page_of_own_data_says_whose_they_are(tmp_path: Path):
+    data = OwnData("shakespeare", "", {}, {"name": "characters", "dataset": "shakespeare"})
+    found, _ = study_on_data("compare", compare_study.STUDY, data)
+    names = ("attention", "gru", "dense")
+    trials = [trial("shakespeare", mixer, seed, 0.5 + 0.1 * seed) for mixer in names for seed in (0, 1)]
+    shown = Table("The data", ["data", "notes.txt"], [["train", "7 tokens"]], "One line was left out.")
+    comparison_report.write_comparison(
+        found, "smoke", trials, [cost(mixer, 1.0) for mixer in names], [], "3", tmp_path,
+        data=shown, title="Compare on notes.txt", command="python -m experiments.compare --config=configs/text.py",
+    )  # fmt: skip
+    page = (tmp_path / "report.html").read_text()
+    assert "<h1>Compare on notes.txt</h1>" in page
+    assert page.index("7 tokens") < page.index("<svg")
+    assert "One line was left out." in page
+    assert "experiments.compare --config=configs/text.py" in page
+    assert "The next character of Shakespeare" in page
 
 
 TINY = Study(
