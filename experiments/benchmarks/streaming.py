@@ -35,7 +35,7 @@ from training.console import print_status
 
 MIXERS = ("gru", "attention")
 REPETITIONS = 3  # processes of each kind
-STEPS = 600  # of a timed run
+STEPS = 2000  # of a timed run
 NOISE = 0.01  # share of the characters that a copy replaces
 KILLS = 20
 _MIB = 2**20
