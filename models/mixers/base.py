@@ -93,7 +93,7 @@ class Mixer(nn.Module):
     ) -> tuple[Float[Array, "B T D"], Any]:
         """Outputs and the next state; see the module's docstring. Raises ValueError for a foreign `state`."""
         first_call = state is None
-        memory = dict(resume_state(state, self.initial_state(len(x))))
+        memory = dict(resume_state(state, self.initial_state(x.shape[0])))
         previous = memory.pop("segment")
         start, valid, last = jax.vmap(segment_boundaries)(segments, previous)
         steps = Steps(positions, segments, start, valid, previous, first_call, rng)
