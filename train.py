@@ -68,6 +68,7 @@ def define_flags() -> None:
     flags.DEFINE_bool("allow_fewer_devices", False, "Resume a run on fewer devices than it was begun on.")
     cli.define_directory("export", None, "Write one member of a finished or stopped run to this new directory.")
     flags.DEFINE_integer("member", 0, "The member that --export takes.")
+    flags.DEFINE_list("export_format", ["orbax"], "What --export writes: orbax, safetensors, program; docs/export.md.")
     flags.DEFINE_enum("params", "best", ["best", "last"], "The parameters that --export takes.")
     flags.DEFINE_bool("distributed", False, "Train with the other processes of the cluster, which JAX finds.")
     flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, if JAX knows of no cluster.")
@@ -81,7 +82,7 @@ def main() -> None:
     if args.workdir is None and not args.dry_run:
         raise ValueError("give --workdir=DIR, the directory of the run's files")
     if args.export and args.workdir:
-        export_member(Path(args.workdir), Path(args.export), args.member, args.params)
+        export_member(Path(args.workdir), Path(args.export), args.member, args.params, args.export_format)
         print(f"member {args.member} of {args.workdir} is in {args.export}")
         return
     if args.config is None:

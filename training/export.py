@@ -1,39 +1,72 @@
 """Export one member of a run, and load runs and exports."""
 
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from training import checkpoint, files
+from models import validate_choice
+from training import checkpoint, exported_programs, files, safetensors_files
 from training.builder import Run, assemble_run, build_run, collect_versions, run_fingerprint
 from training.runtime import DEFAULT_DATA_DIR
 from training.task_description import task_from_description
 from training.trainer import init_params
 from training.validation import validate_config
-from training.workdir import REPAIR_HINT, check_members, plan_from_json, read_config
+from training.workdir import REPAIR_HINT, check_members, is_exported, plan_from_json, read_config
+
+# What --export_format takes: params/, an Orbax checkpoint; model.safetensors; programs that run without this code.
+FORMATS = ("orbax", "safetensors", "program")
 
 
-def export_member(workdir: Path, destination: Path, member: int, which: str) -> None:
-    """Export one member of a run, its "best" or its "last" parameters, to a new directory.
+def export_member(
+    workdir: Path, destination: Path, member: int, which: str, formats: Sequence[str] = ("orbax",)
+) -> None:
+    """Export one member of a run, its "best" or its "last" parameters, to a new directory, whole or not at all.
 
-    `destination` gets params/, an ordinary checkpoint; config.json, which builds the model; and, for a task on real
-    data, task.json, which has all that the model needs of the task but the data.
+    `destination` gets config.json, which builds the model; for a task on real data task.json, which has all that the
+    model needs of the task but the data; and for each of `formats`: "orbax", params/, an ordinary checkpoint;
+    "safetensors", model.safetensors; "program", that too, and what `exported_programs.save_programs` writes.
 
-    Raises ValueError if there is no such run, member or checkpoint, and FileExistsError if `destination` exists.
+    Raises ValueError if there is no such run, member, checkpoint or format, and FileExistsError if `destination`
+    exists.
     """
+    formats = _resolve_formats(formats)
     config = member_config(workdir, member)
     if destination.exists():
         raise FileExistsError(f"{destination} exists already; --export needs a new directory")
     params = read_member_params(workdir, member, which)
-    destination.mkdir(parents=True)
-    checkpoint.save_params(destination / "params", params, run_fingerprint(config))
-    if (workdir / "task.json").exists():
-        description = files.read_json(workdir / "task.json", files.TASK_SCHEMA, REPAIR_HINT)
-        files.write_json(destination / "task.json", description)
-    files.write_json(destination / "config.json", config)
+    part = destination.with_name(f".{destination.name}.{os.getpid()}.part")
+    try:
+        part.mkdir(parents=True)
+        files.write_json(part / "config.json", config)
+        if (workdir / "task.json").exists():
+            description = files.read_json(workdir / "task.json", files.TASK_SCHEMA, REPAIR_HINT)
+            files.write_json(part / "task.json", description)
+        if "orbax" in formats:
+            checkpoint.save_params(part / "params", params, run_fingerprint(config))
+        if "safetensors" in formats:
+            safetensors_files.save_params(part / safetensors_files.FILE_NAME, params, run_fingerprint(config))
+        if "program" in formats:
+            exported_programs.save_programs(part, *load_exported(part))
+        os.rename(part, destination)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _resolve_formats(formats: Sequence[str]) -> set[str]:
+    """The formats to write: a program takes its parameters from safetensors. Raises ValueError for an unknown one."""
+    for name in formats or [""]:
+        validate_choice("--export_format", name, FORMATS)
+    resolved = {*formats, *(["safetensors"] if "program" in formats else [])}
+    if "safetensors" in resolved:
+        safetensors_files.import_safetensors()
+    if "program" in resolved:
+        exported_programs.import_jax_export()
+    return resolved
 
 
 # ---- reading a workdir ----------------------------------------------------------------------------------------------
@@ -111,11 +144,11 @@ def load(directory: str | Path, data_dir: str | Path = DEFAULT_DATA_DIR, member:
     loop or data have changed since.
     """
     directory = Path(directory)
-    is_export = (directory / "params").exists()
+    is_export = is_exported(directory)
     if not (directory / "config.json").exists() or not (is_export or (directory / "group.json").exists()):
         raise ValueError(
             f"{directory} is no run: it must hold config.json, and group.json and checkpoints/ as --workdir leaves "
-            f"them or params/ as --export does"
+            f"them or params/ or {safetensors_files.FILE_NAME} as --export does"
         )
     if is_export:
         return load_exported(directory, data_dir if _has_same_data(directory, data_dir) else None)
@@ -128,16 +161,26 @@ def load(directory: str | Path, data_dir: str | Path = DEFAULT_DATA_DIR, member:
 def load_exported(directory: str | Path, data_dir: str | Path | None = None) -> tuple[Run, Any]:
     """Load the run and the parameters of an export.
 
-    No data are needed. Without a `data_dir`, `run.task` can encode and decode, but not sample. Raises ValueError if
-    mixer, task, loop or the data in `data_dir` have changed since: the parameters would then mean something else.
+    The parameters are those of params/, or of model.safetensors where there is no params/. No data are needed. Without
+    a `data_dir`, `run.task` can encode and decode, but not sample. Raises ValueError if `directory` is no export, and
+    if mixer, task, loop or the data in `data_dir` have changed since: the parameters would then mean something else.
     """
     directory = Path(directory)
+    if not (directory / "config.json").exists() or not is_exported(directory):
+        raise ValueError(
+            f"{directory} is no export: it must hold config.json, and params/ or {safetensors_files.FILE_NAME}, as "
+            f"train.py --export writes them"
+        )
     config = read_config(directory / "config.json")
     task = None
     if data_dir is None and (directory / "task.json").exists():
         description = files.read_json(directory / "task.json", files.TASK_SCHEMA, REPAIR_HINT)
         task = task_from_description(config, description)
     run = _restore_run(config, directory, data_dir or DEFAULT_DATA_DIR, task)
+    if not (directory / "params").exists():
+        expected = jax.eval_shape(lambda: init_params(run, jnp.uint32(0)))
+        path = directory / safetensors_files.FILE_NAME
+        return run, safetensors_files.load_params(path, expected, run_fingerprint(config))
     params = checkpoint.load_params(directory / "params", run_fingerprint(config))
     _check_param_shapes(run, params, directory)
     return run, params

@@ -27,13 +27,18 @@ def claim_workdir(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
     """
     path = workdir / "config.json"
     workdir.mkdir(parents=True, exist_ok=True)
-    if (workdir / "params").exists():
+    if is_exported(workdir):
         raise ValueError(f"{workdir} is an exported model, which can't be trained on; give another --workdir")
     with files.lock_directory(workdir):
         if not path.exists():
             files.write_json(path, config)
         _check_same_config(workdir, read_config(path, hint=files.DELETE_HINT), config)
         yield
+
+
+def is_exported(directory: Path) -> bool:
+    """Whether a directory holds the parameters of an export."""
+    return (directory / "params").exists() or (directory / "model.safetensors").exists()
 
 
 def _check_same_config(workdir: Path, recorded: Mapping[str, Any], config: Mapping[str, Any]) -> None:
