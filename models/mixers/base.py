@@ -93,12 +93,19 @@ class Mixer(nn.Module):
     ) -> tuple[Float[Array, "B T D"], Any]:
         """Outputs and the next state; see the module's docstring. Raises ValueError for a foreign `state`."""
         first_call = state is None
-        memory = dict(resume_state(state, self.initial_state(x.shape[0])))
+        memory = dict(resume_state(state, self._initial_state_of_rows(x.shape[0])))
         previous = memory.pop("segment")
         start, valid, last = jax.vmap(segment_boundaries)(segments, previous)
         steps = Steps(positions, segments, start, valid, previous, first_call, rng)
         y, memory = self.mix(x, memory, steps)
         return y, {**memory, "segment": last}
+
+    def _initial_state_of_rows(self, rows: Any) -> dict[str, Any]:
+        """`initial_state`, also where the number of rows is a symbol, as in a program that takes any number of them."""
+        if isinstance(rows, int):
+            return self.initial_state(rows)
+        one_row = self.initial_state(1)
+        return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (rows, *leaf.shape[1:])), one_row)
 
     @classmethod
     def validate(cls, options: "MixerOptions") -> None:
