@@ -36,7 +36,7 @@ _MANIFEST_SCHEMA = {
     "type": "object",
     "required": ["jax", "calling_convention", "weights", "run", "programs", "state"],
     "properties": {
-        "jax": {"type": "string", "pattern": r"^\d+\.\d+\.\d+"},
+        "jax": {"type": "string", "pattern": r"^\d+\.\d+\.\d+(\.|$)"},
         "calling_convention": {"type": "integer"},
         "programs": {
             "type": "object",
@@ -273,16 +273,12 @@ def _bind_params(program: Callable | None, params: dict[str, Array]) -> Callable
 
 def _check_version(path: Path, manifest: Mapping[str, Any], newest_convention: int) -> None:
     """Raise ValueError for programs of a newer JAX, which promises to read those of older ones alone."""
-    theirs, ours = (_parse_version(version) for version in (manifest["jax"], jax.__version__))
-    if theirs > ours or manifest["calling_convention"] > newest_convention:
+    theirs = tuple(int(part) for part in manifest["jax"].split(".")[:3])
+    if theirs > jax.__version_info__[:3] or manifest["calling_convention"] > newest_convention:
         raise ValueError(
             f"{path} is of jax {manifest['jax']} and this is jax {jax.__version__}, which can't read what a newer one "
             f"wrote; install jax {manifest['jax']} or later"
         )
-
-
-def _parse_version(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
 
 
 def _read_program(export: Any, directory: Path, entry: Mapping[str, Any], version: str) -> Any:
