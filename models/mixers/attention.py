@@ -378,8 +378,8 @@ def _last_tokens(tokens: dict[str, Array], count: int) -> dict[str, Array]:
     return jax.tree.map(pick, tokens)
 
 
-def _with_token_count(array: Array, tokens: int) -> tuple[int, ...]:
-    """The shape of `array` with `tokens` tokens."""
+def _with_token_count(array: Array, tokens: int) -> tuple[Any, ...]:
+    """The shape of `array` with `tokens` tokens; some of its sizes may be symbols."""
     return tuple(tokens if axis == token_axis(array) else n for axis, n in enumerate(array.shape))
 
 
