@@ -82,13 +82,13 @@ def load_params(path: Path, expected: Any, run_key: str = "") -> Any:
 def _check_arrays(path: Path, found: Mapping[str, str], expected: Mapping[str, Any]) -> None:
     """Raise ValueError, naming the first that differ, unless names, shapes and dtypes are those of `expected`."""
     if missing := [name for name in expected if name not in found]:
-        raise ValueError(f"{path} is of another model than config.json says: it lacks {_name_first(missing)}")
+        raise ValueError(f"{path} is of another model: it lacks {_name_first(missing)}")
     if unknown := [name for name in found if name not in expected]:
-        raise ValueError(f"{path} is of another model than config.json says: that has no {_name_first(unknown)}")
+        raise ValueError(f"{path} is of another model: that has no {_name_first(unknown)}")
     for name, leaf in expected.items():
         wanted = _describe(str(leaf.dtype), leaf.shape)
         if found[name] != wanted:
-            raise ValueError(f"{path} is of another model than config.json says: {name} is {found[name]}, not {wanted}")
+            raise ValueError(f"{path} is of another model: {name} is {found[name]}, not {wanted}")
 
 
 def _name_first(names: list[str], count: int = 3) -> str:
