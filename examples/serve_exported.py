@@ -61,7 +61,7 @@ def encode(prompt: str, text: dict[str, Any]) -> list[int]:
     """The tokens of a prompt. Raises ValueError for what has none."""
     kind, numbers = text["tokenizer"], {name: token for token, name in enumerate(text["names"])}
     if kind == "bytes":
-        return [1 + byte for byte in prompt.encode()]
+        return list(prompt.encode())
     if kind == "words":
         return [numbers.get(word, text["unknown"]) for word in WORDS.findall(prompt.lower())]
     if kind == "none":
@@ -80,7 +80,7 @@ def decode(tokens: list[int], text: dict[str, Any]) -> str:
         place = tokens.index(end)
         return decode(tokens[:place], text) + "\n\n" + decode(tokens[place + 1 :], text)
     if kind == "bytes":
-        return bytes(token - 1 for token in tokens).decode("utf-8", "replace")
+        return bytes(tokens).decode("utf-8", "replace")
     if kind in ("characters", "words", "none"):
         return ("" if kind == "characters" else " ").join(text["names"][token] for token in tokens)
     return read_tokenizer(kind).decode([token - 1 for token in tokens], skip_special_tokens=False)

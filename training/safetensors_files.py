@@ -47,7 +47,10 @@ def save_params(path: Path, params: Any, run_key: str = "") -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with files.with_path(path):
+            part.touch()
+            mode = part.stat().st_mode
             safetensors.numpy.save_file(arrays, part, {**_METADATA, "run": run_key})
+            part.chmod(mode)  # 0.8.0 leaves a file that its owner alone may read
             os.replace(part, path)
     except safetensors.SafetensorError as error:
         raise OSError(f"{path} could not be written ({_shorten(error)})") from error

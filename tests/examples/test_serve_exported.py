@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 
+from tasks.real import tokenization
 from tests import ROOT
 from training import export, loop
 
@@ -82,3 +83,39 @@ def test_errors_are_one_line(exported: Path, tmp_path: Path):
     manifest = json.loads(path.read_text())
     path.write_text(json.dumps({**manifest, "jax": "99.0.0"}))
     assert serve(tmp_path, "model")[2].startswith("error: model is of jax 99.0.0, which is newer than this one, ")
+
+
+def describe(tokenizer: str, names: str | list[str], unknown: int | None = None, end: int | None = 0) -> dict[str, Any]:
+    return {"tokenizer": tokenizer, "names": list(names), "unknown": unknown, "end_of_document": end}
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt"),
+    [
+        (describe("characters", "␄aábç"), "cab".replace("c", "ç")),
+        (describe("bytes", ["␄", *(f"{byte:02x}" for byte in range(256))]), "größer, Ω"),
+        (describe("words", ["␄", "<unk>", "the", "fox", "isn't", ","], unknown=1), "The fox, isn't THE zebra"),
+        (describe("none", list("0123"), end=None), "3 1 2"),
+    ],
+    ids=["characters", "bytes", "words", "none"],
+)
+def test_its_tokens_are_those_of_the_task(text: dict[str, Any], prompt: str):
+    from examples import serve_exported
+
+    kind, names = text["tokenizer"], text["names"]
+    tokens = serve_exported.encode(prompt, text)
+    assert tokens == tokenization.encode_text(prompt, kind, names)
+    documents = tokens if kind == "none" else [*tokens, 0, *tokens]
+    assert serve_exported.decode(documents, text) == tokenization.decode_tokens(documents, kind, names)
+
+
+def test_a_tokenizer_json_is_read_by_its_own_package():
+    tokenizers = pytest.importorskip("tokenizers")
+    from examples import serve_exported
+
+    contents = tokenizers.Tokenizer(tokenizers.models.WordLevel({"to": 0, "be": 1, "?": 2}, unk_token="?"))
+    contents.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    text = describe(contents.to_str(), ["␄", "to", "be", "?"])
+    tokens = serve_exported.encode("to be", text)
+    assert tokens == tokenization.encode_text("to be", contents.to_str(), text["names"]) == [1, 2]
+    assert serve_exported.decode([*tokens, 0, *tokens], text) == "to be\n\nto be"

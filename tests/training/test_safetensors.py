@@ -58,6 +58,11 @@ def test_arrays_are_saved_by_value_however_they_lie_in_memory(tmp_path: Path, or
     assert loaded["a"].shape == np.shape(array)
 
 
+def test_who_may_read_the_config_may_read_the_parameters(exported: Path):
+    """safetensors 0.8.0 leaves a file to its owner alone."""
+    assert (exported / NAME).stat().st_mode == (exported / "config.json").stat().st_mode
+
+
 def change_arrays(path: Path, change: Callable[[dict[str, np.ndarray]], Any], run: str = "") -> None:
     """Write the file anew with other arrays, as the run with the key `run`."""
     arrays = {name: np.array(array) for name, array in numpy_files.load_file(path).items()}
