@@ -123,8 +123,10 @@ def format_result(result: RunResult) -> str:
                    if name != "validation" and not name.startswith("test")}  # fmt: skip
         test += "".join(f"  {name} {score:.4f}" for name, score in further.items())
         died = "" if member["died_at"] is None else f", diverged at step {member['died_at']}"
+        named = {"weight_decay": "weight decay", "momentum": "momentum"}
+        own = "".join(f"  {text} {member[name]:g}" for name, text in named.items() if name in member)
         lines.append(
-            f"  member {index}  seed {member['seed']}  rate {member['learning_rate']:g}  {test} "
+            f"  member {index}  seed {member['seed']}  rate {member['learning_rate']:g}{own}  {test} "
             f"at step {member['best_step']}{died}"
         )
     rule, score = result["baseline"]

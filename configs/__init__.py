@@ -4,7 +4,7 @@
 or from one of the helpers below it for classification, for text and for encoder-decoders.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict, FieldReference
@@ -93,13 +93,22 @@ def default_fields(mixer: str) -> dict[str, dict[str, Any]]:
             "dtype": "float32",  # of the matrix products; bfloat16 on accelerators
             **{name: models.mixer_options(name) for name in names},  # the mixer's own options, as attention.heads
         },
-        "optimizer": {  # AdamW, with a linear warm-up and a cosine down to 0
-            "learning_rate": 3e-3,
+        "optimizer": {
+            "name": "adamw",  # adamw, adam, sgd, rmsprop, lion, adafactor, muon, or another one of optax
+            "options": "",  # its own arguments by name, as momentum=0.9,nesterov=True
+            "learning_rate": 3e-3,  # the highest one
+            "schedule": "cosine",  # after a linear warm-up: cosine, linear, constant, wsd, inverse_sqrt
             "warmup_steps": 100,
+            "decay_share": 0.2,  # of the steps, in which the schedule wsd goes down to 0
+            # The rate times weight_decay is taken off the parameters. Optimizers without it, as adam and sgd, have l2:
+            # l2 times the parameters is added to their gradient.
             "weight_decay": 0.01,
+            "l2": 0.0,
+            "decay_mask": "matrices",  # what weight_decay and l2 are of: matrices, all, none
             "grad_clip_norm": 1.0,  # the largest norm of the gradient
-            "b1": 0.9,
+            "b1": 0.9,  # of adamw and adam, and of what Muon leaves to Adam; others have options
             "b2": 0.98,
+            "ema_decay": 0.0,  # above 0: what is evaluated is an average of the parameters, which forgets at this rate
         },
         "training": {
             "steps": 2000,
@@ -107,13 +116,27 @@ def default_fields(mixer: str) -> dict[str, dict[str, Any]]:
             "min_length": 0,  # lengths are drawn evenly from min_length to the task's; 0: all have the task's
             "steps_per_call": 50,  # compiled together; after each call the loss is logged and a run can stop
             "eval_every": 500,  # steps; a multiple of steps_per_call
+            "accumulate_steps": 1,  # parts of a batch that go through the model one after another, for less memory
+            "label_smoothing": 0.0,  # the share of a target that is spread over all classes
+            "z_loss": 0.0,  # times the squared log of the softmax's denominator, added to the loss
+            "patience": 0,  # a member stops after so many evaluations in a row without a better one; 0: never
         },
-        "ensemble": {  # every seed is trained with every learning rate, all in one program
+        # Every seed is trained with every learning rate, weight decay and momentum, all in one program.
+        "ensemble": {
             "seeds": (0,),
             "learning_rates": (),  # empty: optimizer.learning_rate alone
+            "weight_decays": (),
+            "momenta": (),  # of the optimizer's momentum, beta or b1
             "mode": "auto",  # map: one after another; vmap: side by side; auto: by device; autotune: as is fastest
         },
     }
+
+
+def add_missing_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with default values of the fields of training that it lacks, as a config.json of older code does."""
+    defaults = default_fields("attention")
+    filled = {group: {**defaults[group], **config[group]} for group in ("optimizer", "training", "ensemble")}
+    return {**config, **filled}
 
 
 def classification(mixer: str, task: dict[str, Any], *, steps: int = 1000, eval_every: int = 100) -> ConfigDict:

@@ -5,6 +5,7 @@ from models.build import build_model
 from models.field_errors import validate_choice
 from models.matching import count_model_params, match_hidden_size, params_at_hidden_size, resolve_model
 from models.mixers.base import Mixer, MixerOptions, Steps
+from models.product_matrices import product_matrix_counter
 from models.registry import (
     COMMON_FIELDS,
     MIXERS,
@@ -41,6 +42,7 @@ __all__ = [
     "mixer_version",
     "params_at_hidden_size",
     "parse_layer_pattern",
+    "product_matrix_counter",
     "resolve_model",
     "validate_choice",
     "validate_model",

@@ -132,9 +132,16 @@ class Task:
         """Further test sets, such as longer sequences; their names begin with "test_"."""
         return {}
 
+    def loss_weights(self, batch: Batch) -> Float[Array, "B *T"]:
+        """How much each target counts in the mean that the loss is: by default the batch's weights."""
+        return batch.weights
+
     def loss(self, outputs: Float[Array, "B *T O"], batch: Batch) -> Float[Array, ""]:
-        """What training minimizes."""
-        return cross_entropy(outputs, batch)
+        """What training minimizes: a mean weighted by `loss_weights`, so that a batch can be put together of parts.
+
+        By default the cross entropy, in nats; label smoothing and z-loss can be added to this one alone.
+        """
+        return cross_entropy(outputs, batch._replace(weights=self.loss_weights(batch)))
 
     def score(self, outputs: Float[Array, "B *T O"], batch: Batch) -> Float[Array, ""]:
         """The `metric`."""
@@ -206,6 +213,20 @@ def cross_entropy(outputs: Float[Array, "B *T O"], batch: Batch) -> Float[Array,
     """Weighted mean of −log p(target), in nats."""
     nats = optax.softmax_cross_entropy_with_integer_labels(outputs.astype(jnp.float32), batch.targets)
     return weighted_mean(nats, batch.weights)
+
+
+def smoothed_cross_entropy(
+    outputs: Float[Array, "B *T O"], batch: Batch, label_smoothing: float, z_loss: float
+) -> Float[Array, ""]:
+    """The cross entropy with a share of each target spread evenly over all classes, plus `z_loss`·(log Σ exp outputs)².
+
+    Sources: Szegedy et al. 2016, arXiv 1512.00567; Chowdhery et al. 2022, arXiv 2204.02311, §5.
+    """
+    outputs = outputs.astype(jnp.float32)
+    log_total = jax.nn.logsumexp(outputs, axis=-1)
+    target = jnp.take_along_axis(outputs, batch.targets[..., None], axis=-1)[..., 0]
+    aimed_at = (1 - label_smoothing) * target + label_smoothing * outputs.mean(axis=-1)
+    return weighted_mean(log_total - aimed_at + z_loss * jnp.square(log_total), batch.weights)
 
 
 def squared_error(outputs: Float[Array, "B *T O"], batch: Batch) -> Float[Array, ""]:

@@ -4,9 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import optax
-from jaxtyping import Array
 from ml_collections import ConfigDict
 
 import configs
@@ -15,9 +12,10 @@ import models
 import tasks
 from data.files import RowSource, files_fingerprint, has_files, load_files, path_fields, task_fields
 from training import files, runtime
+from training.optimizer import Optimizer, build_optimizer, resolve_optimizer
 from training.progress import ReadingProgress
 from training.runtime import DEFAULT_DATA_DIR
-from training.validation import validate_config, validate_model_for_task
+from training.validation import validate_config, validate_loss, validate_model_for_task
 
 # The version of the training loop and of the defaults in configs.base: raised whenever the numbers they make change.
 VERSION = 3
@@ -32,7 +30,7 @@ class Run(NamedTuple):
     config: dict[str, Any]
     task: Any
     model: models.Skeleton | models.Seq2Seq | models.AssociativeMemory
-    optimizer: optax.GradientTransformation
+    optimizer: Optimizer
     rows: RowSource | None = None  # the training rows, where they stay on disk
 
 
@@ -48,7 +46,9 @@ def build_run(config: Mapping[str, Any], data_dir: str | Path = DEFAULT_DATA_DIR
 
 def assemble_run(config: Mapping[str, Any], task: Any, versions: Mapping[str, Any]) -> Run:
     """Build a run from a validated `config` and its task. Raises ValueError, in one line, if they don't go together."""
+    config = configs.add_missing_fields(config)
     _check_min_length(config["training"]["min_length"], task)
+    validate_loss(config["training"], task)
     model = models.resolve_model(config["model"], task.max_length)
     validate_model_for_task(model, task)
     sizes = {
@@ -58,16 +58,12 @@ def assemble_run(config: Mapping[str, Any], task: Any, versions: Mapping[str, An
         "per": task.target_level,
     }
     sizes["separator"] = getattr(task, "separator", None)
-    optimizer = config["optimizer"]
+    config = {**config, "model": model, "optimizer": resolve_optimizer(config["optimizer"]), "versions": dict(versions)}
     return Run(
-        config={**config, "model": model, "versions": dict(versions)},
+        config=config,
         task=task,
         model=models.build_model(model, **sizes),
-        optimizer=optax.chain(
-            optax.clip_by_global_norm(optimizer["grad_clip_norm"]),
-            optax.scale_by_adam(b1=optimizer["b1"], b2=optimizer["b2"]),
-            optax.add_decayed_weights(optimizer["weight_decay"], mask=weight_decay_mask),
-        ),
+        optimizer=build_optimizer(config, model),
     )
 
 
@@ -124,18 +120,6 @@ def check_data_package() -> None:
             f"data is another package of that name, {', '.join(imported_from)}: put {root} first on sys.path before it "
             f"is imported, or run in that folder"
         )
-
-
-def weight_decay_mask(params: Any) -> Any:
-    """Mask of the parameters that decay: all matrices, but no biases, no norms, and not the rates of a state.
-
-    A parameter whose name contains "rates" says how fast a state decays or turns, whatever its shape.
-    """
-
-    def decays(path: Any, leaf: Array) -> bool:
-        return leaf.ndim > 1 and not any(word in path[-1].key for word in ("bias", "rates"))
-
-    return jax.tree.map_with_path(decays, params)
 
 
 # ---- what identifies a run ------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Train several members in one program: which members, on which devices, one after another or side by side."""
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -14,9 +15,14 @@ from training.builder import Run
 from training.stream import RowFeed
 from training.trainer import TrainState, init_train_state, train_steps
 
+# What members may have of their own beside seeds and learning rates: its name in results, and the field of the config.
+MEMBER_FIELDS = {"weight_decay": "weight_decays", "momentum": "momenta"}
+
 
 class EnsemblePlan(NamedTuple):
     """The members of an ensemble, and how they run. group.json holds these fields.
+
+    `weight_decays` and `momenta` are empty, and then not in group.json, where all members have those of the config.
 
     In mode "map" the members of a device run one after another, in mode "vmap" side by side. The members are spread
     over `devices` groups of `shards` devices, which share the batches of their members.
@@ -27,30 +33,55 @@ class EnsemblePlan(NamedTuple):
     seeds: tuple[int, ...]
     learning_rates: tuple[float, ...]
     shards: int = 1
+    weight_decays: tuple[float, ...] = ()
+    momenta: tuple[float, ...] = ()
 
 
 def plan_ensemble(config: Mapping[str, Any]) -> EnsemblePlan:
-    """Plan an ensemble of every seed with every learning rate, spread evenly over as many devices as divide it.
+    """Plan an ensemble of every seed with every learning rate, weight decay and momentum.
+
+    It is spread evenly over as many devices as divide it.
 
     Of the devices that are left over, as many share a batch as divide it. The mode may be "autotune", which
     `autotune_plan` resolves.
     """
-    rates = config["ensemble"]["learning_rates"] or (config["optimizer"]["learning_rate"],)
-    members = [(seed, float(rate)) for rate in rates for seed in config["ensemble"]["seeds"]]
+    given = config["ensemble"]
+    rates = given["learning_rates"] or (config["optimizer"]["learning_rate"],)
+    decays, momenta = (tuple(given.get(name, ())) for name in MEMBER_FIELDS.values())
+    members = list(itertools.product(momenta or (None,), decays or (None,), map(float, rates), given["seeds"]))
     mode = config["ensemble"]["mode"]
     if mode == "auto":  # one small model keeps a CPU busy; an accelerator needs several side by side
         mode = "map" if jax.default_backend() == "cpu" else "vmap"
     devices = _largest_divisor(len(members), len(jax.devices()))
     shards = 1
     if runtime.has_spare_devices():
-        shards = _largest_divisor(config["training"]["batch_size"], len(jax.devices()) // devices)
-    seeds, learning_rates = zip(*members, strict=True)
-    return EnsemblePlan(mode, devices, seeds, learning_rates, shards)
+        training = config["training"]
+        part = training["batch_size"] // training.get("accumulate_steps", 1)
+        shards = _largest_divisor(part, len(jax.devices()) // devices)
+    member_momenta, member_decays, learning_rates, seeds = zip(*members, strict=True)
+    plan = EnsemblePlan(mode, devices, seeds, learning_rates, shards)
+    return plan._replace(
+        weight_decays=tuple(map(float, member_decays)) if decays else (),
+        momenta=tuple(map(float, member_momenta)) if momenta else (),
+    )
+
+
+def member_values(plan: EnsemblePlan, index: int) -> dict[str, float]:
+    """The weight decay and the momentum of a member, if members have their own, by the names that results have."""
+    given = {name: getattr(plan, field) for name, field in MEMBER_FIELDS.items()}
+    return {name: values[index] for name, values in given.items() if values}
+
+
+def plan_to_json(plan: EnsemblePlan) -> dict[str, Any]:
+    """What group.json holds of a plan."""
+    return {name: value for name, value in plan._asdict().items() if value or name not in MEMBER_FIELDS.values()}
 
 
 def count_members(config: Mapping[str, Any]) -> int:
-    """The number of members that `config` describes: seeds × learning rates."""
-    return len(config["ensemble"]["seeds"]) * max(1, len(config["ensemble"]["learning_rates"]))
+    """The number of members that `config` describes: seeds × learning rates × weight decays × momenta."""
+    given = config["ensemble"]
+    fields = ("learning_rates", *MEMBER_FIELDS.values())
+    return math.prod([len(given["seeds"]), *(max(1, len(given.get(field, ()))) for field in fields)])
 
 
 def _largest_divisor(number: int, limit: int) -> int:
@@ -118,7 +149,8 @@ def init_ensemble(run: Run, plan: EnsemblePlan, mesh: jax.sharding.Mesh) -> Trai
     With jax 0.10 on a CPU, a vmapped orthogonal initializer deadlocks in about one process in four.
     """
     init_member = jax.jit(partial(init_train_state, run))
-    states = [init_member(seed, rate) for seed, rate in zip(plan.seeds, plan.learning_rates, strict=True)]
+    members = enumerate(zip(plan.seeds, plan.learning_rates, strict=True))
+    states = [init_member(seed, rate, **member_values(plan, index)) for index, (seed, rate) in members]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(states))
     return jax.device_put(stacked, member_sharding(mesh))
 

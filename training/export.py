@@ -12,11 +12,19 @@ import jax.numpy as jnp
 from models import validate_choice
 from training import checkpoint, exported_programs, files, safetensors_files
 from training.builder import Run, assemble_run, build_run, collect_versions, run_fingerprint
+from training.ensemble import MEMBER_FIELDS, member_values
 from training.runtime import DEFAULT_DATA_DIR
 from training.task_description import task_from_description
 from training.trainer import init_params
 from training.validation import validate_config
-from training.workdir import REPAIR_HINT, check_members, is_exported, plan_from_json, read_config
+from training.workdir import (
+    REPAIR_HINT,
+    check_members,
+    is_exported,
+    members_of_state,
+    plan_from_json,
+    read_config,
+)
 
 # What --export_format takes: params/, an Orbax checkpoint; model.safetensors; programs that run without this code.
 FORMATS = ("orbax", "safetensors", "program")
@@ -84,6 +92,7 @@ def member_config(workdir: Path, member: int) -> dict[str, Any]:
         "seeds": [plan.seeds[member]],
         "learning_rates": [plan.learning_rates[member]],
         "mode": plan.mode,
+        **{MEMBER_FIELDS[name]: [value] for name, value in member_values(plan, member).items()},
     }
     return config
 
@@ -91,7 +100,7 @@ def member_config(workdir: Path, member: int) -> dict[str, Any]:
 def read_member_params(workdir: Path, member: int, which: str) -> Any:
     """Read the "best" or the "last" parameters of a member from the newest checkpoint, as numpy arrays."""
     state = read_latest_state(workdir)
-    return checkpoint.take_member(state["best_params" if which == "best" else "params"], member)
+    return checkpoint.take_member(_read_params(state, "best_params" if which == "best" else "params"), member)
 
 
 def load_members(workdir: str | Path, part: str = "best_params") -> list[Any]:
@@ -100,7 +109,13 @@ def load_members(workdir: str | Path, part: str = "best_params") -> list[Any]:
     Raises ValueError as `read_latest_state` does.
     """
     state = read_latest_state(Path(workdir))
-    return [jax.device_put(checkpoint.take_member(state[part], index)) for index in range(len(state["seed"]))]
+    params = _read_params(state, part)
+    return [jax.device_put(checkpoint.take_member(params, index)) for index in range(len(state["seed"]))]
+
+
+def _read_params(state: Mapping[str, Any], part: str) -> Any:
+    """The "best_params" or the "params" of a checkpoint; of these the average, which was evaluated, if it was kept."""
+    return state["ema_params"] if part == "params" and state.get("ema_params") is not None else state[part]
 
 
 def read_latest_state(workdir: Path) -> Any:
@@ -115,7 +130,7 @@ def read_latest_state(workdir: Path) -> Any:
     if not isinstance(state, Mapping) or not {"params", "best_params", "seed", "learning_rate"} <= set(state):
         raise ValueError(f"{workdir}/checkpoints are of another format than train.py writes: they hold no best_params")
     plan = plan_from_json(files.read_json(workdir / "group.json", files.GROUP_SCHEMA))
-    check_members(workdir, plan, state["seed"], state["learning_rate"])
+    check_members(workdir, plan, members_of_state(state))
     _check_result_step(workdir, checkpoints.latest_step())
     return state
 

@@ -38,7 +38,7 @@ GROUP_SCHEMA = {
         "devices": {"type": "integer", "minimum": 1},
         "shards": {"type": "integer", "minimum": 1},
         "seeds": {"type": "array", "items": {"type": "integer"}, "minItems": 1},
-        "learning_rates": _NUMBER_LIST_SCHEMA,
+        **dict.fromkeys(("learning_rates", "weight_decays", "momenta"), _NUMBER_LIST_SCHEMA),
     },
 }
 RESULT_SCHEMA = {

@@ -37,6 +37,7 @@ from training.workdir import (
     check_metrics_log,
     claim_workdir,
     is_evaluation_step,
+    members_of_state,
     read_result,
     restore_plan,
     write_description,
@@ -137,7 +138,8 @@ class _TrainLoop:
         step = distributed.broadcast_from_process_0(lambda: self.checkpoints.latest_step() or 0)
         if step:
             self.states = self.checkpoints.restore(step, self.states)
-            check_members(self.workdir, self.plan, *distributed.to_host((self.states.seed, self.states.learning_rate)))
+            found = distributed.to_host(self._states_without_params())._asdict()
+            check_members(self.workdir, self.plan, members_of_state(found))
             if (saved_step := int(distributed.to_host(self.states.step).max())) != step:
                 raise ValueError(
                     f"{self.workdir}/checkpoints/{step} is the checkpoint of step {saved_step}; give it its own name "
@@ -158,7 +160,7 @@ class _TrainLoop:
         self.keep_best = jax.jit(jax.vmap(partial(keep_best, run)), donate_argnums=0, out_shardings=sharding)
 
     def run_to_end(self, save_seconds: float, tensorboard: bool) -> RunResult:
-        """Train to the last step, or until all members have diverged. Raises cli.Preempted on a signal."""
+        """Train to the last step, or until no member moves any more. Raises cli.Preempted on a signal."""
         if self.is_first and not self.step:
             self._warn_of_endless_warmup()
         logger = MetricLogger(self.workdir, self.plan, self.step, enabled=self.is_first, tensorboard=tensorboard)
@@ -192,7 +194,9 @@ class _TrainLoop:
         return self._summarize()
 
     def _is_over(self, alive: np.ndarray) -> bool:
-        return self.step == self.last_step or not alive.any()
+        stopped_at = self.states.stopped_at
+        moves = alive if stopped_at is None else alive & (distributed.to_host(stopped_at) < 0)
+        return self.step == self.last_step or not moves.any()
 
     def _train_call(
         self, logger: MetricLogger, stopwatch: _Stopwatch, compile_seconds: Mapping[str, float]
@@ -233,10 +237,13 @@ class _TrainLoop:
         )
 
     def _summarize(self) -> RunResult:
-        states: TrainState = distributed.to_host(self.states._replace(params=None, optimizer=None, best_params=None))
+        states: TrainState = distributed.to_host(self._states_without_params())
         return distributed.broadcast_from_process_0(
             lambda: summarize_run(self.run, self.plan, states, metrics.read_metrics(self.workdir / "metrics.jsonl"))
         )
+
+    def _states_without_params(self) -> TrainState:
+        return self.states._replace(params=None, optimizer=None, best_params=None, ema_params=None)
 
     def _warn_of_endless_warmup(self) -> None:
         warmup_steps = self.run.config["optimizer"]["warmup_steps"]

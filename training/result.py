@@ -1,10 +1,10 @@
 """The result of a finished run: what `train.train` returns and result.json holds."""
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from training.builder import Run, run_fingerprint
-from training.ensemble import EnsemblePlan
+from training.ensemble import EnsemblePlan, member_values
 from training.trainer import RunCosts, TrainState, run_costs
 
 
@@ -18,6 +18,9 @@ class MemberResult(TypedDict):
     test: float | None
     scores: dict[str, float]  # at `best_step`: the score on every split, and the extra scores of "test" by name
     died_at: int | None  # the step whose loss or gradient was not finite, if there was one
+    stopped_at: NotRequired[int | None]  # with training.patience: the step at which it ended, if it did
+    weight_decay: NotRequired[float]  # if members have their own
+    momentum: NotRequired[float]
 
 
 class RunResult(TypedDict):
@@ -33,7 +36,7 @@ class RunResult(TypedDict):
     cost: RunCosts
     seconds: float  # all of the run, with compilation and evaluation
     training_seconds: float  # the training steps alone
-    steps: int  # fewer than training.steps if all members diverged
+    steps: int  # fewer than training.steps if all members diverged or stopped
 
 
 def summarize_run(run: Run, plan: EnsemblePlan, states: TrainState, rows: Sequence[dict[str, Any]]) -> RunResult:
@@ -67,4 +70,14 @@ def _summarize_member(plan: EnsemblePlan, states: TrainState, index: int) -> Mem
         "test": scores.get("test"),
         "scores": scores,
         "died_at": int(states.died_at[index]) if not states.alive[index] else None,
+        **_optional_results(plan, states, index),
     }
+
+
+def _optional_results(plan: EnsemblePlan, states: TrainState, index: int) -> dict[str, Any]:
+    """What the results of some runs have: the members' own values, and when they stopped."""
+    values: dict[str, Any] = member_values(plan, index)
+    if states.stopped_at is None:
+        return values
+    stopped_at = int(states.stopped_at[index])
+    return values | {"stopped_at": stopped_at if stopped_at >= 0 else None}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from training import files
-from training.ensemble import EnsemblePlan
+from training.ensemble import EnsemblePlan, member_values
 
 
 class TensorBoardWriter:
@@ -29,8 +29,9 @@ class TensorBoardWriter:
         self.event, self.scalar = events.Event, scalar
         restart = events.SessionLog(status=events.SessionLog.START)  # hides what was logged after the checkpoint
         self.files: dict[Path, Any] = {}
-        for seed, rate in zip(plan.seeds, plan.learning_rates, strict=True):
-            path = directory / f"seed{seed}-rate{rate:g}"
+        for index, (seed, rate) in enumerate(zip(plan.seeds, plan.learning_rates, strict=True)):
+            own = "".join(f"-{name}{value:g}" for name, value in member_values(plan, index).items())
+            path = directory / f"seed{seed}-rate{rate:g}{own}"
             with files.with_path(path):
                 path.mkdir(parents=True, exist_ok=True)
                 self.files[path] = EventsWriter(str(path / "events"), f".{step}")

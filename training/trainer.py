@@ -1,5 +1,6 @@
 """The train state of one member of the ensemble, and the pure functions on it: init, train, evaluate, keep the best."""
 
+import math
 import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypedDict
@@ -12,7 +13,9 @@ from jaxtyping import Array
 
 import tasks
 from models import cost
+from tasks.base import smoothed_cross_entropy
 from training.builder import Run
+from training.optimizer import StepValues, learning_rate_schedule
 
 EVAL_BATCH_SIZE = 512  # the most sequences that go through the model at once in an evaluation
 EVAL_SEED = np.uint32(2**31)  # above every seed, so that no run trains on the sequences it is evaluated on
@@ -26,7 +29,7 @@ class TrainState(NamedTuple):
 
     step: Array
     seed: Array
-    learning_rate: Array  # the peak; `learning_rate_schedule` scales it
+    learning_rate: Array  # the peak; `optimizer.learning_rate_schedule` scales it
     params: Any
     optimizer: Any
     best_params: Any  # the parameters with the best validation score
@@ -35,11 +38,20 @@ class TrainState(NamedTuple):
     best_step: Array
     alive: Array  # False once a loss or a gradient was not finite; the parameters then stay as they are
     died_at: Array  # the step at which that was, or −1
+    # Those that the config has no use for are None, and in no checkpoint.
+    weight_decay: Any = None  # the member's own, and its own momentum
+    momentum: Any = None
+    ema_params: Any = None  # the exponential average of the parameters, which is then what is evaluated
+    stale_evaluations: Any = None  # how many there were since the best one
+    stopped_at: Any = None  # the step at which `training.patience` ended, or −1; the parameters then stay as they are
 
 
-def init_train_state(run: Run, seed: int, learning_rate: float) -> TrainState:
-    """Initialize a member: the state before the first step."""
+def init_train_state(
+    run: Run, seed: int, learning_rate: float, weight_decay: float | None = None, momentum: float | None = None
+) -> TrainState:
+    """Initialize a member: the state before the first step. Weight decay and momentum are None if all share them."""
     params = init_params(run, jnp.uint32(seed))
+    patience = run.config["training"]["patience"]
     worst = -jnp.inf if run.task.metric_mode == "max" else jnp.inf
     return TrainState(
         step=jnp.int32(0),
@@ -54,6 +66,10 @@ def init_train_state(run: Run, seed: int, learning_rate: float) -> TrainState:
         best_step=jnp.int32(0),
         alive=jnp.bool_(True),
         died_at=jnp.int32(-1),
+        weight_decay=None if weight_decay is None else jnp.float32(weight_decay),
+        momentum=None if momentum is None else jnp.float32(momentum),
+        ema_params=jax.tree.map(jnp.copy, params) if run.config["optimizer"]["ema_decay"] else None,
+        **({"stale_evaluations": jnp.int32(0), "stopped_at": jnp.int32(-1)} if patience else {}),
     )
 
 
@@ -106,7 +122,7 @@ def train_steps(run: Run, state: TrainState, task: Any, rows: Any = None) -> tup
 
 
 def train_step(run: Run, task: Any, state: TrainState, rows: Any = None) -> tuple[TrainState, dict[str, Array]]:
-    """Take one step of AdamW; the new state, and loss, score and gradient norm.
+    """Take one step of the optimizer; the new state, and loss, score and gradient norm.
 
     The batch depends on the member's seed and step alone. If the loss or the gradient is not finite, the member is dead
     from here on: its parameters stay as they are.
@@ -114,24 +130,91 @@ def train_step(run: Run, task: Any, state: TrainState, rows: Any = None) -> tupl
     batch, dropout_key = _sample_batch(run, task, state, rows)
     model = run.config["model"]
     is_random = model["dropout"] or model["positions"] == "randomised" or model.get("associative_memory")
-
-    def loss_fn(params):
-        outputs = apply_model(run, params, batch, dropout_key if is_random else None)
-        return task.loss(outputs, batch), outputs
-
-    (loss, outputs), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    loss, score, gradient = batch_gradient(run, task, state.params, batch, dropout_key if is_random else None)
     norm = optax.global_norm(gradient)
-    direction, optimizer = run.optimizer.update(gradient, state.optimizer, state.params)
-    rate = state.learning_rate * learning_rate_schedule(run.config, state.step)
-    params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
+    params, optimizer = run.optimizer.step(gradient, state.optimizer, state.params, _step_values(run, state), loss)
+    average = update_average(run, state, params)
 
-    alive = state.alive & jnp.isfinite(loss) & jnp.isfinite(norm)
-    params, optimizer = jax.tree.map(
-        lambda new, old: jnp.where(alive, new, old), (params, optimizer), (state.params, state.optimizer)
+    has_stopped = is_stopped(state)
+    alive = state.alive & (jnp.isfinite(loss) & jnp.isfinite(norm) | has_stopped)
+    moves = alive & ~has_stopped
+    params, optimizer, average = jax.tree.map(
+        lambda new, old: jnp.where(moves, new, old),
+        (params, optimizer, average),
+        (state.params, state.optimizer, state.ema_params),
     )
     died_at = jnp.where(state.alive & ~alive, state.step, state.died_at)
-    state = state._replace(step=state.step + 1, params=params, optimizer=optimizer, alive=alive, died_at=died_at)
-    return state, {"loss": loss, "score": task.score(outputs, batch), "gradient_norm": norm}
+    state = state._replace(
+        step=state.step + 1, params=params, optimizer=optimizer, ema_params=average, alive=alive, died_at=died_at
+    )
+    return state, {"loss": loss, "score": score, "gradient_norm": norm}
+
+
+def is_stopped(state: TrainState) -> Array:
+    """Whether a member has stopped, since its patience ended."""
+    return jnp.zeros_like(state.alive) if state.stopped_at is None else state.stopped_at >= 0
+
+
+def _step_values(run: Run, state: TrainState) -> StepValues:
+    schedule = learning_rate_schedule(run.config, state.step)
+    weight_decay = run.config["optimizer"]["weight_decay"] if state.weight_decay is None else state.weight_decay
+    return StepValues(state.learning_rate * schedule, schedule, weight_decay, state.momentum)
+
+
+def update_average(run: Run, state: TrainState, params: Any) -> Any:
+    """The exponential average of the parameters after this step, or None if none is kept.
+
+    The parameters as they were initialized are no part of it: after t steps those of step s weigh (1−d)·d^(t−s) ÷
+    (1−d^t), as with `optax.ema`.
+    """
+    if state.ema_params is None:
+        return None
+    decay = run.config["optimizer"]["ema_decay"]
+    weight = (1 - decay) / -jnp.expm1((state.step + 1) * math.log(decay))
+    return jax.tree.map(lambda average, p: average + weight * (p - average), state.ema_params, params)
+
+
+def batch_gradient(run: Run, task: Any, params: Any, batch: tasks.Batch, rng: Array | None) -> tuple[Array, Array, Any]:
+    """Loss, score, and the loss's gradient of a batch, which `training.accumulate_steps` cuts into parts.
+
+    The parts go through the model one after another. Loss and gradient are those of the whole batch, up to rounding, if
+    nothing is drawn from `rng`; the score is the mean of the parts'.
+    """
+    parts = run.config["training"]["accumulate_steps"]
+    if parts == 1:
+        return _part_gradient(run, task, params, batch, rng)
+    # Every part has sequences of each device that shares the batch.
+    cut = jax.tree.map(lambda leaf: leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1), batch)
+    whole = jnp.maximum(task.loss_weights(batch).sum(), 1e-9)
+
+    def add_part(sums: Any, part: tuple[Array, tasks.Batch]) -> tuple[Any, None]:
+        index, batch = part[0], shard_batch(part[1])
+        key = None if rng is None else jax.random.fold_in(rng, index)
+        share = task.loss_weights(batch).sum() / whole
+        terms = _part_gradient(run, task, params, batch, key)
+        # A part without any target has a loss of 0, and may have a score of nan.
+        return jax.tree.map(lambda total, term: total + jnp.where(share > 0, share * term, 0), sums, terms), None
+
+    nothing = jnp.float32(0), jnp.float32(0), jax.tree.map(jnp.zeros_like, params)
+    return jax.lax.scan(add_part, nothing, (jnp.arange(parts), cut))[0]
+
+
+def _part_gradient(run: Run, task: Any, params: Any, batch: tasks.Batch, rng: Array | None) -> tuple[Array, Array, Any]:
+    def loss_fn(params: Any) -> tuple[Array, Array]:
+        outputs = apply_model(run, params, batch, rng)
+        return training_loss(run, task, outputs, batch), outputs
+
+    (loss, outputs), gradient = jax.value_and_grad(loss_fn, has_aux=True)(params)
+    return loss, task.score(outputs, batch), gradient
+
+
+def training_loss(run: Run, task: Any, outputs: Array, batch: tasks.Batch) -> Array:
+    """The task's loss, with the label smoothing and the z-loss of the config."""
+    smoothing, z_loss = (run.config["training"][name] for name in ("label_smoothing", "z_loss"))
+    if not smoothing and not z_loss:
+        return task.loss(outputs, batch)
+    weighted = batch._replace(weights=task.loss_weights(batch))
+    return smoothed_cross_entropy(outputs, weighted, smoothing, z_loss)
 
 
 def _sample_batch(run: Run, task: Any, state: TrainState, rows: Any) -> tuple[tasks.Batch, Array]:
@@ -154,17 +237,6 @@ def batch_keys(run: Run, seed: Array, step: Array) -> tuple[Array, Array, Array]
     return length, batch_key, dropout_key
 
 
-def learning_rate_schedule(config: Mapping[str, Any], step: Array) -> Array:
-    """The factor of the learning rate: a linear warm-up to 1, then a half cosine.
-
-    The cosine would reach 0 one step after the last.
-    """
-    warmup, steps = config["optimizer"]["warmup_steps"], config["training"]["steps"]
-    rising = (step + 1) / max(warmup, 1)
-    falling = 0.5 * (1 + jnp.cos(jnp.pi * (step - warmup) / max(steps - warmup, 1)))
-    return jnp.where(step < warmup, jnp.minimum(rising, 1.0), falling)
-
-
 # ---- evaluation -----------------------------------------------------------------------------------------------------
 
 
@@ -185,7 +257,8 @@ def evaluate_split(run: Run, split: tasks.Split, state: TrainState, task: Any, s
         return padded.reshape(calls, size, *leaf.shape[1:])
 
     batches = jax.tree.map(cut_into_calls, whole)
-    outputs = jax.lax.map(lambda batch: apply_model(run, state.params, shard_batch(batch)), batches)
+    params = evaluated_params(state)
+    outputs = jax.lax.map(lambda batch: apply_model(run, params, shard_batch(batch)), batches)
     outputs = outputs.reshape(calls * size, *outputs.shape[2:])[: split.examples]
     scores = {"loss": task.loss(outputs, whole), "score": task.score(outputs, whole)}
     return {**scores, **task.extra_scores(outputs, whole)}
@@ -196,17 +269,28 @@ def split_seed(split: str) -> np.uint32:
     return np.uint32(zlib.crc32(split.encode()))
 
 
+def evaluated_params(state: TrainState) -> Any:
+    """The parameters that are evaluated: their average, if one is kept."""
+    return state.params if state.ema_params is None else state.ema_params
+
+
 def keep_best(run: Run, state: TrainState, scores: Mapping[str, Array]) -> TrainState:
-    """Keep the current parameters and their `scores`, as `best_scores` names them, if no validation score was better.
+    """Keep the evaluated parameters and their `scores`, as `best_scores` names them, if no validation score was better.
 
     Of equal scores the later one counts: when a score has reached its limit, the model may still be learning. A dead
-    member keeps what it has.
+    member keeps what it has, and so does one that has stopped. With `training.patience` a member stops after so many
+    evaluations in a row that were not better; an equal score is none.
     """
     score, best = scores["validation"], state.best_score
-    is_better = state.alive & (score >= best if run.task.metric_mode == "max" else score <= best)
-    new = (state.params, score, dict(scores), state.step)
+    takes_part = state.alive & ~is_stopped(state)
+    is_better = takes_part & (score >= best if run.task.metric_mode == "max" else score <= best)
+    new = (evaluated_params(state), score, dict(scores), state.step)
     old = (state.best_params, best, state.best_scores, state.best_step)
     params, score, scores, step = jax.tree.map(lambda n, o: jnp.where(is_better, n, o), new, old)
+    if state.stopped_at is not None:
+        stale = jnp.where(is_better & (score != best), 0, state.stale_evaluations + takes_part)
+        is_out = takes_part & (stale >= run.config["training"]["patience"])
+        state = state._replace(stale_evaluations=stale, stopped_at=jnp.where(is_out, state.step, state.stopped_at))
     return state._replace(best_params=params, best_score=score, best_scores=scores, best_step=step)
 
 

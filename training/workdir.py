@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from training import distributed, files, metrics, provenance
 from training.builder import Run, fingerprint_fields, flatten_config, has_data, run_fingerprint
-from training.ensemble import EnsemblePlan, autotune_plan, make_mesh, plan_ensemble
+from training.ensemble import MEMBER_FIELDS, EnsemblePlan, autotune_plan, make_mesh, plan_ensemble, plan_to_json
 from training.result import RunResult
 from training.task_description import describe_task
 
@@ -101,7 +101,7 @@ def restore_plan(workdir: Path, run: Run, allow_fewer_devices: bool) -> Ensemble
     )
     if recorded:
         plan = plan_from_json(recorded)
-        check_members(workdir, plan_ensemble(run.config), plan.seeds, plan.learning_rates)
+        check_members(workdir, plan_ensemble(run.config), plan._asdict())
         if (needed := plan.devices * plan.shards) > len(jax.devices()):
             raise ValueError(
                 f"{workdir} was begun on {needed} devices and {len(jax.devices())} are here; "
@@ -113,7 +113,7 @@ def restore_plan(workdir: Path, run: Run, allow_fewer_devices: bool) -> Ensemble
     if plan.mode == "autotune":
         plan, autotuned = autotune_plan(run, plan)
         timings = {"autotuned": autotuned}
-    distributed.broadcast_from_process_0(lambda: files.write_json(path, {**plan._asdict(), **timings}))
+    distributed.broadcast_from_process_0(lambda: files.write_json(path, {**plan_to_json(plan), **timings}))
     return plan
 
 
@@ -125,17 +125,30 @@ def plan_from_json(recorded: Mapping[str, Any]) -> EnsemblePlan:
         seeds=tuple(recorded["seeds"]),
         learning_rates=tuple(recorded["learning_rates"]),
         shards=recorded["shards"],
+        **{field: tuple(recorded.get(field, ())) for field in MEMBER_FIELDS.values()},
     )
 
 
-def check_members(workdir: Path, plan: EnsemblePlan, seeds: Sequence[int], learning_rates: Sequence[float]) -> None:
-    """Raise ValueError if the seeds or learning rates of a file are not the plan's: one of the files was changed."""
-    planned_rates, rates = (np.asarray(values, np.float32) for values in (plan.learning_rates, learning_rates))
-    if not np.array_equal(plan.seeds, seeds) or not np.array_equal(planned_rates, rates):
-        raise ValueError(
-            f"{workdir}: config.json, group.json and the newest checkpoint are not of the same seeds and learning "
-            f"rates, so one of them was changed; put it back from a copy, or start anew in another directory"
-        )
+def check_members(workdir: Path, plan: EnsemblePlan, found: Mapping[str, Any]) -> None:
+    """Raise ValueError if the members of a file are not the plan's: one of the files was changed.
+
+    `found` are the values of its members, by the names of the plan's fields.
+    """
+    for name in ("seeds", "learning_rates", *MEMBER_FIELDS.values()):
+        dtype = np.int64 if name == "seeds" else np.float32
+        planned, values = (np.asarray(of, dtype) for of in (getattr(plan, name), found.get(name, ())))
+        if not np.array_equal(planned, values):
+            raise ValueError(
+                f"{workdir}: config.json, group.json and the newest checkpoint are not of the same "
+                f"{name.replace('_', ' ')}, so one of them was changed; put it back from a copy, or start anew in "
+                f"another directory"
+            )
+
+
+def members_of_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the members of a checkpoint, as `check_members` takes them; fields of a state may be missing."""
+    fields = {"seed": "seeds", "learning_rate": "learning_rates", **MEMBER_FIELDS}
+    return {field: state[name] for name, field in fields.items() if state.get(name) is not None}
 
 
 # ---- the log --------------------------------------------------------------------------------------------------------

@@ -128,6 +128,10 @@ class Attention(Mixer):
     def validate(cls, options: MixerOptions) -> None:
         validate_attention(options)
 
+    def product_matrices(self) -> dict[str, int]:
+        heads = {f"{name}_kernel": 1 for name in ("query", "key", "value", "distance")}
+        return {**heads, "between": 0, "output/kernel": 1}
+
     @classmethod
     def hidden_size_unit(cls, options: Mapping[str, Any]) -> int:
         return options["heads"] * (2 if options.get("positions") == "rope" else 1)

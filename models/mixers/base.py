@@ -78,6 +78,15 @@ class Mixer(nn.Module):
         """The outputs, and the state after the last step; both states are as `empty_state` has them."""
         raise NotImplementedError(f"{type(self).__name__} must define mix(x, state, steps)")
 
+    def product_matrices(self) -> dict[str, int]:
+        """The parameters that are matrices of products, by their path in this mixer, for optimizers of matrices (Muon).
+
+        The number says how many matrices, of equal width, stand side by side in the columns, as those of four gates do;
+        0 is for a stack, whose first axis counts them. What is left out is no matrix: biases, norms, rates of a state,
+        taps of a convolution. Without this method the optimizers of matrices refuse the mixer.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say which of its parameters are matrices")
+
     def initial_state(self, batch_size: int) -> dict[str, Any]:
         """The state that a call without one begins with: `empty_state`, and the "segment" [B] that it ended in."""
         return {**self.empty_state(batch_size), "segment": jnp.zeros(batch_size, jnp.int32)}

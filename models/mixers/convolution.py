@@ -105,6 +105,10 @@ class TemporalConvolution(Mixer):
         reach = [(self.kernel - 1) * 2 ** (i // convolutions) for i in range(count)]
         return {"past": [jnp.zeros((batch_size, r, c), self.dtype) for r, c in zip(reach, channels, strict=True)]}
 
+    def product_matrices(self) -> dict[str, int]:
+        beside = {f"beside_{layer}/kernel": 1 for layer in range(self.layers)}  # where a layer changes the width
+        return {"input/kernel": 1, **beside, "output/kernel": 1}
+
     @nn.compact
     def mix(
         self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps

@@ -66,6 +66,9 @@ class DenseWindow(Mixer):
         """{"window": [B, W, M]}: the inputs of the current segment so far."""
         return {"window": jnp.zeros((batch_size, self.max_length, self._input_size()), self.dtype)}
 
+    def product_matrices(self) -> dict[str, int]:
+        return {"input/kernel": 1, "output/kernel": 1}  # not "blocks", which are parts of one matrix
+
     @nn.compact
     def mix(
         self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps

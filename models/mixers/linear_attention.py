@@ -153,6 +153,9 @@ class LinearAttention(Mixer, kw_only=True):
             state["past"] = jnp.zeros((batch_size, self.kernel - 1, 3 * self.hidden_size), self.dtype)
         return state
 
+    def product_matrices(self) -> dict[str, int]:
+        return {"input/kernel": 3, "gate/kernel": 1, "strength/kernel": 1, "output/kernel": 1}
+
     @nn.compact
     def mix(
         self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps

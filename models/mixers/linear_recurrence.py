@@ -88,6 +88,9 @@ class MinimalRNN(Mixer, kw_only=True):
     def empty_state(self, batch_size: int) -> dict[str, Array]:
         return {"h": jnp.zeros((batch_size, self.hidden_size))}
 
+    def product_matrices(self) -> dict[str, int]:
+        return {"input/kernel": _MINIMAL_CELLS[self.cell][1], "output/kernel": 1}
+
     @nn.compact
     def mix(
         self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
@@ -125,6 +128,9 @@ class LRU(Mixer):
 
     def empty_state(self, batch_size: int) -> dict[str, Array]:
         return {"h": jnp.zeros((batch_size, self.hidden_size), jnp.complex64)}
+
+    def product_matrices(self) -> dict[str, int]:
+        return {"input/kernel": 2, "output/kernel": 1}  # into real and imaginary parts
 
     @nn.compact
     def mix(
@@ -175,6 +181,9 @@ class RGLRU(Mixer):
             "h": jnp.zeros((batch_size, self.hidden_size)),
             "past": jnp.zeros((batch_size, self.kernel - 1, self.hidden_size), self.dtype),
         }
+
+    def product_matrices(self) -> dict[str, int]:
+        return {"gate/kernel": 1, "input/kernel": 1, "gates/kernel": 2, "output/kernel": 1}
 
     @nn.compact
     def mix(

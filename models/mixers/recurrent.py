@@ -223,13 +223,21 @@ class Recurrence(Mixer, kw_only=True):
         names = RECURRENT_CELLS[self.cell].carry_names
         return {"carry": {name: jnp.zeros((batch_size, self.hidden_size)) for name in names}}
 
+    def _count_gates(self) -> int:
+        if self.cell == "lstm":
+            return len(_lstm_gate_names(self.disabled_gates))
+        return RECURRENT_CELLS[self.cell].num_gates
+
+    def product_matrices(self) -> dict[str, int]:
+        gates = self._count_gates()
+        return {"input/kernel": gates, "recurrent": gates, "output/kernel": 1}
+
     @nn.compact
     def mix(
         self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
     ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
         cell, is_lstm = RECURRENT_CELLS[self.cell], self.cell == "lstm"
-        gates = len(_lstm_gate_names(self.disabled_gates)) if is_lstm else cell.num_gates
-        size = gates * self.hidden_size
+        size = self._count_gates() * self.hidden_size
         x_proj = Projection(size, dtype=self.dtype, bias_init=self._init_bias, name="input")(x).astype(jnp.float32)
         init_recurrent = _init_identity if self.cell == "irnn" else init_orthogonal
         weights = {"recurrent": self.param("recurrent", init_recurrent, (self.hidden_size, size)).astype(self.dtype)}

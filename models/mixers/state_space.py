@@ -90,6 +90,9 @@ class S4D(Mixer):
     def empty_state(self, batch_size: int) -> dict[str, Array]:
         return {"h": jnp.zeros((batch_size, self.hidden_size, self.state_size), jnp.complex64)}
 
+    def product_matrices(self) -> dict[str, int]:
+        return {"input/kernel": 1, "output/kernel": 2}  # out to values and their gates
+
     @nn.compact
     def mix(
         self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
@@ -137,6 +140,10 @@ class S6(Mixer):
             "h": jnp.zeros((batch_size, self.hidden_size, self.state_size)),
             "past": jnp.zeros((batch_size, self.kernel - 1, self.hidden_size), self.dtype),
         }
+
+    def product_matrices(self) -> dict[str, int]:
+        # What selects are matrices of three widths, which are taken as one.
+        return {"input/kernel": 2, "select/kernel": 1, "step/kernel": 1, "output/kernel": 1}
 
     @nn.compact
     def mix(

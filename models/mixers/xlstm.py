@@ -87,6 +87,9 @@ class SLSTM(Mixer):
     def empty_state(self, batch_size: int) -> dict[str, Any]:
         return {"carry": {name: jnp.zeros((batch_size, self.hidden_size)) for name in "cnmh"}}
 
+    def product_matrices(self) -> dict[str, int]:
+        return {"input/kernel": 4, "recurrent": 4, "output/kernel": 1}
+
     @nn.compact
     def mix(
         self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
@@ -135,6 +138,9 @@ class MLSTM(Mixer):
             "c": jnp.zeros((batch_size, self.heads, size, size + 1)),
             "m": jnp.full((batch_size, self.heads), LOG_ZERO),
         }
+
+    def product_matrices(self) -> dict[str, int]:
+        return {"input/kernel": 3, "gates/kernel": 2, "gate/kernel": 1, "output/kernel": 1}
 
     @nn.compact
     def mix(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray
 
-from tasks.base import Batch, Split, Task, accuracy, cross_entropy, static
+from tasks.base import Batch, Split, Task, accuracy, static
 from tasks.real.class_metrics import auroc, balanced_accuracy, macro_f1
 from tasks.real.rows import MAX_DISTINCT_ROWS, RowSampling, draw_rows
 from tasks.real.words import UNKNOWN, is_byte_level, is_character_level, split_words
@@ -128,12 +128,11 @@ class Classification(RowSampling, Task):
             for subset, count in ((subset, len(self.labels[subset])) for subset in ("validation", "test"))
         }
 
-    def loss(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
-        """Mean of −log p(class), in nats, each sequence weighted by its class."""
-        if self.class_weights:
-            weights = jnp.asarray(self.class_weights, jnp.float32)[batch.targets]
-            batch = batch._replace(weights=batch.weights * weights)
-        return cross_entropy(outputs, batch)
+    def loss_weights(self, batch: Batch) -> Float[Array, "B"]:
+        """The batch's weights, times those of the classes."""
+        if not self.class_weights:
+            return batch.weights
+        return batch.weights * jnp.asarray(self.class_weights, jnp.float32)[batch.targets]
 
     def score(self, outputs: Float[Array, "B O"], batch: Batch) -> Float[Array, ""]:
         return self._grade(self.metric, outputs, batch)

@@ -1,0 +1,58 @@
+"""Muon (Jordan et al. 2024): steps with orthogonal matrices, for the matrices of products, and Adam for the rest.
+
+optax takes every array of two axes for a matrix, so embeddings and heads too, and what stands side by side in one array
+for a single one (findings/optax-muon-embedding-tables.sh). Here the network says which its matrices are.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+MatrixCounter = Callable[[Sequence[str]], int | None]
+_AXES = optax.contrib.MuonDimensionNumbers(reduction_axis=0, output_axis=2)
+
+
+def scale_by_muon_or_adam(learning_rate: Any, count_matrices: MatrixCounter, **options: Any) -> Any:
+    """optax's Muon, with the matrices that `count_matrices` finds by the path of a parameter.
+
+    It returns an optax.GradientTransformation, whose updates have the learning rate in them. `options` are optax's.
+    """
+
+    def axes_of_matrices(params: Any) -> Any:
+        return _map_by_count(count_matrices, lambda leaf, count: None if count is None else _AXES, params)
+
+    inner = optax.contrib.muon(learning_rate, muon_weight_dimension_numbers=axes_of_matrices, **options)
+
+    def init(params: Any) -> Any:
+        return inner.init(_map_by_count(count_matrices, split_matrices, params))
+
+    def update(gradient: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        split, shapes = _map_by_count(count_matrices, split_matrices, gradient), gradient
+        params = _map_by_count(count_matrices, split_matrices, params)
+        updates, state = inner.update(split, state, params)
+        counts = _map_by_count(count_matrices, lambda leaf, count: -1 if count is None else count, shapes)
+        return jax.tree.map(join_matrices, updates, counts, shapes), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def split_matrices(leaf: Float[Array, "..."], count: int | None) -> Float[Array, "..."]:
+    """`count` matrices as [rows, count, columns]: from the columns of [rows, count·columns]; 0: from a stack [·, rows,
+    columns]. What is no matrix (None) stays as it is."""
+    if count is None:
+        return leaf
+    return jnp.moveaxis(leaf, 0, 1) if count == 0 else leaf.reshape(leaf.shape[0], count, -1)
+
+
+def join_matrices(split: Float[Array, "..."], count: int, like: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The inverse of `split_matrices`, with the shape of `like`; count −1 is for what is no matrix."""
+    return jnp.moveaxis(split, 1, 0) if count == 0 else split.reshape(like.shape)
+
+
+def _map_by_count(count_matrices: MatrixCounter, function: Callable[[Any, int | None], Any], params: Any) -> Any:
+    """`function(leaf, count)` of every leaf."""
+    return jax.tree.map_with_path(lambda path, leaf: function(leaf, count_matrices([key.key for key in path])), params)
