@@ -1,7 +1,8 @@
 """Muon (Jordan et al. 2024): steps with orthogonal matrices, for the matrices of products, and Adam for the rest.
 
 optax takes every array of two axes for a matrix, so embeddings and heads too, and what stands side by side in one array
-for a single one (findings/optax-muon-embedding-tables.sh). Here the network says which its matrices are.
+for a single one (findings/optax-muon-embedding-tables.sh). Here the network says which its matrices are. What is left
+to Adam gets Adam as Muon's authors have it, and not Nesterov's (findings/optax-muon-adam-is-nadam.sh).
 """
 
 from collections.abc import Callable, Sequence
@@ -16,26 +17,41 @@ MatrixCounter = Callable[[Sequence[str]], int | None]
 _AXES = optax.contrib.MuonDimensionNumbers(reduction_axis=0, output_axis=2)
 
 
-def scale_by_muon_or_adam(learning_rate: Any, count_matrices: MatrixCounter, **options: Any) -> Any:
-    """optax's Muon, with the matrices that `count_matrices` finds by the path of a parameter.
+def muon_or_adam(
+    learning_rate: Any,
+    count_matrices: MatrixCounter,
+    *,
+    adam_learning_rate: Any = None,
+    adam_b1: Any = 0.9,
+    adam_b2: float = 0.999,
+    adam_eps_root: float = 0.0,
+    **options: Any,
+) -> Any:
+    """optax's Muon for the matrices that `count_matrices` finds by the path of a parameter, and optax's Adam otherwise.
 
-    It returns an optax.GradientTransformation, whose updates have the learning rate in them. `options` are optax's.
+    It returns an optax.GradientTransformation. The arguments are those of `optax.contrib.muon`.
     """
 
-    def axes_of_matrices(params: Any) -> Any:
-        return _map_by_count(count_matrices, lambda leaf, count: None if count is None else _AXES, params)
+    def label_leaves(params: Any) -> Any:
+        return _map_by_count(count_matrices, lambda leaf, count: "adam" if count is None else "muon", params)
 
-    inner = optax.contrib.muon(learning_rate, muon_weight_dimension_numbers=axes_of_matrices, **options)
+    def axes_of_matrices(params: Any) -> Any:
+        return jax.tree.map(lambda _: _AXES, params)
+
+    adam_rate = learning_rate if adam_learning_rate is None else adam_learning_rate
+    shared = {name: options[name] for name in ("eps", "mu_dtype") if name in options}
+    adam = optax.adam(adam_rate, b1=adam_b1, b2=adam_b2, eps_root=adam_eps_root, **shared)
+    muon = optax.contrib.muon(learning_rate, muon_weight_dimension_numbers=axes_of_matrices, **options)
+    inner = optax.partition({"muon": muon, "adam": adam}, label_leaves)
 
     def init(params: Any) -> Any:
         return inner.init(_map_by_count(count_matrices, split_matrices, params))
 
     def update(gradient: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        split, shapes = _map_by_count(count_matrices, split_matrices, gradient), gradient
-        params = _map_by_count(count_matrices, split_matrices, params)
-        updates, state = inner.update(split, state, params)
-        counts = _map_by_count(count_matrices, lambda leaf, count: -1 if count is None else count, shapes)
-        return jax.tree.map(join_matrices, updates, counts, shapes), state
+        split = _map_by_count(count_matrices, split_matrices, gradient)
+        updates, state = inner.update(split, state, _map_by_count(count_matrices, split_matrices, params))
+        counts = _map_by_count(count_matrices, lambda leaf, count: -1 if count is None else count, gradient)
+        return jax.tree.map(join_matrices, updates, counts, gradient), state
 
     return optax.GradientTransformation(init, update)
 

@@ -14,7 +14,7 @@ from jaxtyping import Array
 import configs
 import models
 from tasks.base import suggest_name
-from training.muon import MatrixCounter, scale_by_muon_or_adam
+from training.muon import MatrixCounter, muon_or_adam
 
 SCHEDULES = ("cosine", "linear", "constant", "wsd", "inverse_sqrt")
 DECAY_MASKS = ("matrices", "all", "none")
@@ -24,6 +24,7 @@ _REFUSED = {
     "galore": "it chooses what it projects by the number of axes, embeddings and stacks too",
     "lbfgs": "its line search evaluates a batch many times over",
     "noisy_sgd": "it draws its noise with one key, the same for every member",
+    "optimistic_adam": "it takes no schedule; optimistic_adam_v2 does",
     "polyak_sgd": "it finds its own learning rate, which every member is given here",
     "rprop": "it reads the learning rate before the first step alone, so no schedule moves it",
     "sophia": "it needs second derivatives of the loss",
@@ -114,7 +115,7 @@ def _make_named(fields: Mapping[str, Any], counter: MatrixCounter | None, values
             arguments["adam_learning_rate"] *= values.schedule
         arguments |= {"adam_b1": fields["b1"], "adam_b2": fields["b2"]}
         transform: Any = optax.chain(  # optax would let Adam's part decay whole, biases and all
-            scale_by_muon_or_adam(values.learning_rate, counter or _any_matrix, **arguments),
+            muon_or_adam(values.learning_rate, counter or _any_matrix, **arguments),
             optax.add_decayed_weights(-values.learning_rate * values.weight_decay, mask=mask),
         )
     else:
