@@ -18,14 +18,16 @@ from tests import (
     tiny_config,
 )
 from tests.training import score_split
-from training import builder, trainer
+from training import builder, optimizer, trainer
+
+REQUIRED_FIELDS = [name for name in trainer.TrainState._fields if name not in trainer.TrainState._field_defaults]
+EMPTY_STATE = trainer.TrainState(**dict.fromkeys(REQUIRED_FIELDS, jnp.zeros(())))
 
 
 def bare_state(run: builder.Run, seed: int = 0, step: int = 0) -> trainer.TrainState:
     """A member for where no model is asked, with next to no parameters."""
     params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
-    empty = trainer.TrainState(*[jnp.zeros(())] * len(trainer.TrainState._fields))
-    return empty._replace(
+    return EMPTY_STATE._replace(
         step=jnp.int32(step), seed=jnp.uint32(seed), learning_rate=jnp.float32(0.1), params=params,
         optimizer=run.optimizer.init(params), alive=jnp.bool_(True), died_at=jnp.int32(-1),
     )  # fmt: skip
@@ -48,9 +50,8 @@ def test_the_best_parameters_are_those_of_the_best_validation_score(best: str):
     run: Any = type("Run", (), {"task": type("Task", (), {"metric_mode": best})})
     validation = [0.3, 0.7, float("nan"), 0.7, 0.1, 0.1, 0.2, 0.9, 0.0]
     worst = jnp.float32(-np.inf if best == "max" else np.inf)
-    nothing = trainer.TrainState(*[jnp.zeros(())] * len(trainer.TrainState._fields))
     unknown = {"validation": jnp.float32(np.nan), "test": jnp.float32(np.nan)}
-    member = nothing._replace(best_score=worst, best_scores=unknown, best_step=jnp.int32(0))
+    member = EMPTY_STATE._replace(best_score=worst, best_scores=unknown, best_step=jnp.int32(0))
     for index, score in enumerate(validation):
         alive = jnp.bool_(index < 7)
         now = member._replace(params=jnp.float32(index), step=jnp.int32(10 * index), alive=alive)
@@ -157,16 +158,6 @@ def test_every_image_of_a_finite_split_is_evaluated_once(monkeypatch: pytest.Mon
     assert sorted(np.concatenate(seen)[:, 0, 0]) == labels.tolist()
 
 
-def test_the_schedule_rises_to_one_and_falls_to_nothing():
-    config = tiny_config(fields={"optimizer.warmup_steps": 10, "training.steps": 40})
-    rates = np.array([trainer.learning_rate_schedule(config, step) for step in jnp.arange(40)])
-    np.testing.assert_allclose(rates[:10], np.arange(1, 11) / 10, rtol=1e-6)
-    assert rates[10] == 1
-    assert (np.diff(rates[10:]) < 0).all()
-    assert 0 < rates[39] < 0.01
-    assert trainer.learning_rate_schedule(tiny_config(fields={"optimizer.warmup_steps": 0}), jnp.int32(0)) == 1
-
-
 def test_weight_decay_is_for_matrices_alone(monkeypatch: pytest.MonkeyPatch):
     record_batches(monkeypatch)  # no gradient: whatever moves is moved by the decay
     run = builder.build_run(tiny_config(fields={"optimizer.weight_decay": 0.5, "optimizer.warmup_steps": 0}))
@@ -182,11 +173,11 @@ def test_weight_decay_leaves_the_rates_of_a_state_alone(mixer: str):
     """What fades and turns a state is no product, whatever the shape it is kept in."""
     run = builder.build_run(tiny_config(mixer))
     params = jax.eval_shape(partial(trainer.init_params, run), jnp.uint32(0))["mixer_0"]
-    spared = {path[0].key for path, on in jax.tree.leaves_with_path(builder.weight_decay_mask(params)) if not on}
+    spared = {path[0].key for path, on in jax.tree.leaves_with_path(optimizer.weight_decay_mask(params)) if not on}
     rates = {"s4d": {"log_step", "log_rates", "turning_rates"}, "s6": {"log_rates"}, "rglru": {"decay"}}
     rates["lru"] = {"decay", "phase"}
     assert rates.get(mixer, set()) <= spared
-    assert all(builder.weight_decay_mask(params)[name]["kernel"] for name in ("input", "output"))
+    assert all(optimizer.weight_decay_mask(params)[name]["kernel"] for name in ("input", "output"))
 
 
 def test_a_field_added_later_leaves_keys_as_they_are_and_a_changed_one_does_not(monkeypatch: pytest.MonkeyPatch):
