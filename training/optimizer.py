@@ -181,7 +181,7 @@ def parse_options(text: str) -> dict[str, Any]:
     """The values in a text such as "momentum=0.9, nesterov=True, mu_dtype=bfloat16", by name. Raises ValueError."""
     try:
         call: Any = ast.parse(f"options({text})", mode="eval").body
-        if call.args or any(keyword.arg is None for keyword in call.keywords):
+        if call.args or not isinstance(call.func, ast.Name) or any(word.arg is None for word in call.keywords):
             raise ValueError
         return {
             keyword.arg: keyword.value.id if isinstance(keyword.value, ast.Name) else ast.literal_eval(keyword.value)

@@ -185,15 +185,16 @@ def batch_gradient(run: Run, task: Any, params: Any, batch: tasks.Batch, rng: Ar
         return _part_gradient(run, task, params, batch, rng)
     # Every part has sequences of each device that shares the batch.
     cut = jax.tree.map(lambda leaf: leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1), batch)
-    whole = jnp.maximum(task.loss_weights(batch).sum(), 1e-9)
+    of_loss, of_score = (jnp.maximum(weights.sum(), 1e-9) for weights in (task.loss_weights(batch), batch.weights))
 
     def add_part(sums: Any, part: tuple[Array, tasks.Batch]) -> tuple[Any, None]:
         index, batch = part[0], shard_batch(part[1])
         key = None if rng is None else jax.random.fold_in(rng, index)
-        share = task.loss_weights(batch).sum() / whole
-        terms = _part_gradient(run, task, params, batch, key)
-        # A part without any target has a loss of 0, and may have a score of nan.
-        return jax.tree.map(lambda total, term: total + jnp.where(share > 0, share * term, 0), sums, terms), None
+        share, score_share = task.loss_weights(batch).sum() / of_loss, batch.weights.sum() / of_score
+        loss, score, gradient = _part_gradient(run, task, params, batch, key)
+        score = jnp.where(score_share > 0, score_share * score, 0)  # it may be nan in a part without any target
+        terms = share * loss, score, jax.tree.map(lambda g: share * g, gradient)
+        return jax.tree.map(jnp.add, sums, terms), None
 
     nothing = jnp.float32(0), jnp.float32(0), jax.tree.map(jnp.zeros_like, params)
     return jax.lax.scan(add_part, nothing, (jnp.arange(parts), cut))[0]
@@ -210,7 +211,7 @@ def _part_gradient(run: Run, task: Any, params: Any, batch: tasks.Batch, rng: Ar
 
 def training_loss(run: Run, task: Any, outputs: Array, batch: tasks.Batch) -> Array:
     """The task's loss, with the label smoothing and the z-loss of the config."""
-    smoothing, z_loss = (run.config["training"][name] for name in ("label_smoothing", "z_loss"))
+    smoothing, z_loss = (float(run.config["training"][name]) for name in ("label_smoothing", "z_loss"))
     if not smoothing and not z_loss:
         return task.loss(outputs, batch)
     weighted = batch._replace(weights=task.loss_weights(batch))

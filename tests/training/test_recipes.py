@@ -91,7 +91,7 @@ def test_the_smoothed_loss_is_the_cross_entropy_with_smooth_targets_and_the_squa
     ours = tasks.base.smoothed_cross_entropy(outputs, batch, smoothing, z_loss)
     np.testing.assert_allclose(ours, expected, rtol=1e-6)
     np.testing.assert_allclose(
-        tasks.base.smoothed_cross_entropy(outputs, batch, 0, 0), task.loss(outputs, batch), rtol=1e-6
+        tasks.base.smoothed_cross_entropy(outputs, batch, 0.0, 0.0), task.loss(outputs, batch), rtol=1e-6
     )
 
 

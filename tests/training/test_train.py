@@ -36,7 +36,8 @@ def test_the_files_say_what_ran_and_where(finished: tuple[Path, RunResult]):
     assert config["model"]["max_length"] == 8  # was 0: the task's
     assert config["versions"] == {"mixer": 1, "task": tasks.TASKS["recall"].VERSION, "loop": builder.VERSION}
     assert config["task"] == {"name": "recall", "pairs": 2, "symbols": 16, "max_length": 8}
-    assert config["ensemble"] == {"seeds": [0, 1], "learning_rates": [1e-2, 3e-3], "mode": "map"}
+    members = {"seeds": [0, 1], "learning_rates": [1e-2, 3e-3], "weight_decays": [], "momenta": []}
+    assert config["ensemble"] == {**members, "mode": "map"}
 
     (environment,) = files.read_json(workdir / "environment.json")
     assert environment["packages"]["jax"] == jax.__version__
