@@ -32,6 +32,7 @@ def get_config(mixer: str = "attention") -> ConfigDict:
         "frequency": "auto",  # the step of time, such as 15min, by which a missing row is noticed; none: not at all
         "scale_by": "column",  # column, or series: each series by a mean and a deviation of its own
         "max_length": 96,  # steps that a forecast sees
+        "relative": False,  # True: what is forecast is the change from the last value
         "horizon": 1,  # steps that are forecast at once
         "season": 0,  # steps of the season of the seasonal rule that models are held against; 0: by autocorrelation
         "stream": "auto",  # series are kept in memory

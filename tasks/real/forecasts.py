@@ -4,6 +4,7 @@ All see the windows that a model is scored on, and nothing else of the test spli
 before; and a linear model of the window, fitted to windows of the training part.
 """
 
+import dataclasses
 import hashlib
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ class Windows(NamedTuple):
 def draw_windows(task: Any, subset: str) -> Windows:
     """The windows of a `tasks.real.series.Series` that its evaluation on a subset scores; of training, as many as a
     linear model is fitted to."""
+    task = dataclasses.replace(task, relative=False)
     length, parts = task.max_length, []
     count = min(FITTED_WINDOWS, len(task.ends["train"]), max(CUT_AT_ONCE, FITTED_VALUES // (length * task.channels)))
     if subset != "train":

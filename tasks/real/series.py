@@ -26,9 +26,11 @@ class Series(Task):
 
     A row is up to `max_length` steps of one series. Its targets, at every step, are the next `horizon` values of the
     `target_columns`, one step after the other; nan where a value is missing, belongs to another subset or lies past the
-    series' end: such a target counts for nothing. A step that lacks a value is a gap: padding within the row, at which
-    nothing is forecast. Training windows end anywhere, and are as long as their series allows. The windows of
-    validation and test are spread evenly over their subset, so that no key changes them, and may begin before it.
+    series' end: such a target counts for nothing. If they are `relative`, the step's own value is taken off, so that a
+    model that says 0 says the last value again; errors are the same either way. A step that lacks a value is a gap:
+    padding within the row, at which nothing is forecast. Training windows end anywhere, and are as long as their series
+    allows. The windows of validation and test are spread evenly over their subset, so that no key changes them, and may
+    begin before it.
 
     The loss is over all steps. The score is that of the last one alone, which has the whole window before it: then
     simple rules can be held against it that see the same window (`baselines`). `season` is the number of steps after
@@ -49,6 +51,7 @@ class Series(Task):
     target_columns: tuple[str, ...] = static()
     horizon: int = static(1)
     season: int = static(0)
+    relative: bool = static(False)
     max_length: int = static(96)
 
     def validate(self) -> None:
@@ -140,7 +143,10 @@ class Series(Task):
         counts = (of_step == SUBSETS.index(subset)) & (step < borders[series + 1][:, None])
         future = jnp.where(counts[..., None], rows[..., self.target_indices], jnp.nan)
         ahead = np.arange(max_length)[:, None] + 1 + np.arange(self.horizon)[None]
-        targets = future[:, ahead].reshape(*present.shape, self.outputs)
+        targets = future[:, ahead]
+        if self.relative:
+            targets = targets - inputs[:, :, None, self.target_indices]
+        targets = targets.reshape(*present.shape, self.outputs)
 
         positions, _ = positions_and_segments(ends.shape[0], max_length, length)
         return Batch(

@@ -151,6 +151,23 @@ def test_what_is_missing_changes_neither_loss_nor_gradient():
     np.testing.assert_array_equal(gradient != 0, exists)
 
 
+def test_relative_targets_are_changes_from_the_value_of_their_step():
+    """A model that says 0 then scores as the last value does, and the simple rules score what they did."""
+    task = series(60, gaps=(50,), columns=2, horizon=3)
+    relative = dataclasses.replace(task, relative=True)
+    batch = sample(relative, KEY, jnp.int32(8), "test", task.splits["test"].examples)
+    ahead = np.asarray(batch.targets).reshape(-1, 8, 3, 2)
+    expected = np.broadcast_to(np.array([1, 2, 3])[:, None], ahead.shape)
+    present = (np.asarray(batch.segments) > 0)[..., None, None] & ~np.isnan(ahead)
+    np.testing.assert_array_equal(ahead[present], expected[present])
+    assert not ahead[np.asarray(batch.segments) == 0].any()
+    assert relative.baselines == task.baselines
+    assert relative.chance == task.chance
+    np.testing.assert_allclose(
+        relative.score(jnp.zeros_like(batch.targets), batch), task.baselines["the last value"], rtol=1e-6
+    )
+
+
 # ---- loss, score and simple rules ------------------------------------------------------------------------------------
 
 
