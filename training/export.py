@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from data.files import has_files, is_prepared
 from models import validate_choice
 from training import checkpoint, exported_programs, files, safetensors_files
 from training.builder import Run, assemble_run, build_run, collect_versions, run_fingerprint
@@ -226,10 +227,16 @@ def _restore_run(config: Mapping[str, Any], directory: str | Path, data_dir: str
 
 
 def _has_same_data(directory: Path, data_dir: str | Path) -> bool:
-    """Whether `data_dir` has, or can get, the data that an exported model was trained on."""
+    """Whether `data_dir` has, or can get, the data that an exported model was trained on.
+
+    A user's own files count if they are prepared: a model is not loaded to prepare a gigabyte first.
+    """
     config = read_config(directory / "config.json")
+    task = {name: value for name, value in config["task"].items() if name != "name"}
     try:
-        return config["versions"].get("data") == collect_versions(config, data_dir).get("data")
+        if config["versions"].get("data") != collect_versions(config, data_dir).get("data"):
+            return False
+        return not has_files(task) or is_prepared(config["task"]["name"], task, data_dir)
     except (OSError, ImportError, ValueError, KeyError):
         return False
 

@@ -112,14 +112,21 @@ def files_fingerprint(name: str, fields: Mapping[str, Any], data_dir: str | Path
     )
 
 
+def is_prepared(name: str, fields: Mapping[str, Any], data_dir: str | Path) -> bool:
+    """Whether `load_files` would find these files prepared, and write nothing. Raises as `files_fingerprint`."""
+    return _prepared_folder(name, fields, data_dir).exists()
+
+
 def read_content(name: str, fields: Mapping[str, Any], data_dir: str | Path) -> dict[str, Any]:
     """What is kept of the preparation of these files: counts, classes, notes. Raises as `load_files`, if need be."""
     from data.files import store
 
-    kind, options = parse_options(name, fields)
-    root = Path(data_dir).expanduser().absolute() / "files"
-    fingerprint = _fingerprint(kind, options, find_sources(options, data_dir), root)
-    return store.Store(root / f"{_stem(options.path)}-{fingerprint}").content
+    return store.Store(_prepared_folder(name, fields, data_dir)).content
+
+
+def _prepared_folder(name: str, fields: Mapping[str, Any], data_dir: str | Path) -> Path:
+    fingerprint = files_fingerprint(name, fields, data_dir)
+    return Path(data_dir).expanduser().absolute() / "files" / f"{_stem(fields['path'])}-{fingerprint}"
 
 
 def parse_options(name: str, fields: Mapping[str, Any]) -> tuple[Any, Any]:

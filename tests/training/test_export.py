@@ -12,6 +12,7 @@ import pytest
 
 import data
 import tasks
+from configs import text as text_config
 from tests import (
     assert_same,
     read_checkpoint,
@@ -175,3 +176,23 @@ def test_an_export_has_its_data_where_they_are_the_same_and_its_own_letters_ever
         export.load_exported(best, root / "data")
     monkeypatch.setattr(data, "data_fingerprint", missing)
     assert export.load(best, root / "data")[0].task.alphabet == alphabet
+
+
+def test_a_loaded_export_prepares_no_files_of_a_user(tmp_path: Path):
+    source = tmp_path / "notes.txt"
+    source.write_text("\n\n".join(f"{i}: as true as {i * i}. " * 20 for i in range(40)))
+    config: Any = text_config.get_config("rnn")
+    config.task.update(path=str(source), max_length=8)
+    config.model.update(width=8, depth=1)
+    config.training.update(steps=4, steps_per_call=2, eval_every=4, batch_size=2)
+    loop.train(config, tmp_path / "run", data_dir=tmp_path / "data", tensorboard=False)
+    export.export_member(tmp_path / "run", tmp_path / "export", 0, "best")
+    run, _ = export.load(tmp_path / "export", tmp_path / "elsewhere")
+    assert isinstance(run.task.text["train"], jax.ShapeDtypeStruct)
+    assert run.task.decode(run.task.encode("true")) == "true"
+    assert not list((tmp_path / "elsewhere").rglob("manifest.json"))
+    run, _ = export.load(tmp_path / "export", tmp_path / "data")
+    assert len(run.task.text["train"]) > 100, "what is prepared is there"
+    source.unlink()
+    run, _ = export.load(tmp_path / "export", tmp_path / "data")
+    assert run.task.encode("true"), "and without the files an export stands alone"
