@@ -12,7 +12,9 @@ import numpy as np
 from data.files.chunk_cache import ChunkCache
 from data.files.tokenizers import CODES, END, Encoded, Tokenizer, Tokens, join_documents, smallest_dtype
 
-TRAINING_CHARACTERS = 64 << 20  # of a text that byte pairs are trained on, at most
+TRAINING_BYTES = (
+    16 << 20
+)  # of a text that byte pairs are trained on, at most: the library takes 25 times as much memory
 MIN_VOCAB_SIZE = 257  # the bytes, and the end of a document
 _SEQUENCES = ("normalizers", "pretokenizers", "decoders")  # of parts, within a part
 _MAX_PIECE = 4 << 20  # characters that are encoded in one call

@@ -19,6 +19,7 @@ END = "␄"
 UNKNOWN = "<unk>"
 CODES = 0x110000  # of Unicode
 _SHORT = 32  # characters of what is met again
+_LONGEST = 100  # characters of a word
 Tokens = UInt[np.ndarray, "N"]
 
 
@@ -188,8 +189,9 @@ class CharacterCounts:
 class WordCounts:
     """How often each word occurs, in memory of a fixed size.
 
-    More than `LIMIT` different words are not kept: those seen least are forgotten, and counted anew when they come
-    again (lossy counting, Manku and Motwani 2002). A word's count is then at most `missed` too small.
+    Words of more than 100 characters, as in scripts without blanks, are not counted, and so are never known. More than
+    `LIMIT` different words are not kept: those seen least are forgotten, and counted anew when they come again (lossy
+    counting, Manku and Motwani 2002). A word's count is then at most `missed` too small.
     """
 
     LIMIT = 1_000_000
@@ -213,7 +215,8 @@ class WordCounts:
                 if len(chunk) <= _SHORT:
                     known[chunk] = words
             for word in words:
-                counts[word] += count
+                if len(word) <= _LONGEST:
+                    counts[word] += count
         while len(counts) > self.LIMIT:
             least = int(
                 np.partition(np.fromiter(counts.values(), np.int64, len(counts)), self.LIMIT // 2)[self.LIMIT // 2]

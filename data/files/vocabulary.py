@@ -8,7 +8,7 @@ from typing import Any
 from data.files.corpus import Corpus, Passage
 from data.files.splits import SPLITS
 from data.files.store_writer import StoreWriter
-from data.files.subwords import TRAINING_CHARACTERS, read_tokenizer, train_byte_pairs
+from data.files.subwords import TRAINING_BYTES, read_tokenizer, train_byte_pairs
 from data.files.tokenizers import (
     ByteTokenizer,
     CharacterCounts,
@@ -18,6 +18,8 @@ from data.files.tokenizers import (
     WordTokenizer,
 )
 
+_LONG_PIECE = 64  # bytes
+_LONG_DOCUMENT = 1 << 20  # bytes of one that byte pairs are trained on
 BATCH = 1 << 22  # characters that are worked on together
 
 
@@ -96,30 +98,36 @@ class _WordSurvey:
 
 
 def _train_byte_pairs(options: Any, corpus: Corpus, writer: StoreWriter) -> tuple[Tokenizer, list[str], int]:
-    """Byte pairs of the training documents, or of as many of them, by hash, as `TRAINING_CHARACTERS` allow.
+    """Byte pairs of the training documents, or of as many of them, by hash, as `TRAINING_BYTES` allow.
 
     The reading is not resumed: encoding takes many times as long.
     """
-    sample: list[tuple[int, str]] = []
+    sample: list[tuple[int, bytes, int]] = []
     done, size, share, reported = 0, 0, 1 << 32, 0
     for passage in corpus.read_passages():
         done += len(passage.text)
-        if passage.split == "train" and (number := zlib.crc32(passage.text.encode())) < share:
-            sample.append((number, passage.text))
-            size += len(passage.text)
-        while size > TRAINING_CHARACTERS:
+        if passage.split == "train" and (number := zlib.crc32(contents := passage.text.encode())) < share:
+            contents = contents[:_LONG_DOCUMENT]
+            sample.append((number, contents, weight := _training_weight(contents)))
+            size += weight
+        while size > TRAINING_BYTES:
             share //= 2
             sample = [item for item in sample if item[0] < share]
-            size = sum(len(text) for _, text in sample)
+            size = sum(weight for _, _, weight in sample)
         if done - reported >= BATCH:
             writer.is_checkpoint_due(done, passage.bytes_read)
             reported = done
-    tokenizer = train_byte_pairs((text for _, text in sample), options.vocab_size)
+    tokenizer = train_byte_pairs((contents.decode("utf-8", "ignore") for _, contents, _ in sample), options.vocab_size)
     notes = []
     if share < 1 << 32:
-        notes.append(
-            f"The byte pairs are those of 1 in {(1 << 32) // share:,} training documents: {size:,} characters."
-        )
+        part, read = (1 << 32) // share, sum(len(contents) for _, contents, _ in sample)
+        notes.append(f"The byte pairs are those of 1 in {part:,} training documents, {read:,} bytes.")
     if len(tokenizer.names) < options.vocab_size:
         notes.append(f"The text has pairs for {len(tokenizer.names):,} tokens, and not for {options.vocab_size:,}.")
     return tokenizer, notes, done
+
+
+def _training_weight(contents: bytes) -> int:
+    """Bytes of a document, and four times those of long pieces between blanks, as in scripts that have none: few are
+    alike, and the library takes 70 times their memory."""
+    return len(contents) + 3 * sum(len(piece) for piece in contents.split() if len(piece) > _LONG_PIECE)

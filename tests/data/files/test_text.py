@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data.files import FileData, sources, store, text, token_stream
+from data.files import FileData, sources, store, text, token_stream, vocabulary
 from data.files.store import Store
 from data.files.text import Options
 from tasks.real.text import Text
@@ -272,6 +272,19 @@ def test_a_preparation_that_is_killed_many_times_gives_the_same_bytes(tmp_path: 
             path.name: path.read_bytes() for path in whole.iterdir()
         }
         assert len(list(whole.glob("train-*"))) > 3
+
+
+def test_byte_pairs_are_trained_on_a_share_of_a_large_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("tokenizers")
+    monkeypatch.setattr(vocabulary, "TRAINING_BYTES", 20_000)
+    (tmp_path / "notes.txt").write_text(make_text(400))
+    fields = {"path": str(tmp_path / "notes.txt"), "tokenizer": "bpe", "vocab_size": 300, "document": "paragraph"}
+    data, prepared = prepare(tmp_path / "store", **fields)
+    (note,) = (note for note in prepared.content["notes"] if "byte pairs" in note)
+    share, size = (int(word.replace(",", "")) for word in note.split() if word[0].isdigit() and word != "1")
+    assert share in (4, 8)
+    assert 5_000 < size <= 20_000
+    assert len(data.arguments["names"]) == 300
 
 
 def test_a_flipped_byte_is_noticed_where_the_text_is_read(tmp_path: Path):
