@@ -205,6 +205,8 @@ def _check_conflicts(name: str, study: Study, data: OwnData) -> None:
     labels = {axis: _all_labels(study, axis) for axis in study.grid}
     options = {field for one in (study.fixed, *(one for some in labels.values() for one in some)) for field in one}
     for field, value in data.overrides.items():
+        if field == "model.mixer":
+            raise ValueError(f"--config.{field}={value}: choose among the mixers of {name} with --filter")
         if _is_mixer_option(field):
             if field not in options:
                 raise ValueError(f"--config.{field}={value}: no setting of {name} has this mixer")

@@ -133,6 +133,11 @@ def test_the_mixer_behind_the_colon_is_for_studies_that_name_none():
             {"model__rnn__solver": "quasi"},
             r"--config\.model\.rnn\.solver=quasi: no setting of own_data has",
         ),
+        (
+            "shape",
+            {"model__mixer": "gru"},
+            r"--config\.model\.mixer=gru: choose among the mixers of shape with --filter",
+        ),
         ("shape", {"ensemble__mode": "map"}, r"--config\.ensemble\.mode: give --mode"),
     ],
 )
