@@ -67,6 +67,21 @@ def test_a_study_on_a_table_says_whose_it_was(
     assert " s\n" in capsys.readouterr().out.split("setting")[0]  # other data: trained anew
 
 
+def test_the_same_study_on_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "notes.txt"
+    path.write_text("\n\n".join(f"Paragraph {i} of the notes, which says nothing but {i * i}." for i in range(300)))
+    words = ["--study=shape", "--scale=smoke", "--filter=mixer=gru,depth=1,width=16", f"--workdir={tmp_path}/w"]
+    fields = {"path": path, "max_length": 16, "tokenizer": "bytes"}
+    monkeypatch.setattr(sys.modules[__name__], "TINY", {k: v for k, v in TINY.items() if "model" not in k})
+    call(*flags_for(monkeypatch, "text", *words, f"--data_dir={tmp_path}/d", **fields))
+    page = (tmp_path / "w/shape-on-notes-smoke-some/report.html").read_text()
+    for text in (capsys.readouterr().out, page):
+        assert str(path) in text
+        assert "bits per byte, trigram counts" in text
+        assert "documents" in text
+    assert "--config.task.tokenizer=bytes" in page
+
+
 @pytest.mark.parametrize(
     ("config", "words", "message"),
     [
