@@ -91,6 +91,7 @@ def default_fields(mixer: str) -> dict[str, dict[str, Any]]:
             "associative_memory": "",
             "update_rule": "sum",  # how that memory is written to: sum, delta
             "dtype": "float32",  # of the matrix products; bfloat16 on accelerators
+            "remat": False,  # a block's inner results are computed again for the gradient, and not kept: less memory
             **{name: models.mixer_options(name) for name in names},  # the mixer's own options, as attention.heads
         },
         "optimizer": {
@@ -129,6 +130,9 @@ def default_fields(mixer: str) -> dict[str, dict[str, Any]]:
             "momenta": (),  # of the optimizer's momentum, beta or b1
             "mode": "auto",  # map: one after another; vmap: side by side; auto: by device; autotune: as is fastest
         },
+        # How many devices share the members, each batch, and each parameter with its optimizer's state. 0: as many as
+        # there are for members, and of those left for a batch; 1 for parameters. A batch is spread over batch × params.
+        "mesh": {"ensemble": 0, "batch": 0, "params": 0},
     }
 
 

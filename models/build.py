@@ -86,6 +86,7 @@ def _build_skeleton(model: Mapping[str, Any], **sizes: Any) -> Skeleton:
         mixers=tuple(_bind_mixer(model, block % len(names), block / max(1, depth - 1)) for block in range(depth)),
         hidden=round(model["feedforward"] * model["width"]),
         dtype=jnp.dtype(model["dtype"]),
+        remat=model.get("remat", False),  # an older record does not have it
         **fields,
         **sizes,
     )

@@ -50,6 +50,9 @@ class Skeleton(nn.Module):
 
     If the last block's mixer reads both ways and `pool` is "last", each direction is read at its own end (see
     models.mixers.bidirectional), so that both have read the whole sequence.
+
+    With `remat` what a block computes inside is not kept for the gradient but computed again (Chen et al. 2016, arXiv
+    1604.06174): the same numbers, in less memory and more time.
     """
 
     mixers: Sequence[Callable[..., nn.Module]]
@@ -70,6 +73,7 @@ class Skeleton(nn.Module):
     tie_embeddings: bool = False
     dropout: float = 0.0
     dtype: Any = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -113,27 +117,8 @@ class Skeleton(nn.Module):
 
         states = []
         for block in range(self.depth):
-            mixer = self.mixers[block % len(self.mixers)](width=self.width, dtype=self.dtype, name=f"mixer_{block}")
-            feedforward = FeedForward(self.width, self.hidden, self.activation, self.dtype, name=f"feedforward_{block}")
-            labels = self.per == "sequence" and self.pool == "last" and block == self.depth - 1
-            y, state_after = mixer(
-                self._pre_norm(x, f"mixer_norm_{block}"),
-                state=state[block],
-                positions=positions,
-                segments=segments,
-                rng=rngs.mixer(block),
-                **({"at_ends": True} if labels and isinstance(mixer, Bidirectional) else {}),
-            )
+            x, state_after = self._apply_block(block, x, state[block], positions, segments, rngs, bridges, streaming)
             states.append(state_after)
-            x = self._add_and_norm(x, apply_dropout(y, self.dropout, rngs.mixer_output(block)), f"mixer_norm_{block}")
-            if bridges:
-                y = bridges[block](self._pre_norm(x, f"bridge_norm_{block}"))
-                y = apply_dropout(y, self.dropout, rngs.bridge_output(block))
-                x = self._add_and_norm(x, y, f"bridge_norm_{block}")
-            if self.hidden:
-                y = feedforward(self._pre_norm(x, f"feedforward_norm_{block}"))
-                y = apply_dropout(y, self.dropout, rngs.feedforward_output(block))
-                x = self._add_and_norm(x, y, f"feedforward_norm_{block}")
         if self.final_norm:
             x = self._layer_norm("final_norm")(x)
         if self.per == "sequence":
@@ -145,6 +130,68 @@ class Skeleton(nn.Module):
         if self.tie_embeddings and embedding is not None:
             return embedding.attend(x).astype(jnp.float32), tuple(states)
         return Projection(self.outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32), tuple(states)
+
+    def _apply_block(
+        self,
+        block: int,
+        x: Float[Array, "B T D"],
+        state: Any,
+        positions: Int[Array, "B T"],
+        segments: Int[Array, "B T"],
+        rngs: _NetworkRngs,
+        bridges: Sequence[Callable[[Array], Array]],
+        streaming: bool,
+    ) -> tuple[Float[Array, "B T D"], Any]:
+        """The features behind one block, and its mixer's next state.
+
+        With `remat`, the gradient computes the inside of a block again. A bridge's parameters are another network's, so
+        the sublayers on its two sides are then computed again each on its own.
+        """
+
+        def mix(network: Skeleton, x: Array, state: Any) -> tuple[Array, Any]:
+            return network._mix_tokens(block, x, state, positions, segments, rngs)
+
+        def transform(network: Skeleton, x: Array) -> Array:
+            return network._transform_features(block, x, rngs)
+
+        def whole_block(network: Skeleton, x: Array, state: Any) -> tuple[Array, Any]:
+            x, state = mix(network, x, state)
+            return transform(network, x), state
+
+        again = nn.remat if self.remat and not streaming and not self.is_initializing() else lambda function: function
+        if not bridges:
+            return again(whole_block)(self, x, state)
+        x, state = again(mix)(self, x, state)
+        y = bridges[block](self._pre_norm(x, f"bridge_norm_{block}"))
+        y = apply_dropout(y, self.dropout, rngs.bridge_output(block))
+        x = self._add_and_norm(x, y, f"bridge_norm_{block}")
+        return again(transform)(self, x), state
+
+    def _mix_tokens(
+        self, block: int, x: Array, state: Any, positions: Array, segments: Array, rngs: _NetworkRngs
+    ) -> tuple[Array, Any]:
+        """The sublayer of the mixer, and the mixer's next state."""
+        mixer = self.mixers[block % len(self.mixers)](width=self.width, dtype=self.dtype, name=f"mixer_{block}")
+        labels = self.per == "sequence" and self.pool == "last" and block == self.depth - 1
+        y, state_after = mixer(
+            self._pre_norm(x, f"mixer_norm_{block}"),
+            state=state,
+            positions=positions,
+            segments=segments,
+            rng=rngs.mixer(block),
+            **({"at_ends": True} if labels and isinstance(mixer, Bidirectional) else {}),
+        )
+        y = apply_dropout(y, self.dropout, rngs.mixer_output(block))
+        return self._add_and_norm(x, y, f"mixer_norm_{block}"), state_after
+
+    def _transform_features(self, block: int, x: Array, rngs: _NetworkRngs) -> Array:
+        """The feed-forward sublayer, if there is one."""
+        if not self.hidden:
+            return x
+        feedforward = FeedForward(self.width, self.hidden, self.activation, self.dtype, name=f"feedforward_{block}")
+        y = feedforward(self._pre_norm(x, f"feedforward_norm_{block}"))
+        y = apply_dropout(y, self.dropout, rngs.feedforward_output(block))
+        return self._add_and_norm(x, y, f"feedforward_norm_{block}")
 
     def _resume_states(self, state: Any) -> tuple[Any, ...]:
         """The mixer's state of each block; None for each if there is none yet."""

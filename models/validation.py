@@ -26,7 +26,7 @@ _MAX_SIZES = {"depth": 1024, "width": 2**16, "hidden_size": 2**18, "max_length":
 # since they are filled in, and `positions` since config files set it.
 UNUSED_BY_MEMORY: dict[str, Any] = {"depth": 2, "feedforward": 2.0, "activation": "gelu", "norm": "pre"}
 UNUSED_BY_MEMORY |= {"residual": True, "final_norm": True, "tie_embeddings": False, "dropout": 0.0, "pool": "last"}
-UNUSED_BY_MEMORY |= {"causal": True, "encoder_decoder": "", "cross_attention_heads": 1}
+UNUSED_BY_MEMORY |= {"remat": False, "causal": True, "encoder_decoder": "", "cross_attention_heads": 1}
 
 
 def validate_model(model: Mapping[str, Any]) -> None:
@@ -45,6 +45,8 @@ def validate_model(model: Mapping[str, Any]) -> None:
         _validate_associative_memory(model)
     if not 0 <= model["dropout"] < 1:
         raise ValueError(f"model.dropout={model['dropout']}: must be at least 0 and below 1")
+    if not isinstance(model.get("remat", False), bool):
+        raise ValueError(f"model.remat={model['remat']}: must be True or False")
     if model["positions"] in SCORE_POSITIONS and "attention" not in names:
         raise ValueError(
             f"model.positions={model['positions']}: acts on attention's scores, which {model['mixer']} has none of; "

@@ -153,7 +153,8 @@ def fingerprint_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that make a run this one and no other, by dotted name: all that differ from `configs.base`.
 
     So adding a field to `base`, with a default that keeps the old behavior, leaves old fingerprints as they are. Paths
-    of a user's files are not among them: `versions.data` stands for what the files hold.
+    of a user's files are not among them: `versions.data` stands for what the files hold. Nor is the mesh: it says where
+    a run is trained, and changes its numbers by their rounding.
     """
     paths = {f"task.{field}" for field in path_fields(config["task"]["name"])} if has_files(config["task"]) else set()
     defaults = files.flatten_dict(files.to_jsonable(configs.base(config["model"]["mixer"]).to_dict()))
@@ -162,7 +163,7 @@ def fingerprint_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in fields.items()
-        if name not in paths and (name not in defaults or value != defaults[name])
+        if name not in paths and not name.startswith("mesh.") and (name not in defaults or value != defaults[name])
     }
 
 

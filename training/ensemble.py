@@ -8,10 +8,20 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from training import distributed, runtime
+from training import distributed
 from training.builder import Run
+from training.sharding import (
+    MeshShape,
+    fit_mesh,
+    member_sharding,
+    mesh_fields,
+    replicated_sharding,
+    row_spec,
+    state_shardings,
+)
 from training.stream import RowFeed
 from training.trainer import TrainState, init_train_state, train_steps
 
@@ -25,7 +35,8 @@ class EnsemblePlan(NamedTuple):
     `weight_decays` and `momenta` are empty, and then not in group.json, where all members have those of the config.
 
     In mode "map" the members of a device run one after another, in mode "vmap" side by side. The members are spread
-    over `devices` groups of `shards` devices, which share the batches of their members.
+    over `devices` groups of `shards` × `params` devices, which share the batches of their members. Every parameter of
+    these is spread over `params` devices; 1, which group.json leaves out, is for whole ones.
     """
 
     mode: str
@@ -35,15 +46,19 @@ class EnsemblePlan(NamedTuple):
     shards: int = 1
     weight_decays: tuple[float, ...] = ()
     momenta: tuple[float, ...] = ()
+    params: int = 1
+
+    @property
+    def mesh_shape(self) -> MeshShape:
+        """How many devices each axis of the mesh has."""
+        return MeshShape(self.devices, self.shards, self.params)
 
 
-def plan_ensemble(config: Mapping[str, Any]) -> EnsemblePlan:
-    """Plan an ensemble of every seed with every learning rate, weight decay and momentum.
+def plan_ensemble(config: Mapping[str, Any], device_count: int | None = None) -> EnsemblePlan:
+    """Plan an ensemble of every seed with every learning rate, weight decay and momentum, on the mesh of `fit_mesh`.
 
-    It is spread evenly over as many devices as divide it.
-
-    Of the devices that are left over, as many share a batch as divide it. The mode may be "autotune", which
-    `autotune_plan` resolves.
+    The mode may be "autotune", which `autotune_plan` resolves. With a `device_count` it is a plan for so many devices,
+    wherever they are. Raises ValueError, in one line, if the config's mesh does not fit.
     """
     given = config["ensemble"]
     rates = given["learning_rates"] or (config["optimizer"]["learning_rate"],)
@@ -52,14 +67,9 @@ def plan_ensemble(config: Mapping[str, Any]) -> EnsemblePlan:
     mode = config["ensemble"]["mode"]
     if mode == "auto":  # one small model keeps a CPU busy; an accelerator needs several side by side
         mode = "map" if jax.default_backend() == "cpu" else "vmap"
-    devices = _largest_divisor(len(members), len(jax.devices()))
-    shards = 1
-    if runtime.has_spare_devices():
-        training = config["training"]
-        part = training["batch_size"] // training.get("accumulate_steps", 1)
-        shards = _largest_divisor(part, len(jax.devices()) // devices)
+    devices, shards, params = fit_mesh(config, len(members), device_count)
     member_momenta, member_decays, learning_rates, seeds = zip(*members, strict=True)
-    plan = EnsemblePlan(mode, devices, seeds, learning_rates, shards)
+    plan = EnsemblePlan(mode, devices, seeds, learning_rates, shards, params=params)
     return plan._replace(
         weight_decays=tuple(map(float, member_decays)) if decays else (),
         momenta=tuple(map(float, member_momenta)) if momenta else (),
@@ -74,7 +84,8 @@ def member_values(plan: EnsemblePlan, index: int) -> dict[str, float]:
 
 def plan_to_json(plan: EnsemblePlan) -> dict[str, Any]:
     """What group.json holds of a plan."""
-    return {name: value for name, value in plan._asdict().items() if value or name not in MEMBER_FIELDS.values()}
+    left_out = {"params": 1, **dict.fromkeys(MEMBER_FIELDS.values(), ())}
+    return {name: value for name, value in plan._asdict().items() if left_out.get(name) != value}
 
 
 def count_members(config: Mapping[str, Any]) -> int:
@@ -84,41 +95,27 @@ def count_members(config: Mapping[str, Any]) -> int:
     return math.prod([len(given["seeds"]), *(max(1, len(given.get(field, ()))) for field in fields)])
 
 
-def _largest_divisor(number: int, limit: int) -> int:
-    """The largest divisor of `number` that is not above `limit`."""
-    return max(n for n in range(1, limit + 1) if number % n == 0)
-
-
 def make_mesh(plan: EnsemblePlan) -> jax.sharding.Mesh:
-    """Make the mesh of the plan's devices, with axes "member" and "batch".
+    """Make the mesh of the plan's devices, with axes "member", "batch" and, if parameters are spread, "params".
 
     Raises ValueError if a process would have none of the devices.
     """
-    count = plan.devices * plan.shards
+    count = plan.mesh_shape.devices
     if count < jax.process_count():
         raise ValueError(
             f"{len(plan.seeds)} members and their batches can share {count} devices, too few for "
             f"{jax.process_count()} processes; give fewer processes, or a training.batch_size that more devices divide"
         )
-    devices = np.array(distributed.choose_devices(count)).reshape(plan.devices, plan.shards)
-    return jax.sharding.Mesh(devices, ("member", "batch"))
-
-
-def member_sharding(mesh: jax.sharding.Mesh) -> jax.NamedSharding:
-    """The sharding of arrays with a leading axis [members]."""
-    return jax.NamedSharding(mesh, jax.P("member"))
-
-
-def replicated_sharding(mesh: jax.sharding.Mesh) -> jax.NamedSharding:
-    """The sharding of arrays that every device has whole."""
-    return jax.NamedSharding(mesh, jax.P())
+    axes = 3 if plan.params > 1 else 2
+    devices = np.array(distributed.choose_devices(count)).reshape(plan.mesh_shape[:axes])
+    return jax.sharding.Mesh(devices, ("member", "batch", "params")[:axes])
 
 
 def map_over_ensemble(function: Callable, plan: EnsemblePlan, mesh: jax.sharding.Mesh) -> Callable:
     """Map `function(state, *shared)` over the leading axis [members] of its first argument, as the plan says.
 
-    If devices share batches, the "batch" axis of the mesh stays automatic: `function` is then written for a whole
-    batch, and the compiler splits it as `trainer.shard_batch` says.
+    If devices share batches, the axes "batch" and "params" of the mesh stay automatic: `function` is then written for a
+    whole batch and whole parameters, and the compiler splits them as training.sharding says.
     """
 
     def map_on_device(states, *shared):
@@ -126,7 +123,7 @@ def map_over_ensemble(function: Callable, plan: EnsemblePlan, mesh: jax.sharding
             return jax.vmap(lambda state: function(state, *shared))(states)
         return jax.lax.map(lambda state: function(state, *shared), states)
 
-    manual_axes = {"member"} if plan.shards > 1 else set(mesh.axis_names)
+    manual_axes = {"member"} if plan.shards * plan.params > 1 else set(mesh.axis_names)
 
     def map_on_mesh(states, *shared):
         in_specs = (jax.P("member"), *(jax.P() for _ in shared))
@@ -146,13 +143,36 @@ def map_over_ensemble(function: Callable, plan: EnsemblePlan, mesh: jax.sharding
 def init_ensemble(run: Run, plan: EnsemblePlan, mesh: jax.sharding.Mesh) -> TrainState:
     """Initialize all members, one by one.
 
-    With jax 0.10 on a CPU, a vmapped orthogonal initializer deadlocks in about one process in four.
+    With jax 0.10 on a CPU, a vmapped orthogonal initializer deadlocks in about one process in four. On a CPU, whose
+    devices have one memory, a member is made on one of them; elsewhere no device ever has all of a member whose
+    parameters are spread.
     """
+    if plan.params > 1 and jax.default_backend() != "cpu":
+        return init_spread_ensemble(run, plan, mesh)
     init_member = jax.jit(partial(init_train_state, run))
     members = enumerate(zip(plan.seeds, plan.learning_rates, strict=True))
     states = [init_member(seed, rate, **member_values(plan, index)) for index, (seed, rate) in members]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(states))
-    return jax.device_put(stacked, member_sharding(mesh))
+    return jax.device_put(stacked, state_shardings(mesh, stacked))
+
+
+def init_spread_ensemble(run: Run, plan: EnsemblePlan, mesh: jax.sharding.Mesh) -> TrainState:
+    """Initialize all members, one by one, each as it will lie on the devices, with the numbers of `init_ensemble`."""
+    shardings = state_shardings(mesh, abstract_states(run, plan))
+    of_member = jax.tree.map(lambda sharding: jax.NamedSharding(mesh, jax.P(*sharding.spec[1:])), shardings)
+    init_member = jax.jit(partial(init_train_state, run), out_shardings=of_member)
+    members = enumerate(zip(plan.seeds, plan.learning_rates, strict=True))
+    states = [init_member(seed, rate, **member_values(plan, index)) for index, (seed, rate) in members]
+    return jax.jit(lambda *states: jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), out_shardings=shardings)(
+        *states
+    )
+
+
+def abstract_states(run: Run, plan: EnsemblePlan) -> TrainState:
+    """The shapes of the train states of all members, [members, …]."""
+    init = partial(init_train_state, run)
+    one = jax.eval_shape(init, plan.seeds[0], plan.learning_rates[0], **member_values(plan, 0))
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(plan.seeds), *leaf.shape), leaf.dtype), one)
 
 
 def jit_train_steps(run: Run, plan: EnsemblePlan, mesh: jax.sharding.Mesh) -> Any:
@@ -169,26 +189,29 @@ def jit_train_steps(run: Run, plan: EnsemblePlan, mesh: jax.sharding.Mesh) -> An
     def train_members(states: TrainState, task: Any, rows: Any = None) -> Any:
         return mapped((states, rows), task)
 
-    return jax.jit(train_members, donate_argnums=0, out_shardings=member_sharding(mesh))
+    shardings = state_shardings(mesh, abstract_states(run, plan)) if plan.params > 1 else member_sharding(mesh)
+    return jax.jit(train_members, donate_argnums=0, out_shardings=(shardings, member_sharding(mesh)))
 
 
 def feed_rows(run: Run, plan: EnsemblePlan, mesh: jax.sharding.Mesh, first_step: int) -> Iterator[tuple[Any, ...]]:
     """Further arguments of each call of the train steps: the rows, if they are on disk, and otherwise none."""
     if run.rows is None:
         return itertools.repeat(())
-    spec = jax.P("member", None, "batch") if plan.shards > 1 else jax.P("member")
-    return ((rows,) for rows in RowFeed(run, plan.seeds, jax.NamedSharding(mesh, spec), first_step))
+    sharding = jax.NamedSharding(mesh, row_spec(mesh))
+    return ((rows,) for rows in RowFeed(run, plan.seeds, sharding, first_step))
 
 
 def autotune_plan(run: Run, plan: EnsemblePlan) -> tuple[EnsemblePlan, list[dict[str, Any]]]:
     """Time the modes and placements of an ensemble; the fastest plan, and all timings.
 
     Timed are "map" and "vmap" on all devices of `plan`, on one device per group (no shared batches), and on a single
-    device. Those that run out of memory are skipped, and so are those without a device for every process.
+    device; where the config gives an axis of the mesh, only with that. Those that run out of memory are skipped, and so
+    are those without a device for every process.
     """
-    timings = []
+    timings, fields = [], mesh_fields(run.config)
     for devices, shards in dict.fromkeys([(plan.devices, plan.shards), (plan.devices, 1), (1, 1)]):
-        if devices * shards < jax.process_count():
+        is_open = fields.ensemble in (0, devices) and fields.batch in (0, shards)
+        if not is_open or devices * shards * plan.params < jax.process_count():
             continue
         for mode in ("map", "vmap"):
             placement = {"mode": mode, "devices": devices, "shards": shards}

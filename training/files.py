@@ -37,6 +37,7 @@ GROUP_SCHEMA = {
         "mode": {"enum": ["map", "vmap"]},
         "devices": {"type": "integer", "minimum": 1},
         "shards": {"type": "integer", "minimum": 1},
+        "params": {"type": "integer", "minimum": 1},
         "seeds": {"type": "array", "items": {"type": "integer"}, "minItems": 1},
         **dict.fromkeys(("learning_rates", "weight_decays", "momenta"), _NUMBER_LIST_SCHEMA),
     },

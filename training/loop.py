@@ -31,6 +31,7 @@ from training.memory import check_memory
 from training.progress import ProgressBar
 from training.result import RunResult, summarize_run
 from training.runtime import DEFAULT_DATA_DIR
+from training.sharding import state_shardings
 from training.trainer import TrainState, evaluate_split, keep_best, split_seed
 from training.workdir import (
     check_members,
@@ -157,7 +158,9 @@ class _TrainLoop:
             split: jax.jit(map_over_ensemble(partial(evaluate_split, run, split), plan, mesh), out_shardings=sharding)
             for split in run.task.splits.values()
         }
-        self.keep_best = jax.jit(jax.vmap(partial(keep_best, run)), donate_argnums=0, out_shardings=sharding)
+        self.keep_best = jax.jit(
+            jax.vmap(partial(keep_best, run)), donate_argnums=0, out_shardings=state_shardings(mesh, self.states)
+        )
 
     def run_to_end(self, save_seconds: float, tensorboard: bool) -> RunResult:
         """Train to the last step, or until no member moves any more. Raises cli.Preempted on a signal."""

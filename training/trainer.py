@@ -16,6 +16,7 @@ from models import cost
 from tasks.base import smoothed_cross_entropy
 from training.builder import Run
 from training.optimizer import StepValues, learning_rate_schedule
+from training.sharding import batch_axis_size, gather_params, is_kept_for_backward, shard_batch
 
 EVAL_BATCH_SIZE = 512  # the most sequences that go through the model at once in an evaluation
 EVAL_SEED = np.uint32(2**31)  # above every seed, so that no run trains on the sequences it is evaluated on
@@ -99,10 +100,16 @@ def sample_longest(task: Any, batch_size: int) -> tasks.Batch:
 
 def apply_model(run: Run, params: Any, batch: tasks.Batch, rng: Array | None = None) -> Array:
     """Apply the model to a batch of whole sequences; its outputs, without the final state."""
-    outputs, _ = run.model.apply(
-        {"params": params}, batch.inputs, positions=batch.positions, segments=batch.segments, rng=rng
-    )
-    return outputs
+
+    def apply(params: Any) -> Array:
+        outputs, _ = run.model.apply(
+            {"params": gather_params(params)}, batch.inputs, positions=batch.positions, segments=batch.segments, rng=rng
+        )
+        return outputs
+
+    if run.config["model"].get("remat"):
+        apply = jax.checkpoint(apply, policy=is_kept_for_backward)
+    return apply(params)
 
 
 # ---- training -------------------------------------------------------------------------------------------------------
@@ -293,22 +300,6 @@ def keep_best(run: Run, state: TrainState, scores: Mapping[str, Array]) -> Train
         is_out = takes_part & (stale >= run.config["training"]["patience"])
         state = state._replace(stale_evaluations=stale, stopped_at=jnp.where(is_out, state.step, state.stopped_at))
     return state._replace(best_params=params, best_score=score, best_scores=scores, best_step=step)
-
-
-# ---- sharing a batch among devices ----------------------------------------------------------------------------------
-
-
-def batch_axis_size() -> int:
-    """How many devices share a batch in the function being traced: 1 outside of `ensemble.map_over_ensemble`."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return 1 if "batch" in mesh.manual_axes else dict(mesh.shape).get("batch", 1)
-
-
-def shard_batch(batch: tasks.Batch) -> tasks.Batch:
-    """The same batch, its sequences split evenly over the devices that share it."""
-    if batch_axis_size() == 1:
-        return batch
-    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, jax.P("batch")), batch)
 
 
 # ---- costs ----------------------------------------------------------------------------------------------------------

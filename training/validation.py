@@ -24,14 +24,17 @@ def validate_config(config: Mapping[str, Any]) -> None:
     _validate_ensemble(config["ensemble"])
     _validate_schedule(config)
     validate_optimizer(config)
+    for name, devices in config.get("mesh", {}).items():
+        if type(devices) is not int or not 0 <= devices <= _MAX_INT32:
+            raise ValueError(f"mesh.{name}={devices}: must be a number of devices, or 0 to leave it open")
 
 
 def _check_field_names(config: Mapping[str, Any]) -> None:
     """Raise ValueError for a field that no code reads, such as a misspelled one in a config file."""
     known = configs.default_fields("attention")
     known["model"] |= dict.fromkeys(models.MIXERS)
-    for group in ("model", "optimizer", "training", "ensemble"):
-        for name in config[group]:
+    for group in ("model", "optimizer", "training", "ensemble", "mesh"):
+        for name in config.get(group, {}):
             if name not in known[group]:
                 raise ValueError(f"{group}.{name}: no such field; {suggest_name(name, known[group])}".rstrip("; "))
 

@@ -13,6 +13,7 @@ from training import distributed, files, metrics, provenance
 from training.builder import Run, fingerprint_fields, flatten_config, has_data, run_fingerprint
 from training.ensemble import MEMBER_FIELDS, EnsemblePlan, autotune_plan, make_mesh, plan_ensemble, plan_to_json
 from training.result import RunResult
+from training.sharding import MeshShape, mesh_fields
 from training.task_description import describe_task
 
 REPAIR_HINT = "put it back from a copy, or check out the revision that wrote it"  # for files that no command rewrites
@@ -102,7 +103,8 @@ def restore_plan(workdir: Path, run: Run, allow_fewer_devices: bool) -> Ensemble
     if recorded:
         plan = plan_from_json(recorded)
         check_members(workdir, plan_ensemble(run.config), plan._asdict())
-        if (needed := plan.devices * plan.shards) > len(jax.devices()):
+        _check_same_mesh(workdir, mesh_fields(run.config), plan.mesh_shape)
+        if (needed := plan.mesh_shape.devices) > len(jax.devices()):
             raise ValueError(
                 f"{workdir} was begun on {needed} devices and {len(jax.devices())} are here; "
                 f"--allow_fewer_devices resumes it all the same, with other last bits"
@@ -117,6 +119,16 @@ def restore_plan(workdir: Path, run: Run, allow_fewer_devices: bool) -> Ensemble
     return plan
 
 
+def _check_same_mesh(workdir: Path, fields: MeshShape, recorded: MeshShape) -> None:
+    """Raise ValueError if the config asks for another mesh than the recorded one."""
+    asked = MeshShape(*(field or size for field, size in zip(fields, recorded, strict=True)))
+    if asked != recorded:
+        raise ValueError(
+            f"{workdir} was begun on a mesh of {recorded} devices (ensemble × batch × params), and the config's is "
+            f"{asked}; leave out config.mesh, or resume it with --allow_fewer_devices, with other last bits"
+        )
+
+
 def plan_from_json(recorded: Mapping[str, Any]) -> EnsemblePlan:
     """The plan that a group.json holds."""
     return EnsemblePlan(
@@ -126,6 +138,7 @@ def plan_from_json(recorded: Mapping[str, Any]) -> EnsemblePlan:
         learning_rates=tuple(recorded["learning_rates"]),
         shards=recorded["shards"],
         **{field: tuple(recorded.get(field, ())) for field in MEMBER_FIELDS.values()},
+        params=recorded.get("params", 1),
     )
 
 

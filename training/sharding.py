@@ -1,0 +1,198 @@
+"""Members, batches and parameters spread over devices: the mesh's axes, and what lies where.
+
+The mesh of a run has the axes "member", "batch" and, if parameters are spread, "params". Members are independent of
+each other. A batch is split over "batch" and "params" together. Each array of parameters and of the optimizer's state
+is split over "params" along one of its axes (`param_axis`), and is whole only while a step computes with it, as in
+ZeRO's third stage (Rajbhandari et al. 2020, arXiv 1910.02054) and in FSDP (Zhao et al. 2023, arXiv 2304.11277).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array
+
+from training import runtime
+
+MIN_SHARDED_SIZE = 1024  # numbers; a smaller array takes longer to gather than to keep
+_BATCH_AXES = ("batch", "params")
+
+
+class MeshShape(NamedTuple):
+    """How many devices each axis of the mesh has."""
+
+    ensemble: int
+    batch: int
+    params: int
+
+    @property
+    def devices(self) -> int:
+        return math.prod(self)
+
+    def __str__(self) -> str:
+        return " × ".join(map(str, self))
+
+
+# ---- the mesh that a config describes -------------------------------------------------------------------------------
+
+
+def mesh_fields(config: Mapping[str, Any]) -> MeshShape:
+    """The fields `mesh` of a config, 0 where it leaves them open; a config of older code has none."""
+    return MeshShape(**{"ensemble": 0, "batch": 0, "params": 0, **config.get("mesh", {})})
+
+
+def fit_mesh(config: Mapping[str, Any], members: int, devices: int | None = None) -> MeshShape:
+    """The mesh of a run of so many members on `devices` devices: those of JAX, if it is None.
+
+    Where the config leaves an axis open, members are spread evenly over as many devices as divide them; of the devices
+    that are left over, as many share a batch as divide it, unless they are one processor's; and parameters are not
+    spread. Raises ValueError, in one line, if the mesh fits neither the devices nor the run.
+    """
+    fields, batch_size = mesh_fields(config), sequences_at_once(config)
+    available = len(jax.devices()) if devices is None else devices
+    params = max(1, fields.params)
+    left = max(1, available // (params * max(1, fields.batch)))
+    ensemble = fields.ensemble or largest_divisor(members, left)
+    batch = fields.batch or 1
+    if not fields.batch and batch_size % params == 0 and (devices is not None or runtime.has_spare_devices()):
+        batch = largest_divisor(batch_size // params, max(1, available // (ensemble * params)))
+    mesh = MeshShape(ensemble, batch, params)
+    if members % ensemble:
+        raise ValueError(f"mesh.ensemble={ensemble}: must divide the {members} members, seeds times learning rates")
+    if batch_size % (batch * params):
+        raise ValueError(
+            f"mesh.batch={batch} and mesh.params={params}: {batch * params} devices can't share {batch_size} sequences "
+            f"evenly; give a mesh whose product divides them"
+        )
+    check_device_count(mesh, available)
+    return mesh
+
+
+def check_device_count(mesh: MeshShape, available: int) -> None:
+    """Raise ValueError, in one line, if there are too few devices for `mesh`."""
+    if mesh.devices > available:
+        hint = f"; XLA_FLAGS=--{runtime.HOST_DEVICES_FLAG}={mesh.devices} splits a CPU into as many"
+        raise ValueError(
+            f"mesh.ensemble, .batch and .params: {mesh} are {mesh.devices} devices, and this run has {available}"
+            f"{hint if jax.default_backend() == 'cpu' else ''}"
+        )
+
+
+def sequences_at_once(config: Mapping[str, Any]) -> int:
+    """The sequences that go through the model at once in a training step: a batch, or a part of it."""
+    training = config["training"]
+    return training["batch_size"] // training.get("accumulate_steps", 1)
+
+
+def largest_divisor(number: int, limit: int) -> int:
+    """The largest divisor of `number` that is not above `limit`."""
+    return max(n for n in range(1, limit + 1) if number % n == 0)
+
+
+# ---- where arrays lie -----------------------------------------------------------------------------------------------
+
+
+def member_sharding(mesh: jax.sharding.Mesh) -> jax.NamedSharding:
+    """The sharding of arrays with a leading axis [members]."""
+    return jax.NamedSharding(mesh, jax.P("member"))
+
+
+def replicated_sharding(mesh: jax.sharding.Mesh) -> jax.NamedSharding:
+    """The sharding of arrays that every device has whole."""
+    return jax.NamedSharding(mesh, jax.P())
+
+
+def state_shardings(mesh: jax.sharding.Mesh, states: Any) -> Any:
+    """The shardings of the train states of all members, arrays or their shapes [members, …]: one, or one per leaf."""
+    devices = dict(mesh.shape).get("params", 1)
+    if devices == 1:
+        return member_sharding(mesh)
+    return jax.tree.map(
+        lambda leaf: jax.NamedSharding(mesh, jax.P("member", *param_spec(leaf.shape[1:], devices))), states
+    )
+
+
+def row_spec(mesh: jax.sharding.Mesh) -> jax.P:
+    """How rows [members, steps, batch, …] are split that are fed to the training steps."""
+    axes = tuple(name for name in _BATCH_AXES if dict(mesh.shape).get(name, 1) > 1)
+    return jax.P("member", None, axes) if axes else jax.P("member")
+
+
+def param_axis(shape: Sequence[int], devices: int) -> int | None:
+    """The axis along which an array of this shape is split over `devices`, or None if it is not.
+
+    It is the largest axis that they divide, the first of equal ones. Arrays of fewer than `MIN_SHARDED_SIZE` numbers
+    are not split.
+    """
+    sizes = [(size, -axis) for axis, size in enumerate(shape) if size % devices == 0]
+    if devices == 1 or not sizes or math.prod(shape) < MIN_SHARDED_SIZE:
+        return None
+    return -max(sizes)[1]
+
+
+def param_spec(shape: Sequence[int], devices: int) -> jax.P:
+    """`param_axis` as a spec of one member's array."""
+    axis = param_axis(shape, devices)
+    return jax.P() if axis is None else jax.P(*[None] * axis, "params")
+
+
+# ---- inside of a program --------------------------------------------------------------------------------------------
+
+
+def _automatic_axes() -> dict[str, int]:
+    """The axes over which the compiler splits the function being traced: none outside of `map_over_ensemble`."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return {name: size for name, size in dict(mesh.shape).items() if name not in mesh.manual_axes and size > 1}
+
+
+def batch_axis_size() -> int:
+    """How many devices share a batch in the function being traced."""
+    return math.prod(size for name, size in _automatic_axes().items() if name in _BATCH_AXES)
+
+
+def shard_batch(batch: Any) -> Any:
+    """The same batch, its sequences split evenly over the devices that share it."""
+    axes = tuple(name for name in _automatic_axes() if name in _BATCH_AXES)
+    if not axes:
+        return batch
+    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, jax.P(axes)), batch)
+
+
+def gather_params(params: Any) -> Any:
+    """The parameters of one member, whole on each device; their gradients are split as the parameters were.
+
+    The gradient of a parameter is then summed over the devices and split at once, and none has it whole for longer.
+    """
+    devices = _automatic_axes().get("params", 1)
+    if devices == 1:
+        return params
+    return jax.tree.map(lambda leaf: _gather(param_spec(leaf.shape, devices), leaf), params)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _gather(spec: jax.P, leaf: Array) -> Array:
+    # The first constraint keeps the compiler from having the array whole from the start: the second one, if it were
+    # alone, would count for the array that it is given too.
+    return jax.lax.with_sharding_constraint(jax.lax.with_sharding_constraint(leaf, spec), jax.P())
+
+
+def _gather_forward(spec: jax.P, leaf: Array) -> tuple[Array, None]:
+    return _gather(spec, leaf), None
+
+
+def _gather_backward(spec: jax.P, _: None, gradient: Array) -> tuple[Array]:
+    return (jax.lax.with_sharding_constraint(gradient, spec),)
+
+
+_gather.defvjp(_gather_forward, _gather_backward)
+
+
+def is_kept_for_backward(primitive: Any, *_: Any, **params: Any) -> bool:
+    """Policy for `jax.checkpoint`: everything is kept from the forward to the backward pass, but gathered parameters.
+
+    They are gathered a second time, so that no device has all of them whole in between.
+    """
+    inner = getattr(params.get("call_jaxpr"), "eqns", ())
+    return not inner or any(equation.primitive.name != "sharding_constraint" for equation in inner)
