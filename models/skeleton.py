@@ -12,6 +12,7 @@ from models.mixers.bidirectional import Bidirectional
 from models.ops.dropout import apply_dropout, fold_rng
 from models.ops.position_encodings import ADDITIVE_POSITIONS, additive_encoding
 from models.ops.projection import Projection
+from models.ops.spreading import gather_params, is_spread
 
 
 class _NetworkRngs:
@@ -158,7 +159,11 @@ class Skeleton(nn.Module):
             x, state = mix(network, x, state)
             return transform(network, x), state
 
-        again = nn.remat if self.remat and not streaming and not self.is_initializing() else lambda function: function
+        def again(function: Callable) -> Callable:
+            if not self.remat or streaming or self.is_initializing():
+                return function
+            return nn.remat(_gather_within(function, block) if is_spread() else function)
+
         if not bridges:
             return again(whole_block)(self, x, state)
         x, state = again(mix)(self, x, state)
@@ -217,6 +222,21 @@ class Skeleton(nn.Module):
 
     def _layer_norm(self, name: str) -> nn.LayerNorm:
         return nn.LayerNorm(dtype=self.dtype, name=name)
+
+
+def is_block_param(path: Sequence[Any]) -> bool:
+    """Whether the parameter at this path is one that `remat` computes with inside of a block."""
+    return any(str(getattr(key, "key", "")).startswith(("mixer_", "feedforward_")) for key in path)
+
+
+def _gather_within(function: Callable, block: int) -> Callable:
+    """A function of a network and arrays, in which the spread parameters of `block` are whole."""
+
+    def gather(variables: Any) -> Any:
+        of_block = {name: part for name, part in variables["params"].items() if name.endswith(f"_{block}")}
+        return {**variables, "params": gather_params(of_block)}
+
+    return nn.map_variables(function, "params", trans_in_fn=gather)
 
 
 def default_positions(inputs: Shaped[Array, "B T *C"], state: Any, positions: Array | None, segments: Array | None):

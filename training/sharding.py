@@ -2,21 +2,20 @@
 
 The mesh of a run has the axes "member", "batch" and, if parameters are spread, "params". Members are independent of
 each other. A batch is split over "batch" and "params" together. Each array of parameters and of the optimizer's state
-is split over "params" along one of its axes (`param_axis`), and is whole only while a step computes with it, as in
-ZeRO's third stage (Rajbhandari et al. 2020, arXiv 1910.02054) and in FSDP (Zhao et al. 2023, arXiv 2304.11277).
+is split over "params" along one of its axes (`param_axis` in models.ops.spreading), and is whole only while a step
+computes with it, as in ZeRO's third stage (Rajbhandari et al. 2020, arXiv 1910.02054) and in FSDP (Zhao et al. 2023,
+arXiv 2304.11277).
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import Array
 
+from models.ops.spreading import automatic_axes, param_spec
 from training import runtime
 
-MIN_SHARDED_SIZE = 1024  # numbers; a smaller array takes longer to gather than to keep
 _BATCH_AXES = ("batch", "params")
 
 
@@ -120,79 +119,17 @@ def row_spec(mesh: jax.sharding.Mesh) -> jax.P:
     return jax.P("member", None, axes) if axes else jax.P("member")
 
 
-def param_axis(shape: Sequence[int], devices: int) -> int | None:
-    """The axis along which an array of this shape is split over `devices`, or None if it is not.
-
-    It is the largest axis that they divide, the first of equal ones. Arrays of fewer than `MIN_SHARDED_SIZE` numbers
-    are not split.
-    """
-    sizes = [(size, -axis) for axis, size in enumerate(shape) if size % devices == 0]
-    if devices == 1 or not sizes or math.prod(shape) < MIN_SHARDED_SIZE:
-        return None
-    return -max(sizes)[1]
-
-
-def param_spec(shape: Sequence[int], devices: int) -> jax.P:
-    """`param_axis` as a spec of one member's array."""
-    axis = param_axis(shape, devices)
-    return jax.P() if axis is None else jax.P(*[None] * axis, "params")
-
-
 # ---- inside of a program --------------------------------------------------------------------------------------------
-
-
-def _automatic_axes() -> dict[str, int]:
-    """The axes over which the compiler splits the function being traced: none outside of `map_over_ensemble`."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return {name: size for name, size in dict(mesh.shape).items() if name not in mesh.manual_axes and size > 1}
 
 
 def batch_axis_size() -> int:
     """How many devices share a batch in the function being traced."""
-    return math.prod(size for name, size in _automatic_axes().items() if name in _BATCH_AXES)
+    return math.prod(size for name, size in automatic_axes().items() if name in _BATCH_AXES)
 
 
 def shard_batch(batch: Any) -> Any:
     """The same batch, its sequences split evenly over the devices that share it."""
-    axes = tuple(name for name in _automatic_axes() if name in _BATCH_AXES)
+    axes = tuple(name for name in automatic_axes() if name in _BATCH_AXES)
     if not axes:
         return batch
     return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, jax.P(axes)), batch)
-
-
-def gather_params(params: Any) -> Any:
-    """The parameters of one member, whole on each device; their gradients are split as the parameters were.
-
-    The gradient of a parameter is then summed over the devices and split at once, and none has it whole for longer.
-    """
-    devices = _automatic_axes().get("params", 1)
-    if devices == 1:
-        return params
-    return jax.tree.map(lambda leaf: _gather(param_spec(leaf.shape, devices), leaf), params)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _gather(spec: jax.P, leaf: Array) -> Array:
-    # The first constraint keeps the compiler from having the array whole from the start: the second one, if it were
-    # alone, would count for the array that it is given too.
-    return jax.lax.with_sharding_constraint(jax.lax.with_sharding_constraint(leaf, spec), jax.P())
-
-
-def _gather_forward(spec: jax.P, leaf: Array) -> tuple[Array, None]:
-    return _gather(spec, leaf), None
-
-
-def _gather_backward(spec: jax.P, _: None, gradient: Array) -> tuple[Array]:
-    return (jax.lax.with_sharding_constraint(gradient, spec),)
-
-
-_gather.defvjp(_gather_forward, _gather_backward)
-
-
-def is_kept_for_backward(primitive: Any, *_: Any, **params: Any) -> bool:
-    """Policy for `jax.checkpoint`: everything is kept from the forward to the backward pass, but gathered parameters.
-
-    They are gathered a second time, so that no device has all of them whole in between.
-    """
-    inner = getattr(params.get("call_jaxpr"), "eqns", ())
-    return not inner or any(equation.primitive.name != "sharding_constraint" for equation in inner)

@@ -13,10 +13,12 @@ from jaxtyping import Array
 
 import tasks
 from models import cost
+from models.ops.spreading import gather_params
+from models.skeleton import is_block_param
 from tasks.base import smoothed_cross_entropy
 from training.builder import Run
 from training.optimizer import StepValues, learning_rate_schedule
-from training.sharding import batch_axis_size, gather_params, is_kept_for_backward, shard_batch
+from training.sharding import batch_axis_size, shard_batch
 
 EVAL_BATCH_SIZE = 512  # the most sequences that go through the model at once in an evaluation
 EVAL_SEED = np.uint32(2**31)  # above every seed, so that no run trains on the sequences it is evaluated on
@@ -100,16 +102,11 @@ def sample_longest(task: Any, batch_size: int) -> tasks.Batch:
 
 def apply_model(run: Run, params: Any, batch: tasks.Batch, rng: Array | None = None) -> Array:
     """Apply the model to a batch of whole sequences; its outputs, without the final state."""
-
-    def apply(params: Any) -> Array:
-        outputs, _ = run.model.apply(
-            {"params": gather_params(params)}, batch.inputs, positions=batch.positions, segments=batch.segments, rng=rng
-        )
-        return outputs
-
-    if run.config["model"].get("remat"):
-        apply = jax.checkpoint(apply, policy=is_kept_for_backward)
-    return apply(params)
+    whole = gather_params(params, lambda path: not (run.config["model"].get("remat") and is_block_param(path)))
+    outputs, _ = run.model.apply(
+        {"params": whole}, batch.inputs, positions=batch.positions, segments=batch.segments, rng=rng
+    )
+    return outputs
 
 
 # ---- training -------------------------------------------------------------------------------------------------------

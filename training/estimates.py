@@ -1,0 +1,125 @@
+"""What a run will need on its devices and how fast it can be, from shapes alone: nothing is computed or compiled."""
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.extend.core
+
+from models import Seq2Seq, cost
+from models.ops.spreading import param_axis
+from training.builder import Run
+from training.ensemble import EnsemblePlan, plan_ensemble
+from training.sharding import MeshShape, mesh_fields, sequences_at_once
+from training.trainer import TrainState, apply_model, init_train_state, sample_longest
+
+MODEL_FLOPS_UTILIZATION = 0.4  # of the peak; large models on many accelerators reach 0.3 to 0.6
+
+
+class RunEstimate(NamedTuple):
+    """Sizes and work of a run. Bytes are those on one device of `mesh`."""
+
+    mesh: MeshShape
+    members: int
+    parameters: int  # of one member
+    step_flops: int  # of all members in one step, without what `model.remat` computes again
+    step_tokens: int  # places in the batches of all members in one step, padding too
+    parameter_bytes: int
+    optimizer_bytes: int
+    best_bytes: int  # of the best parameters so far, and of what else is kept beside parameters and optimizer
+    gradient_bytes: int
+    gathered_bytes: int  # of parameters that are spread, while a step has them whole: at the most
+    activation_bytes: int  # what autodiff keeps for the gradient; XLA may fuse some of it away, and needs more at times
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of what a device holds between two steps."""
+        return self.parameter_bytes + self.optimizer_bytes + self.best_bytes
+
+    @property
+    def device_bytes(self) -> int:
+        """Bytes that a device needs, about, beside the data."""
+        return self.state_bytes + self.gradient_bytes + self.gathered_bytes + self.activation_bytes
+
+    def tokens_per_second(self, peak_flops: float, utilization: float = MODEL_FLOPS_UTILIZATION) -> float:
+        """Tokens per second on devices that do `peak_flops` operations per second at best, and that share of them."""
+        return self.step_tokens * peak_flops * self.mesh.devices * utilization / self.step_flops
+
+
+def estimate_run(run: Run, plan: EnsemblePlan) -> RunEstimate:
+    """Estimate the sizes and the work of a run that is trained as planned."""
+    mesh, batch_size = plan.mesh_shape, run.config["training"]["batch_size"]
+    state: TrainState = jax.eval_shape(partial(init_train_state, run), plan.seeds[0], plan.learning_rates[0])
+    members = len(plan.seeds)
+    # Of the members of a device, one after another or all at once are in training.
+    stored, trained = members // mesh.ensemble, members // mesh.ensemble if plan.mode == "vmap" else 1
+    rest = [leaf for name, part in state._asdict().items() if name not in ("params", "optimizer")
+            for leaf in jax.tree.leaves(part)]  # fmt: skip
+    sharded = sum_device_bytes(state.params, mesh.params)
+    per_pass = max(1, sequences_at_once(run.config) // (mesh.batch * mesh.params))
+    batch = jax.eval_shape(lambda task: sample_longest(task, batch_size), run.task)
+    plain = run._replace(model=without_remat(run.model), config=_without_remat_field(run.config))
+    gradient = jax.grad(partial(_batch_loss, plain))
+    return RunEstimate(
+        mesh=mesh,
+        members=members,
+        parameters=cost.count_params(state.params),
+        step_flops=members * cost.count_flops(gradient, state.params, batch),
+        step_tokens=members * math.prod(batch.inputs.shape[:2]),
+        parameter_bytes=stored * sharded,
+        optimizer_bytes=stored * sum_device_bytes(state.optimizer, mesh.params),
+        best_bytes=stored * sum_device_bytes(rest, mesh.params),
+        gradient_bytes=trained * sharded,
+        gathered_bytes=trained * (sum_device_bytes(state.params, 1) - sharded),
+        activation_bytes=trained * count_saved_bytes(run, state.params, per_pass),
+    )
+
+
+def plan_for_estimate(config: Mapping[str, Any], devices: int = 0) -> EnsemblePlan:
+    """Plan a run for `devices` devices; with 0, for as many as its mesh names, if that is more than there are here.
+
+    Raises ValueError, in one line, if the config's mesh does not fit.
+    """
+    fields = mesh_fields(config)
+    named = math.prod(max(1, size) for size in fields)
+    if not devices and named <= len(jax.devices()):
+        return plan_ensemble(config)
+    return plan_ensemble(config, devices or named)
+
+
+def sum_device_bytes(tree: Any, devices: int) -> int:
+    """Bytes of one device's part of the arrays of one member, whose parameters are spread over `devices`."""
+    return sum(
+        math.prod(leaf.shape) * leaf.dtype.itemsize // (1 if param_axis(leaf.shape, devices) is None else devices)
+        for leaf in jax.tree.leaves(tree)
+    )
+
+
+def count_saved_bytes(run: Run, params: Any, sequences: int) -> int:
+    """Bytes that autodiff keeps from the forward to the backward pass of so many sequences, without the parameters."""
+    batch = jax.eval_shape(lambda task: sample_longest(task, sequences), run.task)
+
+    def keep_for_backward(params: Any, batch: Any) -> list[Any]:
+        return jax.tree.leaves(jax.vjp(lambda p: _batch_loss(run, p, batch), params)[1])
+
+    jaxpr = jax.make_jaxpr(keep_for_backward)(params, batch).jaxpr
+    given = set(jaxpr.invars)
+    saved = {v for v in jaxpr.outvars if not isinstance(v, jax.extend.core.Literal) and v not in given}
+    return sum(math.prod(v.aval.shape) * v.aval.dtype.itemsize for v in saved)
+
+
+def _batch_loss(run: Run, params: Any, batch: Any) -> jax.Array:
+    return run.task.loss(apply_model(run, params, batch), batch)
+
+
+def without_remat(model: Any) -> Any:
+    """The same network, in which nothing is computed twice."""
+    if isinstance(model, Seq2Seq):
+        return model.clone(encoder=without_remat(model.encoder), decoder=without_remat(model.decoder), parent=None)
+    return model.clone(remat=False, parent=None) if hasattr(model, "remat") else model
+
+
+def _without_remat_field(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {**config, "model": {**config["model"], "remat": False}}
