@@ -159,13 +159,19 @@ def init_ensemble(run: Run, plan: EnsemblePlan, mesh: jax.sharding.Mesh) -> Trai
 def init_spread_ensemble(run: Run, plan: EnsemblePlan, mesh: jax.sharding.Mesh) -> TrainState:
     """Initialize all members, one by one, each as it will lie on the devices, with the numbers of `init_ensemble`."""
     shardings = state_shardings(mesh, abstract_states(run, plan))
-    of_member = jax.tree.map(lambda sharding: jax.NamedSharding(mesh, jax.P(*sharding.spec[1:])), shardings)
-    init_member = jax.jit(partial(init_train_state, run), out_shardings=of_member)
+    init_member = jit_spread_init(run, plan, mesh)
     members = enumerate(zip(plan.seeds, plan.learning_rates, strict=True))
     states = [init_member(seed, rate, **member_values(plan, index)) for index, (seed, rate) in members]
     return jax.jit(lambda *states: jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), out_shardings=shardings)(
         *states
     )
+
+
+def jit_spread_init(run: Run, plan: EnsemblePlan, mesh: jax.sharding.Mesh) -> Any:
+    """`init_train_state` of one member, jitted: each device computes its part, with the numbers of a whole one."""
+    shardings = state_shardings(mesh, abstract_states(run, plan))
+    of_member = jax.tree.map(lambda sharding: jax.NamedSharding(mesh, jax.P(*sharding.spec[1:])), shardings)
+    return jax.jit(partial(init_train_state, run), out_shardings=of_member)
 
 
 def abstract_states(run: Run, plan: EnsemblePlan) -> TrainState:
