@@ -21,5 +21,5 @@ def get_config(mixer: str = "attention") -> ConfigDict:
         config.model.positions = "learned"
         config.model.attention.heads = 12
     config.optimizer.update(learning_rate=6e-4, warmup_steps=715, weight_decay=0.1, b2=0.95)
-    config.training.update(batch_size=512, steps=4800, steps_per_call=10, eval_every=200)
+    config.training.update(batch_size=512, steps=4800, steps_per_call=10, eval_every=200, accumulate_steps=32)
     return config

@@ -21,5 +21,5 @@ def get_config(mixer: str = "attention") -> ConfigDict:
     if "attention" in config.model:
         config.model.attention.heads = 16
     config.optimizer.update(learning_rate=2e-4, warmup_steps=358)
-    config.training.update(steps=25000, eval_every=500)
+    config.training.update(steps=25000, eval_every=500, accumulate_steps=64)
     return config

@@ -11,7 +11,7 @@ import jax.extend.core
 from models import Seq2Seq, cost
 from models.ops.spreading import param_axis
 from training.builder import Run
-from training.ensemble import EnsemblePlan, plan_ensemble
+from training.ensemble import EnsemblePlan, member_values, plan_ensemble
 from training.sharding import MeshShape, mesh_fields, sequences_at_once
 from training.trainer import TrainState, apply_model, init_train_state, sample_longest
 
@@ -51,7 +51,8 @@ class RunEstimate(NamedTuple):
 def estimate_run(run: Run, plan: EnsemblePlan) -> RunEstimate:
     """Estimate the sizes and the work of a run that is trained as planned."""
     mesh, batch_size = plan.mesh_shape, run.config["training"]["batch_size"]
-    state: TrainState = jax.eval_shape(partial(init_train_state, run), plan.seeds[0], plan.learning_rates[0])
+    init = partial(init_train_state, run)
+    state: TrainState = jax.eval_shape(init, plan.seeds[0], plan.learning_rates[0], **member_values(plan, 0))
     members = len(plan.seeds)
     # Of the members of a device, one after another or all at once are in training.
     stored, trained = members // mesh.ensemble, members // mesh.ensemble if plan.mode == "vmap" else 1

@@ -7,6 +7,7 @@ those on one device; bytes are those of XLA's memory analysis of the compiled st
 and continued on more or fewer devices. The record is experiments/records/sharding.csv.
 """
 
+import itertools
 import json
 import os
 import subprocess
@@ -59,9 +60,13 @@ class Training:
     def __init__(self, run: Run):
         self.run, self.plan = run, ensemble.plan_ensemble(run.config)
         self.mesh = ensemble.make_mesh(self.plan)
-        self.states = ensemble.init_ensemble(run, self.plan, self.mesh)
+        self.restart()
         self.task = jax.device_put(run.task, sharding.replicated_sharding(self.mesh))
         self.step = ensemble.jit_train_steps(run, self.plan, self.mesh).lower(self.states, self.task).compile()
+
+    def restart(self) -> None:
+        """Initialize the states anew."""
+        self.states = ensemble.init_ensemble(self.run, self.plan, self.mesh)
 
     def train(self, calls: int) -> np.ndarray:
         """Take some calls; their losses, [calls, members]."""
@@ -92,9 +97,10 @@ def format_mesh(mesh: tuple[int, ...]) -> str:
 
 def measure_meshes(mixer: str) -> Iterator[Row]:
     """Losses on meshes of eight devices against those on one, bytes of a device, and going on on other devices."""
-    alone = Training(make_run(mixer, ONE)).train(CALLS)
+    trainings = {mesh: Training(make_run(mixer, mesh)) for mesh in {ONE, *MESHES, *itertools.chain(*MOVES)}}
+    alone = trainings[ONE].train(CALLS)
     for mesh in MESHES:
-        spread = Training(make_run(mixer, mesh))
+        spread = trainings[mesh]
         share = spread.share_of_state() * DEVICES
         of = f"{mixer}, mesh {format_mesh(mesh)}"
         yield (
@@ -105,14 +111,14 @@ def measure_meshes(mixer: str) -> Iterator[Row]:
         )
         yield "train state on a device, of an eighth of all", of, share, "times"
     for before, after in MOVES:
-        continued = continue_elsewhere(mixer, before, after)
+        continued = continue_elsewhere(trainings[before], trainings[after])
         of = f"{mixer}, mesh {format_mesh(before)}, then {format_mesh(after)}"
         yield "largest relative difference of losses after going on", of, largest_difference(continued, alone), ""
 
 
-def continue_elsewhere(mixer: str, before: tuple[int, ...], after: tuple[int, ...]) -> np.ndarray:
-    """The losses of a run that is saved half-way, and continued on another mesh."""
-    begun, continued = Training(make_run(mixer, before)), Training(make_run(mixer, after))
+def continue_elsewhere(begun: Training, continued: Training) -> np.ndarray:
+    """The losses of a run that is begun anew, saved half-way, and continued on another mesh."""
+    begun.restart()
     losses = begun.train(CALLS // 2)
     with tempfile.TemporaryDirectory() as folder:
         saved = Checkpoints(Path(folder))
@@ -148,9 +154,11 @@ def measure_remat(mixer: str) -> Iterator[Row]:
 
 # ---- all of it ------------------------------------------------------------------------------------------------------
 
+# Nothing is timed, so LLVM need not optimize.
+_FLAGS = f"--xla_backend_optimization_level=0 --{runtime.HOST_DEVICES_FLAG}"
 _MEASUREMENTS = {
-    "meshes": (measure_meshes, f"--{runtime.HOST_DEVICES_FLAG}={DEVICES}"),
-    "remat": (measure_remat, f"--{runtime.HOST_DEVICES_FLAG}=1 {KEEP_BARRIERS}"),
+    "meshes": (measure_meshes, f"{_FLAGS}={DEVICES}"),
+    "remat": (measure_remat, f"{_FLAGS}=1 {KEEP_BARRIERS}"),
 }
 
 
