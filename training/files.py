@@ -201,15 +201,16 @@ def parse_json(text: bytes, schema: Mapping[str, Any]) -> Any:
 
 
 @contextlib.contextmanager
-def lock_directory(directory: Path) -> Iterator[None]:
+def lock_directory(directory: Path, *, shared: bool = False) -> Iterator[None]:
     """Lock `directory` for this process. The system releases it when the process ends, however it ends.
 
-    Raises ValueError, in one line, if another process holds it.
+    Several processes can hold it `shared`, to read what is there, while none holds it alone. Raises ValueError, in one
+    line, if another process holds it.
     """
     handle = os.open(directory, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"{directory} is in use by another process; wait for it or give another") from None
         except OSError:  # the file system has no locks
