@@ -5,6 +5,8 @@
   python train.py --config=configs/recall.py:attention --config.model.depth=4 --dry_run    (sizes only, no training)
   python train.py --config=configs/digits.py:gru --config.ensemble.seeds=0,1,2 \\
       --config.ensemble.learning_rates=1e-3,3e-3 --workdir=runs/digits-gru      (six members, one program)
+  python train.py --config=configs/recall.py:lstm --config.optimizer.learning_rate=1e-4 \\
+      --init_from=runs/recall-lstm --init_which=last --workdir=runs/further     (a new run, from those parameters)
   python train.py --workdir=runs/digits-gru --export=best-gru --member=2        (one of them, to keep)
 
 A config is a file and, after the colon, a mixer; or several mixers with commas between, which take turns block by
@@ -45,14 +47,14 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from training import cli, distributed, runtime, usage
-from training.builder import build_run
+from training import cli, distributed, runtime, train_flags, usage
 from training.dry_run import describe_run
 from training.ensemble import count_members
 from training.export import export_member, load, load_exported
 from training.loop import train
 from training.result import RunResult
 from training.runtime import DEFAULT_DATA_DIR
+from training.warm_start import build_child
 
 __all__ = ["load", "load_exported", "train"]
 
@@ -67,9 +69,10 @@ def define_flags() -> None:
     flags.DEFINE_bool("tensorboard", True, "Write TensorBoard files too.")
     flags.DEFINE_bool("allow_fewer_devices", False, "Resume a run on fewer devices than it was begun on.")
     cli.define_directory("export", None, "Write one member of a finished or stopped run to this new directory.")
-    flags.DEFINE_integer("member", 0, "The member that --export takes.")
+    flags.DEFINE_integer("member", None, "The member that --export takes, by default 0; the one of --init_from.")
     flags.DEFINE_list("export_format", ["orbax"], "What --export writes: orbax, safetensors, program; docs/export.md.")
     flags.DEFINE_enum("params", "best", ["best", "last"], "The parameters that --export takes.")
+    train_flags.define_train_flags()
     flags.DEFINE_bool("distributed", False, "Train with the other processes of the cluster, which JAX finds.")
     flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, if JAX knows of no cluster.")
     flags.DEFINE_integer("processes", None, "How many processes train together.", lower_bound=1)
@@ -82,14 +85,14 @@ def main() -> None:
     if args.workdir is None and not args.dry_run:
         raise ValueError("give --workdir=DIR, the directory of the run's files")
     if args.export and args.workdir:
-        export_member(Path(args.workdir), Path(args.export), args.member, args.params, args.export_format)
-        print(f"member {args.member} of {args.workdir} is in {args.export}")
+        export_member(Path(args.workdir), Path(args.export), args.member or 0, args.params, args.export_format)
+        print(f"member {args.member or 0} of {args.workdir} is in {args.export}")
         return
     if args.config is None:
         names = ", ".join(usage.list_config_files())
         raise ValueError(f"give --config=configs/NAME.py:MIXER, with NAME one of {names}")
     if args.dry_run:
-        print(describe_run(build_run(args.config, args.data_dir)))
+        print(describe_run(*build_child(args.config, args.data_dir, train_flags.init_source(args))))
         return
     with distributed.process_group(args.distributed, args.coordinator, args.processes, args.process):
         train_and_report(args)
@@ -108,6 +111,7 @@ def train_and_report(args: Any) -> None:
         save_seconds=args.save_seconds,
         tensorboard=args.tensorboard,
         allow_fewer_devices=args.allow_fewer_devices,
+        **train_flags.train_options(args),
     )
     if jax.process_index() == 0:
         print(format_result(result))

@@ -10,10 +10,14 @@ from training.builder import Run
 from training.ensemble import count_members
 from training.memory import estimate_memory
 from training.trainer import apply_model, init_params, run_costs, sample_longest
+from training.warm_start import Parent, describe_parent
 
 
-def describe_run(run: Run) -> str:
-    """Describe the parameters, the shapes of a batch and of its outputs, and the memory of a run, in a few lines."""
+def describe_run(run: Run, parent: Parent | None = None) -> str:
+    """Describe the parameters, the shapes of a batch and of its outputs, and the memory of a run, in a few lines.
+
+    With a parent, also what the run begins with.
+    """
     training, costs, members = run.config["training"], run_costs(run), count_members(run.config)
     batch = jax.eval_shape(lambda task: sample_longest(task, training["batch_size"]), run.task)
     params = jax.eval_shape(lambda: init_params(run, jnp.uint32(0)))
@@ -24,6 +28,7 @@ def describe_run(run: Run) -> str:
         "mixer": f"{run.config['model']['mixer']}, hidden size {', '.join(map(str, hidden_sizes))}",
         "members": f"{members}, for {training['steps']:,} steps",
         "parameters": f"{costs['parameters']:,} per member, {costs['mixer_parameters']:,} of them in mixers",
+        **({"begins with": describe_parent(parent)} if parent else {}),
         **{name: _format_shape(leaf) for name, leaf in batch._asdict().items()},
         "outputs": _format_shape(outputs),
         "state": f"{costs['state_floats']:,} floats per sequence",

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from training import cli, distributed, files, metrics
-from training.builder import Run, build_run, run_fingerprint
+from training.builder import Run, run_fingerprint
 from training.checkpoint import Checkpoints
 from training.console import print_status
 from training.ensemble import (
@@ -33,6 +33,7 @@ from training.result import RunResult, summarize_run
 from training.runtime import DEFAULT_DATA_DIR
 from training.sharding import state_shardings
 from training.trainer import TrainState, evaluate_split, keep_best, split_seed
+from training.warm_start import InitSource, Parent, announce_parent, build_child, replace_params
 from training.workdir import (
     check_members,
     check_metrics_log,
@@ -54,6 +55,10 @@ def train(
     save_seconds: float = 20.0,
     tensorboard: bool = True,
     allow_fewer_devices: bool = False,
+    init_from: str | Path | None = None,
+    init_which: str = "best",
+    init_optimizer: bool = False,
+    init_member: int | None = None,
 ) -> RunResult:
     """Train `config` in `workdir`, from its newest checkpoint on, and return the result.
 
@@ -68,6 +73,10 @@ def train(
       save_seconds: the longest time between two checkpoints.
       tensorboard: whether to write TensorBoard files too.
       allow_fewer_devices: resume a run that was begun on more devices, with other last bits.
+      init_from: begin with the parameters of the run in this workdir or export, and not at random.
+      init_which: its "best" or its "last" parameters.
+      init_optimizer: begin with its last optimizer state too.
+      init_member: its member, from which all members begin; None: each begins from that of the same number.
 
     Raises:
       ValueError: the config can't be trained, or the workdir is damaged, in use, or another run's.
@@ -76,16 +85,21 @@ def train(
     """
     if not save_seconds >= 0:
         raise ValueError(f"save_seconds={save_seconds}: must be 0 or more")
+    source = None
+    if init_from is not None:
+        source = InitSource(Path(init_from), init_which, init_optimizer, init_member)
     workdir = Path(workdir)
-    run = build_run(config, data_dir)
+    run, parent = build_child(config, data_dir, source, workdir)
     result_path = workdir / "result.json"
     if not result_path.exists():
         check_memory(run)
     with contextlib.ExitStack() as stack:
         distributed.broadcast_from_process_0(lambda: stack.enter_context(claim_workdir(workdir, run.config)))
+        if source and parent:
+            distributed.broadcast_from_process_0(lambda: announce_parent(name, workdir, source, parent))
         if not distributed.broadcast_from_process_0(result_path.exists):
             plan = restore_plan(workdir, run, allow_fewer_devices)
-            result = _TrainLoop(run, workdir, plan, name).run_to_end(save_seconds, tensorboard)
+            result = _TrainLoop(run, workdir, plan, name, parent).run_to_end(save_seconds, tensorboard)
             distributed.broadcast_from_process_0(lambda: files.write_json(result_path, result))
         # Read from the file in any case, so that a first call and a repeated one return the same.
         return distributed.broadcast_from_process_0(lambda: read_result(result_path, run))
@@ -122,7 +136,7 @@ class _Stopwatch:
 class _TrainLoop:
     """A run in progress: its members' states on the devices, its compiled functions and its files."""
 
-    def __init__(self, run: Run, workdir: Path, plan: EnsemblePlan, name: str):
+    def __init__(self, run: Run, workdir: Path, plan: EnsemblePlan, name: str, parent: Parent | None = None):
         self.run, self.workdir, self.plan, self.name = run, workdir, plan, name
         self.is_first = jax.process_index() == 0  # the process that writes and shows; the others only compute
         self.last_step = run.config["training"]["steps"]
@@ -132,6 +146,8 @@ class _TrainLoop:
         distributed.broadcast_from_process_0(lambda: write_description(run, workdir))
         self.checkpoints = Checkpoints(workdir / "checkpoints", run_key=run_fingerprint(run.config))
         self.step = self._restore_checkpoint()
+        if parent and not self.step:
+            self.states = replace_params(self.states, parent)
         self._jit_functions()
 
     def _restore_checkpoint(self) -> int:

@@ -48,6 +48,11 @@ def _check_same_config(workdir: Path, recorded: Mapping[str, Any], config: Mappi
     changed = sorted(name for name in recorded_fields | fields if recorded_fields.get(name) != fields.get(name))
     if not changed:
         return
+    if recorded.get("parent") and not config.get("parent"):
+        raise ValueError(
+            f"{workdir} holds a run that began with the parameters of another; to resume it, give --init_from as "
+            f"{workdir}/parent.json says"
+        )
     old, new = flatten_config(recorded), flatten_config(config)
     differences = [f"{name} is {old.get(name)!r}, not {new.get(name)!r}" for name in changed[:3]]
     more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""

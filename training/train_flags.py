@@ -1,0 +1,39 @@
+"""Flags of train.py that are arguments of `loop.train`, and their values as such."""
+
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from training import cli
+from training.warm_start import InitSource
+
+
+def define_train_flags() -> None:
+    """Define the flags."""
+    cli.define_directory("init_from", None, "Begin with the parameters of this run or export. The new run is its own.")
+    flags.DEFINE_enum("init_which", "best", ["best", "last"], "The parameters that --init_from takes.")
+    flags.DEFINE_bool("init_optimizer", False, "Begin with the last optimizer state of --init_from too.")
+
+
+def train_options(args: Any) -> dict[str, Any]:
+    """The arguments of `loop.train` that these flags, and --member, give. Raises ValueError if they don't fit."""
+    source = init_source(args)
+    if source is None:
+        return {}
+    return {
+        "init_from": source.directory,
+        "init_which": source.which,
+        "init_optimizer": source.optimizer,
+        "init_member": source.member,
+    }
+
+
+def init_source(args: Any) -> InitSource | None:
+    """What --init_from and the flags beside it name, or None. Raises ValueError if one of those is given alone."""
+    if args.init_from is None:
+        for name in ("init_which", "init_optimizer"):
+            if args[name].present:
+                raise ValueError(f"--{name}: give --init_from=RUN too, the run to begin from")
+        return None
+    return InitSource(Path(args.init_from), args.init_which, args.init_optimizer, args.member)
