@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ from training.ensemble import (
     replicated_sharding,
 )
 from training.logger import MetricLogger
+from training.loggers import LoggedRun, validate_loggers
 from training.memory import check_memory
+from training.profiler import CallProfiler
 from training.progress import ProgressBar
 from training.result import RunResult, summarize_run
 from training.runtime import DEFAULT_DATA_DIR
@@ -59,6 +61,8 @@ def train(
     init_which: str = "best",
     init_optimizer: bool = False,
     init_member: int | None = None,
+    loggers: Sequence[str] = (),
+    profile_calls: int = 0,
 ) -> RunResult:
     """Train `config` in `workdir`, from its newest checkpoint on, and return the result.
 
@@ -77,6 +81,8 @@ def train(
       init_which: its "best" or its "last" parameters.
       init_optimizer: begin with its last optimizer state too.
       init_member: its member, from which all members begin; None: each begins from that of the same number.
+      loggers: where the metrics go too: "csv", "wandb", "mlflow". One that fails stops no run.
+      profile_calls: after compilation, write JAX's profile of so many calls of the train steps to `workdir`/profile.
 
     Raises:
       ValueError: the config can't be trained, or the workdir is damaged, in use, or another run's.
@@ -85,6 +91,9 @@ def train(
     """
     if not save_seconds >= 0:
         raise ValueError(f"save_seconds={save_seconds}: must be 0 or more")
+    if type(profile_calls) is not int or profile_calls < 0:
+        raise ValueError(f"profile_calls={profile_calls}: must be a whole number, 0 or more")
+    validate_loggers(loggers)
     source = None
     if init_from is not None:
         source = InitSource(Path(init_from), init_which, init_optimizer, init_member)
@@ -99,7 +108,9 @@ def train(
             distributed.broadcast_from_process_0(lambda: announce_parent(name, workdir, source, parent))
         if not distributed.broadcast_from_process_0(result_path.exists):
             plan = restore_plan(workdir, run, allow_fewer_devices)
-            result = _TrainLoop(run, workdir, plan, name, parent).run_to_end(save_seconds, tensorboard)
+            result = _TrainLoop(run, workdir, plan, name, parent).run_to_end(
+                save_seconds, tensorboard, loggers, profile_calls
+            )
             distributed.broadcast_from_process_0(lambda: files.write_json(result_path, result))
         # Read from the file in any case, so that a first call and a repeated one return the same.
         return distributed.broadcast_from_process_0(lambda: read_result(result_path, run))
@@ -178,14 +189,18 @@ class _TrainLoop:
             jax.vmap(partial(keep_best, run)), donate_argnums=0, out_shardings=state_shardings(mesh, self.states)
         )
 
-    def run_to_end(self, save_seconds: float, tensorboard: bool) -> RunResult:
+    def run_to_end(
+        self, save_seconds: float, tensorboard: bool, loggers: Sequence[str] = (), profile_calls: int = 0
+    ) -> RunResult:
         """Train to the last step, or until no member moves any more. Raises cli.Preempted on a signal."""
         if self.is_first and not self.step:
             self._warn_of_endless_warmup()
-        logger = MetricLogger(self.workdir, self.plan, self.step, enabled=self.is_first, tensorboard=tensorboard)
+        logged = LoggedRun(self.run, self.workdir, self.plan, self.step)
+        logger = MetricLogger(logged, loggers, enabled=self.is_first, tensorboard=tensorboard)
+        profiler = CallProfiler(self.name, self.workdir / "profile", profile_calls if self.is_first else 0)
         show_progress = ProgressBar(self.name, self.last_step, self.step) if self.is_first else contextlib.nullcontext()
         policy = _CheckpointPolicy(save_seconds)
-        with cli.GracefulShutdown() as shutdown, show_progress as progress:
+        with cli.GracefulShutdown() as shutdown, logger, profiler, show_progress as progress:
             alive = distributed.to_host(self.states.alive)
             stopwatch, compile_seconds = _Stopwatch(), {}
             if not self._is_over(alive):
@@ -194,7 +209,8 @@ class _TrainLoop:
                 self.train_steps = self.train_steps.lower(self.states, self.task, *rows).compile()
                 compile_seconds = {"compile_seconds": stopwatch.lap()}
             while not self._is_over(alive):
-                values, alive = self._train_call(logger, stopwatch, compile_seconds)
+                with profiler.record_call(self.step):
+                    values, alive = self._train_call(logger, stopwatch, compile_seconds)
                 compile_seconds = {}  # logged once, with the first call
                 if is_evaluation_step(self.run.config, self.step):
                     self._evaluate(logger, stopwatch)
@@ -209,7 +225,6 @@ class _TrainLoop:
                     self._stop(signal.Signals(received))
         self.checkpoints.wait_until_written()
         self.checkpoints.close()
-        logger.close()
         return self._summarize()
 
     def _is_over(self, alive: np.ndarray) -> bool:

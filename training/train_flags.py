@@ -14,14 +14,18 @@ def define_train_flags() -> None:
     cli.define_directory("init_from", None, "Begin with the parameters of this run or export. The new run is its own.")
     flags.DEFINE_enum("init_which", "best", ["best", "last"], "The parameters that --init_from takes.")
     flags.DEFINE_bool("init_optimizer", False, "Begin with the last optimizer state of --init_from too.")
+    flags.DEFINE_list("loggers", [], "Where metrics go too, with commas between: csv, wandb, mlflow.")
+    flags.DEFINE_integer("profile", 0, "Profile so many calls after compilation, to WORKDIR/profile.", lower_bound=0)
 
 
 def train_options(args: Any) -> dict[str, Any]:
     """The arguments of `loop.train` that these flags, and --member, give. Raises ValueError if they don't fit."""
+    options = {"loggers": args.loggers, "profile_calls": args.profile}
     source = init_source(args)
     if source is None:
-        return {}
+        return options
     return {
+        **options,
         "init_from": source.directory,
         "init_which": source.which,
         "init_optimizer": source.optimizer,
