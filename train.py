@@ -2,7 +2,7 @@
 
   python train.py --config=configs/recall.py:lstm --workdir=runs/recall-lstm
   python train.py --config=configs/recall.py:attention --config.model.depth=4 --workdir=runs/deep
-  python train.py --config=configs/recall.py:attention --config.model.depth=4 --dry_run    (sizes only, no training)
+  python train.py --config=configs/recall.py:attention --config.model.depth=4 --dry_run    (sizes and a batch only)
   python train.py --config=configs/digits.py:gru --config.ensemble.seeds=0,1,2 \\
       --config.ensemble.learning_rates=1e-3,3e-3 --workdir=runs/digits-gru      (six members, one program)
   python train.py --config=configs/recall.py:lstm --config.optimizer.learning_rate=1e-4 \\
@@ -48,6 +48,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from training import cli, distributed, runtime, train_flags, usage
+from training.batch_preview import preview_batch
 from training.dry_run import describe_run
 from training.ensemble import count_members
 from training.export import export_member, load, load_exported
@@ -64,7 +65,7 @@ def define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "A config file and, after a colon, its mixer; see above.")
     cli.define_directory("workdir", None, "The directory of the run's files. A run that is there is resumed.")
     cli.define_directory("data_dir", str(DEFAULT_DATA_DIR), "Where real data are prepared, once, and read from.")
-    flags.DEFINE_bool("dry_run", False, "Print parameters, shapes and memory, and write nothing.")
+    flags.DEFINE_bool("dry_run", False, "Print parameters, shapes, memory and a batch, and write nothing.")
     flags.DEFINE_float("save_seconds", 20.0, "The longest time between checkpoints.", lower_bound=0)
     flags.DEFINE_bool("tensorboard", True, "Write TensorBoard files too.")
     flags.DEFINE_bool("allow_fewer_devices", False, "Resume a run on fewer devices than it was begun on.")
@@ -92,7 +93,8 @@ def main() -> None:
         names = ", ".join(usage.list_config_files())
         raise ValueError(f"give --config=configs/NAME.py:MIXER, with NAME one of {names}")
     if args.dry_run:
-        print(describe_run(*build_child(args.config, args.data_dir, train_flags.init_source(args))))
+        run, parent = build_child(args.config, args.data_dir, train_flags.init_source(args))
+        print(describe_run(run, parent), preview_batch(run), sep="\n\n")
         return
     with distributed.process_group(args.distributed, args.coordinator, args.processes, args.process):
         train_and_report(args)

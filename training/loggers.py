@@ -153,7 +153,9 @@ class WandbLogger:
     def __init__(self, logged: LoggedRun):
         import wandb
 
-        settings = wandb.Settings(silent=True, console="off", x_disable_stats=True, disable_code=True)
+        # A server that can't be reached is given up: what was logged stays in WORKDIR/wandb.
+        patience = {"init_timeout": 30, "finish_timeout": 300, "finish_timeout_raises": True}
+        settings = wandb.Settings(silent=True, console="off", x_disable_stats=True, disable_code=True, **patience)
         key = run_fingerprint(logged.run.config)
         self.runs = []
         for member, name in enumerate(logged.member_names):

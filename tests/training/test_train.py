@@ -250,7 +250,10 @@ def test_a_dry_run_says_how_large_everything_is_and_writes_nothing(
     code, out, err = program(*tiny_flags(fields=FOUR), "--dry_run", f"--workdir={tmp_path / 'run'}")
     assert (code, err) == (0, "")
     assert not (tmp_path / "run").exists()
-    lines = dict(line.split(maxsplit=1) for line in out.splitlines())
+    sizes, heading, *rows = out.split("\n\n")
+    assert heading == "the first batch of seed 0, 2 of 4 rows:"
+    assert [row.split()[0] for row in rows] == ["input", "input"]
+    lines = dict(line.split(maxsplit=1) for line in sizes.splitlines())
     cost = finished[1]["cost"]
     assert lines["task"] == "recall"
     assert lines["mixer"] == "rnn, hidden size 10"
