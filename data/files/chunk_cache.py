@@ -1,5 +1,6 @@
 """Texts encoded chunk by chunk, each different chunk once: most of a text is what was met before."""
 
+import importlib
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -58,6 +59,6 @@ class ChunkCache:
 def split_at_blanks(texts: Iterable[str]) -> Any:
     """What stands between the blanks of texts, one text after the other, as an array of Arrow."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    return pc.utf8_split_whitespace(pa.array(texts, pa.large_string())).values
+    compute: Any = importlib.import_module("pyarrow.compute")
+    return compute.utf8_split_whitespace(pa.array(texts, pa.large_string())).values

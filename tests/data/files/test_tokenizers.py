@@ -48,6 +48,7 @@ def saved_tokenizer(**parts: Any) -> str:
     return json.dumps(spec)
 
 
+@settings(deadline=None)
 @given(any_texts)
 def test_bytes_are_utf_8(texts: list[str]):
     tokens, lost = ByteTokenizer().encode_documents(texts)
@@ -55,6 +56,7 @@ def test_bytes_are_utf_8(texts: list[str]):
     assert (tokens.dtype, lost) == (np.uint8, 0)
 
 
+@settings(deadline=None)
 @given(any_texts)
 def test_characters_are_kept_one_by_one(texts: list[str]):
     counts = CharacterCounts()
@@ -86,6 +88,7 @@ def test_large_alphabets_take_two_bytes_a_token():
     assert CharacterTokenizer("a日").encode("aa").tolist() == [1, 1]
 
 
+@settings(deadline=None)
 @given(any_texts)
 def test_words_are_those_that_a_task_splits(texts: list[str]):
     counts = WordCounts()
