@@ -59,7 +59,8 @@ def first_state(manifest: dict[str, Any]) -> dict[str, Any]:
 
 def encode(prompt: str, text: dict[str, Any]) -> list[int]:
     """The tokens of a prompt. Raises ValueError for what has none."""
-    kind, numbers = text["tokenizer"], {name: token for token, name in enumerate(text["names"])}
+    kind: str = text["tokenizer"]
+    numbers: dict[str, int] = {name: token for token, name in enumerate(text["names"])}
     if kind == "bytes":
         return list(prompt.encode())
     if kind == "words":
@@ -96,15 +97,16 @@ def sample_tokens(
     step: Callable, state: dict[str, Any], prompt: list[int], temperature: float, random: np.random.Generator
 ) -> Iterator[int]:
     """The tokens that follow a prompt, one after the other, without an end."""
-    for token in prompt:
-        logits, state = step(jnp.array([token], jnp.int32), state)
+    for token in prompt[:-1]:
+        _, state = step(jnp.array([token], jnp.int32), state)
+    token = prompt[-1]
     while True:
+        logits, state = step(jnp.array([token], jnp.int32), state)
         scores = np.asarray(logits[0], np.float64)
         if temperature:
             scores = scores / temperature + random.gumbel(size=scores.shape)
         token = int(scores.argmax())
         yield token
-        logits, state = step(jnp.array([token], jnp.int32), state)
 
 
 def main(directory: Path, prompt: str = "The ", tokens: int = 200, temperature: float = 0.7, seed: int = 0) -> None:

@@ -43,7 +43,7 @@ def export_member(
     Raises ValueError if there is no such run, member, checkpoint or format, and FileExistsError if `destination`
     exists.
     """
-    formats = _resolve_formats(formats)
+    written = _resolve_formats(formats)
     config = member_config(workdir, member)
     if destination.exists():
         raise FileExistsError(f"{destination} exists already; --export needs a new directory")
@@ -55,11 +55,11 @@ def export_member(
         if (workdir / "task.json").exists():
             description = files.read_json(workdir / "task.json", files.TASK_SCHEMA, REPAIR_HINT)
             files.write_json(part / "task.json", description)
-        if "orbax" in formats:
+        if "orbax" in written:
             checkpoint.save_params(part / "params", params, run_fingerprint(config))
-        if "safetensors" in formats:
+        if "safetensors" in written:
             safetensors_files.save_params(part / safetensors_files.FILE_NAME, params, run_fingerprint(config))
-        if "program" in formats:
+        if "program" in written:
             exported_programs.save_programs(part, *load_exported(part))
         os.rename(part, destination)
     finally:

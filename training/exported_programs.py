@@ -70,8 +70,14 @@ def save_programs(directory: Path, run: Run, params: Any) -> None:
 
     A model that can't stream, since it looks both ways or reads whole rows, gets no `step`. The step of a model with a
     cache or a window of its own goes as far as `max_steps` in program.json.
+
+    Raises ValueError for an associative memory.
     """
     export = import_jax_export()
+    if isinstance(run.model, models.AssociativeMemory):
+        raise ValueError(
+            "--export_format=program: a memory of associations has no program for any number of rows; use safetensors"
+        )
     run = _without_cudnn(run)
     channels = run.task.channels
     (batch,) = export.symbolic_shape("batch")

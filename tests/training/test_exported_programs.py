@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import adding, recall
+from configs import adding, associations, recall
 from tests import assert_same, tiny_config
 from training import export, exported_programs, safetensors_files
 from training.builder import Run, build_run, run_fingerprint
@@ -166,6 +166,14 @@ def test_a_model_that_cannot_stream_has_a_sequence_alone(tmp_path: Path, config:
     np.testing.assert_allclose(
         answers, apply_live(run, params, jnp.asarray(asked["inputs"]), positions, segments)[0], atol=1e-5
     )
+
+
+def test_a_memory_of_associations_has_no_programs(tmp_path: Path):
+    config = associations.get_config("lstm")
+    config.model.associative_memory = "linear"
+    with pytest.raises(ValueError, match="--export_format=program: a memory of associations has no program"):
+        exported_programs.save_programs(tmp_path, build_run(config), {})
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
