@@ -91,6 +91,6 @@ def draw_batches(run: Run, seeds: Int[Array, "S"], steps: Int[Array, "K"]) -> In
 
 def _local_slices(sharding: jax.NamedSharding, shape: tuple[int, ...]) -> tuple[slice, ...]:
     """The part of an array of this shape that lies on this process's devices: one slice per axis."""
-    indices = list(sharding.addressable_devices_indices_map(shape).values())
+    indices: list[Any] = list(sharding.addressable_devices_indices_map(shape).values())
     bounds = [[index[axis].indices(size)[:2] for index in indices] for axis, size in enumerate(shape)]
     return tuple(slice(min(low for low, _ in axis), max(high for _, high in axis)) for axis in bounds)

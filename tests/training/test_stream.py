@@ -19,6 +19,7 @@ from training import builder, ensemble, loop, stream, trainer
 from training.builder import Run
 
 TOKENS, LENGTH = 5000, 16
+NAMES = ("␄", *map(chr, range(97, 125)))
 
 
 class Windows:
@@ -44,7 +45,7 @@ def text_task(head: int = 0, **settings: Any) -> Text:
     data = texts()
     size = TOKENS if head else 0
     data["train"] = data["train"][: head or None]
-    return Text(data, Text.example().names, max_length=LENGTH, train_size=size, **settings)
+    return Text(data, NAMES, max_length=LENGTH, train_size=size, **settings)
 
 
 def make_run(streamed: bool, fields: Mapping[str, Any] | None = None, **settings: Any) -> Run:
@@ -96,7 +97,9 @@ def test_rows_from_disk_are_those_that_would_be_drawn_in_memory(fields: dict[str
     plan = ensemble.plan_ensemble(streamed.config)
     for call, (rows,) in enumerate(ensemble.feed_rows(streamed, plan, ensemble.make_mesh(plan), 0)):
         for member, step in itertools.product(range(len(plan.seeds)), range(4)):
-            length, key, _ = trainer.batch_keys(in_memory, jax.numpy.uint32(seeds[member % 2]), 4 * call + step)
+            length, key, _ = trainer.batch_keys(
+                in_memory, jax.numpy.uint32(seeds[member % 2]), jax.numpy.int32(4 * call + step)
+            )
             drawn = in_memory.task.sample(key, training["batch_size"], LENGTH, length)
             assert_same_bits(streamed.task.collate(rows[member, step], LENGTH, length), drawn)
 
@@ -181,7 +184,7 @@ def test_many_rows_are_drawn_with_replacement_and_few_without():
 
 
 def test_labeled_sequences_train_from_disk_as_in_memory():
-    full = Classification.example()
+    full: Any = Classification.example()
     config: Any = configs.base("gru")
     config.task = {"name": "classification"}
     config.model.update(width=8, depth=1, feedforward=0.0)

@@ -379,7 +379,7 @@ def test_rows_that_are_tested_as_well_are_dropped_from_training(named: bool, tmp
     count = 20 if named else 19
     said = f"{count} rows of the train split were dropped, since they are in a split after it as well."
     assert arranged.notes[0] == said
-    dropped = np.isnan(arranged.values).any(axis=1)
+    dropped: Any = np.isnan(arranged.values).any(axis=1)
     assert dropped[40:60].sum() == dropped.sum() == count
     if named:
         middle = write(tmp_path / "middle.csv", [[*row, "a"] for row in hourly(30, first=55)], columns)

@@ -1,5 +1,6 @@
 import dataclasses
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +24,8 @@ def series(*lengths: int, gaps: tuple[int, ...] = (), columns: int = 1, **settin
     subsets = np.concatenate(parts).astype(np.int8)
     borders = np.cumsum([0, *lengths]).astype(np.int32)
     names = tuple("ab"[:columns])
-    arrays = index_windows(values, subsets, borders, range(columns))
-    return Series(**arrays, columns=names, target_columns=names, **{"max_length": 8, **settings})
+    arrays: dict[str, Any] = index_windows(values, subsets, borders, range(columns))
+    return Series(**arrays, columns=names, target_columns=names, **dict[str, Any]({"max_length": 8, **settings}))
 
 
 @partial(jax.jit, static_argnames=("subset", "batch"))
@@ -179,7 +180,7 @@ def wave(*periods: float, steps: int = 600, noise: float = 0.0, trend: float = 0
     subsets = np.searchsorted([0.7 * steps, 0.8 * steps], time, side="right").astype(np.int8)
     values = ((values - values[subsets == 0].mean()) / values[subsets == 0].std()).astype(np.float32)[:, None]
     arrays = index_windows(values, subsets, np.array([0, steps], np.int32))
-    return Series(**arrays, columns=("a",), target_columns=("a",), **{"max_length": 32, **settings})
+    return Series(**arrays, columns=("a",), target_columns=("a",), **dict[str, Any]({"max_length": 32, **settings}))
 
 
 def test_the_score_is_that_of_the_last_step_and_the_loss_of_all():

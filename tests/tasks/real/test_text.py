@@ -1,6 +1,7 @@
 """Text by any tokens: a score that does not depend on them, and the way from text to tokens and back."""
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from tasks import Characters, Text
 from tasks.real import text as text_module
 
-ALPHABET = "".join(Text.example().names[1:])
+EXAMPLE: Any = Text.example()
+ALPHABET = "".join(EXAMPLE.names[1:])
 
 
 def example_batch(task: Text, text: str) -> tuple:
@@ -21,7 +23,7 @@ def example_batch(task: Text, text: str) -> tuple:
 
 
 def test_bits_per_byte_of_ascii_characters_are_bits_per_character():
-    task = Text.example()
+    task = EXAMPLE
     outputs, batch = example_batch(task, "the dog jumps")
     batch = batch._replace(weights=batch.weights.at[0, -1].set(0))  # whose target is the end of the document
     others = Characters({name: np.zeros(20, np.uint8) for name in task.text}, "␄" + ALPHABET, 16)
@@ -29,22 +31,22 @@ def test_bits_per_byte_of_ascii_characters_are_bits_per_character():
 
 
 def test_the_end_of_a_document_costs_bits_and_is_no_byte():
-    task = Text.example()
+    task = EXAMPLE
     outputs, batch = example_batch(task, "the dog")
     nats = float(task.loss(outputs, batch))
     assert task.score(outputs, batch) == pytest.approx(nats * 7 / 6 / math.log(2), rel=1e-6)
 
 
 def test_bits_per_byte_count_the_bytes_of_the_targets():
-    task = Text.example().replace(token_bytes=3 * np.asarray(Text.example().token_bytes))
+    task = EXAMPLE.replace(token_bytes=3 * np.asarray(EXAMPLE.token_bytes))
     outputs, batch = example_batch(task, "the dog")
-    assert task.score(outputs, batch) == pytest.approx(float(Text.example().score(outputs, batch)) / 3, rel=1e-6)
-    assert task.chance == pytest.approx(Text.example().chance / 3)
-    assert task.baseline[1] == pytest.approx(Text.example().baseline[1] / 3)
+    assert task.score(outputs, batch) == pytest.approx(float(EXAMPLE.score(outputs, batch)) / 3, rel=1e-6)
+    assert task.chance == pytest.approx(EXAMPLE.chance / 3)
+    assert task.baseline[1] == pytest.approx(EXAMPLE.baseline[1] / 3)
 
 
 def test_tokens_of_unknown_size_are_scored_by_perplexity():
-    task = Text.example().replace(token_bytes=None)
+    task = EXAMPLE.replace(token_bytes=None)
     outputs, batch = example_batch(task, "the dog")
     assert task.metric == "perplexity"
     assert task.score(outputs, batch) == pytest.approx(math.exp(task.loss(outputs, batch)), rel=1e-6)
@@ -52,7 +54,7 @@ def test_tokens_of_unknown_size_are_scored_by_perplexity():
 
 
 def test_a_baseline_counts_no_more_than_is_in_memory_of_a_text_on_disk(monkeypatch: pytest.MonkeyPatch):
-    task = Text.example()
+    task = EXAMPLE
     monkeypatch.setattr(text_module, "_MAX_COUNTED", 20)
     part = task.replace(text={**task.text, "train": task.text["train"][:20]}, train_size=len(task.text["train"]))
     assert task.baseline == part.baseline
@@ -67,7 +69,7 @@ def test_a_baseline_counts_no_more_than_is_in_memory_of_a_text_on_disk(monkeypat
     ],
 )
 def test_text_becomes_tokens_and_tokens_text(tokenizer: str, names: tuple[str, ...], text: str):
-    task = Text.example().replace(names=names, tokenizer=tokenizer)
+    task = EXAMPLE.replace(names=names, tokenizer=tokenizer)
     tokens = task.encode(text)
     assert 0 not in tokens
     assert max(tokens) < len(names)
@@ -76,7 +78,7 @@ def test_text_becomes_tokens_and_tokens_text(tokenizer: str, names: tuple[str, .
 
 
 def test_what_has_no_token_is_named():
-    task = Text.example()
+    task = EXAMPLE
     with pytest.raises(ValueError, match=r"^the alphabet has no 'Q', '!'$"):
         task.encode("Quick!!")
     with pytest.raises(ValueError, match=r"^'': has no tokens$"):
@@ -91,9 +93,9 @@ def test_what_has_no_token_is_named():
 def test_a_tokenizer_json_that_is_none_is_refused_in_one_line():
     pytest.importorskip("tokenizers")
     with pytest.raises(ValueError, match=r"^task\.tokenizer: is no tokenizer\.json"):
-        Text.example().replace(tokenizer="{}").encode("a")
+        EXAMPLE.replace(tokenizer="{}").encode("a")
 
 
 def test_a_corpus_of_numbers_has_no_documents_to_reset_at():
     with pytest.raises(ValueError, match=r"reset_at_documents=True: a corpus of tokens of its own says nothing"):
-        Text.example().replace(tokenizer="none", reset_at_documents=True)
+        EXAMPLE.replace(tokenizer="none", reset_at_documents=True)
