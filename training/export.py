@@ -183,9 +183,10 @@ def load_exported(directory: str | Path, data_dir: str | Path | None = None) -> 
     """
     directory = Path(directory)
     if not (directory / "config.json").exists() or not is_exported(directory):
+        hint = "; train.load reads a run where it lies" if (directory / "group.json").exists() else ""
         raise ValueError(
             f"{directory} is no export: it must hold config.json, and params/ or {safetensors_files.FILE_NAME}, as "
-            f"train.py --export writes them"
+            f"train.py --export writes them{hint}"
         )
     config = read_config(directory / "config.json")
     task = None

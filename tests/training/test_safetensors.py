@@ -121,6 +121,11 @@ def test_loading_what_is_no_export_is_one_line(exported: Path, tmp_path: Path, d
         export.load_exported(tmp_path / directory)
 
 
+def test_a_run_is_no_export_but_can_be_loaded(finished: tuple[Path, RunResult]):
+    with pytest.raises(ValueError, match=r"is no export: .*; train.load reads a run where it lies$"):
+        export.load_exported(finished[0])
+
+
 def test_it_is_not_trained_on(exported: Path):
     with pytest.raises(ValueError, match="is an exported model, which can't be trained on; give another --workdir"):
         loop.train(tiny_config(), exported, tensorboard=False)
