@@ -64,7 +64,7 @@ def encode(prompt: str, text: dict[str, Any]) -> list[int]:
     if kind == "bytes":
         return list(prompt.encode())
     if kind == "words":
-        return [numbers.get(word, text["unknown"]) for word in WORDS.findall(prompt.lower())]
+        return [numbers[word] if word in numbers else text["unknown"] for word in WORDS.findall(prompt.lower())]
     if kind == "none":
         return [int(word) for word in prompt.split()]
     if kind != "characters":
