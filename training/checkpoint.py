@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import re
+from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,9 @@ class Checkpoints:
         if step not in self.manager.all_steps():
             with self._translate_write_errors():
                 owner = {"run": self.run_key, "step": step}
-                self.manager.save(step, args=self.ocp.args.StandardSave(state), force=True, custom_metadata=owner)
+                self.manager.save(
+                    step, args=self.ocp.args.StandardSave(_drop_missing(state)), force=True, custom_metadata=owner
+                )
 
     def restore(self, step: int, like: Any) -> Any:
         """Restore the state of `step`, with the shapes, dtypes and shardings of `like`.
@@ -71,9 +74,10 @@ class Checkpoints:
         Raises ValueError, in one line, if it can't be read.
         """
         self._check_owner(step)
-        abstract = jax.tree.map(self.ocp.tree.to_shape_dtype_struct, like)
+        abstract = jax.tree.map(self.ocp.tree.to_shape_dtype_struct, _drop_missing(like))
         with self._translate_read_errors(step):
-            return self.manager.restore(step, args=self.ocp.args.StandardRestore(abstract))
+            restored = self.manager.restore(step, args=self.ocp.args.StandardRestore(abstract))
+        return like._replace(**restored._asdict()) if hasattr(like, "_replace") else restored
 
     def restore_numpy(self, step: int | None = None) -> Any:
         """Restore the newest state, or that of `step`, as nested dicts of numpy arrays, whatever devices it was on.
@@ -138,6 +142,14 @@ class Checkpoints:
             raise OSError(
                 f"no checkpoint could be written to {self.directory} ({' '.join(reason.split())}); {advice}"
             ) from error
+
+
+def _drop_missing(state: Any) -> Any:
+    """A state without its fields that are None, which Orbax would save by name: those of options that are not used."""
+    if not hasattr(state, "_asdict"):
+        return state
+    present = {name: value for name, value in state._asdict().items() if value is not None}
+    return namedtuple(type(state).__name__, present)(**present)
 
 
 def _shorten(error: Exception) -> str:
