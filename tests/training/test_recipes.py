@@ -12,7 +12,7 @@ import pytest
 
 import tasks
 from tests import assert_close, read_checkpoint, tiny_config
-from training import builder, ensemble, export, files, loop, optimizer, trainer
+from training import builder, ensemble, export, files, loop, memory, optimizer, trainer
 
 
 def train_member(fields: dict[str, Any], mixer: str = "rnn", calls: int = 1) -> tuple[builder.Run, trainer.TrainState]:
@@ -283,3 +283,13 @@ def test_options_are_read_as_python_writes_them():
     for text in ("0.9", "a=b()", "a=1)(", "**x"):
         with pytest.raises(ValueError, match=r"optimizer\.options="):
             optimizer.parse_options(text)
+
+
+def test_the_least_memory_is_of_the_optimizers_own_state():
+    sizes = {}
+    for name, fields in {"adamw": {}, "sgd": {"optimizer.name": "sgd"}, "ema": {"optimizer.ema_decay": 0.9}}.items():
+        run = builder.build_run(tiny_config(fields=fields))
+        sizes[name] = memory.estimate_memory(run) / memory.count_run_params(run) / 4
+    features = sizes["adamw"] - 5
+    assert 0 < features < 1
+    assert (sizes["sgd"], sizes["ema"]) == (pytest.approx(3 + features), pytest.approx(6 + features))
