@@ -76,7 +76,7 @@ class Checkpoints:
         self._check_owner(step)
         abstract = jax.tree.map(self.ocp.tree.to_shape_dtype_struct, _drop_missing(like))
         with self._translate_read_errors(step):
-            restored = self.manager.restore(step, args=self.ocp.args.StandardRestore(abstract))
+            restored: Any = self.manager.restore(step, args=self.ocp.args.StandardRestore(abstract))
         return like._replace(**restored._asdict()) if hasattr(like, "_replace") else restored
 
     def restore_numpy(self, step: int | None = None) -> Any:

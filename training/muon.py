@@ -47,11 +47,11 @@ def muon_or_adam(
     def init(params: Any) -> Any:
         return inner.init(_map_by_count(count_matrices, split_matrices, params))
 
-    def update(gradient: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        split = _map_by_count(count_matrices, split_matrices, gradient)
-        updates, state = inner.update(split, state, _map_by_count(count_matrices, split_matrices, params))
-        counts = _map_by_count(count_matrices, lambda leaf, count: -1 if count is None else count, gradient)
-        return jax.tree.map(join_matrices, updates, counts, gradient), state
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        split = _map_by_count(count_matrices, split_matrices, updates)
+        steps, state = inner.update(split, state, _map_by_count(count_matrices, split_matrices, params))
+        counts = _map_by_count(count_matrices, lambda leaf, count: -1 if count is None else count, updates)
+        return jax.tree.map(join_matrices, steps, counts, updates), state
 
     return optax.GradientTransformation(init, update)
 

@@ -97,8 +97,8 @@ def _make_adamw(fields: Mapping[str, Any], counter: MatrixCounter | None, values
         optax.add_decayed_weights(values.weight_decay, mask=_MASKS[fields["decay_mask"]]),
     )
 
-    def update(gradient: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        direction, state = chain.update(gradient, state, params)
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        direction, state = chain.update(updates, state, params)
         return jax.tree.map(lambda d: -values.learning_rate * d, direction), state
 
     return optax.GradientTransformation(chain.init, update)
@@ -109,7 +109,7 @@ def _make_named(fields: Mapping[str, Any], counter: MatrixCounter | None, values
     name, mask = fields["name"], _MASKS[fields["decay_mask"]]
     arguments = parse_options(fields["options"])
     if values.momentum is not None:
-        arguments[momentum_argument(name)] = values.momentum
+        arguments |= {momentum_argument(name) or "momentum": values.momentum}
     if name == "muon":
         if "adam_learning_rate" in arguments:
             arguments["adam_learning_rate"] *= values.schedule

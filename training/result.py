@@ -62,7 +62,7 @@ def summarize_run(run: Run, plan: EnsemblePlan, states: TrainState, rows: Sequen
 def _summarize_member(plan: EnsemblePlan, states: TrainState, index: int) -> MemberResult:
     best_step = int(states.best_step[index])
     scores = {split: float(score[index]) for split, score in states.best_scores.items()} if best_step else {}
-    return {
+    result: MemberResult = {
         "seed": plan.seeds[index],
         "learning_rate": plan.learning_rates[index],
         "best_step": best_step,
@@ -70,14 +70,10 @@ def _summarize_member(plan: EnsemblePlan, states: TrainState, index: int) -> Mem
         "test": scores.get("test"),
         "scores": scores,
         "died_at": int(states.died_at[index]) if not states.alive[index] else None,
-        **_optional_results(plan, states, index),
     }
-
-
-def _optional_results(plan: EnsemblePlan, states: TrainState, index: int) -> dict[str, Any]:
-    """What the results of some runs have: the members' own values, and when they stopped."""
-    values: dict[str, Any] = member_values(plan, index)
-    if states.stopped_at is None:
-        return values
-    stopped_at = int(states.stopped_at[index])
-    return values | {"stopped_at": stopped_at if stopped_at >= 0 else None}
+    own: Any = member_values(plan, index)
+    result.update(own)
+    if states.stopped_at is not None:
+        stopped_at = int(states.stopped_at[index])
+        result["stopped_at"] = stopped_at if stopped_at >= 0 else None
+    return result

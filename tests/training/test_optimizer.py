@@ -128,8 +128,8 @@ def reference_muon(rate: float) -> optax.GradientTransformation:
     def init(params: Any) -> Any:
         return jnp.int32(0), jax.tree.map(jnp.zeros_like, params["mixer_0"]["input"]["kernel"]), adam.init(params)
 
-    def update(gradient: Any, state: Any, params: Any) -> Any:
-        count, momentum, adam_state = state
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        gradient, (count, momentum, adam_state) = updates, state
         g = gradient["mixer_0"]["input"]["kernel"]
         momentum = 0.95 * momentum + 0.05 * g
         ahead = 0.95 * momentum / (1 - 0.95 ** (count + 2)) + 0.05 * g / (1 - 0.95 ** (count + 1))
