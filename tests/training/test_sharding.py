@@ -136,6 +136,8 @@ def test_arrays_below_a_size_are_whole_everywhere():
 
 @pytest.fixture
 def eight_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that believes that it has eight devices, which are one CPU's."""
+    jax.devices()  # makes the real ones, before XLA would read the flag
     monkeypatch.setattr(jax, "devices", lambda: list(range(8)))
     monkeypatch.setenv("XLA_FLAGS", f"--{runtime.HOST_DEVICES_FLAG}=8")
 
