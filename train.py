@@ -94,7 +94,7 @@ def main() -> None:
         raise ValueError(f"give --config=configs/NAME.py:MIXER, with NAME one of {names}")
     if args.dry_run:
         run, parent = build_child(args.config, args.data_dir, train_flags.init_source(args))
-        print(describe_run(run, parent), preview_batch(run), sep="\n\n")
+        print(describe_run(run, parent, 1e12 * args.peak_tflops), preview_batch(run), sep="\n\n")
         return
     with distributed.process_group(args.distributed, args.coordinator, args.processes, args.process):
         train_and_report(args)

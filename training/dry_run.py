@@ -8,15 +8,16 @@ import numpy as np
 
 from training.builder import Run
 from training.ensemble import count_members
+from training.estimates import describe_estimate, estimate_run, format_bytes, plan_for_estimate
 from training.memory import estimate_memory
 from training.trainer import apply_model, init_params, run_costs, sample_longest
 from training.warm_start import Parent, describe_parent
 
 
-def describe_run(run: Run, parent: Parent | None = None) -> str:
+def describe_run(run: Run, parent: Parent | None = None, peak_flops: float = 0.0) -> str:
     """Describe the parameters, the shapes of a batch and of its outputs, and the memory of a run, in a few lines.
 
-    With a parent, also what the run begins with.
+    With a parent, also what the run begins with; with the `peak_flops` of a device, also its tokens per second.
     """
     training, costs, members = run.config["training"], run_costs(run), count_members(run.config)
     batch = jax.eval_shape(lambda task: sample_longest(task, training["batch_size"]), run.task)
@@ -33,16 +34,10 @@ def describe_run(run: Run, parent: Parent | None = None) -> str:
         "outputs": _format_shape(outputs),
         "state": f"{costs['state_floats']:,} floats per sequence",
         "work": f"{costs['step_flops']:,} FLOPs per step and member",
-        "memory": f"at least {_format_bytes(estimate_memory(run))}",
+        "memory": f"at least {format_bytes(estimate_memory(run))}",
+        **describe_estimate(estimate_run(run, plan_for_estimate(run.config)), peak_flops),
     }
     return "\n".join(f"{name:<11} {value}" for name, value in lines.items())
-
-
-def _format_bytes(size: float) -> str:
-    """1536 as "1.5 KiB"."""
-    units = ("B", "KiB", "MiB", "GiB", "TiB")
-    power = min(len(units) - 1, max(0, int(size).bit_length() - 1) // 10)
-    return f"{size / 2 ** (10 * power):,.1f} {units[power]}"
 
 
 def _format_shape(leaf: Any) -> str:

@@ -78,6 +78,29 @@ def estimate_run(run: Run, plan: EnsemblePlan) -> RunEstimate:
     )
 
 
+def describe_estimate(estimate: RunEstimate, peak_flops: float = 0.0) -> dict[str, str]:
+    """Describe an estimate, line by line under its heading; with a device's `peak_flops`, also tokens per second."""
+    parts = {
+        "parameters": estimate.parameter_bytes,
+        "optimizer": estimate.optimizer_bytes,
+        "best parameters": estimate.best_bytes,
+        "gradient": estimate.gradient_bytes,
+        "gathered parameters": estimate.gathered_bytes,
+        "activations": estimate.activation_bytes,
+    }
+    lines = {
+        "mesh": f"{estimate.mesh} devices (ensemble × batch × params)",
+        "a device": ", ".join(f"{name} {format_bytes(size)}" for name, size in parts.items() if size),
+        "in all": f"about {format_bytes(estimate.device_bytes)}; XLA may need less or more",
+    }
+    if peak_flops:
+        speed = estimate.tokens_per_second(peak_flops)
+        lines["speed"] = (
+            f"{speed:,.0f} tokens per second at {MODEL_FLOPS_UTILIZATION:.0%} of {peak_flops:.3g} FLOP/s per device"
+        )
+    return lines
+
+
 def plan_for_estimate(config: Mapping[str, Any], devices: int = 0) -> EnsemblePlan:
     """Plan a run for `devices` devices; with 0, for as many as its mesh names, if that is more than there are here.
 
@@ -124,3 +147,10 @@ def without_remat(model: Any) -> Any:
 
 def _without_remat_field(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, "model": {**config["model"], "remat": False}}
+
+
+def format_bytes(size: float) -> str:
+    """1536 as "1.5 KiB"."""
+    units = ("B", "KiB", "MiB", "GiB", "TiB")
+    power = min(len(units) - 1, max(0, int(size).bit_length() - 1) // 10)
+    return f"{size / 2 ** (10 * power):,.1f} {units[power]}"

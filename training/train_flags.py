@@ -16,6 +16,7 @@ def define_train_flags() -> None:
     flags.DEFINE_bool("init_optimizer", False, "Begin with the last optimizer state of --init_from too.")
     flags.DEFINE_list("loggers", [], "Where metrics go too, with commas between: csv, wandb, mlflow.")
     flags.DEFINE_integer("profile", 0, "Profile so many calls after compilation, to WORKDIR/profile.", lower_bound=0)
+    flags.DEFINE_float("peak_tflops", 0.0, "What a device does at best, for the speed that --dry_run estimates.", 0)
 
 
 def train_options(args: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import models
 from models.ops.spreading import MIN_SPREAD_SIZE, param_axis
 from tests import QUICK_XLA_FLAGS, ROOT, assert_close, assert_same, tiny_config
 from tests.training import refusal_line
-from training import builder, ensemble, estimates, files, runtime, sharding, trainer, validation, workdir
+from training import builder, dry_run, ensemble, estimates, files, runtime, sharding, trainer, validation, workdir
 
 WIDE = {"model.width": 64, "training.batch_size": 8, "task.max_length": 16}
 ENSEMBLE = {**WIDE, "ensemble.seeds": (0, 1), "ensemble.mode": "vmap"}
@@ -277,6 +277,14 @@ def test_estimates_are_of_the_shapes():
     assert spread.state_bytes <= 1.2 * whole.state_bytes / 8
     # A little of what is kept is of no sequence, as the distances of tokens.
     assert whole.activation_bytes / 8 <= spread.activation_bytes <= whole.activation_bytes / 4
+
+
+def test_a_dry_run_says_what_a_mesh_of_other_devices_needs():
+    run = builder.build_run(tiny_config("attention", {**WIDE, "mesh.params": 8}))
+    lines = dict(line.split(maxsplit=1) for line in dry_run.describe_run(run, peak_flops=1e12).splitlines())
+    assert lines["mesh"].startswith("1 × 1 × 8 devices")
+    assert "gathered parameters" in lines["a"]
+    assert lines["speed"].endswith("tokens per second at 40% of 1e+12 FLOP/s per device")
 
 
 @pytest.mark.parametrize("mixer", ["attention", "lstm"])
