@@ -101,7 +101,7 @@ def measure_meshes(mixer: str) -> Iterator[Row]:
     alone = trainings[ONE].train(CALLS)
     for mesh in MESHES:
         spread = trainings[mesh]
-        share = spread.share_of_state() * DEVICES
+        parts = mesh[0] * mesh[2]
         of = f"{mixer}, mesh {format_mesh(mesh)}"
         yield (
             "largest relative difference of losses to one device",
@@ -109,7 +109,8 @@ def measure_meshes(mixer: str) -> Iterator[Row]:
             largest_difference(spread.train(CALLS), alone),
             "",
         )
-        yield "train state on a device, of an eighth of all", of, share, "times"
+        label = f"parameters, optimizer state and best parameters on a device, of 1/{parts} of all"
+        yield label, of, spread.share_of_state() * parts, "times"
     for before, after in MOVES:
         continued = continue_elsewhere(trainings[before], trainings[after])
         of = f"{mixer}, mesh {format_mesh(before)}, then {format_mesh(after)}"
