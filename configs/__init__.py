@@ -121,6 +121,8 @@ def default_fields(mixer: str) -> dict[str, dict[str, Any]]:
             "label_smoothing": 0.0,  # the share of a target that is spread over all classes
             "z_loss": 0.0,  # times the squared log of the softmax's denominator, added to the loss
             "patience": 0,  # a member stops after so many evaluations in a row without a better one; 0: never
+            # The state goes on from one window of a text to the next: a row of the batch reads the text in order.
+            "carry_state": False,
         },
         # Every seed is trained with every learning rate, weight decay and momentum, all in one program.
         "ensemble": {

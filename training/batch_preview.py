@@ -10,8 +10,9 @@ import tasks
 from tasks.preview import format_row
 from tasks.real.rows import row_numbers
 from training.builder import Run
+from training.carried_state import Stream, first_places, read_windows
 from training.stream import draw_batches
-from training.trainer import batch_keys
+from training.trainer import batch_keys, carries_state
 
 _SHOWN_ROWS = 2
 _SHOWN_STEPS = 64
@@ -32,6 +33,10 @@ def preview_batch(run: Run) -> str:
 def first_batch(run: Run) -> tasks.Batch:
     """The training batch of the first seed's step 0, from memory or from the disk."""
     seed, size, longest = run.config["ensemble"]["seeds"][0], run.config["training"]["batch_size"], run.task.max_length
+    if carries_state(run):
+        place = first_places(jnp.uint32(seed), run.task.text["train"].shape[0], size)
+        nothing = jnp.zeros_like(place)
+        return read_windows(run.task, "train", Stream(None, place, nothing, nothing))[0]
     length, key, _ = batch_keys(run, jnp.uint32(seed), jnp.int32(0))
     if run.rows is None:
         draw = jax.jit(lambda task, key, length: task.sample(key, size, longest, length))

@@ -12,6 +12,7 @@ import models
 import tasks
 from data.files import RowSource, files_fingerprint, has_files, load_files, path_fields, task_fields
 from training import files, runtime
+from training.carried_state import validate_carried_state
 from training.optimizer import Optimizer, build_optimizer, resolve_optimizer
 from training.progress import ReadingProgress
 from training.runtime import DEFAULT_DATA_DIR
@@ -51,6 +52,7 @@ def assemble_run(config: Mapping[str, Any], task: Any, versions: Mapping[str, An
     validate_loss(config["training"], task)
     model = models.resolve_model(config["model"], task.max_length)
     validate_model_for_task(model, task)
+    validate_carried_state(config, model, task)
     sizes = {
         "vocabulary": task.vocabulary,
         "channels": task.channels,

@@ -17,6 +17,7 @@ from models.ops.spreading import gather_params
 from models.skeleton import is_block_param
 from tasks.base import smoothed_cross_entropy
 from training.builder import Run
+from training.carried_state import Stream, apply_to_windows, evaluate_streams, init_stream, read_windows
 from training.optimizer import StepValues, learning_rate_schedule
 from training.sharding import batch_axis_size, shard_batch
 
@@ -47,6 +48,7 @@ class TrainState(NamedTuple):
     ema_params: Any = None  # the exponential average of the parameters, which is then what is evaluated
     stale_evaluations: Any = None  # how many there were since the best one
     stopped_at: Any = None  # the step at which `training.patience` ended, or −1; the parameters then stay as they are
+    stream: Any = None  # with training.carry_state: what goes on to the next window, a `carried_state.Stream`
 
 
 def init_train_state(
@@ -73,6 +75,7 @@ def init_train_state(
         momentum=None if momentum is None else jnp.float32(momentum),
         ema_params=jax.tree.map(jnp.copy, params) if run.config["optimizer"]["ema_decay"] else None,
         **({"stale_evaluations": jnp.int32(0), "stopped_at": jnp.int32(-1)} if patience else {}),
+        stream=init_stream(run, params, jnp.uint32(seed), run.task) if carries_state(run) else None,
     )
 
 
@@ -131,10 +134,14 @@ def train_step(run: Run, task: Any, state: TrainState, rows: Any = None) -> tupl
     The batch depends on the member's seed and step alone. If the loss or the gradient is not finite, the member is dead
     from here on: its parameters stay as they are.
     """
-    batch, dropout_key = _sample_batch(run, task, state, rows)
+    batch, dropout_key, stream = _next_batch(run, task, state, rows)
     model = run.config["model"]
     is_random = model["dropout"] or model["positions"] == "randomised" or model.get("associative_memory")
-    loss, score, gradient = batch_gradient(run, task, state.params, batch, dropout_key if is_random else None)
+    rng = dropout_key if is_random else None
+    if stream is None:
+        loss, score, gradient = batch_gradient(run, task, state.params, batch, rng)
+    else:
+        loss, score, gradient, stream = window_gradient(run, task, state.params, batch, rng, stream)
     norm = optax.global_norm(gradient)
     params, optimizer = run.optimizer.step(gradient, state.optimizer, state.params, _step_values(run, state), loss)
     average = update_average(run, state, params)
@@ -142,15 +149,14 @@ def train_step(run: Run, task: Any, state: TrainState, rows: Any = None) -> tupl
     has_stopped = is_stopped(state)
     alive = state.alive & (jnp.isfinite(loss) & jnp.isfinite(norm) | has_stopped)
     moves = alive & ~has_stopped
-    params, optimizer, average = jax.tree.map(
+    params, optimizer, average, stream = jax.tree.map(
         lambda new, old: jnp.where(moves, new, old),
-        (params, optimizer, average),
-        (state.params, state.optimizer, state.ema_params),
+        (params, optimizer, average, stream),
+        (state.params, state.optimizer, state.ema_params, state.stream),
     )
     died_at = jnp.where(state.alive & ~alive, state.step, state.died_at)
-    state = state._replace(
-        step=state.step + 1, params=params, optimizer=optimizer, ema_params=average, alive=alive, died_at=died_at
-    )
+    state = state._replace(step=state.step + 1, params=params, optimizer=optimizer, ema_params=average, stream=stream)
+    state = state._replace(alive=alive, died_at=died_at)
     return state, {"loss": loss, "score": score, "gradient_norm": norm}
 
 
@@ -213,6 +219,19 @@ def _part_gradient(run: Run, task: Any, params: Any, batch: tasks.Batch, rng: Ar
     return loss, task.score(outputs, batch), gradient
 
 
+def window_gradient(
+    run: Run, task: Any, params: Any, batch: tasks.Batch, rng: Array | None, stream: Stream
+) -> tuple[Array, Array, Any, Stream]:
+    """Loss, score and gradient of windows that go on from `stream`, and the stream with the state behind them."""
+
+    def loss_fn(params: Any) -> tuple[Array, Any]:
+        outputs, model = apply_to_windows(run, params, batch, stream.model, rng)
+        return training_loss(run, task, outputs, batch), (outputs, model)
+
+    (loss, (outputs, model)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(params)
+    return loss, task.score(outputs, batch), gradient, stream._replace(model=model)
+
+
 def training_loss(run: Run, task: Any, outputs: Array, batch: tasks.Batch) -> Array:
     """The task's loss, with the label smoothing and the z-loss of the config."""
     smoothing, z_loss = (float(run.config["training"][name]) for name in ("label_smoothing", "z_loss"))
@@ -222,14 +241,25 @@ def training_loss(run: Run, task: Any, outputs: Array, batch: tasks.Batch) -> Ar
     return smoothed_cross_entropy(outputs, weighted, smoothing, z_loss)
 
 
-def _sample_batch(run: Run, task: Any, state: TrainState, rows: Any) -> tuple[tasks.Batch, Array]:
-    """Sample the training batch of the state's seed and step, or make it of `rows`; the batch, and a dropout key."""
+def carries_state(run: Run) -> bool:
+    """Whether the model's state goes on from one window of a text to the next."""
+    return bool(run.config["training"].get("carry_state"))
+
+
+def _next_batch(run: Run, task: Any, state: TrainState, rows: Any) -> tuple[tasks.Batch, Array, Any]:
+    """The training batch of a state, a dropout key, and the streams behind the batch, if it has streams.
+
+    The batch is sampled for the state's seed and step, made of `rows`, or the next window of each stream.
+    """
     length, batch_key, dropout_key = batch_keys(run, state.seed, state.step)
+    if state.stream is not None:
+        batch, stream = read_windows(task, "train", state.stream)
+        return shard_batch(batch), dropout_key, stream
     if rows is None:
         batch = task.sample(batch_key, run.config["training"]["batch_size"], task.max_length, length)
     else:
         batch = task.collate(rows, task.max_length, length)
-    return shard_batch(batch), dropout_key
+    return shard_batch(batch), dropout_key, None
 
 
 def batch_keys(run: Run, seed: Array, step: Array) -> tuple[Array, Array, Array]:
@@ -248,8 +278,11 @@ def batch_keys(run: Run, seed: Array, step: Array) -> tuple[Array, Array, Array]
 def evaluate_split(run: Run, split: tasks.Split, state: TrainState, task: Any, seed: Array) -> dict[str, Array]:
     """Loss, score and extra scores on a split, whose sequences are the same for every model and seed.
 
-    `seed` is the split's own (`split_seed`). It is an argument so that splits of the same size share one program.
+    `seed` is the split's own (`split_seed`). It is an argument so that splits of the same size share one program. With
+    `training.carry_state` the split's text is read in order, as the training text is.
     """
+    if carries_state(run):
+        return _score_split(task, *evaluate_streams(run, split, evaluated_params(state), task))
     key = jax.random.fold_in(tasks.random_key(EVAL_SEED), seed)
     whole = task.sample(key, split.examples, max(task.max_length, split.length), split.length, split.subset)
     calls = -(-split.examples // EVAL_BATCH_SIZE)
@@ -265,6 +298,10 @@ def evaluate_split(run: Run, split: tasks.Split, state: TrainState, task: Any, s
     params = evaluated_params(state)
     outputs = jax.lax.map(lambda batch: apply_model(run, params, shard_batch(batch)), batches)
     outputs = outputs.reshape(calls * size, *outputs.shape[2:])[: split.examples]
+    return _score_split(task, outputs, whole)
+
+
+def _score_split(task: Any, outputs: Array, whole: tasks.Batch) -> dict[str, Array]:
     scores = {"loss": task.loss(outputs, whole), "score": task.score(outputs, whole)}
     return {**scores, **task.extra_scores(outputs, whole)}
 

@@ -58,6 +58,8 @@ def _validate_training(training: Mapping[str, Any]) -> None:
     _check_share("training.label_smoothing", training["label_smoothing"])
     _check_range("training.z_loss", training["z_loss"], 0, _MAX_FLOAT32)
     _check_range("training.patience", training["patience"], 0, _MAX_INT32)
+    if type(training.get("carry_state", False)) is not bool:
+        raise ValueError(f"training.carry_state={training['carry_state']}: must be True or False")
 
 
 def _validate_optimizer(optimizer: Mapping[str, Any]) -> None:
