@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import re
-from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,14 +58,15 @@ class Checkpoints:
     def save(self, step: int, state: Any) -> None:
         """Copy `state` from the devices and write it in the background. A step that exists is left alone.
 
+        Fields that are None are left out, so that a field that is added later leaves older checkpoints as they are.
+
         Raises OSError, in one line, if this checkpoint or the one before can't be written.
         """
         if step not in self.manager.all_steps():
             with self._translate_write_errors():
                 owner = {"run": self.run_key, "step": step}
-                self.manager.save(
-                    step, args=self.ocp.args.StandardSave(_drop_missing(state)), force=True, custom_metadata=owner
-                )
+                args = self.ocp.args.StandardSave(_drop_absent_fields(state))
+                self.manager.save(step, args=args, force=True, custom_metadata=owner)
 
     def restore(self, step: int, like: Any) -> Any:
         """Restore the state of `step`, with the shapes, dtypes and shardings of `like`.
@@ -74,10 +74,10 @@ class Checkpoints:
         Raises ValueError, in one line, if it can't be read.
         """
         self._check_owner(step)
-        abstract = jax.tree.map(self.ocp.tree.to_shape_dtype_struct, _drop_missing(like))
+        abstract = jax.tree.map(self.ocp.tree.to_shape_dtype_struct, _drop_absent_fields(like))
         with self._translate_read_errors(step):
-            restored: Any = self.manager.restore(step, args=self.ocp.args.StandardRestore(abstract))
-        return like._replace(**restored._asdict()) if hasattr(like, "_replace") else restored
+            restored = self.manager.restore(step, args=self.ocp.args.StandardRestore(abstract))
+        return like._replace(**restored) if hasattr(like, "_replace") else restored
 
     def restore_numpy(self, step: int | None = None) -> Any:
         """Restore the newest state, or that of `step`, as nested dicts of numpy arrays, whatever devices it was on.
@@ -144,12 +144,11 @@ class Checkpoints:
             ) from error
 
 
-def _drop_missing(state: Any) -> Any:
-    """A state without its fields that are None, which Orbax would save by name: those of options that are not used."""
+def _drop_absent_fields(state: Any) -> Any:
+    """A named tuple as a dict, as Orbax stores it, without the fields that are None. Anything else as it is."""
     if not hasattr(state, "_asdict"):
         return state
-    present = {name: value for name, value in state._asdict().items() if value is not None}
-    return namedtuple(type(state).__name__, present)(**present)
+    return {name: value for name, value in state._asdict().items() if value is not None}
 
 
 def _shorten(error: Exception) -> str:

@@ -124,3 +124,17 @@ def test_params_are_read_back_as_they_were_written(tmp_path: Path):
     read = checkpoint.load_params(tmp_path / "params")
     assert_same(jax.device_get(read), jax.device_get(params))
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(read))
+
+
+def test_a_field_that_is_none_is_in_no_checkpoint_so_that_one_added_later_leaves_older_ones_readable(tmp_path: Path):
+    state = ensemble_state()
+    kept = checkpoint.Checkpoints(tmp_path)
+    # As code wrote it whose train state had no further fields.
+    older = {name: value for name, value in state._asdict().items() if value is not None}
+    kept.manager.save(3, args=kept.ocp.args.StandardSave(older), force=True, custom_metadata={"run": "", "step": 3})
+    kept.save(4, state)
+    kept.wait_until_written()
+    assert state.stream is None
+    for step in (3, 4):
+        assert_same(kept.restore(step, state), state)
+        assert "stream" not in kept.restore_numpy(step)
