@@ -41,7 +41,7 @@ def first_batch(run: Run) -> tasks.Batch:
     if run.rows is None:
         draw = jax.jit(lambda task, key, length: task.sample(key, size, longest, length))
         return draw(run.task, key, length)
-    drawn = np.asarray(draw_batches(run, np.uint32([seed]), np.int32([0])))
+    drawn = np.asarray(draw_batches(run, jnp.asarray([seed], jnp.uint32), jnp.zeros(1, jnp.int32)))
     rows = run.rows.gather(row_numbers(drawn, run.task.train_size).ravel(), longest)
     return run.task.collate(jax.tree.map(jnp.asarray, rows), longest, length)
 

@@ -46,7 +46,7 @@ def validate_carried_state(config: Mapping[str, Any], model: Mapping[str, Any], 
     def refuse(reason: str) -> None:
         raise ValueError(f"training.carry_state=True: {reason}")
 
-    if not isinstance(task, WindowSampling) or not task.next_tokens:
+    if not (task.next_tokens and isinstance(task, WindowSampling)):
         refuse(f"{type(task).__name__} has no text to read in order; it is for windows of a text and its next tokens")
     if task.train_size:
         refuse("the training text is read from disk, and only one in memory is read in order; leave carry_state out")

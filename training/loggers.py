@@ -151,7 +151,7 @@ class WandbLogger:
     """
 
     def __init__(self, logged: LoggedRun):
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
 
         # A server that can't be reached is given up: what was logged stays in WORKDIR/wandb.
         patience = {"init_timeout": 30, "finish_timeout": 300, "finish_timeout_raises": True}
@@ -197,8 +197,8 @@ class MlflowLogger:
         # A server that can't be reached is given up after seconds, where MLflow would try for minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-        import mlflow
-        from mlflow import entities
+        import mlflow  # pyright: ignore[reportMissingImports]
+        from mlflow import entities  # pyright: ignore[reportMissingImports]
 
         workdir = logged.workdir.resolve()
         uri = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{workdir / 'mlflow.db'}")

@@ -68,11 +68,11 @@ def test_csv_files_hold_what_metrics_jsonl_holds(tmp_path: Path):
 def test_a_resumed_run_writes_no_row_of_a_csv_file_twice(tmp_path: Path):
     first = loggers.CsvLogger(describe(tmp_path / "run"))
     for step in (5, 10, 15):
-        first.write_scalars(step, "train", {"loss": np.float32([step])})
+        first.write_scalars(step, "train", {"loss": np.array([step], np.float32)})
     path = tmp_path / "run" / "csv" / "train.csv"
     path.write_text(path.read_text() + "20,0,0,0.0")  # killed in the middle of a line
     second = loggers.CsvLogger(describe(tmp_path / "run", step=10))
-    second.write_scalars(15, "train", {"loss": np.float32([np.nan])})
+    second.write_scalars(15, "train", {"loss": np.array([np.nan], np.float32)})
     assert [(row["step"], row["loss"]) for row in read_table(path)] == [("5", "5"), ("10", "10"), ("15", "nan")]
 
 
@@ -83,7 +83,7 @@ def test_a_logger_that_fails_says_one_line_and_the_others_go_on(
     monkeypatch.setitem(loggers.LOGGERS, "failing", type("Fails", (Failing,), {"at": at}))
     opened = OptionalLoggers(["failing", "csv"], describe(tmp_path / "run"))
     for step in (5, 10):
-        opened.write_scalars(step, "train", {"loss": np.float32([1])})
+        opened.write_scalars(step, "train", {"loss": np.array([1], np.float32)})
     opened.close()
     told = capsys.readouterr().err
     assert told == "the logger failing has failed, and the run goes on without it: RuntimeError: the server is gone\n"
@@ -142,7 +142,7 @@ def test_wandb_gets_a_run_for_each_member_offline(tmp_path: Path, monkeypatch: p
     for name in ("WANDB_MODE", "WANDB_PROJECT"):
         monkeypatch.delenv(name, raising=False)
     logger = loggers.WandbLogger(describe(tmp_path / "run", fields={"ensemble.seeds": (0, 1)}))
-    logger.write_scalars(5, "train", {"loss": np.float32([1, np.nan])})
+    logger.write_scalars(5, "train", {"loss": np.array([1, np.nan], np.float32)})
     logger.close()
     assert len(list((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))) == 2
 
@@ -156,7 +156,7 @@ def test_mlflow_gets_a_run_for_each_member_and_a_resumed_run_goes_on_in_it(
         monkeypatch.delenv(name, raising=False)
     for step in (0, 5):
         logger: Any = loggers.MlflowLogger(describe(tmp_path / "run", step, {"ensemble.seeds": (0, 1)}))
-        logger.write_scalars(step + 5, "train", {"loss": np.float32([1, 2])})
+        logger.write_scalars(step + 5, "train", {"loss": np.array([1, 2], np.float32)})
         logger.close()
     for member, run_id in enumerate(logger.run_ids):
         history = logger.client.get_metric_history(run_id, "train/loss")
