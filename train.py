@@ -74,6 +74,7 @@ def define_flags() -> None:
     flags.DEFINE_list("export_format", ["orbax"], "What --export writes: orbax, safetensors, program; docs/export.md.")
     flags.DEFINE_enum("params", "best", ["best", "last"], "The parameters that --export takes.")
     train_flags.define_train_flags()
+    flags.adopt_module_key_flags(train_flags)  # for --help
     flags.DEFINE_bool("distributed", False, "Train with the other processes of the cluster, which JAX finds.")
     flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, if JAX knows of no cluster.")
     flags.DEFINE_integer("processes", None, "How many processes train together.", lower_bound=1)

@@ -64,6 +64,8 @@ class GracefulShutdown:
 def run_command(main: Callable[[], None]) -> None:
     """Parse the flags and call `main`. Errors that a user can mend are printed in one line, with exit status 1."""
     flags.DEFINE_bool("traceback", False, "Show where in the program an error came from.")
+    for flag in flags.FLAGS.get_flags_for_module(__name__):  # --help lists those of the command and no others
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     logging.set_verbosity(logging.FATAL)  # Orbax logs every step of a save, and the errors that it raises as well
     sys.unraisablehook = _ignore_late_orbax_errors
     # Python prints this at any time after a disk was full while Orbax was writing.
