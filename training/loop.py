@@ -277,7 +277,7 @@ class _TrainLoop:
         )
 
     def _states_without_params(self) -> TrainState:
-        return self.states._replace(params=None, optimizer=None, best_params=None, ema_params=None)
+        return self.states._replace(params=None, optimizer=None, best_params=None, ema_params=None, stream=None)
 
     def _warn_of_endless_warmup(self) -> None:
         warmup_steps = self.run.config["optimizer"]["warmup_steps"]

@@ -119,9 +119,8 @@ def replace_params(states: TrainState, parent: Parent) -> TrainState:
 
     if parent.params is None:
         raise ValueError("the parameters of the parent were not read")
-    states = states._replace(
-        params=place(parent.params, states.params), best_params=place(parent.params, states.best_params)
-    )
+    parts = ("params", "best_params", *(["ema_params"] if states.ema_params is not None else []))
+    states = states._replace(**{part: place(parent.params, getattr(states, part)) for part in parts})
     return states if parent.optimizer is None else states._replace(optimizer=place(parent.optimizer, states.optimizer))
 
 

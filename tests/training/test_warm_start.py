@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from tests import assert_same, read_checkpoint, tiny_config
+from tests import ForkedProgram, assert_same, read_checkpoint, tiny_config, tiny_flags
 from tests.training import FOUR, refusal_line
-from training import builder, export, files, loop, warm_start
+from training import builder, checkpoint, export, files, loop, warm_start
 from training.ensemble import init_ensemble, make_mesh, plan_ensemble
 from training.result import RunResult
 from training.warm_start import InitSource
@@ -158,3 +158,40 @@ def test_other_fields_of_the_same_shapes_and_other_symbols_are_named(finished: t
     run = builder.build_run(tiny_config(fields={"model.activation": "relu", "model.dropout": 0.1}))
     _, parent = warm_start.resolve_parent(run, InitSource(finished[0], member=0))
     assert parent.notes == ["model.activation was 'gelu' in the parent and is 'relu' here"]
+
+
+def test_the_flags_give_what_train_gives_and_a_flag_that_needs_another_says_so(
+    finished: tuple[Path, RunResult], program: ForkedProgram, tmp_path: Path
+):
+    flags = [*tiny_flags(), f"--init_from={finished[0]}", "--member=3"]
+    code, out, err = program(*flags, "--dry_run")
+    assert code == 0, err
+    step = finished[1]["members"][3]["best_step"]
+    assert f"begins with the best parameters (step {step}; member 3)\n" in out
+    for flag in ("--init_which=last", "--init_optimizer"):
+        _, _, err = program(*tiny_flags(), f"--workdir={tmp_path / 'run'}", flag)
+        assert err == f"error: {flag.split('=')[0]}: give --init_from=RUN too, the run to begin from\n"
+    _, _, err = program(*flags, "--init_optimizer", f"--workdir={tmp_path / 'run'}")
+    assert err == "error: --init_optimizer: only the optimizer state of the last step is kept; give --init_which=last\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_names_the_flags_that_other_files_define(program: ForkedProgram):
+    _, out, _ = program("--help")
+    for name in ("workdir", "data_dir", "export", "init_from", "loggers", "profile"):
+        assert f"\n  --{name}:" in out
+
+
+@pytest.mark.parametrize("name", ["sgd", "lion", "adafactor", "muon"])
+def test_the_state_of_any_optimizer_is_found_in_a_checkpoint(name: str, tmp_path: Path):
+    """Saved and read as nested dicts, its leaves have the names that they have in a new run."""
+    run = builder.build_run(tiny_config(fields={"optimizer.name": name, "optimizer.ema_decay": 0.9}))
+    plan = plan_ensemble(run.config)
+    states = init_ensemble(run, plan, make_mesh(plan))
+    kept = checkpoint.Checkpoints(tmp_path)
+    kept.save(1, states)
+    kept.wait_until_written()
+    saved = kept.restore_numpy()
+    arrays, params = (warm_start._named_leaves(saved[part]) for part in ("optimizer", "params"))
+    placed = warm_start.replace_params(states, warm_start.Parent({}, params, arrays, []))
+    assert_same(jax.device_get(placed), jax.device_get(states))
