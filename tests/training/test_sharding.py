@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import models
+from models import cost
 from models.ops.spreading import MIN_SPREAD_SIZE, param_axis
 from tests import QUICK_XLA_FLAGS, ROOT, assert_close, assert_same, tiny_config
-from tests.training import refusal_line
-from training import builder, dry_run, ensemble, estimates, files, runtime, sharding, trainer, validation, workdir
+from tests.training import refusal_line, test_stream
+from training import (
+    builder,
+    dry_run,
+    ensemble,
+    estimates,
+    files,
+    loop,
+    metrics,
+    runtime,
+    sharding,
+    trainer,
+    validation,
+    workdir,
+)
 
 WIDE = {"model.width": 64, "training.batch_size": 8, "task.max_length": 16}
 ENSEMBLE = {**WIDE, "ensemble.seeds": (0, 1), "ensemble.mode": "vmap"}
@@ -52,11 +66,37 @@ def measure_eight(root: Path) -> dict[str, Any]:
     spread, usual = ensemble.init_spread_ensemble(run, plan, mesh), ensemble.init_ensemble(run, plan, mesh)
     assert_close(spread, usual, 1e-6)
     assert [leaf.sharding for leaf in jax.tree.leaves(spread)] == [leaf.sharding for leaf in jax.tree.leaves(usual)]
+    train_and_move(root)
+    streamed = {"model.width": 64, "training.batch_size": 8}
+    on_meshes = [
+        test_stream.final_states(test_stream.make_run(True, {**streamed, **fields_of_mesh(*mesh)}))
+        for mesh in ((1, 1, 1), (1, 2, 4))
+    ]
+    test_stream.assert_close(*reversed(on_meshes))
     needed = ensemble.jit_spread_init(run, plan, mesh).lower(0, 1e-2).compile().memory_analysis()
     whole = sum(leaf.nbytes for leaf in jax.tree.leaves(usual)) // 2
     found["share of one member in its initialization"] = needed.output_size_in_bytes / whole
     found["share of one member beside it"] = needed.temp_size_in_bytes / whole
     return found
+
+
+def train_and_move(root: Path) -> None:
+    """Train on eight devices, and again from the last checkpoint but one on four of them, which must be allowed."""
+    spread = {**WIDE, "training.steps": 20}
+    at = root / "moved"
+    config = tiny_config("attention", {**spread, **fields_of_mesh(1, 1, 8)})
+    whole = loop.train(config, at, tensorboard=False, save_seconds=0)
+    losses = [row["loss"] for row in metrics.read_metrics(at / "metrics.jsonl")]
+    assert files.read_json(at / "group.json")["params"] == 8
+    shutil.rmtree(at / "checkpoints" / "20")
+    (at / "result.json").unlink()
+    fewer = tiny_config("attention", {**spread, **fields_of_mesh(1, 1, 4)})
+    with pytest.raises(ValueError, match="begun on a mesh of 1 × 1 × 8 devices"):
+        loop.train(fewer, at, tensorboard=False)
+    moved = loop.train(fewer, at, tensorboard=False, allow_fewer_devices=True)
+    assert files.read_json(at / "group.json")["params"] == 4
+    assert moved["key"] == whole["key"]
+    np.testing.assert_allclose([row["loss"] for row in metrics.read_metrics(at / "metrics.jsonl")], losses, rtol=1e-5)
 
 
 CODE = """
@@ -83,6 +123,7 @@ def eight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("mixer", "mesh"), [("attention", (1, 1, 8)), ("lstm", (2, 2, 2))])
 def test_spread_parameters_give_the_losses_of_one_device(eight: dict[str, Any], mixer: str, mesh: tuple[int, ...]):
+    """The process of `eight` also trains from disk, and moves a run to fewer devices."""
     ours, alone = (eight[f"losses of {mixer} on {of}"] for of in (mesh, (1, 1, 1)))
     np.testing.assert_allclose(ours, alone, rtol=1e-5)
 
@@ -269,7 +310,7 @@ def test_estimates_are_of_the_shapes():
     whole = estimates.estimate_run(run, estimates.plan_for_estimate(run.config))
     states = ensemble.abstract_states(run, ensemble.plan_ensemble(run.config))
     assert whole.state_bytes == sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
-    assert whole.parameters == models.cost.count_params(states.params) // 2
+    assert whole.parameters == cost.count_params(states.params) // 2
     assert whole.step_flops == 2 * trainer.run_costs(run)["step_flops"]
     assert whole.tokens_per_second(1e12) == pytest.approx(0.4e12 / whole.step_flops * 2 * 8 * 16)
     spread = estimates.estimate_run(run, estimates.plan_for_estimate({**run.config, "mesh": {"params": 8}}))
