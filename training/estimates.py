@@ -10,6 +10,7 @@ import jax.extend.core
 
 from models import Seq2Seq, cost
 from models.ops.spreading import param_axis
+from models.skeleton import is_block_param
 from training.builder import Run
 from training.ensemble import EnsemblePlan, member_values, plan_ensemble
 from training.sharding import MeshShape, mesh_fields, sequences_at_once
@@ -30,7 +31,7 @@ class RunEstimate(NamedTuple):
     optimizer_bytes: int
     best_bytes: int  # of the best parameters so far, and of what else is kept beside parameters and optimizer
     gradient_bytes: int
-    gathered_bytes: int  # of parameters that are spread, while a step has them whole: at the most
+    gathered_bytes: int  # of spread parameters, while a step has them whole
     activation_bytes: int  # what autodiff keeps for the gradient; XLA may fuse some of it away, and needs more at times
 
     @property
@@ -73,7 +74,7 @@ def estimate_run(run: Run, plan: EnsemblePlan) -> RunEstimate:
         optimizer_bytes=stored * sum_device_bytes(state.optimizer, mesh.params),
         best_bytes=stored * sum_device_bytes(rest, mesh.params),
         gradient_bytes=trained * sharded,
-        gathered_bytes=trained * (sum_device_bytes(state.params, 1) - sharded),
+        gathered_bytes=trained * _count_gathered_bytes(run, state.params, mesh.params),
         activation_bytes=trained * count_saved_bytes(run, state.params, per_pass),
     )
 
@@ -119,6 +120,17 @@ def sum_device_bytes(tree: Any, devices: int) -> int:
         math.prod(leaf.shape) * leaf.dtype.itemsize // (1 if param_axis(leaf.shape, devices) is None else devices)
         for leaf in jax.tree.leaves(tree)
     )
+
+
+def _count_gathered_bytes(run: Run, params: Any, devices: int) -> int:
+    """Bytes of spread parameters that a device has whole at a time: all, or with `model.remat` those of one block."""
+    extra: dict[str, int] = {}
+    for path, leaf in jax.tree.leaves_with_path(params):
+        names = [str(getattr(key, "key", "")) for key in path if is_block_param([key])]
+        block = names[0].rpartition("_")[2] if names and run.config["model"].get("remat") else "always"
+        size = sum_device_bytes(leaf, 1) - sum_device_bytes(leaf, devices)
+        extra[block] = extra.get(block, 0) + size
+    return extra.pop("always", 0) + max(extra.values(), default=0)
 
 
 def count_saved_bytes(run: Run, params: Any, sequences: int) -> int:

@@ -303,6 +303,9 @@ def test_less_is_kept_for_the_gradient_where_blocks_are_computed_again():
     kept, again = (estimates.estimate_run(run, ensemble.plan_ensemble(run.config)) for run in runs)
     assert again.activation_bytes < kept.activation_bytes / 4
     assert again._replace(activation_bytes=0) == kept._replace(activation_bytes=0)
+    mesh = {"mesh": {"params": 8}}
+    kept, again = (estimates.estimate_run(run, estimates.plan_for_estimate({**run.config, **mesh})) for run in runs)
+    assert 0 < again.gathered_bytes < kept.gathered_bytes / 3  # a block of six at a time, and the embedding
 
 
 def test_estimates_are_of_the_shapes():
