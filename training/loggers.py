@@ -111,7 +111,7 @@ class CsvLogger:
             _cut_rows_after(path, logged.step)
 
     def write_scalars(self, step: int, split: str, metrics: Mapping[str, np.ndarray]) -> None:
-        """Append a row for each member. A metric without a column is not logged."""
+        """Append a row for each member. Raises ValueError for metrics that are not those of the file's columns."""
         path = self.directory / f"{split}.csv"
         values = {name: np.asarray(value) for name, value in metrics.items()}
         if path.exists():
@@ -119,8 +119,10 @@ class CsvLogger:
                 header = next(csv.reader(file))
         else:
             header = ["step", "member", "seed", "learning_rate", *values]
+        if {*header[4:]} != {*values}:
+            raise ValueError(f"{path} has columns for {', '.join(header[4:])}, and this run logs {', '.join(values)}")
         text = io.StringIO()
-        writer = csv.DictWriter(text, header, restval="", extrasaction="ignore", lineterminator="\n")
+        writer = csv.DictWriter(text, header, lineterminator="\n")
         if not path.exists():
             writer.writeheader()
         for member, (seed, rate) in enumerate(zip(self.plan.seeds, self.plan.learning_rates, strict=True)):

@@ -74,6 +74,8 @@ def test_a_resumed_run_writes_no_row_of_a_csv_file_twice(tmp_path: Path):
     second = loggers.CsvLogger(describe(tmp_path / "run", step=10))
     second.write_scalars(15, "train", {"loss": np.array([np.nan], np.float32)})
     assert [(row["step"], row["loss"]) for row in read_table(path)] == [("5", "5"), ("10", "10"), ("15", "nan")]
+    with pytest.raises(ValueError, match=r"train.csv has columns for loss, and this run logs accuracy"):
+        second.write_scalars(20, "train", {"accuracy": np.array([1], np.float32)})
 
 
 @pytest.mark.parametrize(("at", "calls"), [("start", 1), ("write", 2), ("close", 4)])
