@@ -54,7 +54,7 @@ def workdir(halfway: tuple[Path, Any], tmp_path: Path) -> Path:
         (["--config.model.dept=3"], "--config.model.dept: config.model has no field dept; did you mean depth? it has "),
         (
             ["--config.modle.depth=3"],
-            "config has no field modle; did you mean model? it has ensemble, model, optimizer",
+            "config has no field modle; did you mean model? it has ensemble, mesh, model, optimizer",
         ),
         (["--config.model.heads=2"], "config.model has no field heads; "),
         (["--config.task.pears=2"], "config.task has no field pears; did you mean pairs?"),
