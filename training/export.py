@@ -13,6 +13,7 @@ from data.files import has_files, is_prepared
 from models import validate_choice
 from training import checkpoint, exported_programs, files, safetensors_files
 from training.builder import Run, assemble_run, build_run, collect_versions, run_fingerprint
+from training.console import print_status
 from training.ensemble import MEMBER_FIELDS, member_values
 from training.runtime import DEFAULT_DATA_DIR
 from training.task_description import task_from_description
@@ -168,7 +169,8 @@ def load(directory: str | Path, data_dir: str | Path = DEFAULT_DATA_DIR, member:
         )
     if is_export:
         return load_exported(directory, data_dir if _has_same_data(directory, data_dir) else None)
-    run = _restore_run(member_config(directory, member), directory, data_dir)
+    config = member_config(directory, member)
+    run = _restore_run(config, directory, data_dir, _task_without_files(config, directory, data_dir))
     params = jax.device_put(read_member_params(directory, member, "best"))
     _check_param_shapes(run, params, directory)
     return run, params
@@ -191,8 +193,7 @@ def load_exported(directory: str | Path, data_dir: str | Path | None = None) -> 
     config = read_config(directory / "config.json")
     task = None
     if data_dir is None and (directory / "task.json").exists():
-        description = files.read_json(directory / "task.json", files.TASK_SCHEMA, REPAIR_HINT)
-        task = task_from_description(config, description)
+        task = _read_task(config, directory)
     run = _restore_run(config, directory, data_dir or DEFAULT_DATA_DIR, task)
     if not (directory / "params").exists():
         expected = jax.eval_shape(lambda: init_params(run, jnp.uint32(0)))
@@ -225,6 +226,26 @@ def _restore_run(config: Mapping[str, Any], directory: str | Path, data_dir: str
             f"check out the revision in the run's environment.json"
         )
     return run
+
+
+def _task_without_files(config: Mapping[str, Any], directory: Path, data_dir: str | Path) -> Any:
+    """The task of a run on a user's files as task.json describes it, if these are gone or have changed; else None."""
+    task = {name: value for name, value in config["task"].items() if name != "name"}
+    if not has_files(task) or not (directory / "task.json").exists():
+        return None
+    try:
+        if collect_versions(config, data_dir)["data"] == config["versions"]["data"]:
+            return None
+        fate = "have changed"
+    except OSError:
+        fate = "are gone"
+    print_status(f"{directory}: the files that it was trained on {fate}, so the model is loaded without data")
+    return _read_task(config, directory)
+
+
+def _read_task(config: Mapping[str, Any], directory: Path) -> Any:
+    description = files.read_json(directory / "task.json", files.TASK_SCHEMA, REPAIR_HINT)
+    return task_from_description(config, description)
 
 
 def _has_same_data(directory: Path, data_dir: str | Path) -> bool:

@@ -178,14 +178,29 @@ def test_an_export_has_its_data_where_they_are_the_same_and_its_own_letters_ever
     assert export.load(best, root / "data")[0].task.alphabet == alphabet
 
 
+def test_a_run_is_loaded_without_its_files_where_they_are_gone_or_have_changed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    source = train_on_notes(tmp_path)
+    text = source.read_text()
+    capfd.readouterr()
+    run, params = export.load(tmp_path / "run", tmp_path / "data")
+    assert len(run.task.text["train"]) > 100
+    assert capfd.readouterr().err == ""
+    for fate in ("have changed", "are gone"):
+        source.write_text(text[:-40]) if fate == "have changed" else source.unlink()
+        loaded, same = export.load(tmp_path / "run", tmp_path / "data")
+        assert capfd.readouterr().err == (
+            f"{tmp_path / 'run'}: the files that it was trained on {fate}, so the model is loaded without data\n"
+        )
+        assert loaded.task.encode("true") == run.task.encode("true")
+        assert_same(jax.device_get(same), jax.device_get(params))
+    with pytest.raises(FileNotFoundError, match="there is no such file or folder"):  # training needs them
+        loop.train({**run.config, "training": {**run.config["training"], "steps": 8}}, tmp_path / "other")
+
+
 def test_a_loaded_export_prepares_no_files_of_a_user(tmp_path: Path):
-    source = tmp_path / "notes.txt"
-    source.write_text("\n\n".join(f"{i}: as true as {i * i}. " * 20 for i in range(40)))
-    config: Any = text_config.get_config("rnn")
-    config.task.update(path=str(source), max_length=8)
-    config.model.update(width=8, depth=1)
-    config.training.update(steps=4, steps_per_call=2, eval_every=4, batch_size=2)
-    loop.train(config, tmp_path / "run", data_dir=tmp_path / "data", tensorboard=False)
+    source = train_on_notes(tmp_path)
     export.export_member(tmp_path / "run", tmp_path / "export", 0, "best")
     run, _ = export.load(tmp_path / "export", tmp_path / "elsewhere")
     assert isinstance(run.task.text["train"], jax.ShapeDtypeStruct)
@@ -196,3 +211,15 @@ def test_a_loaded_export_prepares_no_files_of_a_user(tmp_path: Path):
     source.unlink()
     run, _ = export.load(tmp_path / "export", tmp_path / "data")
     assert run.task.encode("true"), "and without the files an export stands alone"
+
+
+def train_on_notes(folder: Path) -> Path:
+    """A run in `folder`/run on a text of its own; the text's path."""
+    source = folder / "notes.txt"
+    source.write_text("\n\n".join(f"{i}: as true as {i * i}. " * 20 for i in range(40)))
+    config: Any = text_config.get_config("rnn")
+    config.task.update(path=str(source), max_length=8)
+    config.model.update(width=8, depth=1)
+    config.training.update(steps=4, steps_per_call=2, eval_every=4, batch_size=2)
+    loop.train(config, folder / "run", data_dir=folder / "data", tensorboard=False)
+    return source
