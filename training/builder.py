@@ -158,7 +158,7 @@ def fingerprint_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     of a user's files are not among them: `versions.data` stands for what the files hold. Nor is the mesh: it says where
     a run is trained, and changes its numbers by their rounding.
     """
-    paths = {f"task.{field}" for field in path_fields(config["task"]["name"])} if has_files(config["task"]) else set()
+    paths = {f"task.{field}" for field in path_fields(config["task"])}
     defaults = files.flatten_dict(files.to_jsonable(configs.base(config["model"]["mixer"]).to_dict()))
     del defaults["model.mixer"]
     fields = flatten_config(config)

@@ -152,9 +152,12 @@ def task_fields(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     return {field: value for field, value in fields.items() if field not in own and field != "name"}
 
 
-def path_fields(name: str) -> tuple[str, ...]:
+def path_fields(task: Mapping[str, Any]) -> tuple[str, ...]:
     """The fields of a task that hold paths: their contents count in a run's key, and not their names."""
-    return importlib.import_module(KINDS[name]).Options.path_fields if name in KINDS else ()
+    if not has_files(task) or task["name"] not in KINDS:
+        return ()
+    fields = importlib.import_module(KINDS[task["name"]]).Options.path_fields
+    return (*fields, *(name for name in ("tokenizer",) if str(task.get(name, "")).endswith(".json")))
 
 
 def find_sources(
