@@ -1,5 +1,6 @@
 """Runs that begin with the parameters of another: what they begin with, what is recorded, and what is refused."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from tests import ForkedProgram, assert_same, read_checkpoint, tiny_config, tiny_flags
 from tests.training import FOUR, refusal_line
+from tests.training.test_stream import make_run
 from training import builder, checkpoint, export, files, loop, warm_start
 from training.ensemble import init_ensemble, make_mesh, plan_ensemble
 from training.result import RunResult
@@ -195,3 +197,13 @@ def test_the_state_of_any_optimizer_is_found_in_a_checkpoint(name: str, tmp_path
     arrays, params = (warm_start._named_leaves(saved[part]) for part in ("optimizer", "params"))
     placed = warm_start.replace_params(states, warm_start.Parent({}, params, arrays, []))
     assert_same(jax.device_get(placed), jax.device_get(states))
+
+
+def test_a_vocabulary_of_the_same_size_with_other_symbols_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    run = make_run(streamed=False)
+    names = list(run.task.names)
+    names[3], names[4] = names[4], names[3]
+    monkeypatch.setattr(warm_start, "_read_task", lambda *_: dataclasses.replace(run.task, names=tuple(names)))
+    (note,) = warm_start._describe_differences(tmp_path, run.config, run)
+    place = f"the first {run.task.names[3]!r} in place of {names[3]!r}"
+    assert note == f"2 of {len(names)} symbols are others than the parent's, {place}"
