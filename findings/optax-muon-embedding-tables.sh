@@ -5,7 +5,8 @@
 # (Jordan et al. 2024: embeddings, the head, biases and gains are for AdamW). Seen: by default the number of axes
 # decides. An embedding [100, 8] is orthogonalized; a kernel [heads, width, size] is not; nor, once a leading axis is
 # stacked in front of everything, is any matrix, while each set of stacked biases [6, 8] is.
-# The guard here: the optimizer is Adam, and whoever adds Muon gives muon_weight_dimension_numbers.
+# The guard here: each mixer says which of its parameters are matrices (product_matrices), and training/muon.py gives
+# optax those alone.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
