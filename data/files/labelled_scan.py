@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from data.files.classes import LabelSketch, list_some, sort_classes
 from data.files.fasta import read_labels
 from data.files.labelled_options import Options
+from data.files.row_lengths import find_room_problem, note_room
 from data.files.row_reading import (
     GivenRow,
     Position,
@@ -118,16 +119,6 @@ class RowReader:
         )
 
 
-def quantile(counts: Counter[int], share: float) -> int:
-    """The smallest number that this share of the counted numbers does not exceed."""
-    below = 0
-    for number in sorted(counts):
-        below += counts[number]
-        if below >= share * counts.total():
-            return number
-    return 0
-
-
 class LabelledScan:
     """What the rows hold, counted row by row.
 
@@ -178,8 +169,10 @@ class LabelledScan:
 
         Where splits are given, the longest in training; a hash may put the longest of all into any split.
         """
-        longest = self.longest["train"] if self.is_given else max(self.longest.values())
-        return self.options.max_length or longest[0]
+        return self.options.max_length or self._find_longest()[0]
+
+    def _find_longest(self) -> tuple[int, str]:
+        return self.longest["train"] if self.is_given else max(self.longest.values())
 
     def count_rows(self) -> dict[str, int]:
         """Rows of each split."""
@@ -214,6 +207,9 @@ class LabelledScan:
         yield from filter(None, [vocabulary.find_problem(f"task.sequence_column={self.options.sequence_column}")])
         if not self.options.cut:
             yield from self._find_long_rows()
+        if not self.options.max_length:
+            place = self._find_longest()[1]
+            yield from find_room_problem(self.max_length, place, self.options.tokenizer, "max_length", "cut")
 
     def _find_long_rows(self) -> Iterator[str]:
         longer = {split: self.count_longer(split) for split in SPLITS}
@@ -244,11 +240,14 @@ class LabelledScan:
                 f"The classes are uneven ({balance} in training): task.class_weights=balanced lets them count alike in "
                 f"the loss, and task.metric='balanced accuracy' in the score."
             )
-        typical = quantile(self.lengths["train"], 0.99)
-        if not self.options.max_length and self.max_length > 4 * typical:
-            notes.append(
-                f"Rows have room for {self.max_length:,} {self.options.tokenizer}, and 99 % of the training sequences "
-                f"have no more than {typical:,}: task.max_length={typical} with task.cut=True is faster."
+        if not self.options.max_length:
+            notes += note_room(
+                "training sequences",
+                self.lengths["train"],
+                self.max_length,
+                self.options.tokenizer,
+                "max_length",
+                "cut",
             )
         for split in ("validation", "test"):
             if missing := [label for label in self.classes if not self.labels[split][label]]:

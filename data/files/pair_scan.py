@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from data.files.pair_options import SIDES, Options
+from data.files.row_lengths import find_room_problem, note_room
 from data.files.row_reading import (
     GivenRow,
     Position,
@@ -165,13 +166,20 @@ class PairScan:
         for vocabulary, side, column in zip(self.vocabularies, SIDES, self.options.columns, strict=True):
             if problem := vocabulary.find_problem(f"task.{side}_column={column}"):
                 yield problem
+        for number, side in enumerate(SIDES):
+            if not self.options.max_lengths[number]:
+                room, (length, place) = self.max_lengths[number], self.longest[side]
+                place = f"{place}, {side}" if length == room else side
+                tokenizer = self.options.tokenizers[number]
+                yield from find_room_problem(room, place, tokenizer, f"{side}_max_length", "drop_longer")
         longer = sum(map(self.count_longer, SPLITS))
         if longer and not self.options.drop_longer:
             for number, side in enumerate(SIDES):
                 length, place = self.longest[side]
                 if length > self.max_lengths[number]:
                     yield (
-                        f"task.{side}_max_length={self.options.max_lengths[number]}: {longer:,} pairs are too long; "
+                        f"task.{side}_max_length={self.options.max_lengths[number]}: {longer:,} "
+                        f"{'pair is' if longer == 1 else 'pairs are'} too long; "
                         f"{place} has {length:,} {self.options.tokenizers[number]} in its {side}, and there is room "
                         f"for {self.max_lengths[number]:,}: "
                         f"task.{side}_max_length={length} takes all, task.drop_longer=True leaves them out"
@@ -187,4 +195,11 @@ class PairScan:
                 f"Pairs left out, since they have more than {self.max_lengths[0]:,} {self.options.tokenizers[0]} in "
                 f"the source or {self.max_lengths[1]:,} {self.options.tokenizers[1]} in the target: {dropped:,}."
             )
+        for number, side in enumerate(SIDES):
+            if not self.options.max_lengths[number]:
+                lengths: Counter[int] = Counter()
+                for both, count in self.lengths["train"].items():
+                    lengths[both[number]] += count if not self._is_longer(both) else 0
+                room, tokenizer = self.max_lengths[number], self.options.tokenizers[number]
+                notes += note_room(f"training {side}s", lengths, room, tokenizer, f"{side}_max_length", "drop_longer")
         return notes

@@ -272,9 +272,21 @@ def test_one_sequence_that_is_much_longer_than_others_is_said(tmp_path: Path, ca
     rows = [*random_rows(400), {"sequence": "A" * 99, "label": False}]
     (note,) = notes_of(write_csv(tmp_path / "a.csv", rows), tmp_path, capsys, split_column="")
     assert note == (
-        "Rows have room for 99 characters, and 99 % of the training sequences have no more than 8: task.max_length=8 "
-        "with task.cut=True is faster."
+        "99 % of the training sequences have no more than 8 characters, the longest 99: task.max_length=8 with "
+        "task.cut=True is faster."
     )
+
+
+def test_room_that_cannot_be_meant_is_refused(tmp_path: Path):
+    path = write_csv(tmp_path / "a.csv", [*random_rows(), {"sequence": "A" * 20_000, "label": False}])
+    line = (
+        "task.max_length=0: the longest has 20,000 characters (a.csv, row 121), and without a limit there is room for"
+    )
+    assert refusal(path, tmp_path).startswith(line)
+    options = Options(str(path))
+    assert labelled.describe(options, find_sources(options))[-1].startswith(f"to be mended: {line}")
+    assert load_task(path, tmp_path, max_length=8, cut=True).max_length == 8
+    assert load_task(path, tmp_path, max_length=20_000).max_length == 20_000
 
 
 def test_uneven_classes_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -97,12 +97,35 @@ def test_longer_pairs_are_refused_or_left_out(tmp_path: Path, capsys: pytest.Cap
     for split in ("train", "validation", "test"):
         assert read_back(task, split) == [pair for pair in read_back(whole, split) if len(pair[0]) <= 7]
     test = write_csv(tmp_path / "t.csv", [{"source": "abcdefgab", "target": "A"}, {"source": "a", "target": "A"}])
-    assert "task.source_max_length=0: 1 pairs are too long; t.csv, row 1 has 9" in refusal(
+    assert "task.source_max_length=0: 1 pair is too long; t.csv, row 1 has 9" in refusal(
         path, tmp_path, test_path=str(test), **CHARACTERS
     )
     assert read_back(load_task(path, tmp_path, test_path=str(test), drop_longer=True, **CHARACTERS), "test") == [
         ("a", "A")
     ]
+
+
+def test_one_pair_that_is_much_longer_than_others_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows = [*random_pairs(400), *({"source": f"{i}" * 99, "target": "A" * 50} for i in "hi")]
+    path = write_csv(tmp_path / "a.csv", rows)
+    load_task(path, tmp_path, **CHARACTERS)
+    said = capsys.readouterr().err
+    for side, longest in (("source", 99), ("target", 50)):
+        assert (
+            f"99 % of the training {side}s have no more than 8 characters, the longest {longest}: "
+            f"task.{side}_max_length=8 with task.drop_longer=True is faster."
+        ) in said
+    load_task(path, tmp_path, source_max_length=8, target_max_length=8, drop_longer=True, **CHARACTERS)
+    assert "is faster" not in capsys.readouterr().err
+
+
+def test_room_that_cannot_be_meant_is_refused(tmp_path: Path):
+    path = write_csv(tmp_path / "a.csv", [*random_pairs(), {"source": "a", "target": "A" * 20_000}])
+    assert refusal(path, tmp_path, **CHARACTERS).startswith(
+        "task.target_max_length=0: the longest has 20,000 characters (a.csv, row 101, target), and without a limit"
+    )
+    limits = {"target_max_length": 8, "drop_longer": True}
+    assert load_task(path, tmp_path, **limits, **CHARACTERS).targets["train"].shape[1] == 8
 
 
 def test_the_same_source_is_in_one_split_and_the_same_pair_not_across_given_ones(
