@@ -108,7 +108,8 @@ def describe(options: Options, sources: Mapping[str, Sequence[Path]], limit: int
         total, characters = sum(documents.values()), sum(content["characters"].values())
         part = f" in the first {limit:,} characters" if limit is not None and limit < size else ""
         lines.append(
-            f"{total:,} documents{part}, of {characters / max(1, total):,.0f} characters on average: "
+            f"{total:,} document{'' if total == 1 else 's'}{part}, of {characters / max(1, total):,.0f} characters"
+            f"{'' if total == 1 else ' on average'}: "
             f"{_list_splits(documents)}"
         )
     lines.append(f"{sum(counts.values()):,} tokens of {len(content['names']):,} kinds: {_list_splits(counts)}")

@@ -206,6 +206,8 @@ def test_what_it_would_become_is_described_without_writing(tmp_path: Path):
         assert described[1].startswith(f"{sum(counts.values()):,} tokens of {len(prepared.content['names']):,} kinds")
         assert described[3:] == prepared.content["notes"]
     assert "documents in the first 2,000 characters" in text.describe(Options(path=str(path)), find(options), 2000)[0]
+    path.write_text("A line.\n")
+    assert text.describe(Options(path=str(path)), find(options))[0].startswith("1 document, of 8 characters: ")
 
 
 KILLED = """
