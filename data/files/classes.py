@@ -59,7 +59,8 @@ def describe_classes(classes: Sequence[str], counts: Mapping[str, Mapping[str, i
     lines = []
     for label in classes[:20]:
         rows = " + ".join(f"{counts[split].get(label, 0):,}" for split in SPLITS)
-        lines.append(f"  {label}: {rows} rows ({counts['train'].get(label, 0) / max(total, 1):.1%} of training)")
+        unit = "row" if sum(counts[split].get(label, 0) for split in SPLITS) == 1 else "rows"
+        lines.append(f"  {label}: {rows} {unit} ({counts['train'].get(label, 0) / max(total, 1):.1%} of training)")
     return lines + ([f"  and {len(classes) - 20:,} more"] if len(classes) > 20 else [])
 
 

@@ -70,7 +70,7 @@ def _scan_rows(reader: RowReader, writer: StoreWriter, begin: int, start: Positi
     Raises ValueError for what is no data for a classifier.
     """
     state = writer.resumed or {}
-    scan = LabelledScan(reader.options, bool(reader.rule.given), state.get("scan"))
+    scan = LabelledScan(reader, state.get("scan"))
     reader.duplicates.dropped = dict(state.get("dropped", {}))
     for row in reader.read_rows(start, scan.tally, scan.counts):
         scan.add_row(row, *reader.cut_text(row.sequence))
@@ -196,24 +196,24 @@ def describe(options: Options, sources: Sources, limit: int | None = None) -> li
     """What `prepare` would make of the first `limit` rows, or of all: splits, lengths, tokens, classes and notes."""
     reader = _open_reader(options, sources)
     reader.survey_splits(lambda done: None, limit)
-    scan = LabelledScan(options, bool(reader.rule.given))
+    scan = LabelledScan(reader)
     for row in itertools.islice(reader.read_rows(tally=scan.tally, counts=scan.counts), limit):
         scan.add_row(row, *reader.cut_text(row.sequence))
     vocabulary = scan.tokens.build_vocabulary(options.vocab_size)
     rows, lengths = scan.count_rows(), scan.lengths["train"]
+    total = sum(rows.values())
     given = ", ".join(sorted(reader.rule.given))
     how = f"{given} as given" if given else "by a hash of the sequence"
     mean = sum(length * count for length, count in lengths.items()) / max(lengths.total(), 1)
     shown = " ".join(map(repr, vocabulary.tokens[:20])) + (" …" if len(vocabulary.tokens) > 20 else "")
     return [
-        f"{sum(rows.values()):,} labelled sequences{' (of the first rows)' if limit else ''}: "
+        f"{total:,} labelled sequence{'' if total == 1 else 's'}{' (of the first rows)' if limit else ''}: "
         f"{', '.join(f'{rows[split]:,} {split}' for split in SPLITS)} ({how})",
         f"length in training: {min(lengths, default=0):,} to {max(lengths, default=0):,} {options.tokenizer}, mean "
         f"{mean:.1f}; rows have room for {scan.max_length:,}",
         f"tokens: {len(vocabulary.tokens):,} {options.tokenizer}: {shown}",
         f"classes: {len(scan.classes):,}",
-        *describe_classes(scan.classes, scan.labels),
-        *_describe_baseline(scan),
+        *([*describe_classes(scan.classes, scan.labels), *_describe_baseline(scan)] if scan.are_classes else []),
         *(f"note: {note}" for note in _all_notes(reader, scan, vocabulary)),
         *(f"to be mended: {problem}" for problem in scan.find_problems(vocabulary)),
     ]

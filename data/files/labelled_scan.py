@@ -17,6 +17,7 @@ from data.files.row_reading import (
     Sources,
     encode_contents,
     has_given_splits,
+    is_fasta,
     parse_text,
     read_given_rows,
     type_name,
@@ -59,6 +60,7 @@ class RowReader:
             self.columns["split_column"] = options.split_column
         paths = sources.get("labels_path")
         self.labels = read_labels("labels_path", paths) if paths else None
+        self.is_fasta = is_fasta(sources["path"])
         self.is_surveyed = has_given_splits(sources, self.columns)
         self.rule, self.duplicates = SplitRule(), DuplicateFilter()
 
@@ -122,18 +124,19 @@ class RowReader:
 class LabelledScan:
     """What the rows hold, counted row by row.
 
-    `is_given`: whether splits are given, and not all by hash. `state`, of an earlier scan, is gone on from. `tally` and
-    `counts` are those of reading.
+    `reader` has the options and says whether splits are given, and not all by hash. `state`, of an earlier scan, is
+    gone on from. `tally` and `counts` are those of reading.
     """
 
-    def __init__(self, options: Options, is_given: bool, state: Mapping[str, Any] | None = None):
-        self.options, self.is_given, state = options, is_given, state or {}
+    def __init__(self, reader: RowReader, state: Mapping[str, Any] | None = None):
+        self.options, self.is_given, self.is_fasta = reader.options, bool(reader.rule.given), reader.is_fasta
+        state = state or {}
         self.labels = {split: Counter(state.get("labels", {}).get(split)) for split in SPLITS}
         lengths = state.get("lengths", {})
         self.lengths: dict[str, Counter[int]] = {split: Counter(dict(lengths.get(split, ()))) for split in SPLITS}
         longest = state.get("longest", {})
         self.longest: dict[str, tuple[int, str]] = {split: tuple(longest.get(split, (0, ""))) for split in SPLITS}
-        self.tokens = TokenCounts(options.tokenizer, state.get("tokens"))
+        self.tokens = TokenCounts(self.options.tokenizer, state.get("tokens"))
         self.sketch = LabelSketch(state.get("sketch"))
         self.tally, self.counts = RowTally.restore(state.get("tally")), dict(state.get("counts", {}))
 
@@ -164,6 +167,12 @@ class LabelledScan:
         return sort_classes(set().union(*self.labels.values()))
 
     @property
+    def are_classes(self) -> bool:
+        """Whether the labels can be classes: not more than `MAX_CLASSES`, nor nearly as many as there are rows."""
+        count, total = len(self.classes), sum(self.count_rows().values())
+        return count <= MAX_CLASSES and (count <= _FEW_CLASSES or count <= total / 2)
+
+    @property
     def max_length(self) -> int:
         """Tokens that a row has room for: as many as were asked for, or as the longest has.
 
@@ -189,11 +198,14 @@ class LabelledScan:
             return
         if len(classes) == 1:
             yield f"{column}: all {total:,} rows have the label {classes[0]!r}: a classifier needs two classes or more"
-        if len(classes) > MAX_CLASSES or (len(classes) > _FEW_CLASSES and len(classes) > total / 2):
-            yield (
-                f"{column}: it has {len(classes):,} different labels in {total:,} rows, such as "
-                f"{list_some(classes)}: name a column of classes"
-            )
+        if not self.are_classes:
+            where, remedy = f"{column}: it has", "name a column of classes"
+            if self.is_fasta and self.options.labels_path:
+                where, remedy = f"task.labels_path={self.options.labels_path}: it has", "give it a column of classes"
+            elif self.is_fasta:
+                where = f"task.path={self.options.path}: its headers have"
+                remedy = "give classes by task.labels_path=labels.csv (columns id, label)"
+            yield f"{where} {len(classes):,} different labels in {total:,} rows, such as {list_some(classes)}: {remedy}"
             return
         for split in ("validation", "test"):
             if strange := sort_classes(self.labels[split].keys() - self.labels["train"].keys()):
@@ -204,6 +216,11 @@ class LabelledScan:
                     f"label that no training row has ({list_some(strange)}): leave {'it' if one else 'them'} out, or "
                     f"give such rows to training with task.split_column"
                 )
+        weights = self.options.parse_weights() if self.options.class_weights != "balanced" else ()
+        if weights and (len(weights) != len(classes) or not min(weights) > 0):
+            yield (  # in the words of tasks.Classification
+                f"task.class_weights={weights}: must be {len(classes)} numbers above 0, one for each class, or none"
+            )
         yield from filter(None, [vocabulary.find_problem(f"task.sequence_column={self.options.sequence_column}")])
         if not self.options.cut:
             yield from self._find_long_rows()
@@ -234,7 +251,8 @@ class LabelledScan:
         if cut := sum(map(self.count_longer, SPLITS)):
             notes.append(f"Sequences cut at {self.max_length:,} {self.options.tokenizer}: {cut:,}.")
         rows = self.labels["train"]
-        if len(rows) > 1 and max(rows.values()) >= UNEVEN * min(rows.values()):
+        classes = self.classes if self.are_classes else []
+        if classes and len(rows) > 1 and max(rows.values()) >= UNEVEN * min(rows.values()):
             balance = list_some([f"{label} {rows[label]:,}" for label in self.classes])
             notes.append(
                 f"The classes are uneven ({balance} in training): task.class_weights=balanced lets them count alike in "
@@ -250,7 +268,7 @@ class LabelledScan:
                 "cut",
             )
         for split in ("validation", "test"):
-            if missing := [label for label in self.classes if not self.labels[split][label]]:
+            if missing := [label for label in classes if not self.labels[split][label]]:
                 notes.append(f"The {split} split has no row of {list_some(missing)}.")
             if 0 < self.options.eval_examples < (rows := self.labels[split].total()):
                 notes.append(

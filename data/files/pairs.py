@@ -161,9 +161,9 @@ def describe(options: Options, sources: Sources, limit: int | None = None) -> li
         scan.add_pair(pair)
     scan.finish()
     rows, given = scan.count_pairs(), ", ".join(sorted(reader.rule.given))
-    how = f"{given} as given" if given else "by a hash of the source"
+    how, total = f"{given} as given" if given else "by a hash of the source", sum(rows.values())
     return [
-        f"{sum(rows.values()):,} pairs{' (of the first rows)' if limit else ''}: "
+        f"{total:,} pair{'' if total == 1 else 's'}{' (of the first rows)' if limit else ''}: "
         f"{', '.join(f'{rows[split]:,} {split}' for split in SPLITS)} ({how})",
         *_describe_sides(options, scan),
         *(f"note: {note}" for note in _all_notes(reader, scan)),

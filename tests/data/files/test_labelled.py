@@ -352,6 +352,32 @@ def test_what_is_no_data_for_a_classifier_is_refused_in_one_line(tmp_path: Path)
     assert not list((tmp_path / "data").rglob("manifest.json")), "something was prepared"
 
 
+def test_headers_that_are_no_classes_ask_for_a_file_of_labels(tmp_path: Path):
+    path = tmp_path / "a.fasta"
+    path.write_text("".join(f">P{i} protein number {i}\n{row['sequence']}\n" for i, row in enumerate(random_rows())))
+    line = refusal(path, tmp_path)
+    assert line.startswith(f"task.path={path}: its headers have 120 different labels in 120 rows, such as protein")
+    assert line.endswith("give classes by task.labels_path=labels.csv (columns id, label)")
+    options = Options(str(path))
+    lines = labelled.describe(options, find_sources(options))
+    assert lines[3:] == ["classes: 120", f"to be mended: {line}"]
+    labels = write_csv(tmp_path / "labels.csv", [{"id": f"P{i}", "label": i} for i in range(120)])
+    assert refusal(path, tmp_path, labels_path=str(labels)).startswith(
+        f"task.labels_path={labels}: it has 120 different labels"
+    )
+
+
+def test_another_number_of_weights_than_of_classes_is_refused_before_training_too(tmp_path: Path):
+    path = write_csv(tmp_path / "a.csv", random_rows())
+    line = "task.class_weights=(1.0, 2.0, 3.0): must be 2 numbers above 0, one for each class, or none"
+    assert refusal(path, tmp_path, class_weights="1,2,3") == line
+    options = Options(str(path), class_weights="1,2,3")
+    assert labelled.describe(options, find_sources(options))[-1] == f"to be mended: {line}"
+    with pytest.raises(ValueError, match="must be 2 numbers above 0, one for each class, or none") as caught:
+        Classification(**{**load(path, tmp_path).arguments, "class_weights": (1.0, 2.0, 3.0)})
+    assert str(caught.value) == line
+
+
 # ---- streaming, resuming, describing --------------------------------------------------------------------------------
 
 
@@ -440,3 +466,7 @@ def test_a_description_prepares_nothing(tmp_path: Path):
     assert labelled.describe(one, find_sources(one), None)[-1].startswith(
         "to be mended: task.label_column=label: all 120"
     )
+    single = Options(str(write_csv(tmp_path / "c.csv", rows[:1])))
+    lines = labelled.describe(single, find_sources(single), None)
+    assert lines[0].startswith("1 labelled sequence: ")
+    assert next(line for line in lines if line.startswith("  few: ")).partition(" (")[0].endswith(" row")

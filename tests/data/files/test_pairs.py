@@ -198,3 +198,5 @@ def test_a_description_prepares_nothing(tmp_path: Path):
     assert source == "source: 3 to 8 characters in training, room for 8; 7 characters: 'a' 'b' 'c' 'd' 'e' 'f' 'g'"
     assert target.endswith("7 characters: 'A' 'B' 'C' 'D' 'E' 'F' 'G'")
     assert pairs.describe(options, find_sources(options), 20)[0].startswith("20 pairs (of the first rows): ")
+    single = Options(str(write_csv(tmp_path / "b.csv", random_pairs()[:1])), **CHARACTERS)
+    assert pairs.describe(single, find_sources(single), None)[0].startswith("1 pair: ")
