@@ -68,7 +68,11 @@ def test_streamed_windows_are_those_in_memory(tmp_path: Path, tokenizer: str, mo
     monkeypatch.setattr(text, "HEAD", 1000)
     path = tmp_path / "notes.txt"
     path.write_text(make_text() + "日本語 é\n")
-    fields = {"path": str(path), "tokenizer": tokenizer, "vocab_size": 300}
+    fields = {
+        "path": str(path),
+        "tokenizer": tokenizer,
+        **({"vocab_size": 300} if tokenizer in ("words", "bpe") else {}),
+    }
     in_memory, _ = prepare(tmp_path / "store", **fields, stream="no")
     on_disk, _ = prepare(tmp_path / "store", **fields, stream="yes")
     train = in_memory.arguments["text"]["train"]
@@ -198,9 +202,10 @@ def test_what_it_would_become_is_described_without_writing(tmp_path: Path):
     path = tmp_path / "notes.txt"
     path.write_text(make_text())
     for tokenizer in ("bytes", "characters", "words"):
-        options = Options(path=str(path), tokenizer=tokenizer, vocab_size=5)
+        fields = {"tokenizer": tokenizer, **({"vocab_size": 5} if tokenizer == "words" else {})}
+        options = Options(path=str(path), **fields)
         described = text.describe(options, find(options))
-        _, prepared = prepare(tmp_path / tokenizer, path=str(path), tokenizer=tokenizer, vocab_size=5)
+        _, prepared = prepare(tmp_path / tokenizer, path=str(path), **fields)
         counts = prepared.content["tokens"]["counts"]
         assert f"train {counts['train']:,} (" in described[1]
         assert described[1].startswith(f"{sum(counts.values()):,} tokens of {len(prepared.content['names']):,} kinds")
@@ -222,7 +227,8 @@ KILLED = """
     corpus = str(root / "corpus.jsonl")
 
     def prepare(folder, tokenizer):
-        options = text.Options(path=corpus, split_column="split", tokenizer=tokenizer, vocab_size=300)
+        size = 300 if tokenizer in ("words", "bpe") else 8000
+        options = text.Options(path=corpus, split_column="split", tokenizer=tokenizer, vocab_size=size)
         files = {"path": sources.find_files("path", corpus)}
         store.open_or_prepare(root / folder, lambda writer: text.prepare(options, files, writer))
 
@@ -320,6 +326,11 @@ def test_a_flipped_byte_is_noticed_where_the_text_is_read(tmp_path: Path):
         ),
         ({"tokenizer": "bpe", "vocab_size": 200}, "task.vocab_size=200: must be 257 or more for bpe"),
         ({"vocab_size": 0}, "task.vocab_size=0: must be 1 or more"),
+        (
+            {"tokenizer": "bytes", "vocab_size": 300},
+            "^task.vocab_size=300: is for words and bpe, and task.tokenizer=bytes knows all there are: leave it at 80",
+        ),
+        ({"vocab_size": 300}, "^task.vocab_size=300: is for words and bpe, and task.tokenizer=characters knows all"),
         ({"token_dtype": "int64"}, "task.token_dtype=int64: must be uint16 or uint32"),
         ({"stream": "maybe"}, "task.stream=maybe: must be auto, yes or no"),
         ({"tokenizer": "words", "tokenizer_path": "t.json"}, "task.tokenizer=words: task.tokenizer_path is given too"),
@@ -332,6 +343,11 @@ def test_options_are_checked(fields: dict[str, Any], message: str):
 
 def test_a_tokenizer_json_may_be_named_as_the_tokenizer():
     assert Options(path="a.txt", tokenizer="t.json") == Options(path="a.txt", tokenizer_path="t.json")
+
+
+def test_a_config_may_have_the_size_of_byte_pairs_for_tokens_that_are_given():
+    assert Options(path="a.txt", tokenizer="t.json", vocab_size=50257).vocab_size == 50257
+    assert Options(path="a.bin", vocab_size=50257).vocab_size == 50257
 
 
 @pytest.mark.parametrize(
