@@ -3,7 +3,7 @@
 import dataclasses
 from typing import ClassVar
 
-from data.files.row_tokens import TOKENIZERS
+from data.files.row_tokens import TOKENIZERS, has_vocab_size
 from data.files.sources import FASTA_SUFFIXES, TABLE_SUFFIXES
 
 
@@ -40,10 +40,16 @@ class Options:
     suffixes: ClassVar = (*TABLE_SUFFIXES, *FASTA_SUFFIXES)
 
     def __post_init__(self):
+        is_default = self.vocab_size == type(self).vocab_size
+        unused = (
+            f"is for words and tokens, and task.tokenizer={self.tokenizer} knows all there are: leave it at "
+            f"{type(self).vocab_size}"
+        )
         for name, is_valid, rule in (
             ("tokenizer", self.tokenizer in TOKENIZERS, f"must be one of {', '.join(TOKENIZERS)}"),
             ("stream", self.stream in ("auto", "yes", "no"), "must be one of auto, yes, no"),
             ("vocab_size", self.vocab_size >= 1, "must be 1 or more"),
+            ("vocab_size", is_default or has_vocab_size(self.tokenizer), unused),
             ("max_length", self.max_length >= 0, "must be 0 or more"),
             ("eval_examples", self.eval_examples >= 0, "must be 0 or more"),
             ("sequence_column", self.sequence_column, "name the column that holds the sequences"),

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import ClassVar
 
-from data.files.row_tokens import TOKENIZERS
+from data.files.row_tokens import TOKENIZERS, has_vocab_size
 from data.files.sources import TABLE_SUFFIXES
 
 SIDES = ("source", "target")
@@ -39,11 +39,17 @@ class Options:
     suffixes: ClassVar = TABLE_SUFFIXES
 
     def __post_init__(self):
+        is_default = self.vocab_size == type(self).vocab_size
+        unused = (
+            f"is for words and tokens, and task.source_tokenizer={self.source_tokenizer} and "
+            f"task.target_tokenizer={self.target_tokenizer} know all there are: leave it at {type(self).vocab_size}"
+        )
         known = f"must be one of {', '.join(TOKENIZERS)}"
         for name, is_valid, rule in (
             ("source_tokenizer", self.source_tokenizer in TOKENIZERS, known),
             ("target_tokenizer", self.target_tokenizer in TOKENIZERS, known),
             ("vocab_size", self.vocab_size >= 1, "must be 1 or more"),
+            ("vocab_size", is_default or any(map(has_vocab_size, self.tokenizers)), unused),
             ("source_max_length", self.source_max_length >= 0, "must be 0 or more"),
             ("target_max_length", self.target_max_length >= 0, "must be 0 or more"),
             ("source_column", self.source_column, "name the column that holds the sources"),

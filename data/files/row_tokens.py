@@ -31,6 +31,11 @@ def split_text(tokenizer: str, text: str) -> Pieces:
     return split_words(text) if tokenizer == "words" else text.split()
 
 
+def has_vocab_size(tokenizer: str) -> bool:
+    """Whether only so many of a tokenizer's tokens are known, and not all that there are."""
+    return tokenizer in ("words", "tokens")
+
+
 class TokenCounts:
     """How often each token occurs in the training split and in the other two.
 

@@ -378,6 +378,16 @@ def test_another_number_of_weights_than_of_classes_is_refused_before_training_to
     assert str(caught.value) == line
 
 
+@pytest.mark.parametrize("tokenizer", ["characters", "bytes"])
+def test_a_size_is_refused_where_all_tokens_are_known(tokenizer: str):
+    with pytest.raises(
+        ValueError, match=f"^task.vocab_size=300: is for words and tokens, and task.tokenizer={tokenizer}"
+    ):
+        Options("a.csv", tokenizer=tokenizer, vocab_size=300)
+    assert Options("a.csv", tokenizer=tokenizer, vocab_size=8000) == Options("a.csv", tokenizer=tokenizer)
+    assert Options("a.csv", tokenizer="tokens", vocab_size=300).vocab_size == 300
+
+
 # ---- streaming, resuming, describing --------------------------------------------------------------------------------
 
 

@@ -119,6 +119,12 @@ def test_one_pair_that_is_much_longer_than_others_is_said(tmp_path: Path, capsys
     assert "is faster" not in capsys.readouterr().err
 
 
+def test_a_size_is_refused_where_all_tokens_of_both_sides_are_known():
+    with pytest.raises(ValueError, match=r"^task.vocab_size=300: is for words and tokens, and .* know all there are"):
+        Options("a.csv", vocab_size=300, **CHARACTERS)
+    assert Options("a.csv", vocab_size=300, source_tokenizer="characters").vocab_size == 300
+
+
 def test_room_that_cannot_be_meant_is_refused(tmp_path: Path):
     path = write_csv(tmp_path / "a.csv", [*random_pairs(), {"source": "a", "target": "A" * 20_000}])
     assert refusal(path, tmp_path, **CHARACTERS).startswith(
