@@ -7,7 +7,7 @@
 
 --task is text, labelled, pairs or series, as the files in configs/ are called; without it, it is taken from the file.
 All other flags are fields of `config.task` that say how files are read, as --tokenizer=bpe; --task=TASK --help lists
-them.
+them. The exit status is 1 where files would be refused, of which a line says what is "to be mended".
 """
 
 import argparse
@@ -16,6 +16,7 @@ import dataclasses
 import importlib
 import importlib.util
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,8 @@ from tasks.base import suggest_name
 
 CONFIGS = {"text": "text", "labelled": "classification", "pairs": "parallel_text", "series": "series"}  # file: task
 _COLUMNS = {"labelled": {"sequence", "label"}, "pairs": {"source", "target"}, "text": {"text"}}  # of each by default
+
+_MENDED = "to be mended: "  # begins a line of a description that says why training would refuse the files
 
 
 def list_data() -> Iterator[str]:
@@ -59,7 +62,7 @@ def describe_files(path: str, task: str, flags: Sequence[str]) -> Iterator[str]:
     lines = kind.describe(options, find_sources(options), None)
     for line in lines:
         yield f"  {line}"
-    if any(line.startswith("to be mended") for line in lines):
+    if any(line.startswith(_MENDED) for line in lines):
         return
     given = " ".join(shlex.quote(f"--config.task.{name}={value}") for name, value in fields.items())
     yield f"one model:    python train.py --config=configs/{config}.py:lstm {given} --workdir=runs/mine"
@@ -105,6 +108,29 @@ def option_defaults(config: str) -> dict[str, Any]:
     }
 
 
+def list_fields(task: str) -> Iterator[str]:
+    """A line for each field of a kind of files: its default, and what its config says of it.
+
+    Raises ValueError for a task that takes no files.
+    """
+    config = _config_name(task)
+    comments = _read_comments(config)
+    yield f"python -m data describe PATH --task={config}, with fields of config.task (configs/{config}.py):"
+    for name, default in option_defaults(config).items():
+        flag = f"--{name}={'' if default == () else default}"
+        yield f"  {flag:<30} {comments.get(name, '')}".rstrip()
+
+
+def _read_comments(config: str) -> dict[str, str]:
+    """The comment at each field of a config's task, or in the line above it."""
+    spec, comments, above = importlib.util.find_spec(f"configs.{config}"), {}, ""
+    for line in Path(spec.origin).read_text("utf-8").splitlines() if spec and spec.origin else ():
+        if found := re.match(r'\s+"(\w+)": .*?,(?:  # (.*))?$', line):
+            comments[found[1]] = found[2] or above
+        above = line.strip().removeprefix("# ") if line.strip().startswith("# ") else ""
+    return comments
+
+
 def parse_flags(config: str, flags: Sequence[str]) -> dict[str, Any]:
     """Fields from flags such as --tokenizer=bpe. Raises ValueError for what the kind of files does not have."""
     known, fields = option_defaults(config), {}
@@ -141,8 +167,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("action", choices=("list", "describe"))
     parser.add_argument("path", nargs="?", help="a file, a folder or a pattern, to describe")
     parser.add_argument("--task", default="", help="what the files are: text, labelled, pairs, series")
-    args, rest = parser.parse_known_args(argv)
+    argv, first = sys.argv[1:] if argv is None else argv, argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--task", default="")
+    first.add_argument("--help", "-h", action="store_true")
+    help_of = first.parse_known_args(argv)[0]
+    is_refused = False
     try:
+        if help_of.help and help_of.task:
+            for line in list_fields(help_of.task):
+                print(line)
+            return
+        args, rest = parser.parse_known_args(argv)
         if args.action == "list":
             lines = list_data()
         elif args.path is None:
@@ -151,10 +186,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             lines = describe_files(args.path, args.task, rest)
         for line in lines:
             print(line)
+            is_refused |= line.strip().startswith(_MENDED)
     except BrokenPipeError:  # as of `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError) as error:
         parser.exit(1, f"error: {error}\n")
+    if is_refused:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,36 @@ def test_wrong_words_are_refused_in_one_line(tmp_path: Path, capsys: pytest.Capt
         assert message in refused(capsys, *words)
 
 
+def test_a_description_of_what_is_refused_ends_with_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = str(write_table(tmp_path / "genes.csv", "sequence,label"))
+    with pytest.raises(SystemExit) as stop:
+        command.main(("describe", path, "--class_weights=1,2,3"))
+    out, err = capsys.readouterr()
+    assert stop.value.code == 1
+    assert out.splitlines()[-1].startswith("  to be mended: task.class_weights=")
+    assert not err
+    assert "to be mended" not in said(capsys, "describe", path, "--class_weights=1,2")
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_help_of_a_kind_lists_its_fields(config: str, capsys: pytest.CaptureFixture[str]):
+    out = said(capsys, "describe", "--help", f"--task={config}")
+    assert out == said(capsys, "describe", f"--task={CONFIGS[config]}", "notes.txt", "-h")
+    flags = [line.split()[0] for line in out.splitlines()[1:]]
+    defaults = command.option_defaults(config)
+    assert flags == [f"--{name}={'' if default == () else default}" for name, default in defaults.items()]
+    assert "--split_column=" in flags
+    assert sum(len(line.split()) > 1 for line in out.splitlines()[1:]) >= 5, "no comments were read"
+
+
+def test_help_of_no_kind_is_refused_and_help_of_all_is_general(capsys: pytest.CaptureFixture[str]):
+    assert "--task=labeled: did you mean labelled" in refused(capsys, "describe", "--task=labeled", "--help")
+    with pytest.raises(SystemExit) as stop:
+        command.main(("--help",))
+    assert stop.value.code == 0
+    assert "--task=TASK --help lists" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("config", CONFIGS)
 def test_a_config_has_every_option_of_its_kind_and_settings_of_its_task(config: str):
     """With the defaults that the kind has; a tuple may be given as a text with commas."""
