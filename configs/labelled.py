@@ -20,8 +20,8 @@ def get_config(mixer: str = "attention") -> ConfigDict:
         "validation_path": "",
         "test_path": "",
         "split_column": "",
-        "sequence_column": "sequence",
-        "label_column": "label",
+        "sequence_column": "sequence",  # the column of sequences
+        "label_column": "label",  # the column of their classes
         "labels_path": "",  # of FASTA: a table with the columns id and label, where the headers hold no labels
         "tokenizer": "characters",  # characters, words, bytes; tokens, as they stand with blanks between
         "vocab_size": 8000,  # words or tokens that are known, the most frequent ones

@@ -20,13 +20,13 @@ def get_config(mixer: str = "gru") -> ConfigDict:
         "validation_path": "",
         "test_path": "",
         "split_column": "",
-        "source_column": "source",
-        "target_column": "target",
+        "source_column": "source",  # the column of sources
+        "target_column": "target",  # the column of targets
         "source_tokenizer": "words",  # characters, words, bytes; tokens, as they stand with blanks between
-        "target_tokenizer": "words",
+        "target_tokenizer": "words",  # as that of the source
         "vocab_size": 8000,  # words or tokens of either side that are known, the most frequent ones
         "source_max_length": 0,  # tokens of the longest source; 0: as many as the longest has
-        "target_max_length": 0,
+        "target_max_length": 0,  # tokens of the longest target
         "drop_longer": False,  # longer pairs are left out, not refused
     }
     return encoder_decoder(mixer, task, attention_heads=4)
