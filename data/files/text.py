@@ -65,7 +65,7 @@ class Options:
         why = " for bpe: the bytes, and the end of a document" if self.tokenizer == "bpe" else ""
         self._require("vocab_size", self.vocab_size >= least, f"must be {least} or more{why}")
         # Where tokens come with the files the size is passed over: configs of large models set it, for byte pairs.
-        has_tokens = self.tokenizer_path or data_suffix(Path(self.path)) in TOKEN_SUFFIXES
+        has_tokens = bool(self.tokenizer_path) or data_suffix(Path(self.path)) in TOKEN_SUFFIXES
         default = type(self).vocab_size
         is_used = has_tokens or self.tokenizer in ("words", "bpe") or self.vocab_size == default
         unused = f"is for words and bpe, and task.tokenizer={self.tokenizer} knows all there are: leave it at {default}"
