@@ -8,7 +8,7 @@ from typing import NamedTuple
 from data.files import tables
 from data.files.columns import ColumnRequest, name_paths
 from data.files.formats import FASTA_SUFFIXES, TABLE_SUFFIXES, TOKEN_SUFFIXES, data_suffix, file_splits
-from data.files.sources import MAX_LINE, Counts, add_count, read_chunks, read_lines
+from data.files.sources import MAX_LINE, Counts, add_count, read_chunks, read_lines, text_size
 from data.files.splits import canonical_split, known_split
 from data.files.stamps import check_unchanged, take_stamps
 
@@ -16,7 +16,7 @@ PIECE = 2_000  # characters of a piece of a text, at least: a split should hold 
 MIN_PIECE = 200  # the same, of a text so short that it would make few pieces
 PIECES = 64  # as many as a short text is cut into, about
 MAX_WHOLE_FILE = 2**23  # bytes of a file that "auto" takes for one document
-MIN_FILES = 20  # files that "auto" takes for one document each
+MIN_FILES = 64  # files that "auto" takes for one document each
 _BLANK_LINES = re.compile(r"\n(?:[ \t\r]*\n)+")
 _SENTENCE_ENDS = (". ", "! ", "? ", ".” ", '." ', "。", "！", "？")
 
@@ -49,7 +49,7 @@ def read_documents(
       field: of the config, which names the files; errors speak of `task.FIELD`.
       paths: the files, in the order of their numbers.
       column: of a table, where each row is a document.
-      document: of a text: "file", "paragraph" (between blank lines), "line", or "auto": each file of 20 or more that
+      document: of a text: "file", "paragraph" (between blank lines), "line", or "auto": each file of 64 or more that
         are not large; otherwise pieces that end at blank lines and have at least 2,000 characters, or fewer where the
         text is short. Joined, they are the text.
       split_column: of a table, which says train, validation or test.
@@ -115,13 +115,23 @@ def choose_document(document: str, paths: Sequence[Path]) -> str:
         raise ValueError(f"task.document={document}: one of auto, file, paragraph, line")
     if document != "auto":
         return document
-    small = max(path.stat().st_size for path in paths) <= MAX_WHOLE_FILE
-    return "file" if len(paths) >= MIN_FILES and small else "piece"
+    is_many = len(paths) >= MIN_FILES
+    return (
+        "file" if is_many and all(text_size(path, MAX_WHOLE_FILE + 1) <= MAX_WHOLE_FILE for path in paths) else "piece"
+    )
 
 
 def piece_length(paths: Sequence[Path]) -> int:
-    """Characters that a piece has at least: fewer than 2,000 where the files are so short that they'd be few pieces."""
-    return min(PIECE, max(MIN_PIECE, sum(path.stat().st_size for path in paths) // PIECES))
+    """Characters that a piece has at least: fewer than 2,000 where the texts are so short that they'd be few pieces.
+
+    Equal texts have pieces of the same length, compressed or not.
+    """
+    size = 0
+    for path in paths:
+        size += text_size(path, PIECE * PIECES - size)
+        if size >= PIECE * PIECES:
+            break
+    return min(PIECE, max(MIN_PIECE, size // PIECES))
 
 
 _Found = Iterator[tuple[int, str, str, int]]  # number in the file, text, given split, bytes read of the file

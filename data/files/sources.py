@@ -208,6 +208,17 @@ def open_source(path: Path) -> BinaryIO:
     return io.BufferedReader(_Unpacked(path), _CHUNK)
 
 
+def text_size(path: Path, limit: int) -> int:
+    """Bytes of a file when it is unpacked, or a number of at least `limit` where there are as many or more."""
+    if path.suffix.lower() not in CODECS:
+        return path.stat().st_size
+    size = 0
+    with _Unpacked(path) as file:
+        while size < limit and (chunk := file.read(_CHUNK)):
+            size += len(chunk)
+    return size
+
+
 def read_chunks(path: Path, name: str | None = None, counts: Counts | None = None) -> Iterator[tuple[str, int]]:
     """Pieces of a UTF-8 text as they come, and the bytes of the file read so far. `name` is what errors call it.
 

@@ -40,6 +40,23 @@ def test_pieces_end_at_blank_lines_and_are_the_text(tmp_path: Path):
     assert all(len(piece) >= piece_length([tmp_path / "a.txt"]) for piece in pieces[:-1])
 
 
+@pytest.mark.parametrize("count", [1, documents.MIN_FILES])
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_equal_texts_are_equal_documents_however_they_are_packed(
+    suffix: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(documents, "MAX_WHOLE_FILE", 2**17)
+    plain = [tmp_path / f"{i:02}.txt" for i in range(count)]
+    packed = [path.with_name(path.name + suffix) for path in plain]
+    for text in ("\n\n".join(PARAGRAPHS[:60]), "\n\n".join(PARAGRAPHS)):
+        for path, other in zip(plain, packed, strict=True):
+            path.write_text(text)
+            with pa.CompressedOutputStream(str(other), "gzip" if suffix == ".gz" else "zstd") as file:
+                file.write(text.encode())
+        read, again = (list(read_documents("path", paths)) for paths in (plain, packed))
+        assert [(d.text, d.position) for d in read] == [(d.text, d.position) for d in again]
+
+
 @given(
     st.lists(st.sampled_from(["word ", "x" * 50, "\n", "\n\n", "\r\n", " \t\n", "End. ", "é。"]), max_size=300),
     st.integers(1, 400),
