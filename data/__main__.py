@@ -25,6 +25,7 @@ from typing import Any
 
 from data import DATASETS
 from data.files import KINDS, find_sources, parse_options
+from data.files.sources import skipped_notes
 from tasks.base import suggest_name
 
 CONFIGS = {"text": "text", "labelled": "classification", "pairs": "parallel_text", "series": "series"}  # file: task
@@ -59,8 +60,9 @@ def describe_files(path: str, task: str, flags: Sequence[str]) -> Iterator[str]:
     fields = {"path": path, **parse_flags(config, flags)}
     kind, options = parse_options(CONFIGS[config], fields)
     yield f"{path}, as configs/{config}.py reads it:"
-    lines = kind.describe(options, find_sources(options), None)
-    for line in lines:
+    files = find_sources(options, skipped=(skipped := []))
+    lines = kind.describe(options, files, None)
+    for line in [*lines, *skipped_notes(skipped)]:
         yield f"  {line}"
     if any(line.startswith(_MENDED) for line in lines):
         return
