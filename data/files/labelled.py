@@ -91,8 +91,9 @@ def _scan_rows(reader: RowReader, writer: StoreWriter, begin: int, start: Positi
 
 
 def _all_notes(reader: RowReader, scan: LabelledScan, vocabulary: Vocabulary) -> list[str]:
-    found = [reading_notes(scan.counts), scan.tally.notes(), reader.duplicates.notes("rows"), scan.notes(vocabulary)]
-    return list(itertools.chain(*found))
+    left_out = [*scan.tally.notes(), *reader.duplicates.notes("rows")]
+    by_hash = reader.rule.notes(scan.count_rows(), "rows")
+    return [*reading_notes(scan.counts), *by_hash, *left_out, *scan.notes(vocabulary)]
 
 
 def _write_rows(reader: RowReader, content: dict[str, Any], writer: StoreWriter, begin: int, start: Position) -> None:

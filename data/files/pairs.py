@@ -102,7 +102,8 @@ def _scan_pairs(reader: PairReader, writer: StoreWriter, begin: int, start: Posi
 
 
 def _all_notes(reader: PairReader, scan: PairScan) -> list[str]:
-    return [*reading_notes(scan.counts), *scan.tally.notes(), *reader.duplicates.notes("pairs"), *scan.notes()]
+    left_out = [*scan.tally.notes(), *reader.duplicates.notes("pairs")]
+    return [*reading_notes(scan.counts), *reader.rule.notes(scan.count_pairs(), "pairs"), *left_out, *scan.notes()]
 
 
 def _write_pairs(reader: PairReader, content: dict[str, Any], writer: StoreWriter, begin: int, start: Position) -> None:

@@ -58,6 +58,15 @@ class SplitRule(NamedTuple):
         missing = "test" if "validation" in self.given else "validation"
         return "train" if assign_split(contents, train=0.9) == "train" else missing
 
+    def notes(self, counts: Mapping[str, int], items: str = "documents") -> list[str]:
+        """That items go to a split by a hash though others are given, and how many do, from the `counts` of splits."""
+        missing = [split for split in ("validation", "test") if self.given and split not in self.given]
+        return [
+            f"No {items.removesuffix('s')} is given as {split}: {counts.get(split, 0):,} {items} are taken from "
+            f"training by a hash."
+            for split in missing
+        ]
+
 
 class DuplicateFilter:
     """Drops items of training that are in validation or test, and items of validation that are in test.

@@ -24,7 +24,7 @@ from data.files.tokenizers import Tokenizer, restore_tokenizer, smallest_dtype
 from data.files.vocabulary import BATCH, given_tokenizer, make_tokenizer
 from tasks.base import suggest_name
 
-VERSION = 1
+VERSION = 2
 TOKENIZERS = ("characters", "bytes", "words", "bpe")
 IN_MEMORY = 256 << 20  # bytes of a training split that is kept in memory
 HEAD = 1 << 22  # tokens in memory of a training split that isn't, for baselines and pictures
@@ -164,7 +164,8 @@ def _encode_corpus(corpus: Corpus, writer: StoreWriter, state: dict[str, Any]) -
                 }  # fmt: skip
                 writer.checkpoint({**state, **kept}, done)
     encoder.add_passages(pending)
-    notes = [*reading_notes(counts), *corpus.duplicates.notes(), *state["notes"], *encoder.notes()]
+    by_hash = corpus.rule.notes(encoder.tally["documents"])
+    notes = [*reading_notes(counts), *by_hash, *corpus.duplicates.notes(), *state["notes"], *encoder.notes()]
     return encoder.finish(notes)
 
 

@@ -53,6 +53,20 @@ def test_a_table_is_described_and_nothing_is_prepared(tmp_path: Path, capsys: py
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_split_that_is_taken_from_training_is_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    labelled, pairs, text = (tmp_path / name for name in ("labelled.csv", "pairs.csv", "text.csv"))
+    splits = ["test" if i % 4 == 0 else "train" for i in range(200)]
+    for path, header in ((labelled, "sequence,label,part"), (pairs, "source,target,part"), (text, "text,x,part")):
+        path.write_text("\n".join([header, *(f"ab{i},{'pq'[i % 2]},{split}" for i, split in enumerate(splits))]) + "\n")
+        assert "is given as validation: " in said(capsys, "describe", str(path), "--split_column=part")
+
+
+def test_files_of_a_folder_that_are_left_out_are_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "a.txt").write_text("A line of it.\n" * 3000)
+    (tmp_path / "a.png").write_bytes(b"picture")
+    assert "not read here (.png): 1." in said(capsys, "describe", str(tmp_path))
+
+
 def test_what_a_file_is_is_seen_by_its_name_or_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert command.guess_config(str(write_table(tmp_path / "a.csv", "sequence,label"))) == "labelled"
     assert command.guess_config(str(write_table(tmp_path / "b.csv", "source,target"))) == "pairs"

@@ -389,7 +389,7 @@ def test_a_stopped_preparation_goes_on_to_the_same_bytes(tmp_path: Path, monkeyp
 
     def prepare(folder: Path) -> dict[str, bytes]:
         store = open_or_prepare(folder, lambda writer: labelled.prepare(options, sources, writer))
-        assert len(store.content["notes"]) == 8
+        assert len(store.content["notes"]) == 9
         return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
     whole, cut_text, done = prepare(tmp_path / "whole"), RowReader.cut_text, 0

@@ -34,6 +34,15 @@ def test_a_split_that_is_not_given_is_taken_from_training(given: tuple[str, ...]
     assert all(rule.assign_item(split, text) == split for split in ("validation", "test") for text in TEXTS[:20])
 
 
+def test_that_a_split_is_taken_from_training_is_said():
+    counts = {"train": 198, "validation": 22, "test": 30}
+    assert SplitRule(frozenset({"train", "test"})).notes(counts, "rows") == [
+        "No row is given as validation: 22 rows are taken from training by a hash."
+    ]
+    assert len(SplitRule(frozenset({"train"})).notes(counts)) == 2
+    assert SplitRule().notes(counts) == SplitRule(frozenset({"validation", "test"})).notes(counts) == []
+
+
 def test_copies_are_dropped_from_the_split_that_is_trained_earlier():
     items = [("test", "a"), ("train", "a"), ("train", "b"), ("validation", "b"), ("validation", "a"), ("train", "c")]
     rule, duplicates = survey_splits(items)
