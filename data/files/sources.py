@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from data.files.encodings import character_end, check_is_text
+from data.files.encodings import decode_utf8 as decode_utf8
 from data.files.formats import CODECS, KNOWN_SUFFIXES, METADATA_FILES
 from data.files.formats import FASTA_SUFFIXES as FASTA_SUFFIXES
 from data.files.formats import SPLIT_NAMES as SPLIT_NAMES
@@ -223,51 +225,27 @@ def read_chunks(path: Path, name: str | None = None, counts: Counts | None = Non
     """Pieces of a UTF-8 text as they come, and the bytes of the file read so far. `name` is what errors call it.
 
     A byte order mark at the beginning is dropped and counted. Line ends stay as they are. Raises ValueError, with the
-    place of the byte, for a NUL and for what is not UTF-8.
+    place of the byte, for a NUL and for what is not UTF-8, and for a file that begins as one of another kind.
     """
+    name = name or str(path)
     with _Unpacked(path) as file:
-        rest, offset = b"", 0
+        rest, offset, has_multibyte = b"", 0, False
         while True:
             chunk = file.read(_CHUNK) or b""
             if offset == 0 and not rest and chunk.startswith(b"\xef\xbb\xbf"):
                 add_count(counts, "Byte order marks dropped")
                 chunk, offset = chunk[3:], 3
             whole = rest + chunk
-            cut = _character_end(whole) if chunk else len(whole)
+            if offset in (0, 3):
+                check_is_text(whole, name)
+            cut = character_end(whole) if chunk else len(whole)
             if cut:
-                yield decode_utf8(whole[:cut], name or str(path), offset), file.bytes_read
+                text = decode_utf8(whole[:cut], name, offset, has_multibyte, is_last=not chunk)
+                has_multibyte = has_multibyte or not text.isascii()
+                yield text, file.bytes_read
             rest, offset = whole[cut:], offset + cut
             if not chunk:
                 return
-
-
-def decode_utf8(contents: bytes, name: str, offset: int = 0) -> str:
-    """Decode bytes that begin at `offset` of the source `name`.
-
-    Raises ValueError, with the place of the byte and what to do, for a NUL and for what is not UTF-8.
-    """
-    if offset == 0 and contents[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise ValueError(f"{name}: the text is UTF-16: convert it, as with iconv -f UTF-16 -t UTF-8")
-    try:
-        text = contents.decode()
-    except UnicodeDecodeError as error:
-        place, byte = offset + error.start, contents[error.start]
-        raise ValueError(
-            f"{name}: byte {place:,} (0x{byte:02x}) is not UTF-8: convert the text, as with iconv -f LATIN1 -t UTF-8"
-        ) from None
-    if (place := contents.find(0)) >= 0:
-        raise ValueError(f"{name}: byte {offset + place:,} is NUL, which no text has: remove it, as with tr -d '\\000'")
-    return text
-
-
-def _character_end(contents: bytes) -> int:
-    """Length of `contents` without a character at the end that may go on."""
-    for back in range(1, min(4, len(contents) + 1)):
-        byte = contents[-back]
-        if byte & 0xC0 != 0x80:  # the first byte of a character
-            length = 1 if byte < 0x80 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return len(contents) - back if length > back else len(contents)
-    return len(contents)
 
 
 def read_lines(path: Path, name: str | None = None, counts: Counts | None = None) -> Iterator[tuple[str, int]]:

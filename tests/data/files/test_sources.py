@@ -244,10 +244,23 @@ def test_a_byte_order_mark_is_dropped_and_counted(tmp_path: Path):
 @pytest.mark.parametrize(
     ("contents", "says"),
     [
-        (b"abc\xe9 caf\xc3\xa9", r"byte 3 \(0xe9\) is not UTF-8: convert the text, as with iconv -f LATIN1 -t UTF-8"),
+        (b"caf\xe9\nna\xefve\n", r"byte 3 \(0xe9\) is not UTF-8: convert the text, as with iconv -f LATIN1 -t UTF-8$"),
+        (
+            b"abc\xe9 caf\xc3\xa9",
+            r"byte 3 \(0xe9\), in its line 1 is not UTF-8, and other bytes are: the text is mixed",
+        ),
+        ("é\n".encode() * 200_000 + b"caf\xe9\n", r"byte 600,003 \(0xe9\) is not UTF-8, and other bytes are: .* don't"),
+        (
+            "é\né".encode()[:-1],
+            r"byte 3 \(0xc3\): the text ends within a character, as if it were cut: fetch it again$",
+        ),
+        (b"PK\x03\x04\x14\0\x06\0", r"it is no text, but a zip archive, or a document packed as one \(docx, xlsx"),
+        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "it is no text, but a PDF: extract its text, as with pdftotext$"),
+        (gzip.compress(b"text"), r"it is no text, but compressed by gzip: name it as such, as FILE.txt.gz$"),
+        (b"\x89PNG\r\n\x1a\n", r"it is no text, but a picture \(PNG\): leave it out$"),
         (b"\xef\xbb\xbfab\xff", r"byte 5 \(0xff\) is not UTF-8"),
         (b"x" * (2**20 - 1) + b"\xc3(", r"byte 1,048,575 \(0xc3\) is not UTF-8"),
-        (b"ab\xe2\x82", r"byte 2 \(0xe2\) is not UTF-8"),
+        (b"ab\xe2\x82", r"byte 2 \(0xe2\): the text ends within a character, .*; if all of it is there, convert it"),
         (b"ab\0c", "byte 2 is NUL, which no text has: remove it"),
         ("text".encode("utf-16"), "the text is UTF-16: convert it, as with iconv -f UTF-16 -t UTF-8"),
     ],
@@ -256,3 +269,8 @@ def test_what_is_no_text_is_refused_with_its_place(contents: bytes, says: str, t
     file = write_file(tmp_path / "a.txt", contents)
     with pytest.raises(ValueError, match=f"^task.path=a.txt: {says}"):
         list(read_chunks(file, "task.path=a.txt"))
+
+
+@pytest.mark.parametrize("text", ["PK is a name", "BZh and more", "GIF89 is a format\n", "PAR1 ARROW1", "%PD"])
+def test_texts_that_begin_like_other_files_are_texts(text: str, tmp_path: Path):
+    assert [chunk for chunk, _ in read_chunks(write_file(tmp_path / "a.txt", text))] == [text]
