@@ -8,7 +8,7 @@ from typing import NamedTuple
 from data.files import tables
 from data.files.columns import ColumnRequest, name_paths
 from data.files.formats import FASTA_SUFFIXES, TABLE_SUFFIXES, TOKEN_SUFFIXES, data_suffix, file_splits
-from data.files.sources import MAX_LINE, Counts, add_count, read_chunks, read_lines, text_size
+from data.files.sources import MAX_LINE, Counts, add_count, open_source, read_chunks, read_lines, text_size
 from data.files.splits import canonical_split, known_split
 from data.files.stamps import check_unchanged, take_stamps
 
@@ -17,7 +17,9 @@ MIN_PIECE = 200  # the same, of a text so short that it would make few pieces
 PIECES = 64  # as many as a short text is cut into, about
 MAX_WHOLE_FILE = 2**23  # bytes of a file that "auto" takes for one document
 MIN_FILES = 64  # files that "auto" takes for one document each
-_BLANK_LINES = re.compile(r"\n(?:[ \t\r]*\n)+")
+_LINE_END = re.compile(r"\r\n?|\n")
+_BLANK_LINES = re.compile(r"(?:\r\n?|\n)(?:[ \t]*(?:\r\n?|\n))+")
+_OBJECTS = re.compile(rb"(?:\xef\xbb\xbf)?\s*\[\s*\{")
 _SENTENCE_ENDS = (". ", "! ", "? ", ".” ", '." ', "。", "！", "？")
 
 
@@ -56,7 +58,7 @@ def read_documents(
       start: position of the first document that is given.
       counts: where things are counted that are not kept as they stand, for `sources.reading_notes`.
 
-    Windows line ends become "\\n" and are counted, as are empty documents, which are left out.
+    Line ends of Windows and of old Macs become "\\n" and are counted, as are empty documents, which are left out.
 
     Raises ValueError, in one line with the place, for what is not in order, and for a file that changes meanwhile.
     """
@@ -95,7 +97,8 @@ def read_documents(
         check_unchanged(stamps)
         bytes_before += stamps[0].size
     if not found:
-        raise ValueError(f"task.{field}={name_paths(paths)}: there is no text in it")
+        where = f": all rows of task.column={column} are empty" if is_table else ""
+        raise ValueError(f"task.{field}={name_paths(paths)}: there is no text in it{where}")
 
 
 def check_same_form(field: str, paths: Sequence[Path]) -> bool:
@@ -106,6 +109,13 @@ def check_same_form(field: str, paths: Sequence[Path]) -> bool:
     if suffixes & set(TABLE_SUFFIXES):
         tables.check_same_kind(field, paths)
         return True
+    if suffixes == {".json"} and len(paths) == 1:
+        with open_source(paths[0]) as file:
+            if _OBJECTS.match(file.read(4096)):
+                raise ValueError(
+                    f"task.{field}={paths[0]}: it is an array of JSON objects: {tables.JSON_HINT}; to learn the JSON "
+                    f"itself, name it FILE.txt"
+                )
     return False
 
 
@@ -141,15 +151,14 @@ def _read_table(field: str, path: Path, column: str, split_column: str, start: i
     columns = {"column": column, **({"split_column": split_column} if split_column else {})}
     request = ColumnRequest(field, path, list(columns.items()), counts)
     for number, place, (text, *given), bytes_read in tables.read_file_rows(request, start):
-        if not isinstance(text, str):
-            what = "a null" if text is None else f"{type(text).__name__} and no text"
-            raise ValueError(f"task.column={column}: {place} holds {what}")
-        if "\0" in text:
-            raise ValueError(f"task.column={column}: {place} holds a NUL, which no text has: remove it")
-        _check_encodable(text, f"task.column={column}: {place}")
+        if not isinstance(text, str | None):
+            raise ValueError(f"task.column={column}: {place} holds {type(text).__name__} and no text")
         if not text:
             add_count(counts, "Rows without text left out")
             continue
+        if "\0" in text:
+            raise ValueError(f"task.column={column}: {place} holds a NUL, which no text has: remove it")
+        _check_encodable(text, f"task.column={column}: {place}")
         yield number, text, canonical_split(given[0], place) if given else "", bytes_read
 
 
@@ -235,20 +244,21 @@ def _piece_end(text: str, begin: int, least: int, most: int) -> int:
     low, high = begin + least, min(begin + most, len(text))
     if low >= high:
         return high
-    if blank := _BLANK_LINES.search(text, low, high):
-        return blank.end()
-    if (line := text.find("\n", low, high)) >= 0:
-        return line + 1
-    for marks in (_SENTENCE_ENDS, (" ",)):
-        ends = [place + len(mark) for mark in marks if (place := text.find(mark, low, high)) >= 0]
-        if ends:
-            high = min(ends)
-            break
+    if found := _BLANK_LINES.search(text, low, high) or _LINE_END.search(text, low, high):
+        high = found.end()
+    else:
+        for marks in (_SENTENCE_ENDS, (" ",)):
+            ends = [place + len(mark) for mark in marks if (place := text.find(mark, low, high)) >= 0]
+            if ends:
+                high = min(ends)
+                break
     return high + (text[high - 1 : high + 1] == "\r\n")
 
 
 def _normalize_text(text: str, counts: Counts | None) -> str:
-    if "\r\n" not in text:
+    if "\r" not in text:
         return text
-    add_count(counts, "Windows line ends (CRLF) changed to LF", text.count("\r\n"))
-    return text.replace("\r\n", "\n")
+    windows = text.count("\r\n")
+    add_count(counts, "Windows line ends (CRLF) changed to LF", windows)
+    add_count(counts, "Line ends of old Macs (CR) changed to LF", text.count("\r") - windows)
+    return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -27,6 +27,7 @@ from data.files.stamps import take_stamps as take_stamps
 
 MAX_LINE = 2**26  # characters of a line or a document that is read as one piece
 _CHUNK = 2**18  # bytes read at once
+_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 
 # How often what was met while files were read, for `reading_notes`. JSON can hold it, so that whoever goes on reading
 # later also goes on counting.
@@ -249,15 +250,21 @@ def read_chunks(path: Path, name: str | None = None, counts: Counts | None = Non
 
 
 def read_lines(path: Path, name: str | None = None, counts: Counts | None = None) -> Iterator[tuple[str, int]]:
-    """Lines of a UTF-8 text with their ends as they are, and the bytes of the file read so far.
+    """Lines of a UTF-8 text with their ends (LF, CRLF, CR) as they are, and the bytes of the file read so far.
 
     Raises as `read_chunks`, and for a line of more than `MAX_LINE` characters.
     """
     rest, bytes_read = "", 0
     for chunk, bytes_read in read_chunks(path, name, counts):
-        *lines, rest = (rest + chunk).split("\n")
+        text = rest + chunk
+        if "\r" in text:
+            lines = _LINE.findall(text)
+            rest = "" if lines[-1].endswith("\n") else lines.pop()  # also where a CR may be half of a CRLF
+        else:
+            *lines, rest = text.split("\n")
+            lines = [line + "\n" for line in lines]
         for line in lines:
-            yield line + "\n", bytes_read
+            yield line, bytes_read
         if len(rest) > MAX_LINE:
             raise ValueError(f"{name or path}: a line has more than {MAX_LINE:,} characters: break it, or give a text")
     if rest:

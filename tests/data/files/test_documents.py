@@ -58,7 +58,7 @@ def test_equal_texts_are_equal_documents_however_they_are_packed(
 
 
 @given(
-    st.lists(st.sampled_from(["word ", "x" * 50, "\n", "\n\n", "\r\n", " \t\n", "End. ", "é。"]), max_size=300),
+    st.lists(st.sampled_from(["word ", "x" * 50, "\n", "\n\n", "\r\n", "\r", " \t\n", "End. ", "é。"]), max_size=300),
     st.integers(1, 400),
 )
 def test_pieces_are_the_text_wherever_chunks_end(parts: list[str], size: int):
@@ -133,6 +133,24 @@ def test_reading_goes_on_anywhere(form: str, tmp_path: Path):
     assert list(read_documents("path", paths, start=(2, 10**6), **options)) == []
 
 
+@pytest.mark.parametrize("form", ["auto", "paragraph", "line"])
+def test_the_line_ends_of_old_macs_are_line_ends(form: str, tmp_path: Path):
+    text = "\n\n".join(PARAGRAPHS) + "\n"
+    (tmp_path / "new.txt").write_text(text)
+    (tmp_path / "old.txt").write_text(text, newline="\r")
+    counts: dict[str, int] = {}
+    assert texts_of(tmp_path / "old.txt", document=form, counts=counts) == texts_of(tmp_path / "new.txt", document=form)
+    if form == "auto":
+        assert reading_notes(counts) == [f"Line ends of old Macs (CR) changed to LF: {text.count(chr(10)):,}."]
+
+
+def test_rows_without_a_text_are_left_out_and_counted(tmp_path: Path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"other": 1}\n{"text": null}\n{"text": "b"}\n')
+    counts: dict[str, int] = {}
+    assert texts_of(tmp_path / "a.jsonl", counts=counts) == ["a", "b"]
+    assert counts == {"Rows without the key text, which is taken for a null": 1, "Rows without text left out": 2}
+
+
 def test_windows_line_ends_are_counted(tmp_path: Path):
     (tmp_path / "a.txt").write_bytes(b"one\r\ntwo\r\n\r\nthree\n")
     counts: dict[str, int] = {}
@@ -148,18 +166,27 @@ def test_windows_line_ends_are_counted(tmp_path: Path):
         ("a.txt", {"split_column": "s"}, "^task.split_column=s: a.txt is no table: give validation_path, test_path$"),
         ("a.jsonl", {"document": "line"}, "^task.document=line: a.jsonl is a table, and each row is a document"),
         ("a.jsonl", {"column": "n"}, r"^task.column=n: a.jsonl, line 1 holds int and no text$"),
-        ("a.jsonl", {"column": "null"}, r"^task.column=null: a.jsonl, line 1 holds a null$"),
+        ("a.jsonl", {"column": "null"}, r"a.jsonl: there is no text in it: all rows of task.column=null are empty$"),
         ("a.jsonl", {"column": "nul"}, r"^task.column=nul: a.jsonl, line 1 holds a NUL, which no text has"),
         ("a.jsonl", {"column": "half"}, r"^task.column=half: a.jsonl, line 1 holds '\\ud800', half a character"),
         (
             "a.jsonl",
             {"column": "no"},
-            r"^task.column=no: a.jsonl, line 1 has no such key; it has n, null, nul, half",
+            r"^task.column=no: a.jsonl has no such column; it has n, null, nul, half",
         ),
         ("a.jsonl", {"split_column": "s", "column": "s"}, r"^a.jsonl, line 1: the split is 'holdout': write train, va"),
         ("a.fasta", {}, r"^task.path=.*: a .fasta file is no text"),
         ("blank.txt", {}, r"^task.path=.*blank.txt: there is no text in it"),
-        ("null.parquet", {}, r"^task.column=text: null.parquet, row 2 holds a null$"),
+        (
+            "a.json",
+            {},
+            r"^task.path=.*a.json: it is an array of JSON objects: write one object a line in FILE.jsonl, as jq",
+        ),
+        (
+            "b.jsonl",
+            {},
+            r"^b.jsonl, line 1: it begins an array, and not a JSON object: write one object a line in FILE",
+        ),
         ("null.parquet", {"column": "n"}, r"^task.column=n: null.parquet, row 1 holds int and no text$"),
     ],
 )
@@ -168,6 +195,8 @@ def test_bad_corpora_are_one_line(name: str, options: dict[str, str], says: str,
     (tmp_path / "a.txt").write_text("text")
     (tmp_path / "a.fasta").write_text(">a\nAC")
     (tmp_path / "blank.txt").write_text("\n")
+    for array in ("a.json", "b.jsonl"):
+        (tmp_path / array).write_text('[\n  {"text": "a"},\n  {"text": "b"}\n]\n')
     (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
     pyarrow.parquet.write_table(pa.table({"text": ["a", None], "n": [1, 2]}), tmp_path / "null.parquet")
     options = {"document": "line", **options} if name == "blank.txt" else options

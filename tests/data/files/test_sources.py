@@ -231,7 +231,7 @@ def test_text_is_the_same_in_chunks_of_any_size(text: str, size: int):
         lines = [line for line, _ in sources.read_lines(Path("x"))]
     if not text.startswith("\ufeff"):
         assert read == text
-        assert lines == re.findall(r"[^\n]*\n|[^\n]+$", text)
+        assert lines == re.findall(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+\Z", text)
 
 
 def test_a_byte_order_mark_is_dropped_and_counted(tmp_path: Path):

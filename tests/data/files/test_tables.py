@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.files.fasta import read_labels
-from data.files.tables import class_names, column_names, read_fasta, read_rows
+from data.files.tables import class_names, column_names, field_separator, read_fasta, read_rows
 
 ROWS = [("001", "NA"), ("a,b", 'says "x"'), ("two\nlines", "é"), ("", "x")]
 
@@ -114,7 +114,48 @@ def test_tsv_has_no_quotes_and_what_looks_like_them_is_counted(tmp_path: Path):
     counts: dict[str, int] = {}
     rows = list(read_rows("path", [tmp_path / "a.tsv"], ["text", "label"], counts=counts))
     assert [row.values for row in rows] == [('"He said', "x"), ('"whole"', "y")]
-    assert counts == {"Fields of TSV in quotes, which are kept since TSV has none": 1}
+    ((note, number),) = counts.items()
+    assert (note[:62], number) == ("Fields of TSV in quotes, which are kept since TSV has none (if", 1)
+    (tmp_path / "a.csv").write_text('text\tlabel\r\nHe said\tx\r\n"wh""o\tle"\ty\r\n')
+    rows = list(read_rows("path", [tmp_path / "a.csv"], ["text", "label"]))
+    assert [row.values for row in rows] == [("He said", "x"), ('wh"o\tle', "y")]
+
+
+@pytest.mark.parametrize(
+    ("contents", "separator", "rows"),
+    [
+        ("Nr;Wert\n1;0,5\n", ";", [("1", "0,5")]),
+        ('"Nr";"Wert, kg"\r\n1;"a;b"\r\n', ";", [("1", "a;b")]),
+        ("\n\nNr\tWert;x\ty\n1\t2\t3\n", "\t", [("1", "2", "3")]),
+        ("a;b,c\n1,2\n", ",", [("1", "2")]),
+        ("text\none; two\n", ",", [("one; two",)]),
+        ("Nr;Wert\r1;2\r3;4\r", ";", [("1", "2"), ("3", "4")]),
+    ],
+)
+def test_what_separates_fields_is_seen_by_the_header(contents: str, separator: str, rows: list, tmp_path: Path):
+    path, counts = tmp_path / "a.csv", {}
+    path.write_bytes(("\ufeff" + contents).encode())
+    assert field_separator("path", path) == separator
+    names = column_names("path", path)
+    assert [row.values for row in read_rows("path", [path], names, counts=counts)] == rows
+    assert sum(note.startswith("Files of CSV read with ") for note in counts) == (separator != ",")
+    assert field_separator("path", tmp_path / "a.parquet") == ""
+
+
+def test_a_key_that_some_rows_lack_is_a_null_and_counted(tmp_path: Path):
+    path, counts = tmp_path / "a.jsonl", {}
+    path.write_text('{"x": 1}\n' * 150 + '{"y": {"z": 2}, "x": null}\n' + '{"y": 3}\n')
+    rows = list(read_rows("path", [path], ["x", "y.z"], counts=counts))
+    assert [row.values for row in rows] == [*[(1, None)] * 150, (None, 2), (None, None)]
+    assert list(read_rows("path", [path], ["x", "y.z"], 149)) == rows[149:]
+    assert counts == {
+        "Rows without the key y.z, which is taken for a null": 151,
+        "Rows without the key x, which is taken for a null": 1,
+    }
+    path.write_text('{"x": 1}\n' + '{"y": {"z": 2}}\n' * 2)
+    assert column_names("path", path) == ["x", "y"]
+    with pytest.raises(ValueError, match=r"^task.label_column=y.q: a.jsonl has no such column; it has x, y, y.z$"):
+        list(read_rows("path", [path], {"sequence_column": "x", "label_column": "y.q"}))
 
 
 def test_values_keep_the_types_of_the_file_and_nulls_are_none(tmp_path: Path):
@@ -128,7 +169,7 @@ def test_nested_columns_by_a_point(kind: str, tmp_path: Path):
     write(tmp_path / name, [({"en": "dog", "de": "Hund"}, "x")])
     (row,) = read_rows("path", [tmp_path / name], ["sequence.de", "label"])
     assert row.values == ("Hund", "x")
-    with pytest.raises(ValueError, match=r"has no such key; it has en, de"):
+    with pytest.raises(ValueError, match=r"has no such (key; it has en, de|column; it has .*sequence.en, sequence.de)"):
         list(read_rows("path", [tmp_path / name], ["sequence.fr"]))
 
 
@@ -152,7 +193,13 @@ def test_nested_columns_by_a_point(kind: str, tmp_path: Path):
         ("a.tsv", "sequence\tlabel\nA\n", r"^a.tsv, row 1: 1 where the header has 2 fields: no field of a TSV holds"),
         ("a.csv", 'sequence,label\nA,"x\n', r"^a.csv, row 1 \(line 2\): unexpected end of data: is a quote open"),
         ("a.csv", 'sequence,label\nA,"x" y\n', r"^a.csv, row 1 \(line 2\): .*: is a quote open, or single in a quoted"),
-        ("a.csv", "sequence;label\nA;x\n", r"the header is one column, 'sequence;label', as if ';' were the separator"),
+        ("a.csv", "sequence|label\nA|x\n", r"the header is one column, 'sequence.label', as if '.' were the separator"),
+        ("a.tsv", "sequence;label\nA;x\n", r"the header is one column, 'sequence;label', as if ';' were the separator"),
+        (
+            "a.json",
+            "[]",
+            r"^task.path=.*a.json: not a table that can be read here: .*; write one object a line in FILE.jso",
+        ),
         ("a.csv", "sequence,label\nA,\xe9\n".encode("latin-1"), r"^task.path=.*a.csv: byte 17 \(0xe9\) is not UTF-8"),
         ("a.csv", "sequence,label\nA,x\0\n", r"^task.path=.*a.csv: byte 18 is NUL"),
         (
@@ -160,13 +207,14 @@ def test_nested_columns_by_a_point(kind: str, tmp_path: Path):
             '{"sequence": "A", "label": 1}\n\n{bad}\n',
             r"^a.jsonl, line 3: not JSON \(.*, column 2\): write",
         ),
-        ("a.jsonl", "[1, 2]\n", r'^a.jsonl, line 1: not a JSON object: write one a line, as {"text": "…"}$'),
-        ("a.jsonl", "[" * 100_000, r"^a.jsonl, line 1: .*JSON"),
+        ("a.jsonl", "[1, 2]\n", r"^a.jsonl, line 1: it begins an array, and not a JSON object: write one object a"),
+        ("a.jsonl", '{"a": ' + "[" * 100_000, r"^a.jsonl, line 1: .*JSON"),
+        ("a.jsonl", "5\n", r'^a.jsonl, line 1: not a JSON object: write one a line, as {"text": "…"}$'),
         ("a.jsonl", '{"sequence": "A", "label": ' + "1" * 5000 + "}", r"^a.jsonl, line 1: .*too many digits"),
         (
             "a.jsonl",
             '{"sequence": "A"}\n',
-            r"^task.label_column=label: a.jsonl, line 1 has no such key; it has seq",
+            r"^task.label_column=label: a.jsonl has no such column; it has sequence$",
         ),
         ("a.parquet", "PAR1 and no more", r"^task.path=.*a.parquet: the file is damaged, or of another kind \(.*\)$"),
         ("a.arrow", "ARROW1 and no more", r"^task.path=.*a.arrow: the file is damaged, or of another kind \(.*\)$"),
