@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from data.files import tables
 from data.files.columns import ColumnRequest, name_paths
-from data.files.formats import FASTA_SUFFIXES, TABLE_SUFFIXES, TOKEN_SUFFIXES, data_suffix, file_splits
+from data.files.formats import FASTA_SUFFIXES, JSON_HINT, TABLE_SUFFIXES, TOKEN_SUFFIXES, data_suffix, file_splits
 from data.files.sources import MAX_LINE, Counts, add_count, open_source, read_chunks, read_lines, text_size
 from data.files.splits import canonical_split, known_split
 from data.files.stamps import check_unchanged, take_stamps
@@ -113,7 +113,7 @@ def check_same_form(field: str, paths: Sequence[Path]) -> bool:
         with open_source(paths[0]) as file:
             if _OBJECTS.match(file.read(4096)):
                 raise ValueError(
-                    f"task.{field}={paths[0]}: it is an array of JSON objects: {tables.JSON_HINT}; to learn the JSON "
+                    f"task.{field}={paths[0]}: it is an array of JSON objects: {JSON_HINT}; to learn the JSON "
                     f"itself, name it FILE.txt"
                 )
     return False

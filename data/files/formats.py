@@ -21,6 +21,7 @@ SPLIT_NAMES = {
     "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
+JSON_HINT = "write one object a line in FILE.jsonl, as jq -c '.[]' FILE.json does of an array"
 # What Hugging Face's datasets and tensorflow-datasets leave beside their data.
 METADATA_FILES = {"dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json", "features.json"}
 

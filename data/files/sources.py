@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from data.files.encodings import character_end, check_is_text
 from data.files.encodings import decode_utf8 as decode_utf8
-from data.files.formats import CODECS, KNOWN_SUFFIXES, METADATA_FILES
+from data.files.formats import CODECS, JSON_HINT, KNOWN_SUFFIXES, METADATA_FILES
 from data.files.formats import FASTA_SUFFIXES as FASTA_SUFFIXES
 from data.files.formats import SPLIT_NAMES as SPLIT_NAMES
 from data.files.formats import TABLE_SUFFIXES as TABLE_SUFFIXES
@@ -75,7 +75,10 @@ def find_files(
         if not os.access(file, os.R_OK):
             raise PermissionError(f"{what}: {file} may not be read: change its permissions")
         if suffixes and data_suffix(file) not in suffixes:
-            raise ValueError(f"{what}: {file.name} is of no kind that can be read here: {_list_suffixes(suffixes)}")
+            hint = f"; {JSON_HINT}" if data_suffix(file) == ".json" else ""
+            raise ValueError(
+                f"{what}: {file.name} is of no kind that can be read here: {_list_suffixes(suffixes)}{hint}"
+            )
     if not any(file.stat().st_size for file in found):
         raise ValueError(f"{what}: the file is empty" if len(found) == 1 else f"{what}: all files are empty")
     return found

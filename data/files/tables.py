@@ -10,11 +10,10 @@ from pathlib import Path
 from data.files import columnar, text_tables
 from data.files.columns import ColumnRequest, FileRows, Row, name_paths
 from data.files.fasta import read_fasta as read_fasta
-from data.files.formats import data_suffix, file_splits
+from data.files.formats import JSON_HINT, data_suffix, file_splits
 from data.files.sources import Counts
 from data.files.splits import known_split
 from data.files.stamps import check_unchanged, take_stamps
-from data.files.text_tables import JSON_HINT as JSON_HINT
 
 
 def read_rows(

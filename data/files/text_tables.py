@@ -12,10 +12,9 @@ from itertools import islice
 from typing import Any
 
 from data.files.columns import ColumnRequest, FileRows
-from data.files.formats import data_suffix
+from data.files.formats import JSON_HINT, data_suffix
 from data.files.sources import MAX_LINE, add_count, read_lines
 
-JSON_HINT = "write one object a line in FILE.jsonl, as jq -c '.[]' FILE.json does of an array"
 _EMPTY_LINES = "Empty lines of tables skipped"
 _QUOTES = (
     "Fields of TSV in quotes, which are kept since TSV has none (if the file is named .csv, they are undone, and tabs "

@@ -73,6 +73,11 @@ def test_a_link_to_a_folder_above_ends(tmp_path: Path):
         ),
         ("tfds:nothing", FileNotFoundError, "no such data set is in"),
         ("a" * 300, FileNotFoundError, "File name too long: give a file that can be read"),
+        (
+            "array.json",
+            ValueError,
+            "can be read here: .txt (also .gz, .zst); write one object a line in FILE.jsonl, as jq",
+        ),
         ("table.csv", ValueError, "table.csv is of no kind that can be read here: .txt (also .gz, .zst)"),
     ],
 )
@@ -81,7 +86,7 @@ def test_what_can_not_be_found_is_one_line(
 ):
     for name in ("empty.txt", "empty/a.txt", "empty/b.txt"):
         write_file(tmp_path / name, "")
-    for name in ("pictures/a.png", "table.csv"):
+    for name in ("pictures/a.png", "table.csv", "array.json"):
         write_file(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=f"^task.validation_path={re.escape(path)}: .*{re.escape(says)}") as raised:
