@@ -1,9 +1,10 @@
 """Which columns of a user's tables are the values of time series, and what number a cell holds."""
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,12 +19,35 @@ NAMED_COLUMNS = ("time_column", "series_column", "split_column")  # options that
 MISSING = ("", "nan", "na", "n/a", "null", "none")  # how a table says that a value is missing, in any case
 SNIFFED_ROWS = 100  # by which columns of numbers are told from others
 MAX_SNIFFED_ROWS = 10_000  # where a column has no value in those
+_COMMAS = re.compile(r"[+-]?(?:\d{1,3}(?:\.\d{3})+|\d*),\d+(?:[eE][+-]?\d+)?")  # 0,5 and 1.234,5
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 
 Sources = Mapping[str, Sequence[Path]]
 
 
 class NotANumber(ValueError):
     """A cell that holds no number that can be used."""
+
+
+class OtherCell(NamedTuple):
+    """The first cell of a column that holds no number: its value, where it stands, and what is wrong with it."""
+
+    value: str
+    place: str
+    error: str
+
+    @property
+    def is_date(self) -> bool:
+        try:
+            parse_time(self.value)
+        except ValueError:
+            return False
+        return True
+
+    @property
+    def remark(self) -> str:
+        comma = self.error.partition("a decimal comma")
+        return f"{self.value!r} in {self.place}{', ' + ''.join(comma[1:]) if comma[1] else ''}"
 
 
 def parse_number(cell: Any) -> float:
@@ -36,6 +60,10 @@ def parse_number(cell: Any) -> float:
             return np.nan
         if "_" in cell:  # which Python takes for a number
             raise NotANumber(f"is {cell!r}, which is no number")
+        if _COMMAS.fullmatch(cell):
+            point = cell.replace(".", "").replace(",", ".")
+            thousands = f", or {cell.replace(',', '')} if it parts thousands" if _THOUSANDS.fullmatch(cell) else ""
+            raise NotANumber(f"is {cell!r}, which has a decimal comma: write {point} with a point{thousands}")
     try:
         number = float(cell)
     except (TypeError, ValueError, OverflowError):
@@ -75,11 +103,11 @@ def choose_columns(options: Any, sources: Sources) -> tuple[tuple[str, ...], lis
     if options.columns:
         return _check_targets(options, options.columns), []
     candidates = [name for name in names if name not in other.values() and name.strip()]
-    reasons, rising = _sniff_columns(files, candidates)
+    reasons, rising, seen = _sniff_columns(files, candidates)
     columns = tuple(name for name in candidates if name not in reasons)
     if not columns:
-        raise ValueError(f"task.path={path}: no column holds numbers; it has {list_names(names)}")
-    left = [f"{name} ({reason})" for name, reason in reasons.items()]
+        raise ValueError(f"task.path={path}: no column holds numbers: {_first_cell(reasons, seen)}{list_names(names)}")
+    left = [f"{name} ({cell.remark if cell else 'empty'})" for name, cell in reasons.items()]
     left += ["a column without a name"] if any(not name.strip() for name in names) else []
     notes = [f"Left out: {', '.join(left)}; task.columns names those that are wanted."] if left else []
     if rising and not options.time_column and not options.series_column:
@@ -88,6 +116,22 @@ def choose_columns(options: Any, sources: Sources) -> tuple[tuple[str, ...], lis
             f"missing rows are noticed."
         )
     return _check_targets(options, columns), notes
+
+
+def _first_cell(reasons: Mapping[str, OtherCell | None], seen: set[str]) -> str:
+    """Which cell to mend: of a column that has numbers too, else of one with decimal commas, else of one without dates.
+
+    Ends with the words before a list of the columns.
+    """
+    cells = [(name, cell) for name, cell in reasons.items() if cell]
+    if not cells:
+        return "all cells are empty; it has "
+    name, cell = min(
+        cells,
+        key=lambda one: (one[0] not in seen, "decimal comma" not in one[1].error, one[1].is_date, cells.index(one)),
+    )
+    mend = "; other rows hold numbers: mend it, or leave it empty if the value is missing" if name in seen else ""
+    return f"{cell.place}: the column {name} {cell.error}{mend}; it has "
 
 
 def _is_number(name: str) -> bool:
@@ -107,12 +151,15 @@ def _check_targets(options: Any, columns: tuple[str, ...]) -> tuple[str, ...]:
     return columns
 
 
-def _sniff_columns(files: Sequence[Path], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Why columns are not taken for numbers, by their names, and the columns that may be the time: from the first rows.
+def _sniff_columns(
+    files: Sequence[Path], names: Sequence[str]
+) -> tuple[dict[str, OtherCell | None], list[str], set[str]]:
+    """From the first rows: columns that are not taken for numbers, with the cell that says why, None where all are
+    empty; columns that may be the time; and columns in which some number stands.
 
     Raises ValueError where there are no rows.
     """
-    reasons: dict[str, str] = {}
+    reasons: dict[str, OtherCell] = {}
     seen: set[str] = set()
     times: dict[str, list[float]] = {name: [] for name in names}
     requests = (ColumnRequest("path", path, [("", name) for name in names]) for path in files)
@@ -123,8 +170,8 @@ def _sniff_columns(files: Sequence[Path], names: Sequence[str]) -> tuple[dict[st
             try:
                 if not np.isnan(parse_number(cell)):
                     seen.add(name)
-            except NotANumber:
-                reasons.setdefault(name, f"{str(cell)[:40]!r} in {place}")
+            except NotANumber as error:
+                reasons.setdefault(name, OtherCell(str(cell)[:40], place, str(error)))
             if name in times:
                 try:
                     times[name].append(parse_time(cell))
@@ -135,8 +182,9 @@ def _sniff_columns(files: Sequence[Path], names: Sequence[str]) -> tuple[dict[st
             break
     if not number:
         raise ValueError(f"task.path={name_paths(files)}: it has no rows, only a header at most")
-    found = {name: reasons.get(name, "empty") for name in names if name in reasons or name not in seen}
-    return found, [name for name, values in times.items() if _may_be_time(np.array(values), is_date=name in reasons)]
+    found = {name: reasons.get(name) for name in names if name in reasons or name not in seen}
+    rising = [name for name, values in times.items() if _may_be_time(np.array(values), is_date=name in reasons)]
+    return found, rising, seen
 
 
 def _may_be_time(values: np.ndarray, is_date: bool) -> bool:

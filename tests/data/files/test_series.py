@@ -126,13 +126,35 @@ def test_a_table_without_rows_a_header_or_numbers_is_refused(tmp_path: Path):
     told = f"task.path={path}: the first row holds numbers, 3, 4, and no names of columns: write a header above it"
     assert message(write(path, [(1, 2)] * 20, ("3", "4")), time_column="") == told
     assert message(write(path, [("x", "y")] * 20, ("a", "b")), time_column="") == (
-        f"task.path={path}: no column holds numbers; it has a, b"
+        f"task.path={path}: no column holds numbers: a.csv, row 1: the column a is 'x', which is no number; it has a, b"
+    )
+    assert message(write(path, [("", "")] * 20, ("a", "b")), time_column="") == (
+        f"task.path={path}: no column holds numbers: all cells are empty; it has a, b"
     )
     assert message(write(path, [(1, 5)] * 20, ("a", "b")), time_column="") == (
         f"task.path={path}: nothing to forecast in training: a is 1 throughout, b is 5 throughout"
     )
     huge = [(f"{i}e305",) for i in range(9)]
     assert message(write(path, huge, ("a",)), time_column="").endswith("of the column a are too large to be scaled")
+
+
+def test_the_cell_that_keeps_a_column_from_being_numbers_is_named(tmp_path: Path):
+    path, dates = tmp_path / "a.csv", [row[0] for row in hourly()]
+    commas = [(date, f"{i},5") for i, date in enumerate(dates)]
+    assert message(write(path, commas, ("t", "x")), time_column="") == (
+        f"task.path={path}: no column holds numbers: a.csv, row 1: the column x is '0,5', which has a decimal comma: "
+        f"write 0.5 with a point; it has t, x"
+    )
+    numbers = [(date, "abc" if i == 6 else i) for i, date in enumerate(dates)]
+    assert message(write(path, numbers, ("t", "x")), time_column="t") == (
+        f"task.path={path}: no column holds numbers: a.csv, row 7: the column x is 'abc', which is no number; other "
+        f"rows hold numbers: mend it, or leave it empty if the value is missing; it has t, x"
+    )
+    both = [(*commas[i], i * i) for i in range(100)]
+    assert arrange(write(path, both, ("date", "x", "y"))).notes[0] == (
+        "Left out: x ('0,5' in a.csv, row 1, a decimal comma: write 0.5 with a point); task.columns names those "
+        "that are wanted."
+    )
 
 
 def test_a_column_that_may_be_the_time_is_named(tmp_path: Path):
@@ -149,7 +171,9 @@ def test_a_column_that_may_be_the_time_is_named(tmp_path: Path):
     ("cell", "said"),
     [
         ("inf", "is 'inf': leave it empty if the value is missing"),
-        ("3,5", "is '3,5', which is no number"),
+        ("3,5", "is '3,5', which has a decimal comma: write 3.5 with a point"),
+        ("1,000", "is '1,000', which has a decimal comma: write 1.000 with a point, or 1000 if it parts thousands"),
+        ("-1.234,5", "is '-1.234,5', which has a decimal comma: write -1234.5 with a point"),
         ("1_000", "is '1_000', which is no number"),
         ("twelve", "is 'twelve', which is no number"),
     ],
