@@ -153,8 +153,11 @@ def linear_forecast(
 
 
 def choose_season(task: Any) -> int:
-    """The season of the training part of a `tasks.real.series.Series`, in steps of at most its `max_length`: the lag of
-    the highest peak of the target columns' autocorrelation, and 1 where none stands out."""
+    """The season of the training part of a `tasks.real.series.Series`, in steps of at most its `max_length`.
+
+    It is the lag of the highest peak of autocorrelation, of the target columns together or of one of them, since what
+    the others do may hide it; and 1 where none stands out.
+    """
     values = np.where(
         np.asarray(task.subsets)[:, None] == 0, np.asarray(task.values)[:, task.target_indices], np.float32(np.nan)
     )
@@ -163,8 +166,14 @@ def choose_season(task: Any) -> int:
     kept = slice(int(trained[0]), int(trained[-1]) + 1) if len(trained) else slice(0)
     series = np.searchsorted(np.asarray(task.borders), np.arange(len(values))[kept], side="right")
     values, series = values[kept][:steps], series[:steps]
-    error = 1 / np.sqrt(max(1, (~np.isnan(values)).sum()))
-    return peak_lag(autocorrelation(values, series, task.max_length + 1), max(MIN_CORRELATION, 4 * error))
+    columns, peaks = [values[:, i : i + 1] for i in range(values.shape[1])], []
+    for some in columns if len(columns) == 1 else [values, *columns]:
+        error = 1 / np.sqrt(max(1, (~np.isnan(some)).sum()))
+        correlation = autocorrelation(some, series, task.max_length + 1)
+        lag = peak_lag(correlation, max(MIN_CORRELATION, 4 * error))
+        peaks.append((lag, correlation[lag] if lag > 1 else 0.0))
+    highest = max(peak for _, peak in peaks)
+    return next(lag for lag, peak in peaks if peak >= highest - TIED_CORRELATIONS)
 
 
 def autocorrelation(

@@ -239,6 +239,21 @@ def test_the_season_is_found_below_noise_and_a_trend(period: int):
     assert f"the value {period} steps before" in tasks[0].baselines
 
 
+def test_the_season_of_one_column_is_found_beside_others_that_hide_it():
+    time = np.arange(1000)
+    daily, slower = (np.sin(2 * np.pi * time / period) for period in (24, 48))  # of opposite sign after 24 steps
+    noise = np.random.default_rng(0).standard_normal((12, 1000))
+    subsets = np.repeat(np.arange(3, dtype=np.int8), (700, 100, 200))
+    for others in ([slower], noise):
+        values = np.stack([*others, daily], axis=1)
+        names = tuple(f"column {i}" for i in range(values.shape[1]))
+        arrays = index_windows((values / values.std(axis=0)).astype(np.float32), subsets, np.array([0, 1000], np.int32))
+        task = Series(**arrays, columns=names, target_columns=names, max_length=36)
+        assert forecasts.choose_season(task) == 24
+        alone = dataclasses.replace(task, target_columns=names[:1])
+        assert forecasts.choose_season(alone) == 1, "a column that is not forecast has no say"
+
+
 def test_of_two_seasons_the_one_that_explains_more_is_taken():
     time = np.arange(1000)
     values = np.sin(2 * np.pi * time / 24) + 0.3 * np.sin(2 * np.pi * time / 5)
