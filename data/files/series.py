@@ -17,7 +17,7 @@ from data.files.series_steps import ArrangedSeries, arrange_series
 from data.files.time_axis import FREQUENCY, FREQUENCY_RULE
 from tasks.real.series import SUBSETS, Series, index_windows
 
-VERSION = 1
+VERSION = 2
 BLOCK = 8192  # steps of a record, at most
 
 
@@ -104,6 +104,7 @@ def prepare(options: Options, sources: Mapping[str, Sequence[Path]], writer: Any
         "means": arranged.means.tolist(),
         "deviations": arranged.deviations.tolist(),
         "step": arranged.step,
+        "series": arranged.count,
         "notes": arranged.notes,
     }
 
@@ -206,6 +207,8 @@ def _describe_rules(options: Options, arranged: ArrangedSeries) -> Iterator[str]
     task = Series(
         **task_arguments(arranged.values, arranged.subsets, arranged.borders, arranged.columns, arranged.targets)
     )
+    forecasts = ", ".join(f"{len(task.ends[subset]):,} {subset}" for subset in SUBSETS)
+    yield f"steps that a forecast can be made from: {forecasts}"
     yield f"squared error of the next step, in deviations squared, from windows of {task.max_length} in test:"
     for rule, error in {"the mean of training": task.chance, **task.baselines}.items():
         yield f"  {error:.4g} {rule}"

@@ -21,6 +21,9 @@ from data.files.time_axis import (
 LONGEST_GAP = 100  # missing steps; where more are missing, the series is cut
 MAX_GAPS = 0.15  # share of rows before a gap up to which times count as regular; of weekdays it is 0.2
 MAX_GIVEN_GAPS = 0.9  # up to which a frequency that is given makes sense
+FEW_VALUES = 8  # in training: of fewer, a series' deviation says little
+LEVEL_SHARE = 0.75  # of a column's variance between series, from which on they are said to differ
+SPREAD_RATIO = 4.0  # between deviations of series, from which on they are said to differ
 MAX_STEPS = 2**31 - 2**20  # of all series: they are counted in 32 bits
 
 
@@ -36,6 +39,7 @@ class ArrangedSeries(NamedTuple):
     deviations: Float64[np.ndarray, "C"]
     step: str
     notes: list[str]
+    count: int = 1  # of series; where one is cut at a gap, its pieces are between borders of their own
 
 
 def arrange_series(options: Any, table: SeriesTable) -> ArrangedSeries:
@@ -69,6 +73,7 @@ def arrange_series(options: Any, table: SeriesTable) -> ArrangedSeries:
     if options.scale_by == "series":
         _scale_each_series(values, subsets == 0, offsets, means, deviations, notes)
     else:
+        notes += _level_notes(values, subsets == 0, offsets, columns)
         values = (values - means) / deviations
     targets = options.target_columns or columns
     return ArrangedSeries(
@@ -81,6 +86,7 @@ def arrange_series(options: Any, table: SeriesTable) -> ArrangedSeries:
         deviations,
         str(step or ""),
         [*notes, *_split_notes(subsets, offsets)],
+        len(table.series),
     )
 
 
@@ -292,3 +298,29 @@ def _scale_each_series(
         own /= np.where(varies, deviation, deviations)
     if common:
         notes.append(f"{common:,} series have a column that doesn't vary in training: it is scaled as in all series.")
+
+
+def _level_notes(values: np.ndarray, trained: np.ndarray, offsets: np.ndarray, columns: tuple[str, ...]) -> list[str]:
+    """Columns in which series differ much in level or spread: scaled together, a series of small values hardly counts,
+    and what only knows the levels has most of the variance."""
+    scales = np.array([_scale(values[a:b], trained[a:b]) for a, b in pairwise(offsets)])  # [S, 2, C]
+    counts = np.array([(~np.isnan(values[a:b]) & trained[a:b, None]).sum(axis=0) for a, b in pairwise(offsets)])
+    notes = []
+    for i, column in enumerate(columns):
+        enough = counts[:, i] >= FEW_VALUES
+        (means, deviations), weights = scales[enough, :, i].T, counts[enough, i]
+        if len(means) < 2:
+            continue
+        within = np.average(np.square(deviations), weights=weights)
+        between = np.average(np.square(means - np.average(means, weights=weights)), weights=weights)
+        varying = deviations[deviations > 1e-12 * np.maximum(np.abs(means), 1e-300)]
+        low, high = np.quantile(varying if len(varying) else [0.0], (0.1, 0.9), method="nearest")
+        share = between / max(within + between, np.finfo(float).tiny)
+        if share > LEVEL_SHARE or high > SPREAD_RATIO * low:
+            notes.append(
+                f"Series differ much in {column}: in training their means go from {means.min():.4g} to "
+                f"{means.max():.4g}, their deviations from {deviations.min():.4g} to {deviations.max():.4g}, and "
+                f"{share:.0%} of the variance is between them. Scaled together, the largest count most, and whatever "
+                f"knows the levels scores well: task.scale_by=series scales each by its own."
+            )
+    return notes

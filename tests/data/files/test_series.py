@@ -502,6 +502,25 @@ def test_what_was_prepared_is_what_was_read_and_its_notes_are_told_once(
     assert jax.tree.all(jax.tree.map(partial(np.array_equal, equal_nan=True), arrays(loaded), arrays(again)))
 
 
+@pytest.mark.parametrize(
+    ("level", "spread", "is_said"), [(200, 30, True), (10, 30, True), (200, 3, True), (12, 4, False)]
+)
+def test_series_that_differ_much_are_said_where_they_are_scaled_together(
+    level: float, spread: float, is_said: bool, tmp_path: Path
+):
+    noise = np.random.default_rng(0).standard_normal((2, 300))
+    rows = [[site, (START + i * HOUR).isoformat(), mean + by * noise[site, i]]
+            for i in range(300) for site, (mean, by) in enumerate([(10, 3), (level, spread)])]  # fmt: skip
+    path = write(tmp_path / "sites.csv", rows, ("site", "date", "load"))
+    notes = arrange(path, series_column="site").notes
+    assert len(notes) == is_said
+    if is_said:
+        assert notes[0].startswith("Series differ much in load: in training their means go from ")
+        assert "% of the variance is between them" in notes[0]
+        assert "task.scale_by=series" in notes[0]
+    assert arrange(path, series_column="site", scale_by="series").notes == []
+
+
 def test_what_a_file_would_become_is_described(tmp_path: Path):
     rows = hourly(200)
     rows[5][1] = ""
@@ -513,6 +532,7 @@ def test_what_a_file_would_become_is_described(tmp_path: Path):
     assert lines[1].startswith("column load: in training mean 1")
     assert lines[1].endswith("; missing at 1 steps")
     assert lines[2].endswith("; not forecast")
+    assert "steps that a forecast can be made from: 138 train, 20 validation, 39 test" in lines
     assert any(line.endswith(" the last value") for line in lines)
     assert lines[-2:] == [f"note: {note}" for note in arrange(Path(options.path)).notes]
     lines = series.describe(options, find_sources(options), limit=3)
