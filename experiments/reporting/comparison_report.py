@@ -26,7 +26,7 @@ from experiments.ablation.verdicts import (
 from experiments.reporting import charts, html_report
 from experiments.reporting.charts import DotChart, LineChart, Series, interval_series
 from experiments.reporting.html_report import Report, Section, Table, markdown_table
-from experiments.reporting.study_report import learning_chart
+from experiments.reporting.study_report import describe_scale, learning_chart
 
 REFERENCE = "attention"  # the mixer whose number of parameters the others are matched to
 TOLERANCE = 0.05  # relative difference of parameters above which a mixer counts as not matched
@@ -286,6 +286,7 @@ def write_comparison(
         },
         command=command or f"python -m experiments.compare --scale={scale}",
         provenance=made,
+        remark=describe_scale(scale, trials),
     )
     shown = [drawn[task][0] for task in tasks[:3]] + [time_chart(costs)]
     shown[0] = pairs or shown[0]

@@ -5,7 +5,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data.files import has_files, read_content
+import numpy as np
+
+from data.files import has_files, is_prepared, read_content
 from experiments.ablation.own_data import OwnData, check_settings
 from experiments.ablation.study import Scale, Study
 from experiments.reporting.html_report import Table, text_table
@@ -18,8 +20,8 @@ UNITS = {
     "parallel_text": "pairs",
     "pixels": "images",
     "words": "words",
-    "series": "steps",
 }
+SHOWN_NAMES = 8  # of classes or columns
 
 
 def introduce_data(
@@ -36,10 +38,12 @@ def introduce_data(
     `remarks` say what was left out of the study called `name`. Returns what its report shows: data, title and command.
     Raises ValueError or OSError, in one line, for data or settings that can't be trained.
     """
+    is_known = not has_files(data.task) or is_prepared(data.task["name"], data.task, data_dir)
     task = builder.build_task(data.task, data_dir)
     check_settings(study, scale, task, selected)
     table = summarize_data(data, task, data_dir)
-    print("\n".join(filter(None, [text_table(table), table.note, *remarks])), end="\n\n", flush=True)
+    note = table.note if is_known else ""  # else the preparation has just printed it
+    print("\n".join(filter(None, [text_table(table), note, *remarks])), end="\n\n", flush=True)
     return {"data": table, "title": f"{study_title(name)} on {data.title}", "command": command_line()}
 
 
@@ -57,21 +61,36 @@ def summarize_data(data: OwnData, task: Any, data_dir: str) -> Table:
     if task.vocabulary:
         rows.append(("vocabulary", f"{task.vocabulary:,} tokens"))
     if getattr(task, "classes", None) and kind == "classification":
-        rows.append(
-            ("classes", f"{len(task.classes):,}: {', '.join(task.classes[:8])}{' …' if len(task.classes) > 8 else ''}")
-        )
+        rows.append(("classes", f"{len(task.classes):,}: {_list_names(task.classes)}"))
     guess = "uniform guess" if task.vocabulary else "always the mean"
     rows += [(f"{task.metric}, {rule}", f"{score:.4g}") for rule, score in {guess: task.chance, **rules}.items()]
     if fingerprint := data_fingerprint(data.task, data_dir):
         rows.append(("fingerprint", fingerprint))
     content = read_content(kind, data.task, data_dir) if has_files(data.task) else {}
+    if kind == "series":
+        rows[1:1] = [
+            ("series", f"{content.get('series', len(task.borders) - 1):,}"),
+            ("target columns", _list_names(task.target_columns)),
+            ("horizon", f"{task.horizon:,} step{'s' * (task.horizon > 1)}"),
+        ]
     if documents := content.get("documents"):
         rows[1:1] = [("documents", ", ".join(f"{split} {documents[split]:,}" for split in SPLITS))]
     return Table("The data", ["data", data.source], [list(row) for row in rows], " ".join(content.get("notes", ())))
 
 
+def _list_names(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN_NAMES]) + (" …" if len(names) > SHOWN_NAMES else "")
+
+
 def split_sizes(task: Any, kind: str) -> dict[str, str]:
-    """How many rows or tokens each split has; nothing for a generated task."""
+    """How many rows or tokens each split has; of series, steps, and those that a forecast can be made from; nothing for
+    a generated task."""
+    if kind == "series":
+        steps = np.bincount(task.subsets, minlength=len(SPLITS)).tolist()
+        return {
+            split: f"{count:,} steps, {len(task.ends[split]):,} forecasts"
+            for split, count in zip(SPLITS, steps, strict=True)
+        }
     held = next(
         (value for value in vars(task).values() if isinstance(value, Mapping) and set(SPLITS) <= set(value)), {}
     )

@@ -57,8 +57,9 @@ class Section(NamedTuple):
 class Report(NamedTuple):
     """The content of a page.
 
-    `question` is one sentence, `command` repeats the run, `provenance` is the date and the revision. `settings` maps a
-    heading to a mapping or to preformatted text, which the page folds away under its heading.
+    `question` is one sentence, and `remark` says below it how far the answer goes; `command` repeats the run,
+    `provenance` is the date and the revision. `settings` maps a heading to a mapping or to preformatted text, which the
+    page folds away under its heading.
     """
 
     title: str
@@ -69,6 +70,7 @@ class Report(NamedTuple):
     settings: Mapping[str, Mapping[str, object] | str] = {}
     command: str = ""
     provenance: str = ""
+    remark: str = ""
 
 
 def write_html(report: Report, path: str | Path) -> Path:

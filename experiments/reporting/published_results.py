@@ -220,7 +220,7 @@ def results_page(results: Sequence[ReproducedResult]) -> str:
         title = study_title(result.name)
         parts += [f"## {number}. {title}: {verdict_label(result)}", f"*{result.study.paper}*"]
         parts += [study_docstring(result.name), f"![{title}](studies/{result.name}.svg)"]
-        settings = settings_table(result.study, result.trials, result.outdated)
+        settings = settings_table(result.study, result.trials, result.outdated, keep_empty=True)
         for part in (published_table(result), result_claims_table(result), settings):
             parts += [f"### {part.title}", markdown_table(part.header, part.rows), *([part.note] if part.note else [])]
         repeat = f"`python -m experiments.reproduce --result={result.name}` repeats it."

@@ -35,17 +35,24 @@ from experiments.reporting.study_charts import (
 )
 from training import files
 
+MIDDLE_HALF, DIVERGED = "middle half", "diverged"  # columns of `settings_table`
 
-def settings_table(study: Study, trials: Sequence[TrialRecord], outdated: Sequence[TrialRecord] = ()) -> Table:
-    """Tabulate the settings: scores, measures, cost, chosen rate; those with `outdated` trials are marked."""
+
+def settings_table(
+    study: Study, trials: Sequence[TrialRecord], outdated: Sequence[TrialRecord] = (), keep_empty: bool = False
+) -> Table:
+    """Tabulate the settings: scores, measures, cost, chosen rate; those with `outdated` trials are marked.
+
+    The columns "middle half" and "diverged" stay without a number in them only if `keep_empty`.
+    """
     marked, note = [trial.labels for trial in outdated], outdated_note(len(outdated), len(trials))
     trials = verdicts.reported_records(trials)
     settings = verdicts.distinct_settings(trials)
     measures = [
         name for name in (*EXTRA_METRICS, *study.measures) if any(name in trial.result["metrics"] for trial in trials)
     ]
-    header = ["setting", *([metric_label("test", trials), "middle half"] if study.trained else []), *measures]
-    header += ["parameters", "state, floats"] + (["rate", "diverged"] if study.trained else [])
+    header = ["setting", *([_score_label(trials), MIDDLE_HALF] if study.trained else []), *measures]
+    header += ["parameters", "state, floats"] + (["rate", DIVERGED] if study.trained else [])
     rows = []
     for setting in settings:
         own = [trial for trial in trials if trial.labels == setting]
@@ -62,11 +69,35 @@ def settings_table(study: Study, trials: Sequence[TrialRecord], outdated: Sequen
             row += [f"{own[0].learning_rate:g}", f"{diverged} of {len(own)}" if diverged else "–"]
         rows.append(row)
     seeds = len({trial.seed for trial in trials})
-    text = (
-        f"Mean and 95 % interval over {seeds} seeds; “middle half” is the interquartile mean of four seeds or more, "
-        "which one that failed does not move."
-    )
-    return Table("Every setting", header, rows, f"{text} {note}".rstrip())
+    for name in () if keep_empty else (MIDDLE_HALF, DIVERGED):
+        if name in header and all(row[header.index(name)] == "–" for row in rows):
+            column = header.index(name)
+            header, *rows = [[*row[:column], *row[column + 1 :]] for row in (header, *rows)]
+    text = f"Mean and 95 % interval over {seeds} seeds"
+    if keep_empty or MIDDLE_HALF in header:
+        text += (
+            f"; “{MIDDLE_HALF}” is the interquartile mean of four seeds or more, which one that failed does not move"
+        )
+    return Table("Every setting", header, rows, f"{text}. {note}".rstrip())
+
+
+def _score_label(trials: Sequence[TrialRecord]) -> str:
+    """The name of the score, and whether lower or higher is better where the trials say so; a record's don't."""
+    best = {trial.result.get("best") for trial in trials}
+    directions = [words for mode, words in (("min", "lower is better"), ("max", "higher is better")) if best == {mode}]
+    return ", ".join([metric_label("test", trials), *directions])
+
+
+def describe_scale(scale: str, trials: Sequence[TrialRecord]) -> str:
+    """Steps and seeds of a scale, as its reported trials have them, and what smoke is good for; "" if untrained."""
+    trials = verdicts.reported_records(trials)
+    steps = sorted({int(trial.result["steps"]) for trial in trials})
+    if not steps or not steps[-1]:
+        return ""
+    seeds = len({trial.seed for trial in trials})
+    trained = f"{steps[0]:,} to {steps[-1]:,} steps" if len(steps) > 1 else f"{steps[0]:,} step{'s' * (steps[0] > 1)}"
+    text = f"{scale}: {trained} and {seeds} seed{'s' * (seeds > 1)}"
+    return f"{text}; it shows that it runs, not who is better" if scale == "smoke" else text
 
 
 def _score_cells(trials: Sequence[TrialRecord], setting: Labels) -> list[str]:
@@ -155,6 +186,7 @@ def build_report(
         settings={**configs, "Machine and versions": machine},
         command=command or f"python -m experiments.run --study={name} --scale={scale}",
         provenance=f"{time.strftime('%Y-%m-%d')}, at revision {', '.join(revisions)}; {seconds:.0f} s of computing",
+        remark=describe_scale(scale, trials),
     )
 
 

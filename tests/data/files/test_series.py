@@ -532,7 +532,7 @@ def test_what_a_file_would_become_is_described(tmp_path: Path):
     assert lines[1].startswith("column load: in training mean 1")
     assert lines[1].endswith("; missing at 1 steps")
     assert lines[2].endswith("; not forecast")
-    assert "steps that a forecast can be made from: 138 train, 20 validation, 39 test" in lines
+    assert "steps that a forecast can be made from: 137 train, 20 validation, 40 test" in lines
     assert any(line.endswith(" the last value") for line in lines)
     assert lines[-2:] == [f"note: {note}" for note in arrange(Path(options.path)).notes]
     lines = series.describe(options, find_sources(options), limit=3)

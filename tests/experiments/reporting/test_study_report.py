@@ -20,22 +20,39 @@ def test_the_table_names_what_diverged():
     assert table.rows[0][:2] == ["a, 1", "0.915 ± 0.064"]
     assert table.rows[0][-1] == "1 of 3"
     assert table.rows[1][-1] == "–"
-    assert table.header == [
-        "setting",
-        "accuracy",
-        "middle half",
-        "bits",
-        "parameters",
-        "state, floats",
-        "rate",
-        "diverged",
-    ]
+    assert table.header == ["setting", "accuracy", "bits", "parameters", "state, floats", "rate", "diverged"]
+
+
+def test_columns_without_a_number_are_left_out_unless_they_are_wanted():
+    table = study_report.settings_table(STUDY, study_trials())
+    assert table.header == ["setting", "accuracy", "bits", "parameters", "state, floats", "rate"]
+    assert table.note == "Mean and 95 % interval over 3 seeds."
+    whole = study_report.settings_table(STUDY, study_trials(), keep_empty=True)
+    assert [name for name in whole.header if name not in table.header] == ["middle half", "diverged"]
+    assert {(row[2], row[-1]) for row in whole.rows} == {("–", "–")}
+    assert "“middle half” is the interquartile mean" in whole.note
+    assert {len(row) for row in table.rows} == {len(table.header)}
+
+
+@pytest.mark.parametrize(("best", "words"), [("min", "lower is better"), ("max", "higher is better")])
+def test_the_table_says_which_way_the_score_is_better_where_trials_do(best: str, words: str):
+    trials = [trial._replace(result={**trial.result, "best": best}) for trial in study_trials()]
+    assert study_report.settings_table(STUDY, trials).header[1] == f"accuracy, {words}"
+
+
+def test_the_page_says_how_much_its_scale_is(tmp_path: Path):
+    remark = study_report.describe_scale("smoke", study_trials())
+    assert remark == "smoke: 600 steps and 3 seeds; it shows that it runs, not who is better"
+    assert study_report.describe_scale("quick", study_trials()) == "quick: 600 steps and 3 seeds"
+    (page, *_) = study_report.write_report("some_name", STUDY, "quick", study_trials(), tmp_path)
+    text = page.read_text()
+    assert text.index("Is it so?") < text.index("quick: 600 steps and 3 seeds") < text.index("<main>")
 
 
 def test_extra_scores_have_a_column_each():
     table = study_report.settings_table(STUDY, study_trials(**{"macro F1": 0.25}))
-    assert table.header[:5] == ["setting", "accuracy", "middle half", "macro F1", "bits"]
-    assert all(row[3].startswith("0.25") for row in table.rows)
+    assert table.header[:4] == ["setting", "accuracy", "macro F1", "bits"]
+    assert all(row[2].startswith("0.25") for row in table.rows)
 
 
 def test_the_table_marks_what_is_of_older_code():
