@@ -19,7 +19,7 @@ from data.files import FileData
 from data.files.classes import describe_classes
 from data.files.labelled_options import Options
 from data.files.labelled_scan import LabelledRow, LabelledScan, RowReader
-from data.files.row_reading import Position, Sources, count_source_bytes, is_fasta
+from data.files.row_reading import Position, Sources, count_source_bytes, is_fasta, prepare_in_two_readings
 from data.files.row_tokens import TokenEncoder, Vocabulary, smallest_dtype
 from data.files.sources import reading_notes
 from data.files.splits import SPLITS
@@ -38,22 +38,10 @@ _LABEL = np.dtype("<u4")
 
 
 def prepare(options: Options, sources: Sources, writer: StoreWriter) -> dict[str, Any]:
-    """Write the records; see `data.files`. The rows are read twice, and once before that if splits are given.
-
-    A preparation that was killed goes on where it was; only given splits are looked for anew.
-    """
-    reader, size = _open_reader(options, sources), count_source_bytes(sources)
-    begin = size if reader.is_surveyed else 0
-    writer.total_bytes = begin + 2 * size
-    reader.survey_splits(writer.is_checkpoint_due)
-    content = (writer.resumed or {}).get("content")
-    after = (writer.resumed or {}).get("after", (0, 0))
-    if content is None:
-        content = _scan_rows(reader, writer, begin, (after[0], after[1]))
-        writer.checkpoint({"content": content, "after": (0, 0)}, begin + size)
-        after = (0, 0)
-    _write_rows(reader, content, writer, begin + size, (after[0], after[1]))
-    return content
+    """Write the records; see `data.files` and `row_reading.prepare_in_two_readings`."""
+    return prepare_in_two_readings(
+        _open_reader(options, sources), count_source_bytes(sources), writer, _scan_rows, _write_rows
+    )
 
 
 def _open_reader(options: Options, sources: Sources) -> RowReader:

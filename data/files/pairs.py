@@ -21,7 +21,7 @@ import numpy as np
 from data.files import FileData
 from data.files.pair_options import SIDES, Options
 from data.files.pair_scan import Pair, PairReader, PairScan
-from data.files.row_reading import Position, Sources, count_source_bytes
+from data.files.row_reading import Position, Sources, count_source_bytes, prepare_in_two_readings
 from data.files.row_tokens import TokenEncoder, smallest_dtype
 from data.files.sources import reading_notes
 from data.files.splits import SPLITS
@@ -59,22 +59,10 @@ def share_names(tokens: list[list[str]], has_unknown: list[bool]) -> SharedNames
 
 
 def prepare(options: Options, sources: Sources, writer: StoreWriter) -> dict[str, Any]:
-    """Write the records; see `data.files`. The rows are read twice, and once before that if splits are given.
-
-    A preparation that was killed goes on where it was; only given splits are looked for anew.
-    """
-    reader, size = PairReader(options, sources), count_source_bytes(sources)
-    begin = size if reader.is_surveyed else 0
-    writer.total_bytes = begin + 2 * size
-    reader.survey_splits(writer.is_checkpoint_due)
-    content = (writer.resumed or {}).get("content")
-    after = (writer.resumed or {}).get("after", (0, 0))
-    if content is None:
-        content = _scan_pairs(reader, writer, begin, (after[0], after[1]))
-        writer.checkpoint({"content": content, "after": (0, 0)}, begin + size)
-        after = (0, 0)
-    _write_pairs(reader, content, writer, begin + size, (after[0], after[1]))
-    return content
+    """Write the records; see `data.files` and `row_reading.prepare_in_two_readings`."""
+    return prepare_in_two_readings(
+        PairReader(options, sources), count_source_bytes(sources), writer, _scan_pairs, _write_pairs
+    )
 
 
 def _scan_pairs(reader: PairReader, writer: StoreWriter, begin: int, start: Position) -> dict[str, Any]:

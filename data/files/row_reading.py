@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from data.files import fasta, splits, tables
 from data.files.sources import FASTA_SUFFIXES, Counts, data_suffix
+from data.files.store_writer import StoreWriter
 
 FIELDS = ("path", *splits.FIELD_SPLITS)  # of the config, in the order in which their files are read
 SPLIT_OPTION = "split_column"
@@ -162,3 +163,35 @@ def encode_contents(text: str, place: str, option: str) -> bytes:
     except UnicodeEncodeError as error:
         half = ascii(text[error.start])
         raise ValueError(f"{place}: task.{option}: {half} is half of a character: remove it from the text") from None
+
+
+def prepare_in_two_readings(
+    reader: Any,
+    size: int,
+    writer: StoreWriter,
+    scan: Callable[[Any, StoreWriter, int, Position], dict[str, Any]],
+    write: Callable[[Any, dict[str, Any], StoreWriter, int, Position], None],
+) -> dict[str, Any]:
+    """Read rows to learn what the manifest keeps, which is returned, and again to write the records.
+
+    If splits are given the rows are read once more before that. A preparation that was killed goes on where it was;
+    only given splits are looked for anew.
+
+    Args:
+      reader: of the rows; it has `is_surveyed` and `survey_splits`.
+      size: bytes of the sources.
+      writer: of the records.
+      scan: the first reading, of (reader, writer, bytes read before, where to begin).
+      write: the second, of (reader, what `scan` gave, writer, bytes read before, where to begin).
+    """
+    begin = size if reader.is_surveyed else 0
+    writer.total_bytes = begin + 2 * size
+    reader.survey_splits(writer.is_checkpoint_due)
+    content = (writer.resumed or {}).get("content")
+    after = (writer.resumed or {}).get("after", (0, 0))
+    if content is None:
+        content = scan(reader, writer, begin, (after[0], after[1]))
+        writer.checkpoint({"content": content, "after": (0, 0)}, begin + size)
+        after = (0, 0)
+    write(reader, content, writer, begin + size, (after[0], after[1]))
+    return content
