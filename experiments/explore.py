@@ -23,6 +23,7 @@ from typing import Any
 
 from absl import flags
 
+import tasks
 from experiments.ablation import own_data
 from experiments.inspection.figures import write_figures
 from experiments.inspection.html_page import write_page
@@ -55,6 +56,8 @@ def main() -> None:
     own = own_data.read_config_flag(args)
     if own and (args.workdir is not None or own.mixer):
         raise ValueError("--config names data to train attention, lstm and gru on: leave out --workdir and the mixer")
+    if own:
+        check_task(own.task["name"])
     directory = DIRECTORY.with_name(f"explore-on-{own.name}") if own else DIRECTORY
     if args.workdir is None:
         paths = train_default_runs(directory, args.data_dir, args.input, own)
@@ -66,6 +69,15 @@ def main() -> None:
     out = Path(args.out or directory / "explore.html")
     written = write_exploration(paths, args.input, out, args.data_dir, args.member, args.figures)
     print("wrote " + ", ".join(map(str, written)))
+
+
+def check_task(name: str) -> None:
+    """Raise ValueError, before any data are prepared, for a task whose models read no tokens or are two stacks."""
+    task = tasks.TASKS[name]
+    if getattr(task, "separator", None) is not None:
+        raise ValueError(f"task.name={name}: explore takes text and labelled, whose models are one stack of layers")
+    if task.vocabulary == 0:
+        raise ValueError(f"task.name={name}: explore takes text and labelled, whose models read tokens")
 
 
 def write_exploration(

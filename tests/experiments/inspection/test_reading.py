@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -203,3 +204,23 @@ def test_pixels_and_encoders_with_decoders_are_not_taken(
         run = builder.build_run(config)
         monkeypatch.setattr(export, "load", lambda *_, run=run: (run, None))
         assert refused([tmp_path / name], "abc", tmp_path, 0, capsys=capsys) == f"{tmp_path / name} {end}"
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("series", r"^task\.name=series: explore takes text and labelled, whose models read tokens$"),
+        ("parallel_text", r"^task\.name=parallel_text: explore takes text and labelled, whose models are one stack"),
+    ],
+)
+def test_data_whose_models_can_not_be_shown_are_refused_before_they_are_prepared(
+    task: str, message: str, monkeypatch: pytest.MonkeyPatch
+):
+    own = OwnData(task, "", {}, {"name": task, "path": "nowhere.csv"})
+    monkeypatch.setattr(explore.own_data, "read_config_flag", lambda _: own)
+    monkeypatch.setattr(explore.flags, "FLAGS", SimpleNamespace(workdir=None, data_dir="", input=None))
+    monkeypatch.setattr(explore, "train_default_runs", lambda *_: pytest.fail("trained"))
+    with pytest.raises(ValueError, match=message):
+        explore.main()
+    explore.check_task("text")
+    explore.check_task("classification")
