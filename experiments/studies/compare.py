@@ -62,7 +62,13 @@ STUDY = Study(
     grid={"task": QUICK, "mixer": MIXERS},
     measures={"permuted": {"task": "digits"}},
     scales={
-        "smoke": Scale(seeds=(0, 1), learning_rates=LEARNING_RATES, tuning_seeds=(100,), grid={"task": SMOKE}),
+        "smoke": Scale(
+            seeds=(0, 1),
+            learning_rates=LEARNING_RATES,
+            tuning_seeds=(100,),
+            overrides={"optimizer.warmup_steps": 10},
+            grid={"task": SMOKE},
+        ),
         "quick": Scale(seeds=(0, 1, 2, 3), learning_rates=LEARNING_RATES, tuning_seeds=(100, 101)),
         "recall": Scale(
             seeds=tuple(range(6)), learning_rates=LEARNING_RATES, tuning_seeds=(100, 101), grid={"task": RECALL}

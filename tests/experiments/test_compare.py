@@ -222,3 +222,10 @@ def test_recorded_rates_are_found_and_nothing_is_trained_for_choosing(tmp_path: 
     assert [one[:4] for one in again] == [one[:4] for one in first]
     assert [one.get_metric("test") for one in again[4:]] == [one.get_metric("test") for one in first[4:]]
     assert not (tmp_path / "b" / "cells.jsonl").read_text().count('"seed":100')
+
+
+@pytest.mark.parametrize("name", ["compare", "own_data"])
+def test_the_learning_rate_falls_within_the_steps_of_the_smallest_scale(name: str):
+    loaded = study.load_study(name)
+    for setting in study.resolve_settings(loaded, loaded.scales["smoke"], {}):
+        assert setting.config["optimizer"]["warmup_steps"] < setting.config["training"]["steps"], setting.labels
