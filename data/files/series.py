@@ -104,7 +104,7 @@ def prepare(options: Options, sources: Mapping[str, Sequence[Path]], writer: Any
         "means": arranged.means.tolist(),
         "deviations": arranged.deviations.tolist(),
         "step": arranged.step,
-        "series": arranged.count,
+        "series": arranged.series_count,
         "notes": arranged.notes,
     }
 

@@ -39,7 +39,7 @@ class ArrangedSeries(NamedTuple):
     deviations: Float64[np.ndarray, "C"]
     step: str
     notes: list[str]
-    count: int = 1  # of series; where one is cut at a gap, its pieces are between borders of their own
+    series_count: int = 1  # where one is cut at a gap, its pieces are between borders of their own
 
 
 def arrange_series(options: Any, table: SeriesTable) -> ArrangedSeries:
