@@ -26,7 +26,7 @@ from experiments.ablation.verdicts import (
 from experiments.reporting import charts, html_report
 from experiments.reporting.charts import DotChart, LineChart, Series, interval_series
 from experiments.reporting.html_report import Report, Section, Table, markdown_table
-from experiments.reporting.study_report import describe_scale, learning_chart
+from experiments.reporting.study_report import describe_scale, learning_chart, score_label
 
 REFERENCE = "attention"  # the mixer whose number of parameters the others are matched to
 TOLERANCE = 0.05  # relative difference of parameters above which a mixer counts as not matched
@@ -103,7 +103,8 @@ def summary_table(trials: Trials, costs: Trials) -> Table:
     """One row per mixer: scores, parameters and state on the first task, and what a step and a token cost."""
     tasks, shuffled = axis_labels(trials, "task"), axis_labels(shuffled_trials(trials), "task")
     header = ["mixer"]
-    header += [f"{task} ({select_trials(trials, task=task)[0].result['metric']})" for task in tasks]
+    by_task = {task: select_trials(trials, task=task) for task in tasks}
+    header += [f"{task} ({score_label(some[0].result['metric'], some)})" for task, some in by_task.items()]
     header += ["parameters", "of them in mixers", "state, floats", "step time ∝ length^", f"µs a token at {CONTEXT}"]
     header += [f"chain of operations at {LENGTH}", *(f"{task}, shuffled: output moves" for task in shuffled)]
     rows = score_rows(trials)

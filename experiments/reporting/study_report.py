@@ -51,7 +51,11 @@ def settings_table(
     measures = [
         name for name in (*EXTRA_METRICS, *study.measures) if any(name in trial.result["metrics"] for trial in trials)
     ]
-    header = ["setting", *([_score_label(trials), MIDDLE_HALF] if study.trained else []), *measures]
+    header = [
+        "setting",
+        *([score_label(metric_label("test", trials), trials), MIDDLE_HALF] if study.trained else []),
+        *measures,
+    ]
     header += ["parameters", "state, floats"] + (["rate", DIVERGED] if study.trained else [])
     rows = []
     for setting in settings:
@@ -81,11 +85,11 @@ def settings_table(
     return Table("Every setting", header, rows, f"{text}. {note}".rstrip())
 
 
-def _score_label(trials: Sequence[TrialRecord]) -> str:
+def score_label(name: str, trials: Sequence[TrialRecord]) -> str:
     """The name of the score, and whether lower or higher is better where the trials say so; a record's don't."""
     best = {trial.result.get("best") for trial in trials}
     directions = [words for mode, words in (("min", "lower is better"), ("max", "higher is better")) if best == {mode}]
-    return ", ".join([metric_label("test", trials), *directions])
+    return ", ".join([name, *directions])
 
 
 def describe_scale(scale: str, trials: Sequence[TrialRecord]) -> str:

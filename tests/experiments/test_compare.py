@@ -167,7 +167,7 @@ def test_the_page_has_a_table_with_a_row_per_mixer_and_the_verdicts(tmp_path: Pa
     written = comparison_report.write_comparison(compare_study.STUDY, "smoke", trials, costs, [], "digits 3", tmp_path)
     assert [path.name for path in written] == ["report.html", "picture.svg", "results.csv", "timing.csv"]
     page = written[0].read_text()
-    assert "recall 2 (accuracy)" in page
+    assert "recall 2 (accuracy, higher is better)" in page
     assert "µs a token at 512" in page
     assert "seconds used: digits 3" in page
     table = comparison_report.summary_table(trials, costs)

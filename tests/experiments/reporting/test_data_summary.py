@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from training import builder
 GAP = 7  # the row without a value
 
 
-def write_sites(path: Path) -> dict[str, object]:
+def write_sites(path: Path) -> dict[str, Any]:
     """The task of a table of two sites of 100 steps, whose levels differ much."""
     rows = [
         f"{site},{i},{'' if i == GAP and site else 100 * site + i % 10},{i % 7}" for i in range(100) for site in (0, 1)
