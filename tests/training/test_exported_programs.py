@@ -169,7 +169,7 @@ def test_a_model_that_cannot_stream_has_a_sequence_alone(tmp_path: Path, config:
 
 
 def test_a_memory_of_associations_has_no_programs(tmp_path: Path):
-    config = associations.get_config("lstm")
+    config: Any = associations.get_config("lstm")
     config.model.associative_memory = "linear"
     with pytest.raises(ValueError, match="--export_format=program: a memory of associations has no program"):
         exported_programs.save_programs(tmp_path, build_run(config), {})

@@ -31,7 +31,8 @@ def test_steps_and_forecasts_of_series_are_those_that_describe_counts(tmp_path: 
     assert shown["target columns"] == "load"
     assert shown["horizon"] == "3 steps"
     assert shown["train"] == "140 steps, 136 forecasts"  # not before a gap, from it, nor into another split
-    options = series.Options(**{name: task[name] for name in task if name not in ("name", "horizon", "max_length")})
+    fields: dict[str, Any] = {n: value for n, value in task.items() if n not in ("name", "horizon", "max_length")}
+    options = series.Options(**fields)
     lines = series.describe(options, find_sources(options))
     assert "140 train, 20 validation, 40 test" in lines[0]
     assert "steps that a forecast can be made from: 136 train, 20 validation, 40 test" in lines
