@@ -40,7 +40,7 @@ class Text(WindowSampling, Task):
 
     text: Any
     names: tuple[str, ...] = static()
-    token_bytes: Any = None
+    token_bytes: Any
     tokenizer: str = static("characters")
     max_length: int = static(128)
     reset_at_documents: bool = static(False)
