@@ -7,7 +7,7 @@ The text is the source of Python's standard library, over and over, with one cha
 two copies are alike. It is prepared twice, at a sixteenth of the size and at the whole, each in a process of its own
 whose peak memory is read at its end. Then the same model is trained on it from memory and from disk in turn, each in a
 new process, and last, a run from disk is killed with SIGKILL again and again, and its numbers are held against those of
-one that was not. The record is experiments/records/streaming.csv.
+one that was not. The record is experiments/records/streaming.csv. A command that was stopped goes on with what is left.
 """
 
 import json
@@ -211,19 +211,27 @@ def _read_log(path: Path) -> dict[tuple[int, str], dict[str, Any]]:
     }
 
 
+_MEASUREMENTS = {"preparing": measure_preparation, "training": measure_training, "kills": measure_kills}
+
+
 def main() -> None:
     args: Any = flags.FLAGS
     if args.alone:
         return print(json.dumps(_TASKS[args.alone](*args.words)))
     folder, size = Path(args.workdir), args.mebibytes * _MIB
     folder.mkdir(parents=True, exist_ok=True)
-    rows: list[tuple[Any, ...]] = []
-    for measure in (measure_preparation, measure_training, measure_kills):
-        for what, of, value, unit in measure(folder, size):
-            rows.append((what, of, f"{value:.4g}", unit))
-            print(f"{what}: {of}: {value:.4g} {unit}", flush=True)
-    rows.append(("text", "size", args.mebibytes, "MiB"))
-    rows.append(("machine", "cores", os.cpu_count(), ""))
+    rows: list[list[Any]] = []
+    for name, measure in _MEASUREMENTS.items():
+        path = folder / f"{name}-{args.mebibytes}.json"  # what was measured before a stop is not measured again
+        if not path.exists():
+            measured = []
+            for what, of, value, unit in measure(folder, size):
+                measured.append([what, of, f"{value:.4g}", unit])
+                print(f"{what}: {of}: {value:.4g} {unit}", flush=True)
+            files.write_json(path, measured)
+        rows += files.read_json(path)
+    rows.append(["text", "size", args.mebibytes, "MiB"])
+    rows.append(["machine", "cores", os.cpu_count(), ""])
     record = RECORD if args.mebibytes >= 1024 else folder / "streaming.csv"
     write_record(record, _COLUMNS, rows)
     print(f"wrote {record}")
