@@ -62,7 +62,7 @@ def test_a_split_that_is_taken_from_training_is_described(tmp_path: Path, capsys
 
 
 def test_files_of_a_folder_that_are_left_out_are_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    (tmp_path / "a.txt").write_text("A line of it.\n" * 3000)
+    (tmp_path / "a.txt").write_text("".join(f"Line {i} of it.\n" for i in range(3000)))
     (tmp_path / "a.png").write_bytes(b"picture")
     assert "not read here (.png): 1." in said(capsys, "describe", str(tmp_path))
 
