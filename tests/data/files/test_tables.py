@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -239,23 +238,6 @@ def test_a_cut_file_is_one_line(kind: str, tmp_path: Path):
     with pytest.raises(ValueError, match=r"^task.path=.*: the file is damaged") as raised:
         list(read_rows("path", [tmp_path / name], ["sequence"]))
     assert "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize("kind", ["parquet", "stream", "file"])
-def test_damage_anywhere_is_one_line_or_harmless(kind: str, tmp_path: Path):
-    name, write = WRITERS[kind]
-    write(tmp_path / name, [(f"text {i}", i) for i in range(20)])
-    contents, random, said = (tmp_path / name).read_bytes(), np.random.default_rng(0), []
-    for _ in range(60):
-        damaged = bytearray(contents)
-        damaged[random.integers(len(damaged))] = random.integers(256)
-        (tmp_path / f"damaged{name}").write_bytes(damaged)
-        try:
-            list(read_rows("path", [tmp_path / f"damaged{name}"], ["sequence", "label"]))
-        except ValueError as error:
-            said.append(str(error))
-    assert said
-    assert all(line.startswith("task.path=") and "\n" not in line for line in said)
 
 
 def test_files_of_several_kinds_are_refused(tmp_path: Path):
