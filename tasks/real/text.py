@@ -39,8 +39,8 @@ class Text(WindowSampling, Task):
     """
 
     text: Any
-    names: tuple[str, ...] = static()
     token_bytes: Any
+    names: tuple[str, ...] = static()
     tokenizer: str = static("characters")
     max_length: int = static(128)
     reset_at_documents: bool = static(False)

@@ -25,7 +25,7 @@ def make_task(reset: bool = False, tokens: int = TOKENS, **settings: Any) -> Tex
     rng = np.random.default_rng(0)
     sizes = {"train": tokens, "validation": 70, "test": 900}
     text = {name: rng.integers(0, 7, size).astype(np.uint8) for name, size in sizes.items()}
-    return Text(text, tuple("␄abcdef"), None, max_length=LENGTH, reset_at_documents=reset, **settings)
+    return Text(text, None, tuple("␄abcdef"), max_length=LENGTH, reset_at_documents=reset, **settings)
 
 
 def make_run(mixer: str = "gru", task: Any = None, **fields: Any) -> Run:

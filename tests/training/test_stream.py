@@ -45,7 +45,7 @@ def text_task(head: int = 0, **settings: Any) -> Text:
     data = texts()
     size = TOKENS if head else 0
     data["train"] = data["train"][: head or None]
-    return Text(data, NAMES, None, max_length=LENGTH, train_size=size, **settings)
+    return Text(data, None, NAMES, max_length=LENGTH, train_size=size, **settings)
 
 
 def make_run(streamed: bool, fields: Mapping[str, Any] | None = None, **settings: Any) -> Run:

@@ -69,7 +69,7 @@ def test_a_text_of_own_tokens_is_read_by_its_tokenizer():
 
     def read(tokenizer: str, names: tuple[str, ...], text: str) -> tuple[list[int], str]:
         texts = {split: np.arange(60) % len(names) for split in ("train", "validation", "test")}
-        task: Any = Text(texts, names, None, tokenizer=tokenizer, max_length=8)
+        task: Any = Text(texts, None, names, tokenizer=tokenizer, max_length=8)
         tokens, remark = reading.encode_input(builder.Run({}, task, None, None), text)  # pyright: ignore
         return tokens.tolist(), remark
 

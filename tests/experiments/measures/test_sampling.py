@@ -119,7 +119,7 @@ def test_a_tune_ends_at_a_blank_line():
 
 def own_text(tokenizer: str, names: tuple[str, ...]) -> Text:
     text = {split: np.arange(60) % len(names) for split in ("train", "validation", "test")}
-    return Text(text, names, None, tokenizer=tokenizer, max_length=8)
+    return Text(text, None, names, tokenizer=tokenizer, max_length=8)
 
 
 def test_a_text_of_own_tokens_is_written_as_they_spell_it():
