@@ -77,14 +77,9 @@ def load_files(
       ValueError: an option or a file is not what it should be, in one line.
       OSError: a file can't be found, read or written.
     """
-    kind, options = parse_options(name, fields)
     from data.files import sources, store
 
-    files = find_sources(options, data_dir, skipped := [])
-    stamps = sources.take_stamps([path for paths in files.values() for path in paths])
-    root = Path(data_dir).expanduser().absolute() / "files"
-    fingerprint = _fingerprint(kind, options, files, root)
-    folder = root / f"{_stem(options.path)}-{fingerprint}"
+    kind, options, files, skipped, stamps, fingerprint, folder = _locate(name, fields, data_dir)
 
     def write_records(writer: Any) -> dict[str, Any]:
         content = kind.prepare(options, files, writer)
@@ -92,7 +87,7 @@ def load_files(
         notes = [*sources.skipped_notes(skipped), *content.get("notes", ())]
         return {**content, "notes": notes, "fingerprint": fingerprint}
 
-    progress = (make_progress or _no_progress)(f"preparing {options.path}")
+    progress = make_progress(f"preparing {options.path}") if make_progress else None
     announcement = f"preparing {options.path} in {folder}"
     prepared = store.open_or_prepare(folder, write_records, progress, lambda: print(announcement, file=sys.stderr))
     if prepared.is_new:
@@ -106,27 +101,43 @@ def files_fingerprint(name: str, fields: Mapping[str, Any], data_dir: str | Path
 
     Nothing is prepared for it. Raises as `load_files`.
     """
-    kind, options = parse_options(name, fields)
-    return _fingerprint(
-        kind, options, find_sources(options, data_dir), Path(data_dir).expanduser().absolute() / "files"
-    )
+    return _locate(name, fields, data_dir).fingerprint
 
 
 def is_prepared(name: str, fields: Mapping[str, Any], data_dir: str | Path) -> bool:
     """Whether `load_files` would find these files prepared, and write nothing. Raises as `files_fingerprint`."""
-    return _prepared_folder(name, fields, data_dir).exists()
+    return _locate(name, fields, data_dir).folder.exists()
 
 
 def read_content(name: str, fields: Mapping[str, Any], data_dir: str | Path) -> dict[str, Any]:
     """What is kept of the preparation of these files: counts, classes, notes. Raises as `load_files`, if need be."""
     from data.files import store
 
-    return store.Store(_prepared_folder(name, fields, data_dir)).content
+    return store.Store(_locate(name, fields, data_dir).folder).content
 
 
-def _prepared_folder(name: str, fields: Mapping[str, Any], data_dir: str | Path) -> Path:
-    fingerprint = files_fingerprint(name, fields, data_dir)
-    return Path(data_dir).expanduser().absolute() / "files" / f"{_stem(fields['path'])}-{fingerprint}"
+class _Location(NamedTuple):
+    """A user's files, those of folders that are left out, what stands for them, and where they are prepared."""
+
+    kind: Any
+    options: Any
+    files: dict[str, list[Path]]
+    skipped: list[Path]
+    stamps: list[Any]  # of the files, taken before they are hashed
+    fingerprint: str
+    folder: Path
+
+
+def _locate(name: str, fields: Mapping[str, Any], data_dir: str | Path) -> _Location:
+    """Find the files that `fields` name, and the folder of their contents and options below `data_dir`."""
+    from data.files import sources
+
+    kind, options = parse_options(name, fields)
+    files = find_sources(options, data_dir, skipped := [])
+    stamps = sources.take_stamps([path for paths in files.values() for path in paths])
+    root = Path(data_dir).expanduser().absolute() / "files"
+    fingerprint = _fingerprint(kind, options, files, root)
+    return _Location(kind, options, files, skipped, stamps, fingerprint, root / f"{_stem(options.path)}-{fingerprint}")
 
 
 def parse_options(name: str, fields: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -146,8 +157,7 @@ def parse_options(name: str, fields: Mapping[str, Any]) -> tuple[Any, Any]:
 
 def task_fields(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Those of `fields` that belong to the task itself and not to its files."""
-    kind, options = parse_options(name, fields)
-    del kind
+    _, options = parse_options(name, fields)
     own = {field.name for field in dataclasses.fields(options)}
     return {field: value for field, value in fields.items() if field not in own and field != "name"}
 
@@ -194,8 +204,3 @@ def _stem(path: str) -> str:
     """A folder's name that a person knows the file by."""
     stem = Path(path).name.split(".")[0] or Path(path).name
     return re.sub(r"[^\w-]+", "_", stem)[:40].strip("_") or "files"
-
-
-def _no_progress(title: str) -> Progress:
-    del title
-    return lambda done, total: None

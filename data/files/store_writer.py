@@ -65,12 +65,6 @@ class StoreWriter:
         pending = self._open[split].records if split in self._open else 0
         return sum(shard["records"] for shard in self._shards[split]) + pending
 
-    @property
-    def bytes_written(self) -> int:
-        """Bytes of all records so far, without what the files add to them."""
-        closed = sum(shard["bytes"] for shards in self._shards.values() for shard in shards)
-        return closed + sum(shard.record_bytes for shard in self._open.values())
-
     def is_checkpoint_due(self, done: int, bytes_read: int | None = None) -> bool:
         """Whether so much of the source was read since the last checkpoint that another is worth its files.
 
