@@ -23,9 +23,20 @@ class WindowSampling(RowSampling):
     """
 
     text: Any
+    names: Any
     max_length: Any
 
     train_size = 0
+    next_tokens = True
+    metric_mode = "min"
+
+    @property
+    def vocabulary(self) -> int:
+        return len(self.names)
+
+    @property
+    def outputs(self) -> int:
+        return len(self.names)
 
     def count_rows(self, subset: str) -> int:
         return self.text[subset].shape[0]
@@ -78,14 +89,6 @@ class Characters(WindowSampling, Task):
         validate_window(self.text, self.max_length)
 
     @property
-    def vocabulary(self) -> int:
-        return len(self.alphabet)
-
-    @property
-    def outputs(self) -> int:
-        return len(self.alphabet)
-
-    @property
     def names(self) -> tuple[str, ...]:
         """What each token looks like."""
         return tuple(self.alphabet)
@@ -97,9 +100,7 @@ class Characters(WindowSampling, Task):
             raise ValueError(f"the alphabet has no {', '.join(map(repr, unknown))}")
         return [known[character] for character in text]
 
-    next_tokens = True
     metric = "bits per character"
-    metric_mode = "min"
 
     @property
     def chance(self) -> float:

@@ -57,17 +57,6 @@ class Text(WindowSampling, Task):
         validate_window(self.text, self.max_length)
 
     @property
-    def vocabulary(self) -> int:
-        return len(self.names)
-
-    @property
-    def outputs(self) -> int:
-        return len(self.names)
-
-    next_tokens = True
-    metric_mode = "min"
-
-    @property
     def metric(self) -> str:
         return "perplexity" if self.token_bytes is None else "bits per byte"
 

@@ -41,17 +41,7 @@ class Words(WindowSampling, Task):
             raise ValueError(f"names={self.names[:3]}…: must be two or more distinct words")
         validate_window(self.text, self.max_length)
 
-    @property
-    def vocabulary(self) -> int:
-        return len(self.names)
-
-    @property
-    def outputs(self) -> int:
-        return len(self.names)
-
-    next_tokens = True
     metric = "perplexity"
-    metric_mode = "min"
 
     @property
     def chance(self) -> float:
