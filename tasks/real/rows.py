@@ -5,14 +5,14 @@ one jitted program. Where they are not, the training loop draws on the host, rea
 its program. Both give the same batch for the same key.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Int64, Integer, PRNGKeyArray
 
-from tasks.base import Batch, validate_batch_size
+from tasks.base import Batch, sample_rows
 
 PAGED_FROM = 2**31  # so many places are too many for 32 bits: they are drawn as pages and places in these
 PAGE_SIZE = 2**24
@@ -51,17 +51,6 @@ class RowSampling:
         return self.collate(self.gather(rows, max_length, subset), max_length, length)
 
 
-class StoredTask(Protocol):
-    """What the training loop needs of a task whose training rows are on disk."""
-
-    train_size: int
-    max_length: int
-
-    def draw(self, key: Any, batch: int, length: Any, available: int, subset: str = "train") -> Any: ...
-
-    def collate(self, rows: Any, max_length: int, length: Any) -> Batch: ...
-
-
 def draw_places(
     key: PRNGKeyArray, batch: int, available: int, kept: Int[Array, ""] | int = 0
 ) -> Int[Array, "B"] | Int[Array, "B 2"]:
@@ -83,8 +72,7 @@ def draw_rows(key: PRNGKeyArray, batch: int, available: int, rows_name: str) -> 
     """
     if available > MAX_DISTINCT_ROWS:
         return draw_places(key, batch, available)
-    validate_batch_size(batch, available, rows_name)
-    return jax.random.permutation(key, available)[:batch]
+    return sample_rows(key, batch, available, rows_name)
 
 
 def row_numbers(drawn: Integer[np.ndarray, "..."], available: int) -> Int64[np.ndarray, "..."]:
