@@ -15,79 +15,17 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from models.mixers.base import Mixer, MixerOptions, Steps
 from models.mixers.convolution import MAX_KERNEL_SIZE, convolve_batch
+from models.ops.matrix_state import IMPLEMENTATIONS, scan_matrix_state
 from models.ops.projection import Projection
-from models.ops.scan import causal_segment_mask, masked_cumsum, scan_chunks
 from models.ops.similarity import l2_normalize
 
-_CHUNK_SIZE = 32  # steps computed at once
 RULES = ("sum", "gated", "delta", "gated_delta")
 FEATURE_MAPS = ("identity", "elu", "dpfp")
 _MAX_DPFP_NU = 2**10
-
-
-def linear_attention_chunk(
-    memory: Float[Array, "K V"],
-    query: Float[Array, "C K"],
-    key: Float[Array, "C K"],
-    value: Float[Array, "C V"],
-    log_gate: Float[Array, "C G"] | None,
-    strength: Float[Array, "C"] | None,
-    start: Bool[Array, "C"],
-    valid: Bool[Array, "C"],
-) -> tuple[Float[Array, "K V"], Float[Array, "C V"]]:
-    """The recurrence over `C` steps as a few matrix products; `G` is K, or 1 if all features share a gate.
-
-    With D[t, s] = Π g over s < r ≤ t, and 0 across a `start`: y_t = Σ_{s≤t} (q_t·D[t, s]·k_s)·u_s, plus the same for
-    the memory from before. `log_gate` is log g, or None for g = 1. `strength` is β, or None for the sum rule; the delta
-    rule's u solve a triangular system (Yang et al. 2406.06484, §3.2).
-    """
-    key, value = (jnp.where(valid[:, None], a, 0) for a in (key, value))
-    past, before = causal_segment_mask(start)
-    if log_gate is None:
-        decay, memory_decay = past[..., None].astype(key.dtype), before[:, None].astype(key.dtype)
-    else:
-        log_decay, rest = masked_cumsum(jnp.where(valid[:, None], log_gate, 0), past)
-        between = (log_decay[:, None] - log_decay[None]) + (rest[:, None] - rest[None])
-        decay = jnp.exp(jnp.where(past[..., None], between, -jnp.inf))
-        memory_decay = jnp.where(before[:, None], jnp.exp(log_decay + rest), 0)
-
-    def scores(a: Array) -> Array:
-        """a_t·D[t, s]·k_s for all t and s."""
-        if decay.shape[-1] == 1:
-            return (a @ key.T) * decay[..., 0]
-        return jnp.einsum("tk,sk,tsk->ts", a, key, decay)
-
-    if strength is None:
-        written = value
-    else:
-        strength = jnp.where(valid, strength, 0)[:, None]
-        system = unit_lower_inverse(strength * jnp.tril(scores(key), -1))
-        written = system @ (strength * (value - (key * memory_decay) @ memory))
-    y = (query * memory_decay) @ memory + scores(query) @ written
-    return memory_decay[-1][:, None] * memory + (key * decay[-1]).T @ written, y
-
-
-def unit_lower_inverse(lower: Float[Array, "C C"]) -> Float[Array, "C C"]:
-    """(1 + lower)⁻¹ for a strictly lower triangular matrix, by joining inverses of halves, from single rows upwards.
-
-    As accurate as forward substitution, in 2·log₂C products. XLA's own triangular solve calls LAPACK on a CPU, and two
-    devices that call it at the same time can deadlock (jaxlib 0.10.2).
-    """
-    rows, size = len(lower), 1 << (len(lower) - 1).bit_length()
-    lower = jnp.pad(lower, (0, size - rows))
-    inverses = jnp.ones((size, 1, 1), lower.dtype)
-    while (half := inverses.shape[-1]) < size:
-        blocks = lower.reshape(size // (2 * half), 2, half, size // (2 * half), 2, half)
-        corner = jnp.moveaxis(jnp.diagonal(blocks[:, 1, :, :, 0], axis1=0, axis2=2), -1, 0)
-        first, second = inverses[::2], inverses[1::2]
-        corner = -jnp.matmul(jnp.matmul(second, corner, precision="highest"), first, precision="highest")
-        upper = jnp.concatenate([first, jnp.zeros_like(first)], axis=-1)
-        inverses = jnp.concatenate([upper, jnp.concatenate([corner, second], axis=-1)], axis=-2)
-    return inverses[0, :rows, :rows]
 
 
 def dpfp_features(x: Float[Array, "T K"], nu: int) -> Float[Array, "T F"]:
@@ -115,7 +53,8 @@ class LinearAttention(Mixer, kw_only=True):
     exp(−A·softplus(x·W + b)) with A and b spread over the heads.
 
     `kernel` puts a short convolution before queries, keys and values. `allow_negative_eigenvalues` lets β reach 2, so
-    that what a key reads can change its sign (Grazzi et al. 2024, arXiv 2411.12537).
+    that what a key reads can change its sign (Grazzi et al. 2024, arXiv 2411.12537). `implementation` is
+    "chunks", many steps at once, or "steps", the definition.
     """
 
     rule: str
@@ -124,6 +63,7 @@ class LinearAttention(Mixer, kw_only=True):
     dpfp_nu: int = 1
     kernel: int = 0
     allow_negative_eigenvalues: bool = False
+    implementation: str = "chunks"
 
     VERSION = 1
 
@@ -132,6 +72,7 @@ class LinearAttention(Mixer, kw_only=True):
         options.check_range("dpfp_nu", 1, _MAX_DPFP_NU)
         options.check_range("kernel", 0, MAX_KERNEL_SIZE)
         options.check_choice("feature", FEATURE_MAPS)
+        options.check_choice("implementation", IMPLEMENTATIONS)
         options.check_heads()
         if options["feature"] != "dpfp":
             options.refuse_idle("dpfp_nu", f"with model.{options.name}.feature=dpfp")
@@ -184,11 +125,17 @@ class LinearAttention(Mixer, kw_only=True):
         elif self.rule == "gated_delta":
             log_gate = nn.log_sigmoid(self._project_per_head("gate", x, 1) + 4)  # initially near 0.98
 
-        def run(memory: Array, *sequence: Any) -> tuple[Array, Array]:
-            return scan_chunks(linear_attention_chunk, memory, sequence, _CHUNK_SIZE, gpu_unroll=4)
-
-        rows = jax.vmap(jax.vmap(run, in_axes=(0, 0, 0, 0, 0, 0, None, None)))
-        after["memory"], y = rows(state["memory"], query, key, value, log_gate, strength, steps.start, steps.valid)
+        after["memory"], y = scan_matrix_state(
+            state["memory"],
+            query,
+            key,
+            value,
+            log_gate,
+            strength,
+            steps.start,
+            steps.valid,
+            implementation=self.implementation,
+        )
         if self.rule == "sum":
             y = y[..., :-1] / (jnp.abs(y[..., -1:]) + 1e-6)
         else:

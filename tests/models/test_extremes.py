@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import models
-from models.mixers.linear_attention import linear_attention_chunk
 from models.mixers.linear_recurrence import lru_coefficients
 from models.mixers.state_space import s4d_coefficients, s6_coefficients, zero_order_hold
 from models.mixers.xlstm import LOG_ZERO, mlstm_chunk
+from models.ops.matrix_state import scan_matrix_state
 from models.ops.scan import scan_chunks
 from tests.models.contract import initial_params, make, normal, outcome, positions_of
 
@@ -97,10 +97,11 @@ def test_a_gate_shut_hard_costs_the_others_no_digits(gates: int, chunk: int):
     for t in range(STEPS):
         memory = np.exp(log_gate[t].astype(float))[:, None] * memory + np.outer(KEY[t].astype(float), VALUE[t])
         expected.append(memory.T @ QUERY[t])
-    sequence = (QUERY, KEY, VALUE, log_gate, None, START, VALID)
-    after, y = scan_chunks(linear_attention_chunk, jnp.zeros((K, V)), jax.tree.map(jnp.asarray, sequence), chunk)
-    near(y, expected)
-    near(after, memory)
+    per_head = (jnp.asarray(a)[None, None] for a in (QUERY, KEY, VALUE, log_gate))
+    masks = (jnp.asarray(a)[None] for a in (START, VALID))
+    after, y = scan_matrix_state(jnp.zeros((1, 1, K, V)), *per_head, None, *masks, chunk_size=chunk)
+    near(y[0, 0], expected)
+    near(after[0, 0], memory)
 
 
 def xlstm(query: Any, key: Any, value: Any, i: Any, f: Any) -> tuple[np.ndarray, np.ndarray]:
