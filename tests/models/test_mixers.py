@@ -48,9 +48,15 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "lstm": [{}, {"disabled_gates": "if"}],
     "gru": [{}, {"causal": False}],
     "linear": [{"heads": 2}, {"heads": 2, "feature": "dpfp", "dpfp_nu": 2}],
-    "gla": [{"heads": 2, "hidden_size": WIDTH, "kernel": 3}],
+    "gla": [
+        {"heads": 2, "hidden_size": WIDTH, "kernel": 3},
+        {"heads": 2, "hidden_size": WIDTH, "implementation": "steps"},
+    ],
     "delta": [{"heads": 2, "hidden_size": WIDTH, "allow_negative_eigenvalues": True}],
-    "gated_delta": [{"heads": 2, "hidden_size": WIDTH}],
+    "gated_delta": [
+        {"heads": 2, "hidden_size": WIDTH},
+        {"heads": 2, "hidden_size": WIDTH, "implementation": "steps"},
+    ],
     "mlstm": [{"heads": 2}],
     "rglru": [{}, {"scale_first": False}],
     "tcn": [{"layers": 2}, {"layers": 2, "block": "single"}],
@@ -58,8 +64,9 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 # How far bfloat16 may be from float32, root mean square over root mean square, where it is more than usual: a norm of
 # each head's output divides by what may be small, and so does the sum rule.
 BFLOAT16_ERROR = dict.fromkeys(["linear", "gla", "delta", "gated_delta", "mlstm"], 0.05)
-# How far float32 may be from itself in another order. With β up to 2 the delta rule reflects instead of forgetting.
-FLOAT32_ERROR = {"delta": 3e-5}
+# How far float32 may be from itself in another order. With β up to 2 the delta rule reflects instead of forgetting; the
+# sum rule divides by weights that are near 0 with some features.
+FLOAT32_ERROR = {"delta": 3e-5, "linear": 3e-5}
 VARIANTS = [(name, options) for name in models.MIXERS for options in SETTINGS.get(name, [{}])]
 
 X = normal(1, ROWS, STEPS, WIDTH)
@@ -156,7 +163,7 @@ def test_padding_changes_nothing(mixer: nn.Module):
 
 
 @pytest.mark.parametrize("calls", ["one call", "several calls"])
-def test_packed_sequences_are_as_if_alone(mixer: nn.Module, calls: str):
+def test_packed_sequences_are_as_if_alone(variant: tuple[str, dict[str, Any]], mixer: nn.Module, calls: str):
     """Three sequences in one row, also fed in calls that split them, give what each gives in a row of its own."""
     if calls != "one call" and not is_causal(mixer):
         pytest.skip("not causal")
@@ -169,11 +176,11 @@ def test_packed_sequences_are_as_if_alone(mixer: nn.Module, calls: str):
     alone_segments = [(np.arange(STEPS) < place.sum()).astype(int) for place in places]
     alone = run(mixer, x, alone_segments, direction=row_direction)
     together = run(mixer, X, packed, WHOLE if calls == "one call" else uneven_calls(mixer), direction)
-    broken = f"a new segment does not reset the state (in {calls})"
+    broken, tolerance = f"a new segment does not reset the state (in {calls})", FLOAT32_ERROR.get(variant[0], 1e-5)
     for name in ("y", "x"):
         joined = np.concatenate([alone[name][i, : place.sum()] for i, place in enumerate(places)])
-        assert_same({name: together[name][0]}, {name: joined}, broken)
-    assert_same({"params": together["params"]}, {"params": alone["params"]}, broken)
+        assert_same({name: together[name][0]}, {name: joined}, broken, tolerance)
+    assert_same({"params": together["params"]}, {"params": alone["params"]}, broken, tolerance)
 
 
 def test_padding_holds_the_state(causal: nn.Module):

@@ -58,8 +58,8 @@ def by_hand(rule: str) -> tuple[np.ndarray, np.ndarray]:
 
 def scan(memory: Any, inputs: Any, start: Any = START, valid: Any = VALID, **form: Any) -> Any:
     """The memory and outputs, these 0 at padding, where they mean nothing."""
-    memory, inputs = jax.tree.map(jnp.asarray, (memory, inputs))
-    after, y = scan_matrix_state(memory, *inputs[:-1], jnp.asarray(start), jnp.asarray(valid), erase=inputs[-1], **form)
+    (memory, (*inputs, erase)), masks = jax.tree.map(jnp.asarray, ((memory, inputs), (start, valid)))
+    after, y = scan_matrix_state(memory, *inputs, *masks, erase=erase, **form)  # pyright: ignore[reportCallIssue]
     return after, jnp.where(valid[:, None, :, None], y, 0)
 
 
