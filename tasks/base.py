@@ -85,6 +85,9 @@ class Task:
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
+        own = vars(cls).keys()
+        if own & {"score", "extra_scores"} and not own & {"score_parts", "score_weights"}:
+            cls.score_parts = "none"
         task: Any = flax.struct.dataclass(cls)  # here, so that a task needs no decorator
         stated = {field.name for field in dataclasses.fields(task)}
         missing = [name for name in _REQUIRED if name not in stated and not hasattr(cls, name)]
@@ -143,9 +146,24 @@ class Task:
         """
         return cross_entropy(outputs, batch._replace(weights=self.loss_weights(batch)))
 
+    def score_weights(self, batch: Batch) -> Float[Array, "B ..."]:
+        """How much each target, or each sequence, counts in the mean that the score is; 0 in padding.
+
+        By default the batch's weights.
+        """
+        return batch.weights
+
     def score(self, outputs: Float[Array, "B *T O"], batch: Batch) -> Float[Array, ""]:
-        """The `metric`."""
-        return accuracy(outputs, batch)
+        """The `metric`: by default the accuracy of the targets that count by `score_weights`."""
+        return accuracy(outputs, batch, self.score_weights(batch))
+
+    score_parts: ClassVar[str] = "mean"
+    """How the scores of a large split, and its extra scores, are put together from those of its parts.
+
+    They are the parts' "mean" or "geometric mean", weighted by `score_weights`, or have to see the outputs of all
+    sequences at once: "none". A subclass with a `score` or `extra_scores` of its own has "none", unless it also states
+    `score_parts` or `score_weights`.
+    """
 
     EXTRA_METRICS: ClassVar[tuple[str, ...]] = ()
     """Names that `extra_scores` may give. They differ from "loss", "score" and the names of splits."""
@@ -253,7 +271,12 @@ def sequence_accuracy(outputs: Float[Array, "B T O"], batch: Batch) -> Float[Arr
     wrong = (outputs.argmax(axis=-1) != batch.targets) & counts
     unknown = (jnp.isnan(outputs).any(axis=-1) & counts).any()
     right = (~wrong.any(axis=1)).astype(jnp.float32)
-    return jnp.where(unknown, jnp.nan, weighted_mean(right, counts.any(axis=1).astype(jnp.float32)))
+    return jnp.where(unknown, jnp.nan, weighted_mean(right, count_sequences(batch.weights)))
+
+
+def count_sequences(weights: Float[Array, "B T"]) -> Float[Array, "B"]:
+    """1 for each sequence in which a target counts, and 0 for others: the weights of `sequence_accuracy`."""
+    return (weights > 0).any(axis=1).astype(jnp.float32)
 
 
 def weighted_mean(values: Float[Array, "B *T"], weights: Float[Array, "B *T"]) -> Float[Array, ""]:

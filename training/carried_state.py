@@ -16,6 +16,7 @@ import models
 import tasks
 from tasks.real.characters import WindowSampling
 from tasks.real.text import END_OF_DOCUMENT
+from training.scoring import join_parts, summarize_part
 
 MAX_EVAL_STREAMS = 8  # parallel streams of an evaluation, each of which begins from nothing
 _MIN_STREAM_WINDOWS = 16  # of each of them, so that few windows are read without what came before
@@ -123,8 +124,8 @@ def apply_to_windows(
 # ---- evaluation -----------------------------------------------------------------------------------------------------
 
 
-def evaluate_streams(run: Any, split: tasks.Split, params: Any, task: Any) -> tuple[Array, tasks.Batch]:
-    """Read a split's text in order, with the state carried; outputs [windows, T, O], and the batch of these windows.
+def evaluate_streams(run: Any, split: tasks.Split, params: Any, task: Any) -> dict[str, Array]:
+    """Read a split's text in order, with the state carried; loss, score and extra scores.
 
     A few parallel streams read the text from evenly spread places: all of it, or as many windows as the split has
     examples if that is less.
@@ -137,11 +138,12 @@ def evaluate_streams(run: Any, split: tasks.Split, params: Any, task: Any) -> tu
         outputs, model = apply_to_windows(run, params, batch, stream.model)
         # What the next stream begins with does not count twice.
         is_own = index * task.max_length + jnp.arange(task.max_length) < stride
-        return after._replace(model=model), (outputs, batch._replace(weights=jnp.where(is_own, batch.weights, 0)))
+        own = batch._replace(weights=jnp.where(is_own, batch.weights, 0))
+        return after._replace(model=model), summarize_part(task, outputs, own)
 
     first = begin_streams(run, params, jnp.arange(streams, dtype=jnp.int32) * stride)
-    _, read = jax.lax.scan(read_next, first, jnp.arange(windows))
-    return jax.tree.map(lambda leaf: leaf.reshape(windows * streams, *leaf.shape[2:]), read)
+    _, parts = jax.lax.scan(read_next, first, jnp.arange(windows))
+    return join_parts(task, parts, windows * streams)
 
 
 def plan_evaluation(tokens: int, length: int, examples: int) -> tuple[int, int]:

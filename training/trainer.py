@@ -19,9 +19,11 @@ from tasks.base import smoothed_cross_entropy
 from training.builder import Run
 from training.carried_state import Stream, apply_to_windows, evaluate_streams, init_stream, read_windows
 from training.optimizer import StepValues, learning_rate_schedule
-from training.sharding import batch_axis_size, shard_batch
+from training.scoring import join_parts, summarize_part
+from training.sharding import batch_axis_size, sequences_at_once, shard_batch
 
-EVAL_BATCH_SIZE = 512  # the most sequences that go through the model at once in an evaluation
+EVAL_BATCH_SIZE = 512  # the most sequences that go through the model at once in an evaluation, and
+EVAL_OUTPUTS = 2**27  # the most numbers that come out of it, unless a training step has more of them
 EVAL_SEED = np.uint32(2**31)  # above every seed, so that no run trains on the sequences it is evaluated on
 
 
@@ -282,10 +284,10 @@ def evaluate_split(run: Run, split: tasks.Split, state: TrainState, task: Any, s
     `training.carry_state` the split's text is read in order, as the training text is.
     """
     if carries_state(run):
-        return _score_split(task, *evaluate_streams(run, split, evaluated_params(state), task))
+        return evaluate_streams(run, split, evaluated_params(state), task)
     key = jax.random.fold_in(tasks.random_key(EVAL_SEED), seed)
     whole = task.sample(key, split.examples, max(task.max_length, split.length), split.length, split.subset)
-    calls = -(-split.examples // EVAL_BATCH_SIZE)
+    calls = -(-split.examples // _eval_call_limit(run, whole.positions.shape[1]))
     size = -(-split.examples // calls)
     size += -size % batch_axis_size()
     padding = calls * size - split.examples
@@ -294,16 +296,19 @@ def evaluate_split(run: Run, split: tasks.Split, state: TrainState, task: Any, s
         padded = jnp.pad(leaf, [(0, padding), *[(0, 0)] * (leaf.ndim - 1)])
         return padded.reshape(calls, size, *leaf.shape[1:])
 
-    batches = jax.tree.map(cut_into_calls, whole)
     params = evaluated_params(state)
-    outputs = jax.lax.map(lambda batch: apply_model(run, params, shard_batch(batch)), batches)
-    outputs = outputs.reshape(calls * size, *outputs.shape[2:])[: split.examples]
-    return _score_split(task, outputs, whole)
+
+    def evaluate_part(batch: tasks.Batch) -> Any:
+        batch = shard_batch(batch)
+        return summarize_part(task, apply_model(run, params, batch), batch)
+
+    return join_parts(task, jax.lax.map(evaluate_part, jax.tree.map(cut_into_calls, whole)), split.examples)
 
 
-def _score_split(task: Any, outputs: Array, whole: tasks.Batch) -> dict[str, Array]:
-    scores = {"loss": task.loss(outputs, whole), "score": task.score(outputs, whole)}
-    return {**scores, **task.extra_scores(outputs, whole)}
+def _eval_call_limit(run: Run, length: int) -> int:
+    """The most sequences of a length that go through the model at once in an evaluation."""
+    trained = sequences_at_once(run.config) * run.task.max_length // length
+    return min(EVAL_BATCH_SIZE, max(1, trained, EVAL_OUTPUTS // (length * run.task.outputs)))
 
 
 def split_seed(split: str) -> np.uint32:

@@ -112,6 +112,8 @@ class Characters(WindowSampling, Task):
         train, test = (np.asarray(self.text[subset]).astype(np.int32).tobytes() for subset in ("train", "test"))
         return "trigram counts", cached_ngram_bits(train, test, len(self.alphabet), order=3)
 
+    score_parts = "mean"
+
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         return cross_entropy(outputs, batch) / math.log(2)
 

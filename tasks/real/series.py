@@ -166,6 +166,9 @@ class Series(Task):
         """Mean of (output − target)² over all targets that exist."""
         return weighted_mean(_mean_over_targets(jnp.square, outputs, batch.targets), batch.weights)
 
+    def score_weights(self, batch: Batch) -> Float[Array, "B 1"]:
+        return jnp.take_along_axis(batch.weights, _last_steps(batch), axis=1)
+
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         """The same over the targets of each row's last step."""
         return _last_step_mean(jnp.square, outputs, batch)
@@ -230,8 +233,13 @@ def _last_step_mean(
     measure: Callable[[Array], Array], outputs: Float[Array, "B T O"], batch: Batch
 ) -> Float[Array, ""]:
     """Mean of measure(output − target) over the targets of the last step of each row that is no padding."""
-    steps = jnp.arange(batch.segments.shape[1])[None]
-    last = jnp.where(batch.segments > 0, steps, 0).max(axis=1, keepdims=True)
+    last = _last_steps(batch)
     outputs, targets = (jnp.take_along_axis(of, last[..., None], axis=1) for of in (outputs, batch.targets))
     weights = jnp.take_along_axis(batch.weights, last, axis=1)
     return weighted_mean(_mean_over_targets(measure, outputs, targets), weights)
+
+
+def _last_steps(batch: Batch) -> Int[Array, "B 1"]:
+    """The last step of each row that is no padding."""
+    steps = jnp.arange(batch.segments.shape[1])[None]
+    return jnp.where(batch.segments > 0, steps, 0).max(axis=1, keepdims=True)

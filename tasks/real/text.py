@@ -91,11 +91,21 @@ class Text(WindowSampling, Task):
             segments=jnp.cumsum(begins, axis=1, dtype=jnp.int32) * batch.segments,
         )
 
+    @property
+    def score_parts(self) -> str:
+        return "geometric mean" if self.token_bytes is None else "mean"
+
+    def score_weights(self, batch: Batch) -> Float[Array, "B T"]:
+        """The bytes of each target, or its weight where these are not known."""
+        if self.token_bytes is None:
+            return batch.weights
+        return jnp.asarray(self.token_bytes)[batch.targets] * batch.weights
+
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         nats = cross_entropy(outputs, batch)
         if self.token_bytes is None:
             return jnp.exp(nats)
-        read = (jnp.asarray(self.token_bytes)[batch.targets] * batch.weights).sum()
+        read = self.score_weights(batch).sum()
         return nats * batch.weights.sum() / jnp.maximum(read, 1) / math.log(2)
 
     def encode(self, text: str) -> list[int]:

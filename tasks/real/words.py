@@ -53,6 +53,8 @@ class Words(WindowSampling, Task):
         train, test = (np.asarray(self.text[subset]).astype(np.int32).tobytes() for subset in ("train", "test"))
         return "trigram counts", 2 ** cached_ngram_bits(train, test, len(self.names), order=3)
 
+    score_parts = "geometric mean"
+
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         return jnp.exp(cross_entropy(outputs, batch))
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, Task, accuracy, positions_and_segments, sequence_accuracy, static
+from tasks.base import Batch, Split, Task, count_sequences, positions_and_segments, sequence_accuracy, static
 
 _DIGITS_TO_COPY = 10  # how many are to be held
 _GO = 9  # the token that asks for them
@@ -70,8 +70,8 @@ class CopyMemory(Task):
         targets = jnp.where(due, digits[:, jnp.clip(back, 0, _DIGITS_TO_COPY - 1)], 0)
         return Batch(inputs, targets, segments.astype(jnp.float32), positions, segments)
 
-    def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return accuracy(outputs, batch, batch.weights * (batch.targets > 0))
+    def score_weights(self, batch: Batch) -> Float[Array, "B T"]:
+        return batch.weights * (batch.targets > 0)
 
     @classmethod
     def example(cls) -> Task:
@@ -224,9 +224,14 @@ class CopyString(Task):
         targets = jnp.where(step == 2 * n + 1, END, targets) * (step > n) * segments
         return Batch(inputs, targets, (targets > 0).astype(jnp.float32), positions, segments)
 
+    def score_weights(self, batch: Batch) -> Float[Array, "B"]:
+        return count_sequences(self._letter_weights(batch))
+
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        letters = batch.weights * (batch.targets != END)
-        return sequence_accuracy(outputs, batch._replace(weights=letters))
+        return sequence_accuracy(outputs, batch._replace(weights=self._letter_weights(batch)))
+
+    def _letter_weights(self, batch: Batch) -> Float[Array, "B T"]:
+        return batch.weights * (batch.targets != END)
 
     @classmethod
     def example(cls) -> Task:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tasks.base import Batch, Split, Task, positions_and_segments, sequence_accuracy, static
+from tasks.base import Batch, Split, Task, count_sequences, positions_and_segments, sequence_accuracy, static
 
 _BEGIN, _END, _FIRST_LETTER = 1, 2, 3  # tokens; 0 is blank, and b and c follow on a
 
@@ -93,8 +93,15 @@ class Counting(Task):
         targets = jnp.roll(inputs, -1, axis=1) * (positions <= last)
         return Batch(inputs, targets, (positions <= last).astype(jnp.float32), positions, segments)
 
+    def score_weights(self, batch: Batch) -> Float[Array, "B"]:
+        return count_sequences(self._decided_weights(batch))
+
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
-        return sequence_accuracy(outputs, batch._replace(weights=batch.weights * (batch.inputs > _FIRST_LETTER)))
+        return sequence_accuracy(outputs, batch._replace(weights=self._decided_weights(batch)))
+
+    def _decided_weights(self, batch: Batch) -> Float[Array, "B T"]:
+        """The weights of the targets that what was read before decides."""
+        return batch.weights * (batch.inputs > _FIRST_LETTER)
 
     @classmethod
     def example(cls) -> Task:

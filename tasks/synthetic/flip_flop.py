@@ -85,6 +85,8 @@ class FlipFlop(Task):
         targets = jnp.roll(tokens, -1, axis=1).at[:, -1].set(0) * (tokens == READ)
         return Batch(tokens, targets, (targets > 0).astype(jnp.float32), positions, segments)
 
+    score_parts = "mean"
+
     def score(self, outputs: Float[Array, "B T O"], batch: Batch) -> Float[Array, ""]:
         return 1 - accuracy(outputs, batch)
 

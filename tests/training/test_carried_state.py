@@ -126,10 +126,12 @@ def test_seeds_read_from_other_places_and_rows_are_spread_evenly():
 
 
 @pytest.mark.parametrize("subset", ["validation", "test"])
-def test_an_evaluation_reads_each_token_once_with_all_that_came_before(subset: str):
+def test_an_evaluation_reads_each_token_once_with_all_that_came_before(subset: str, monkeypatch: pytest.MonkeyPatch):
     run = make_run()
     params = trainer.init_params(run, jnp.uint32(1))
     split = run.task.splits[subset]
+    monkeypatch.setattr(carried_state, "summarize_part", lambda task, outputs, batch: (outputs, batch))
+    monkeypatch.setattr(carried_state, "join_parts", lambda task, parts, examples: parts)
     outputs, batch = jax.jit(partial(carried_state.evaluate_streams, run, split))(params, run.task)
     text = np.asarray(run.task.text[subset])
     streams, windows = carried_state.plan_evaluation(len(text), LENGTH, split.examples)
@@ -139,7 +141,7 @@ def test_an_evaluation_reads_each_token_once_with_all_that_came_before(subset: s
         part = text[stream * stride : stream * stride + windows * LENGTH]
         tokens = jnp.asarray(part[None, :stride], jnp.int32)
         whole, _ = run.model.apply({"params": params}, tokens)
-        own = np.concatenate(np.asarray(outputs).reshape(windows, streams, LENGTH, -1)[:, stream])
+        own = np.concatenate(np.asarray(outputs)[:, stream])
         assert_close(own[: tokens.shape[1]], whole[0], within=1e-4)
 
 
