@@ -17,6 +17,7 @@ import tasks
 from tasks.real.characters import WindowSampling
 from tasks.real.text import END_OF_DOCUMENT
 from training.scoring import join_parts, summarize_part
+from training.sharding import gather_outside_blocks
 
 MAX_EVAL_STREAMS = 8  # parallel streams of an evaluation, each of which begins from nothing
 _MIN_STREAM_WINDOWS = 16  # of each of them, so that few windows are read without what came before
@@ -116,6 +117,7 @@ def apply_to_windows(
     run: Any, params: Any, batch: tasks.Batch, state: Any, rng: Array | None = None
 ) -> tuple[Array, Any]:
     """Apply the model to windows that go on from `state`; its outputs and its next state."""
+    params = gather_outside_blocks(run.config, params)
     return run.model.apply(
         {"params": params}, batch.inputs, state=state, positions=batch.positions, segments=batch.segments, rng=rng
     )

@@ -195,7 +195,8 @@ def jit_train_steps(run: Run, plan: EnsemblePlan, mesh: jax.sharding.Mesh) -> An
     def train_members(states: TrainState, task: Any, rows: Any = None) -> Any:
         return mapped((states, rows), task)
 
-    shardings = state_shardings(mesh, abstract_states(run, plan)) if plan.params > 1 else member_sharding(mesh)
+    is_whole = plan.params * plan.shards == 1
+    shardings = member_sharding(mesh) if is_whole else state_shardings(mesh, abstract_states(run, plan))
     return jax.jit(train_members, donate_argnums=0, out_shardings=(shardings, member_sharding(mesh)))
 
 

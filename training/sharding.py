@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from models.ops.spreading import automatic_axes, param_spec
+from models.ops.spreading import automatic_axes, gather_params, param_spec
+from models.skeleton import is_block_param
 from training import runtime
 
 _BATCH_AXES = ("batch", "params")
@@ -104,19 +105,29 @@ def replicated_sharding(mesh: jax.sharding.Mesh) -> jax.NamedSharding:
 
 
 def state_shardings(mesh: jax.sharding.Mesh, states: Any) -> Any:
-    """The shardings of the train states of all members, arrays or their shapes [members, …]: one, or one per leaf."""
+    """The shardings of the train states of all members, arrays or their shapes [members, …]: one, or one per leaf.
+
+    What is carried from window to window lies where the rows of the batch do.
+    """
     devices = dict(mesh.shape).get("params", 1)
-    if devices == 1:
+    if devices == 1 and (not _batch_axes(mesh) or states.stream is None):
         return member_sharding(mesh)
-    return jax.tree.map(
+    shardings = jax.tree.map(
         lambda leaf: jax.NamedSharding(mesh, jax.P("member", *param_spec(leaf.shape[1:], devices))), states
     )
+    of_rows = jax.NamedSharding(mesh, jax.P("member", _batch_axes(mesh)))
+    return shardings._replace(stream=jax.tree.map(lambda leaf: of_rows, states.stream))
 
 
 def row_spec(mesh: jax.sharding.Mesh) -> jax.P:
     """How rows [members, steps, batch, …] are split that are fed to the training steps."""
-    axes = tuple(name for name in _BATCH_AXES if dict(mesh.shape).get(name, 1) > 1)
+    axes = _batch_axes(mesh)
     return jax.P("member", None, axes) if axes else jax.P("member")
+
+
+def _batch_axes(mesh: jax.sharding.Mesh) -> tuple[str, ...]:
+    """The axes of the mesh whose devices share a batch."""
+    return tuple(name for name in _BATCH_AXES if dict(mesh.shape).get(name, 1) > 1)
 
 
 # ---- inside of a program --------------------------------------------------------------------------------------------
@@ -125,6 +136,15 @@ def row_spec(mesh: jax.sharding.Mesh) -> jax.P:
 def batch_axis_size() -> int:
     """How many devices share a batch in the function being traced."""
     return math.prod(size for name, size in automatic_axes().items() if name in _BATCH_AXES)
+
+
+def gather_outside_blocks(config: Mapping[str, Any], params: Any) -> Any:
+    """The parameters of one member as its model takes them: whole, but for those of blocks that `model.remat` has.
+
+    Such a block makes its own whole, once for each time that it is computed.
+    """
+    remat = config["model"].get("remat")
+    return gather_params(params, lambda path: not (remat and is_block_param(path)))
 
 
 def shard_batch(batch: Any) -> Any:

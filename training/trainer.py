@@ -13,14 +13,12 @@ from jaxtyping import Array
 
 import tasks
 from models import cost
-from models.ops.spreading import gather_params
-from models.skeleton import is_block_param
 from tasks.base import smoothed_cross_entropy
 from training.builder import Run
 from training.carried_state import Stream, apply_to_windows, evaluate_streams, init_stream, read_windows
 from training.optimizer import StepValues, learning_rate_schedule
 from training.scoring import join_parts, summarize_part
-from training.sharding import batch_axis_size, sequences_at_once, shard_batch
+from training.sharding import batch_axis_size, gather_outside_blocks, sequences_at_once, shard_batch
 
 EVAL_BATCH_SIZE = 512  # the most sequences that go through the model at once in an evaluation, and
 EVAL_OUTPUTS = 2**27  # the most numbers that come out of it, unless a training step has more of them
@@ -107,9 +105,9 @@ def sample_longest(task: Any, batch_size: int) -> tasks.Batch:
 
 def apply_model(run: Run, params: Any, batch: tasks.Batch, rng: Array | None = None) -> Array:
     """Apply the model to a batch of whole sequences; its outputs, without the final state."""
-    whole = gather_params(params, lambda path: not (run.config["model"].get("remat") and is_block_param(path)))
+    params = gather_outside_blocks(run.config, params)
     outputs, _ = run.model.apply(
-        {"params": whole}, batch.inputs, positions=batch.positions, segments=batch.segments, rng=rng
+        {"params": params}, batch.inputs, positions=batch.positions, segments=batch.segments, rng=rng
     )
     return outputs
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from models import cost
 from models.ops.spreading import MIN_SPREAD_SIZE, param_axis
 from tests import QUICK_XLA_FLAGS, ROOT, assert_close, assert_same, tiny_config
-from tests.training import refusal_line, test_stream
+from tests.training import refusal_line, test_carried_state, test_stream
 from training import (
     builder,
     dry_run,
@@ -67,6 +68,7 @@ def measure_eight(root: Path) -> dict[str, Any]:
     assert_close(spread, usual, 1e-6)
     assert [leaf.sharding for leaf in jax.tree.leaves(spread)] == [leaf.sharding for leaf in jax.tree.leaves(usual)]
     train_and_move(root)
+    found |= carry_on_eight()
     streamed = {"model.width": 64, "training.batch_size": 8}
     on_meshes = [
         test_stream.final_states(test_stream.make_run(True, {**streamed, **fields_of_mesh(*mesh)}))
@@ -97,6 +99,30 @@ def train_and_move(root: Path) -> None:
     assert files.read_json(at / "group.json")["params"] == 4
     assert moved["key"] == whole["key"]
     np.testing.assert_allclose([row["loss"] for row in metrics.read_metrics(at / "metrics.jsonl")], losses, rtol=1e-5)
+
+
+def carry_on_eight() -> dict[str, Any]:
+    """A run whose state is carried from window to window, on one device, on eight, and begun on eight and moved."""
+    from experiments.benchmarks import sharded
+
+    def train_on(*mesh: int) -> sharded.Training:
+        fields = {f"mesh__{name}": size for name, size in zip(("ensemble", "batch", "params"), mesh, strict=True)}
+        task = test_carried_state.make_task(reset=True)
+        run = test_carried_state.make_run("gru", task, model__width=64, training__batch_size=8, **fields)
+        return sharded.Training(run)
+
+    def evaluate(training: sharded.Training) -> dict[str, list[float]]:
+        function = partial(trainer.evaluate_split, training.run, training.run.task.splits["test"])
+        mapped = jax.jit(ensemble.map_over_ensemble(function, training.plan, training.mesh))
+        return jax.tree.map(lambda score: score.tolist(), mapped(training.states, training.task, 0))
+
+    alone, spread, fewer = train_on(1, 1, 1), train_on(1, 2, 4), train_on(1, 1, 4)
+    losses = [training.train(sharded.CALLS).tolist() for training in (alone, spread)]
+    for leaf in jax.tree.leaves(spread.states.stream):
+        assert leaf.addressable_shards[0].data.shape == (1, 1, *leaf.shape[2:])  # one of eight rows
+    scores = [evaluate(training) for training in (alone, spread)]
+    losses.append(sharded.continue_elsewhere(spread, fewer).tolist())
+    return {"losses of carried states": losses, "scores of carried states": scores}
 
 
 CODE = """
@@ -136,6 +162,16 @@ def test_a_device_holds_an_eighth_of_parameters_and_optimizer_state(eight: dict[
     assert eight["share of attention on (1, 1, 8)"] <= 1.2 / 8  # by XLA's memory analysis of the compiled steps
     assert eight["share of attention on (1, 1, 1)"] == pytest.approx(1, abs=0.01)
     assert eight["share of lstm on (2, 2, 2)"] <= 1.2 / 4  # members over two devices, and parameters over two
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_carried_states_lie_with_their_rows_and_give_the_losses_and_scores_of_one_device(eight: dict[str, Any]):
+    alone, spread, moved = eight["losses of carried states"]
+    np.testing.assert_allclose(spread, alone, rtol=1e-5)
+    np.testing.assert_allclose(moved, alone, rtol=1e-5)
+    ours, theirs = eight["scores of carried states"]
+    assert_close(theirs, ours)
 
 
 @pytest.mark.long
