@@ -1,0 +1,102 @@
+"""What the mixers with a matrix memory for each head have in common: heads, what comes before and what comes behind.
+
+Before the memory stands a short convolution (`kernel` taps, 0 for none) over queries, keys and values; behind it, an
+output gate (`output_gate`), which the outputs are multiplied by and which is computed from the mixer's input.
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from models.mixers.base import Mixer, MixerOptions, Steps
+from models.mixers.convolution import MAX_KERNEL_SIZE, convolve_batch
+from models.ops.matrix_state import IMPLEMENTATIONS
+from models.ops.projection import Projection
+
+LOWEST_LOG_GATE = -1000.0  # exp of it is 0 in float32, and sums of it over a chunk are exact
+_HIGHEST_LOG_RATE = 20.0
+
+
+class MatrixMemory(Mixer):
+    """`heads` memories of K × V numbers; the heads' values share `hidden_size` features.
+
+    `implementation`, one of IMPLEMENTATIONS, is "chunks", a few matrix products for many steps at once, or "steps", one
+    step after another.
+    """
+
+    heads: int = 4
+    kernel: int = 4
+    output_gate: bool = True
+    implementation: str = "chunks"
+
+    @classmethod
+    def validate(cls, options: MixerOptions) -> None:
+        options.check_range("kernel", 0, MAX_KERNEL_SIZE)
+        options.check_choice("implementation", IMPLEMENTATIONS)
+        options.check_heads()
+
+    @property
+    def head_size(self) -> int:
+        """The number of a head's values."""
+        return self.hidden_size // self.heads
+
+    def empty_memory(self, batch_size: int, keys: int, convolved: int) -> dict[str, Array]:
+        """{"memory": [B, H, K, V]}; with a short convolution also "past", the last of its `convolved` inputs."""
+        state = {"memory": jnp.zeros((batch_size, self.heads, keys, self.head_size))}
+        if self.kernel:
+            state["past"] = jnp.zeros((batch_size, self.kernel - 1, convolved), self.dtype)
+        return state
+
+    def _project(self, name: str, x: Float[Array, "B T D"], features: int, **kwargs: Any) -> Float[Array, "B T F"]:
+        """A projection, without a bias unless `kwargs` ask for one."""
+        return Projection(features, dtype=self.dtype, name=name, **{"use_bias": False, **kwargs})(x)
+
+    def _convolve_shortly(
+        self, x: Float[Array, "B T F"], state: dict[str, Any], steps: Steps, *, use_bias: bool = False
+    ) -> tuple[Float[Array, "B T F"], dict[str, Any]]:
+        """The short convolution, if there is one, and its next "past"."""
+        if not self.kernel:
+            return x, {}
+        features = x.shape[-1]
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, features)).astype(self.dtype)
+        x, past = convolve_batch(x, kernel, state["past"], steps.segments, steps.previous_segment)
+        if use_bias:
+            x = x + self.param("kernel_bias", nn.initializers.zeros, (features,)).astype(self.dtype)[None, None]
+        return x, {"past": past}
+
+    def _split_heads(self, x: Float[Array, "B T F"]) -> Float[Array, "B H T S"]:
+        """Each head's share of the features, in float32."""
+        return x.astype(jnp.float32).reshape(*x.shape[:2], self.heads, -1).transpose(0, 2, 1, 3)
+
+    def _normalize_heads(self, y: Float[Array, "B H T V"]) -> Float[Array, "B T F"]:
+        """Outputs over their root mean square in each head, times a trained scale that the heads share; joined."""
+        return join_heads(nn.RMSNorm(epsilon=1e-5, name="norm")(y))
+
+
+def join_heads(y: Float[Array, "B H T V"]) -> Float[Array, "B T F"]:
+    """The features of all heads side by side."""
+    return y.transpose(0, 2, 1, 3).reshape(y.shape[0], y.shape[2], -1)
+
+
+def decay_log_gate(step: Float[Array, "B H T G"], log_rates: Float[Array, "H"]) -> Float[Array, "B H T G"]:
+    """log g = −exp(log_rates)·Δ for steps Δ > 0 and a rate for each head (Dao and Gu 2024, arXiv 2405.21060).
+
+    It is kept above −1000, where g is 0 in float32 anyway.
+    """
+    rates = jnp.exp(jnp.minimum(log_rates, _HIGHEST_LOG_RATE))[None, :, None, None]
+    return jnp.maximum(-rates * step, LOWEST_LOG_GATE)
+
+
+def init_log_rates(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
+    """Logarithms of rates that are uniform between 1 and 16, as in Mamba-2's code."""
+    return jnp.log(jax.random.uniform(key, shape, minval=1.0, maxval=16.0))
+
+
+def init_step_bias(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    """Biases whose softplus is log-uniform between 0.001 and 0.1, as in Mamba's code."""
+    step = jnp.exp(jax.random.uniform(key, shape, dtype, math.log(1e-3), math.log(1e-1)))
+    return jnp.log(jnp.expm1(step))
