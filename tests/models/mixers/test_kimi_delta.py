@@ -1,0 +1,56 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.mixers.kimi_delta import KimiDeltaAttention
+from tests.models.mixers.reference import (
+    WIDTH,
+    assert_near,
+    convolve,
+    heads_of,
+    outputs_and_reference,
+    rms_norm,
+    sigmoid,
+    silu,
+    softplus,
+    unit,
+)
+
+HEADS, SIZE = 2, 3
+
+
+def by_hand(x: np.ndarray, params: Any, largest: float) -> np.ndarray:
+    """Kimi Linear, eq. 1 and §3: the matrix (1 − β·k·kᵀ)·diag(α) times the memory."""
+
+    def low_rank(name: str) -> np.ndarray:
+        up = params[f"{name}_up"]
+        return heads_of(x @ params[f"{name}_down"]["kernel"] @ up["kernel"] + up["bias"], HEADS)
+
+    mixed = x @ params["input"]["kernel"]
+    mixed = silu(convolve(mixed, params["kernel"]) if "kernel" in params else mixed)
+    query, key, value = (heads_of(a, HEADS) for a in np.split(mixed, 3, axis=1))
+    query, key = unit(query), unit(key)
+    alpha = np.exp(-np.exp(params["log_rates"])[:, None] * softplus(low_rank("decay")))
+    beta = largest * sigmoid(x @ params["strength"]["kernel"])
+    memory, y = np.zeros((HEADS, SIZE, SIZE)), np.zeros((len(x), HEADS, SIZE))
+    for t in range(len(x)):
+        for h in range(HEADS):
+            k = key[t, h]
+            transition = (np.eye(SIZE) - beta[t, h] * np.outer(k, k)) @ np.diag(alpha[t, h])
+            memory[h] = transition @ memory[h] + beta[t, h] * np.outer(k, value[t, h])
+            y[t, h] = memory[h].T @ query[t, h]
+    y = rms_norm(y, params["norm"]["scale"])
+    if "gate_up" in params:
+        y = y * sigmoid(low_rank("gate"))
+    return y.reshape(len(x), -1) @ params["output"]["kernel"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"kernel": 0, "output_gate": False, "implementation": "steps", "allow_negative_eigenvalues": True}],
+)
+def test_kda_is_its_recurrence(options: dict[str, Any]):
+    module = KimiDeltaAttention(width=WIDTH, hidden_size=HEADS * SIZE, heads=HEADS, **options)
+    largest = 2 if options.get("allow_negative_eigenvalues") else 1
+    assert_near(*outputs_and_reference(module, lambda x, params: by_hand(x, params, largest)))
