@@ -1,0 +1,106 @@
+"""Gated DeltaProduct: several steps of the delta rule for each token (Siems et al. 2025, arXiv 2502.10297).
+
+    S ← g_t·S_{t−1};   S ← S + β_j·k_j ⊗ (v_j − Sᵀ·k_j) for j = 1 … n;   S_t = S,   y_t = S_tᵀ·q_t
+
+A token thus multiplies its state by g·Π_j (1 − β_j·k_j·k_jᵀ), with keys of length 1: a product of n generalized
+Householder matrices. With β up to 2 two of them are any rotation in a plane; one alone only reflects. With n = 1 it is
+Gated DeltaNet (arXiv 2412.06464). Each token is `n` micro steps here: its gate stands before the first, and its query
+reads after the last.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Shaped
+
+from models.mixers.base import MixerOptions, Steps
+from models.mixers.matrix_memory import MatrixMemory, decay_log_gate, init_log_rates, init_step_bias
+from models.ops.matrix_state import scan_matrix_state
+from models.ops.similarity import l2_normalize
+
+MAX_HOUSEHOLDER_STEPS = 16
+
+
+def place_at(x: Shaped[Array, "*B T S"], place: int, count: int) -> Shaped[Array, "*B T*{count} S"]:
+    """Each step as `count` micro steps: `x` at micro step `place`, and 0 at the others."""
+    others = jnp.zeros_like(x)
+    parts = [x if i == place else others for i in range(count)]
+    return interleave(jnp.stack(parts, axis=-2))
+
+
+def interleave(x: Shaped[Array, "*B T N S"]) -> Shaped[Array, "*B T*N S"]:
+    """The N micro steps of each step one after another."""
+    return x.reshape(*x.shape[:-3], x.shape[-3] * x.shape[-2], x.shape[-1])
+
+
+class GatedDeltaProduct(MatrixMemory):
+    """width → a query, and `householder_steps` keys and values, of `hidden_size` features, through a short convolution
+    and a silu; the recurrence; each head's output normalized, times the silu of an output gate; → width.
+
+    β is σ(x·W), or twice that with `allow_negative_eigenvalues`. g = exp(−e^A·softplus(x·W + b)) is one number a head,
+    and starts as Mamba-2's; without `forget_gate` it is 1, which the paper calls DeltaProduct. The defaults are the
+    paper's, except for sizes (heads of 128 or 256, with twice as many values). Without a convolution the silu stays.
+    """
+
+    householder_steps: int = 2
+    allow_negative_eigenvalues: bool = True
+    forget_gate: bool = True
+
+    VERSION = 1
+
+    @classmethod
+    def validate(cls, options: MixerOptions) -> None:
+        super().validate(options)
+        options.check_range("householder_steps", 1, MAX_HOUSEHOLDER_STEPS)
+
+    def empty_state(self, batch_size: int) -> dict[str, Array]:
+        return self.empty_memory(batch_size, self.head_size, self._vectors() * self.hidden_size)
+
+    def product_matrices(self) -> dict[str, int]:
+        gates = ["forget_gate"] * self.forget_gate + ["output_gate"] * self.output_gate
+        matrices = {f"{name}/kernel": 1 for name in gates}
+        strengths = {"strength/kernel": self.householder_steps}
+        return {"input/kernel": self._vectors(), **strengths, **matrices, "output/kernel": 1}
+
+    @nn.compact
+    def mix(
+        self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
+    ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
+        n = self.householder_steps
+        mixed = self._project("input", x, self._vectors() * self.hidden_size)
+        mixed, after = self._convolve_shortly(mixed, state, steps)
+        vectors = [self._split_heads(vector) for vector in jnp.split(nn.silu(mixed), self._vectors(), axis=-1)]
+        query = place_at(l2_normalize(vectors[0]), n - 1, n)
+        key = interleave(l2_normalize(jnp.stack(vectors[1 : 1 + n], axis=-2)))
+        value = interleave(jnp.stack(vectors[1 + n :], axis=-2))
+        strength = self._project("strength", x, n * self.heads).astype(jnp.float32)
+        strength = (2 if self.allow_negative_eigenvalues else 1) * nn.sigmoid(strength)
+        strength = strength.reshape(*x.shape[:2], n, self.heads).transpose(0, 3, 1, 2).reshape(key.shape[:3])
+        start = place_at(steps.start[..., None], 0, n)[..., 0]
+        valid = jnp.repeat(steps.valid, n, axis=1)
+        log_gate = place_at(self._log_gate(x), 0, n) if self.forget_gate else None
+        after["memory"], y = scan_matrix_state(
+            state["memory"],
+            query,
+            key,
+            value,
+            log_gate,
+            strength,
+            start,
+            valid,
+            implementation=self.implementation,
+        )
+        y = self._normalize_heads(y[:, :, n - 1 :: n])
+        if self.output_gate:
+            y = y * nn.silu(self._project("output_gate", x, self.hidden_size).astype(jnp.float32))
+        return self._project("output", y, self.width), after
+
+    def _vectors(self) -> int:
+        """The number of vectors of `hidden_size` features: the query, and the keys and values of all micro steps."""
+        return 1 + 2 * self.householder_steps
+
+    def _log_gate(self, x: Float[Array, "B T D"]) -> Float[Array, "B H T 1"]:
+        step = self._project("forget_gate", x, self.heads, use_bias=True, bias_init=init_step_bias)
+        log_rates = self.param("log_rates", init_log_rates, (self.heads,))
+        return decay_log_gate(nn.softplus(self._split_heads(step)), log_rates)
