@@ -16,10 +16,15 @@ from models.mixers.attention import Attention
 from models.mixers.base import Mixer
 from models.mixers.bidirectional import Bidirectional
 from models.mixers.convolution import TemporalConvolution
+from models.mixers.delta_product import GatedDeltaProduct
 from models.mixers.dense_window import DenseWindow
+from models.mixers.hgrn2 import HGRN2
+from models.mixers.kimi_delta import KimiDeltaAttention
 from models.mixers.linear_attention import LinearAttention
 from models.mixers.linear_recurrence import LRU, RGLRU, MinimalRNN
+from models.mixers.mamba2 import Mamba2
 from models.mixers.recurrent import Recurrence
+from models.mixers.rwkv7 import RWKV7
 from models.mixers.state_space import S4D, S6
 from models.mixers.xlstm import MLSTM, SLSTM
 from models.ops.position_encodings import SCORE_POSITIONS
@@ -106,6 +111,11 @@ MIXERS: dict[str, MixerEntry] = {
         fixed={"rule": "gated_delta"},
         defaults={"kernel": 4},
     ),
+    "mamba2": MixerEntry(Mamba2, "Dao and Gu 2024, arXiv 2405.21060", 2024),
+    "hgrn2": MixerEntry(HGRN2, "Qin et al. 2024, arXiv 2404.07904", 2024),
+    "rwkv7": MixerEntry(RWKV7, "Peng et al. 2025, arXiv 2503.14456", 2025),
+    "gated_delta_product": MixerEntry(GatedDeltaProduct, "Siems et al. 2025, arXiv 2502.10297", 2025),
+    "kda": MixerEntry(KimiDeltaAttention, "Kimi Team 2025 (Kimi Linear), arXiv 2510.26692", 2025),
     "tcn": MixerEntry(TemporalConvolution, "Bai, Kolter and Koltun 2018, arXiv 1803.01271", 2018),
     "attention": MixerEntry(Attention, "Vaswani et al. 2017, arXiv 1706.03762", 2017),
 }
