@@ -1,4 +1,7 @@
-"""The word problem of A5: the product so far of 2 to 12 even permutations of five letters."""
+"""The word problem of A5: the product so far of 2 to 12 even permutations of five letters.
+
+`--config.task.group=` z2 (parity), z5, s3, s4, a4xz5 and the like.
+"""
 
 from typing import Any
 

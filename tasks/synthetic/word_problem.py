@@ -1,12 +1,16 @@
-"""Word problems: the product so far of a sequence of elements of a group.
+"""Word problems: the product so far of a sequence of elements of a group, which is to track a state.
 
-Merrill, Petty and Sabharwal 2024, "The Illusion of State in State-Space Models" (arXiv 2404.08819), Fig. 3.
+Merrill, Petty and Sabharwal 2024, "The Illusion of State in State-Space Models" (arXiv 2404.08819), Fig. 3; the groups
+also as in Grazzi et al. 2024 (arXiv 2411.12537), §5, and Siems et al. 2025 (arXiv 2502.10297), §5.1.
 A recurrence of one layer multiplies at any length. Attention, and recurrences that only scale their state, need more
-layers the longer the sequence, in a group such as A5 that can't be taken apart into commutative ones.
+layers the longer the sequence, in a group such as A5 that can't be taken apart into commutative ones. Transitions with
+negative eigenvalues solve Z2, which is parity; products of several reflections solve rotations, and so Zm and more.
 """
 
-from collections.abc import Mapping
-from functools import lru_cache
+import math
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache, reduce
 from itertools import combinations, permutations
 from typing import Any
 
@@ -17,9 +21,6 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from tasks.base import Batch, Split, Task, positions_and_segments, static
 
-_GROUP_ORDER = 60  # every group here has as many elements
-_BEGIN = _GROUP_ORDER + 1  # the token before the first element
-
 # A group is a table of products: table[a, b] is a·b. Element 0 is the one that changes nothing.
 
 
@@ -28,11 +29,22 @@ def _cyclic_group(order: int) -> Int[np.ndarray, "N N"]:
     return np.add.outer(np.arange(order), np.arange(order)) % order
 
 
+def _permutation_group(kept: list[tuple[int, ...]]) -> Int[np.ndarray, "N N"]:
+    """The permutations that are `kept`, in their order; (a·b)(i) is a(b(i)). The first one leaves all in place."""
+    number = {p: i for i, p in enumerate(kept)}
+    return np.array([[number[tuple(a[i] for i in b)] for b in kept] for a in kept])
+
+
+def _symmetric_group(letters: int) -> Int[np.ndarray, "N N"]:
+    """All permutations, sorted as words are."""
+    return _permutation_group(list(permutations(range(letters))))
+
+
 def _alternating_group(letters: int) -> Int[np.ndarray, "N N"]:
-    """Even permutations, sorted as words are; (a·b)(i) is a(b(i)). The first one leaves all in place."""
-    even = [p for p in permutations(range(letters)) if sum(x > y for x, y in combinations(p, 2)) % 2 == 0]
-    number = {p: i for i, p in enumerate(even)}
-    return np.array([[number[tuple(a[i] for i in b)] for b in even] for a in even])
+    """Even permutations, sorted as words are."""
+    return _permutation_group(
+        [p for p in permutations(range(letters)) if sum(x > y for x, y in combinations(p, 2)) % 2 == 0]
+    )
 
 
 def _direct_product(one: Int[np.ndarray, "M M"], other: Int[np.ndarray, "N N"]) -> Int[np.ndarray, "MN MN"]:
@@ -41,19 +53,31 @@ def _direct_product(one: Int[np.ndarray, "M M"], other: Int[np.ndarray, "N N"]) 
     return (len(other) * one[:, None, :, None] + other[None, :, None, :]).reshape(size, size)
 
 
-GROUPS = {
-    "a5": lambda: _alternating_group(5),  # simple, and not commutative: the hard one
-    "z60": lambda: _cyclic_group(60),  # commutative: a sum will do
-    "a4xz5": lambda: _direct_product(
-        _alternating_group(4), _cyclic_group(5)
-    ),  # not commutative, yet made of commutative ones
+_FAMILIES: dict[str, tuple[Callable[[int], Int[np.ndarray, "N N"]], Callable[[int], int]]] = {
+    "z": (_cyclic_group, lambda n: n),  # letter: the table of the group of that number, and how many elements it has
+    "s": (_symmetric_group, math.factorial),
+    "a": (_alternating_group, lambda n: math.factorial(n) // 2),
 }
+_LARGEST_ORDER = 120  # that of S5
+
+
+def _parse_group(group: str) -> list[tuple[str, int]]:
+    """The factors of a group's name, as [("a", 4), ("z", 5)]; none for what is no name of one."""
+    factors = [re.fullmatch(r"([zsa])([2-9]|[1-9]\d{1,2})", factor) for factor in group.split("x")]
+    return [(found[1], int(found[2])) for found in factors if found] if all(factors) else []
+
+
+def group_order(group: str) -> int:
+    """How many elements a group has; 0 for what is no name of one."""
+    factors = _parse_group(group)
+    return math.prod(_FAMILIES[family][1](number) for family, number in factors) if factors else 0
 
 
 @lru_cache
-def multiplication_table(group: str) -> Int[np.ndarray, "60 60"]:
-    """The table of one of `GROUPS`."""
-    table = GROUPS[group]().astype(np.int32)
+def multiplication_table(group: str) -> Int[np.ndarray, "N N"]:
+    """The table of products of a group, such as "z2", "s5" or "a4xz5"."""
+    table = reduce(_direct_product, (_FAMILIES[family][0](number) for family, number in _parse_group(group)))
+    table = table.astype(np.int32)
     table.setflags(write=False)  # all who ask are given this one
     return table
 
@@ -63,9 +87,12 @@ class WordProblem(Task):
 
     A row is `begin x₁ … x_k`, of uniformly drawn elements of `group`; the target at x_t is the product x₁·x₂ … x_t. A
     row of `length` tokens holds k = length − 1 elements, at most `max_items` in training. Token 0 is padding, 1 + e the
-    element e, and 61 the token `begin`, at which nothing is asked. (The paper's code has that token as its own target
-    there, and counts it.) Loss and score count every element alike: what is lost late in a row shows in a test set of
-    longer ones. `eval_lengths` adds such sets, of so many elements.
+    element e, and the last token is `begin`, at which nothing is asked. (The paper's code has that token as its own
+    target there, and counts it.) Loss and score count every element alike: what is lost late in a row shows in a test
+    set of longer ones, and in the measure `whole rows`. `eval_lengths` adds such sets, of so many elements.
+
+    A group is named by a letter and a number: `zM` are the numbers modulo M, of which z2 is parity; `sN` all
+    permutations of N letters, `aN` the even ones; and an x between two makes pairs, as in a4xz5.
 
     Example:
 
@@ -78,7 +105,12 @@ class WordProblem(Task):
     eval_lengths: tuple[int, ...] = static(())
 
     def validate(self) -> None:
-        self.require("group", self.group in GROUPS, f"must be one of {', '.join(GROUPS)}")
+        order = group_order(self.group)
+        self.require(
+            "group",
+            2 <= order <= _LARGEST_ORDER,
+            f"must be a group of 2 to {_LARGEST_ORDER} elements: z2 (parity), z7, s3, a5, or a product as a4xz5",
+        )
         self.require("max_items", self.max_items >= 1, "must be 1 or more")
         self.require(
             "eval_lengths",
@@ -91,14 +123,28 @@ class WordProblem(Task):
         return self.max_items + 1
 
     min_length = 2
-    vocabulary = _BEGIN + 1
-    outputs = _GROUP_ORDER
-    chance = 1 / _GROUP_ORDER
+
+    @property
+    def begin(self) -> int:
+        """The token before the first element."""
+        return self.outputs + 1
+
+    @property
+    def vocabulary(self) -> int:
+        return self.begin + 1
+
+    @property
+    def outputs(self) -> int:
+        return group_order(self.group)
+
+    @property
+    def chance(self) -> float:
+        return 1 / self.outputs
 
     @property
     def baseline(self) -> tuple[str, float]:
         """Right at the first element, and at others where the product before them is the one that changes nothing."""
-        return "each element alone", (1 + (self.max_items - 1) / _GROUP_ORDER) / self.max_items
+        return "each element alone", (1 + (self.max_items - 1) / self.outputs) / self.max_items
 
     @property
     def extra_splits(self) -> Mapping[str, Split]:
@@ -111,9 +157,9 @@ class WordProblem(Task):
         table = jnp.asarray(multiplication_table(self.group))
         positions, segments = positions_and_segments(batch, max_length, length)
         begins = positions == 0
-        elements = jnp.where(begins, 0, jax.random.randint(key, (batch, max_length), 0, _GROUP_ORDER))
+        elements = jnp.where(begins, 0, jax.random.randint(key, (batch, max_length), 0, self.outputs))
         products = jax.lax.associative_scan(lambda a, b: table[a, b], elements, axis=1)
-        inputs = jnp.where(begins, _BEGIN, 1 + elements) * segments
+        inputs = jnp.where(begins, self.begin, 1 + elements) * segments
         counts = segments * ~begins
         return Batch(inputs, products * counts, counts.astype(jnp.float32), positions, segments)
 
@@ -122,7 +168,7 @@ class WordProblem(Task):
         return cls(max_items=6)
 
     def input_symbol(self, value: Any) -> str:
-        return {0: "·", _BEGIN: "^"}.get(int(value), f"g{int(value) - 1}")
+        return {0: "·", self.begin: "^"}.get(int(value), f"g{int(value) - 1}")
 
     def target_symbol(self, value: Any) -> str:
         return f"g{int(value)}"
