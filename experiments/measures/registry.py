@@ -15,6 +15,7 @@ MEASURES: dict[str, Measure] = {
     "reach": sensitivity.gradient_reach,
     "permuted": sensitivity.permutation_change,
     "longer": sensitivity.length_generalization,
+    "whole rows": sensitivity.whole_row_accuracy,
     "affine": sensitivity.affine_deviation,
     "bits": sensitivity.recalled_bits,
     "aligned": attention.alignment_accuracy,

@@ -102,6 +102,30 @@ def length_generalization(run: builder.Run) -> Evaluate:
     return evaluate
 
 
+def whole_row_accuracy(run: builder.Run) -> Evaluate:
+    """The share of rows with every target right, on each test set, against the targets of its rows."""
+    splits = [split for name, split in run.task.splits.items() if name.startswith("test")]
+
+    def score_split(params: Any, split: tasks.Split) -> tuple[Array, Array]:
+        batch = run.task.sample(
+            tasks.random_key(np.uint32(SAMPLE_KEY)),
+            min(split.examples, SCORED_SEQUENCES),
+            max(run.task.max_length, split.length),
+            split.length,
+            split.subset,
+        )
+        outputs = trainer.apply_model(run, params, batch)
+        return (batch.weights > 0).sum(axis=1).max(), tasks.base.sequence_accuracy(outputs, batch)
+
+    scorers = [jax.jit(lambda params, split=split: score_split(params, split)) for split in splits]
+
+    def evaluate(params: Any, seed: int) -> MeasureValue:
+        scores = [score(params) for score in scorers]
+        return {int(count): float(share) for count, share in sorted(scores, key=lambda pair: int(pair[0]))}
+
+    return evaluate
+
+
 def affine_deviation(run: builder.Run) -> Evaluate:
     """|f(a + b) − f(a) − f(b) + f(0)| / |f|, the largest over pairs of inputs: 0 for an affine function."""
     key = tasks.random_key(np.uint32(SAMPLE_KEY))

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import curve
-from experiments.measures.common import sample_test_batch
+import tasks
+from configs import curve, word_problem
+from experiments.measures.common import SAMPLE_KEY, sample_test_batch
 from tests.experiments.measures import params, run, value_of
 from training import builder
 
@@ -58,6 +59,23 @@ def test_with_straight_lines_for_activations_a_network_is_affine(depth: int):
 
     assert value_of("affine", of("identity")) < 1e-4
     assert value_of("affine", of("tanh")) > 1e-3
+
+
+def test_whole_rows_are_those_without_a_wrong_target():
+    """On the test set and on each longer one, counted by hand; a network of one answer is right where all targets are
+    that one."""
+    config: Any = word_problem.get_config("gru")
+    config.task.update(group="z2", max_items=2, eval_lengths=(1, 4))
+    config.model.width = 8
+    of = builder.build_run(config)
+    own = params(of)
+    own = {**own, "head": {"kernel": 0 * own["head"]["kernel"], "bias": jnp.array([1.0, 0.0])}}
+    shares = value_of("whole rows", of, own)
+    assert list(shares) == [1, 2, 4]
+    for items, share in shares.items():
+        batch = of.task.sample(tasks.random_key(np.uint32(SAMPLE_KEY)), 256, max(3, items + 1), items + 1)
+        assert share == pytest.approx((np.asarray(batch.targets).sum(axis=1) == 0).mean())
+        assert share == pytest.approx(1 / 2**items, abs=0.1)
 
 
 def test_bits_are_those_of_the_targets_less_the_cross_entropy():
