@@ -3,6 +3,7 @@
 from tasks.base import Batch, Split, Task, random_key, static
 from tasks.real.characters import Characters
 from tasks.real.classification import Classification
+from tasks.real.needle import Needle
 from tasks.real.parallel_text import ParallelText
 from tasks.real.pixels import Pixels
 from tasks.real.series import Series
@@ -16,6 +17,8 @@ from tasks.synthetic.curve import Curve
 from tasks.synthetic.flip_flop import FlipFlop
 from tasks.synthetic.formal_languages import FormalLanguage
 from tasks.synthetic.induction import Induction
+from tasks.synthetic.memorization import Compression, Memorization
+from tasks.synthetic.pair_streams import FuzzyRecall, InContextRecall
 from tasks.synthetic.recall import Recall
 from tasks.synthetic.translation import Translation
 from tasks.synthetic.word_problem import WordProblem
@@ -27,13 +30,18 @@ __all__ = [
     "Batch",
     "Characters",
     "Classification",
+    "Compression",
     "CopyMemory",
     "CopyString",
     "Counting",
     "Curve",
     "FlipFlop",
     "FormalLanguage",
+    "FuzzyRecall",
+    "InContextRecall",
     "Induction",
+    "Memorization",
+    "Needle",
     "ParallelText",
     "Pixels",
     "Recall",
@@ -66,6 +74,11 @@ TASKS = {
     "formal_language": FormalLanguage,
     "word_problem": WordProblem,
     "counting": Counting,
+    "in_context_recall": InContextRecall,
+    "fuzzy_recall": FuzzyRecall,
+    "memorization": Memorization,
+    "compression": Compression,
+    "needle": Needle,
     "words": Words,
     "classification": Classification,
     "parallel_text": ParallelText,

@@ -88,6 +88,10 @@ class SelectiveCopy(Task):
     symbols are due: `noise + 2·data` tokens; a shorter row has less noise. Token 0 is the blank, symbols − 1 the
     marker, and 1 … symbols − 2 are drawn. Loss and score count the markers alone.
 
+    With `layout` "mad" a row is as in Poli et al. 2024 (arXiv 2403.17844): each blank stands before a uniformly drawn
+    symbol, so that the last symbol has none behind it; one marker says that the symbols are due, and at the blanks
+    behind it they are: `noise + 2·data + 1` tokens. (The paper: noise 223, data 16, symbols 16.)
+
     Example:
 
         input   · · 2 · · · · 6 · 2 · ? ? ?
@@ -97,18 +101,20 @@ class SelectiveCopy(Task):
     noise: int = static(64)
     data: int = static(8)
     symbols: int = static(16)
+    layout: str = static("markers")
 
     def validate(self) -> None:
         for name, least in (("noise", 0), ("data", 1), ("symbols", 4)):
             self.require(name, getattr(self, name) >= least, f"must be {least} or more")
+        self.require("layout", self.layout in ("markers", "mad"), "must be one of markers, mad")
 
     @property
     def max_length(self) -> int:
-        return self.noise + 2 * self.data
+        return self.noise + self.min_length
 
     @property
     def min_length(self) -> int:
-        return 2 * self.data
+        return 2 * self.data + (self.layout == "mad")
 
     @property
     def vocabulary(self) -> int:
@@ -134,12 +140,19 @@ class SelectiveCopy(Task):
         symbols = jax.random.randint(for_symbols, (batch, self.data), 1, self.symbols - 1)
         positions, segments = positions_and_segments(batch, max_length, length)
         step = positions[0]
-        scores = jnp.where(step < length - self.data, jax.random.uniform(for_places, (batch, max_length)), -1.0)
-        places = jnp.sort(jax.lax.top_k(scores, self.data)[1], axis=1)  # every set of places as likely as any other
+        if self.layout == "mad":
+            before = jax.random.randint(for_places, (batch, max_length), 0, self.data)  # which symbol a blank is before
+            before = jnp.where(step < length - self.min_length, before, self.data)  # only so many are blanks
+            blanks = (before[:, None] <= jnp.arange(self.data)[None, :, None]).sum(axis=2)
+            places = blanks + jnp.arange(self.data)[None]
+        else:
+            scores = jnp.where(step < length - self.data, jax.random.uniform(for_places, (batch, max_length)), -1.0)
+            places = jnp.sort(jax.lax.top_k(scores, self.data)[1], axis=1)  # every set of places as likely as any other
         inputs = jax.vmap(lambda at, values: jnp.zeros(max_length, jnp.int32).at[at].set(values))(places, symbols)
         back = step - (length - self.data)
         due = (back >= 0) & (back < self.data)
-        inputs = jnp.where(due, self.symbols - 1, inputs)
+        marked = back == -1 if self.layout == "mad" else due
+        inputs = jnp.where(marked, self.symbols - 1, inputs)
         targets = jnp.where(due, symbols[:, jnp.clip(back, 0, self.data - 1)], 0)
         weights = jnp.broadcast_to(due, targets.shape).astype(jnp.float32)
         return Batch(inputs, targets, weights, positions, segments)

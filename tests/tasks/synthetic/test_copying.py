@@ -101,6 +101,36 @@ def test_selected_symbols_and_places_are_uniform():
 
 
 @settings(deadline=None, max_examples=30)
+@given(st.sampled_from([(0, 1, 4), (40, 6, 16)]), st.integers(0, 2**31 - 1), st.data())
+def test_in_the_layout_of_mad_symbols_are_said_at_blanks_behind_one_marker(
+    sizes: tuple, seed: int, data: st.DataObject
+):
+    task = SelectiveCopy(*sizes, layout="mad")
+    assert task.max_length == task.noise + 2 * task.data + 1
+    length = data.draw(st.integers(task.min_length, task.max_length))
+    batch = sample(task, seed, length)
+    padding, end = [0] * (task.max_length - length), length - task.data
+    for row, targets, weights in zip(*(np.asarray(a).tolist() for a in batch[:3]), strict=True):
+        read = [token for token in row[: end - 1] if token]
+        assert len(read) == task.data
+        assert row[end - 2] > 0, "no blank stands behind the last symbol"
+        assert set(read) <= set(range(1, task.symbols - 1))
+        assert row[end - 1 :] == [task.symbols - 1] + [0] * task.data + padding
+        assert targets == [0] * end + read + padding
+        assert weights == [0.0] * end + [1.0] * task.data + [0.0] * len(padding)
+    assert grade(task, batch.targets, batch)[::2] == (1, 0)
+
+
+def test_in_the_layout_of_mad_each_blank_is_before_a_uniform_symbol():
+    task = SelectiveCopy(4, 2, 6, layout="mad")
+    inputs = np.asarray(sample(task, 0, task.max_length, 4_000).inputs)[:, :6]
+    first = (inputs > 0).argmax(axis=1)  # blanks before the first symbol: binomial
+    assert stats.chisquare(np.bincount(first, minlength=5), stats.binom.pmf(range(5), 4, 0.5) * 4_000).pvalue > 1e-4
+    with pytest.raises(ValueError, match=r"^task\.layout=MAD: must be one of markers, mad$"):
+        SelectiveCopy(layout="MAD")
+
+
+@settings(deadline=None, max_examples=30)
 @given(st.sampled_from([1, 9]), st.integers(0, 2**31 - 1), st.data())
 def test_a_string_is_told_twice(longest: int, seed: int, data: st.DataObject):
     task = CopyString(longest)
