@@ -23,14 +23,18 @@ in a process that ran nothing before it. On a GPU, PyTorch's LSTM and attention 
   ensemble     15 seeds and rates trained together against one by one
   utilization  on a GPU only: how much of it a Transformer of 124 million parameters uses
 
-Stop it any way you like: the same command goes on where it was (--workdir). The record is
-experiments/records/benchmark.csv, and benchmark-cuda.csv for a GPU. docs/results/benchmark.md compares a second run
-with the first one:
+Beside an earlier revision of this repository instead (experiments/benchmarks/revisions.py), and the same again later:
 
-  python -m experiments.benchmark --against_libraries_only --workdir=runs/again \\
-      --record=experiments/records/benchmark-again.csv
+  python -m experiments.benchmark --against=v0.2 --dry_run    how long it will take; a folder with its code will do too
+  python -m experiments.benchmark --against=v0.2              ten mixers' steps and memory; writes speed.csv
+  python -m experiments.benchmark --against=v0.2 --again      writes speed-again.csv, and says which ratios have moved
+
+Stop it any way you like: the same command goes on where it was (--workdir). Records are in experiments/records/:
+benchmark.csv, benchmark-cuda.csv for a GPU, and speed.csv. --again writes a second one beside each, NAME-again.csv;
+with --against_libraries_only it is as much as docs/results/benchmark.md compares with the first.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +42,7 @@ from absl import flags
 
 import models
 from experiments.ablation.record_files import RECORDS_DIR, read_record, write_record
-from experiments.benchmarks import rows, suite, tables
+from experiments.benchmarks import revisions, rows, speed_tables, suite, tables
 from experiments.benchmarks.cell import LIBRARY_MIXERS
 from training import cli, files
 
@@ -49,13 +53,52 @@ def main() -> None:
     args: Any = flags.FLAGS
     for name in args.only:
         models.validate_choice("--only", name, suite.SECTIONS)
-    record = Path(args.record or RECORDS_DIR / ("benchmark-cuda.csv" if args.gpu else "benchmark.csv"))
+    for name in args.mixers:
+        models.validate_choice("--mixers", name, models.MIXERS)
+    _refuse_idle_flags(args)
+    first = RECORDS_DIR / f"{'speed' if args.against else 'benchmark'}{'-cuda' if args.gpu else ''}.csv"
+    record = Path(args.record or (first.with_stem(f"{first.stem}-again") if args.again else first))
+    workdir = Path(args.workdir)
+    workdir = workdir.with_name(f"{workdir.name}-again") if args.again else workdir
     if args.table:
         print(tables.format_tables(read_record(record)))
+        return
+    if args.against:
+        mixers = tuple(args.mixers) or revisions.MIXERS
+        comparison = revisions.Comparison(args.against, mixers, args.processes, args.gpu)
+        print(comparison.describe_duration(), file=sys.stderr)
+        if args.dry_run:
+            return
+        is_whole = set(mixers) >= set(revisions.MIXERS)
+        run_comparison(comparison, workdir, record if args.record or is_whole else None)
     else:
         options = suite.SuiteOptions(args.only, args.quick, args.gpu, args.against_libraries_only, args.processes)
         is_whole = not (args.quick or args.only or args.against_libraries_only)
-        run_benchmark(options, Path(args.workdir), record if args.record or is_whole else None)
+        run_benchmark(options, workdir, record if args.record or args.again or is_whole else None)
+    if args.again:
+        print(tables.format_table(tables.agreement_table(read_record(first), read_record(record))))
+
+
+def _refuse_idle_flags(args: Any) -> None:
+    names = ("only", "quick", "against_libraries_only") if args.against else ("mixers", "dry_run")
+    for name in names:
+        if getattr(args, name):
+            raise ValueError(f"--{name} has no effect {'with' if args.against else 'without'} --against; leave it out")
+
+
+def run_comparison(comparison: revisions.Comparison, workdir: Path, record: Path | None) -> None:
+    """Run what is missing in the work directory, print it, and write the record if there is to be one."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    with files.lock_directory(workdir):
+        measured = revisions.compare_revisions(comparison, workdir / "before.jsonl")
+        lines = list(map(rows.format_fields, measured))
+        write_record(workdir / "speed.csv", rows.COLUMNS, lines)
+        print(tables.format_table(speed_tables.revision_table(read_record(workdir / "speed.csv"))))
+        if record:
+            new_rows = (dict(zip(rows.COLUMNS, line, strict=True)) for line in lines)
+            files.check_no_rows_lost(record, new_rows, rows.KEY_COLUMNS, rows.has_time)
+            write_record(record, rows.COLUMNS, lines)
+            print(f"wrote {record}")
 
 
 def run_benchmark(options: suite.SuiteOptions, workdir: Path, record: Path | None) -> None:
@@ -93,6 +136,12 @@ if __name__ == "__main__":
         lower_bound=1,
     )
     flags.DEFINE_bool("table", False, "Print the tables from the record, and run nothing.")
+    flags.DEFINE_string(
+        "against", "", "A revision of this repository, or a folder with its code: every mixer beside what it was there."
+    )
+    flags.DEFINE_list("mixers", [], "With --against: which mixers; the record is written for all of them only.")
+    flags.DEFINE_bool("again", False, "A second run with a record of its own, which is compared with the first.")
+    flags.DEFINE_bool("dry_run", False, "With --against: say how long it will take, and run nothing.")
     flags.DEFINE_list("only", [], f"Some of {', '.join(suite.SECTIONS)}.")
     cli.define_directory("workdir", "runs/benchmark", "Where rows are kept as they come.")
     flags.DEFINE_string("record", "", "The table to write; experiments/records/benchmark.csv after a whole run.")

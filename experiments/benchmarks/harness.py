@@ -2,7 +2,7 @@
 
 import statistics
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +42,13 @@ def format_options(cell: Cell) -> str:
 # ---- one cell -------------------------------------------------------------------------------------------------------
 
 
+class Samples(NamedTuple):
+    """What is known of a cell so far: a row per library, and the times of those whose row has no note."""
+
+    rows: dict[str, dict[str, Any]]
+    times: dict[str, list[float]]
+
+
 def time_cell(
     cell: Cell, libraries: Sequence[str], worker_sets: Iterable[dict[str, Worker]], rounds: int
 ) -> list[dict[str, Any]]:
@@ -50,16 +57,40 @@ def time_cell(
     Each set of processes builds the cell and times its libraries in turn for `rounds` rounds; medians and quartiles
     are over all sets. A library that fails, or gives another outcome than the first, has a note and no time.
     """
-    rows: dict[str, dict[str, Any]] = {}
-    times: dict[str, list[float]] = {}
+    samples = Samples({}, {})
     for workers in worker_sets:
-        for library, row in _build_everywhere(cell, libraries, workers).items():
-            if library not in rows or row["note"]:  # the first set's counts stand, since it compiles
-                rows[library] = row
-        timed = _libraries_without_note(rows)
-        for library, samples in _sample_in_turn(timed, rows, workers, rounds).items():
-            times.setdefault(library, []).extend(samples)
-    timed = _libraries_without_note(rows)
+        with tempfile.TemporaryDirectory() as folder:
+            sample_cell(samples, cell, libraries, workers, rounds, Path(folder) / "weights.npy")
+    return summarize_samples(samples)
+
+
+def sample_cell(
+    samples: Samples,
+    cell: Cell,
+    libraries: Sequence[str],
+    workers: Mapping[str, Worker],
+    rounds: int,
+    weights: Path,
+) -> None:
+    """Build the cell in these processes and add `rounds` samples of each library to `samples`.
+
+    Where the file of weights is there from an earlier set of processes, all build at the same time. Without rounds
+    the cell is built and not timed.
+    """
+    for library, row in _build_everywhere(cell, libraries, workers, weights).items():
+        if library not in samples.rows or row["note"]:  # the first set's counts stand, since it compiles
+            samples.rows[library] = row
+    if not rounds:
+        return
+    timed = _libraries_without_note(samples.rows)
+    for library, times in _sample_in_turn(timed, samples.rows, workers, rounds).items():
+        samples.times.setdefault(library, []).extend(times)
+
+
+def summarize_samples(samples: Samples) -> list[dict[str, Any]]:
+    """The rows with medians and quartiles of times, and of ratios to the faster of this project's variants."""
+    rows, times = samples
+    timed = [library for library in _libraries_without_note(rows) if times.get(library)]
     for library in timed:
         rows[library] |= dict(zip(("low", "seconds", "high"), _quartiles(times[library]), strict=True))
     own = [library for library in timed if library.startswith("ours")]
@@ -79,14 +110,18 @@ def _quartiles(values: Sequence[float]) -> list[float]:
     return statistics.quantiles(values, n=4, method="inclusive")
 
 
-def _build_everywhere(cell: Cell, libraries: Sequence[str], workers: dict[str, Worker]) -> dict[str, dict[str, Any]]:
+def _build_everywhere(
+    cell: Cell, libraries: Sequence[str], workers: Mapping[str, Worker], weights: Path
+) -> dict[str, dict[str, Any]]:
     """Each library's row: the cell built with the first one's weights, and a note where outcomes differ from its."""
     rows: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for library in libraries:
-            weights = str(Path(folder) / "weights.npy")
-            answer = workers[library].ask(cell={**cell._asdict(), "options": list(cell.options)}, weights=weights)
-            rows[library] = {**answer, "library": library, "note": answer.get("error", "")}
+    question = {"cell": {**cell._asdict(), "options": list(cell.options)}, "weights": str(weights)}
+    at_once = weights.exists()
+    for library in libraries if at_once else ():
+        workers[library].send(**question)
+    for library in libraries:
+        answer = workers[library].receive() if at_once else workers[library].ask(**question)
+        rows[library] = {**answer, "library": library, "note": answer.get("error", "")}
     first = rows[libraries[0]]
     for row in rows.values():
         if "outcome" in row and "outcome" in first and not _outcomes_agree(first["outcome"], row["outcome"], cell):
@@ -104,7 +139,7 @@ def _outcomes_agree(ours: Sequence[float], theirs: Sequence[float], cell: Cell) 
 
 
 def _sample_in_turn(
-    libraries: Sequence[str], rows: dict[str, dict[str, Any]], workers: dict[str, Worker], rounds: int
+    libraries: Sequence[str], rows: dict[str, dict[str, Any]], workers: Mapping[str, Worker], rounds: int
 ) -> dict[str, list[float]]:
     """Seconds of a step or token: `rounds` samples of each library, A B A B, each of about SAMPLE_SECONDS."""
     calls, warm = {}, {}
@@ -139,7 +174,7 @@ def measure_cells(
     done = {row["key"] for row in known_rows}
     rates = {row["dtype"]: row for row in known_rows if row["section"] == "rates"}
     for dtype in sorted({cell.dtype for _, cell, _ in cells} - set(rates)):
-        rates[dtype] = _measure_rates(dtype)
+        rates[dtype] = measure_rates(dtype)
         yield [rates[dtype]]
     shared: dict[str, Worker] = {}  # the processes that serve all cells
     try:
@@ -156,15 +191,15 @@ def measure_cells(
                     count = processes if has_peer(cell, libraries) else 1
                     rows = time_cell(cell, libraries, _start_workers(libraries, count), 2 if section == "memory" else 5)
                 for row in rows:
-                    _add_columns(row, rows[0], section, cell, rates[cell.dtype])
+                    add_columns(row, rows[0], section, cell, rates[cell.dtype])
                     if "process ended" in row.get("error", "") and row["library"] in shared:
                         shared.pop(row["library"]).close()
                 yield rows
     finally:
-        _close_workers(shared)
+        close_workers(shared)
 
 
-def _measure_rates(dtype: str) -> dict[str, Any]:
+def measure_rates(dtype: str) -> dict[str, Any]:
     """The row that says what the machine does at best, measured in a process of its own."""
     worker = Worker("ours")
     answer = worker.ask(rates=dtype)
@@ -173,7 +208,7 @@ def _measure_rates(dtype: str) -> dict[str, Any]:
     return {**row, "products": answer["flops"], "bytes": answer["bytes"]}
 
 
-def _add_columns(row: dict[str, Any], first: dict[str, Any], section: str, cell: Cell, rates: dict[str, Any]) -> None:
+def add_columns(row: dict[str, Any], first: dict[str, Any], section: str, cell: Cell, rates: dict[str, Any]) -> None:
     """Add the cell's columns to a row, and to a row of this project its share of the roofline."""
     if "seconds" in row and "products" in row and row["library"].startswith("ours"):
         # Counts are those of the first row, on one device: a program for several counts one device's part.
@@ -189,10 +224,10 @@ def _start_workers(libraries: Sequence[str], count: int) -> Iterator[dict[str, W
         try:
             yield workers
         finally:
-            _close_workers(workers)
+            close_workers(workers)
 
 
-def _close_workers(workers: dict[str, Worker]) -> None:
+def close_workers(workers: dict[str, Worker]) -> None:
     for worker in workers.values():
         worker.close()
     workers.clear()

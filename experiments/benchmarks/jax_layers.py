@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -148,6 +149,11 @@ def initial_weights(cell: Cell) -> list[dict[str, Any]]:
     x, positions = jnp.zeros((1, 1, cell.width)), jnp.zeros((1, 1), jnp.int32)
     init = jax.jit(lambda key: mixer.init(key, x, positions=positions, segments=positions + 1)["params"])
     return [jax.device_get(init(jax.random.key(seed, impl="threefry2x32"))) for seed in range(LAYERS)]
+
+
+def save_initial_weights(cell: Cell, path: Path) -> None:
+    """Write `initial_weights` for all libraries' processes."""
+    np.save(path, np.array(initial_weights(cell), dtype=object), allow_pickle=True)
 
 
 def build_own_call(cell: Cell, weights: Any, variant: str = "") -> TimedCall:

@@ -1,5 +1,6 @@
 """Programs of this repository in processes of their own: how long they take, and what they print."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -33,13 +34,18 @@ def run_module(*words: str) -> dict[str, Any]:
 
 
 class Worker:
-    """A library in a process of its own (experiments.benchmarks.worker), which is asked and answers."""
+    """A library in a process of its own (experiments.benchmarks.worker), which is asked and answers.
 
-    def __init__(self, library: str):
+    Its code is that of `root`, this repository or another copy of it.
+    """
+
+    def __init__(self, library: str, root: Path = ROOT):
         environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        if root != ROOT:  # before every other copy that Python might find
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "experiments.benchmarks.worker", library],
-            cwd=ROOT,
+            cwd=root,
             env=environment,
             text=True,
             stdin=subprocess.PIPE,
@@ -49,10 +55,19 @@ class Worker:
 
     def ask(self, **question: Any) -> dict[str, Any]:
         """The answer, or {"error": ...} where there is none."""
+        self.send(**question)
+        return self.receive()
+
+    def send(self, **question: Any) -> None:
+        """Ask, and go on before there is an answer, which `receive` waits for."""
         assert self.process.stdin
+        with contextlib.suppress(OSError):
+            print(json.dumps(question), file=self.process.stdin, flush=True)
+
+    def receive(self) -> dict[str, Any]:
+        """The answer to the last question, or {"error": ...} where there is none."""
         assert self.process.stdout
         try:
-            print(json.dumps(question), file=self.process.stdin, flush=True)
             return json.loads(self.process.stdout.readline())
         except (OSError, ValueError):
             return {"error": f"its process ended with status {self.process.wait()}"}

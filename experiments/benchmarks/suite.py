@@ -45,7 +45,7 @@ def plan_cells(sections: Sequence[str], quick: bool, gpu: bool) -> list[PlannedC
     if not quick:
         planned += _memory_cells() + _solver_cells()
     if gpu:
-        planned = [one._replace(cell=_adapt_to_gpu(one.cell)) for one in planned]
+        planned = [one._replace(cell=adapt_to_gpu(one.cell)) for one in planned]
     return list(dict.fromkeys(one for one in planned if one.section in sections))
 
 
@@ -115,7 +115,7 @@ def _solver_cells() -> list[PlannedCell]:
     return planned
 
 
-def _adapt_to_gpu(cell: Cell) -> Cell:
+def adapt_to_gpu(cell: Cell) -> Cell:
     """Attention in bfloat16 and through cuDNN, whose kernels need it."""
     if cell.mixer == "attention" and cell.what == "step" and not cell.options:
         return cell._replace(dtype="bfloat16", options=(("implementation", "cudnn"),))

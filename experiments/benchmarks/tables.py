@@ -47,10 +47,10 @@ def write_benchmark_report(rows: list[RecordRow], path: Path, command: str) -> P
 
 def format_tables(rows: list[RecordRow]) -> str:
     """All tables as Markdown."""
-    return "\n\n".join(_format_table(table) for table in all_tables(rows) if table.rows)
+    return "\n\n".join(format_table(table) for table in all_tables(rows) if table.rows)
 
 
-def _format_table(table: Table) -> str:
+def format_table(table: Table) -> str:
     return "\n\n".join(filter(None, (table.title, markdown_table(table.header, table.rows), table.note)))
 
 
@@ -61,9 +61,9 @@ def format_document(tables_by_record: dict[str, list[RecordRow]]) -> str:
         if name.endswith(_RERUN_SUFFIX):
             continue
         parts += [f"## From `experiments/records/{name}.csv`"]
-        parts += [f"### {_format_table(table)}" for table in all_tables(rows) if table.rows]
+        parts += [f"### {format_table(table)}" for table in all_tables(rows) if table.rows]
         if again := tables_by_record.get(name + _RERUN_SUFFIX):
-            parts += [f"### {_format_table(agreement_table(rows, again))}"]
+            parts += [f"### {format_table(agreement_table(rows, again))}"]
     return "\n\n".join(parts) + "\n"
 
 
@@ -78,15 +78,15 @@ def agreement_table(rows: list[RecordRow], rerun: list[RecordRow]) -> Table:
         for (section, mixer, library, length, _, batch, *_), (a, b) in apart.items()
     ]
     near = len(pairs) - len(apart)
-    note = f"Of {len(pairs)} ratios to other libraries, {near} ({100 * near / max(1, len(pairs)):.0f} %) agree within "
+    note = f"Of {len(pairs)} ratios, {near} ({100 * near / max(1, len(pairs)):.0f} %) agree within "
     note += f"{100 * (_AGREEMENT_FACTOR - 1):.0f} %; here are the others."
     header = ["section", "mixer", "library", "length", "batch", "first run", "second run", "change"]
     return Table("The same again later", header, body, note)
 
 
 def _has_ratio(row: RecordRow) -> bool:
-    """Whether the row has a ratio to another library."""
-    return bool(row["ratio"]) and row["library"] in _PEER_LIBRARIES
+    """Whether the row has a ratio to something else than this code."""
+    return bool(row["ratio"]) and not row["library"].startswith("ours")
 
 
 def summary_table(rows: list[RecordRow]) -> Table:
@@ -99,7 +99,7 @@ def summary_table(rows: list[RecordRow]) -> Table:
         speedups = []
         for section, length, variants in columns:
             batch = 32 if section == "step" else 1
-            timed = _select_rows(rows, section, length=length, width=128, batch=batch)
+            timed = select_rows(rows, section, length=length, width=128, batch=batch)
             timed = [r for r in timed if r["seconds"] and r["options"] in ("", "implementation=cudnn")]
             speedups.append(_format_speedup(timed, mixer, variants))
         body.append([mixer, *speedups])
@@ -147,12 +147,12 @@ def _notes_table(rows: list[RecordRow]) -> Table:
     return Table("Of other runs", names, list(body))
 
 
-def _select_rows(rows: list[RecordRow], section: str, **values: object) -> list[RecordRow]:
+def select_rows(rows: list[RecordRow], section: str, **values: object) -> list[RecordRow]:
     """A section's rows with these values."""
     return [r for r in rows if r["section"] == section and all(r[k] == str(v) for k, v in values.items())]
 
 
-def _format_time(row: RecordRow) -> str:
+def format_time(row: RecordRow) -> str:
     if not row.get("seconds"):
         return row["note"] or "–"
     seconds = float(row["seconds"])
@@ -163,7 +163,7 @@ def _format_time(row: RecordRow) -> str:
 
 def comparison_table(rows: list[RecordRow], section: str, batch: int) -> Table:
     """This project's time, and each library's median ratio of interleaved timings (library / our faster variant)."""
-    of_section = [r for r in _select_rows(rows, section, width=128, batch=batch) if r["mixer"]]
+    of_section = [r for r in select_rows(rows, section, width=128, batch=batch) if r["mixer"]]
     compared = [r for r in of_section if not r["library"].startswith("ours")]
     shown = compared + of_section if section == "token" else compared  # those with peers come first
     peers = _PEER_LIBRARIES if section == "step" else _PEER_LIBRARIES[:2]
@@ -173,7 +173,7 @@ def comparison_table(rows: list[RecordRow], section: str, batch: int) -> Table:
         by_library = {r["library"]: r for r in reversed(of_section) if (r["mixer"], r["length"]) == (mixer, length)}
         own = [by_library[name] for name in ("ours", "ours-shared", "ours-loop") if _has_time(by_library, name)]
         share = min(own, key=lambda r: float(r["seconds"]))["share"]
-        line = [mixer, length, *(_format_time(by_library[name]) if name in by_library else "–" for name in variants)]
+        line = [mixer, length, *(format_time(by_library[name]) if name in by_library else "–" for name in variants)]
         line += [_format_peer(by_library.get(name)) for name in peers]
         torch = [
             float(by_library[n]["ratio"]) for n in _PEER_LIBRARIES[:2] if n in by_library and by_library[n]["ratio"]
@@ -199,20 +199,20 @@ def _format_peer(row: RecordRow | None) -> str:
     """Another library's time and ratio, or why it has none."""
     if row is None:
         return "–"
-    return f"{_format_time(row)}, {_format_ratio(row)}" if row["ratio"] else _format_time(row)
+    return f"{format_time(row)}, {format_ratio(row)}" if row["ratio"] else format_time(row)
 
 
 def _own_variants(section: str) -> tuple[str, ...]:
     return ("ours", "ours-shared") if section == "step" else ("ours", "ours-loop")
 
 
-def _format_ratio(row: RecordRow) -> str:
+def format_ratio(row: RecordRow) -> str:
     return f"{float(row['ratio']):.2f} × ({float(row['ratio_low']):.2f}–{float(row['ratio_high']):.2f})"
 
 
 def _single_device_steps(rows: list[RecordRow], **values: object) -> list[RecordRow]:
     """This project's training steps on one device with these values, the first of each mixer, length and width."""
-    timed = [r for r in _select_rows(rows, "step", library="ours", options="", **values) if r["seconds"]]
+    timed = [r for r in select_rows(rows, "step", library="ours", options="", **values) if r["seconds"]]
     return list({(r["mixer"], r["length"], r["width"]): r for r in reversed(timed)}.values())[::-1]
 
 
@@ -271,17 +271,17 @@ def crossover_table(rows: list[RecordRow]) -> Table:
 
 
 def _roofline_table(rows: list[RecordRow]) -> Table:
-    peaks = {r["dtype"]: (float(r["products"]), float(r["bytes"])) for r in _select_rows(rows, "rates")}
+    peaks = {r["dtype"]: (float(r["products"]), float(r["bytes"])) for r in select_rows(rows, "rates")}
     body = []
     for row in sorted(_single_device_steps(rows, width=128), key=lambda r: (r["mixer"], int(r["length"]))):
         flops = (float(row["products"]) + float(row["others"])) / float(row["seconds"])
-        line = [row["mixer"], row["length"], row["parameters"], _format_time(row)]
+        line = [row["mixer"], row["length"], row["parameters"], format_time(row)]
         body.append([*line, f"{flops / 1e9:.0f}", f"{100 * float(row['share']):.0f} %"])
     note = "; ".join(
         f"{dtype}: products of large matrices {f / 1e9:.0f} GFLOP/s, copying {b / 1e9:.0f} GB/s"
         for dtype, (f, b) in peaks.items()
     )
-    machines = dict.fromkeys(r["note"] for r in _select_rows(rows, "rates") if r["note"])
+    machines = dict.fromkeys(r["note"] for r in select_rows(rows, "rates") if r["note"])
     note = f"{note}. {' '.join(machines)}" if machines else note
     header = ["mixer", "length", "parameters", "a step", "GFLOP/s", "of the roofline"]
     note = f"This machine, measured in the run: {note}."
@@ -290,8 +290,8 @@ def _roofline_table(rows: list[RecordRow]) -> Table:
 
 def _time_table(rows: list[RecordRow], section: str, title: str, columns: tuple[str, ...], per: str = "") -> Table:
     body = []
-    for row in _select_rows(rows, section):
-        line = [row[name] for name in columns] + [_format_time(row)]
+    for row in select_rows(rows, section):
+        line = [row[name] for name in columns] + [format_time(row)]
         line += [f"{float(row[per]) / float(row['seconds']):.0f}"] if per and row["seconds"] else []
         body.append(line)
     return Table(title, [*columns, "time", *(["sequences a second"] if per else [])], body)
@@ -301,9 +301,9 @@ def _memory_table(rows: list[RecordRow]) -> Table:
     body = [
         [
             *(r["mixer"], r["length"], r["library"], r["options"] or "–"),
-            *(_format_gib(r["temporary_bytes"]), _format_gib(r["peak_bytes"]), _format_time(r)),
+            *(_format_gib(r["temporary_bytes"]), _format_gib(r["peak_bytes"]), format_time(r)),
         ]
-        for r in _select_rows(rows, "memory")
+        for r in select_rows(rows, "memory")
     ]
     header = ["mixer", "length", "library", "options", "XLA's own count", "peak of the process", "a step"]
     return Table("Memory of a training step, batch 1", header, body)
@@ -315,9 +315,9 @@ def _format_gib(number: str) -> str:
 
 def _startup_table(rows: list[RecordRow]) -> Table:
     body = []
-    for mixer in dict.fromkeys(r["mixer"] for r in _select_rows(rows, "start")):
+    for mixer in dict.fromkeys(r["mixer"] for r in select_rows(rows, "start")):
         times = {
-            what: [float(r["seconds"]) for r in _select_rows(rows, "start", mixer=mixer, what=what)]
+            what: [float(r["seconds"]) for r in select_rows(rows, "start", mixer=mixer, what=what)]
             for what in ("cold", "warm")
         }
         body.append([mixer, *(f"{statistics.median(times[what]):.1f} s" for what in ("cold", "warm"))])
@@ -327,10 +327,10 @@ def _startup_table(rows: list[RecordRow]) -> Table:
 
 def _ensemble_table(rows: list[RecordRow]) -> Table:
     body = []
-    for mixer in dict.fromkeys(r["mixer"] for r in _select_rows(rows, "ensemble")):
+    for mixer in dict.fromkeys(r["mixer"] for r in select_rows(rows, "ensemble")):
         times = {
             r["what"]: (float(r["seconds"]), float(r["seconds"]) + float(r["compile_seconds"]))
-            for r in _select_rows(rows, "ensemble", mixer=mixer)
+            for r in select_rows(rows, "ensemble", mixer=mixer)
             if r["seconds"]
         }
         for mode, (warm, whole) in times.items():
@@ -344,14 +344,14 @@ def _ensemble_table(rows: list[RecordRow]) -> Table:
 
 def _gpu_utilization_table(rows: list[RecordRow]) -> Table:
     body = []
-    for row in _select_rows(rows, "utilization"):
+    for row in select_rows(rows, "utilization"):
         if not row["seconds"]:
             body.append([row["note"], *["–"] * 4])
             continue
         rate = float(row["batch"]) * float(row["length"]) / float(row["seconds"])
         flops = float(row["products"]) / float(row["seconds"])
         share = f"{100 * float(row['share']):.0f} %"
-        body.append([f"{int(row['parameters']):,}", _format_time(row), f"{rate:,.0f}", f"{flops / 1e12:.0f}", share])
+        body.append([f"{int(row['parameters']):,}", format_time(row), f"{rate:,.0f}", f"{flops / 1e12:.0f}", share])
     header = ["parameters", "a step", "tokens a second", "TFLOP/s", "of the product of large matrices"]
     return Table("A Transformer of 124 million parameters on a GPU", header, body)
 

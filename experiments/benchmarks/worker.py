@@ -70,9 +70,9 @@ class Session:
         cell = Cell(**{**fields, "options": tuple(map(tuple, fields["options"]))})
         begun = time.perf_counter()
         if not weights_path.exists():
-            from experiments.benchmarks.jax_layers import initial_weights
+            from experiments.benchmarks.jax_layers import save_initial_weights
 
-            np.save(weights_path, np.array(initial_weights(cell), dtype=object), allow_pickle=True)
+            save_initial_weights(cell, weights_path)
         timed = self.timed = build_call(self.library, cell, list(np.load(weights_path, allow_pickle=True)))
         return {
             "outcome": timed.outcome,

@@ -1,0 +1,78 @@
+"""Tables of every mixer's speed in one row: now, beside another library, beside an earlier revision, and its memory."""
+
+from collections.abc import Iterable
+
+from experiments.benchmarks.revisions import LENGTHS, MEMORY_BATCH, MEMORY_LENGTH
+from experiments.benchmarks.tables import RecordRow, format_ratio, format_time, select_rows
+from experiments.reporting.html_report import Table
+
+_LENGTH = 256  # of the columns for one length
+
+
+def mixer_table(benchmark: list[RecordRow], speed: list[RecordRow], peers: list[RecordRow]) -> Table:
+    """Every mixer's training step: our time and share of the roofline, the fastest other library that has the same
+    model, and what an earlier revision of this code took.
+
+    Our time is from `speed` where that has the mixer, else from `benchmark`.
+    """
+    own = select_rows(benchmark, "step", library="ours", length=_LENGTH, width=128, batch=32, options="")
+    mixers = dict.fromkeys(row["mixer"] for row in [*own, *speed] if row["mixer"])
+    body = []
+    for mixer in mixers:
+        now = select_rows(speed, "before", library="ours", mixer=mixer, length=_LENGTH)
+        (row, *_) = [*now, *(row for row in own if row["mixer"] == mixer)]
+        share = f"{100 * float(row['share']):.0f} %" if row["share"] else "–"
+        ratios = " / ".join(_ratio_to_earlier(speed, mixer, length) for length in LENGTHS)
+        body.append(
+            [mixer, format_time(row), share, _fastest_peer([*benchmark, *peers], mixer), ratios, *_memory(speed, mixer)]
+        )
+    header = ["mixer", "a step", "of the roofline", "fastest other library: theirs / ours"]
+    header += [f"before / now at {', '.join(map(str, LENGTHS))}", f"memory at {MEMORY_LENGTH:,}", "now / before"]
+    return Table("Every mixer", header, body, _note_on_revisions(speed))
+
+
+def _note_on_revisions(speed: Iterable[RecordRow]) -> str:
+    note = f"Length {_LENGTH} unless said otherwise, width 128, batch 32; memory is what XLA plans for a step of "
+    note += f"{MEMORY_BATCH} sequences."
+    machines = [row["note"] for row in speed if row["section"] == "rates"]
+    return f"{note} Before and now: {machines[0]}." if machines else note
+
+
+def _ratio_to_earlier(speed: list[RecordRow], mixer: str, length: int) -> str:
+    rows = select_rows(speed, "before", library="before", mixer=mixer, length=length)
+    return f"{float(rows[0]['ratio']):.2f} ×" if rows and rows[0]["ratio"] else "–"
+
+
+def _fastest_peer(rows: list[RecordRow], mixer: str) -> str:
+    """The other library with the lowest ratio at this length, and that ratio."""
+    others = [row for section in ("step", "peers") for row in select_rows(rows, section, mixer=mixer, length=_LENGTH)]
+    others = [row for row in others if row["ratio"] and not row["library"].startswith("ours") and row["width"] == "128"]
+    if not others:
+        return "–"
+    fastest = min(others, key=lambda row: float(row["ratio"]))
+    return f"{fastest['library']}: {float(fastest['ratio']):.2f} ×"
+
+
+def _memory(speed: list[RecordRow], mixer: str) -> tuple[str, str]:
+    """Temporary memory of a step at MEMORY_LENGTH, and its ratio to the earlier revision's."""
+    now, before = (
+        select_rows(speed, "before", library=library, mixer=mixer, length=MEMORY_LENGTH)
+        for library in ("ours", "before")
+    )
+    if not now or not now[0]["temporary_bytes"]:
+        return "–", "–"
+    size = float(now[0]["temporary_bytes"])
+    earlier = float(before[0]["temporary_bytes"] or 0) if before else 0
+    return f"{size / 2**20:.0f} MiB", f"{size / earlier:.2f}" if earlier else "–"
+
+
+def revision_table(speed: list[RecordRow]) -> Table:
+    """Every timed cell beside the earlier revision's, and the memory of those that are not timed."""
+    body = []
+    for row in (row for row in speed if row["section"] == "before" and row["library"] == "before"):
+        (now, *_) = select_rows(speed, "before", library="ours", mixer=row["mixer"], length=row["length"])
+        ratio = format_ratio(row) if row["ratio"] else row["note"] or "–"
+        memory = [f"{float(r['temporary_bytes']) / 2**20:.0f}" if r["temporary_bytes"] else "–" for r in (now, row)]
+        body.append([row["mixer"], row["length"], row["batch"], format_time(now), format_time(row), ratio, *memory])
+    header = ["mixer", "length", "batch", "now", "before", "before / now", "MiB now", "MiB before"]
+    return Table("A training step now and before", header, body, _note_on_revisions(speed))
