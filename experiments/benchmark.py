@@ -19,6 +19,7 @@ in a process that ran nothing before it. On a GPU, PyTorch's LSTM and attention 
   batch        sequences per second against how many there are at once
   memory       the peak memory of a process, attention at lengths up to 8192
   solver       LSTM and GRU solved for all steps at once against the scan
+  peers        mixers that packages for PyTorch have, beside these: mambapy, transformers, xlstm, accelerated-scan, ...
   start        from the start of train.py to its end after one step, with nothing compiled before and with all
   ensemble     15 seeds and rates trained together against one by one
   utilization  on a GPU only: how much of it a Transformer of 124 million parameters uses
@@ -30,8 +31,9 @@ Beside an earlier revision of this repository instead (experiments/benchmarks/re
   python -m experiments.benchmark --against=v0.2 --again      writes speed-again.csv, and says which ratios have moved
 
 Stop it any way you like: the same command goes on where it was (--workdir). Records are in experiments/records/:
-benchmark.csv, benchmark-cuda.csv for a GPU, and speed.csv. --again writes a second one beside each, NAME-again.csv;
-with --against_libraries_only it is as much as docs/results/benchmark.md compares with the first.
+benchmark.csv, benchmark-cuda.csv for a GPU, speed.csv, and peers.csv with --only=peers, which is not run otherwise.
+--again writes a second one beside it, NAME-again.csv, and says which ratios have moved; for benchmark.csv give
+--against_libraries_only with it, which is what docs/results/benchmark.md compares.
 """
 
 import sys
@@ -43,7 +45,6 @@ from absl import flags
 import models
 from experiments.ablation.record_files import RECORDS_DIR, read_record, write_record
 from experiments.benchmarks import revisions, rows, speed_tables, suite, tables
-from experiments.benchmarks.cell import LIBRARY_MIXERS
 from training import cli, files
 
 COMMAND = "python -m experiments.benchmark"
@@ -56,7 +57,8 @@ def main() -> None:
     for name in args.mixers:
         models.validate_choice("--mixers", name, models.MIXERS)
     _refuse_idle_flags(args)
-    first = RECORDS_DIR / f"{'speed' if args.against else 'benchmark'}{'-cuda' if args.gpu else ''}.csv"
+    kind = "speed" if args.against else "peers" if args.only == ["peers"] else "benchmark"
+    first = RECORDS_DIR / f"{kind}{'-cuda' if args.gpu else ''}.csv"
     record = Path(args.record or (first.with_stem(f"{first.stem}-again") if args.again else first))
     workdir = Path(args.workdir)
     workdir = workdir.with_name(f"{workdir.name}-again") if args.again else workdir
@@ -73,7 +75,7 @@ def main() -> None:
         run_comparison(comparison, workdir, record if args.record or is_whole else None)
     else:
         options = suite.SuiteOptions(args.only, args.quick, args.gpu, args.against_libraries_only, args.processes)
-        is_whole = not (args.quick or args.only or args.against_libraries_only)
+        is_whole = kind == "peers" or not (args.quick or args.only or args.against_libraries_only)
         run_benchmark(options, workdir, record if args.record or args.again or is_whole else None)
     if args.again:
         print(tables.format_table(tables.agreement_table(read_record(first), read_record(record))))
@@ -104,11 +106,12 @@ def run_comparison(comparison: revisions.Comparison, workdir: Path, record: Path
 def run_benchmark(options: suite.SuiteOptions, workdir: Path, record: Path | None) -> None:
     """Run what is missing in the work directory, write its table and page, and the record if there is to be one.
 
-    Raises ValueError before anything is run where the record holds PyTorch's rows and PyTorch is not installed.
+    Raises ValueError before anything is run where the record holds rows of a library that is not installed.
     """
-    of_torch = [row for row in files.read_csv(record) if row["library"].startswith("torch")] if record else []
-    if of_torch and suite.installed_libraries() != tuple(LIBRARY_MIXERS):
-        raise ValueError(f"{suite.TORCH_MISSING}, and {record} holds its lines; give another --record")
+    in_record = dict.fromkeys(row["library"] for row in files.read_csv(record) if row["library"]) if record else ()
+    available = suite.installed_libraries() if in_record else ()
+    if missing := [library for library in in_record if library not in available]:
+        raise ValueError(f"{suite.describe_missing(missing)}, and {record} holds its lines; give another --record")
     workdir.mkdir(parents=True, exist_ok=True)
     with files.lock_directory(workdir):
         lines = [rows.format_fields(row) for row in suite.run_suite(options, workdir / "rows.jsonl")]

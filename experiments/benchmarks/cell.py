@@ -17,6 +17,25 @@ LIBRARY_MIXERS = {  # the mixers that each library has; None: all of them
     "nnx": (*RECURRENT, "attention"),
     "torch": (*RECURRENT, "attention"),
     "torch-compile": (*RECURRENT, "attention"),
+    "mambapy": ("s6",),
+    "transformers": ("s6", "mamba2"),
+    "xlstm": ("mlstm",),
+    "xlstm-chunks": ("mlstm",),
+    "accelerated-scan": ("mingru", "minlstm"),
+    "mingru-pytorch": ("mingru",),
+}
+PACKAGES = {  # what a library needs that may be missing, as it is imported: all in the extra `peers`
+    "torch": "torch",
+    "torch-compile": "torch",
+    "mambapy": "mambapy",
+    "transformers": "transformers",
+    "xlstm": "xlstm",
+    "xlstm-chunks": "mlstm_kernels",
+    "accelerated-scan": "accelerated_scan",
+    "mingru-pytorch": "minGRU_pytorch",
+}
+OTHER_MODELS = {  # whose outcomes differ by definition: they are timed, and no ratio to them is given
+    "mingru-pytorch": "another model: positive candidates, no biases",
 }
 LAYERS = 2
 HEADS = 4

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.benchmarks.cell import Cell, supports
+from experiments.benchmarks.cell import OTHER_MODELS, Cell, supports
 from experiments.benchmarks.processes import Worker
 from training import progress
 
@@ -98,7 +98,10 @@ def summarize_samples(samples: Samples) -> list[dict[str, Any]]:
         fastest = min(own, key=lambda library: rows[library]["seconds"])
         for library in timed:
             ratios = [theirs / ours for theirs, ours in zip(times[library], times[fastest], strict=True)]
-            rows[library] |= dict(zip(("ratio_low", "ratio", "ratio_high"), _quartiles(ratios), strict=True))
+            if library in OTHER_MODELS:
+                rows[library]["note"] = OTHER_MODELS[library]
+            else:
+                rows[library] |= dict(zip(("ratio_low", "ratio", "ratio_high"), _quartiles(ratios), strict=True))
     return list(rows.values())
 
 
@@ -124,7 +127,9 @@ def _build_everywhere(
         rows[library] = {**answer, "library": library, "note": answer.get("error", "")}
     first = rows[libraries[0]]
     for row in rows.values():
-        if "outcome" in row and "outcome" in first and not _outcomes_agree(first["outcome"], row["outcome"], cell):
+        if row["library"] in OTHER_MODELS or "outcome" not in row or "outcome" not in first:
+            continue
+        if not _outcomes_agree(first["outcome"], row["outcome"], cell):
             row["note"] = f"gives {row['outcome'][-1]:.6g} where {libraries[0]} gives {first['outcome'][-1]:.6g}"
     return rows
 

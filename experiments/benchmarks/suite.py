@@ -1,26 +1,40 @@
 """What the benchmark times, section by section, and the run that goes on where it was stopped."""
 
 import contextlib
+import importlib.util
 import itertools
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import models
 from experiments.benchmarks import processes
-from experiments.benchmarks.cell import LIBRARY_MIXERS, Cell
+from experiments.benchmarks.cell import LIBRARY_MIXERS, PACKAGES, Cell, supports
 from experiments.benchmarks.harness import PlannedCell, has_peer, measure_cells
 from experiments.benchmarks.rows import COLUMNS, KEY, read_rows
 from training import metrics
 
 QUICK_MIXERS = ("lstm", "attention", "gru", "mingru", "linear")
 STEP_LENGTHS = (64, 256, 1024)
-SECTIONS = ("step", "token", "forward", "batch", "memory", "solver", "start", "ensemble", "utilization")
-TORCH_MISSING = "PyTorch is not installed (pip install -e '.[peers]')"
+SECTIONS = (  # "peers" runs if it is asked for, and has a record of its own
+    "step",
+    "token",
+    "forward",
+    "batch",
+    "memory",
+    "solver",
+    "peers",
+    "start",
+    "ensemble",
+    "utilization",
+)
+PEER_MIXERS = ("s6", "mamba2", "mlstm", "mingru", "minlstm")
+# Time or memory of these grows with the square of the length: longer sequences would take hours, or find no room.
+_SHORT_ONLY = (("transformers", "s6"), ("xlstm", "mlstm"))
 
 
 class SuiteOptions(NamedTuple):
@@ -43,7 +57,7 @@ def plan_cells(sections: Sequence[str], quick: bool, gpu: bool) -> list[PlannedC
         planned += _forward_cells()
     planned += _batch_cells(quick)
     if not quick:
-        planned += _memory_cells() + _solver_cells()
+        planned += _memory_cells() + _solver_cells() + _peer_cells()
     if gpu:
         planned = [one._replace(cell=adapt_to_gpu(one.cell)) for one in planned]
     return list(dict.fromkeys(one for one in planned if one.section in sections))
@@ -51,7 +65,8 @@ def plan_cells(sections: Sequence[str], quick: bool, gpu: bool) -> list[PlannedC
 
 def selected_cells(options: SuiteOptions) -> list[PlannedCell]:
     """The cells of the plan that the flags ask for."""
-    cells = plan_cells(options.only or SECTIONS, options.quick, options.gpu)
+    sections = options.only or [name for name in SECTIONS if name != "peers"]
+    cells = plan_cells(sections, options.quick, options.gpu)
     return [one for one in cells if has_peer(one.cell, one.libraries)] if options.against_libraries_only else cells
 
 
@@ -115,6 +130,17 @@ def _solver_cells() -> list[PlannedCell]:
     return planned
 
 
+def _peer_cells() -> list[PlannedCell]:
+    """Training steps of the mixers that packages for PyTorch have, beside theirs."""
+    others = [library for library in PACKAGES if not library.startswith("torch")]
+    planned = []
+    for mixer in (mixer for mixer in PEER_MIXERS if mixer in models.MIXERS):
+        for n in STEP_LENGTHS:
+            libraries = [library for library in others if n <= 256 or (library, mixer) not in _SHORT_ONLY]
+            planned.append(PlannedCell("peers", Cell("step", mixer, n), ("ours", *libraries)))
+    return planned
+
+
 def adapt_to_gpu(cell: Cell) -> Cell:
     """Attention in bfloat16 and through cuDNN, whose kernels need it."""
     if cell.mixer == "attention" and cell.what == "step" and not cell.options:
@@ -123,10 +149,18 @@ def adapt_to_gpu(cell: Cell) -> Cell:
 
 
 def installed_libraries() -> tuple[str, ...]:
-    """The libraries that can be imported here."""
-    if subprocess.run([sys.executable, "-c", "import torch"], capture_output=True).returncode:
-        return tuple(library for library in LIBRARY_MIXERS if not library.startswith("torch"))
-    return tuple(LIBRARY_MIXERS)
+    """The libraries that are installed here. PyTorch is imported, in a process of its own; others stand on it."""
+    has_torch = not subprocess.run([sys.executable, "-c", "import torch"], capture_output=True).returncode
+    return tuple(
+        library
+        for library in LIBRARY_MIXERS
+        if library not in PACKAGES or (has_torch and importlib.util.find_spec(PACKAGES[library]))
+    )
+
+
+def describe_missing(libraries: Iterable[str]) -> str:
+    """One line that names libraries which are not installed."""
+    return f"{', '.join(libraries)} can't be imported (pip install -e '.[peers]')"
 
 
 # ---- the sections that are whole programs ---------------------------------------------------------------------------
@@ -176,12 +210,13 @@ def time_gpt2() -> Iterator[dict[str, Any]]:
 
 def run_suite(options: SuiteOptions, path: Path) -> list[dict[str, Any]]:
     """All rows: those that `path` has from before, and those that are missing, written there as they come."""
-    available = installed_libraries()
-    if available != tuple(LIBRARY_MIXERS):
-        print(f"{TORCH_MISSING}: its lines will be missing", file=sys.stderr)
+    available, planned = installed_libraries(), selected_cells(options)
+    wanted = dict.fromkeys(name for one in planned for name in one.libraries if supports(name, one.cell.mixer))
+    if missing := [library for library in wanted if library not in available]:
+        print(f"{describe_missing(missing)}: left out", file=sys.stderr)
     log = metrics.MetricWriter(path)
     rows = read_rows(path)
-    cells = measure_cells(selected_cells(options), rows, options.quick, available, options.processes)
+    cells = measure_cells(planned, rows, options.quick, available, options.processes)
     programs = _missing_programs(options, {row[KEY] for row in rows})
     with contextlib.closing(log):
         for new_rows in itertools.chain(cells, programs):  # one cell's rows on one line: a kill loses all or none

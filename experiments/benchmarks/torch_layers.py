@@ -21,12 +21,17 @@ from experiments.benchmarks.cell import (
 RNNS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
-def build_torch_call(cell: Cell, weights: Any, compiled: bool) -> TimedCall:
-    """The two layers from the same weights, as a training step or as a pass without gradients."""
+def build_torch_call(
+    cell: Cell, weights: Any, compiled: bool, make_layer: Callable[[Cell, Any], Any] | None = None
+) -> TimedCall:
+    """The two layers from the same weights, as a training step or as a pass without gradients.
+
+    `make_layer(cell, weights)` makes another layer than PyTorch's own, over [B, T, D].
+    """
     torch.manual_seed(0)
     torch.set_float32_matmul_precision("high")  # as JAX has it on a GPU
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    layer = _Recurrent if cell.mixer in RECURRENT else _Attention
+    layer = make_layer or (_Recurrent if cell.mixer in RECURRENT else _Attention)
     layers: Any = nn.ModuleList([layer(cell, w) for w in weights]).to(device)
     program = _training_program if cell.what == "step" else _inference_program
     step, carry = program(cell, layers, device, compiled)
@@ -96,14 +101,14 @@ class _Recurrent(nn.Module):
         self.cell = cell
         self.rnn: Any = RNNS[cell.mixer](d, d)
         self.out = nn.Linear(d, d)
-        _copy_into(self.rnn.weight_ih_l0, weights["input"]["kernel"].T)
-        _copy_into(self.rnn.bias_ih_l0, weights["input"]["bias"])
-        _copy_into(self.rnn.weight_hh_l0, weights["recurrent"].T)
-        _copy_into(self.rnn.bias_hh_l0, np.zeros(self.rnn.bias_hh_l0.shape))
+        copy_into(self.rnn.weight_ih_l0, weights["input"]["kernel"].T)
+        copy_into(self.rnn.bias_ih_l0, weights["input"]["bias"])
+        copy_into(self.rnn.weight_hh_l0, weights["recurrent"].T)
+        copy_into(self.rnn.bias_hh_l0, np.zeros(self.rnn.bias_hh_l0.shape))
         if cell.mixer == "gru":
-            _copy_into(self.rnn.bias_hh_l0[2 * d :], weights["candidate_bias"])
-        _copy_into(self.out.weight, weights["output"]["kernel"].T)
-        _copy_into(self.out.bias, weights["output"]["bias"])
+            copy_into(self.rnn.bias_hh_l0[2 * d :], weights["candidate_bias"])
+        copy_into(self.out.weight, weights["output"]["kernel"].T)
+        copy_into(self.out.bias, weights["output"]["bias"])
 
     def forward(self, x: Any, state: Any = None) -> tuple[Any, Any]:
         y, state = self.rnn(x, state)
@@ -124,10 +129,10 @@ class _Attention(nn.Module):
         self.cell = cell
         self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
         names = ("query", "key", "value")
-        _copy_into(self.qkv.weight, np.concatenate([weights[f"{name}_kernel"] for name in names], axis=1).T)
-        _copy_into(self.qkv.bias, np.concatenate([weights[f"{name}_bias"] for name in names]))
-        _copy_into(self.out.weight, weights["output"]["kernel"].T)
-        _copy_into(self.out.bias, weights["output"]["bias"])
+        copy_into(self.qkv.weight, np.concatenate([weights[f"{name}_kernel"] for name in names], axis=1).T)
+        copy_into(self.qkv.bias, np.concatenate([weights[f"{name}_bias"] for name in names]))
+        copy_into(self.out.weight, weights["output"]["kernel"].T)
+        copy_into(self.out.bias, weights["output"]["bias"])
 
     def forward(self, x: Any, state: Any = None) -> tuple[Any, Any]:
         b, t, d = x.shape
@@ -161,7 +166,7 @@ def _dtype(cell: Cell) -> Any:
     return getattr(torch, cell.dtype)
 
 
-def _copy_into(parameter: Any, value: Any) -> None:
+def copy_into(parameter: Any, value: Any) -> None:
     with torch.no_grad():
         parameter.copy_(torch.tensor(np.array(value, np.float32)))
 

@@ -12,6 +12,7 @@ that models/ has them, so that all libraries must give the same losses and the s
   ours-loop                models/, TOKENS_PER_CALL tokens a call, in one compiled program
   linen, nnx               the layers of flax.linen and flax.nnx
   torch, torch-compile     PyTorch's layers, eager and through torch.compile (extra `peers`); on a GPU they are cuDNN's
+  mambapy, xlstm, ...      layers of other packages for PyTorch (experiments.benchmarks.peer_layers)
 """
 
 import json
@@ -19,12 +20,13 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.benchmarks.cell import Cell, TimedCall, supports
+from experiments.benchmarks.cell import PACKAGES, Cell, TimedCall, supports
 
 
 def build_call(library: str, cell: Cell, weights: Any) -> TimedCall:
@@ -39,6 +41,10 @@ def build_call(library: str, cell: Cell, weights: Any) -> TimedCall:
         from experiments.benchmarks import torch_layers
 
         return torch_layers.build_torch_call(cell, weights, compiled=library.endswith("compile"))
+    if library in PACKAGES:
+        from experiments.benchmarks import peer_layers, torch_layers
+
+        return torch_layers.build_torch_call(cell, weights, False, partial(peer_layers.make_peer_layer, library))
     from experiments.benchmarks import flax_layers
 
     return flax_layers.build_flax_call(cell, weights, library)
@@ -99,8 +105,8 @@ class Session:
 
 
 def configure_library(library: str) -> None:
-    """Set up JAX as this library's processes need it. Nothing is to do for PyTorch."""
-    if library.startswith("torch"):
+    """Set up JAX as this library's processes need it. Nothing is to do for PyTorch and what stands on it."""
+    if library in PACKAGES:
         return
     import jax
 
