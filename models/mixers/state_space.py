@@ -17,6 +17,7 @@ from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
 from models.mixers.base import Mixer, MixerOptions, Steps
 from models.mixers.convolution import MAX_KERNEL_SIZE, convolve_batch
+from models.ops.diagonal_state import IMPLEMENTATIONS, scan_invariant_chunks, scan_invariant_steps
 from models.ops.projection import Projection
 from models.ops.scan import linear_scan
 
@@ -80,12 +81,14 @@ class S4D(Mixer):
     """
 
     state_size: int = 8
+    implementation: str = "chunks"
 
     VERSION = 2
 
     @classmethod
     def validate(cls, options: MixerOptions) -> None:
         options.check_range("state_size", 1, MAX_STATE_SIZE)
+        options.check_choice("implementation", IMPLEMENTATIONS)
 
     def empty_state(self, batch_size: int) -> dict[str, Array]:
         return {"h": jnp.zeros((batch_size, self.hidden_size, self.state_size), jnp.complex64)}
@@ -108,13 +111,12 @@ class S4D(Mixer):
             self.param("log_rates", nn.initializers.constant(math.log(0.5)), (n, s)),
             self.param("turning_rates", init_turning_rates, (n, s)),
         )
-        b = u[..., None] * b[None, None]
-        h = jax.vmap(linear_scan)(jnp.broadcast_to(a, b.shape), b, state["h"], steps.start, steps.valid)
         read = jax.lax.complex(*(self.param(f"read_{part}", nn.initializers.normal(0.5**0.5), (n, s)) for part in "ri"))
-        skip = self.param("skip", nn.initializers.normal(1.0), (n,))
-        y = 2 * (h * read[None, None]).real.sum(axis=-1) + skip[None, None] * u
+        scan = scan_invariant_steps if self.implementation == "steps" or u.shape[1] == 1 else scan_invariant_chunks
+        h, y = scan(state["h"], u, a, b, read, steps.start, steps.valid)
+        y = y + self.param("skip", nn.initializers.normal(1.0), (n,))[None, None] * u
         y, gate = jnp.split(Projection(2 * self.width, dtype=self.dtype, name="output")(nn.gelu(y)), 2, axis=-1)
-        return y * nn.sigmoid(gate), {"h": h[:, -1]}
+        return y * nn.sigmoid(gate), {"h": h}
 
 
 class S6(Mixer):

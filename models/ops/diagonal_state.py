@@ -1,0 +1,219 @@
+"""Diagonal states in chunks: what is read from them is computed chunk by chunk, and states only where chunks meet.
+
+    h_t = a_t ⊙ h_{t−1} + b_t·u_t,   y_t = read(h_t)
+
+Where a, b and the read are the same at every step, the outputs of a chunk are two products of matrices: of a causal
+Toeplitz matrix with the chunk's inputs (the convolution of Gu et al. 2022, arXiv 2206.11893, eq. 9), and of powers of a
+with the state before the chunk. Nothing larger than the inputs is ever stored.
+
+A new segment begins anywhere in a row. So products go over the segments of each chunk, one after the other: the first
+segments of all chunks at once, then the second ones of those that have any. Sums never hold a term of another segment.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
+from jaxtyping import Array, Bool, Complex, Float, Int, Shaped
+
+from models.ops.scan import linear_scan
+
+IMPLEMENTATIONS = ("chunks", "steps")
+CHUNK_SIZE = 64
+
+
+def scan_invariant_steps(
+    state: Complex[Array, "B N S"],
+    u: Float[Array, "B T N"],
+    a: Complex[Array, "N S"],
+    b: Complex[Array, "N S"],
+    read: Complex[Array, "N S"],
+    start: Bool[Array, "B T"],
+    valid: Bool[Array, "B T"],
+) -> tuple[Complex[Array, "B N S"], Float[Array, "B T N"]]:
+    """`scan_invariant_chunks` one step at a time, with the states of all steps at once in memory."""
+    added = u[..., None] * b[None, None]
+    h = jax.vmap(linear_scan)(jnp.broadcast_to(a, added.shape), added, state, start, valid)
+    return h[:, -1], 2 * (h * read[None, None]).real.sum(axis=-1)
+
+
+def scan_invariant_chunks(
+    state: Complex[Array, "B N S"],
+    u: Float[Array, "B T N"],
+    a: Complex[Array, "N S"],
+    b: Complex[Array, "N S"],
+    read: Complex[Array, "N S"],
+    start: Bool[Array, "B T"],
+    valid: Bool[Array, "B T"],
+    *,
+    chunk_size: int = CHUNK_SIZE,
+) -> tuple[Complex[Array, "B N S"], Float[Array, "B T N"]]:
+    """h_t = a ⊙ h_{t−1} + b·u_t and y_t = 2·Re Σ_s read_s·h_ts, from h_{−1} = `state`: the last state, and all outputs.
+
+    The state is zeroed before each `start` and held where not `valid`; outputs there mean nothing.
+    """
+    rows, steps, features = u.shape
+    states = a.shape[1]
+    chunks = -(-steps // min(chunk_size, steps))
+    size = -(-steps // chunks)
+    u, start, behind = _move_padding_behind(u, start, valid)
+    u = jnp.pad(u, [(0, 0), (0, chunks * size - steps), (0, 0)])
+    start = jnp.pad(start, [(0, 0), (0, chunks * size - steps)]).reshape(rows, chunks, size)
+    fresh = start[:, :, 0]
+    segment = jnp.cumsum(start, axis=2) - fresh[:, :, None]  # 0 for the segment that a chunk begins in
+
+    powers = _powers(a, size)  # [N, size + 1, S]
+    inputs = _stack_parts(b[:, None] * powers[:, -2::-1])  # what is left of each input at the end of a chunk
+    weights = 2 * read[:, None] * powers
+    kernel = (b[:, None] * weights[:, :-1]).real.sum(axis=2)
+    outputs = _stack_parts(weights[:, 1:].conj()).swapaxes(1, 2)  # what is read of the state before the chunk
+
+    by_feature = u.reshape(rows * chunks, size, features).transpose(2, 0, 1)
+    segment_rows = segment.reshape(rows * chunks, size)
+    last = jnp.broadcast_to(segment_rows[:, -1:], (rows * chunks, 2 * states))
+    added = multiply_within_segments(by_feature, inputs, segment_rows, last)
+    added = _join_parts(added).reshape(features, rows, chunks, states).transpose(1, 2, 0, 3)
+    decay, ones = jnp.broadcast_to(powers[:, -1], added.shape), jnp.ones((rows, chunks), bool)
+    after = jax.vmap(linear_scan)(decay, added, state, start.any(axis=2), ones)
+    before = jnp.concatenate([state[:, None], after[:, :-1]], axis=1)
+
+    by_state = _stack_parts(before).transpose(2, 0, 1, 3).reshape(features, rows * chunks, 2 * states)
+    first = jnp.broadcast_to(jnp.where(fresh, -1, 0).reshape(-1, 1), (rows * chunks, 2 * states))
+    y = multiply_within_segments(
+        jnp.concatenate([by_feature, by_state], axis=2),
+        jnp.concatenate([_toeplitz(kernel), outputs], axis=1),
+        jnp.concatenate([segment_rows, first], axis=1),
+        segment_rows,
+    )
+    y = y.transpose(1, 2, 0).reshape(rows, chunks * size, features)[:, :steps]
+
+    # The last state: a row ends anywhere in a chunk, so its last `size` steps are taken.
+    lengths = valid.sum(axis=1)
+    chunk = jnp.minimum(lengths // size, chunks - 1)
+    length = lengths - chunk * size  # within the last chunk
+    at = (length - size)[:, None] + jnp.arange(size)[None]
+    last_segment = jnp.take_along_axis(segment, chunk[:, None, None], axis=1)[:, 0]
+    segment_of = partial(jnp.take_along_axis, last_segment, axis=1)
+    ends_in = segment_of(jnp.maximum(length - 1, 0)[:, None])
+    counts = (at >= 0) & (segment_of(jnp.maximum(at, 0)) == ends_in)
+    steps_of = jnp.maximum((chunk * size)[:, None] + at, 0)
+    window = jnp.where(counts[:, :, None], jnp.take_along_axis(u, steps_of[:, :, None], axis=1), 0)
+    added = _join_parts(jnp.einsum("bjn,njs->bns", window, inputs, precision="highest"))
+    going_on = (ends_in[:, 0] == 0) & ~jnp.take_along_axis(fresh, chunk[:, None], axis=1)[:, 0]
+    held = jnp.take_along_axis(before, chunk[:, None, None, None], axis=1)[:, 0]
+    held = jnp.where(going_on[:, None, None], powers.swapaxes(0, 1)[length] * held, 0)
+    return held + added, _move_padding_back(y, behind, valid)
+
+
+# ---- products that keep segments apart ------------------------------------------------------------------------------
+
+
+@jax.custom_vjp
+def multiply_within_segments(
+    x: Float[Array, "N M J"],
+    matrix: Float[Array, "N J K"],
+    x_segment: Int[Array, "M J"],
+    y_segment: Int[Array, "M K"],
+) -> Float[Array, "N M K"]:
+    """Σ_j x[n, m, j]·matrix[n, j, k] over the j of k's segment, by x_segment[m, j] = y_segment[m, k].
+
+    Segments are numbered from 0, and -1 is none. There are as many products as one m has segments.
+    """
+
+    def add_segment(segment: Array, y: Array) -> Array:
+        product = _batch_product(jnp.where((x_segment == segment)[None], x, 0), matrix, 2, 1)
+        return jnp.where((y_segment == segment)[None], product, y)
+
+    zeros = jnp.zeros((*x.shape[:2], matrix.shape[2]), x.dtype)
+    return jax.lax.fori_loop(0, 1 + x_segment.max(), add_segment, zeros)
+
+
+def _multiply_forward(x: Array, matrix: Array, x_segment: Array, y_segment: Array) -> tuple[Array, tuple]:
+    return multiply_within_segments(x, matrix, x_segment, y_segment), (x, matrix, x_segment, y_segment)
+
+
+def _multiply_backward(residuals: tuple, gradient: Array) -> tuple:
+    x, matrix, x_segment, y_segment = residuals
+
+    def add_segment(segment: Array, total: Array) -> Array:
+        part = jnp.where((x_segment == segment)[None], x, 0)
+        return total + _batch_product(part, jnp.where((y_segment == segment)[None], gradient, 0), 1, 1)
+
+    of_matrix = jax.lax.fori_loop(0, 1 + x_segment.max(), add_segment, jnp.zeros_like(matrix))
+    of_x = multiply_within_segments(gradient, matrix.swapaxes(1, 2), y_segment, x_segment)
+    return of_x, of_matrix, None, None
+
+
+multiply_within_segments.defvjp(_multiply_forward, _multiply_backward)
+
+
+def _batch_product(x: Array, y: Array, x_axis: int, y_axis: int) -> Array:
+    """The products of x[n] and y[n] over one axis of each, in float32 also where the device would round."""
+    return jax.lax.dot_general(x, y, (((x_axis,), (y_axis,)), ((0,), (0,))), precision="highest")
+
+
+# ---- padding --------------------------------------------------------------------------------------------------------
+
+
+@custom_vmap
+def _all_of_all_members(condition: Bool[Array, "*S"]) -> Bool[Array, ""]:
+    """Whether all are true, of all members of an ensemble: a batched condition would make XLA run both branches."""
+    return jnp.all(condition)
+
+
+@_all_of_all_members.def_vmap
+def _(size: int, batched: list[bool], condition: Array) -> tuple[Array, bool]:
+    return _all_of_all_members(condition), False
+
+
+def _move_padding_behind(
+    u: Float[Array, "B T N"], start: Bool[Array, "B T"], valid: Bool[Array, "B T"]
+) -> tuple[Array, Array, Array]:
+    """Inputs and starts with each row's padding, as zeros, behind its tokens; and whether it all was there before."""
+    behind = _all_of_all_members(valid[:, :-1] | ~valid[:, 1:])
+    u = jnp.where(valid[:, :, None], u, 0)
+
+    def sort(u: Array, start: Array) -> tuple[Array, Array]:
+        order = jnp.argsort(~valid, axis=1, stable=True)
+        return jnp.take_along_axis(u, order[:, :, None], axis=1), jnp.take_along_axis(start, order, axis=1)
+
+    u, start = jax.lax.cond(behind, lambda *arrays: arrays, sort, u, start)
+    return u, start, behind
+
+
+def _move_padding_back(y: Float[Array, "B T N"], behind: Bool[Array, ""], valid: Bool[Array, "B T"]) -> Array:
+    """Outputs at the places of their tokens; at padding, those of the token before."""
+
+    def spread(y: Array) -> Array:
+        place = jnp.maximum(jnp.cumsum(valid, axis=1) - 1, 0)
+        return jnp.take_along_axis(y, place[:, :, None], axis=1)
+
+    return jax.lax.cond(behind, lambda y: y, spread, y)
+
+
+# ---- complex numbers as pairs, and their powers ----------------------------------------------------------------------
+
+
+def _stack_parts(x: Complex[Array, "*T S"]) -> Float[Array, "*T R"]:
+    """Real parts, and behind them imaginary ones."""
+    return jnp.concatenate([x.real, x.imag], axis=-1)
+
+
+def _join_parts(x: Float[Array, "*T R"]) -> Complex[Array, "*T S"]:
+    return jax.lax.complex(*jnp.split(x, 2, axis=-1))
+
+
+def _powers(a: Shaped[Array, "N S"], count: int) -> Shaped[Array, "N T S"]:
+    """a⁰ … a^count, by doubling their number, so that few roundings add up."""
+    powers, factor = jnp.ones_like(a)[:, None], a[:, None]
+    while powers.shape[1] <= count:
+        powers, factor = jnp.concatenate([powers, powers * factor], axis=1), factor * factor
+    return powers[:, : count + 1]
+
+
+def _toeplitz(kernel: Float[Array, "N C"]) -> Float[Array, "N C C"]:
+    """The matrix [j, t] of kernel[t − j], zero for t < j: rows that are one longer than read, so that each moves on."""
+    n, c = kernel.shape
+    rows = jnp.broadcast_to(jnp.pad(kernel, [(0, 0), (0, c)])[:, None], (n, c, 2 * c))
+    return rows.reshape(n, -1)[:, : c * (2 * c - 1)].reshape(n, c, -1)[:, :, :c]
