@@ -17,9 +17,14 @@ from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
 from models.mixers.base import Mixer, MixerOptions, Steps
 from models.mixers.convolution import MAX_KERNEL_SIZE, convolve_batch
-from models.ops.diagonal_state import IMPLEMENTATIONS, scan_invariant_chunks, scan_invariant_steps
+from models.ops.diagonal_state import (
+    IMPLEMENTATIONS,
+    scan_invariant_chunks,
+    scan_invariant_steps,
+    scan_selective_chunks,
+    scan_selective_steps,
+)
 from models.ops.projection import Projection
-from models.ops.scan import linear_scan
 
 MAX_STATE_SIZE = 2**12
 
@@ -54,15 +59,9 @@ def zero_order_hold(x: Float[Array, "*S"], y: Float[Array, "*S"]) -> Complex[Arr
     return jnp.where(near, series, quotient)
 
 
-def s6_coefficients(
-    u: Float[Array, "T N"], step: Float[Array, "T N"], b: Float[Array, "T S"], log_rates: Float[Array, "N S"]
-) -> tuple[Float[Array, "T N S"], Float[Array, "T N S"]]:
-    """exp(Δ_t·A) and Δ_t·B_t·u_t with A = −exp(log_rates)   (Gu and Dao, eq. 4, B̄ as in their code).
-
-    −A is kept below e²⁰, which erases a state even at Δ = 1e-7.
-    """
-    rates = jnp.exp(jnp.minimum(log_rates, 20))
-    return jnp.exp(-step[..., None] * rates[None]), (step * u)[..., None] * b[:, None, :]
+def s6_rates(log_rates: Float[Array, "N S"]) -> Float[Array, "N S"]:
+    """−A = exp(log_rates), kept below e²⁰, which erases a state even at Δ = 1e-7."""
+    return jnp.exp(jnp.minimum(log_rates, 20))
 
 
 def _log_uniform_init(low: float, high: float) -> Any:
@@ -129,6 +128,7 @@ class S6(Mixer):
 
     state_size: int = 8
     kernel: int = 4
+    implementation: str = "chunks"
 
     VERSION = 2
 
@@ -136,6 +136,7 @@ class S6(Mixer):
     def validate(cls, options: MixerOptions) -> None:
         options.check_range("state_size", 1, MAX_STATE_SIZE)
         options.check_range("kernel", 1, MAX_KERNEL_SIZE)
+        options.check_choice("implementation", IMPLEMENTATIONS)
 
     def empty_state(self, batch_size: int) -> dict[str, Array]:
         return {
@@ -173,10 +174,10 @@ class S6(Mixer):
 
         log_rates = self.param("log_rates", init_log_rates, (n, s))
         u = u.astype(jnp.float32)
-        a, b = jax.vmap(s6_coefficients, in_axes=(0, 0, 0, None))(u, step, b.astype(jnp.float32), log_rates)
-        h = jax.vmap(linear_scan)(a, b, state["h"], steps.start, steps.valid)
-        skip = self.param("skip", nn.initializers.ones, (n,))
-        y = jnp.einsum("btns,bts->btn", h, c.astype(jnp.float32)) + skip[None, None] * u
+        scan = scan_selective_steps if self.implementation == "steps" else scan_selective_chunks
+        b, c = b.astype(jnp.float32), c.astype(jnp.float32)
+        h, y = scan(state["h"], step, step * u, b, c, s6_rates(log_rates), steps.start, steps.valid)
+        y = y + self.param("skip", nn.initializers.ones, (n,))[None, None] * u
         y = y.astype(self.dtype) * nn.silu(gate)
         y = Projection(self.width, use_bias=False, dtype=self.dtype, name="output")(y)
-        return y, {"h": h[:, -1], "past": past}
+        return y, {"h": h, "past": past}

@@ -17,10 +17,11 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Complex, Float, Int, Shaped
 
-from models.ops.scan import linear_scan
+from models.ops.scan import linear_scan, unrolled_scan
 
 IMPLEMENTATIONS = ("chunks", "steps")
 CHUNK_SIZE = 64
+SELECTIVE_CHUNK_SIZE = 16
 
 
 def scan_invariant_steps(
@@ -106,6 +107,144 @@ def scan_invariant_chunks(
     return held + added, _move_padding_back(y, behind, valid)
 
 
+# ---- coefficients of their own at each step --------------------------------------------------------------------------
+
+
+def scan_selective_steps(
+    state: Float[Array, "B N S"],
+    step: Float[Array, "B T N"],
+    drive: Float[Array, "B T N"],
+    b: Float[Array, "B T S"],
+    c: Float[Array, "B T S"],
+    rates: Float[Array, "N S"],
+    start: Bool[Array, "B T"],
+    valid: Bool[Array, "B T"],
+) -> tuple[Float[Array, "B N S"], Float[Array, "B T N"]]:
+    """`scan_selective_chunks` one step at a time, with the states of all steps at once in memory."""
+    a, added = jax.vmap(selective_coefficients, in_axes=(0, 0, 0, None))(step, drive, b, rates)
+    h = jax.vmap(linear_scan)(a, added, state, start, valid)
+    return h[:, -1], jnp.einsum("btns,bts->btn", h, c)
+
+
+def selective_coefficients(
+    step: Float[Array, "T N"], drive: Float[Array, "T N"], b: Float[Array, "T S"], rates: Float[Array, "N S"]
+) -> tuple[Float[Array, "T N S"], Float[Array, "T N S"]]:
+    """exp(−step_t·rates) and drive_t ⊗ b_t   (Gu and Dao 2023, arXiv 2312.00752, eq. 4, B̄ as in their code)."""
+    return jnp.exp(-step[..., None] * rates[None]), drive[..., None] * b[:, None]
+
+
+def scan_selective_chunks(
+    state: Float[Array, "B N S"],
+    step: Float[Array, "B T N"],
+    drive: Float[Array, "B T N"],
+    b: Float[Array, "B T S"],
+    c: Float[Array, "B T S"],
+    rates: Float[Array, "N S"],
+    start: Bool[Array, "B T"],
+    valid: Bool[Array, "B T"],
+    *,
+    chunk_size: int = SELECTIVE_CHUNK_SIZE,
+) -> tuple[Float[Array, "B N S"], Float[Array, "B T N"]]:
+    """h_t = exp(−step_t·rates) ⊙ h_{t−1} + drive_t ⊗ b_t and y_t = h_t·c_t, from h_{−1} = `state`: the last state, and
+    all outputs.
+
+    The state is zeroed before each `start` and held where not `valid`; outputs there mean nothing. The states of one
+    chunk are in memory at a time; in the backward pass they are made again.
+    """
+    rows, steps, _ = drive.shape
+    chunks = -(-steps // min(chunk_size, steps))
+    size = -(-steps // chunks)
+
+    def split_into_chunks(x: Array) -> Array:
+        x = jnp.pad(x.swapaxes(0, 1), [(0, chunks * size - steps)] + [(0, 0)] * (x.ndim - 1))
+        return x.reshape(chunks, size, *x.shape[1:])
+
+    # Without a step and a drive, nothing fades and nothing is added.
+    step, drive = (jnp.where(valid[..., None], x, 0) for x in (step, drive))
+    sequence = jax.tree.map(split_into_chunks, (step, drive, b, c, start))
+    state, y = _scan_selective(state.swapaxes(1, 2), rates.T, *sequence)
+    return state.swapaxes(1, 2), y.reshape(chunks * size, rows, -1)[:steps].swapaxes(0, 1)
+
+
+@jax.custom_vjp
+def _scan_selective(
+    state: Float[Array, "B S N"],
+    rates: Float[Array, "S N"],
+    step: Float[Array, "G C B N"],
+    drive: Float[Array, "G C B N"],
+    b: Float[Array, "G C B S"],
+    c: Float[Array, "G C B S"],
+    start: Bool[Array, "G C B"],
+) -> tuple[Float[Array, "B S N"], Float[Array, "G C B N"]]:
+    """The last state and all outputs, over G chunks of C steps."""
+    return _selective_forward(state, rates, step, drive, b, c, start)[0]
+
+
+def _selective_forward(state: Array, rates: Array, *sequence: Array) -> tuple[tuple[Array, Array], tuple]:
+    def run_chunk(state: Array, chunk: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
+        step, drive, b, c, start = chunk
+        after, kept = _run_through(state, _decays(step, rates), drive, b, start)
+        y = jnp.einsum("tbsn,tbs->tbn", kept, c, precision="highest") + drive * (b * c).sum(axis=-1)[..., None]
+        return after, (state, y)
+
+    after, (borders, y) = jax.lax.scan(run_chunk, state, sequence)
+    return (after, y), (rates, borders, sequence)
+
+
+def _selective_backward(residuals: tuple, gradients: tuple[Array, Array]) -> tuple:
+    rates, borders, sequence = residuals
+    state_gradient, y_gradient = gradients
+
+    def run_chunk(carry: tuple[Array, Array], chunk: tuple) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
+        state_gradient, rates_gradient = carry
+        state, (step, drive, b, c, start), dy = chunk
+        decays = _decays(step, rates)
+        _, kept = _run_through(state, decays, drive, b, start)
+
+        def run_back(later: Array, x: tuple[Array, ...]) -> tuple[Array, Array]:
+            decay, c, dy, start = x
+            dh = later + c[..., None] * dy[:, None]
+            return jnp.where(start[:, None, None], 0, decay * dh), dh
+
+        state_gradient, dh = unrolled_scan(run_back, state_gradient, (decays, c, dy, start), reverse=True)
+        einsum = partial(jnp.einsum, precision="highest")
+        faded = dh * kept  # by the exponent −step·rate
+        dstep = -(faded * rates[None, None]).sum(axis=2)
+        rates_gradient = rates_gradient - (faded * step[:, :, None]).sum(axis=(0, 1))
+        ddrive = einsum("tbsn,tbs->tbn", dh, b)
+        db = einsum("tbsn,tbn->tbs", dh, drive)
+        dc = einsum("tbsn,tbn->tbs", kept, dy) + b * (drive * dy).sum(axis=-1)[..., None]
+        return (state_gradient, rates_gradient), (dstep, ddrive, db, dc)
+
+    carry = state_gradient, jnp.zeros_like(rates)
+    carry, of_sequence = jax.lax.scan(run_chunk, carry, (borders, sequence, y_gradient), reverse=True)
+    return (*carry, *of_sequence, None)
+
+
+_scan_selective.defvjp(_selective_forward, _selective_backward)
+
+
+def _decays(step: Float[Array, "C B N"], rates: Float[Array, "S N"]) -> Float[Array, "C B S N"]:
+    return jnp.exp(-step[:, :, None] * rates[None, None])
+
+
+def _run_through(
+    state: Float[Array, "B S N"],
+    decays: Float[Array, "C B S N"],
+    drive: Float[Array, "C B N"],
+    b: Float[Array, "C B S"],
+    start: Bool[Array, "C B"],
+) -> tuple[Float[Array, "B S N"], Float[Array, "C B S N"]]:
+    """The last state of a chunk, and what each of its steps keeps of the state before it."""
+
+    def run_step(state: Array, x: tuple[Array, ...]) -> tuple[Array, Array]:
+        decay, drive, b, start = x
+        kept = jnp.where(start[:, None, None], 0, decay * state)
+        return kept + drive[:, None] * b[..., None], kept
+
+    return unrolled_scan(run_step, state, (decays, drive, b, start))
+
+
 # ---- products that keep segments apart ------------------------------------------------------------------------------
 
 
@@ -119,14 +258,20 @@ def multiply_within_segments(
     """Σ_j x[n, m, j]·matrix[n, j, k] over the j of k's segment, by x_segment[m, j] = y_segment[m, k].
 
     Segments are numbered from 0, and -1 is none. There are as many products as one m has segments.
+
+    One m is added: features that lie a power of two apart share few lines of a CPU's cache, and moving features behind
+    steps, which often comes next, then takes up to eight times as long.
     """
+    rows = x.shape[1]
+    x = jnp.pad(x, [(0, 0), (0, 1), (0, 0)])
+    x_segment, y_segment = (jnp.pad(s, [(0, 1), (0, 0)]) for s in (x_segment, y_segment))
 
     def add_segment(segment: Array, y: Array) -> Array:
         product = _batch_product(jnp.where((x_segment == segment)[None], x, 0), matrix, 2, 1)
         return jnp.where((y_segment == segment)[None], product, y)
 
     zeros = jnp.zeros((*x.shape[:2], matrix.shape[2]), x.dtype)
-    return jax.lax.fori_loop(0, 1 + x_segment.max(), add_segment, zeros)
+    return jax.lax.fori_loop(0, 1 + x_segment.max(), add_segment, zeros)[:, :rows]
 
 
 def _multiply_forward(x: Array, matrix: Array, x_segment: Array, y_segment: Array) -> tuple[Array, tuple]:

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.test_util import check_grads
 
-from models.mixers.state_space import S4D, s4d_coefficients, s6_coefficients
+from models.mixers.state_space import S4D, s4d_coefficients
+from models.ops.diagonal_state import selective_coefficients
 from models.ops.scan import linear_scan
 
 N, S, STEPS = 3, 4, 12
@@ -53,14 +54,15 @@ def test_s6_is_its_definition():
             for s in range(S):
                 h[n, s] = np.exp(-step[t, n] * np.exp(log_rates[n, s])) * h[n, s] + step[t, n] * b[t, s] * u[t, n]
         expected.append(h.copy())
-    found = scanned(*s6_coefficients(*(jnp.asarray(v, jnp.float32) for v in (u, step, b, log_rates))))
+    inputs = (step, step * u, b, np.exp(log_rates))
+    found = scanned(*selective_coefficients(*(jnp.asarray(v, jnp.float32) for v in inputs)))
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_s6_forgets_where_its_step_is_long_and_ignores_where_it_is_nothing():
     """Δ → ∞ resets to the present, Δ = 0 keeps all and takes nothing: what selection means (Gu and Dao, §3.5.2)."""
-    u, b, rates = jnp.ones((2, 1)), jnp.ones((2, 1)), jnp.zeros((1, 1))
-    a, drive = s6_coefficients(u, jnp.array([[100.0], [0.0]]), b, rates)
+    step, b, rates = jnp.array([[100.0], [0.0]]), jnp.ones((2, 1)), jnp.ones((1, 1))
+    a, drive = selective_coefficients(step, step, b, rates)
     np.testing.assert_allclose(a[:, 0, 0], [0, 1], atol=1e-6)
     np.testing.assert_allclose(drive[:, 0, 0], [100, 0])
 
@@ -80,7 +82,7 @@ def test_gradients_are_finite_differences():
         u, step = jnp.asarray(random.normal(size=(STEPS, N))), jnp.asarray(np.exp(random.normal(size=(STEPS, N))))
         b, rates = jnp.asarray(random.normal(size=(STEPS, S))), jnp.asarray(random.normal(size=(N, S)))
         check_grads(
-            jax.jit(lambda *args: scanned(*s6_coefficients(*args))), (u, step, b, rates), order=1, modes=["rev"]
+            jax.jit(lambda *args: scanned(*selective_coefficients(*args))), (step, u, b, rates), order=1, modes=["rev"]
         )
 
         def response(u, log_step, log_rates, turning_rates):
