@@ -23,6 +23,7 @@ from models.mixers.kimi_delta import KimiDeltaAttention
 from models.mixers.linear_attention import LinearAttention
 from models.mixers.linear_recurrence import LRU, RGLRU, MinimalRNN
 from models.mixers.mamba2 import Mamba2
+from models.mixers.parallel_cells import ParallelRecurrence
 from models.mixers.recurrent import Recurrence
 from models.mixers.rwkv7 import RWKV7
 from models.mixers.state_space import S4D, S6
@@ -59,6 +60,7 @@ class MixerEntry:
 _WITHOUT_LSTM_OPTIONS = ("forget_bias", "disabled_gates")
 _WITHOUT_DELTA_OPTIONS = ("allow_negative_eigenvalues",)
 _IDEA_I = "MIT 6.S191, lecture 2, Idea I: the whole window into one network"
+_PARARNN = "Danieli et al. 2025 (ParaRNN), arXiv 2510.21450"
 _DELTA_PAPERS = "Schlag et al. 2021, arXiv 2102.11174; Yang et al. 2024, arXiv 2406.06484"
 MIXERS: dict[str, MixerEntry] = {
     "dense": MixerEntry(DenseWindow, _IDEA_I),
@@ -80,6 +82,8 @@ MIXERS: dict[str, MixerEntry] = {
     "gru": MixerEntry(
         Recurrence, "Cho et al. 2014, arXiv 1406.1078", 2014, fixed={"cell": "gru"}, without=_WITHOUT_LSTM_OPTIONS
     ),
+    "paragru": MixerEntry(ParallelRecurrence, _PARARNN, 2025, fixed={"cell": "gru"}),
+    "paralstm": MixerEntry(ParallelRecurrence, _PARARNN, 2025, fixed={"cell": "lstm"}),
     "slstm": MixerEntry(SLSTM, "Beck et al. 2024 (xLSTM), arXiv 2405.04517", 2024),
     "mlstm": MixerEntry(MLSTM, "Beck et al. 2024 (xLSTM), arXiv 2405.04517", 2024),
     "mingru": MixerEntry(MinimalRNN, "Feng et al. 2024, arXiv 2410.01201", 2024, fixed={"cell": "mingru"}),

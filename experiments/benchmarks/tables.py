@@ -17,7 +17,7 @@ RecordRow = dict[str, str]  # a row of the record: the columns of rows.Benchmark
 # Exponents of time in length (Vaswani et al. 2017, Table 1); every other mixer has 1.
 _THEORETICAL_EXPONENTS = {"attention": 2, "dense": 2}
 MIXER_FAMILIES = {  # one chart each, with attention in all of them
-    "step by step": ("attention", "rnn", "irnn", "lstm", "gru", "slstm"),
+    "step by step": ("attention", "rnn", "irnn", "lstm", "gru", "slstm", "paragru", "paralstm"),
     "linear in the state": ("attention", "mingru", "minlstm", "lru", "rglru", "s4d", "s6"),
     "a matrix for a state": ("attention", "linear", "gla", "delta", "gated_delta", "mlstm"),
     "no state": ("attention", "tcn", "dense"),

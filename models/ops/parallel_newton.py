@@ -11,6 +11,9 @@ Gonzalez et al. 2024 (arXiv 2407.19115) keep the diagonal of J; here a unit of a
 h, which took a third fewer iterations where both converged. The root is the same for any J, and each iteration makes at
 least one more step of the sequence exact.
 
+Where no unit affects another ("diagonal": Danieli et al. 2025, arXiv 2510.21450), these blocks are all of J, so that
+Newton's method itself costs T·N.
+
 A chunk of the sequence that does not converge is scanned step by step, so that the result is right in any case; a
 `NewtonReport` says which chunks were.
 """
@@ -32,7 +35,7 @@ _JacobianBlocks = list[list[Float[Array, "..."]]]  # K×K blocks of a Jacobian: 
 # Iterations stop when no element changes by more than this. A small change bounds the error, which a small residual
 # does not: in a slow drift, residuals of 1e-6 per step add up. The error left is about the square of the change for
 # Newton's method, and a fraction of it for quasi-Newton.
-_TOLERANCES = {"full": 1e-5, "quasi": 3e-6}
+_TOLERANCES = {"full": 1e-5, "quasi": 3e-6, "diagonal": 1e-5}
 # A guess may be this many times larger than the largest value of f. Far from the root, products of Jacobians overflow
 # within a few hundred steps, and their updates are worthless.
 _TRUST_REGION = 10.0
@@ -79,10 +82,12 @@ def newton_scan(
     once did not, and on two cores chunks were faster; a whole sequence that converges takes far fewer iterations in a
     row.)
 
-    `method` is "full" or "quasi". The carry is a tree of real arrays; for "quasi" they are all [N], and `diagonal_step`
-    is a step with the values of `step` whose derivative keeps each unit's effect on itself alone; without it, full
-    Jacobians are computed and mostly discarded. `linear_solver` solves the linear recurrences: "associative",
-    "sequential", or "auto", which is sequential on a CPU, as in `scan.linear_scan`. Reverse-mode gradients, once.
+    `method` is "full", "quasi" or "diagonal". The carry is a tree of real arrays; but for "full" they are all [N]. For
+    "quasi", `diagonal_step` is a step with the values of `step` whose derivative keeps each unit's effect on itself
+    alone; without it, full Jacobians are computed and mostly discarded. For "diagonal", no unit of `step` may affect
+    another; the gradient then takes a single linear recurrence, and no bit of a step depends on later ones where all
+    converge. `linear_solver` solves the linear recurrences: "associative", "sequential", or "auto", which is sequential
+    on a CPU, as in `scan.linear_scan`. Reverse-mode gradients, once.
     """
     if method not in _TOLERANCES:
         raise ValueError(f"method={method}: must be one of {', '.join(_TOLERANCES)}")
@@ -149,10 +154,14 @@ def _solve_backward(step, near, settings, residuals, cotangents):
         return step
 
     near = near and backward_step(_mask_step(near, diagonal_weights))
-    reversed_ = jax.tree.map(lambda leaf: leaf[::-1], (befores, (xs, start, valid), ys))
-    settings = settings._replace(trust_region=jnp.inf)  # gradients have no natural size
-    first, cotangents, _ = _solve_chunks(backward_step(_mask_step(step, weights)), near, settings, last, reversed_)
-    cotangents = jax.tree.map(lambda leaf: leaf[::-1], cotangents)
+    if settings.method == "diagonal":
+        run = _mask_step(step, weights)
+        first, cotangents = _backpropagate_units(run, befores, (xs, start, valid), last, ys, settings.linear_solver)
+    else:
+        reversed_ = jax.tree.map(lambda leaf: leaf[::-1], (befores, (xs, start, valid), ys))
+        settings = settings._replace(trust_region=jnp.inf)  # gradients have no natural size
+        first, cotangents, _ = _solve_chunks(backward_step(_mask_step(step, weights)), near, settings, last, reversed_)
+        cotangents = jax.tree.map(lambda leaf: leaf[::-1], cotangents)
 
     def all_steps(weights, xs):
         return jax.vmap(_mask_step(step, weights))(befores, (xs, start, valid))
@@ -169,6 +178,37 @@ def _solve_backward(step, near, settings, residuals, cotangents):
 _solve_with_vjp.defvjp(_solve_forward, _solve_backward)
 
 
+def _backpropagate_units(
+    run: RecurrentStep, befores: Carry, inputs: Any, last: Carry, ys: Any, linear_solver: str
+) -> tuple[Carry, Carry]:
+    """The cotangents λ of the first carry, and of the carry after each step, where no unit affects another.
+
+    λ_{t−1} = J_tᵀ·λ_t + (∂y_t/∂h_{t−1})ᵀ·ȳ_t from the last λ, with the blocks J_t at the known trajectory.
+    """
+    join = jax.tree.structure(last).unflatten
+
+    def linearize(before: Carry, inputs: Any, y: Any) -> tuple[_JacobianBlocks, list[Array]]:
+        blocks = _linearize_units(lambda h: jax.tree.leaves(run(join(h), inputs)[0]), jax.tree.leaves(before))[1]
+        _, pull = jax.vjp(lambda before: run(before, inputs)[1], before)
+        return [list(column) for column in zip(*blocks, strict=True)], jax.tree.leaves(pull(y)[0])
+
+    blocks, r = jax.tree.map(lambda leaf: leaf[::-1], jax.vmap(linearize)(befores, inputs, ys))
+    ends = _apply_blocks(jax.tree.map(lambda leaf: leaf[0], blocks), jax.tree.leaves(last), whole=False)
+    r = [leaf.at[0].add(end) for leaf, end in zip(r, ends, strict=True)]
+    earlier = [leaf[::-1] for leaf in _solve_linear(blocks, r, linear_solver)]
+    after = [jnp.concatenate([a[1:], b[None]]) for a, b in zip(earlier, jax.tree.leaves(last), strict=True)]
+    return join([leaf[0] for leaf in earlier]), join(after)
+
+
+def _linearize_units(
+    f: Callable[[list[Array]], list[Array]], h: list[Float[Array, "N"]]
+) -> tuple[list[Float[Array, "N"]], _JacobianBlocks]:
+    """f(h), and the diagonals of the blocks of its Jacobian: for all units at once, since none affects another."""
+    after, push = jax.linearize(f, h)
+    columns = [push([jnp.full_like(leaf, i == j) for i, leaf in enumerate(h)]) for j in range(len(h))]
+    return after, [list(row) for row in zip(*columns, strict=True)]
+
+
 # ---- the iterations -------------------------------------------------------------------------------------------------
 
 
@@ -177,10 +217,10 @@ def _solve_chunks(
 ) -> tuple[Carry, Any, NewtonReport]:
     """`jax.lax.scan(step, carry, xs)` chunk by chunk: by Newton's method from a constant guess, and step by step where
     that does not converge."""
-    quasi, tolerance = settings.method == "quasi", settings.tolerance
-    # The carry as a list of vectors: a single one for Newton's method, and for quasi-Newton one of each of its leaves.
-    split = jax.tree.leaves if quasi else lambda carry: [ravel_pytree(carry)[0]]
-    join = jax.tree.structure(carry).unflatten if quasi else lambda h: ravel_pytree(carry)[1](h[0])
+    whole, tolerance = settings.method == "full", settings.tolerance
+    # The carry as a list of vectors: a single one for a whole Jacobian, and one of each leaf for blocks of it.
+    split = (lambda carry: [ravel_pytree(carry)[0]]) if whole else jax.tree.leaves
+    join = (lambda h: ravel_pytree(carry)[1](h[0])) if whole else jax.tree.structure(carry).unflatten
 
     def linearize(h: list[Array], x: Any) -> tuple[list[Array], _JacobianBlocks]:
         """f, and the blocks of its Jacobian: the derivative of each vector of the list by each."""
@@ -188,13 +228,13 @@ def _solve_chunks(
         def next_carry(step):
             return lambda h: split(step(join(h), x)[0])
 
-        if not quasi:
+        if settings.method == "diagonal":
+            return _linearize_units(next_carry(step), h)
+        if whole:
             return next_carry(step)(h), jax.jacfwd(next_carry(step))(h)
         if near is None:
             return next_carry(step)(h), jax.tree.map(jnp.diagonal, jax.jacfwd(next_carry(step))(h))
-        _, push = jax.linearize(next_carry(near), h)  # all units at once, since none affects another
-        columns = [push([jnp.full_like(leaf, i == j) for i, leaf in enumerate(h)]) for j in range(len(h))]
-        return next_carry(step)(h), [list(row) for row in zip(*columns, strict=True)]
+        return next_carry(step)(h), _linearize_units(next_carry(near), h)[1]
 
     def solve_chunk(state: tuple[Carry, NewtonReport], *xs: Any) -> tuple[tuple[Carry, NewtonReport], Any]:
         carry, report = state
@@ -202,20 +242,24 @@ def _solve_chunks(
 
         def has_not_converged(loop):
             count, _, change = loop
-            return (count < settings.max_iterations) & (change > tolerance)  # nan is not, and stops too
+            return (count < settings.max_iterations) & (change.max() > tolerance)  # nan is not, and stops too
 
         def iterate(loop):
-            count, h, _ = loop
+            count, h, change = loop
             after, blocks = jax.vmap(linearize)(_shift_right(first, h), xs)
             updates = _solve_linear(blocks, jax.tree.map(jnp.subtract, after, h), settings.linear_solver)
             updated = [_clip_update(a + b, f, settings.trust_region) for a, b, f in zip(h, updates, after, strict=True)]
-            return count + 1, updated, _max_relative_difference(updated, h)
+            if settings.method == "diagonal":  # no bit of a step depends on how long later ones take
+                left = jnp.arange(steps) >= jnp.argmax(change > tolerance)
+                updated = [jnp.where(left[:, None], a, b) for a, b in zip(updated, h, strict=True)]
+            return count + 1, updated, _relative_differences(updated, h)
 
         guess = [jnp.broadcast_to(leaf, (steps, *leaf.shape)) for leaf in first]
-        count, h, change = jax.lax.while_loop(has_not_converged, iterate, (jnp.int32(0), guess, jnp.float32(jnp.inf)))
+        loop = jnp.int32(0), guess, jnp.full(steps, jnp.inf)
+        count, h, change = jax.lax.while_loop(has_not_converged, iterate, loop)
         after, ys = jax.vmap(step)(jax.vmap(join)(_shift_right(first, h)), xs)
-        residual = _max_relative_difference(jax.vmap(split)(after), h)
-        converged = change <= tolerance
+        residual = _relative_differences(jax.vmap(split)(after), h).max()
+        converged = change.max() <= tolerance
         solution = jax.tree.map(lambda leaf: leaf[-1], after), ys
         carry, ys = compute_if(~converged, lambda: jax.lax.scan(step, carry, xs), solution)
         report = NewtonReport(
@@ -241,9 +285,10 @@ def _clip_update(updated: Float[Array, "T N"], f: Float[Array, "T N"], trust_reg
     return jnp.where(jnp.abs(updated) <= trust_region * jnp.maximum(1, jnp.abs(f).max()), updated, f)
 
 
-def _max_relative_difference(a: list[Array], b: list[Array]) -> Float[Array, ""]:
-    """The largest |a − b| / max(1, |b|)."""
-    return jnp.stack([(jnp.abs(a - b) / jnp.maximum(1, jnp.abs(b))).max() for a, b in zip(a, b, strict=True)]).max()
+def _relative_differences(a: list[Float[Array, "T N"]], b: list[Float[Array, "T N"]]) -> Float[Array, "T"]:
+    """The largest |a − b| / max(1, |b|) of each step."""
+    largest = [(jnp.abs(a - b) / jnp.maximum(1, jnp.abs(b))).max(axis=-1) for a, b in zip(a, b, strict=True)]
+    return jnp.stack(largest).max(axis=0)
 
 
 def compute_if(wanted: Bool[Array, ""], function: Callable[[], Any], otherwise: Any) -> Any:

@@ -120,7 +120,7 @@ def test_depth_of_a_linear_recurrence(how: str, chain: int):
 def test_only_what_must_be_sequential_grows_with_length(name: str):
     """Twice the length doubles the chain of the cells that feed back; that of the others grows by a level at most."""
     short, long = (depth_of(name, steps) for steps in (64, 128))
-    if name in ("rnn", "irnn", "lstm", "gru", "slstm"):
+    if name in ("rnn", "irnn", "lstm", "gru", "slstm", "paragru", "paralstm"):
         assert long / short == pytest.approx(2, abs=0.1)
     elif name not in ("mlstm", "gla", "linear", "delta", "gated_delta", "s4d", "s6"):  # these go in chunks
         assert long <= short + 8

@@ -47,6 +47,8 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "dense": [{}, {"hidden_size": WIDTH}],
     "lstm": [{}, {"disabled_gates": "if"}],
     "gru": [{}, {"causal": False}],
+    "paragru": [{}, {"solver": "newton"}],
+    "paralstm": [{}, {"solver": "newton"}],
     "linear": [{"heads": 2}, {"heads": 2, "feature": "dpfp", "dpfp_nu": 2}],
     "gla": [
         {"heads": 2, "hidden_size": WIDTH, "kernel": 3},

@@ -20,6 +20,8 @@ TAKEN: dict[str, dict[str, int]] = {
     "irnn": {**ENDS, "recurrent": 1},
     "lstm": {"input/kernel": 4, "recurrent": 4, "output/kernel": 1},
     "gru": {"input/kernel": 3, "recurrent": 3, "output/kernel": 1},
+    "paragru": {"input/kernel": 3, "output/kernel": 1},
+    "paralstm": {"input/kernel": 3, "output/kernel": 1},
     "slstm": {"input/kernel": 4, "recurrent": 4, "output/kernel": 1},
     "mlstm": {"input/kernel": 3, "gates/kernel": 2, "gate/kernel": 1, "output/kernel": 1},
     "mingru": {"input/kernel": 2, "output/kernel": 1},

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from models.mixers.parallel_cells import paralstm_step
 from models.mixers.recurrent import RECURRENT_CELLS, Recurrence, diagonal_matvec, recurrent_matvec
 from models.ops.parallel_newton import (
     NewtonReport,
@@ -83,6 +84,29 @@ def test_it_is_the_sequential_scan(cell: str, solver: str, scan: str):
     assert (report.residual < 1e-5).all()
     assert not report.sequential_steps.any()
     assert report.iterations[2] <= 3 * 2, "padding alone is solved by the guess, and the next chunk too"
+
+
+@pytest.mark.parametrize("scan", ["sequential", "associative"])
+def test_diagonal_is_newton_and_quasi_newton_where_no_unit_affects_another(scan: str):
+    """Outputs, carries and gradients of a ParaLSTM, in no more iterations."""
+    weights = {"recurrent": normal(1, 3, N), "peephole": normal(2, 2, N)}
+    carry, xs = {"c": normal(3, N), "h": normal(4, N)}, normal(5, STEPS, 3 * N)
+
+    def solve(method: str, weights: Any, carry: Any, xs: Any) -> Any:
+        step = partial(paralstm_step, weights)
+        carry, y, report = newton_scan(
+            step, carry, xs, START[1], VALID[1], method=method, chunk_size=5, linear_solver=scan
+        )
+        loss = (jnp.where(VALID[1, :, None], y, 0) ** 2).sum() + sum(leaf.sum() for leaf in carry.values())
+        return loss, (carry, jnp.where(VALID[1, :, None], y, 0), report)
+
+    found, full, quasi = (
+        jax.jit(jax.value_and_grad(partial(solve, method), (0, 1, 2), has_aux=True))(weights, carry, xs)
+        for method in ("diagonal", "full", "quasi")
+    )
+    for (value, (*states, report)), gradient in (full, quasi):
+        assert_close((found[0][0], found[0][1][:2], found[1]), (value, tuple(states), gradient), within=2e-5)
+        assert found[0][1][2].iterations <= report.iterations
 
 
 @pytest.mark.parametrize(("cell", "solver"), [("gru", "newton"), ("lstm", "quasi")])
