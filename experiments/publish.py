@@ -16,7 +16,7 @@ from absl import flags
 
 import models
 from experiments.ablation.record_files import RECORDS_DIR, read_record
-from experiments.benchmarks import tables
+from experiments.benchmarks import speed_tables, tables
 from experiments.reporting.applications import build_applications
 from experiments.reporting.charts import render_charts
 from experiments.reporting.claims import build_claims
@@ -46,8 +46,11 @@ def build_benchmark() -> Publication:
     records = {path.stem: read_record(path) for path in paths}
     if "benchmark" not in records:
         raise ValueError(f"{RECORDS_DIR / 'benchmark.csv'} is missing; python -m experiments.benchmark makes it")
-    summary, document = tables.summary_table(records["benchmark"]), tables.format_document(records)
-    charts = list(tables.scaling_charts(records["benchmark"]))
+    benchmark = records["benchmark"]
+    speed, speed_again, peers = (read_record(RECORDS_DIR / f"{name}.csv") for name in ("speed", "speed-again", "peers"))
+    summary, document = tables.summary_table(benchmark), tables.format_document(records)
+    mixers = speed_tables.mixer_table(benchmark, speed, peers)
+    charts = list(tables.scaling_charts(benchmark))
     pictures = {
         f"docs/results/benchmark-{axis}.svg": render_charts(
             [chart for chart in charts if chart.name.startswith(axis)], "svg", name=f"benchmark-{axis}"
@@ -59,7 +62,11 @@ def build_benchmark() -> Publication:
     )
     return {
         "benchmark_table": markdown_table(summary.header, summary.rows),
-        "benchmark": f"{images}\n\n{document[document.index('## From') :]}",
+        "benchmark_mixers": f"{markdown_table(mixers.header, mixers.rows)}\n\n{mixers.note}",
+        "benchmark_sentence": speed_tables.readme_sentence(benchmark, records.get("benchmark-cuda", [])),
+        "benchmark": "\n\n".join(
+            filter(None, (images, document.strip(), speed_tables.format_document(speed, speed_again, peers)))
+        ),
         **pictures,
     }
 

@@ -1,9 +1,17 @@
 """Tables of every mixer's speed in one row: now, beside another library, beside an earlier revision, and its memory."""
 
+import textwrap
 from collections.abc import Iterable
 
 from experiments.benchmarks.revisions import LENGTHS, MEMORY_BATCH, MEMORY_LENGTH
-from experiments.benchmarks.tables import RecordRow, format_ratio, format_time, select_rows
+from experiments.benchmarks.tables import (
+    RecordRow,
+    agreement_table,
+    format_ratio,
+    format_table,
+    format_time,
+    select_rows,
+)
 from experiments.reporting.html_report import Table
 
 _LENGTH = 256  # of the columns for one length
@@ -23,9 +31,8 @@ def mixer_table(benchmark: list[RecordRow], speed: list[RecordRow], peers: list[
         (row, *_) = [*now, *(row for row in own if row["mixer"] == mixer)]
         share = f"{100 * float(row['share']):.0f} %" if row["share"] else "–"
         ratios = " / ".join(_ratio_to_earlier(speed, mixer, length) for length in LENGTHS)
-        body.append(
-            [mixer, format_time(row), share, _fastest_peer([*benchmark, *peers], mixer), ratios, *_memory(speed, mixer)]
-        )
+        time = format_time(row) if row["seconds"] else "–"
+        body.append([mixer, time, share, _fastest_peer([*benchmark, *peers], mixer), ratios, *_memory(speed, mixer)])
     header = ["mixer", "a step", "of the roofline", "fastest other library: theirs / ours"]
     header += [f"before / now at {', '.join(map(str, LENGTHS))}", f"memory at {MEMORY_LENGTH:,}", "now / before"]
     return Table("Every mixer", header, body, _note_on_revisions(speed))
@@ -76,3 +83,60 @@ def revision_table(speed: list[RecordRow]) -> Table:
         body.append([row["mixer"], row["length"], row["batch"], format_time(now), format_time(row), ratio, *memory])
     header = ["mixer", "length", "batch", "now", "before", "before / now", "MiB now", "MiB before"]
     return Table("A training step now and before", header, body, _note_on_revisions(speed))
+
+
+def peer_table(rows: list[RecordRow]) -> Table:
+    """Every mixer that other packages have, beside each of them."""
+    of_section = select_rows(rows, "peers")
+    others = list(dict.fromkeys(row["library"] for row in of_section if row["library"] != "ours"))
+    body = []
+    for mixer, length in dict.fromkeys((row["mixer"], row["length"]) for row in of_section):
+        by_library = {row["library"]: row for row in select_rows(of_section, "peers", mixer=mixer, length=length)}
+        cells = [_format_peer(by_library.get(library)) for library in others]
+        body.append([mixer, length, format_time(by_library["ours"]), *cells])
+    note = "Width 128, batch 32, two layers, from the same weights. Ratios are to ours, medians of pairs timed in turn."
+    return Table("Beside other packages", ["mixer", "length", "ours", *others], body, note)
+
+
+def _format_peer(row: RecordRow | None) -> str:
+    if row is None or not row["seconds"]:
+        return (row and row["note"]) or "–"
+    return f"{format_time(row)}, {format_ratio(row) if row['ratio'] else row['note']}"
+
+
+def format_document(speed: list[RecordRow], speed_again: list[RecordRow], peers: list[RecordRow]) -> str:
+    """The Markdown of these records' tables, and of the second run's agreement with the first."""
+    parts = []
+    if speed:
+        parts += ["## From `experiments/records/speed.csv`", f"### {format_table(revision_table(speed))}"]
+    if speed and speed_again:
+        parts.append(f"### {format_table(agreement_table(speed, speed_again))}")
+    if peers:
+        parts += ["## From `experiments/records/peers.csv`", f"### {format_table(peer_table(peers))}"]
+    return "\n\n".join(parts)
+
+
+def readme_sentence(benchmark: list[RecordRow], cuda: list[RecordRow]) -> str:
+    """What the README says of speed."""
+    ratios = [
+        ratio for mixer in ("rnn", "lstm", "gru", "attention") for ratio in _ratios_to_torch(benchmark, mixer).values()
+    ]
+    sentence = (
+        f"- **On two cores a training step** of RNNs and attention is {min(ratios):.2g} to {max(ratios):.2g} times "
+    )
+    sentence += "as fast as PyTorch's"
+    behind = [length for length, ratio in sorted(_ratios_to_torch(cuda, "lstm").items()) if ratio < 1]
+    if behind:
+        sentence += f"; on a GPU, cuDNN's LSTM is ahead from {behind[0]} steps on"
+    sentence += " ([speed](docs/results/benchmark.md))."
+    return textwrap.fill(sentence, 118, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _ratios_to_torch(rows: list[RecordRow], mixer: str) -> dict[int, float]:
+    """PyTorch's faster over our faster, by length."""
+    found: dict[int, float] = {}
+    for row in select_rows(rows, "step", mixer=mixer, width=128, batch=32):
+        if row["library"].startswith("torch") and row["ratio"]:
+            length, ratio = int(row["length"]), float(row["ratio"])
+            found[length] = min(ratio, found.get(length, ratio))
+    return found

@@ -72,6 +72,14 @@ def test_a_library_that_gives_something_else_is_not_timed():
     assert harness.time_cell(token, ("ours", "torch"), [workers], 3)[1]["note"]
 
 
+def test_another_model_is_timed_and_no_ratio_to_it_is_given():
+    workers: Any = {"ours": Answers(), "mingru-pytorch": Answers(outcome=(2.0, 1.5), seconds=0.4)}
+    ours, other = harness.time_cell(SMALL, tuple(workers), [workers], 3)
+    assert (ours["ratio"], other["seconds"]) == (1, 0.4)
+    assert other["note"].startswith("another model")
+    assert "ratio" not in other
+
+
 def test_a_median_is_over_all_processes():
     """Of three sets one runs ours in twice the time: the median does not see it."""
     sets: Any = [{"ours": Answers(seconds=ours), "linen": Answers(seconds=0.3)} for ours in (0.1, 0.2, 0.1)]

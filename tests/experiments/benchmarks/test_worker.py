@@ -37,6 +37,28 @@ def test_training_gives_the_same_losses(mixer: str, library: str):
     np.testing.assert_allclose(outcome(library, cell), expected, rtol=1e-6, atol=within * fallen)
 
 
+@pytest.mark.parametrize(
+    ("library", "mixer"),
+    [
+        (library, mixer)
+        for library, mixers in cells.LIBRARY_MIXERS.items()
+        for mixer in mixers or ()
+        if library in cells.PACKAGES and not library.startswith("torch") and mixer in models.MIXERS
+    ],
+)
+def test_packages_train_to_the_same_losses(library: str, mixer: str):
+    """But one whose model is another by definition."""
+    pytest.importorskip("torch", reason="PyTorch is not installed (extra `peers`)")
+    pytest.importorskip(cells.PACKAGES[library])
+    cell = Cell("step", mixer, 128, width=16, batch=3)
+    expected, found = outcome("ours", cell), outcome(library, cell)
+    if library in cells.OTHER_MODELS:
+        assert abs(found[0] - expected[0]) > 1e-3 * expected[0]
+        assert found[-1] < found[0]
+    else:
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=0.01 * (expected[0] - expected[-1]))
+
+
 @TORCH
 @pytest.mark.parametrize("mixer", ["rnn", "lstm", "gru", "attention"])
 def test_a_token_gives_the_same_tokens(mixer: str):
