@@ -69,27 +69,69 @@ def _irnn_step(
     return {"h": h}, h
 
 
+def _lstm_units(
+    pre_activations: Float[Array, "M"], c: Float[Array, "N"], disabled_gates: str
+) -> tuple[Float[Array, "N"], Float[Array, "N"]]:
+    """c' = σ(f)·c + σ(i)·tanh(g), h' = σ(o)·tanh(c'), from what enters the gates; returns c', h'."""
+    i, f, g, o = _lstm_gates(pre_activations, disabled_gates)
+    c = f * c + i * g
+    return c, o * jnp.tanh(c)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _lstm_units_custom_vjp(
+    pre_activations: Float[Array, "M"], c: Float[Array, "N"], disabled_gates: str
+) -> tuple[Float[Array, "N"], Float[Array, "N"]]:
+    """`_lstm_units` that keeps its gates and c for the backward pass, half of what `jax.vjp` would keep."""
+    return _lstm_units(pre_activations, c, disabled_gates)
+
+
+def _lstm_units_forward(pre_activations: Array, c: Array, disabled_gates: str) -> tuple[Any, Any]:
+    gates = _lstm_gates(pre_activations, disabled_gates)
+    i, f, g, o = gates
+    after = f * c + i * g
+    return (after, o * jnp.tanh(after)), (gates, c)
+
+
+def _lstm_units_backward(disabled_gates: str, residuals: Any, cotangents: Any) -> tuple[Array, Array]:
+    ((i, f, g, o), c), (d_after, d_h) = residuals, cotangents
+    tanh_c = jnp.tanh(f * c + i * g)
+    d_after = d_after + d_h * o * (1 - tanh_c * tanh_c)
+    d_gates = {
+        "i": lambda: d_after * g * i * (1 - i),
+        "f": lambda: d_after * c * f * (1 - f),
+        "g": lambda: d_after * i * (1 - g * g),
+        "o": lambda: d_h * tanh_c * o * (1 - o),
+    }
+    return jnp.concatenate([d_gates[name]() for name in _lstm_gate_names(disabled_gates)]), d_after * f
+
+
+_lstm_units_custom_vjp.defvjp(_lstm_units_forward, _lstm_units_backward)
+
+
 def _lstm_step(
     weights: dict[str, Array],
     carry: dict[str, Float[Array, "N"]],
     x_proj: Float[Array, "M"],
     times: Callable = recurrent_matvec,
     disabled_gates: str = "",
+    units: Callable = _lstm_units,
 ):
-    """c' = σ(f)·c + σ(i)·tanh(g), h' = σ(o)·tanh(c')   (Hochreiter and Schmidhuber 1997; Gers et al. 2000).
+    """One step of the LSTM (Hochreiter and Schmidhuber 1997; Gers et al. 2000); see `_lstm_units`.
 
     The gates named in `disabled_gates`, of "i", "f" and "o", are held at 1 (Greff et al. 2017: NIG, NFG, NOG). They
     have no weights; the others and the candidate g follow each other in `x_proj`, in the order i, f, g, o.
     """
-    names = _lstm_gate_names(disabled_gates)
-    pre_activations = jnp.split(x_proj + times(carry["h"], weights["recurrent"]), len(names))
-    gates = {
-        name: jnp.tanh(x) if name == "g" else nn.sigmoid(x) for name, x in zip(names, pre_activations, strict=True)
-    }
-    i, f, o = (gates.get(name, 1.0) for name in "ifo")
-    c = f * carry["c"] + i * gates["g"]
-    h = o * jnp.tanh(c)
+    c, h = units(x_proj + times(carry["h"], weights["recurrent"]), carry["c"], disabled_gates)
     return {"c": c, "h": h}, h
+
+
+def _lstm_gates(pre_activations: Float[Array, "M"], disabled_gates: str) -> tuple[Any, Any, Array, Any]:
+    """The gates i, f and o and the candidate g, in the order i, f, g, o; a disabled gate is 1."""
+    names = _lstm_gate_names(disabled_gates)
+    split = dict(zip(names, jnp.split(pre_activations, len(names)), strict=True))
+    i, f, o = (nn.sigmoid(split[name]) if name in split else 1.0 for name in "ifo")
+    return i, f, jnp.tanh(split["g"]), o
 
 
 def _lstm_gate_names(disabled_gates: str) -> str:
@@ -130,15 +172,15 @@ RECURRENT_CELLS = {
 
 
 def _scan_batch(step: Callable, weights: dict[str, Array], *arrays: Any) -> tuple[dict[str, Array], Array]:
-    """`masked_scan` over a batch: carry [B, N], x_proj [B, T, M], start and valid [B, T] → last carry, y [B, T, N]."""
-    return jax.vmap(partial(masked_scan, partial(step, weights)))(*arrays)
+    """`masked_scan` over a batch, time first: carry [B, N], x_proj [T, B, M], start and valid [T, B] → carry, y [T, B, N]."""
+    return jax.vmap(partial(masked_scan, partial(step, weights)), (0, 1, 1, 1), (0, 1))(*arrays)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _scan_batch_custom_vjp(step: Callable, weights: dict[str, Array], *arrays: Any) -> tuple[dict[str, Array], Array]:
     """`_scan_batch` with a custom VJP: the backward scan only stores the cotangents of the recurrent product's output.
 
-    The gradient of its weights is then one [B·T, N]ᵀ·[B·T, M] product instead of a sum inside the scan.
+    The gradient of its weights is then one [N, T·B]·[T·B, M] product instead of a sum inside the scan.
     """
     return _scan_batch(step, weights, *arrays)
 
@@ -155,21 +197,24 @@ def _scan_forward(step: Callable, weights: dict[str, Array], carry: Any, x_proj:
         (after, y), pull = jax.vjp(cell, before, product, x_proj, rest)
         return jax.tree.map(lambda new, old: jnp.where(valid, new, old), after, before), (y, before["h"], pull)
 
-    xs = jax.tree.map(lambda a: a.swapaxes(0, 1), (x_proj, start, valid))
+    xs = x_proj, start, valid
     carry, (y, h, pull) = unrolled_scan(lambda carry, x: jax.vmap(run_step)(carry, *x), carry, xs)
-    return (carry, y.swapaxes(0, 1)), (weights, h, pull, *xs[1:])
+    return (carry, y), (weights, h, pull, start, valid)
 
 
 def _scan_backward(step: Callable, residuals: Any, cotangents: Any):
     (weights, h, pulls, start, valid), (d_carry, d_y) = residuals, cotangents
     kernel = weights["recurrent"]
+    transposed = jax.lax.optimization_barrier(kernel.T)  # laid out once, and not at every step
 
     def pull_back_step(d_carry: Any, pull: Callable, start: Array, valid: Array, d_y: Array) -> tuple[Any, Any]:
         d_after = jax.tree.map(lambda d: jnp.where(valid, d, 0), d_carry)
         d_before, d_product, d_x_proj, d_rest = pull((d_after, d_y))
-        d_h = (d_product.astype(kernel.dtype) @ kernel.T).astype(d_product.dtype)
+        d_h = (d_product.astype(kernel.dtype) @ transposed).astype(d_product.dtype)
         d_before = {**d_before, "h": d_before["h"] + d_h}
         d_before = jax.tree.map(lambda d, unchanged: jnp.where(valid, d, unchanged), d_before, d_carry)
+        # Where a step adds its input to the product, their cotangents are one array, which is then stored once.
+        d_x_proj = None if d_x_proj is d_product else d_x_proj
         return jax.tree.map(lambda d: jnp.where(start, 0, d), d_before), (d_product, d_x_proj, d_rest)
 
     def run_backward(carried: Any, inputs: Any) -> tuple[Any, Any]:
@@ -178,11 +223,12 @@ def _scan_backward(step: Callable, residuals: Any, cotangents: Any):
         return (d_carry, jax.tree.map(lambda d, m: d + m.sum(axis=0), d_rest, more)), (d_product, d_x_proj)
 
     no_gradient = {name: jnp.zeros_like(w) for name, w in weights.items() if name != "recurrent"}
-    inputs = (pulls, start, valid, d_y.swapaxes(0, 1))
+    inputs = (pulls, start, valid, d_y)
     (d_carry, d_rest), (d_product, d_x_proj) = unrolled_scan(run_backward, (d_carry, no_gradient), inputs, reverse=True)
     rows = (a.reshape(-1, a.shape[-1]).astype(kernel.dtype) for a in (h, d_product))  # flattened: see ops.projection
     d_kernel = jnp.einsum("rn,rm->nm", *rows)
-    return {**d_rest, "recurrent": d_kernel}, d_carry, d_x_proj.swapaxes(0, 1), None, None
+    d_x_proj = d_product if d_x_proj is None else d_x_proj
+    return {**d_rest, "recurrent": d_kernel}, d_carry, d_x_proj, None, None
 
 
 _scan_batch_custom_vjp.defvjp(_scan_forward, _scan_backward)
@@ -238,6 +284,7 @@ class Recurrence(Mixer, kw_only=True):
     ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
         cell, is_lstm = RECURRENT_CELLS[self.cell], self.cell == "lstm"
         size = self._count_gates() * self.hidden_size
+        x = x.swapaxes(0, 1)  # time first, so that a step's rows lie side by side
         x_proj = Projection(size, dtype=self.dtype, bias_init=self._init_bias, name="input")(x).astype(jnp.float32)
         init_recurrent = _init_identity if self.cell == "irnn" else init_orthogonal
         weights = {"recurrent": self.param("recurrent", init_recurrent, (self.hidden_size, size)).astype(self.dtype)}
@@ -245,17 +292,21 @@ class Recurrence(Mixer, kw_only=True):
             weights["candidate_bias"] = self.param("candidate_bias", nn.initializers.zeros, (self.hidden_size,))
 
         step = partial(cell.step, disabled_gates=self.disabled_gates) if is_lstm else cell.step
-        arrays = state["carry"], x_proj, steps.start, steps.valid
-        if self.solver in ("sequential", "autodiff") or x.shape[1] == 1:
-            run: Any = _scan_batch_custom_vjp if self.solver == "sequential" else _scan_batch
-            carry, y = run(step, weights, *arrays)
+        arrays = state["carry"], x_proj, steps.start.T, steps.valid.T
+        if self.solver == "sequential":
+            step = partial(step, units=_lstm_units_custom_vjp) if is_lstm else step
+            carry, y = _scan_batch_custom_vjp(step, weights, *arrays)
+        elif self.solver == "autodiff" or len(x) == 1:
+            carry, y = _scan_batch(step, weights, *arrays)
         else:
             method: dict[str, Any] = {}
             if self.solver == "quasi":
                 method = {"method": "quasi", "diagonal_step": partial(step, weights, times=diagonal_matvec)}
-            carry, y, report = jax.vmap(partial(newton_scan, partial(step, weights), **method))(*arrays)
+            solve = jax.vmap(partial(newton_scan, partial(step, weights), **method), (0, 1, 1, 1), (0, 1, 0))
+            carry, y, report = solve(*arrays)
             self.sow("intermediates", "newton", report)
-        return Projection(self.width, dtype=self.dtype, name="output")(y), {"carry": carry}
+        y = Projection(self.width, dtype=self.dtype, name="output")(y)
+        return y.swapaxes(0, 1), {"carry": carry}
 
     def _init_bias(self, key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
         """Zeros, and `forget_bias` for the LSTM's forget gate (Gers et al. 2000; Jozefowicz et al. 2015)."""
