@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Shaped
 
 from models.mixers.base import MixerOptions, Steps
 from models.mixers.matrix_memory import MatrixMemory, decay_log_gate, init_log_rates, init_step_bias
+from models.mixers.surroundings import convolve_shortly, silu_gate
 from models.ops.matrix_state import scan_matrix_state
 from models.ops.similarity import l2_normalize
 
@@ -69,7 +70,7 @@ class GatedDeltaProduct(MatrixMemory):
     ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
         n = self.householder_steps
         mixed = self._project("input", x, self._vectors() * self.hidden_size)
-        mixed, after = self._convolve_shortly(mixed, state, steps)
+        mixed, after = convolve_shortly(self, self.kernel, mixed, state, steps)
         vectors = [self._split_heads(vector) for vector in jnp.split(nn.silu(mixed), self._vectors(), axis=-1)]
         query = place_at(l2_normalize(vectors[0]), n - 1, n)
         key = interleave(l2_normalize(jnp.stack(vectors[1 : 1 + n], axis=-2)))
@@ -93,7 +94,7 @@ class GatedDeltaProduct(MatrixMemory):
         )
         y = self._normalize_heads(y[:, :, n - 1 :: n])
         if self.output_gate:
-            y = y * nn.silu(self._project("output_gate", x, self.hidden_size).astype(jnp.float32))
+            y = y * silu_gate(self, x).astype(jnp.float32)
         return self._project("output", y, self.width), after
 
     def _vectors(self) -> int:

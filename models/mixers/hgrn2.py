@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from models.mixers.base import Steps
 from models.mixers.matrix_memory import LOWEST_LOG_GATE, MatrixMemory, join_heads
+from models.mixers.surroundings import convolve_shortly, silu_gate
 from models.ops.matrix_state import scan_matrix_state
 
 
@@ -53,15 +54,15 @@ class HGRN2(MatrixMemory):
         return self.empty_memory(batch_size, self.head_size, 3 * self.hidden_size)
 
     def product_matrices(self) -> dict[str, int]:
-        return {"input/kernel": 3 + self.output_gate, "output/kernel": 1}
+        gate = {"output_gate/kernel": 1} if self.output_gate else {}
+        return {"input/kernel": 3, **gate, "output/kernel": 1}
 
     @nn.compact
     def mix(
         self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
     ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
         n = self.hidden_size
-        u = self._project("input", x, n * (3 + self.output_gate))
-        mixed, after = self._convolve_shortly(u[..., : 3 * n], state, steps)
+        mixed, after = convolve_shortly(self, self.kernel, self._project("input", x, 3 * n), state, steps)
         query, forget, value = map(self._split_heads, jnp.split(mixed, 3, axis=-1))
         bound = None
         if self.depth_fraction:
@@ -80,5 +81,5 @@ class HGRN2(MatrixMemory):
         )
         y = nn.RMSNorm(epsilon=1e-5, name="norm")(join_heads(y))
         if self.output_gate:
-            y = y * nn.silu(u[..., 3 * n :].astype(jnp.float32))
+            y = y * silu_gate(self, x).astype(jnp.float32)
         return self._project("output", y, self.width), after

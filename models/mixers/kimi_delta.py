@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from models.mixers.base import Steps
 from models.mixers.matrix_memory import MatrixMemory, decay_log_gate, init_log_rates, init_step_bias
+from models.mixers.surroundings import convolve_shortly
 from models.ops.matrix_state import scan_matrix_state
 from models.ops.similarity import l2_normalize
 
@@ -44,7 +45,8 @@ class KimiDeltaAttention(MatrixMemory):
     def mix(
         self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
     ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
-        mixed, after = self._convolve_shortly(self._project("input", x, 3 * self.hidden_size), state, steps)
+        mixed = self._project("input", x, 3 * self.hidden_size)
+        mixed, after = convolve_shortly(self, self.kernel, mixed, state, steps)
         query, key, value = map(self._split_heads, jnp.split(nn.silu(mixed), 3, axis=-1))
         step = self._project_low_rank("decay", x, bias_init=init_step_bias)
         log_rates = self.param("log_rates", init_log_rates, (self.heads,))

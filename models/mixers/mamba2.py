@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from models.mixers.base import MixerOptions, Steps
 from models.mixers.matrix_memory import MatrixMemory, decay_log_gate, init_log_rates, init_step_bias, join_heads
 from models.mixers.state_space import MAX_STATE_SIZE
+from models.mixers.surroundings import convolve_shortly
 from models.ops.matrix_state import scan_matrix_state
 
 
@@ -50,7 +51,7 @@ class Mamba2(MatrixMemory):
         n, s = self.hidden_size, self.state_size
         u = self._project("input", x, n * (1 + self.output_gate))
         convolved = jnp.concatenate([u[..., :n], self._project("select", x, 2 * s)], axis=-1)
-        convolved, after = self._convolve_shortly(convolved, state, steps, use_bias=True)
+        convolved, after = convolve_shortly(self, self.kernel, convolved, state, steps, use_bias=True)
         convolved = nn.silu(convolved).astype(jnp.float32)
         value = self._split_heads(convolved[..., :n])
         every_head = (x.shape[0], self.heads, x.shape[1], s)

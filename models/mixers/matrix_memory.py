@@ -1,7 +1,7 @@
 """What the mixers with a matrix memory for each head have in common: heads, what comes before and what comes behind.
 
-Before the memory stands a short convolution (`kernel` taps, 0 for none) over queries, keys and values; behind it, an
-output gate (`output_gate`), which the outputs are multiplied by and which is computed from the mixer's input.
+Before the memory stands a short convolution over queries, keys and values, and behind it an output gate, both as in
+models/mixers/surroundings.py.
 """
 
 import math
@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from models.mixers.base import Mixer, MixerOptions, Steps
-from models.mixers.convolution import MAX_KERNEL_SIZE, convolve_batch
+from models.mixers.base import Mixer, MixerOptions
+from models.mixers.convolution import MAX_KERNEL_SIZE
+from models.mixers.surroundings import empty_past
 from models.ops.matrix_state import IMPLEMENTATIONS
 from models.ops.projection import Projection
 
@@ -46,27 +47,12 @@ class MatrixMemory(Mixer):
 
     def empty_memory(self, batch_size: int, keys: int, convolved: int) -> dict[str, Array]:
         """{"memory": [B, H, K, V]}; with a short convolution also "past", the last of its `convolved` inputs."""
-        state = {"memory": jnp.zeros((batch_size, self.heads, keys, self.head_size))}
-        if self.kernel:
-            state["past"] = jnp.zeros((batch_size, self.kernel - 1, convolved), self.dtype)
-        return state
+        past = empty_past(self.kernel, batch_size, convolved, self.dtype)
+        return {"memory": jnp.zeros((batch_size, self.heads, keys, self.head_size)), **past}
 
     def _project(self, name: str, x: Float[Array, "B T D"], features: int, **kwargs: Any) -> Float[Array, "B T F"]:
         """A projection, without a bias unless `kwargs` ask for one."""
         return Projection(features, dtype=self.dtype, name=name, **{"use_bias": False, **kwargs})(x)
-
-    def _convolve_shortly(
-        self, x: Float[Array, "B T F"], state: dict[str, Any], steps: Steps, *, use_bias: bool = False
-    ) -> tuple[Float[Array, "B T F"], dict[str, Any]]:
-        """The short convolution, if there is one, and its next "past"."""
-        if not self.kernel:
-            return x, {}
-        features = x.shape[-1]
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, features)).astype(self.dtype)
-        x, past = convolve_batch(x, kernel, state["past"], steps.segments, steps.previous_segment)
-        if use_bias:
-            x = x + self.param("kernel_bias", nn.initializers.zeros, (features,)).astype(self.dtype)[None, None]
-        return x, {"past": past}
 
     def _split_heads(self, x: Float[Array, "B T F"]) -> Float[Array, "B H T S"]:
         """Each head's share of the features, in float32."""

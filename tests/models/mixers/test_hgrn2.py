@@ -22,8 +22,8 @@ HIDDEN = HEADS * SIZE
 
 def by_hand(x: np.ndarray, params: Any, depth_fraction: float) -> np.ndarray:
     """Qin et al., §3.2: what is forgotten of a row is what is written to it."""
-    u = x @ params["input"]["kernel"]
-    mixed = convolve(u[:, : 3 * HIDDEN], params["kernel"]) if "kernel" in params else u[:, : 3 * HIDDEN]
+    mixed = x @ params["input"]["kernel"]
+    mixed = convolve(mixed, params["kernel"]) if "kernel" in params else mixed
     query, forget, value = np.split(mixed, 3, axis=1)
     bound = depth_fraction * sigmoid(params["bound"]) if "bound" in params else 0.0
     forget = heads_of(bound + (1 - bound) * sigmoid(forget), HEADS)
@@ -34,8 +34,8 @@ def by_hand(x: np.ndarray, params: Any, depth_fraction: float) -> np.ndarray:
             memory[h] = np.diag(forget[t, h]) @ memory[h] + np.outer(1 - forget[t, h], value[t, h])
             y[t, h] = memory[h].T @ query[t, h]
     y = rms_norm(y.reshape(len(x), HIDDEN), params["norm"]["scale"])
-    if u.shape[1] > 3 * HIDDEN:
-        y = y * silu(u[:, 3 * HIDDEN :])
+    if "output_gate" in params:
+        y = y * silu(x @ params["output_gate"]["kernel"])
     return y @ params["output"]["kernel"]
 
 
