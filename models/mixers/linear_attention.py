@@ -18,7 +18,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from models.mixers.base import Mixer, MixerOptions, Steps
-from models.mixers.convolution import MAX_KERNEL_SIZE, convolve_batch
+from models.mixers.convolution import MAX_KERNEL_SIZE
+from models.mixers.surroundings import convolve_shortly, empty_past, silu_gate
 from models.ops.matrix_state import IMPLEMENTATIONS, scan_matrix_state
 from models.ops.projection import Projection
 from models.ops.similarity import l2_normalize
@@ -46,14 +47,15 @@ class LinearAttention(Mixer, kw_only=True):
 
     Each rule comes with what its paper has around it: "sum" divides by the absolute sum of the weights (which is
     positive if the features are); the others normalize each head's output; "delta" and "gated_delta" scale queries and
-    keys to length 1. The output gates of GLA and Gated DeltaNet are left out.
+    keys to length 1. The output gates of GLA and Gated DeltaNet are there with `output_gate`.
 
     Unlike in the papers: GLA's gate σ(x·W + b)^(1/16) has a full W instead of one of rank 16, and its keys are as wide
     as its values; Gated DeltaNet's gate is σ(x·W + b + 4), initially near 0.98 in every head, instead of Mamba-2's
-    exp(−A·softplus(x·W + b)) with A and b spread over the heads.
+    exp(−A·softplus(x·W + b)) with A and b spread over the heads. As published it is `gated_delta_product` with one
+    Householder step and without negative eigenvalues.
 
-    `kernel` puts a short convolution before queries, keys and values. `allow_negative_eigenvalues` lets β reach 2, so
-    that what a key reads can change its sign (Grazzi et al. 2024, arXiv 2411.12537). `implementation` is
+    `kernel` puts a short convolution and a silu before queries, keys and values. `allow_negative_eigenvalues` lets β
+    reach 2, so that what a key reads can change its sign (Grazzi et al. 2024, arXiv 2411.12537). `implementation` is
     "chunks", many steps at once, or "steps", the definition.
     """
 
@@ -62,6 +64,7 @@ class LinearAttention(Mixer, kw_only=True):
     feature: str = "identity"
     dpfp_nu: int = 1
     kernel: int = 0
+    output_gate: bool = False
     allow_negative_eigenvalues: bool = False
     implementation: str = "chunks"
 
@@ -89,13 +92,11 @@ class LinearAttention(Mixer, kw_only=True):
         sums the weights."""
         size = self.hidden_size // self.heads
         memory = (batch_size, self.heads, self._feature_count(), size + (self.rule == "sum"))
-        state = {"memory": jnp.zeros(memory)}
-        if self.kernel:
-            state["past"] = jnp.zeros((batch_size, self.kernel - 1, 3 * self.hidden_size), self.dtype)
-        return state
+        return {"memory": jnp.zeros(memory), **empty_past(self.kernel, batch_size, 3 * self.hidden_size, self.dtype)}
 
     def product_matrices(self) -> dict[str, int]:
-        return {"input/kernel": 3, "gate/kernel": 1, "strength/kernel": 1, "output/kernel": 1}
+        names = ("gate/kernel", "strength/kernel", "output_gate/kernel", "output/kernel")
+        return {"input/kernel": 3, **dict.fromkeys(names, 1)}
 
     @nn.compact
     def mix(
@@ -103,13 +104,9 @@ class LinearAttention(Mixer, kw_only=True):
     ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
         batch, length, _ = x.shape
         size = self.hidden_size // self.heads
-        after = {}
         mixed = Projection(3 * self.hidden_size, dtype=self.dtype, name="input")(x)
-        if self.kernel:
-            kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, 3 * self.hidden_size))
-            kernel = kernel.astype(self.dtype)
-            mixed, after["past"] = convolve_batch(mixed, kernel, state["past"], steps.segments, steps.previous_segment)
-            mixed = nn.silu(mixed)
+        mixed, after = convolve_shortly(self, self.kernel, mixed, state, steps)
+        mixed = nn.silu(mixed) if self.kernel else mixed
         mixed = mixed.astype(jnp.float32).reshape(batch, length, 3, self.heads, size).transpose(2, 0, 3, 1, 4)
         phi = partial(feature_map, kind=self.feature, nu=self.dpfp_nu)
         query, key = (jax.vmap(jax.vmap(phi))(a) for a in mixed[:2])
@@ -141,6 +138,8 @@ class LinearAttention(Mixer, kw_only=True):
         else:
             y = nn.RMSNorm(epsilon=1e-5, name="norm")(y)
         y = y.transpose(0, 2, 1, 3).reshape(batch, length, self.hidden_size)
+        if self.output_gate:
+            y = y * silu_gate(self, x).astype(jnp.float32)
         return Projection(self.width, dtype=self.dtype, name="output")(y), after
 
     def _feature_count(self) -> int:

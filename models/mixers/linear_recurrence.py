@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float, PRNGKeyArray
 
 from models.mixers.base import Mixer, MixerOptions, Steps
-from models.mixers.convolution import MAX_KERNEL_SIZE, convolve_batch
+from models.mixers.convolution import MAX_KERNEL_SIZE
+from models.mixers.surroundings import convolve_shortly, empty_past, silu_gate
 from models.ops.projection import Projection
 from models.ops.scan import linear_scan
 
@@ -79,27 +80,39 @@ def rglru_coefficients(
 
 
 class MinimalRNN(Mixer, kw_only=True):
-    """minGRU or minLSTM: width → gates and candidate → a state of `hidden_size` units → width."""
+    """minGRU or minLSTM: width → gates and candidate → a state of `hidden_size` units → width.
+
+    `kernel` puts a short convolution before the gates and the candidate, as in the paper's language model (4 taps).
+    """
 
     cell: str
+    kernel: int = 0
+    output_gate: bool = False
 
     VERSION = 1
 
+    @classmethod
+    def validate(cls, options: MixerOptions) -> None:
+        options.check_range("kernel", 0, MAX_KERNEL_SIZE)
+
     def empty_state(self, batch_size: int) -> dict[str, Array]:
-        return {"h": jnp.zeros((batch_size, self.hidden_size))}
+        past = empty_past(self.kernel, batch_size, self.width, self.dtype)
+        return {"h": jnp.zeros((batch_size, self.hidden_size)), **past}
 
     def product_matrices(self) -> dict[str, int]:
-        return {"input/kernel": _MINIMAL_CELLS[self.cell][1], "output/kernel": 1}
+        return {"input/kernel": _MINIMAL_CELLS[self.cell][1], "output_gate/kernel": 1, "output/kernel": 1}
 
     @nn.compact
     def mix(
         self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
     ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
         coefficients, parts = _MINIMAL_CELLS[self.cell]
-        x_proj = Projection(parts * self.hidden_size, dtype=self.dtype, name="input")(x).astype(jnp.float32)
+        u, after = convolve_shortly(self, self.kernel, x, state, steps)
+        x_proj = Projection(parts * self.hidden_size, dtype=self.dtype, name="input")(u).astype(jnp.float32)
         a, b = jax.vmap(coefficients)(x_proj)
         h = jax.vmap(linear_scan)(a, b, state["h"], steps.start, steps.valid)
-        return Projection(self.width, dtype=self.dtype, name="output")(h), {"h": h[:, -1]}
+        y = h * silu_gate(self, x).astype(jnp.float32) if self.output_gate else h
+        return Projection(self.width, dtype=self.dtype, name="output")(y), {"h": h[:, -1], **after}
 
 
 class LRU(Mixer):
@@ -107,17 +120,20 @@ class LRU(Mixer):
 
     The eigenvalues start uniformly in the ring `min_radius` ≤ |a| ≤ `max_radius`, at angles up to `max_phase`. The
     paper starts from any radius below 1 and any angle unless a task needs less; and here the input's weights start √2
-    times as large.
+    times as large. `kernel` puts a short convolution before the units; `output_gate` multiplies them by a real gate.
     """
 
     min_radius: float = 0.5
     max_radius: float = 0.99
     max_phase: float = 3.1416
+    kernel: int = 0
+    output_gate: bool = False
 
     VERSION = 1
 
     @classmethod
     def validate(cls, options: MixerOptions) -> None:
+        options.check_range("kernel", 0, MAX_KERNEL_SIZE)
         if not 0 <= options["min_radius"] < options["max_radius"] < 1:
             raise ValueError(
                 f"model.{options.name}.min_radius={options['min_radius']}, max_radius={options['max_radius']}: must be "
@@ -127,10 +143,11 @@ class LRU(Mixer):
             raise options.error("max_phase", "must be an angle above 0, up to 2π = 6.2832")
 
     def empty_state(self, batch_size: int) -> dict[str, Array]:
-        return {"h": jnp.zeros((batch_size, self.hidden_size), jnp.complex64)}
+        past = empty_past(self.kernel, batch_size, self.width, self.dtype)
+        return {"h": jnp.zeros((batch_size, self.hidden_size), jnp.complex64), **past}
 
     def product_matrices(self) -> dict[str, int]:
-        return {"input/kernel": 2, "output/kernel": 1}  # into real and imaginary parts
+        return {"input/kernel": 2, "output_gate/kernel": 1, "output/kernel": 1}  # into real and imaginary parts
 
     @nn.compact
     def mix(
@@ -147,14 +164,16 @@ class LRU(Mixer):
 
         decay = self.param("decay", init_decay, (n,))
         phase = self.param("phase", init_phase, (n,))
-        parts = Projection(2 * n, use_bias=False, dtype=self.dtype, name="input")(x).astype(jnp.float32)
+        u, after = convolve_shortly(self, self.kernel, x, state, steps)
+        parts = Projection(2 * n, use_bias=False, dtype=self.dtype, name="input")(u).astype(jnp.float32)
         x_proj = jax.lax.complex(*jnp.split(parts, 2, axis=-1))
         a, b = jax.vmap(lru_coefficients, (0, None, None), (None, 0))(x_proj, decay, phase)
         h = jax.vmap(linear_scan)(jnp.broadcast_to(a, b.shape), b, state["h"], steps.start, steps.valid)
-        parts = jnp.concatenate([h.real, h.imag], axis=-1)
+        read = h * silu_gate(self, x).astype(jnp.float32) if self.output_gate else h
+        parts = jnp.concatenate([read.real, read.imag], axis=-1)
         y = Projection(self.width, dtype=self.dtype, name="output")(parts)  # Re(C·h), C complex
         skip = self.param("skip", nn.initializers.normal(1.0), (self.width,))
-        return y + skip.astype(self.dtype)[None, None] * x.astype(self.dtype), {"h": h[:, -1]}
+        return y + skip.astype(self.dtype)[None, None] * x.astype(self.dtype), {"h": h[:, -1], **after}
 
 
 class RGLRU(Mixer):
@@ -164,23 +183,23 @@ class RGLRU(Mixer):
     `scale_first` applies the root √(1 − a²) to a segment's first token like to every other, as in the paper's equation;
     without it the first token is taken whole, as in Google's and Hugging Face's code. a⁸ starts uniformly between 0.9
     and 0.999, as in the paper; in Google's code a itself starts there, uniformly in a². Unlike in that code, the gates
-    see all features and not a block of them, and the convolution has no bias.
+    see all features and not a block of them, and the convolution has no bias. `output_gate` can leave out the branch
+    with the gelu.
     """
 
     kernel: int = 4
+    output_gate: bool = True
     scale_first: bool = True
 
     VERSION = 1
 
     @classmethod
     def validate(cls, options: MixerOptions) -> None:
-        options.check_range("kernel", 1, MAX_KERNEL_SIZE)
+        options.check_range("kernel", 0, MAX_KERNEL_SIZE)
 
     def empty_state(self, batch_size: int) -> dict[str, Array]:
-        return {
-            "h": jnp.zeros((batch_size, self.hidden_size)),
-            "past": jnp.zeros((batch_size, self.kernel - 1, self.hidden_size), self.dtype),
-        }
+        past = empty_past(self.kernel, batch_size, self.hidden_size, self.dtype)
+        return {"h": jnp.zeros((batch_size, self.hidden_size)), **past}
 
     def product_matrices(self) -> dict[str, int]:
         return {"gate/kernel": 1, "input/kernel": 1, "gates/kernel": 2, "output/kernel": 1}
@@ -190,10 +209,8 @@ class RGLRU(Mixer):
         self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
     ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
         n = self.hidden_size
-        gate = nn.gelu(Projection(n, dtype=self.dtype, name="gate")(x))
         u = Projection(n, dtype=self.dtype, name="input")(x)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, n)).astype(self.dtype)
-        u, past = convolve_batch(u, kernel, state["past"], steps.segments, steps.previous_segment)
+        u, after = convolve_shortly(self, self.kernel, u, state, steps)
         r, i = jnp.split(Projection(2 * n, dtype=self.dtype, name="gates")(u).astype(jnp.float32), 2, axis=-1)
 
         def init_decay(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:  # §2.4 of the paper
@@ -204,8 +221,10 @@ class RGLRU(Mixer):
         unscaled = None if self.scale_first else steps.start
         a, b = jax.vmap(rglru_coefficients, (0, 0, 0, None, 0))(u.astype(jnp.float32), r, i, decay, unscaled)
         h = jax.vmap(linear_scan)(a, b, state["h"], steps.start, steps.valid)
-        y = Projection(self.width, dtype=self.dtype, name="output")(h.astype(self.dtype) * gate)
-        return y, {"h": h[:, -1], "past": past}
+        y = h.astype(self.dtype)
+        if self.output_gate:
+            y = y * nn.gelu(Projection(n, dtype=self.dtype, name="gate")(x))
+        return Projection(self.width, dtype=self.dtype, name="output")(y), {"h": h[:, -1], **after}
 
 
 def _uniform_nonzero(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:

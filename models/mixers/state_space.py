@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
 from models.mixers.base import Mixer, MixerOptions, Steps
-from models.mixers.convolution import MAX_KERNEL_SIZE, convolve_batch
+from models.mixers.convolution import MAX_KERNEL_SIZE
+from models.mixers.surroundings import convolve_shortly, empty_past, silu_gate
 from models.ops.diagonal_state import (
     IMPLEMENTATIONS,
     scan_invariant_chunks,
@@ -76,10 +77,13 @@ class S4D(Mixer):
     through a gated linear unit.
 
     It starts as S4D-Lin (A = −½ + iπn, Δ log-uniform between 0.001 and 0.1). Unlike in the authors' code, the gelu is
-    the tanh approximation.
+    the tanh approximation. `kernel` puts a short convolution before the state spaces, and `output_gate` a gate behind
+    the gelu.
     """
 
     state_size: int = 8
+    kernel: int = 0
+    output_gate: bool = False
     implementation: str = "chunks"
 
     VERSION = 2
@@ -87,20 +91,24 @@ class S4D(Mixer):
     @classmethod
     def validate(cls, options: MixerOptions) -> None:
         options.check_range("state_size", 1, MAX_STATE_SIZE)
+        options.check_range("kernel", 0, MAX_KERNEL_SIZE)
         options.check_choice("implementation", IMPLEMENTATIONS)
 
     def empty_state(self, batch_size: int) -> dict[str, Array]:
-        return {"h": jnp.zeros((batch_size, self.hidden_size, self.state_size), jnp.complex64)}
+        past = empty_past(self.kernel, batch_size, self.hidden_size, self.dtype)
+        return {"h": jnp.zeros((batch_size, self.hidden_size, self.state_size), jnp.complex64), **past}
 
     def product_matrices(self) -> dict[str, int]:
-        return {"input/kernel": 1, "output/kernel": 2}  # out to values and their gates
+        return {"input/kernel": 1, "output_gate/kernel": 1, "output/kernel": 2}  # out to values and their gates
 
     @nn.compact
     def mix(
         self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
     ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
         n, s = self.hidden_size, self.state_size
-        u = Projection(n, dtype=self.dtype, name="input")(x).astype(jnp.float32)
+        u = Projection(n, dtype=self.dtype, name="input")(x)
+        u, after = convolve_shortly(self, self.kernel, u, state, steps)
+        u = u.astype(jnp.float32)
 
         def init_turning_rates(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
             return jnp.broadcast_to(jnp.pi * jnp.arange(s), shape)
@@ -113,9 +121,11 @@ class S4D(Mixer):
         read = jax.lax.complex(*(self.param(f"read_{part}", nn.initializers.normal(0.5**0.5), (n, s)) for part in "ri"))
         scan = scan_invariant_steps if self.implementation == "steps" or u.shape[1] == 1 else scan_invariant_chunks
         h, y = scan(state["h"], u, a, b, read, steps.start, steps.valid)
-        y = y + self.param("skip", nn.initializers.normal(1.0), (n,))[None, None] * u
-        y, gate = jnp.split(Projection(2 * self.width, dtype=self.dtype, name="output")(nn.gelu(y)), 2, axis=-1)
-        return y * nn.sigmoid(gate), {"h": h}
+        y = nn.gelu(y + self.param("skip", nn.initializers.normal(1.0), (n,))[None, None] * u)
+        if self.output_gate:
+            y = y * silu_gate(self, x).astype(jnp.float32)
+        y, gate = jnp.split(Projection(2 * self.width, dtype=self.dtype, name="output")(y), 2, axis=-1)
+        return y * nn.sigmoid(gate), {"h": h, **after}
 
 
 class S6(Mixer):
@@ -123,11 +133,13 @@ class S6(Mixer):
     state space with `state_size` states per feature, the other through a silu; their product → width.
 
     A, D and Δ's bias start as in the authors' code (−1, −2, …; 1; Δ log-uniform between 0.001 and 0.1). Unlike there,
-    Δ's weights start normal and √3 times as large, and the convolution's bias at 0.
+    Δ's weights start normal and √3 times as large, and the convolution's bias at 0. `kernel` and `output_gate` can
+    leave out the convolution, whose silu stays, and the other branch.
     """
 
     state_size: int = 8
     kernel: int = 4
+    output_gate: bool = True
     implementation: str = "chunks"
 
     VERSION = 2
@@ -135,28 +147,26 @@ class S6(Mixer):
     @classmethod
     def validate(cls, options: MixerOptions) -> None:
         options.check_range("state_size", 1, MAX_STATE_SIZE)
-        options.check_range("kernel", 1, MAX_KERNEL_SIZE)
+        options.check_range("kernel", 0, MAX_KERNEL_SIZE)
         options.check_choice("implementation", IMPLEMENTATIONS)
 
     def empty_state(self, batch_size: int) -> dict[str, Array]:
-        return {
-            "h": jnp.zeros((batch_size, self.hidden_size, self.state_size)),
-            "past": jnp.zeros((batch_size, self.kernel - 1, self.hidden_size), self.dtype),
-        }
+        past = empty_past(self.kernel, batch_size, self.hidden_size, self.dtype)
+        return {"h": jnp.zeros((batch_size, self.hidden_size, self.state_size)), **past}
 
     def product_matrices(self) -> dict[str, int]:
         # What selects are matrices of three widths, which are taken as one.
-        return {"input/kernel": 2, "select/kernel": 1, "step/kernel": 1, "output/kernel": 1}
+        return {"input/kernel": 1 + self.output_gate, "select/kernel": 1, "step/kernel": 1, "output/kernel": 1}
 
     @nn.compact
     def mix(
         self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
     ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
         n, s = self.hidden_size, self.state_size
-        u, gate = jnp.split(Projection(2 * n, use_bias=False, dtype=self.dtype, name="input")(x), 2, axis=-1)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.kernel, n)).astype(self.dtype)
-        u, past = convolve_batch(u, kernel, state["past"], steps.segments, steps.previous_segment)
-        u = nn.silu(u + self.param("kernel_bias", nn.initializers.zeros, (n,)).astype(self.dtype)[None, None])
+        branches = (1 + self.output_gate) * n
+        u, gate = jnp.split(Projection(branches, use_bias=False, dtype=self.dtype, name="input")(x), [n], axis=-1)
+        u, after = convolve_shortly(self, self.kernel, u, state, steps, use_bias=True)
+        u = nn.silu(u)
 
         rank = -(-self.width // 16)
         selected = Projection(rank + 2 * s, use_bias=False, dtype=self.dtype, name="select")(u)
@@ -178,6 +188,6 @@ class S6(Mixer):
         b, c = b.astype(jnp.float32), c.astype(jnp.float32)
         h, y = scan(state["h"], step, step * u, b, c, s6_rates(log_rates), steps.start, steps.valid)
         y = y + self.param("skip", nn.initializers.ones, (n,))[None, None] * u
-        y = y.astype(self.dtype) * nn.silu(gate)
+        y = y.astype(self.dtype) * nn.silu(gate) if self.output_gate else y.astype(self.dtype)
         y = Projection(self.width, use_bias=False, dtype=self.dtype, name="output")(y)
-        return y, {"h": h, "past": past}
+        return y, {"h": h, **after}

@@ -16,7 +16,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from models.mixers.base import Mixer, MixerOptions, Steps
+from models.mixers.convolution import MAX_KERNEL_SIZE
 from models.mixers.recurrent import init_orthogonal, recurrent_matvec
+from models.mixers.surroundings import convolve_shortly, empty_past
 from models.ops.projection import Projection
 from models.ops.scan import causal_segment_mask, masked_cumsum, masked_scan, scan_chunks
 
@@ -119,17 +121,23 @@ class MLSTM(Mixer):
     `gate_init` names the gates' initialization: "linspace", as in the authors' package, has weights of 0, forget biases
     from 3 to 6 over the heads, and normal input biases of deviation 0.1; "plain" has weights like all others and biases
     of 3 and 0. Each head's output is normalized by its root mean square; the paper subtracts the mean too. Unlike in
-    the package, gates see the input and not the queries, keys and values, and there is no convolution before these.
+    the package, gates see the input and not the queries, keys and values.
+
+    `kernel` puts a short convolution and a silu before queries, keys and values; in the package, with 4 taps, it is
+    before queries and keys alone. The output gate is a sigmoid, as in the package; `output_gate` can leave it out.
     """
 
     heads: int = 4
     gate_init: str = "linspace"
+    kernel: int = 0
+    output_gate: bool = True
 
     VERSION = 2  # 1: the initialization "plain"
 
     @classmethod
     def validate(cls, options: MixerOptions) -> None:
         options.check_choice("gate_init", ("linspace", "plain"))
+        options.check_range("kernel", 0, MAX_KERNEL_SIZE)
         options.check_heads()
 
     def empty_state(self, batch_size: int) -> dict[str, Array]:
@@ -137,6 +145,7 @@ class MLSTM(Mixer):
         return {
             "c": jnp.zeros((batch_size, self.heads, size, size + 1)),
             "m": jnp.full((batch_size, self.heads), LOG_ZERO),
+            **empty_past(self.kernel, batch_size, 3 * self.hidden_size, self.dtype),
         }
 
     def product_matrices(self) -> dict[str, int]:
@@ -148,7 +157,9 @@ class MLSTM(Mixer):
     ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
         batch, length, _ = x.shape
         size = self.hidden_size // self.heads
-        mixed = Projection(3 * self.hidden_size, dtype=self.dtype, name="input")(x).astype(jnp.float32)
+        mixed = Projection(3 * self.hidden_size, dtype=self.dtype, name="input")(x)
+        mixed, after = convolve_shortly(self, self.kernel, mixed, state, steps)
+        mixed = (nn.silu(mixed) if self.kernel else mixed).astype(jnp.float32)
         query, key, value = mixed.reshape(batch, length, 3, self.heads, size).transpose(2, 0, 3, 1, 4)
         init = nn.initializers.lecun_normal() if self.gate_init == "plain" else nn.initializers.zeros
         gates = Projection(
@@ -160,10 +171,13 @@ class MLSTM(Mixer):
             return scan_chunks(mlstm_chunk, memory, sequence, _CHUNK_SIZE, gpu_unroll=4)
 
         heads = jax.vmap(run, in_axes=(0, 0, 0, 0, 0, 0, None, None))
-        memory, y = jax.vmap(heads)(state, query, key * size**-0.5, value, i, f, steps.start, steps.valid)
+        memory = {name: state[name] for name in ("c", "m")}
+        memory, y = jax.vmap(heads)(memory, query, key * size**-0.5, value, i, f, steps.start, steps.valid)
         y = nn.RMSNorm(epsilon=1e-5, name="norm")(y).transpose(0, 2, 1, 3).reshape(batch, length, self.hidden_size)
-        y = nn.sigmoid(Projection(self.hidden_size, dtype=self.dtype, name="gate")(x)) * y.astype(self.dtype)
-        return Projection(self.width, dtype=self.dtype, name="output")(y), memory
+        y = y.astype(self.dtype)
+        if self.output_gate:
+            y = nn.sigmoid(Projection(self.hidden_size, dtype=self.dtype, name="gate")(x)) * y
+        return Projection(self.width, dtype=self.dtype, name="output")(y), {**memory, **after}
 
     def _init_gate_bias(self, key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
         """The initial biases of the input gates, followed by those of the forget gates."""
