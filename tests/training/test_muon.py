@@ -14,6 +14,8 @@ from training import builder, muon, trainer
 
 FEEDFORWARD = {"feedforward_0/up/kernel": 1, "feedforward_0/down/kernel": 1}
 ENDS = {"input/kernel": 1, "output/kernel": 1}
+RWKV7_MATRICES = [f"{name}/kernel" for name in ("receptance", "key", "value", "output")]
+RWKV7_MATRICES += [f"{name}_{part}/kernel" for name in ("decay", "rate", "gate") for part in ("down", "up")]
 TAKEN: dict[str, dict[str, int]] = {
     "dense": ENDS,
     "rnn": {**ENDS, "recurrent": 1},
@@ -34,6 +36,22 @@ TAKEN: dict[str, dict[str, int]] = {
     "gla": {"input/kernel": 3, "gate/kernel": 1, "output/kernel": 1},
     "delta": {"input/kernel": 3, "strength/kernel": 1, "output/kernel": 1},
     "gated_delta": {"input/kernel": 3, "gate/kernel": 1, "strength/kernel": 1, "output/kernel": 1},
+    "mamba2": {"input/kernel": 2, "select/kernel": 2, "step/kernel": 1, "output/kernel": 1},
+    "hgrn2": {"input/kernel": 3, "output/kernel": 1},
+    "rwkv7": dict.fromkeys(RWKV7_MATRICES, 1),
+    "gated_delta_product": {
+        "input/kernel": 5,
+        "strength/kernel": 2,
+        "forget_gate/kernel": 1,
+        "output_gate/kernel": 1,
+        "output/kernel": 1,
+    },
+    "kda": {
+        "input/kernel": 3,
+        **dict.fromkeys((f"{name}_{part}/kernel" for name in ("decay", "gate") for part in ("down", "up")), 1),
+        "strength/kernel": 1,
+        "output/kernel": 1,
+    },
     "tcn": {"beside_0/kernel": 1, "output/kernel": 1},
     "attention": {"query_kernel": 1, "key_kernel": 1, "value_kernel": 1, "output/kernel": 1},
 }
