@@ -210,8 +210,11 @@ class Attention(Mixer):
         encoded = x if encodings is None else x + encodings.astype(self.dtype)
         projected = []
         for name, count in heads.items():
-            kernel = kernels[owner[name]].reshape(self.width, count, size)
-            y = jnp.einsum("btd,dhk->bhtk", encoded if name[0] in self.position_injection else x, kernel)
+            kernel, inputs = kernels[owner[name]], encoded if name[0] in self.position_injection else x
+            if x.shape[1] == 1:  # XLA's CPU compiler would transpose the kernel first, which takes longer than the rest
+                y = (inputs.reshape(-1, self.width) @ kernel).reshape(-1, 1, count, size).swapaxes(1, 2)
+            else:
+                y = jnp.einsum("btd,dhk->bhtk", inputs, kernel.reshape(self.width, count, size))
             projected.append(y + biases[owner[name]].reshape(1, count, 1, size) if self.bias else y)
         return projected
 
