@@ -22,6 +22,7 @@ from models.mixers.hgrn2 import HGRN2
 from models.mixers.kimi_delta import KimiDeltaAttention
 from models.mixers.linear_attention import LinearAttention
 from models.mixers.linear_recurrence import LRU, RGLRU, MinimalRNN
+from models.mixers.loglinear import LogLinearAttention
 from models.mixers.mamba2 import Mamba2
 from models.mixers.parallel_cells import ParallelRecurrence
 from models.mixers.recurrent import Recurrence
@@ -119,6 +120,7 @@ MIXERS: dict[str, MixerEntry] = {
     "hgrn2": MixerEntry(HGRN2, "Qin et al. 2024, arXiv 2404.07904", 2024),
     "rwkv7": MixerEntry(RWKV7, "Peng et al. 2025, arXiv 2503.14456", 2025),
     "gated_delta_product": MixerEntry(GatedDeltaProduct, "Siems et al. 2025, arXiv 2502.10297", 2025),
+    "loglinear": MixerEntry(LogLinearAttention, "Guo et al. 2025, arXiv 2506.04761", 2025),
     "kda": MixerEntry(KimiDeltaAttention, "Kimi Team 2025 (Kimi Linear), arXiv 2510.26692", 2025),
     "tcn": MixerEntry(TemporalConvolution, "Bai, Kolter and Koltun 2018, arXiv 1803.01271", 2018),
     "attention": MixerEntry(Attention, "Vaswani et al. 2017, arXiv 1706.03762", 2017),

@@ -64,6 +64,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "hgrn2": [{"heads": 2, "hidden_size": WIDTH, "depth_fraction": 0.5}],
     "rwkv7": [{"heads": 2, "hidden_size": WIDTH}],
     "gated_delta_product": [{"heads": 2, "hidden_size": WIDTH}],
+    "loglinear": [{"heads": 2, "hidden_size": WIDTH}],
     "kda": [{"heads": 2, "hidden_size": WIDTH}],
     "rglru": [{}, {"scale_first": False}],
     "tcn": [{"layers": 2}, {"layers": 2, "block": "single"}],
@@ -71,7 +72,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 # How far bfloat16 may be from float32, root mean square over root mean square, where it is more than usual: a norm of
 # each head's output divides by what may be small, and so does the sum rule.
 BFLOAT16_ERROR = dict.fromkeys(["linear", "gla", "delta", "gated_delta", "mlstm"], 0.05)
-BFLOAT16_ERROR |= dict.fromkeys(["mamba2", "hgrn2", "rwkv7", "gated_delta_product", "kda"], 0.05)
+BFLOAT16_ERROR |= dict.fromkeys(["mamba2", "hgrn2", "rwkv7", "gated_delta_product", "loglinear", "kda"], 0.05)
 # How far float32 may be from itself in another order. With β up to 2 the delta rule reflects instead of forgetting; the
 # sum rule divides by weights that are near 0 with some features.
 FLOAT32_ERROR = {"delta": 3e-5, "linear": 3e-5}

@@ -46,6 +46,10 @@ TAKEN: dict[str, dict[str, int]] = {
         "output_gate/kernel": 1,
         "output/kernel": 1,
     },
+    "loglinear": {
+        "input/kernel": 3,
+        **dict.fromkeys((f"{name}/kernel" for name in ("step", "levels", "strength", "output_gate", "output")), 1),
+    },
     "kda": {
         "input/kernel": 3,
         **dict.fromkeys((f"{name}_{part}/kernel" for name in ("decay", "gate") for part in ("down", "up")), 1),
