@@ -41,14 +41,20 @@ def suggest_field(path: str, known: Iterable[str]) -> str:
 
 
 def base(mixer: str, *, attention_positions: str = "none") -> ConfigDict:
-    """The config of a mixer with the default values of all fields.
+    """The config of a mixer with the default values of all fields; or of a stack in models.HYBRIDS, by its name, with
+    the positions that it has in its paper and as many blocks as its pattern.
 
     `attention_positions` becomes model.positions if the mixer is attention, or has attention in some of its blocks; a
     recurrence needs no positions. Raises ValueError if there is no such mixer.
 
     A default that changes needs training.builder.VERSION raised: fields with default values are in no run's key.
     """
-    config: Any = ConfigDict(default_fields(mixer))
+    if hybrid := models.HYBRIDS.get(mixer):
+        config: Any = base(hybrid.pattern, attention_positions=hybrid.positions)
+        config.model.depth = max(config.model.depth, len(models.parse_layer_pattern(hybrid.pattern)))
+        config.model.attention.update(hybrid.attention)
+        return config
+    config = ConfigDict(default_fields(mixer))
     if "attention" in models.parse_layer_pattern(mixer):
         config.model.positions = attention_positions
     return config
@@ -57,8 +63,9 @@ def base(mixer: str, *, attention_positions: str = "none") -> ConfigDict:
 def default_fields(mixer: str) -> dict[str, dict[str, Any]]:
     """The fields of `base` and their values, by group, in the order in which people read them."""
     names = list(dict.fromkeys(models.parse_layer_pattern(mixer)))
+    known = models.MIXERS if len(names) > 1 else {**models.MIXERS, **models.HYBRIDS}
     for name in names:
-        models.validate_choice("--config=FILE:MIXER, MIXER", name, models.MIXERS)
+        models.validate_choice("--config=FILE:MIXER, MIXER", name, known)
     return {
         # A name in tasks.TASKS. The other fields are the task's own; `dataset` names real data in data.DATASETS.
         "task": {"name": ""},

@@ -8,6 +8,7 @@ from models.mixers.base import Mixer, MixerOptions, Steps
 from models.product_matrices import product_matrix_counter
 from models.registry import (
     COMMON_FIELDS,
+    HYBRIDS,
     MIXERS,
     MixerEntry,
     causal_or_bidirectional,
@@ -23,6 +24,7 @@ from models.validation import UNUSED_BY_MEMORY, validate_model
 
 __all__ = [
     "COMMON_FIELDS",
+    "HYBRIDS",
     "MIXERS",
     "UNUSED_BY_MEMORY",
     "AssociativeMemory",

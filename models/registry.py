@@ -127,6 +127,35 @@ MIXERS: dict[str, MixerEntry] = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class Hybrid:
+    """A published stack of two mixers, `--config=FILE:NAME`; of each paper's block only the mixers and their order."""
+
+    pattern: str  # config.model.mixer
+    paper: str
+    positions: str  # config.model.positions; attention's scores have them, a recurrence needs none
+    attention: Mapping[str, Any] = field(default_factory=dict)  # its options
+
+
+# The local attention of Griffin and Samba sees everything here: set model.attention.window to 1,024 or 2,048, as the
+# papers have it, where sequences are longer than that.
+HYBRIDS: dict[str, Hybrid] = {
+    "griffin": Hybrid(
+        "rglru,rglru,attention", "De et al. 2024, arXiv 2402.19427: one key and value head", "rope", {"kv_heads": 1}
+    ),
+    "jamba": Hybrid(
+        "s6,s6,s6,s6,attention,s6,s6,s6",
+        "Lieber et al. 2024, arXiv 2403.19887: a key and value head for four of queries; without its experts",
+        "none",
+        {"kv_heads": 1},
+    ),
+    "samba": Hybrid("s6,attention", "Ren et al. 2024, arXiv 2406.07522", "rope"),
+    "kimi_linear": Hybrid(
+        "kda,kda,kda,attention", "Kimi Team 2025, arXiv 2510.26692: attention without latents and experts", "none"
+    ),
+}
+
+
 # ---- what the table says of a mixer ---------------------------------------------------------------------------------
 
 

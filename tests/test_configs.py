@@ -1,6 +1,8 @@
 import importlib
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 import configs
@@ -39,9 +41,25 @@ def test_positions_are_for_attention_alone(mixer: str):
     assert config.model.positions == ("rope" if "attention" in mixer else "none")
 
 
+@pytest.mark.parametrize("name", models.HYBRIDS)
+def test_a_hybrid_by_its_name_is_its_pattern(name: str):
+    """With its own positions, in as many blocks as take turns; and it can be built."""
+    config: Any = importlib.import_module("configs.recall").get_config(name)
+    hybrid = models.HYBRIDS[name]
+    validation.validate_config(config.to_dict())
+    assert (config.model.mixer, config.model.positions) == (hybrid.pattern, hybrid.positions)
+    assert config.model.depth == len(models.parse_layer_pattern(hybrid.pattern))
+    model = models.resolve_model(config.model.to_dict(), 32)
+    network = models.build_model(model, vocabulary=5, channels=0, outputs=5, per="token")
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
+    assert {f"mixer_{block}" for block in range(config.model.depth)} <= shapes.keys()
+
+
 def test_a_config_for_an_unknown_mixer_names_the_nearest():
     with pytest.raises(ValueError, match="did you mean lstm"):
         configs.base("lsmt")
+    with pytest.raises(ValueError, match="did you mean griffin"):
+        configs.base("grifin")
 
 
 def test_help_alone_names_every_field_and_every_config_file():

@@ -15,8 +15,9 @@ _WIDTH = 118
 
 def fill_usage(template: str) -> str:
     """Fill in {mixers}, {files}, {own_files} and {fields}, which stand in lines of their own."""
+    mixers = "Mixers: " + ", ".join(models.MIXERS) + " (python -m models says where each is from)."
     return template.format(
-        mixers=_wrap("Mixers: " + ", ".join(models.MIXERS) + " (python -m models says where each is from)."),
+        mixers=_wrap(f"{mixers} Stacks of several: {', '.join(models.HYBRIDS)}."),
         files=_wrap("Files: " + ", ".join(list_config_files()) + " (in configs/)."),
         own_files="\n".join(map(_describe_own_files, OWN_FILES)),
         fields=_describe_fields(),

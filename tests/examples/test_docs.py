@@ -78,7 +78,7 @@ def test_commands_name_modules_configs_and_mixers_that_exist(page: Path):
     for config, mixer in re.findall(r"--config=(configs/\w+\.py):([\w,]+)", text):
         assert path_exists(config), f"{page_name(page)}: {config} is not there"
         for name in models.parse_layer_pattern(mixer):
-            assert name in {*models.MIXERS, *ADDED}, f"{page_name(page)}: {name} is no mixer"
+            assert name in {*models.MIXERS, *models.HYBRIDS, *ADDED}, f"{page_name(page)}: {name} is no mixer"
     for study in re.findall(r"--study=([a-z_]+)", text):
         assert list((ROOT / "experiments/studies").rglob(f"{study}.py")), f"{page_name(page)}: no study {study}"
     for path in re.findall(r"`((?:models|tasks|data|training|experiments|configs|tests)/[\w/]+(?:\.\w+|/))`", text):
