@@ -183,7 +183,7 @@ def _scan_selective(
 def _selective_forward(state: Array, rates: Array, *sequence: Array) -> tuple[tuple[Array, Array], tuple]:
     def run_chunk(state: Array, chunk: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
         step, drive, b, c, start = chunk
-        after, kept = _run_through(state, _decays(step, rates), drive, b, start)
+        after, kept = _run_through(state, _decays(step, rates, start), drive, b)
         y = jnp.einsum("tbsn,tbs->tbn", kept, c, precision="highest") + drive * (b * c).sum(axis=-1)[..., None]
         return after, (state, y)
 
@@ -198,19 +198,21 @@ def _selective_backward(residuals: tuple, gradients: tuple[Array, Array]) -> tup
     def run_chunk(carry: tuple[Array, Array], chunk: tuple) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
         state_gradient, rates_gradient = carry
         state, (step, drive, b, c, start), dy = chunk
-        decays = _decays(step, rates)
-        _, kept = _run_through(state, decays, drive, b, start)
+        decays = _decays(step, rates, start)
+        _, kept = _run_through(state, decays, drive, b)
 
         def run_back(later: Array, x: tuple[Array, ...]) -> tuple[Array, Array]:
-            decay, c, dy, start = x
+            decay, c, dy = x
             dh = later + c[..., None] * dy[:, None]
-            return jnp.where(start[:, None, None], 0, decay * dh), dh
+            return decay * dh, dh
 
-        state_gradient, dh = unrolled_scan(run_back, state_gradient, (decays, c, dy, start), reverse=True)
+        def add_step_gradient(s: Array, total: Array) -> Array:  # a sum over states, which XLA's CPU code takes slowly
+            return total - dh[:, :, s] * kept[:, :, s] * rates[s]
+
+        state_gradient, dh = unrolled_scan(run_back, state_gradient, (decays, c, dy), reverse=True)
         einsum = partial(jnp.einsum, precision="highest")
-        faded = dh * kept  # by the exponent −step·rate
-        dstep = -(faded * rates[None, None]).sum(axis=2)
-        rates_gradient = rates_gradient - (faded * step[:, :, None]).sum(axis=(0, 1))
+        dstep = jax.lax.fori_loop(0, rates.shape[0], add_step_gradient, jnp.zeros_like(step))
+        rates_gradient = rates_gradient - (dh * kept * step[:, :, None]).sum(axis=(0, 1))
         ddrive = einsum("tbsn,tbs->tbn", dh, b)
         db = einsum("tbsn,tbn->tbs", dh, drive)
         dc = einsum("tbsn,tbn->tbs", kept, dy) + b * (drive * dy).sum(axis=-1)[..., None]
@@ -224,8 +226,11 @@ def _selective_backward(residuals: tuple, gradients: tuple[Array, Array]) -> tup
 _scan_selective.defvjp(_selective_forward, _selective_backward)
 
 
-def _decays(step: Float[Array, "C B N"], rates: Float[Array, "S N"]) -> Float[Array, "C B S N"]:
-    return jnp.exp(-step[:, :, None] * rates[None, None])
+def _decays(
+    step: Float[Array, "C B N"], rates: Float[Array, "S N"], start: Bool[Array, "C B"]
+) -> Float[Array, "C B S N"]:
+    """exp(−step·rates), and 0 where a segment starts."""
+    return jnp.where(start[..., None, None], 0, jnp.exp(-step[:, :, None] * rates[None, None]))
 
 
 def _run_through(
@@ -233,16 +238,15 @@ def _run_through(
     decays: Float[Array, "C B S N"],
     drive: Float[Array, "C B N"],
     b: Float[Array, "C B S"],
-    start: Bool[Array, "C B"],
 ) -> tuple[Float[Array, "B S N"], Float[Array, "C B S N"]]:
     """The last state of a chunk, and what each of its steps keeps of the state before it."""
 
     def run_step(state: Array, x: tuple[Array, ...]) -> tuple[Array, Array]:
-        decay, drive, b, start = x
-        kept = jnp.where(start[:, None, None], 0, decay * state)
+        decay, drive, b = x
+        kept = decay * state
         return kept + drive[:, None] * b[..., None], kept
 
-    return unrolled_scan(run_step, state, (decays, drive, b, start))
+    return unrolled_scan(run_step, state, (decays, drive, b))
 
 
 # ---- products that keep segments apart ------------------------------------------------------------------------------
