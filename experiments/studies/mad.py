@@ -1,7 +1,7 @@
 """MAD's tasks (Poli et al. 2024): what every mixer does on six small tasks that each ask for one thing.
 
 As in the paper (arXiv 2403.17844): the six tasks by their definitions, two layers. Not as in the paper: rows of 16 to
-48 tokens (it has 32 to 256), 63 keys to memorize (it has 127), width 32 (it has 128), 400 steps on fresh rows at one
+48 tokens (it has 32 to 256), 63 keys to memorize (it has 127), width 32 (it has 128), 300 steps on fresh rows at one
 rate (it has 200 epochs of 12,800 rows, of memorization 256, and the best of six settings), a feed-forward layer in
 every block, and a map of its own for each place of compression.
 """
@@ -42,7 +42,11 @@ DELTAS = ("delta", "gated_delta", "gated_delta_product", "kda", "rwkv7")
 GRID = {"task": TASKS, "mixer": tuple(name for name in MIXERS if name != "irnn")}
 STUDY = Study(
     question="What does every mixer do on the six tasks of mechanistic architecture design?",
-    fixed={"model.width": 32, "optimizer.learning_rate": 1e-2},
+    fixed={
+        "model.width": 32,
+        "model.max_length": 67,  # one for all tasks, as in needle: hidden sizes are matched once
+        "optimizer.learning_rate": 1e-2,
+    },
     grid=GRID,
     scales={
         "smoke": Scale(
@@ -50,11 +54,16 @@ STUDY = Study(
             overrides={"training.steps": 20, "training.eval_every": 20, "training.steps_per_call": 20},
             grid={"mixer": ("lstm", "gla", "delta", "attention")},
         ),
-        "quick": Scale(seeds=tuple(range(5)), overrides={"training.steps": 400, "training.eval_every": 200}),
+        "quick": Scale(seeds=tuple(range(5)), overrides={"training.steps": 300, "training.eval_every": 150}),
         "full": Scale(
             seeds=tuple(range(5)),
             learning_rates=(5e-4, 1e-3, 3e-3),
-            overrides={"training.steps": 20_000, "training.batch_size": 128, "model.width": 128},
+            overrides={
+                "training.steps": 20_000,
+                "training.batch_size": 128,
+                "model.width": 128,
+                "model.max_length": 256,
+            },
             grid={"task": PAPER},
         ),
     },

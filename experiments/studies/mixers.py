@@ -9,16 +9,16 @@ from experiments.ablation.learning_rates import LEARNING_RATES
 from experiments.ablation.mixer_fields import mixer_fields
 from experiments.ablation.study import Scale, Study
 from experiments.studies.compare import recall
-from models import MIXERS
+from models import MIXERS, mixer_options
 
 TASKS = {
     "recall": recall(8),
     "copy memory": {"config": "copy_memory", "task.delay": 20, "training.steps": 1000, "training.eval_every": 100},
 }
-EQUIPPED = {
-    f"{name} with convolution and gate": fields
+EQUIPPED = {  # those that lack one of the two by default
+    f"{name} with convolution and gate": mixer_fields(name, kernel=4, output_gate=True)
     for name in MIXERS
-    if name != "tcn" and len(fields := mixer_fields(name, kernel=4, output_gate=True)) > 1
+    if any(mixer_options(name).get(part, True) in (0, False) for part in ("kernel", "output_gate"))
 }
 STUDY = Study(
     question="What does every mixer recall of 8 pairs, and keep of ten digits through a silence of 20 steps?",

@@ -40,7 +40,7 @@ STUDY = Study(
                 "task.eval_distances": (32,),
             },
         ),
-        "quick": Scale(seeds=tuple(range(5)), overrides={"training.steps": 1200, "training.eval_every": 600}),
+        "quick": Scale(seeds=tuple(range(5)), overrides={"training.steps": 1000, "training.eval_every": 500}),
         "full": Scale(
             seeds=tuple(range(5)),
             learning_rates=(1e-3, 3e-3, 1e-2),
