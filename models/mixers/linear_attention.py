@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from models.mixers.base import Mixer, MixerOptions, Steps
 from models.mixers.convolution import MAX_KERNEL_SIZE
 from models.mixers.surroundings import convolve_shortly, empty_past, silu_gate
-from models.ops.matrix_state import IMPLEMENTATIONS, scan_matrix_state
+from models.ops.matrix_state import IMPLEMENTATIONS, scan_matrix_state, scan_weighted_state
 from models.ops.projection import Projection
 from models.ops.similarity import l2_normalize
 
@@ -38,7 +38,7 @@ def dpfp_features(x: Float[Array, "T K"], nu: int) -> Float[Array, "T F"]:
 def feature_map(x: Float[Array, "T K"], kind: str, nu: int) -> Float[Array, "T F"]:
     """The features φ(x) of queries or keys; `kind` is one of FEATURE_MAPS."""
     if kind == "elu":
-        return nn.elu(x) + 1
+        return jnp.where(x > 0, x + 1, jnp.exp(jnp.minimum(x, 0)))
     return dpfp_features(x, nu) if kind == "dpfp" else x
 
 
@@ -111,8 +111,6 @@ class LinearAttention(Mixer, kw_only=True):
         phi = partial(feature_map, kind=self.feature, nu=self.dpfp_nu)
         query, key = (jax.vmap(jax.vmap(phi))(a) for a in mixed[:2])
         value, strength, log_gate = mixed[2], None, None
-        if self.rule == "sum":
-            value = jnp.concatenate([value, jnp.ones_like(value[..., :1])], axis=-1)
         if self.rule in ("delta", "gated_delta"):
             query, key = l2_normalize(query), l2_normalize(key)
             largest = 2 if self.allow_negative_eigenvalues else 1
@@ -122,20 +120,14 @@ class LinearAttention(Mixer, kw_only=True):
         elif self.rule == "gated_delta":
             log_gate = nn.log_sigmoid(self._project_per_head("gate", x, 1) + 4)  # initially near 0.98
 
-        after["memory"], y = scan_matrix_state(
-            state["memory"],
-            query,
-            key,
-            value,
-            log_gate,
-            strength,
-            steps.start,
-            steps.valid,
-            implementation=self.implementation,
-        )
+        masks, form = (steps.start, steps.valid), {"implementation": self.implementation}
         if self.rule == "sum":
-            y = y[..., :-1] / (jnp.abs(y[..., -1:]) + 1e-6)
+            after["memory"], y, weight = scan_weighted_state(state["memory"], query, key, value, None, *masks, **form)
+            y = y / (jnp.abs(weight) + 1e-6)
         else:
+            after["memory"], y = scan_matrix_state(
+                state["memory"], query, key, value, log_gate, strength, *masks, **form
+            )
             y = nn.RMSNorm(epsilon=1e-5, name="norm")(y)
         y = y.transpose(0, 2, 1, 3).reshape(batch, length, self.hidden_size)
         if self.output_gate:

@@ -19,10 +19,10 @@ from models.mixers.base import Mixer, MixerOptions, Steps
 from models.mixers.convolution import MAX_KERNEL_SIZE
 from models.mixers.recurrent import init_orthogonal, recurrent_matvec
 from models.mixers.surroundings import convolve_shortly, empty_past
+from models.ops.matrix_state import IMPLEMENTATIONS, scan_weighted_state
 from models.ops.projection import Projection
-from models.ops.scan import causal_segment_mask, masked_cumsum, masked_scan, scan_chunks
+from models.ops.scan import masked_scan
 
-_CHUNK_SIZE = 32  # steps of the mLSTM computed at once
 LOG_ZERO = -1e30  # the m of an empty memory
 
 
@@ -37,35 +37,49 @@ def slstm_step(weights: dict[str, Array], carry: dict[str, Float[Array, "N"]], x
     return {"c": c, "n": n, "m": m, "h": h}, h
 
 
-def mlstm_chunk(
+def scan_mlstm(
     memory: dict[str, Array],
-    query: Float[Array, "C K"],
-    key: Float[Array, "C K"],
-    value: Float[Array, "C V"],
-    i: Float[Array, "C"],
-    f: Float[Array, "C"],
-    start: Bool[Array, "C"],
-    valid: Bool[Array, "C"],
-) -> tuple[dict[str, Array], Float[Array, "C V"]]:
-    """`C` steps in parallel. The memory is `{"c": [K, V+1], "m": []}`, with n as the last column of c."""
-    steps = len(query)
-    value = jnp.where(valid[:, None], jnp.concatenate([value, jnp.ones((steps, 1))], axis=1), 0)
-    key, i = jnp.where(valid[:, None], key, 0), jnp.where(valid, i, LOG_ZERO)
-    past, before = causal_segment_mask(start)
-    log_decay, rest = masked_cumsum(jnp.where(valid, nn.log_sigmoid(f), 0), past)
-    between = (log_decay[:, None] - log_decay[None] + i[None]) + (rest[:, None] - rest[None])
-    written = jnp.where(past, between, LOG_ZERO)  # log of the weight of step s at step t
-    carried = jnp.where(before, log_decay + memory["m"] + rest, LOG_ZERO)  # log of the weight of the memory from before
-    m = jnp.maximum(jnp.maximum(written.max(axis=1), carried), LOG_ZERO)
-    m = jax.lax.stop_gradient(m)  # no output depends on m
-    weights, memory_weight = jnp.exp(written - m[:, None]), jnp.exp(carried - m)
-    weights = jnp.where(past & valid[None], weights, 0)
-    memory_weight = jnp.where(before & (memory["m"] > LOG_ZERO), memory_weight, 0)
-    y = memory_weight[:, None] * (query @ memory["c"]) + (weights * (query @ key.T)) @ value
-    c = memory_weight[-1] * memory["c"] + (key * weights[-1][:, None]).T @ value
+    query: Float[Array, "B H T K"],
+    key: Float[Array, "B H T K"],
+    value: Float[Array, "B H T V"],
+    i: Float[Array, "B H T"],
+    f: Float[Array, "B H T"],
+    start: Bool[Array, "B T"],
+    valid: Bool[Array, "B T"],
+    **form: Any,
+) -> tuple[dict[str, Array], Float[Array, "B H T V"]]:
+    """The mLSTM's recurrence: a matrix memory with gates f·exp(m_{t−1} − m_t), keys i·exp(−m_t)·k, and the sum rule.
+
+    The memory is `{"c": [B H K V+1], "m": [B H]}`, with n as the last column of c. `form` is how `scan_weighted_state`
+    computes it. Any m gives the same outputs; what it is rounded to cancels.
+    """
+    log_f = nn.log_sigmoid(f)
+    m = jax.lax.stop_gradient(_stabilizers(memory["m"], i, log_f, start, valid))
+    before = jnp.concatenate([jax.lax.stop_gradient(memory["m"])[..., None], m[..., :-1]], axis=-1)
+    key = jnp.where(valid[:, None], jnp.exp(i - m), 0)[..., None] * key
+    log_gate = (log_f + (before - m))[..., None]
+    c, y, weight = scan_weighted_state(memory["c"], query, key, value, log_gate, start, valid, **form)
     # e^−m, clipped so that float32 can divide by its square; above m = 27 it is far below the rounding of n·q.
-    floor = jnp.exp(-jnp.clip(m, -80, 27))[:, None]
-    return {"c": c, "m": m[-1]}, y[:, :-1] / jnp.maximum(jnp.abs(y[:, -1:]), floor)
+    floor = jnp.exp(-jnp.clip(m, -80, 27))[..., None]
+    return {"c": c, "m": m[..., -1]}, y / jnp.maximum(jnp.abs(weight), floor)
+
+
+def _stabilizers(
+    m: Float[Array, "B H"],
+    i: Float[Array, "B H T"],
+    log_f: Float[Array, "B H T"],
+    start: Bool[Array, "B T"],
+    valid: Bool[Array, "B T"],
+) -> Float[Array, "B H T"]:
+    """m_t = max(m_{t−1} + log f_t, ĩ_t), from `m`; LOG_ZERO before a segment's first step, and held at padding."""
+    start, valid = start[:, None], valid[:, None]
+    add, floor = jnp.where(valid, jnp.where(start, LOG_ZERO, log_f), 0), jnp.where(valid, i, 2 * LOG_ZERO)
+
+    def compose(first: tuple[Array, Array], then: tuple[Array, Array]) -> tuple[Array, Array]:
+        return first[0] + then[0], jnp.maximum(first[1] + then[0], then[1])
+
+    add, floor = jax.lax.associative_scan(compose, (add, floor), axis=-1)
+    return jnp.maximum(jnp.maximum(m[..., None] + add, floor), LOG_ZERO)
 
 
 class SLSTM(Mixer):
@@ -125,18 +139,21 @@ class MLSTM(Mixer):
 
     `kernel` puts a short convolution and a silu before queries, keys and values; in the package, with 4 taps, it is
     before queries and keys alone. The output gate is a sigmoid, as in the package; `output_gate` can leave it out.
+    `implementation` is "chunks", many steps at once, or "steps", the definition.
     """
 
     heads: int = 4
     gate_init: str = "linspace"
     kernel: int = 0
     output_gate: bool = True
+    implementation: str = "chunks"
 
     VERSION = 2  # 1: the initialization "plain"
 
     @classmethod
     def validate(cls, options: MixerOptions) -> None:
         options.check_choice("gate_init", ("linspace", "plain"))
+        options.check_choice("implementation", IMPLEMENTATIONS)
         options.check_range("kernel", 0, MAX_KERNEL_SIZE)
         options.check_heads()
 
@@ -167,12 +184,17 @@ class MLSTM(Mixer):
         )(x).astype(jnp.float32)
         i, f = gates.reshape(batch, length, 2, self.heads).transpose(2, 0, 3, 1)
 
-        def run(memory: dict[str, Array], *sequence: Any) -> tuple[dict[str, Array], Array]:
-            return scan_chunks(mlstm_chunk, memory, sequence, _CHUNK_SIZE, gpu_unroll=4)
-
-        heads = jax.vmap(run, in_axes=(0, 0, 0, 0, 0, 0, None, None))
-        memory = {name: state[name] for name in ("c", "m")}
-        memory, y = jax.vmap(heads)(memory, query, key * size**-0.5, value, i, f, steps.start, steps.valid)
+        memory, y = scan_mlstm(
+            {name: state[name] for name in ("c", "m")},
+            query,
+            key * size**-0.5,
+            value,
+            i,
+            f,
+            steps.start,
+            steps.valid,
+            implementation=self.implementation,
+        )
         y = nn.RMSNorm(epsilon=1e-5, name="norm")(y).transpose(0, 2, 1, 3).reshape(batch, length, self.hidden_size)
         y = y.astype(self.dtype)
         if self.output_gate:

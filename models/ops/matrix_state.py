@@ -24,6 +24,7 @@ IMPLEMENTATIONS = ("chunks", "steps")
 _CHUNK_SIZE = 32  # steps whose pairs are computed
 _CHUNKS_PER_SPAN = 8  # chunks computed at once; only what is at the borders of spans is kept for the gradient
 _LOG_NOTHING = -1000.0  # of gates that let nothing through, also in float64
+_Memory = tuple[Float[Array, "B H K _"], ...]  # the matrix, and a column to which every key writes 1 if there is one
 Erase = tuple[Float[Array, "B H T K"], Float[Array, "B H T K"]]  # what is read by, r, and what is written by, w
 
 
@@ -49,13 +50,48 @@ def scan_matrix_state(
     """
     if strength is not None and erase is not None:
         raise ValueError("a strength and what erases are two rules; give one of them")
+    per_head = (query, key, value, log_gate, strength, erase)
+    if _use_steps(implementation, query):
+        return _scan_steps(memory, per_head, start, valid)
+    (memory,), (y,) = _scan_chunks((memory,), per_head, start, valid, chunk_size)
+    return memory, y
+
+
+def scan_weighted_state(
+    memory: Float[Array, "B H K _"],
+    query: Float[Array, "B H T K"],
+    key: Float[Array, "B H T K"],
+    value: Float[Array, "B H T V"],
+    log_gate: Float[Array, "B H T G"] | None,
+    start: Bool[Array, "B T"],
+    valid: Bool[Array, "B T"],
+    *,
+    implementation: str = "chunks",
+    chunk_size: int = _CHUNK_SIZE,
+) -> tuple[Float[Array, "B H K _"], Float[Array, "B H T V"], Float[Array, "B H T 1"]]:
+    """`scan_matrix_state` by the sum rule, with a last column of the memory to which every key writes 1: the memory,
+    what the queries read, and the sum of the weights in it, which the last column gives."""
+    if _use_steps(implementation, query):
+        ones = jnp.ones_like(value[..., :1])
+        per_head = (query, key, jnp.concatenate([value, ones], axis=-1), log_gate, None, None)
+        memory, y = _scan_steps(memory, per_head, start, valid)
+        return memory, y[..., :-1], y[..., -1:]
+    parts = (memory[..., :-1], memory[..., -1:])
+    parts, (y, weight) = _scan_chunks(parts, (query, key, value, log_gate, None, None), start, valid, chunk_size)
+    return jnp.concatenate(parts, axis=-1), y, weight
+
+
+def _use_steps(implementation: str, query: Float[Array, "B H T K"]) -> bool:
+    """Whether to take one step at a time. A single step is none the faster in chunks."""
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(f"implementation={implementation}: must be one of {', '.join(IMPLEMENTATIONS)}")
-    per_head = (query, key, value, log_gate, strength, erase)
-    if implementation == "steps" or query.shape[2] == 1:
-        return _scan_steps(memory, per_head, start, valid)
+    return implementation == "steps" or query.shape[2] == 1
 
-    steps = query.shape[2]
+
+def _scan_chunks(
+    memory: _Memory, per_head: Any, start: Bool[Array, "B T"], valid: Bool[Array, "B T"], chunk_size: int
+) -> tuple[_Memory, tuple[Float[Array, "B H T V"], ...]]:
+    steps = start.shape[1]
     chunk_size = min(chunk_size, 1 << (steps - 1).bit_length())
     chunks = -(-steps // chunk_size)
     spans = -(-chunks // _CHUNKS_PER_SPAN)
@@ -65,12 +101,16 @@ def scan_matrix_state(
         jax.tree.map(partial(_split_into_chunks, axis=1, shape=shape), (start, valid)),
     )
     if spans == 1:
-        memory, y = _compute_span(memory, jax.tree.map(lambda a: a[0], inputs))
-        y = y[None]
+        memory, ys = _compute_span(memory, jax.tree.map(lambda a: a[0], inputs))
+        ys = jax.tree.map(lambda a: a[None], ys)
     else:
-        memory, y = jax.lax.scan(jax.checkpoint(_compute_span, prevent_cse=False), memory, inputs)
-    y = jnp.moveaxis(y, (0, 1), (2, 3))
-    return memory, y.reshape(*y.shape[:2], -1, y.shape[-1])[:, :, :steps]
+        memory, ys = jax.lax.scan(jax.checkpoint(_compute_span, prevent_cse=False), memory, inputs)
+
+    def join_chunks(y: Array) -> Array:
+        y = jnp.moveaxis(y, (0, 1), (2, 3))
+        return y.reshape(*y.shape[:2], -1, y.shape[-1])[:, :, :steps]
+
+    return memory, jax.tree.map(join_chunks, ys)
 
 
 def _split_into_chunks(a: Array, axis: int, shape: tuple[int, int, int]) -> Array:
@@ -143,7 +183,7 @@ class _Vectors(NamedTuple):
     strength: Array | None
 
 
-def _compute_span(memory: Float[Array, "B H K V"], inputs: Any) -> tuple[Float[Array, "B H K V"], Array]:
+def _compute_span(memory: _Memory, inputs: Any) -> tuple[_Memory, tuple[Array, ...]]:
     """N chunks of C steps, inputs [N B H C ...] and [N B C]: the memory after them, and what the queries read."""
     (query, key, value, log_gate, strength, erase), (start, valid) = inputs
     past, before = _segment_masks(start, valid)
@@ -160,7 +200,9 @@ def _compute_span(memory: Float[Array, "B H K V"], inputs: Any) -> tuple[Float[A
 
 
 @jax.custom_vjp
-def _apply_gates(memory: Array, vectors: _Vectors, log_gate: Array, past: Array, before: Array) -> tuple[Array, Array]:
+def _apply_gates(
+    memory: _Memory, vectors: _Vectors, log_gate: Array, past: Array, before: Array
+) -> tuple[_Memory, tuple[Array, ...]]:
     """`_apply_decay` by these gates, with their gradients made of those of the vectors.
 
     A gate scales all that is read after it, and the inverse of that all that is written: with Γ_t = Π g over r ≤ t, the
@@ -170,12 +212,12 @@ def _apply_gates(memory: Array, vectors: _Vectors, log_gate: Array, past: Array,
     return _apply_decay(memory, vectors, decay(log_gate, past, before))
 
 
-def _apply_gates_forward(memory: Array, vectors: _Vectors, log_gate: Array, past: Array, before: Array) -> Any:
-    (after, y), pull = jax.vjp(lambda m, v: _apply_gates.fun(m, v, log_gate, past, before), memory, vectors)
-    return (after, y), (pull, vectors, log_gate, past, before, after)
+def _apply_gates_forward(memory: _Memory, vectors: _Vectors, log_gate: Array, past: Array, before: Array) -> Any:
+    (after, ys), pull = jax.vjp(lambda m, v: _apply_gates.fun(m, v, log_gate, past, before), memory, vectors)
+    return (after, ys), (pull, vectors, log_gate, past, before, after)
 
 
-def _apply_gates_backward(kept: Any, slopes: tuple[Array, Array]) -> Any:
+def _apply_gates_backward(kept: Any, slopes: tuple[_Memory, Any]) -> Any:
     pull, vectors, log_gate, past, before, after = kept
     of_memory, of_vectors = pull(slopes)
 
@@ -183,10 +225,10 @@ def _apply_gates_backward(kept: Any, slopes: tuple[Array, Array]) -> Any:
         return sum(given[name] * slopes[name] for name in given)  # pyright: ignore[reportReturnType]
 
     at = combine(vectors.reads, of_vectors.reads) - combine(vectors.writes, of_vectors.writes)
-    end = (after * slopes[0]).sum(-1)
+    end: Any = sum((state * slope).sum(-1) for state, slope in zip(after, slopes[0], strict=True))
     if log_gate.shape[-1] == 1:
         at, end = at.sum(-1, keepdims=True), end.sum(-1, keepdims=True)
-    later = jnp.broadcast_to(jnp.swapaxes(past | (past[..., -1:, :] & False), -1, -2), (*at.shape[:-1], at.shape[-2]))
+    later = jnp.broadcast_to(jnp.swapaxes(past, -1, -2), (*at.shape[:-1], at.shape[-2]))
     within = jnp.matmul(later.astype(at.dtype), at, precision="highest")
 
     def step(flow: Array, chunk: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -201,52 +243,88 @@ def _apply_gates_backward(kept: Any, slopes: tuple[Array, Array]) -> Any:
 _apply_gates.defvjp(_apply_gates_forward, _apply_gates_backward)
 
 
-def _apply_decay(memory: Float[Array, "B H K V"], vectors: _Vectors, decay: _Decay) -> tuple[Array, Array]:
-    """All that is within a chunk for all chunks at once, then the memory from one to the next.
+def _apply_decay(memory: _Memory, vectors: _Vectors, decay: _Decay) -> tuple[_Memory, tuple[Array, ...]]:
+    """All that is within a chunk for all chunks at once, then the memory from one to the next."""
+    query, key = vectors.reads["query"] * decay.of_memory, vectors.writes["key"] * decay.at_end
+    if "erase" in vectors.reads:
+        return _apply_erasing(memory, vectors, decay)
+    scores = decay.scores(vectors.reads["query"], vectors.writes["key"], True)
+    new = _product(_transpose(key), vectors.value)
+    written = (new, key.sum(-2)[..., None])[: len(memory)]
 
-    With w for the key that the delta rule or the general one writes by, what is written, u = fixed + moved·S, solves a
-    triangular system (Yang et al. 2406.06484, §3.2).
+    def keep(through: Array, memory: _Memory) -> _Memory:
+        return tuple(through * part for part in memory)
+
+    states, memory = _scan_states(memory, keep, decay.through, written)
+    ys = (_product(query, states[0]) + _product(scores, vectors.value),)
+    if len(memory) == 1:
+        return memory, ys
+    return memory, (
+        *ys,
+        (query * jnp.swapaxes(states[1], -1, -2)).sum(-1, keepdims=True) + scores.sum(-1, keepdims=True),
+    )
+
+
+def _apply_erasing(memory: _Memory, vectors: _Vectors, decay: _Decay) -> tuple[_Memory, tuple[Array, ...]]:
+    """`_apply_decay` for the delta rule and the general one.
+
+    What is written by the keys w of these, u = fixed + moved·S, solves a triangular system (Yang et al. 2406.06484,
+    §3.2).
     """
     reads, writes, value, strength = vectors
-    query, key = reads["query"], writes["key"]
+    query, key, reading, writing = reads["query"], writes["key"], reads["erase"], writes.get("erase", writes["key"])
 
     def write(by: Array, what: Array) -> Array:
-        return _product(jnp.swapaxes(by * decay.at_end, -1, -2), what)
+        return _product(_transpose(by * decay.at_end), what)
 
-    if "erase" not in reads:
-        states, memory = _scan_states(memory, decay.through, write(key, value))
-        return memory, _product(query * decay.of_memory, states) + _product(decay.scores(query, key, True), value)
-    reading, writing = reads["erase"], writes.get("erase", key)
-    scores = decay.scores(reading, writing, False)
+    lower = decay.scores(reading, writing, False)
     if strength is not None:
         right = (strength * value, -strength * decay.of_memory * reading)
-        fixed, moved = _solve_unit_lower(strength * scores, right)
+        fixed, moved = _solve_unit_lower(strength * lower, right)
         summed, own = 0, 0
     else:
         right = (_product(decay.scores(reading, key, False), value), reading * decay.of_memory)
-        fixed, moved = _solve_unit_lower(-scores, right)
+        fixed, moved = _solve_unit_lower(-lower, right)
         summed, own = write(key, value), _product(decay.scores(query, key, True), value)
     transition = decay.through * jnp.eye(key.shape[-1]) + write(writing, moved)
-    states, memory = _scan_states(memory, transition, write(writing, fixed) + summed, matrices=True)
-    written = fixed + _product(moved, states)
-    y = _product(query * decay.of_memory, states) + _product(decay.scores(query, writing, True), written) + own
-    return memory, y
+
+    def keep(through: Array, memory: _Memory) -> _Memory:
+        return (_product(through, memory[0]),)
+
+    (states,), memory = _scan_states(memory, keep, transition, (write(writing, fixed) + summed,))
+    y = _product(query * decay.of_memory, states) + own
+    return memory, (y + _product(decay.scores(query, writing, True), fixed + _product(moved, states)),)
 
 
-def _product(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b)
+@jax.custom_vjp
+def _product(a: Float[Array, "*B M N"], b: Float[Array, "*B N O"]) -> Float[Array, "*B M O"]:
+    return a @ b
+
+
+def _product_backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+    a, b = kept
+    return slope @ jnp.swapaxes(b, -1, -2), _transpose(a) @ slope
+
+
+_product.defvjp(lambda a, b: (a @ b, (a, b)), _product_backward)
+
+
+def _transpose(a: Float[Array, "*B M N"]) -> Float[Array, "*B N M"]:
+    """The transposed matrices, laid out anew: XLA's products of small ones take twice as long on a CPU where they
+    transpose the left one themselves."""
+    return jax.lax.optimization_barrier(jnp.swapaxes(a, -1, -2))
 
 
 def _scan_states(
-    memory: Float[Array, "B H K V"], transition: Array, written: Float[Array, "N B H K V"], *, matrices: bool = False
-) -> tuple[Float[Array, "N B H K V"], Float[Array, "B H K V"]]:
-    """The memory before each chunk, and after the last."""
+    memory: _Memory, keep: Callable[[Array, _Memory], _Memory], through: Array, written: tuple[Array, ...]
+) -> tuple[tuple[Array, ...], _Memory]:
+    """The memory before each chunk [N B H K V], and after the last; `keep(through, memory)` is what a chunk leaves."""
 
-    def step(memory: Array, chunk: tuple[Array, Array]) -> tuple[Array, Array]:
-        transition, written = chunk
-        return (_product(transition, memory) if matrices else transition * memory) + written, memory
+    def step(memory: _Memory, chunk: tuple[Array, tuple[Array, ...]]) -> tuple[_Memory, _Memory]:
+        through, written = chunk
+        return jax.tree.map(jnp.add, keep(through, memory), written), memory
 
-    memory, states = unrolled_scan(step, memory, (transition, written), gpu_unroll=4)
+    memory, states = unrolled_scan(step, memory, (through, written), gpu_unroll=4)
     return states, memory
 
 
@@ -374,7 +452,7 @@ def _solve_forward(lower: Array, right: Any) -> tuple[Any, Any]:
 
 def _solve_backward(kept: Any, slopes: Any) -> tuple[Array, Any]:
     inverse, solved = kept
-    inverse = jnp.swapaxes(inverse, -1, -2)
+    inverse = _transpose(inverse)
     slopes = jax.tree.map(lambda s: jnp.matmul(inverse, s, precision="highest"), slopes)
     products = jax.tree.map(lambda a, b: _product(a, jnp.swapaxes(b, -1, -2)), slopes, solved)
     return -sum(jax.tree.leaves(products)), slopes

@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 import jax
@@ -6,8 +7,8 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from models.mixers.xlstm import LOG_ZERO, MLSTM, SLSTM, mlstm_chunk, slstm_step
-from models.ops.scan import masked_scan, scan_chunks
+from models.mixers.xlstm import LOG_ZERO, MLSTM, SLSTM, scan_mlstm, slstm_step
+from models.ops.scan import masked_scan
 
 N, K, V, STEPS = 4, 3, 5, 11
 random = np.random.default_rng(0)
@@ -58,14 +59,19 @@ def by_hand(query: Any, key: Any, value: Any, i: Any, f: Any) -> np.ndarray:
     return ys
 
 
-@pytest.mark.parametrize("chunk", [1, 4, STEPS])
+def mlstm(*sequence: Any, **form: Any) -> Any:
+    """The outputs of one row and one head, from an empty memory."""
+    memory = {"c": jnp.zeros((1, 1, K, V + 1)), "m": jnp.full((1, 1), LOG_ZERO)}
+    per_head = (a[None, None] for a in sequence)
+    return scan_mlstm(memory, *per_head, START[None], VALID[None], **form)[1][0, 0]
+
+
+@pytest.mark.parametrize("form", [{"implementation": "steps"}, *({"chunk_size": size} for size in (2, 4, 16))])
 @pytest.mark.parametrize("scale", [1, 8])
-def test_mlstm_in_chunks_is_its_definition_without_the_stabiliser(chunk: int, scale: int):
+def test_every_form_of_the_mlstm_is_its_definition_without_the_stabiliser(form: dict[str, Any], scale: int):
     """Also with input gates of exp(±16), over a new segment and over padding."""
     sequence = memories(scale)
-    memory = {"c": jnp.zeros((K, V + 1)), "m": jnp.asarray(LOG_ZERO)}
-    told = [jnp.asarray(a, jnp.float32) for a in sequence]
-    _, y = scan_chunks(mlstm_chunk, memory, (*told, jnp.asarray(START), jnp.asarray(VALID)), chunk)
+    y = jax.jit(partial(mlstm, **form))(*(jnp.asarray(a, jnp.float32) for a in sequence))
     expected = by_hand(*sequence)
     np.testing.assert_allclose(np.where(VALID[:, None], y, 0), expected, rtol=1e-3, atol=1e-4)
 
@@ -75,8 +81,7 @@ def test_gates_too_large_for_float32_do_no_harm():
     query, key, value, i, f = (jnp.asarray(a, jnp.float32) for a in memories(1))
 
     def total(i: Any) -> Any:
-        memory = {"c": jnp.zeros((K, V + 1)), "m": jnp.asarray(LOG_ZERO)}
-        return mlstm_chunk(memory, query, key, value, i, f, START, VALID)[1].sum()
+        return jnp.where(VALID[:, None], mlstm(query, key, value, i, f), 0).sum()
 
     value_and_gradient = jax.jit(jax.value_and_grad(total))(200 * i)
     assert all(np.isfinite(a).all() for a in value_and_gradient)
@@ -86,9 +91,8 @@ def test_gradients_are_finite_differences():
     with jax.enable_x64(True):
         sequence = [jnp.asarray(a) for a in memories(1)]
 
-        def run(query: Any, key: Any, value: Any, i: Any, f: Any) -> Any:
-            memory = {"c": jnp.zeros((K, V + 1)), "m": jnp.asarray(LOG_ZERO)}
-            return mlstm_chunk(memory, query, key, value, i, f, START, VALID)[1]
+        def run(*sequence: Any) -> Any:
+            return jnp.where(VALID[:, None], mlstm(*sequence, chunk_size=4), 0)
 
         check_grads(jax.jit(run), sequence, order=1, modes=["rev"])
         weights = {"recurrent": jnp.asarray(random.normal(0, 0.3, (N, 4 * N)))}
