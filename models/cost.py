@@ -91,7 +91,7 @@ def _count_ops(jaxpr: Any) -> tuple[int, int, int]:
     """The operations of products, those of everything else, and the bytes that products read and write."""
     products = others = moved = 0
     for equation in jaxpr.eqns:
-        name, hidden_size = equation.primitive.name, [_count_ops(j) for j in _inner_jaxprs(equation)]
+        name, hidden_size = equation.primitive.name, [_count_ops(j) for j in inner_jaxprs(equation)]
         if name.startswith(("scatter", "reduce_window")) or name == "reduce":  # the inner jaxpr is for a single number
             others += _reduction_ops(equation)
         elif hidden_size:
@@ -142,7 +142,7 @@ def _output_depths(jaxpr: Any, given: list[int]) -> list[int]:
     """The length of the chain behind each output, if those behind the inputs are `given`."""
     at: dict[Any, int] = dict(zip(jaxpr.invars, given, strict=True))
     for equation in jaxpr.eqns:
-        name, hidden_size = equation.primitive.name, _inner_jaxprs(equation)
+        name, hidden_size = equation.primitive.name, inner_jaxprs(equation)
         before = [0 if isinstance(v, jax.extend.core.Literal) else at.get(v, 0) for v in equation.invars]
         if name == "scan":
             after = _scan_depths(equation, hidden_size[0], before)
@@ -195,7 +195,7 @@ def _real_ops(equation: Any, of_complex: int) -> int:
     return of_complex if any(jnp.issubdtype(v.aval.dtype, jnp.complexfloating) for v in equation.outvars) else 1
 
 
-def _inner_jaxprs(equation: Any) -> list[Any]:
+def inner_jaxprs(equation: Any) -> list[Any]:
     """The jaxprs that an equation contains."""
     return [j for value in equation.params.values() for j in _jaxprs_in(value)]
 

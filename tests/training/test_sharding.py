@@ -14,13 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models import cost
 from models.ops.spreading import MIN_SPREAD_SIZE, param_axis
 from tests import QUICK_XLA_FLAGS, ROOT, assert_close, assert_same, tiny_config
 from tests.training import refusal_line, test_carried_state, test_stream
 from training import (
     builder,
-    dry_run,
     ensemble,
     estimates,
     files,
@@ -254,6 +252,15 @@ def test_a_mesh_that_does_not_fit_is_refused_in_one_line(asked: tuple[int, ...],
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.usefixtures("eight_devices")
+def test_devices_share_the_part_of_a_batch_that_goes_through_at_once():
+    fields = {"training.batch_size": 16, "training.accumulate_steps": 4, **fields_of_mesh(1, 1, 8)}
+    with pytest.raises(
+        ValueError, match=r"8 devices can't share 4 sequences evenly; give a mesh whose product divides"
+    ):
+        ensemble.plan_ensemble(tiny_config(fields=fields))
+
+
 def test_a_run_on_too_few_devices_ends_before_anything_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     line = refusal_line(tiny_config(fields={"mesh.params": 4, **WIDE}), tmp_path / "run", capsys)
     assert "1 × 1 × 4 are 4 devices, and this run has 1; XLA_FLAGS=--xla_force_host_platform_device_count=4" in line
@@ -327,44 +334,10 @@ def test_blocks_around_a_bridge_are_computed_again_too():
         config.training.batch_size = 4
         run = builder.build_run(config)
         numbers.append(run_loss_and_gradient(run))
-        saved = estimates.count_saved_bytes(run, jax.eval_shape(lambda r=run: trainer.init_params(r, jnp.uint32(0))), 4)
-        numbers.append(saved)
+        params = jax.eval_shape(lambda r=run: trainer.init_params(r, jnp.uint32(0)))
+        numbers.append(estimates.count_activation_bytes(run, params, 4))
     assert_same_but_rounding(numbers[2], numbers[0])
     assert numbers[3] < numbers[1]
-
-
-def test_less_is_kept_for_the_gradient_where_blocks_are_computed_again():
-    deep = {**WIDE, "model.depth": 6, "task.max_length": 32}
-    runs = [builder.build_run(tiny_config("attention", {**deep, "model.remat": remat})) for remat in (False, True)]
-    kept, again = (estimates.estimate_run(run, ensemble.plan_ensemble(run.config)) for run in runs)
-    assert again.activation_bytes < kept.activation_bytes / 4
-    assert again._replace(activation_bytes=0) == kept._replace(activation_bytes=0)
-    mesh = {"mesh": {"params": 8}}
-    kept, again = (estimates.estimate_run(run, estimates.plan_for_estimate({**run.config, **mesh})) for run in runs)
-    assert 0 < again.gathered_bytes < kept.gathered_bytes / 3  # a block of six at a time, and the embedding
-
-
-def test_estimates_are_of_the_shapes():
-    run = builder.build_run(tiny_config("attention", {**WIDE, "ensemble.seeds": (0, 1)}))
-    whole = estimates.estimate_run(run, estimates.plan_for_estimate(run.config))
-    states = ensemble.abstract_states(run, ensemble.plan_ensemble(run.config))
-    assert whole.state_bytes == sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
-    assert whole.parameters == cost.count_params(states.params) // 2
-    assert whole.step_flops == 2 * trainer.run_costs(run)["step_flops"]
-    assert whole.tokens_per_second(1e12) == pytest.approx(0.4e12 / whole.step_flops * 2 * 8 * 16)
-    spread = estimates.estimate_run(run, estimates.plan_for_estimate({**run.config, "mesh": {"params": 8}}))
-    assert spread.mesh == (1, 1, 8)
-    assert spread.state_bytes <= 1.2 * whole.state_bytes / 8
-    # A little of what is kept is of no sequence, as the distances of tokens.
-    assert whole.activation_bytes / 8 <= spread.activation_bytes <= whole.activation_bytes / 4
-
-
-def test_a_dry_run_says_what_a_mesh_of_other_devices_needs():
-    run = builder.build_run(tiny_config("attention", {**WIDE, "mesh.params": 8}))
-    lines = dict(line.split(maxsplit=1) for line in dry_run.describe_run(run, peak_flops=1e12).splitlines())
-    assert lines["mesh"].startswith("1 × 1 × 8 devices")
-    assert "gathered parameters" in lines["a"]
-    assert lines["speed"].endswith("tokens per second at 40% of 1e+12 FLOP/s per device")
 
 
 @pytest.mark.parametrize("mixer", ["attention", "lstm"])
