@@ -21,6 +21,7 @@ from experiments.reporting.applications import build_applications
 from experiments.reporting.charts import render_charts
 from experiments.reporting.claims import build_claims
 from experiments.reporting.html_report import markdown_table
+from experiments.reporting.measurement_tables import build_sharding, build_streaming
 from experiments.reporting.mixer_tables import build_compare, build_learning_rates, build_mixers
 from experiments.reporting.model_table import build_models
 from experiments.reporting.published_results import build_results
@@ -34,7 +35,6 @@ from experiments.reporting.publishing import (
     write_changes,
 )
 from experiments.reporting.scorecard import build_scorecard
-from experiments.reporting.streaming import build_streaming
 from training import cli
 
 ROOT = Path(__file__).parents[1]
@@ -82,6 +82,7 @@ BUILDERS: dict[str, Builder] = {  # name → what makes the blocks and pictures:
     "reproduce": build_results,
     "benchmark": build_benchmark,
     "streaming": build_streaming,
+    "sharding": build_sharding,
 }
 
 
