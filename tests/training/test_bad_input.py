@@ -117,6 +117,24 @@ def test_a_workdir_with_another_configs_run(workdir: Path, capsys: pytest.Captur
     assert files(workdir) == before
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("optimizer.name", "soap", "optimizer.name=soap: must be one of"),
+        ("optimizer.options", "nesterov=yes,b3=1", "has no b3"),
+        ("optimizer.schedule", "cosin", "optimizer.schedule=cosin: must be one of"),
+        ("training.accumulate_steps", 3, "training.accumulate_steps=3: must divide training.batch_size=4"),
+        ("mesh.params", 4, "1 × 1 × 4"),
+    ],
+)
+def test_a_run_that_is_there_is_not_touched_by_a_recipe_or_a_mesh_that_is_refused(
+    workdir: Path, capsys: pytest.CaptureFixture[str], field: str, value: Any, says: str
+):
+    before = files(workdir)
+    assert says in refusal_line(tiny_config(fields={field: value}), workdir, capsys)
+    assert files(workdir) == before
+
+
 @pytest.mark.parametrize("name", ["config.json", "group.json"])
 @pytest.mark.parametrize("damage", [b"", b"\0" * 100, b"\xff\xfe", None])
 def test_a_damaged_json_file(

@@ -1,5 +1,6 @@
 """Exported programs: bit for bit the live model, in a process that has jax and the file formats and not this code."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -210,6 +211,13 @@ def change_manifest(directory: Path, change: Callable[[dict[str, Any]], Any]) ->
     path.write_text(json.dumps(manifest))
 
 
+def replace_program(directory: Path, contents: bytes) -> None:
+    """Put something else in place of the programs, and say so in the manifest."""
+    (directory / "sequence.jax_export").write_bytes(contents)
+    digest = hashlib.sha256(contents).hexdigest()
+    change_manifest(directory, lambda manifest: manifest["programs"]["sequence"].update(sha256=digest))
+
+
 def damage(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"!")
 
@@ -229,6 +237,7 @@ def damage(path: Path) -> None:
         (lambda d: change_manifest(d, lambda m: m.pop("state")), "program.json is damaged .*; export the run again$"),
         (lambda d: change_manifest(d, lambda m: m.update(run="of another")), "is of another run than"),
         (lambda d: damage(d / "step.jax_export"), r"step.jax_export is damaged .*; export the run again$"),
+        (lambda d: replace_program(d, b"a program"), r"sequence.jax_export of jax \S+ can't be read by jax \S+ \("),
         (lambda d: (d / "step.jax_export").unlink(), "step.jax_export is not there; export the run again$"),
         (lambda d: (d / "program.json").unlink(), "is not there; train.py --export_format=program writes it$"),
         (
