@@ -32,15 +32,11 @@ from experiments.inspection.reading import (
     DEFAULT_SENTENCE,
     LoadedRun,
     describe_run,
-    encode_input,
     load_run,
-    model_names,
     output_names,
-    read_sentence,
+    read_with_all,
     taken_apart,
-    token_names,
     train_default_runs,
-    validate_input,
 )
 from experiments.inspection.search_model import extract_search_model, is_search_model
 from experiments.measures.sampling import decode_text
@@ -90,13 +86,9 @@ def write_exploration(
     loaded = [load_run(path, data_dir, member) for path in paths]
     search_models = [one for one in loaded if is_search_model(one.run)]
     loaded = [one for one in loaded if not is_search_model(one.run)] or loaded
-    paths, runs = [one.path for one in loaded], [one.run for one in loaded]
-    tokens, remark = encode_input(runs[0], text)
-    names = token_names(runs[0].task)
-    validate_input(tokens, names, paths, runs)
+    tokens, names, readings, remark = read_with_all(loaded, text)
     if remark:
         print(remark, file=sys.stderr)
-    readings = [read_sentence(name, one, tokens) for name, one in zip(model_names(paths, runs), loaded, strict=True)]
     panel = build_search_panel(search_models[0], title_details()) if search_models else None
     outputs = output_names(taken_apart(readings).run.task)
     command = " ".join(["python -m experiments.explore", *map(_quote_word, sys.argv[1:])])

@@ -26,26 +26,31 @@ _MIN_INFLUENCE = 1e-3  # smaller influences look alike, as on the page
 
 def write_figures(out: Path, tokens: np.ndarray, names: Sequence[str], readings: Sequence[ModelReading]) -> list[Path]:
     """Write heads, path and influence as SVG and PDF, and all arrays, beside the page `out`; the files written."""
-    shown = taken_apart(readings)
-    figures: dict[str, Callable[[], Figure]] = {
-        "path": partial(_draw_path, shown, names),
-        "influence": partial(_draw_influence, readings, names),
-    }
-    if shown.heads:
-        figures["heads"] = partial(_draw_heads, shown, names)
     written = []
-    for name, draw in figures.items():
+    for name, draw in figure_drawers(readings, names).items():
         written += [charts.save_figure(draw, out.with_name(f"{out.stem}-{name}.{kind}")) for kind in ("svg", "pdf")]
     if by_distance := _distance_charts(readings):
         paths = [out.with_name(f"{out.stem}-distance.{kind}") for kind in ("svg", "pdf")]
         written += [charts.save_charts(by_distance, path, columns=2) for path in paths]
     compressed = io.BytesIO()
-    np.savez_compressed(compressed, **_collect_arrays(tokens, readings))
+    np.savez_compressed(compressed, **collect_arrays(tokens, readings))
     files.write_atomically(npz := out.with_suffix(".npz"), compressed.getvalue())
     return [*written, npz]
 
 
-def _collect_arrays(tokens: np.ndarray, readings: Sequence[ModelReading]) -> dict[str, Any]:
+def figure_drawers(readings: Sequence[ModelReading], names: Sequence[str]) -> dict[str, "Callable[[], Figure]"]:
+    """What draws each figure, by its name: "path", "influence" and, if a model has attention, "heads"."""
+    shown = taken_apart(readings)
+    drawers: dict[str, Callable[[], Figure]] = {
+        "path": partial(_draw_path, shown, names),
+        "influence": partial(_draw_influence, readings, names),
+    }
+    if shown.heads:
+        drawers["heads"] = partial(_draw_heads, shown, names)
+    return drawers
+
+
+def collect_arrays(tokens: np.ndarray, readings: Sequence[ModelReading]) -> dict[str, Any]:
     """All arrays by name: "tokens", "attention/block_0.weights", "lstm/occlusion" …"""
     arrays: dict[str, Any] = {"tokens": tokens}
     for one in readings:

@@ -228,6 +228,21 @@ def read_sentence(name: str, loaded: LoadedRun, tokens: np.ndarray) -> ModelRead
     return ModelReading(name, describe_run(path, run), run, activations, heads, influence)
 
 
+def read_with_all(
+    loaded: Sequence[LoadedRun], text: str | None
+) -> tuple[np.ndarray, list[str], list[ModelReading], str]:
+    """The tokens of a text, the names of all tokens, what each run makes of them, and the remark of `encode_input`.
+
+    Raises ValueError for a text, or for runs, that don't fit together.
+    """
+    paths, runs = [one.path for one in loaded], [one.run for one in loaded]
+    tokens, remark = encode_input(runs[0], text)
+    names = token_names(runs[0].task)
+    validate_input(tokens, names, paths, runs)
+    readings = [read_sentence(name, one, tokens) for name, one in zip(model_names(paths, runs), loaded, strict=True)]
+    return tokens, names, readings, remark
+
+
 def taken_apart(readings: Sequence[ModelReading]) -> ModelReading:
     """The model whose path is shown: the first with attention, or else the first."""
     return next((one for one in readings if one.heads), readings[0])

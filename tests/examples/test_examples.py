@@ -15,6 +15,7 @@ SAYS = {
     "add_a_task": "majority: test accuracy",
     "add_a_data_set": "Ω and ß among them: True",
     "own_data": "Größe, test bits per byte",
+    "in_a_notebook": "heads (4, 5, 5)",
     "first_study": "32 units recall more than 2 do",
 }
 
