@@ -5,6 +5,7 @@ import itertools
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,28 @@ class _TrainLoop:
             jax.vmap(partial(keep_best, run)), donate_argnums=0, out_shardings=state_shardings(mesh, self.states)
         )
 
+    def _compile_functions(self, rows: tuple[Any, ...]) -> None:
+        """Compile all functions at the same time, since much of compiling one keeps a single core busy.
+
+        They are traced in this thread, whose settings of JAX count. Several processes compile in the same order.
+        """
+        sharding = member_sharding(self.mesh)
+
+        def shapes(lowered: Any) -> Any:
+            return jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), lowered.out_info
+            )
+
+        with ThreadPoolExecutor(1 if jax.process_count() > 1 else None) as pool:
+            train_steps = pool.submit(self.train_steps.lower(self.states, self.task, *rows).compile)
+            seed = split_seed("")  # of any split: it is an argument
+            lowered = {split: f.lower(self.states, self.task, seed) for split, f in self.evaluate_split.items()}
+            evaluate = {split: pool.submit(one.compile) for split, one in lowered.items()}
+            results = {name: shapes(lowered[split]) for name, split in self.run.task.splits.items()}
+            keep_best = pool.submit(self.keep_best.lower(self.states, _scores_to_keep(results)).compile)
+        self.train_steps, self.keep_best = train_steps.result(), keep_best.result()
+        self.evaluate_split = {split: function.result() for split, function in evaluate.items()}
+
     def run_to_end(
         self, save_seconds: float, tensorboard: bool, loggers: Sequence[str] = (), profile_calls: int = 0
     ) -> RunResult:
@@ -206,7 +229,7 @@ class _TrainLoop:
             if not self._is_over(alive):
                 rows = next(self.feed)
                 self.feed = itertools.chain([rows], self.feed)
-                self.train_steps = self.train_steps.lower(self.states, self.task, *rows).compile()
+                self._compile_functions(rows)
                 compile_seconds = {"compile_seconds": stopwatch.lap()}
             while not self._is_over(alive):
                 with profiler.record_call(self.step):
@@ -250,16 +273,13 @@ class _TrainLoop:
 
     def _evaluate(self, logger: MetricLogger, stopwatch: _Stopwatch) -> None:
         """Evaluate all splits, and keep the parameters of members that were never better."""
-        scores = {}
+        results = {}
         for name, split in self.run.task.splits.items():
-            result = self.evaluate_split[split](self.states, self.task, split_seed(name))
-            scores[name] = result["score"]
-            if name == "test":
-                scores |= {extra: result[extra] for extra in result.keys() - {"loss", "score"}}
+            result = results[name] = self.evaluate_split[split](self.states, self.task, split_seed(name))
             result = distributed.to_host(result)
             row = {"loss": result.pop("loss"), self.run.task.metric: result.pop("score"), **result}
             logger.log_metrics(self.step, name, row, seconds=stopwatch.lap())
-        self.states = self.keep_best(self.states, scores)
+        self.states = self.keep_best(self.states, _scores_to_keep(results))
 
     def _stop(self, received: signal.Signals) -> None:
         """Wait for the checkpoint and raise cli.Preempted."""
@@ -286,6 +306,12 @@ class _TrainLoop:
                 f"{self.name}: the learning rate rises in all of the {self.last_step} steps and never falls, since "
                 f"optimizer.warmup_steps={warmup_steps}"
             )
+
+
+def _scores_to_keep(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The score of every split, and the extra scores of "test" by their own names."""
+    extra = {name: value for name, value in results.get("test", {}).items() if name not in ("loss", "score")}
+    return {**{split: result["score"] for split, result in results.items()}, **extra}
 
 
 def _average_alive(metrics: Mapping[str, np.ndarray], alive: np.ndarray) -> dict[str, float]:
