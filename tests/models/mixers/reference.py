@@ -1,5 +1,6 @@
 """What the references of the mixers with matrix memories are made of: numpy in float64, one step after another."""
 
+import importlib
 from typing import Any
 
 import flax.linen as nn
@@ -25,6 +26,17 @@ def outputs_and_reference(module: nn.Module, reference: Any) -> tuple[np.ndarray
             mine = SEGMENTS[row] == segment
             expected[row, mine] = reference(x[row, mine].astype(np.float64), own)
     return y, expected
+
+
+def assert_equals_torch(module: nn.Module, params: Any, theirs: Any, weights: dict[str, np.ndarray]) -> None:
+    """The module's outputs are those of PyTorch's module `theirs` with these `weights`, on two rows of 11 steps."""
+    torch: Any = importlib.import_module("torch")
+    theirs.load_state_dict({name: torch.tensor(np.ascontiguousarray(a)) for name, a in weights.items()})
+    x, places = normal(1, 2, 11, WIDTH), jnp.broadcast_to(jnp.arange(11), (2, 11))
+    with torch.no_grad():
+        expected = theirs.float()(torch.tensor(x))
+    y, _ = jax.jit(module.apply)(params, jnp.asarray(x), positions=places, segments=jnp.ones_like(places))
+    assert_near(np.asarray(y), expected.numpy(), 1e-5)
 
 
 def assert_near(y: np.ndarray, expected: np.ndarray, tolerance: float = 5e-5) -> None:

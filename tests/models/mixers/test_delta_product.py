@@ -1,13 +1,16 @@
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from models.mixers.delta_product import GatedDeltaProduct
 from models.ops.matrix_state import scan_matrix_state
+from tests.models.contract import noisy_params
 from tests.models.mixers.reference import (
     WIDTH,
+    assert_equals_torch,
     assert_near,
     convolve,
     heads_of,
@@ -62,6 +65,26 @@ def test_gated_delta_product_is_its_recurrence(options: dict[str, Any]):
     module = GatedDeltaProduct(width=WIDTH, hidden_size=HEADS * SIZE, heads=HEADS, **options)
     n, largest = options.get("householder_steps", 2), 2 if options.get("allow_negative_eigenvalues", True) else 1
     assert_near(*outputs_and_reference(module, lambda x, params: by_hand(x, params, n, largest)))
+
+
+def test_one_step_is_the_gated_delta_net_of_transformers():
+    """On copied weights, all of Hugging Face's layer in OLMo Hybrid, with negative eigenvalues."""
+    olmo = pytest.importorskip("transformers.models.olmo_hybrid.modeling_olmo_hybrid")
+    sizes = {"linear_num_key_heads": HEADS, "linear_num_value_heads": HEADS}
+    sizes |= {"linear_key_head_dim": SIZE, "linear_value_head_dim": SIZE}
+    layers = {"num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"]}
+    config = olmo.OlmoHybridConfig(hidden_size=WIDTH, num_attention_heads=1, pad_token_id=0, **sizes, **layers)
+    config.linear_allow_neg_eigval = True
+    module = GatedDeltaProduct(width=WIDTH, hidden_size=HEADS * SIZE, heads=HEADS, householder_steps=1)
+    params: Any = noisy_params(module)
+    own = jax.tree.map(np.asarray, params["params"])
+    names = {"forget_gate": "a_proj", "output_gate": "g_proj", "strength": "b_proj", "output": "o_proj"}
+    given = {f"{theirs}.weight": own[ours]["kernel"].T for ours, theirs in names.items()}
+    parts = np.split(own["input"]["kernel"], 3, axis=1)
+    given |= {f"{name}_proj.weight": part.T for name, part in zip("qkv", parts, strict=True)}
+    given |= {"conv1d.weight": own["kernel"][::-1].T[:, None], "o_norm.weight": own["norm"]["scale"]}
+    given |= {"A_log": own["log_rates"], "dt_bias": own["forget_gate"]["bias"]}
+    assert_equals_torch(module, params, olmo.OlmoHybridGatedDeltaNet(config, layer_idx=0), given)
 
 
 def transition(keys: np.ndarray, strengths: np.ndarray) -> np.ndarray:

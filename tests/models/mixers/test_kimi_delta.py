@@ -1,11 +1,15 @@
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from models.mixers.kimi_delta import KimiDeltaAttention
+from tests.models.contract import noisy_params
 from tests.models.mixers.reference import (
     WIDTH,
+    assert_equals_torch,
     assert_near,
     convolve,
     heads_of,
@@ -54,3 +58,26 @@ def test_kda_is_its_recurrence(options: dict[str, Any]):
     module = KimiDeltaAttention(width=WIDTH, hidden_size=HEADS * SIZE, heads=HEADS, **options)
     largest = 2 if options.get("allow_negative_eigenvalues") else 1
     assert_near(*outputs_and_reference(module, lambda x, params: by_hand(x, params, largest)))
+
+
+def test_kda_is_that_of_transformers():
+    """On copied weights, all of Hugging Face's layer, whose output gate has no bias."""
+    kimi = pytest.importorskip("transformers.models.kimi_linear.modeling_kimi_linear")
+    config = kimi.KimiLinearConfig(
+        hidden_size=WIDTH, linear_num_heads=HEADS, linear_head_dim=SIZE, num_hidden_layers=1, pad_token_id=0
+    )
+    module = KimiDeltaAttention(width=WIDTH, hidden_size=HEADS * SIZE, heads=HEADS)
+    params: Any = noisy_params(module)
+    params["params"]["gate_up"]["bias"] = jnp.zeros(HEADS * SIZE)
+    own = jax.tree.map(np.asarray, params["params"])
+    names = {"gate_down": "g_a_proj", "gate_up": "g_b_proj", "strength": "b_proj", "output": "o_proj"}
+    names |= {"decay_down": "forget_gate.f_a_proj", "decay_up": "forget_gate.f_b_proj"}
+    given = {f"{theirs}.weight": own[ours]["kernel"].T for ours, theirs in names.items()}
+    parts = np.split(own["input"]["kernel"], 3, axis=1)
+    given |= {f"{name}_proj.weight": part.T for name, part in zip("qkv", parts, strict=True)}
+    given |= {"conv1d.weight": own["kernel"][::-1].T[:, None], "o_norm.weight": own["norm"]["scale"]}
+    given |= {"forget_gate.A_log": own["log_rates"], "forget_gate.dt_bias": own["decay_up"]["bias"]}
+    theirs = kimi.KimiLinearDeltaAttention(config, layer_idx=0)
+    shapes = {name: tuple(p.shape) for name, p in theirs.state_dict().items()}
+    given = {name: a.reshape(shapes[name]) for name, a in given.items()}
+    assert_equals_torch(module, params, theirs, given)

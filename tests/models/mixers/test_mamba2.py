@@ -1,14 +1,14 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from models.mixers.mamba2 import Mamba2
-from tests.models.contract import noisy_params, normal
+from tests.models.contract import noisy_params
 from tests.models.mixers.reference import (
     WIDTH,
+    assert_equals_torch,
     assert_near,
     convolve,
     heads_of,
@@ -54,7 +54,7 @@ def test_mamba2_is_its_recurrence(options: dict[str, Any]):
 
 def test_mamba2_is_that_of_transformers():
     """On copied weights, all of Hugging Face's block."""
-    torch, mamba2 = pytest.importorskip("torch"), pytest.importorskip("transformers.models.mamba2.modeling_mamba2")
+    mamba2 = pytest.importorskip("transformers.models.mamba2.modeling_mamba2")
     config = mamba2.Mamba2Config(
         hidden_size=WIDTH,
         num_heads=HEADS,
@@ -79,10 +79,4 @@ def test_mamba2_is_that_of_transformers():
         "norm.weight": own["norm"]["scale"],
         "out_proj.weight": own["output"]["kernel"].T,
     }
-    theirs.load_state_dict({name: torch.tensor(np.ascontiguousarray(a)) for name, a in given.items()})
-    x = normal(1, 2, 11, WIDTH)
-    with torch.no_grad():
-        expected = theirs.float()(torch.tensor(x)).numpy()
-    places = jnp.broadcast_to(jnp.arange(11), (2, 11))
-    y, _ = module.apply(params, jnp.asarray(x), positions=places, segments=jnp.ones_like(places))
-    assert_near(np.asarray(y), expected, 1e-5)
+    assert_equals_torch(module, params, theirs, given)
