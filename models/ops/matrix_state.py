@@ -286,7 +286,7 @@ def _apply_erasing(memory: _Memory, vectors: _Vectors, decay: _Decay) -> tuple[_
         right = (_product(decay.scores(reading, key, False), value), reading * decay.of_memory)
         fixed, moved = _solve_unit_lower(-lower, right)
         summed, own = write(key, value), _product(decay.scores(query, key, True), value)
-    transition = decay.through * jnp.eye(key.shape[-1]) + write(writing, moved)
+    transition = decay.through * _match_rank(jnp.eye(key.shape[-1]), key) + write(writing, moved)
 
     def keep(through: Array, memory: _Memory) -> _Memory:
         return (_product(through, memory[0]),)
@@ -334,7 +334,8 @@ def _segment_masks(
     """A mask [t, s] of the steps s ≤ t that are no padding and in the segment of t, and one of the steps before the
     first `start`."""
     segment, steps = jnp.cumsum(start, axis=-1)[:, :, None], jnp.arange(start.shape[-1])
-    past = (steps[:, None] >= steps) & (segment[..., :, None] == segment[..., None, :]) & valid[:, :, None, None, :]
+    causal = (steps[:, None] >= steps[None])[None, None, None]
+    past = causal & (segment[..., :, None] == segment[..., None, :]) & valid[:, :, None, None, :]
     return past, segment == 0
 
 
@@ -389,17 +390,19 @@ def _decay_of_features(
             blocks = a.reshape(*a.shape[:-2], steps // (2 * half), 2, half, a.shape[-1])
             return blocks - blocks[..., :1, -1:, :]
 
-        between = sum(map(distance, parts)) * np.array([-1, 1], np.float32)[:, None, None]
+        between: Any = sum(map(distance, parts))
+        between = between * _match_rank(np.array([-1, 1], np.float32)[:, None, None], between)
         return jnp.exp(jnp.minimum(between, 0)).reshape(log_gate.shape)
 
     halves = [1 << level for level in range(steps.bit_length() - 1)]
     factors = [factor(half) for half in halves]
 
     def scores(a: Array, b: Array, diagonal: bool) -> Array:
-        scaled = [f * jnp.where(_second_half(steps, half), a, b) for half, f in zip(halves, factors, strict=True)]
+        second = [_match_rank(_second_half(steps, half), a) for half in halves]
+        scaled = [f * jnp.where(s, a, b) for s, f in zip(second, factors, strict=True)]
         products = _add_pairs(scaled) if halves else 0
         if diagonal:
-            products += _product(a, jnp.swapaxes(b, -1, -2)) * jnp.eye(steps)
+            products += _product(a, jnp.swapaxes(b, -1, -2)) * _match_rank(jnp.eye(steps), a)
         return jnp.where(past, products, 0)
 
     whole, rest = parts
@@ -407,6 +410,11 @@ def _decay_of_features(
     to_end = jnp.minimum((whole[..., -1:, :] - whole) + (rest[..., -1:, :] - rest), 0)
     at_end = jnp.where(past[..., -1, :, None], jnp.exp(to_end), 0)
     return _Decay(scores, of_memory, at_end, jnp.swapaxes(of_memory[..., -1:, :], -1, -2))
+
+
+def _match_rank(constant: Any, a: Array) -> Any:
+    """`constant` with leading axes of 1, so that it has as many axes as `a`."""
+    return constant.reshape((1,) * (a.ndim - constant.ndim) + constant.shape)
 
 
 def _second_half(steps: int, half: int) -> np.ndarray:
@@ -425,14 +433,16 @@ def _add_pairs(scaled: list[Float[Array, "*B C K"]]) -> Float[Array, "*B C C"]:
     """x_t·x_s of the pairs of each level, from blocks of two steps upwards."""
     products = (_product(x, jnp.swapaxes(x, -1, -2)) for x in scaled)
     return sum(  # pyright: ignore[reportReturnType]
-        jnp.where(_pairs(scaled[0].shape[-2], 1 << level), product, 0) for level, product in enumerate(products)
+        jnp.where(_match_rank(_pairs(scaled[0].shape[-2], 1 << level), product), product, 0)
+        for level, product in enumerate(products)
     )
 
 
 def _add_pairs_backward(scaled: list[Array], slope: Array) -> tuple[list[Array]]:
     both = slope + jnp.swapaxes(slope, -1, -2)
     pairs = [_pairs(slope.shape[-1], 1 << level) for level in range(len(scaled))]
-    return ([_product(jnp.where(p | p.T, both, 0), x) for p, x in zip(pairs, scaled, strict=True)],)
+    pairs = [_match_rank(p | p.T, both) for p in pairs]
+    return ([_product(jnp.where(p, both, 0), x) for p, x in zip(pairs, scaled, strict=True)],)
 
 
 _add_pairs.defvjp(lambda scaled: (_add_pairs(scaled), scaled), _add_pairs_backward)
@@ -468,8 +478,9 @@ def unit_lower_inverse(lower: Float[Array, "*B C C"]) -> Float[Array, "*B C C"]:
     devices that call it at the same time can deadlock (jaxlib 0.10.2).
     """
     steps = lower.shape[-1]
-    inverse = jnp.eye(steps, dtype=lower.dtype) - jnp.where(_pairs(steps, 1), lower, 0)
-    for half in (1 << level for level in range(1, (steps - 1).bit_length())):
+    pairs = [_match_rank(_pairs(steps, 1 << level), lower) for level in range(max(1, (steps - 1).bit_length()))]
+    inverse = _match_rank(jnp.eye(steps, dtype=lower.dtype), lower) - jnp.where(pairs[0], lower, 0)
+    for pair in pairs[1:]:
         corner = jnp.matmul(jnp.matmul(inverse, lower, precision="highest"), inverse, precision="highest")
-        inverse -= jnp.where(_pairs(steps, half), corner, 0)
+        inverse -= jnp.where(pair, corner, 0)
     return inverse
