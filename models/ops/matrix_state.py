@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from models.ops.scan import unrolled_scan
+from models.ops.segment_decay import Decay, decay_of_features, decay_of_heads, segment_masks
+from models.ops.small_matrices import add_axes, multiply_small, solve_unit_lower, transpose_small
 
 IMPLEMENTATIONS = ("chunks", "steps")
 _CHUNK_SIZE = 32  # steps whose pairs are computed
@@ -161,19 +162,6 @@ def _compute_step(
     return memory, read(query)
 
 
-class _Decay(NamedTuple):
-    """What is left of what was written at one step, at a later one in the same segment: D[t, s] = Π g over s < r ≤ t.
-
-    `scores(a, b, diagonal)` is a_t·D[t, s]·b_s for all s ≤ t, or s < t; the others say what is left of the memory from
-    before the chunk at each step, of each step at the end of the chunk, and of the memory at the end.
-    """
-
-    scores: Callable[[Array, Array, bool], Float[Array, "N B H C C"]]
-    of_memory: Float[Array, "N B #H C #K"]
-    at_end: Float[Array, "N B #H C #K"]
-    through: Float[Array, "N B #H #K 1"]
-
-
 class _Vectors(NamedTuple):
     """What a span's decays act on, each [N B H C ...]: memory is read by `reads` and written by `writes`."""
 
@@ -186,7 +174,7 @@ class _Vectors(NamedTuple):
 def _compute_span(memory: _Memory, inputs: Any) -> tuple[_Memory, tuple[Array, ...]]:
     """N chunks of C steps, inputs [N B H C ...] and [N B C]: the memory after them, and what the queries read."""
     (query, key, value, log_gate, strength, erase), (start, valid) = inputs
-    past, before = _segment_masks(start, valid)
+    past, before = segment_masks(start, valid)
     reads, writes = {"query": query}, {"key": key}
     if strength is not None:
         strength, reads["erase"] = jnp.where(valid[:, :, None], strength, 0)[..., None], key
@@ -194,7 +182,7 @@ def _compute_span(memory: _Memory, inputs: Any) -> tuple[_Memory, tuple[Array, .
         reads["erase"], writes["erase"] = jnp.where(valid[:, :, None, :, None], erase[0], 0), erase[1]
     vectors = _Vectors(reads, writes, value, strength)
     if log_gate is None:
-        return _apply_decay(memory, vectors, _decay_of_heads(None, past, before))
+        return _apply_decay(memory, vectors, decay_of_heads(None, past, before))
     log_gate = jnp.where(valid[:, :, None, :, None], jnp.maximum(log_gate, _LOG_NOTHING), 0)
     return _apply_gates(memory, vectors, log_gate, past, before)
 
@@ -208,7 +196,7 @@ def _apply_gates(
     A gate scales all that is read after it, and the inverse of that all that is written: with Γ_t = Π g over r ≤ t, the
     outputs are functions of q_t·Γ_t and k_s/Γ_s. So ∂/∂log Γ_t = q_t·∂/∂q_t − k_t·∂/∂k_t (Yang et al. 2312.06635, §C).
     """
-    decay = _decay_of_heads if log_gate.shape[-1] == 1 else _decay_of_features
+    decay = decay_of_heads if log_gate.shape[-1] == 1 else decay_of_features
     return _apply_decay(memory, vectors, decay(log_gate, past, before))
 
 
@@ -243,20 +231,20 @@ def _apply_gates_backward(kept: Any, slopes: tuple[_Memory, Any]) -> Any:
 _apply_gates.defvjp(_apply_gates_forward, _apply_gates_backward)
 
 
-def _apply_decay(memory: _Memory, vectors: _Vectors, decay: _Decay) -> tuple[_Memory, tuple[Array, ...]]:
+def _apply_decay(memory: _Memory, vectors: _Vectors, decay: Decay) -> tuple[_Memory, tuple[Array, ...]]:
     """All that is within a chunk for all chunks at once, then the memory from one to the next."""
     query, key = vectors.reads["query"] * decay.of_memory, vectors.writes["key"] * decay.at_end
     if "erase" in vectors.reads:
         return _apply_erasing(memory, vectors, decay)
     scores = decay.scores(vectors.reads["query"], vectors.writes["key"], True)
-    new = _product(_transpose(key), vectors.value)
+    new = multiply_small(transpose_small(key), vectors.value)
     written = (new, key.sum(-2)[..., None])[: len(memory)]
 
     def keep(through: Array, memory: _Memory) -> _Memory:
         return tuple(through * part for part in memory)
 
     states, memory = _scan_states(memory, keep, decay.through, written)
-    ys = (_product(query, states[0]) + _product(scores, vectors.value),)
+    ys = (multiply_small(query, states[0]) + multiply_small(scores, vectors.value),)
     if len(memory) == 1:
         return memory, ys
     return memory, (
@@ -265,7 +253,7 @@ def _apply_decay(memory: _Memory, vectors: _Vectors, decay: _Decay) -> tuple[_Me
     )
 
 
-def _apply_erasing(memory: _Memory, vectors: _Vectors, decay: _Decay) -> tuple[_Memory, tuple[Array, ...]]:
+def _apply_erasing(memory: _Memory, vectors: _Vectors, decay: Decay) -> tuple[_Memory, tuple[Array, ...]]:
     """`_apply_decay` for the delta rule and the general one.
 
     What is written by the keys w of these, u = fixed + moved·S, solves a triangular system (Yang et al. 2406.06484,
@@ -275,44 +263,25 @@ def _apply_erasing(memory: _Memory, vectors: _Vectors, decay: _Decay) -> tuple[_
     query, key, reading, writing = reads["query"], writes["key"], reads["erase"], writes.get("erase", writes["key"])
 
     def write(by: Array, what: Array) -> Array:
-        return _product(_transpose(by * decay.at_end), what)
+        return multiply_small(transpose_small(by * decay.at_end), what)
 
     lower = decay.scores(reading, writing, False)
     if strength is not None:
         right = (strength * value, -strength * decay.of_memory * reading)
-        fixed, moved = _solve_unit_lower(strength * lower, right)
+        fixed, moved = solve_unit_lower(strength * lower, right)
         summed, own = 0, 0
     else:
-        right = (_product(decay.scores(reading, key, False), value), reading * decay.of_memory)
-        fixed, moved = _solve_unit_lower(-lower, right)
-        summed, own = write(key, value), _product(decay.scores(query, key, True), value)
-    transition = decay.through * _match_rank(jnp.eye(key.shape[-1]), key) + write(writing, moved)
+        right = (multiply_small(decay.scores(reading, key, False), value), reading * decay.of_memory)
+        fixed, moved = solve_unit_lower(-lower, right)
+        summed, own = write(key, value), multiply_small(decay.scores(query, key, True), value)
+    transition = decay.through * add_axes(jnp.eye(key.shape[-1]), key) + write(writing, moved)
 
     def keep(through: Array, memory: _Memory) -> _Memory:
-        return (_product(through, memory[0]),)
+        return (multiply_small(through, memory[0]),)
 
     (states,), memory = _scan_states(memory, keep, transition, (write(writing, fixed) + summed,))
-    y = _product(query * decay.of_memory, states) + own
-    return memory, (y + _product(decay.scores(query, writing, True), fixed + _product(moved, states)),)
-
-
-@jax.custom_vjp
-def _product(a: Float[Array, "*B M N"], b: Float[Array, "*B N O"]) -> Float[Array, "*B M O"]:
-    return a @ b
-
-
-def _product_backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
-    a, b = kept
-    return slope @ jnp.swapaxes(b, -1, -2), _transpose(a) @ slope
-
-
-_product.defvjp(lambda a, b: (a @ b, (a, b)), _product_backward)
-
-
-def _transpose(a: Float[Array, "*B M N"]) -> Float[Array, "*B N M"]:
-    """The transposed matrices, laid out anew: XLA's products of small ones take twice as long on a CPU where they
-    transpose the left one themselves."""
-    return jax.lax.optimization_barrier(jnp.swapaxes(a, -1, -2))
+    y = multiply_small(query * decay.of_memory, states) + own
+    return memory, (y + multiply_small(decay.scores(query, writing, True), fixed + multiply_small(moved, states)),)
 
 
 def _scan_states(
@@ -326,161 +295,3 @@ def _scan_states(
 
     memory, states = unrolled_scan(step, memory, (through, written), gpu_unroll=4)
     return states, memory
-
-
-def _segment_masks(
-    start: Bool[Array, "N B C"], valid: Bool[Array, "N B C"]
-) -> tuple[Bool[Array, "N B 1 C C"], Bool[Array, "N B 1 C"]]:
-    """A mask [t, s] of the steps s ≤ t that are no padding and in the segment of t, and one of the steps before the
-    first `start`."""
-    segment, steps = jnp.cumsum(start, axis=-1)[:, :, None], jnp.arange(start.shape[-1])
-    causal = (steps[:, None] >= steps[None])[None, None, None]
-    past = causal & (segment[..., :, None] == segment[..., None, :]) & valid[:, :, None, None, :]
-    return past, segment == 0
-
-
-def _decay_of_heads(
-    log_gate: Float[Array, "N B H C 1"] | None, past: Bool[Array, "N B 1 C C"], before: Bool[Array, "N B 1 C"]
-) -> _Decay:
-    """One gate for all features of a head, or none."""
-    if log_gate is None:
-        decay, of_memory = past.astype(jnp.float32), before.astype(jnp.float32)
-    else:
-        whole, rest = (a[..., 0] for a in masked_cumsum(log_gate, past))
-        between = (whole[..., :, None] - whole[..., None, :]) + (rest[..., :, None] - rest[..., None, :])
-        decay, of_memory = jnp.exp(jnp.where(past, between, -jnp.inf)), jnp.where(before, jnp.exp(whole + rest), 0)
-
-    def scores(a: Array, b: Array, diagonal: bool) -> Array:
-        products = _product(a, jnp.swapaxes(b, -1, -2)) * decay
-        return products if diagonal else jnp.tril(products, -1)
-
-    return _Decay(scores, of_memory[..., None], decay[..., -1, :, None], of_memory[..., -1:, None])
-
-
-def masked_cumsum(
-    x: Float[Array, "N B H C G"], past: Bool[Array, "N B 1 C C"]
-) -> tuple[Float[Array, "N B H C G"], Float[Array, "N B H C G"]]:
-    """Σ_{s in past(t)} x_s for every t, in two parts that add up to it. Unlike with a difference of cumulative sums, no
-    bit comes from other steps.
-
-    The first part sums x rounded to integers, which float32 adds exactly up to 2²⁴; the second sums the remainders.
-    Subtract two sums part by part: then one x of −1,000 among small ones costs the difference none of its digits.
-    """
-    integers = jax.lax.stop_gradient(jnp.round(x))
-    mask = jnp.broadcast_to(past, (*x.shape[:-1], x.shape[-2])).astype(x.dtype)
-    add = partial(jnp.matmul, mask, precision="highest")
-    return add(integers), add(x - integers)
-
-
-def _decay_of_features(
-    log_gate: Float[Array, "N B H C K"], past: Bool[Array, "N B 1 C C"], before: Bool[Array, "N B 1 C"]
-) -> _Decay:
-    """A gate for each feature, which makes scores of products that are scaled on both sides of a border.
-
-    C is halved again and again. Steps in the first half of a block decay to the border and those in the second from it,
-    so that no exponent is positive (after Yang et al. 2312.06635, §4.3).
-    """
-    steps = log_gate.shape[-2]
-    parts = masked_cumsum(log_gate, past)
-
-    def factor(half: int) -> Array:
-        """What is left at the border of halves, or since then."""
-
-        def distance(a: Array) -> Array:
-            blocks = a.reshape(*a.shape[:-2], steps // (2 * half), 2, half, a.shape[-1])
-            return blocks - blocks[..., :1, -1:, :]
-
-        between: Any = sum(map(distance, parts))
-        between = between * _match_rank(np.array([-1, 1], np.float32)[:, None, None], between)
-        return jnp.exp(jnp.minimum(between, 0)).reshape(log_gate.shape)
-
-    halves = [1 << level for level in range(steps.bit_length() - 1)]
-    factors = [factor(half) for half in halves]
-
-    def scores(a: Array, b: Array, diagonal: bool) -> Array:
-        second = [_match_rank(_second_half(steps, half), a) for half in halves]
-        scaled = [f * jnp.where(s, a, b) for s, f in zip(second, factors, strict=True)]
-        products = _add_pairs(scaled) if halves else 0
-        if diagonal:
-            products += _product(a, jnp.swapaxes(b, -1, -2)) * _match_rank(jnp.eye(steps), a)
-        return jnp.where(past, products, 0)
-
-    whole, rest = parts
-    of_memory = jnp.where(before[..., None], jnp.exp(whole + rest), 0)
-    to_end = jnp.minimum((whole[..., -1:, :] - whole) + (rest[..., -1:, :] - rest), 0)
-    at_end = jnp.where(past[..., -1, :, None], jnp.exp(to_end), 0)
-    return _Decay(scores, of_memory, at_end, jnp.swapaxes(of_memory[..., -1:, :], -1, -2))
-
-
-def _match_rank(constant: Any, a: Array) -> Any:
-    """`constant` with leading axes of 1, so that it has as many axes as `a`."""
-    return constant.reshape((1,) * (a.ndim - constant.ndim) + constant.shape)
-
-
-def _second_half(steps: int, half: int) -> np.ndarray:
-    """The steps in the second half of their block of 2·`half`, [C 1]."""
-    return (np.arange(steps) // half % 2 == 1)[:, None]
-
-
-def _pairs(steps: int, half: int) -> np.ndarray:
-    """Which [t, s] are of the second and the first half of one block of 2·`half`, [C C]."""
-    block, second = np.arange(steps) // (2 * half), _second_half(steps, half)
-    return second & ~second.T & (block[:, None] == block)
-
-
-@jax.custom_vjp
-def _add_pairs(scaled: list[Float[Array, "*B C K"]]) -> Float[Array, "*B C C"]:
-    """x_t·x_s of the pairs of each level, from blocks of two steps upwards."""
-    products = (_product(x, jnp.swapaxes(x, -1, -2)) for x in scaled)
-    return sum(  # pyright: ignore[reportReturnType]
-        jnp.where(_match_rank(_pairs(scaled[0].shape[-2], 1 << level), product), product, 0)
-        for level, product in enumerate(products)
-    )
-
-
-def _add_pairs_backward(scaled: list[Array], slope: Array) -> tuple[list[Array]]:
-    both = slope + jnp.swapaxes(slope, -1, -2)
-    pairs = [_pairs(slope.shape[-1], 1 << level) for level in range(len(scaled))]
-    pairs = [_match_rank(p | p.T, both) for p in pairs]
-    return ([_product(jnp.where(p, both, 0), x) for p, x in zip(pairs, scaled, strict=True)],)
-
-
-_add_pairs.defvjp(lambda scaled: (_add_pairs(scaled), scaled), _add_pairs_backward)
-
-
-@jax.custom_vjp
-def _solve_unit_lower(lower: Float[Array, "*B C C"], right: Any) -> Any:
-    """x of (1 + lower)·x = right for every array in `right`, [*B C ...]; `lower` is strictly lower triangular."""
-    return _solve_forward(lower, right)[0]
-
-
-def _solve_forward(lower: Array, right: Any) -> tuple[Any, Any]:
-    inverse = unit_lower_inverse(lower)
-    solved = jax.tree.map(lambda r: jnp.matmul(inverse, r, precision="highest"), right)
-    return solved, (inverse, solved)
-
-
-def _solve_backward(kept: Any, slopes: Any) -> tuple[Array, Any]:
-    inverse, solved = kept
-    inverse = _transpose(inverse)
-    slopes = jax.tree.map(lambda s: jnp.matmul(inverse, s, precision="highest"), slopes)
-    products = jax.tree.map(lambda a, b: _product(a, jnp.swapaxes(b, -1, -2)), slopes, solved)
-    return -sum(jax.tree.leaves(products)), slopes
-
-
-_solve_unit_lower.defvjp(_solve_forward, _solve_backward)
-
-
-def unit_lower_inverse(lower: Float[Array, "*B C C"]) -> Float[Array, "*B C C"]:
-    """(1 + lower)⁻¹ for strictly lower triangular matrices, by joining inverses of halves, from single rows upwards.
-
-    As accurate as forward substitution, in 2·log₂C products. XLA's own triangular solve calls LAPACK on a CPU, and two
-    devices that call it at the same time can deadlock (jaxlib 0.10.2).
-    """
-    steps = lower.shape[-1]
-    pairs = [_match_rank(_pairs(steps, 1 << level), lower) for level in range(max(1, (steps - 1).bit_length()))]
-    inverse = _match_rank(jnp.eye(steps, dtype=lower.dtype), lower) - jnp.where(pairs[0], lower, 0)
-    for pair in pairs[1:]:
-        corner = jnp.matmul(jnp.matmul(inverse, lower, precision="highest"), inverse, precision="highest")
-        inverse -= jnp.where(pair, corner, 0)
-    return inverse

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Int, Shaped
 
 Carry = Any  # a pytree of arrays
 
@@ -119,26 +119,6 @@ def _chunked_scan(
         return h[-1], h
 
     return scan_chunks(scan_chunk, initial, (a, b), chunk_size)[1]
-
-
-def causal_segment_mask(start: Bool[Array, "T"]) -> tuple[Bool[Array, "T T"], Bool[Array, "T"]]:
-    """A mask [t, s] of the steps s ≤ t in the same segment as t, and a mask of the steps before the first `start`."""
-    segment, steps = jnp.cumsum(start), jnp.arange(len(start))
-    return (steps[:, None] >= steps[None]) & (segment[:, None] == segment[None]), segment == 0
-
-
-def masked_cumsum(
-    x: Float[Array, "T *G"], past: Bool[Array, "T T"]
-) -> tuple[Float[Array, "T *G"], Float[Array, "T *G"]]:
-    """Σ_{s in past(t)} x_s for every t, in two parts that add up to it. Unlike with a difference of cumulative sums, no
-    bit comes from other steps.
-
-    The first part sums x rounded to integers, which float32 adds exactly up to 2²⁴; the second sums the remainders.
-    Subtract two sums part by part: then one x of −1,000 among small ones costs the difference none of its digits.
-    """
-    integers, add = jax.lax.stop_gradient(jnp.round(x)), partial(jnp.tensordot, axes=1, precision="highest")
-    mask = past.astype(x.dtype)
-    return add(mask, integers), add(mask, x - integers)
 
 
 def scan_chunks(function: Callable, carry: Carry, xs: Any, chunk_size: int, gpu_unroll: int = 1) -> tuple[Carry, Any]:

@@ -1,0 +1,83 @@
+"""Products and inverses of many small matrices at once, as they are fast on a CPU."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+
+@jax.custom_vjp
+def multiply_small(a: Float[Array, "*B M N"], b: Float[Array, "*B N O"]) -> Float[Array, "*B M O"]:
+    return a @ b
+
+
+def _product_backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+    a, b = kept
+    return slope @ jnp.swapaxes(b, -1, -2), transpose_small(a) @ slope
+
+
+multiply_small.defvjp(lambda a, b: (a @ b, (a, b)), _product_backward)
+
+
+def transpose_small(a: Float[Array, "*B M N"]) -> Float[Array, "*B N M"]:
+    """The transposed matrices, laid out anew: XLA's products of small ones take twice as long on a CPU where they
+    transpose the left one themselves."""
+    return jax.lax.optimization_barrier(jnp.swapaxes(a, -1, -2))
+
+
+def add_axes(a: Any, like: Array) -> Array:
+    """`a` with axes of 1 in front, up to the number that `like` has."""
+    return jnp.reshape(a, (1,) * (like.ndim - np.ndim(a)) + np.shape(a))
+
+
+def second_half(steps: int, half: int) -> np.ndarray:
+    """The steps in the second half of their block of 2·`half`, [C 1]."""
+    return (np.arange(steps) // half % 2 == 1)[:, None]
+
+
+def corner_pairs(steps: int, half: int) -> np.ndarray:
+    """Which [t, s] are of the second and the first half of one block of 2·`half`, [C C]."""
+    block, second = np.arange(steps) // (2 * half), second_half(steps, half)
+    return second & ~second.T & (block[:, None] == block)
+
+
+@jax.custom_vjp
+def solve_unit_lower(lower: Float[Array, "*B C C"], right: Any) -> Any:
+    """x of (1 + lower)·x = right for every array in `right`, [*B C ...]; `lower` is strictly lower triangular."""
+    return _solve_forward(lower, right)[0]
+
+
+def _solve_forward(lower: Array, right: Any) -> tuple[Any, Any]:
+    inverse = unit_lower_inverse(lower)
+    solved = jax.tree.map(lambda r: jnp.matmul(inverse, r, precision="highest"), right)
+    return solved, (inverse, solved)
+
+
+def _solve_backward(kept: Any, slopes: Any) -> tuple[Array, Any]:
+    inverse, solved = kept
+    inverse = transpose_small(inverse)
+    slopes = jax.tree.map(lambda s: jnp.matmul(inverse, s, precision="highest"), slopes)
+    products = jax.tree.map(lambda a, b: multiply_small(a, jnp.swapaxes(b, -1, -2)), slopes, solved)
+    return -sum(jax.tree.leaves(products)), slopes
+
+
+solve_unit_lower.defvjp(_solve_forward, _solve_backward)
+
+
+def unit_lower_inverse(lower: Float[Array, "*B C C"]) -> Float[Array, "*B C C"]:
+    """(1 + lower)⁻¹ for strictly lower triangular matrices, by joining inverses of halves, from single rows upwards.
+
+    As accurate as forward substitution, in 2·log₂C products. XLA's own triangular solve calls LAPACK on a CPU, and two
+    devices that call it at the same time can deadlock (jaxlib 0.10.2).
+    """
+    steps = lower.shape[-1]
+    levels = [1 << level for level in range((steps - 1).bit_length())]
+    inverse = jnp.broadcast_to(jnp.eye(steps, dtype=lower.dtype), lower.shape)
+    for half in levels:
+        corner = lower
+        if half > 1:
+            corner = jnp.matmul(jnp.matmul(inverse, lower, precision="highest"), inverse, precision="highest")
+        inverse -= jnp.where(add_axes(corner_pairs(steps, half), lower), corner, 0)
+    return inverse

@@ -1,0 +1,25 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from models.ops.small_matrices import multiply_small, solve_unit_lower, unit_lower_inverse
+
+random = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 32])
+def test_the_inverse_of_a_triangle(rows: int):
+    """Also where every key is the same, when a series of powers would lose all digits."""
+    invert = jax.jit(unit_lower_inverse)
+    for lower in (np.tril(random.normal(size=(rows, rows)), -1) / 2, np.tril(np.ones((rows, rows)), -1)):
+        expected = np.linalg.inv(np.eye(rows) + lower)
+        np.testing.assert_allclose(invert(jnp.asarray(lower, jnp.float32)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_are_finite_differences():
+    with jax.enable_x64(True):
+        a, b = (jnp.asarray(random.normal(size=(2, *shape))) for shape in ((4, 4), (4, 3)))
+        check_grads(multiply_small, (a, b), order=1, modes=["rev"])
+        check_grads(lambda a, b: solve_unit_lower(jnp.tril(a, -1), (b,)), (a, b), order=1, modes=["rev"])
