@@ -108,7 +108,7 @@ class StudyResult:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """A dict for each trial: labels, seed, rate, cost, scores, measures. pandas.DataFrame takes them as they are."""
+        """A dict for each trial: labels, seed, rate, cost, scores, measures, as pandas.DataFrame takes them."""
         header, rows = tabulate_records(self.trials)
         return [
             {**dict(zip(header, row, strict=True)), **trial.result["metrics"]}
