@@ -149,8 +149,9 @@ def _sample_in_turn(
     """Seconds of a step or token: `rounds` samples of each library, A B A B, each of about SAMPLE_SECONDS."""
     calls, warm = {}, {}
     for library in libraries:
-        workers[library].ask(calls=1, warm=False)
-        call_seconds = workers[library].ask(calls=1, warm=False)["seconds"] * rows[library]["per_call"]
+        call_seconds = _seconds_of_a_call(workers[library], rows[library])
+        if call_seconds < WARM_BELOW:  # the first call says little of a short one
+            call_seconds = _seconds_of_a_call(workers[library], rows[library])
         calls[library] = max(1, round(SAMPLE_SECONDS / call_seconds))
         warm[library] = call_seconds < WARM_BELOW
     times: dict[str, list[float]] = {library: [] for library in libraries}
@@ -159,6 +160,10 @@ def _sample_in_turn(
             answer = workers[library].ask(calls=calls[library], warm=warm[library])
             times[library].append(answer["seconds"])
     return times
+
+
+def _seconds_of_a_call(worker: Worker, row: dict[str, Any]) -> float:
+    return worker.ask(calls=1, warm=False)["seconds"] * row["per_call"]
 
 
 # ---- all cells ------------------------------------------------------------------------------------------------------

@@ -64,10 +64,10 @@ class Comparison(NamedTuple):
     def describe_duration(self) -> str:
         """How long it takes, from benchmark.csv."""
         seconds = estimate_seconds(self.mixers, self.processes)
-        about = f"about {progress.format_duration(seconds)} on a machine like" if seconds else "no times yet in"
+        about = f"up to {progress.format_duration(seconds)}, less if this code is faster than in" if seconds else "no"
         return (
             f"{len(self.mixers)} mixers at lengths {', '.join(map(str, LENGTHS))}, in {self.processes} processes of "
-            f"each revision, and memory at {MEMORY_LENGTH:,}: {about} benchmark.csv's"
+            f"each revision, and memory at {MEMORY_LENGTH:,}: {about} benchmark.csv"
         )
 
 
@@ -142,7 +142,7 @@ def estimate_seconds(mixers: Sequence[str], processes: int) -> float | None:
         seconds = _BUILD_SECONDS + float(row["compile_seconds"]) + 2 * COMPARED_STEPS * step  # both build at once
         if is_timed(cell):
             sample = max(step, SAMPLE_SECONDS) + (step if step < WARM_BELOW else 0)
-            seconds += 2 * (2 * step + ROUNDS * sample)
+            seconds += 2 * (step + ROUNDS * sample)
         total += seconds * (processes if is_timed(cell) else 1)
     return total + processes * len(mixers) * _START_SECONDS if known else None
 
