@@ -27,6 +27,7 @@ class KimiDeltaAttention(MatrixMemory):
     The matrices of α's and of the output gate, a sigmoid, are of rank `hidden_size`/`heads`. The defaults are the
     paper's, except for sizes (heads of 128 there). e^A starts uniform between 1 and 16, as in the authors' code, and b
     as Mamba's Δ. `allow_negative_eigenvalues` lets β reach 2. Without a convolution the silu stays.
+    Queries are not scaled by K^−½, which the norm behind them undoes.
     """
 
     allow_negative_eigenvalues: bool = False
