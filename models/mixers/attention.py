@@ -211,7 +211,7 @@ class Attention(Mixer):
         projected = []
         for name, count in heads.items():
             kernel, inputs = kernels[owner[name]], encoded if name[0] in self.position_injection else x
-            if x.shape[1] == 1:  # XLA's CPU compiler would transpose the kernel first, which takes longer than the rest
+            if x.shape[1] == 1:  # or XLA's CPU compiler transposes the kernel: half the time of a token
                 y = (inputs.reshape(-1, self.width) @ kernel).reshape(-1, 1, count, size).swapaxes(1, 2)
             else:
                 y = jnp.einsum("btd,dhk->bhtk", inputs, kernel.reshape(self.width, count, size))

@@ -172,7 +172,7 @@ RECURRENT_CELLS = {
 
 
 def _scan_batch(step: Callable, weights: dict[str, Array], *arrays: Any) -> tuple[dict[str, Array], Array]:
-    """`masked_scan` over a batch, time first: carry [B, N], x_proj [T, B, M], start and valid [T, B] → carry, y [T, B, N]."""
+    """`masked_scan` over a batch: carry [B, N], x_proj [T, B, M], start and valid [T, B] → last carry, y [T, B, N]."""
     return jax.vmap(partial(masked_scan, partial(step, weights)), (0, 1, 1, 1), (0, 1))(*arrays)
 
 

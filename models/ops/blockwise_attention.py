@@ -29,7 +29,8 @@ def blockwise_attention(
     `queries` holds the arrays with an entry for each query, and `keys` those with an entry for each key.
     """
     steps = queries["segments"].shape[-1]
-    size = min(128, max(32, steps // 4))
+    largest = 256 if steps <= REMAT_LENGTH else 128  # larger ones are faster, and need more memory at once
+    size = min(largest, max(32, steps // 4))
     bucket = size * -(-steps // (size * MAX_KV_BUCKETS))  # queries that are given the same keys
 
     def attend_block(queries: dict[str, Array], keys: dict[str, Array], offset: Array | int) -> Array:

@@ -156,13 +156,13 @@ def test_the_forget_bias_is_a_choice():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("cell", RECURRENT_CELLS)
-def test_its_backward_pass_is_what_jax_derives(cell: str, dtype: str):
+@pytest.mark.parametrize(("cell", "gates"), [*((cell, "") for cell in RECURRENT_CELLS), *(("lstm", g) for g in "ifo")])
+def test_its_backward_pass_is_what_jax_derives(cell: str, gates: str, dtype: str):
     """Of parameters, inputs and the state before, over segments that start anywhere and padding."""
     steps = 23
     segments = jnp.asarray(random.choice([0, 1, 1, 1, 2], size=(3, steps)).cumsum(axis=1) % 4, jnp.int32)
     x, direction = (jnp.asarray(random.normal(size=(3, steps, N)), jnp.float32) for _ in range(2))
-    module = Recurrence(cell=cell, width=N, hidden_size=6, dtype=jnp.dtype(dtype))
+    module = Recurrence(cell=cell, width=N, hidden_size=6, dtype=jnp.dtype(dtype), disabled_gates=gates)
     initial = partial(module.init, positions=segments, segments=segments)
     params = jax.tree.map(
         lambda p: jnp.asarray(random.normal(0, 0.5, p.shape), p.dtype), jax.eval_shape(initial, jax.random.key(0), x)
