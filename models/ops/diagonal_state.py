@@ -262,6 +262,12 @@ def multiply_within_segments(
     """Σ_j x[n, m, j]·matrix[n, j, k] over the j of k's segment, by x_segment[m, j] = y_segment[m, k].
 
     Segments are numbered from 0, and -1 is none. There are as many products as one m has segments.
+    """
+    return _multiply_in_turn(x, matrix, 1, x_segment, y_segment)
+
+
+def _multiply_in_turn(x: Array, matrix: Array, axis: int, x_segment: Array, y_segment: Array) -> Array:
+    """`multiply_within_segments`, summed over this axis of the matrix.
 
     One m is added: features that lie a power of two apart share few lines of a CPU's cache, and moving features behind
     steps, which often comes next, then takes up to eight times as long.
@@ -271,10 +277,10 @@ def multiply_within_segments(
     x_segment, y_segment = (jnp.pad(s, [(0, 1), (0, 0)]) for s in (x_segment, y_segment))
 
     def add_segment(segment: Array, y: Array) -> Array:
-        product = _batch_product(jnp.where((x_segment == segment)[None], x, 0), matrix, 2, 1)
+        product = _batch_product(jnp.where((x_segment == segment)[None], x, 0), matrix, 2, axis)
         return jnp.where((y_segment == segment)[None], product, y)
 
-    zeros = jnp.zeros((*x.shape[:2], matrix.shape[2]), x.dtype)
+    zeros = jnp.zeros((*x.shape[:2], matrix.shape[3 - axis]), x.dtype)
     return jax.lax.fori_loop(0, 1 + x_segment.max(), add_segment, zeros)[:, :rows]
 
 
@@ -290,7 +296,7 @@ def _multiply_backward(residuals: tuple, gradient: Array) -> tuple:
         return total + _batch_product(part, jnp.where((y_segment == segment)[None], gradient, 0), 1, 1)
 
     of_matrix = jax.lax.fori_loop(0, 1 + x_segment.max(), add_segment, jnp.zeros_like(matrix))
-    of_x = multiply_within_segments(gradient, matrix.swapaxes(1, 2), y_segment, x_segment)
+    of_x = _multiply_in_turn(gradient, matrix, 2, y_segment, x_segment)
     return of_x, of_matrix, None, None
 
 

@@ -67,6 +67,8 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "loglinear": [{"heads": 2, "hidden_size": WIDTH}],
     "kda": [{"heads": 2, "hidden_size": WIDTH}],
     "rglru": [{}, {"scale_first": False}],
+    "s4d": [{}, {"implementation": "steps"}],
+    "s6": [{}, {"implementation": "steps"}],
     "tcn": [{"layers": 2}, {"layers": 2, "block": "single"}],
 }
 # How far bfloat16 may be from float32, root mean square over root mean square, where it is more than usual: a norm of
