@@ -39,6 +39,7 @@ _TOLERANCES = {"full": 1e-5, "quasi": 3e-6, "diagonal": 1e-5}
 # A guess may be this many times larger than the largest value of f. Far from the root, products of Jacobians overflow
 # within a few hundred steps, and their updates are worthless.
 _TRUST_REGION = 10.0
+CHUNK_SIZE = 256  # steps solved at once
 
 
 class NewtonReport(NamedTuple):
@@ -72,7 +73,7 @@ def newton_scan(
     diagonal_step: RecurrentStep | None = None,
     max_iterations: int = 50,
     tolerance: float | None = None,
-    chunk_size: int = 256,
+    chunk_size: int = CHUNK_SIZE,
     linear_solver: str = "auto",
 ) -> tuple[Carry, Any, NewtonReport]:
     """`scan.masked_scan(step, carry, xs, start, valid)` by Newton's method: final carry, ys and a report.
