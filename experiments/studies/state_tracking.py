@@ -4,7 +4,7 @@ After Merrill et al. 2024 (arXiv 2404.08819), Grazzi et al. 2024 (arXiv 2411.125
 2502.10297): a linear recurrence whose transitions have positive eigenvalues can't do parity, one with an eigenvalue of
 −1 can; products of several reflections turn, and so count and permute; a nonlinear recurrence does all of it; attention
 needs layers. As in these papers: uniform elements, every prefix a target, longer tests. Not as in them: one layer of
-width 32 in the common skeleton, 32 rows a step for 1,000 steps at one learning rate, which is far from enough for
+width 32 in the common skeleton, 32 rows a step for 1,200 steps at one learning rate, which is far from enough for
 groups of 60 elements, and lengths drawn evenly. `whole rows` is the share of rows without a mistake, up to so many
 elements; the score counts every element.
 
@@ -35,9 +35,9 @@ MODELS = registered_only(
 )
 GROUPS = {name: {"task.group": name} for name in ("z2", "z5", "s3", "s4", "a5", "a4xz5")}
 ASKED = {  # of these models alone; of all others nothing is expected there
-    "z5": (*NONLINEAR[:2], "gated delta", "gated delta, negative", *PRODUCTS, "rwkv7", "mamba2", "attention"),
+    "z5": ("gated delta", "gated delta, negative", *PRODUCTS, "rwkv7", "mamba2", "attention"),
     "s3": (*NONLINEAR[:2], "gated delta", "gated delta, negative", *PRODUCTS, "rwkv7", "mamba2", "attention"),
-    "s4": ("lstm", *PRODUCTS, "rwkv7"),
+    "s4": (*PRODUCTS, "rwkv7"),
     "a5": ("lstm", "1 reflection", "4 reflections", "attention"),
     "a4xz5": ("lstm", "4 reflections", "attention"),
 }
@@ -52,7 +52,7 @@ STUDY = Study(
         "task.max_items": 64,
         "task.eval_lengths": (512,),
         "training.batch_size": 32,
-        "optimizer.learning_rate": 3e-3,
+        "optimizer.learning_rate": 1e-2,
     },
     grid=GRID,
     exclude=[
@@ -71,7 +71,7 @@ STUDY = Study(
             },
             grid={"group": {name: GROUPS[name] for name in ("z2", "a5")}},
         ),
-        "quick": Scale(seeds=tuple(range(5)), overrides={"training.steps": 1000, "training.eval_every": 500}),
+        "quick": Scale(seeds=tuple(range(5)), overrides={"training.steps": 1200, "training.eval_every": 600}),
         "full": Scale(
             seeds=tuple(range(5)),
             learning_rates=(1e-3, 3e-3),
