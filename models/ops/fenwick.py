@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from models.ops.matrix_state import unit_lower_inverse
-from models.ops.scan import causal_segment_mask, masked_cumsum, scan_chunks, unrolled_scan
+from models.ops.scan import scan_chunks, unrolled_scan
+from models.ops.segment_decay import masked_cumsum, segment_masks
+from models.ops.small_matrices import unit_lower_inverse
 
 _CHUNK_SIZE = 32
 
@@ -116,8 +117,9 @@ def log_linear_chunk(
     """
     levels, steps = len(memory), jnp.arange(len(query))
     key, value = (jnp.where(valid[:, None], a, 0) for a in (key, value))
-    past, before = causal_segment_mask(start)
-    log_decay, rest = masked_cumsum(jnp.where(valid, log_gate[:, 0], 0), past)
+    masks = segment_masks(start[None, None], valid[None, None])
+    parts = masked_cumsum(jnp.where(valid[:, None], log_gate, 0)[None, None, None], masks[0])
+    (past, before), (log_decay, rest) = (a[0, 0, 0] for a in masks), (a[0, 0, 0, :, 0] for a in parts)
     between = (log_decay[:, None] - log_decay[None]) + (rest[:, None] - rest[None])
     decay = jnp.exp(jnp.where(past, between, -jnp.inf))
     memory_decay = jnp.where(before, jnp.exp(log_decay + rest), 0)[:, None]

@@ -29,7 +29,7 @@ def transpose_small(a: Float[Array, "*B M N"]) -> Float[Array, "*B N M"]:
 
 def add_axes(a: Any, like: Array) -> Array:
     """`a` with axes of 1 in front, up to the number that `like` has."""
-    return jnp.reshape(a, (1,) * (like.ndim - np.ndim(a)) + np.shape(a))
+    return jnp.asarray(a).reshape((1,) * (like.ndim - np.ndim(a)) + np.shape(a))
 
 
 def second_half(steps: int, half: int) -> np.ndarray:
