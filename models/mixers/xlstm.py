@@ -56,7 +56,7 @@ def scan_mlstm(
     log_f = nn.log_sigmoid(f)
     m = jax.lax.stop_gradient(_stabilizers(memory["m"], i, log_f, start, valid))
     before = jnp.concatenate([jax.lax.stop_gradient(memory["m"])[..., None], m[..., :-1]], axis=-1)
-    key = jnp.where(valid[:, None], jnp.exp(i - m), 0)[..., None] * key
+    key = jnp.exp(jnp.where(valid[:, None], i - m, LOG_ZERO))[..., None] * key
     log_gate = (log_f + (before - m))[..., None]
     c, y, weight = scan_weighted_state(memory["c"], query, key, value, log_gate, start, valid, **form)
     # e^−m, clipped so that float32 can divide by its square; above m = 27 it is far below the rounding of n·q.
