@@ -20,6 +20,7 @@ from experiments.benchmarks import speed_tables, tables
 from experiments.reporting.applications import build_applications
 from experiments.reporting.charts import render_charts
 from experiments.reporting.claims import build_claims
+from experiments.reporting.further_studies import build_further_studies
 from experiments.reporting.html_report import markdown_table
 from experiments.reporting.measurement_tables import build_sharding, build_streaming
 from experiments.reporting.mixer_tables import build_compare, build_learning_rates, build_mixers
@@ -77,6 +78,7 @@ BUILDERS: dict[str, Builder] = {  # name → what makes the blocks and pictures:
     "mixers": build_mixers,
     "learning_rates": build_learning_rates,
     "claims": build_claims,
+    "further_studies": build_further_studies,
     "scorecard": build_scorecard,
     "applications": build_applications,
     "reproduce": build_results,

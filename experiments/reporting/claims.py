@@ -85,20 +85,30 @@ def claims_page(studies: Sequence[JudgedStudy]) -> str:
 
 def _study_section(judged: JudgedStudy) -> str:
     row, title = judged.study.notes_row, study_title(judged.name)
-    rows = [[f"{VERDICT_SIGNS[one.verdict]} {one.verdict}", one.claim, one.evidence] for one in judged.verdicts]
-    scale = judged.verdicts[0].scale if judged.verdicts else ""
-    repeat = f"{scale[:1].upper()}{scale[1:]}; `python -m experiments.run --study={judged.name}` repeats it."
-    if judged.outdated:
-        repeat += f" {judged.outdated} of {len(judged.trials)} cells are of older code."
     return "\n\n".join(
         [
             f"## {row}. {title}",
             f"*{LECTURE_CLAIMS[row]}.* {judged.study.question}",
-            markdown_table(["verdict", "claim, written before the run", "evidence"], rows),
+            verdicts_table(judged),
             f"![{title}](studies/{judged.name}.svg)",
-            repeat,
+            repeat_note(judged),
         ]
     )
+
+
+def verdicts_table(judged: JudgedStudy) -> str:
+    """Tabulate a study's claims with verdict and evidence, in Markdown."""
+    rows = [[f"{VERDICT_SIGNS[one.verdict]} {one.verdict}", one.claim, one.evidence] for one in judged.verdicts]
+    return markdown_table(["verdict", "claim, written before the run", "evidence"], rows)
+
+
+def repeat_note(judged: JudgedStudy) -> str:
+    """Say what repeats a study, and how much of its record is of older code."""
+    scale = judged.verdicts[0].scale if judged.verdicts else ""
+    note = f"{scale[:1].upper()}{scale[1:]}; `python -m experiments.run --study={judged.name}` repeats it."
+    if judged.outdated:
+        note += f" {judged.outdated} of {len(judged.trials)} cells are of older code."
+    return note
 
 
 def build_claims() -> Publication:

@@ -15,11 +15,11 @@ def models_table() -> str:
     for name, entry in models.MIXERS.items():
         _, (_, _, state, _) = mixer_programs(name, WIDTH, LENGTH)["step"]
         module = entry.mixer_class.__module__
-        link = f"[{module.split('.')[-1]}]({module.replace('.', '/')}.py)"
+        link = f"[{module.split('.')[-1]}](../{module.replace('.', '/')}.py)"
         rows.append([f"`{name}`", entry.paper, link, f"{cost.count_state_floats(state):,}"])
     return markdown_table(["mixer", "paper", "file", "state"], rows)
 
 
 def build_models() -> Publication:
-    """Return README's table of mixers."""
+    """Return the table of mixers of docs/models.md."""
     return {"models": models_table()}

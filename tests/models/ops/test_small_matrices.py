@@ -21,5 +21,5 @@ def test_the_inverse_of_a_triangle(rows: int):
 def test_gradients_are_finite_differences():
     with jax.enable_x64(True):
         a, b = (jnp.asarray(random.normal(size=(2, *shape))) for shape in ((4, 4), (4, 3)))
-        check_grads(multiply_small, (a, b), order=1, modes=["rev"])
-        check_grads(lambda a, b: solve_unit_lower(jnp.tril(a, -1), (b,)), (a, b), order=1, modes=["rev"])
+        check_grads(jax.jit(multiply_small), (a, b), order=1, modes=["rev"])
+        check_grads(jax.jit(lambda a, b: solve_unit_lower(jnp.tril(a, -1), (b,))), (a, b), order=1, modes=["rev"])

@@ -1,0 +1,86 @@
+"""Studies of questions that the lecture notes do not ask, each with its scores and its claims: one page."""
+
+import itertools
+from collections.abc import Sequence
+
+from experiments.ablation import study, verdicts
+from experiments.ablation.record_table import outdated_records
+from experiments.ablation.study import Study
+from experiments.ablation.trials import TrialRecord
+from experiments.reporting.chart_types import GroupedDotChart
+from experiments.reporting.charts import render_charts
+from experiments.reporting.claims import FOLDER, JudgedStudy, repeat_note, verdicts_table
+from experiments.reporting.comparison_report import axis_labels, score_cell
+from experiments.reporting.html_report import markdown_table
+from experiments.reporting.publishing import Publication
+from experiments.reporting.study_charts import main_chart, score_charts, study_title
+from experiments.reporting.study_report import read_study_record, record_path
+
+STUDIES = ("recipes", "state_tracking", "recall_against_state", "mad", "needle")
+
+
+def further_studies(scale: str = "quick") -> list[JudgedStudy]:
+    """Return the studies of this page that have a record."""
+    found = []
+    for name in STUDIES:
+        if not record_path(name, scale).exists():
+            continue
+        loaded = study.load_study(name)
+        trials = read_study_record(name, loaded, scale)
+        outdated = len(outdated_records(trials, loaded, loaded.scales[scale]))
+        found.append(JudgedStudy(name, loaded, trials, verdicts.judge_claims(loaded, trials, scale), outdated))
+    return found
+
+
+def all_scores_table(loaded: Study, trials: Sequence[TrialRecord], outdated: Sequence[TrialRecord] = ()) -> str:
+    """Tabulate the test score of every setting, in Markdown: a row for each label of the axis that has most of them,
+    and a column for each combination of the others."""
+    trials = verdicts.reported_records(trials)
+    marked = [trial.labels for trial in verdicts.reported_records(outdated)]
+    labels = {axis: axis_labels(trials, axis) for axis in loaded.grid}
+    rows_axis = max(labels, key=lambda axis: len(labels[axis]))
+    others = [axis for axis in labels if axis != rows_axis]
+    columns = [dict(zip(others, values, strict=True)) for values in itertools.product(*(labels[o] for o in others))]
+    known = [trial.labels for trial in trials]
+    columns = [column for column in columns if any(column.items() <= one.items() for one in known)]
+    header = [rows_axis, *(", ".join(column.values()) or "score" for column in columns)]
+    rows = []
+    for label in labels[rows_axis]:
+        settings = [{**column, rows_axis: label} for column in columns]
+        rows.append([label, *(score_cell(trials, one, marked) if one in known else "–" for one in settings)])
+    return markdown_table(header, rows)
+
+
+def _task_charts(judged: JudgedStudy) -> list[GroupedDotChart]:
+    """Draw each task's scores: the mixers' by the labels of the third axis."""
+    (axis,) = judged.study.grid.keys() - {"task", "mixer"}
+    charts = []
+    for task in axis_labels(judged.trials, "task"):
+        (chart,) = score_charts([trial for trial in judged.trials if trial.labels["task"] == task], axis)
+        charts.append(chart._replace(name=task, title=task.capitalize()))
+    return charts
+
+
+def build_further_studies() -> Publication:
+    """Return the sections and the charts of the studies that have a record."""
+    sections: list[str] = []
+    pictures: Publication = {}
+    for one in further_studies():
+        title = study_title(one.name)
+        outdated = outdated_records(one.trials, one.study, one.study.scales["quick"])
+        charts = main_chart(one.study, one.trials, title)
+        if len({trial.result["metric"] for trial in one.trials}) > 1:  # one chart shows one kind of score
+            charts = _task_charts(one)
+        pictures[f"{FOLDER}/{one.name}.svg"] = render_charts(charts, "svg", name=one.name)
+        seeds = len({trial.seed for trial in verdicts.reported_records(one.trials)})
+        parts = [
+            f"## {title}",
+            one.study.question,
+            verdicts_table(one),
+            f"Test scores at the best validation step, mean and 95 % interval over {seeds} seeds:",
+            all_scores_table(one.study, one.trials, outdated),
+            f"![{title}](studies/{one.name}.svg)",
+            repeat_note(one),
+        ]
+        sections.append("\n\n".join(parts))
+    return {"further_studies": "\n\n".join(sections), **pictures}
