@@ -59,7 +59,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"heads": 2, "hidden_size": WIDTH},
         {"heads": 2, "hidden_size": WIDTH, "implementation": "steps"},
     ],
-    "mlstm": [{"heads": 2}],
+    "mlstm": [{"heads": 2}, {"heads": 2, "implementation": "steps"}],
     "mamba2": [{"heads": 2, "hidden_size": WIDTH, "state_size": 3}],
     "hgrn2": [{"heads": 2, "hidden_size": WIDTH, "depth_fraction": 0.5}],
     "rwkv7": [{"heads": 2, "hidden_size": WIDTH}],
@@ -77,7 +77,7 @@ BFLOAT16_ERROR = dict.fromkeys(["linear", "gla", "delta", "gated_delta", "mlstm"
 BFLOAT16_ERROR |= dict.fromkeys(["mamba2", "hgrn2", "rwkv7", "gated_delta_product", "loglinear", "kda"], 0.05)
 # How far float32 may be from itself in another order. With β up to 2 the delta rule reflects instead of forgetting; the
 # sum rule divides by weights that are near 0 with some features; KDA's rates gather gradients of a whole head.
-FLOAT32_ERROR = {"delta": 3e-5, "linear": 3e-5, "kda": 3e-5, "gated_delta_product": 3e-5}
+FLOAT32_ERROR = {"delta": 4e-5, "linear": 3e-5, "kda": 3e-5, "gated_delta_product": 3e-5}
 VARIANTS = [(name, options) for name in models.MIXERS for options in SETTINGS.get(name, [{}])]
 
 X = normal(1, ROWS, STEPS, WIDTH)
