@@ -120,13 +120,15 @@ class LinearAttention(Mixer, kw_only=True):
         elif self.rule == "gated_delta":
             log_gate = nn.log_sigmoid(self._project_per_head("gate", x, 1) + 4)  # initially near 0.98
 
-        masks, form = (steps.start, steps.valid), {"implementation": self.implementation}
+        masks, form = (steps.start, steps.valid), self.implementation
         if self.rule == "sum":
-            after["memory"], y, weight = scan_weighted_state(state["memory"], query, key, value, None, *masks, **form)
+            after["memory"], y, weight = scan_weighted_state(
+                state["memory"], query, key, value, None, *masks, implementation=form
+            )
             y = y / (jnp.abs(weight) + 1e-6)
         else:
             after["memory"], y = scan_matrix_state(
-                state["memory"], query, key, value, log_gate, strength, *masks, **form
+                state["memory"], query, key, value, log_gate, strength, *masks, implementation=form
             )
             y = nn.RMSNorm(epsilon=1e-5, name="norm")(y)
         y = y.transpose(0, 2, 1, 3).reshape(batch, length, self.hidden_size)

@@ -187,6 +187,13 @@ def _compute_span(memory: _Memory, inputs: Any) -> tuple[_Memory, tuple[Array, .
     return _apply_gates(memory, vectors, log_gate, past, before)
 
 
+def _decay_by_gates(
+    memory: _Memory, vectors: _Vectors, log_gate: Array, past: Array, before: Array
+) -> tuple[_Memory, tuple[Array, ...]]:
+    decay = decay_of_heads if log_gate.shape[-1] == 1 else decay_of_features
+    return _apply_decay(memory, vectors, decay(log_gate, past, before))
+
+
 @jax.custom_vjp
 def _apply_gates(
     memory: _Memory, vectors: _Vectors, log_gate: Array, past: Array, before: Array
@@ -196,12 +203,11 @@ def _apply_gates(
     A gate scales all that is read after it, and the inverse of that all that is written: with Γ_t = Π g over r ≤ t, the
     outputs are functions of q_t·Γ_t and k_s/Γ_s. So ∂/∂log Γ_t = q_t·∂/∂q_t − k_t·∂/∂k_t (Yang et al. 2312.06635, §C).
     """
-    decay = decay_of_heads if log_gate.shape[-1] == 1 else decay_of_features
-    return _apply_decay(memory, vectors, decay(log_gate, past, before))
+    return _decay_by_gates(memory, vectors, log_gate, past, before)
 
 
 def _apply_gates_forward(memory: _Memory, vectors: _Vectors, log_gate: Array, past: Array, before: Array) -> Any:
-    (after, ys), pull = jax.vjp(lambda m, v: _apply_gates.fun(m, v, log_gate, past, before), memory, vectors)
+    (after, ys), pull = jax.vjp(lambda m, v: _decay_by_gates(m, v, log_gate, past, before), memory, vectors)
     return (after, ys), (pull, vectors, log_gate, past, before, after)
 
 

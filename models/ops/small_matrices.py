@@ -61,7 +61,7 @@ def _solve_backward(kept: Any, slopes: Any) -> tuple[Array, Any]:
     inverse = transpose_small(inverse)
     slopes = jax.tree.map(lambda s: jnp.matmul(inverse, s, precision="highest"), slopes)
     products = jax.tree.map(lambda a, b: multiply_small(a, jnp.swapaxes(b, -1, -2)), slopes, solved)
-    return -sum(jax.tree.leaves(products)), slopes
+    return -sum(jax.tree.leaves(products)), slopes  # pyright: ignore[reportReturnType]
 
 
 solve_unit_lower.defvjp(_solve_forward, _solve_backward)
