@@ -23,7 +23,7 @@ from models.ops.small_matrices import add_axes, multiply_small, solve_unit_lower
 
 IMPLEMENTATIONS = ("chunks", "steps")
 _CHUNK_SIZE = 32  # steps whose pairs are computed
-_CHUNKS_PER_SPAN = 8  # chunks computed at once; only what is at the borders of spans is kept for the gradient
+_CHUNKS_PER_SPAN = 32  # chunks computed at once; only what is at the borders of spans is kept for the gradient
 _LOG_NOTHING = -1000.0  # of gates that let nothing through, also in float64
 _Memory = tuple[Float[Array, "B H K _"], ...]  # the matrix, and a column to which every key writes 1 if there is one
 Erase = tuple[Float[Array, "B H T K"], Float[Array, "B H T K"]]  # what is read by, r, and what is written by, w

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
+from models.ops import matrix_state
 from models.ops.matrix_state import scan_matrix_state
 
 B, H, K, V, STEPS = 2, 2, 4, 3, 11
@@ -80,16 +81,19 @@ def test_gradients_are_finite_differences(rule: str):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_chunks_have_the_gradients_of_steps(rule: str):
+@pytest.mark.parametrize("per_span", [2, 32])
+def test_chunks_have_the_gradients_of_steps(rule: str, per_span: int, monkeypatch: pytest.MonkeyPatch):
+    """Also where there are several spans of chunks, of which only the borders are kept for the gradient."""
+    monkeypatch.setattr(matrix_state, "_CHUNKS_PER_SPAN", per_span)
     direction = random.normal(size=(B, H, STEPS, V))
 
     def total(memory: Any, inputs: Any, **form: Any) -> Any:
         after, y = scan(memory, inputs, **form)
-        return (y * direction).sum() + (after * MEMORY).sum()
+        return (y * direction).sum() + (after * MEMORY[::-1]).sum()
 
     chunks, steps = (
         jax.jit(jax.grad(partial(total, **FORMS[form]), (0, 1)))(MEMORY, (QUERY, KEY, VALUE, *RULES[rule]))
-        for form in ("chunks of 4", "steps")
+        for form in ("chunks of 2", "steps")
     )
     for found, expected in zip(jax.tree.leaves(chunks), jax.tree.leaves(steps), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
