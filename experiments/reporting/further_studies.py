@@ -43,11 +43,11 @@ def all_scores_table(loaded: Study, trials: Sequence[TrialRecord], outdated: Seq
     columns = [dict(zip(others, values, strict=True)) for values in itertools.product(*(labels[o] for o in others))]
     known = [trial.labels for trial in trials]
     columns = [column for column in columns if any(column.items() <= one.items() for one in known)]
-    header = [rows_axis, *(", ".join(column.values()) or "score" for column in columns)]
+    header = [rows_axis, *(", ".join(map(str, column.values())) or "score" for column in columns)]
     rows = []
     for label in labels[rows_axis]:
         settings = [{**column, rows_axis: label} for column in columns]
-        rows.append([label, *(score_cell(trials, one, marked) if one in known else "–" for one in settings)])
+        rows.append([str(label), *(score_cell(trials, one, marked) if one in known else "–" for one in settings)])
     return markdown_table(header, rows)
 
 
