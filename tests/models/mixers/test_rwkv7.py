@@ -52,13 +52,11 @@ def test_rwkv7_is_its_recurrence(options: dict[str, Any]):
 
 def step_matrix(w: np.ndarray, a: np.ndarray, kappa: np.ndarray) -> np.ndarray:
     """What one step multiplies the memory by, as the scan computes it from RWKV-7's gates."""
-    size = len(w)
-    w, a, kappa = (jnp.asarray(array, jnp.float32)[None, None, None] for array in (w, a, kappa))
-    nothing, masks = jnp.zeros((1, 1, 1, size)), (jnp.zeros((1, 1), bool), jnp.ones((1, 1), bool))
-    memory, erase = jnp.eye(size)[None, None], (kappa / w, -a * kappa)
-    return np.asarray(
-        scan_matrix_state(memory, nothing, nothing, nothing, jnp.log(w), None, *masks, erase=erase)[0][0, 0]
-    )
+    gate, rate, removal = (jnp.asarray(array, jnp.float32)[None, None, None] for array in (w, a, kappa))
+    nothing, masks = jnp.zeros((1, 1, 1, len(w))), (jnp.zeros((1, 1), bool), jnp.ones((1, 1), bool))
+    memory, erase = jnp.eye(len(w))[None, None], (removal / gate, -rate * removal)
+    after, _ = scan_matrix_state(memory, nothing, nothing, nothing, jnp.log(gate), None, *masks, erase=erase)
+    return np.asarray(after[0, 0])
 
 
 def test_a_step_has_real_eigenvalues_between_minus_1_and_1():
