@@ -207,7 +207,7 @@ def _selective_backward(residuals: tuple, gradients: tuple[Array, Array]) -> tup
             return decay * dh, dh
 
         def add_step_gradient(s: Array, total: Array) -> Array:  # a sum over states, which XLA's CPU code takes slowly
-            return total - dh[:, :, s] * kept[:, :, s] * rates[s]
+            return total - dh[:, :, s] * kept[:, :, s] * rates[s][None, None]
 
         state_gradient, dh = unrolled_scan(run_back, state_gradient, (decays, c, dy), reverse=True)
         einsum = partial(jnp.einsum, precision="highest")
