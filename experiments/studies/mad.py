@@ -6,7 +6,6 @@ rate (it has 200 epochs of 12,800 rows, of memorization 256, and the best of six
 every block, and a map of its own for each place of compression.
 """
 
-from experiments.ablation.mixer_fields import claims_about
 from experiments.ablation.study import Scale, Study, claim_above, claim_below
 from models import MIXERS
 
@@ -39,7 +38,6 @@ PAPER = {  # at the sizes of the paper, baseline settings
 }
 NONLINEAR = ("rnn", "lstm", "gru", "slstm")
 DELTAS = ("delta", "gated_delta", "gated_delta_product", "kda", "rwkv7")
-GRID = {"task": TASKS, "mixer": tuple(name for name in MIXERS if name != "irnn")}
 STUDY = Study(
     question="What does every mixer do on the six tasks of mechanistic architecture design?",
     fixed={
@@ -47,7 +45,7 @@ STUDY = Study(
         "model.max_length": 67,  # one for all tasks, as in needle: hidden sizes are matched once
         "optimizer.learning_rate": 1e-2,
     },
-    grid=GRID,
+    grid={"task": TASKS, "mixer": tuple(name for name in MIXERS if name != "irnn")},
     scales={
         "smoke": Scale(
             seeds=(0,),
@@ -68,50 +66,47 @@ STUDY = Study(
         ),
     },
     registry_axis="mixer",
-    claims=claims_about(
-        GRID,
-        (
-            claim_above(
-                "In-context recall: attention is ahead of every nonlinear recurrence by 0.1",
-                {"task": "in-context recall", "mixer": "attention"},
-                {"mixer": NONLINEAR},
-                margin=0.1,
-            ),
-            claim_above(
-                "In-context recall: every matrix with the delta rule is too",
-                {"task": "in-context recall", "mixer": DELTAS},
-                {"mixer": NONLINEAR},
-                margin=0.1,
-            ),
-            claim_below(
-                "Noise costs the delta rule less than 0.1: noisy recall",
-                {"task": "in-context recall", "mixer": ("delta", "gated_delta")},
-                {"task": "noisy recall"},
-                margin=-0.1,
-            ),
-            claim_below(
-                "Keys of several tokens cost attention and the delta rule 0.1 or more: fuzzy recall",
-                {"task": "fuzzy recall", "mixer": ("attention", "delta", "gated_delta")},
-                {"task": "in-context recall"},
-                margin=0.1,
-            ),
-            claim_above(
-                "Compression: the GRU hands on more than attention by 0.1",
-                {"task": "compression", "mixer": "gru"},
-                {"mixer": "attention"},
-                margin=0.1,
-            ),
-            claim_above(
-                "Memorization needs no mixer: attention, LSTM and the delta rule get 90 %",
-                {"task": "memorization", "mixer": ("attention", "lstm", "delta")},
-                0.9,
-            ),
-            claim_below(
-                "Selective copy: what does not see the input (LRU, S4D) is behind S6 by 0.1",
-                {"task": "selective copy", "mixer": ("lru", "s4d")},
-                {"mixer": "s6"},
-                margin=0.1,
-            ),
+    claims=(
+        claim_above(
+            "In-context recall: attention is ahead of every nonlinear recurrence by 0.1",
+            {"task": "in-context recall", "mixer": "attention"},
+            {"mixer": NONLINEAR},
+            margin=0.1,
+        ),
+        claim_above(
+            "In-context recall: every matrix with the delta rule is too",
+            {"task": "in-context recall", "mixer": DELTAS},
+            {"mixer": NONLINEAR},
+            margin=0.1,
+        ),
+        claim_below(
+            "Noise costs the delta rule less than 0.1: noisy recall",
+            {"task": "in-context recall", "mixer": ("delta", "gated_delta")},
+            {"task": "noisy recall"},
+            margin=-0.1,
+        ),
+        claim_below(
+            "Keys of several tokens cost attention and the delta rule 0.1 or more: fuzzy recall",
+            {"task": "fuzzy recall", "mixer": ("attention", "delta", "gated_delta")},
+            {"task": "in-context recall"},
+            margin=0.1,
+        ),
+        claim_above(
+            "Compression: the GRU hands on more than attention by 0.1",
+            {"task": "compression", "mixer": "gru"},
+            {"mixer": "attention"},
+            margin=0.1,
+        ),
+        claim_above(
+            "Memorization needs no mixer: attention, LSTM and the delta rule get 90 %",
+            {"task": "memorization", "mixer": ("attention", "lstm", "delta")},
+            0.9,
+        ),
+        claim_below(
+            "Selective copy: what does not see the input (LRU, S4D) is behind S6 by 0.1",
+            {"task": "selective copy", "mixer": ("lru", "s4d")},
+            {"mixer": "s6"},
+            margin=0.1,
         ),
     ),
 )

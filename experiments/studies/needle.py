@@ -6,19 +6,16 @@ all of it, or its last 32 tokens. Trained with up to 64 characters between the f
 not trained on the question.
 """
 
-from experiments.ablation.mixer_fields import claims_about, mixer_fields, registered_only
+from experiments.ablation.mixer_fields import mixer_fields
 from experiments.ablation.study import Scale, Study, claim_above, claim_below
 
 NONLINEAR = ("rnn", "lstm", "gru", "slstm")
 GATED = ("mlstm", "gla", "gated_delta", "rglru", "s6", "mamba2", "hgrn2", "kda", "rwkv7", "gated_delta_product")
-MODELS = registered_only(
-    {
-        **{name: mixer_fields(name) for name in (*NONLINEAR, *GATED, "delta", "loglinear", "paragru", "paralstm")},
-        "attention": mixer_fields("attention"),
-        "attention, 32 tokens": mixer_fields("attention", window=32),
-    }
-)
-GRID = {"model": MODELS}
+MODELS = {
+    **{name: mixer_fields(name) for name in (*NONLINEAR, *GATED, "delta", "loglinear", "paragru", "paralstm")},
+    "attention": mixer_fields("attention"),
+    "attention, 32 tokens": mixer_fields("attention", window=32),
+}
 STUDY = Study(
     question="How far from the question may a fact lie, for a state that does not grow?",
     fixed={
@@ -28,7 +25,7 @@ STUDY = Study(
         "task.eval_distances": (256, 1024),
         "optimizer.learning_rate": 3e-3,
     },
-    grid=GRID,
+    grid={"model": MODELS},
     plot_metric="test",
     scales={
         "smoke": Scale(
@@ -52,31 +49,26 @@ STUDY = Study(
             },
         ),
     },
-    claims=claims_about(
-        GRID,
-        (
-            claim_above(
-                "Every gated linear recurrence knows the fact after 64 characters: 90 %",
-                {"model": GATED},
-                0.9,
-            ),
-            claim_above("Attention does", {"model": "attention"}, 0.9),
-            claim_below(
-                "Attention over 32 tokens, which in two layers sees 64, has lost it after 256: 20 % at most",
-                {"model": "attention, 32 tokens"},
-                0.2,
-                metric="test@256",
-            ),
-            claim_above(
-                "The LSTM still knows it after 1,024 characters: 90 %", {"model": "lstm"}, 0.9, metric="test@1024"
-            ),
-            claim_below("The Elman RNN doesn't: 50 % at most", {"model": "rnn"}, 0.5, metric="test@1024"),
-            claim_below(
-                "Attention with ALiBi, which looks back less the further away, has lost it after 1,024: 50 % at most",
-                {"model": "attention"},
-                0.5,
-                metric="test@1024",
-            ),
+    claims=(
+        claim_above(
+            "Every gated linear recurrence knows the fact after 64 characters: 90 %",
+            {"model": GATED},
+            0.9,
+        ),
+        claim_above("Attention does", {"model": "attention"}, 0.9),
+        claim_below(
+            "Attention over 32 tokens, which in two layers sees 64, has lost it after 256: 20 % at most",
+            {"model": "attention, 32 tokens"},
+            0.2,
+            metric="test@256",
+        ),
+        claim_above("The LSTM still knows it after 1,024 characters: 90 %", {"model": "lstm"}, 0.9, metric="test@1024"),
+        claim_below("The Elman RNN doesn't: 50 % at most", {"model": "rnn"}, 0.5, metric="test@1024"),
+        claim_below(
+            "Attention with ALiBi, which looks back less the further away, has lost it after 1,024: 50 % at most",
+            {"model": "attention"},
+            0.5,
+            metric="test@1024",
         ),
     ),
 )

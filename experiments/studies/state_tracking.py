@@ -12,7 +12,7 @@ the share of rows of so many elements without a mistake; the score counts every 
 A5 and A4×Z5 are asked of the few that could, and S4 of those that can in theory.
 """
 
-from experiments.ablation.mixer_fields import claims_about, mixer_fields, registered_only
+from experiments.ablation.mixer_fields import mixer_fields
 from experiments.ablation.study import BARE_MIXER, Scale, Study, claim_above, claim_below
 
 NEGATIVE = {"allow_negative_eigenvalues": True}
@@ -23,17 +23,15 @@ PRODUCTS = {
 NONLINEAR, SEVERAL = ("rnn", "lstm", "slstm"), tuple(PRODUCTS)[1:]
 SIGNED = ("delta, negative", "gated delta, negative", "1 reflection")
 POSITIVE = ("delta", "gated delta", "mamba2", "s6")
-MODELS = registered_only(
-    {
-        **{name: {**mixer_fields(name), "model.hidden_size": 64, **BARE_MIXER} for name in NONLINEAR},
-        "delta": mixer_fields("delta"),
-        "delta, negative": mixer_fields("delta", **NEGATIVE),
-        "gated delta": mixer_fields("gated_delta"),
-        "gated delta, negative": mixer_fields("gated_delta", **NEGATIVE),
-        **PRODUCTS,
-        **{name: mixer_fields(name) for name in ("rwkv7", "mamba2", "s6", "attention")},
-    }
-)
+MODELS = {
+    **{name: {**mixer_fields(name), "model.hidden_size": 64, **BARE_MIXER} for name in NONLINEAR},
+    "delta": mixer_fields("delta"),
+    "delta, negative": mixer_fields("delta", **NEGATIVE),
+    "gated delta": mixer_fields("gated_delta"),
+    "gated delta, negative": mixer_fields("gated_delta", **NEGATIVE),
+    **PRODUCTS,
+    **{name: mixer_fields(name) for name in ("rwkv7", "mamba2", "s6", "attention")},
+}
 GROUPS = {name: {"task.group": name} for name in ("z2", "z5", "s3", "s4", "a5", "a4xz5")}
 ASKED = {  # of these models alone; of all others nothing is expected there
     "z5": ("gated delta", "gated delta, negative", *PRODUCTS, "rwkv7", "mamba2", "attention"),
@@ -42,7 +40,6 @@ ASKED = {  # of these models alone; of all others nothing is expected there
     "a5": ("lstm", "1 reflection", "4 reflections", "attention"),
     "a4xz5": ("lstm", "4 reflections", "attention"),
 }
-GRID = {"model": MODELS, "group": GROUPS}
 STUDY = Study(
     question="Which recurrence tracks the state of which group, far beyond the lengths that it was trained on?",
     fixed={
@@ -55,7 +52,7 @@ STUDY = Study(
         "training.batch_size": 32,
         "optimizer.learning_rate": 1e-2,
     },
-    grid=GRID,
+    grid={"model": MODELS, "group": GROUPS},
     exclude=[
         {"model": model, "group": group} for group, asked in ASKED.items() for model in MODELS if model not in asked
     ],
@@ -85,71 +82,68 @@ STUDY = Study(
             },
         ),
     },
-    claims=claims_about(
-        GRID,
-        (
-            claim_above(
-                "Parity: every nonlinear recurrence is right at 90 % of 512 elements",
-                {"model": NONLINEAR, "group": "z2"},
-                0.9,
-                metric="test@512",
-            ),
-            claim_above(
-                "Parity: so is the delta rule with negative eigenvalues",
-                {"model": SIGNED, "group": "z2"},
-                0.9,
-                metric="test@512",
-            ),
-            claim_below(
-                "Parity: linear recurrences with positive eigenvalues are right at 65 % of 512 or fewer",
-                {"model": POSITIVE, "group": "z2"},
-                0.65,
-                metric="test@512",
-            ),
-            claim_below(
-                "Parity: and so is attention of one layer",
-                {"model": "attention", "group": "z2"},
-                0.65,
-                metric="test@512",
-            ),
-            claim_above(
-                "Counting to five: two reflections or more are ahead of one by 0.2 at 512 elements",
-                {"model": SEVERAL, "group": "z5"},
-                {"model": "1 reflection"},
-                margin=0.2,
-                metric="test@512",
-            ),
-            claim_above(
-                "S3: two reflections or more are ahead of one by 0.2 at 512 elements",
-                {"model": SEVERAL, "group": "s3"},
-                {"model": "1 reflection"},
-                margin=0.2,
-                metric="test@512",
-            ),
-            claim_above(
-                "S3: the LSTM has 90 % of rows of 64 elements right as a whole",
-                {"model": "lstm", "group": "s3"},
-                0.9,
-                metric="whole rows@64",
-            ),
-            claim_below(
-                "S3: attention of one layer has none of them, 1 % at most",
-                {"model": "attention", "group": "s3"},
-                0.01,
-                metric="whole rows@64",
-            ),
-            claim_above(
-                "S4: four reflections are ahead of one at 64 elements, by 0.1",
-                {"model": "4 reflections", "group": "s4"},
-                {"model": "1 reflection"},
-                margin=0.1,
-            ),
-            claim_above(
-                "A5 and A4×Z5: the LSTM is ahead of attention at 64 elements, by 0.05",
-                {"model": "lstm", "group": ("a5", "a4xz5")},
-                {"model": "attention"},
-                margin=0.05,
-            ),
+    claims=(
+        claim_above(
+            "Parity: every nonlinear recurrence is right at 90 % of 512 elements",
+            {"model": NONLINEAR, "group": "z2"},
+            0.9,
+            metric="test@512",
+        ),
+        claim_above(
+            "Parity: so is the delta rule with negative eigenvalues",
+            {"model": SIGNED, "group": "z2"},
+            0.9,
+            metric="test@512",
+        ),
+        claim_below(
+            "Parity: linear recurrences with positive eigenvalues are right at 65 % of 512 or fewer",
+            {"model": POSITIVE, "group": "z2"},
+            0.65,
+            metric="test@512",
+        ),
+        claim_below(
+            "Parity: and so is attention of one layer",
+            {"model": "attention", "group": "z2"},
+            0.65,
+            metric="test@512",
+        ),
+        claim_above(
+            "Counting to five: two reflections or more are ahead of one by 0.2 at 512 elements",
+            {"model": SEVERAL, "group": "z5"},
+            {"model": "1 reflection"},
+            margin=0.2,
+            metric="test@512",
+        ),
+        claim_above(
+            "S3: two reflections or more are ahead of one by 0.2 at 512 elements",
+            {"model": SEVERAL, "group": "s3"},
+            {"model": "1 reflection"},
+            margin=0.2,
+            metric="test@512",
+        ),
+        claim_above(
+            "S3: the LSTM has 90 % of rows of 64 elements right as a whole",
+            {"model": "lstm", "group": "s3"},
+            0.9,
+            metric="whole rows@64",
+        ),
+        claim_below(
+            "S3: attention of one layer has none of them, 1 % at most",
+            {"model": "attention", "group": "s3"},
+            0.01,
+            metric="whole rows@64",
+        ),
+        claim_above(
+            "S4: four reflections are ahead of one at 64 elements, by 0.1",
+            {"model": "4 reflections", "group": "s4"},
+            {"model": "1 reflection"},
+            margin=0.1,
+        ),
+        claim_above(
+            "A5 and A4×Z5: the LSTM is ahead of attention at 64 elements, by 0.05",
+            {"model": "lstm", "group": ("a5", "a4xz5")},
+            {"model": "attention"},
+            margin=0.05,
         ),
     ),
 )
