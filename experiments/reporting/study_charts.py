@@ -204,19 +204,40 @@ def _logged_scores(run: Path, trial: TrialRecord) -> list[tuple[int, float]]:
     return [(step, score) for step, score in scores if score is not None]
 
 
-def state_size_chart(trials: Sequence[TrialRecord]) -> LineChart | None:
-    """Draw the score against the number of floats in a model's state; None where the settings have the same."""
+def state_size_charts(trials: Sequence[TrialRecord]) -> list[LineChart]:
+    """Draw the score against the number of floats in a model's state; none where the settings have the same.
+
+    Settings that differ along an axis of numbers alone are one line. More lines than can be told apart are spread over
+    several charts.
+    """
     trials = verdicts.reported_records(trials)
-    settings = verdicts.distinct_settings(trials)
+    settings, axis = verdicts.distinct_settings(trials), numeric_axis(trials)
     floats = {repr(trial.labels): trial.result["state_floats"] for trial in trials}
-    if len(set(floats.values())) < 2 or min(floats.values()) <= 0 or len(settings) > MAX_SERIES:
-        return None
-    series = [
-        interval_series(setting_label(s, settings), [floats[repr(s)]], [verdicts.estimate_metric(trials, s, "test")])
-        for s in settings
-    ]
+    lines: dict[str, list[Labels]] = {}
+    for labels in settings:
+        others = {name: label for name, label in labels.items() if name != axis}
+        lines.setdefault(setting_label(others, settings) if others else study_title(str(axis)), []).append(labels)
+    too_many = len(lines) > MAX_SERIES and axis is None
+    if len(set(floats.values())) < 2 or min(floats.values()) <= 0 or too_many:
+        return []
+    series = []
+    for name, members in lines.items():
+        members = sorted(members, key=lambda labels: floats[repr(labels)])
+        estimates = [verdicts.estimate_metric(trials, labels, "test") for labels in members]
+        series.append(interval_series(name, [floats[repr(labels)] for labels in members], estimates))
+    parts = [series[start : start + MAX_SERIES] for start in range(0, len(series), MAX_SERIES)]
     metric = trials[0].result["metric"]
-    return LineChart("state", "Score against state size", "state, floats", metric, series, log_x=True)
+    return [
+        LineChart(
+            f"state {number}" if number else "state",
+            "Score against state size",
+            "state, floats",
+            metric,
+            part,
+            log_x=True,
+        )
+        for number, part in enumerate(parts)
+    ]
 
 
 def score_charts(

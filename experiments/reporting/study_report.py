@@ -30,7 +30,7 @@ from experiments.reporting.study_charts import (
     metric_label,
     seeds_chart,
     setting_label,
-    state_size_chart,
+    state_size_charts,
     study_title,
 )
 from training import files
@@ -162,7 +162,7 @@ def build_report(
 
     `data` says on whose data it was run, if not on the study's own.
     """
-    charts = [chart, *filter(None, (learning_chart(trials, folder), state_size_chart(trials)))]
+    charts = [chart, *filter(None, [learning_chart(trials, folder)]), *state_size_charts(trials)]
     if not isinstance(chart, DotChart) and study.trained:
         charts.append(seeds_chart(trials))
     sections = [Section("In pictures", "", charts, [curves_table(trials, metric) for metric in curve_names(trials)])]

@@ -77,3 +77,18 @@ def test_a_point_of_the_score_has_the_score_s_name():
     assert study_charts.metric_label("test@98", trials) == "accuracy at 98"
     assert study_charts.metric_label("validation", [*trials, *task_trials()]) == "score"
     assert study_charts.metric_label("step time@98", trials) == "step time@98"
+
+
+def test_scores_against_the_state_are_a_line_for_each_mixer_and_many_lines_several_charts():
+    (chart,) = study_charts.state_size_charts(study_trials())
+    assert [(one.name, list(one.x)) for one in chart.series] == [(m, [64, 128, 256]) for m in ("a", "b")]
+    many = [
+        make_trial({"mixer": f"m{i}", "n": n}, seed, 0.5, state_floats=n * (i + 1))
+        for i in range(13)
+        for n in (16, 32, 64)
+        for seed in range(2)
+    ]
+    assert [len(chart.series) for chart in study_charts.state_size_charts(many)] == [12, 1]
+    assert study_charts.state_size_charts([trial for trial in many if trial.labels["n"] == 16]) == []
+    same = [trial._replace(result={**trial.result, "state_floats": 8}) for trial in many]
+    assert study_charts.state_size_charts(same) == []
