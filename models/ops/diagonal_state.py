@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Complex, Float, Int, Shaped
 from models.ops.scan import linear_scan, unrolled_scan
 
 IMPLEMENTATIONS = ("chunks", "steps")
-CHUNK_SIZE = 64
+CHUNK_SIZE = 32
 SELECTIVE_CHUNK_SIZE = 16
 
 
