@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 from models.field_errors import validate_choice
 from models.mixers.base import Mixer, MixerOptions, Steps
 from models.ops.dropout import apply_dropout, fold_rng
+from models.ops.padding import move_padding_back, move_padding_behind
 from models.ops.projection import Projection, uniform_init
 
 CONVOLUTIONS_PER_BLOCK = {"bai": 2, "single": 1}
@@ -60,7 +61,30 @@ def causal_convolution(
     return y[jnp.maximum(place, 0)], jnp.where((next_owners == current)[:, None], next_past, 0)
 
 
-convolve_batch = jax.vmap(causal_convolution, in_axes=(0, None, 0, 0, 0))  # one kernel for all rows
+def convolve_batch(
+    x: Float[Array, "B T N"],
+    kernel: Float[Array, "K N"],
+    past: Float[Array, "B P N"],
+    segments: Int[Array, "B T"],
+    last: Int[Array, "B"],
+) -> tuple[Float[Array, "B T N"], Float[Array, "B P N"]]:
+    """`causal_convolution` of rows with one depthwise kernel and no dilation, in fewer passes over the inputs."""
+    reach, steps = past.shape[1], x.shape[1]
+    valid = segments != 0
+    (x, segments), behind = move_padding_behind((jnp.where(valid[..., None], x, 0), segments), valid)
+    tokens = jnp.concatenate([past.astype(x.dtype), x], axis=1)
+    owners = jnp.concatenate([jnp.broadcast_to(last[:, None], (len(x), reach)), segments], axis=1)
+
+    y = x * kernel[0]
+    for j in range(1, len(kernel)):
+        before = slice(reach - j, reach - j + steps)
+        y += jnp.where((owners[:, before] == segments)[..., None], tokens[:, before], 0) * kernel[j]
+
+    kept = valid.sum(axis=1)[:, None] + jnp.arange(reach)[None]
+    current = jnp.take_along_axis(owners, jnp.maximum(reach + valid.sum(axis=1)[:, None] - 1, 0), axis=1)
+    is_current = jnp.take_along_axis(owners, kept, axis=1) == current
+    next_past = jnp.where(is_current[..., None], jnp.take_along_axis(tokens, kept[..., None], axis=1), 0)
+    return move_padding_back(y, behind, valid), next_past
 
 
 class TemporalConvolution(Mixer):

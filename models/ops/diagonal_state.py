@@ -14,9 +14,9 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Complex, Float, Int, Shaped
 
+from models.ops.padding import move_padding_back, move_padding_behind
 from models.ops.scan import linear_scan, unrolled_scan
 
 IMPLEMENTATIONS = ("chunks", "steps")
@@ -58,7 +58,7 @@ def scan_invariant_chunks(
     states = a.shape[1]
     chunks = -(-steps // min(chunk_size, steps))
     size = -(-steps // chunks)
-    u, start, behind = _move_padding_behind(u, start, valid)
+    (u, start), behind = move_padding_behind((jnp.where(valid[:, :, None], u, 0), start), valid)
     u = jnp.pad(u, [(0, 0), (0, chunks * size - steps), (0, 0)])
     start = jnp.pad(start, [(0, 0), (0, chunks * size - steps)]).reshape(rows, chunks, size)
     fresh = start[:, :, 0]
@@ -104,7 +104,7 @@ def scan_invariant_chunks(
     going_on = (ends_in[:, 0] == 0) & ~jnp.take_along_axis(fresh, chunk[:, None], axis=1)[:, 0]
     held = jnp.take_along_axis(before, chunk[:, None, None, None], axis=1)[:, 0]
     held = jnp.where(going_on[:, None, None], powers.swapaxes(0, 1)[length] * held, 0)
-    return held + added, _move_padding_back(y, behind, valid)
+    return held + added, move_padding_back(y, behind, valid)
 
 
 # ---- coefficients of their own at each step --------------------------------------------------------------------------
@@ -306,45 +306,6 @@ multiply_within_segments.defvjp(_multiply_forward, _multiply_backward)
 def _batch_product(x: Array, y: Array, x_axis: int, y_axis: int) -> Array:
     """The products of x[n] and y[n] over one axis of each, in float32 also where the device would round."""
     return jax.lax.dot_general(x, y, (((x_axis,), (y_axis,)), ((0,), (0,))), precision="highest")
-
-
-# ---- padding --------------------------------------------------------------------------------------------------------
-
-
-@custom_vmap
-def _all_of_all_members(condition: Bool[Array, "*S"]) -> Bool[Array, ""]:
-    """Whether all are true, of all members of an ensemble: a batched condition would make XLA run both branches."""
-    return jnp.all(condition)
-
-
-@_all_of_all_members.def_vmap
-def _(size: int, batched: list[bool], condition: Array) -> tuple[Array, bool]:
-    return _all_of_all_members(condition), False
-
-
-def _move_padding_behind(
-    u: Float[Array, "B T N"], start: Bool[Array, "B T"], valid: Bool[Array, "B T"]
-) -> tuple[Array, Array, Array]:
-    """Inputs and starts with each row's padding, as zeros, behind its tokens; and whether it all was there before."""
-    behind = _all_of_all_members(valid[:, :-1] | ~valid[:, 1:])
-    u = jnp.where(valid[:, :, None], u, 0)
-
-    def sort(u: Array, start: Array) -> tuple[Array, Array]:
-        order = jnp.argsort(~valid, axis=1, stable=True)
-        return jnp.take_along_axis(u, order[:, :, None], axis=1), jnp.take_along_axis(start, order, axis=1)
-
-    u, start = jax.lax.cond(behind, lambda *arrays: arrays, sort, u, start)
-    return u, start, behind
-
-
-def _move_padding_back(y: Float[Array, "B T N"], behind: Bool[Array, ""], valid: Bool[Array, "B T"]) -> Array:
-    """Outputs at the places of their tokens; at padding, those of the token before."""
-
-    def spread(y: Array) -> Array:
-        place = jnp.maximum(jnp.cumsum(valid, axis=1) - 1, 0)
-        return jnp.take_along_axis(y, place[:, :, None], axis=1)
-
-    return jax.lax.cond(behind, lambda y: y, spread, y)
 
 
 # ---- complex numbers as pairs, and their powers ----------------------------------------------------------------------

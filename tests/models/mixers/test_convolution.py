@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from models.mixers.convolution import TemporalConvolution, causal_convolution
+from models.mixers.convolution import TemporalConvolution, causal_convolution, convolve_batch
 
 M, N, STEPS = 3, 5, 10
 random = np.random.default_rng(0)
@@ -50,6 +50,29 @@ def test_it_counts_tokens_and_stays_in_its_segment():
         mine = np.flatnonzero(segments == segment)
         np.testing.assert_allclose(y[mine], library(X[mine], kernel, 1), atol=1e-5)
     np.testing.assert_array_equal(kept, X[np.array([8, 9])])
+
+
+@pytest.mark.parametrize(
+    "rows", [[[1] * STEPS, [1] * 4 + [2] * 3 + [0] * 3], [[0, 1, 0, 0, 1, 1, 2, 0, 2, 2], [0] * STEPS]]
+)
+@pytest.mark.parametrize("taps", [1, 4])
+def test_a_batch_is_each_of_its_rows(rows: list[list[int]], taps: int):
+    """With padding behind and between tokens, in a segment that goes on, outputs, what is kept, and gradients."""
+    draw = lambda *shape: jnp.asarray(random.normal(size=shape), jnp.float32)  # noqa: E731
+    segments, last = jnp.array(rows, jnp.int32), jnp.array([1, 2], jnp.int32)
+    inputs = draw(2, STEPS, M), draw(taps, M), draw(2, taps - 1, M)
+    slopes = jnp.where(segments[..., None] > 0, draw(2, STEPS, M), 0)
+
+    def outcome(convolve: Any) -> Any:
+        def total(x: Any, kernel: Any, past: Any) -> Any:
+            y, kept = convolve(x, kernel, past, segments, last)
+            return (y * slopes).sum() + jnp.sin(kept).sum(), (jnp.where(segments[..., None] > 0, y, 0), kept)
+
+        return jax.jit(jax.grad(total, argnums=(0, 1, 2), has_aux=True))(*inputs)
+
+    alone = outcome(jax.vmap(causal_convolution, in_axes=(0, None, 0, 0, 0)))
+    for a, b in zip(jax.tree.leaves(outcome(convolve_batch)), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-6)
 
 
 @pytest.mark.parametrize(("block", "reach"), [("bai", 2 * 2 * 7), ("single", 2 * 7)])
