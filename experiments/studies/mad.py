@@ -1,7 +1,7 @@
 """MAD's tasks (Poli et al. 2024): what every mixer does on six small tasks that each ask for one thing.
 
 As in the paper (arXiv 2403.17844): the six tasks by their definitions, two layers. Not as in the paper: rows of 16 to
-48 tokens (it has 32 to 256), 63 keys to memorize (it has 127), width 32 (it has 128), 300 steps on fresh rows at one
+48 tokens (it has 32 to 256), 63 keys to memorize (it has 127), width 32 (it has 128), 200 steps on fresh rows at one
 rate (it has 200 epochs of 12,800 rows, of memorization 256, and the best of six settings), a feed-forward layer in
 every block, and a map of its own for each place of compression.
 """
@@ -52,7 +52,7 @@ STUDY = Study(
             overrides={"training.steps": 20, "training.eval_every": 20, "training.steps_per_call": 20},
             grid={"mixer": ("lstm", "gla", "delta", "attention")},
         ),
-        "quick": Scale(seeds=tuple(range(5)), overrides={"training.steps": 300, "training.eval_every": 150}),
+        "quick": Scale(seeds=tuple(range(5)), overrides={"training.steps": 200, "training.eval_every": 100}),
         "full": Scale(
             seeds=tuple(range(5)),
             learning_rates=(5e-4, 1e-3, 3e-3),

@@ -35,7 +35,7 @@ STUDY = Study(
                 "task.symbols": 16,
             },
         ),
-        "quick": Scale(seeds=tuple(range(5)), overrides={"training.steps": 800, "training.eval_every": 200}),
+        "quick": Scale(seeds=tuple(range(5)), overrides={"training.steps": 500, "training.eval_every": 100}),
         "full": Scale(
             seeds=tuple(range(5)),
             learning_rates=(1e-3, 3e-3, 1e-2),
