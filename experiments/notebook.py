@@ -130,7 +130,7 @@ class StudyResult:
         """Pictures by name: "main" and, where they say something, "learning" and "state"."""
         drawn = [
             study_charts.learning_chart(self.trials, self.folder),
-            study_charts.state_size_chart(self.trials),
+            *study_charts.state_size_charts(self.trials),
         ]
         main = study_charts.main_chart(self.study, self.trials, study_charts.study_title(self.name))
         return {"main": _draw_chart(main), **{chart.name: _draw_chart(chart) for chart in drawn if chart}}

@@ -180,13 +180,13 @@ class _TrainLoop:
     def _jit_functions(self) -> None:
         run, plan, mesh = self.run, self.plan, self.mesh
         sharding = member_sharding(mesh)
-        self.train_steps = jit_train_steps(run, plan, mesh)
+        self.train_steps: Any = jit_train_steps(run, plan, mesh)
         self.feed = feed_rows(run, plan, mesh, self.step)
-        self.evaluate_split = {
+        self.evaluate_split: dict[Any, Any] = {
             split: jax.jit(map_over_ensemble(partial(evaluate_split, run, split), plan, mesh), out_shardings=sharding)
             for split in run.task.splits.values()
         }
-        self.keep_best = jax.jit(
+        self.keep_best: Any = jax.jit(
             jax.vmap(partial(keep_best, run)), donate_argnums=0, out_shardings=state_shardings(mesh, self.states)
         )
 

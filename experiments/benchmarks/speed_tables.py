@@ -100,7 +100,7 @@ def peer_table(rows: list[RecordRow]) -> Table:
 
 def _format_peer(row: RecordRow | None) -> str:
     if row is None or not row["seconds"]:
-        return (row and row["note"]) or "–"
+        return str(row["note"]) if row and row["note"] else "–"
     return f"{format_time(row)}, {format_ratio(row) if row['ratio'] else row['note']}"
 
 

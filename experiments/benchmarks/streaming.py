@@ -27,9 +27,8 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments.ablation.record_files import write_record
+from experiments.ablation.record_files import RECORDS_DIR, write_record
 from experiments.benchmarks.processes import ROOT, run_module
-from experiments.reporting.streaming import RECORD
 from training import cli, files, loop, metrics
 from training.console import print_status
 
@@ -232,7 +231,7 @@ def main() -> None:
         rows += files.read_json(path)
     rows.append(["text", "size", args.mebibytes, "MiB"])
     rows.append(["machine", "cores", os.cpu_count(), ""])
-    record = RECORD if args.mebibytes >= 1024 else folder / "streaming.csv"
+    record = RECORDS_DIR / "streaming.csv" if args.mebibytes >= 1024 else folder / "streaming.csv"
     write_record(record, _COLUMNS, rows)
     print(f"wrote {record}")
     return None

@@ -18,6 +18,7 @@ from experiments.measures.common import (
     sample_test_batch,
     skip_embedding,
 )
+from tasks.base import sequence_accuracy
 from training import builder, trainer
 
 DIRECTIONS = 8  # of the estimated norm
@@ -115,7 +116,7 @@ def whole_row_accuracy(run: builder.Run) -> Evaluate:
             split.subset,
         )
         outputs = trainer.apply_model(run, params, batch)
-        return (batch.weights > 0).sum(axis=1).max(), tasks.base.sequence_accuracy(outputs, batch)
+        return (batch.weights > 0).sum(axis=1).max(), sequence_accuracy(outputs, batch)
 
     scorers = [jax.jit(lambda params, split=split: score_split(params, split)) for split in splits]
 

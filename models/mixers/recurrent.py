@@ -295,7 +295,8 @@ class Recurrence(Mixer, kw_only=True):
         arrays = state["carry"], x_proj, steps.start.T, steps.valid.T
         if self.solver == "sequential":
             step = partial(step, units=_lstm_units_custom_vjp) if is_lstm else step
-            carry, y = _scan_batch_custom_vjp(step, weights, *arrays)
+            results: Any = _scan_batch_custom_vjp(step, weights, *arrays)
+            carry, y = results
         elif self.solver == "autodiff" or len(x) == 1:
             carry, y = _scan_batch(step, weights, *arrays)
         else:

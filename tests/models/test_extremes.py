@@ -97,9 +97,10 @@ def test_a_gate_shut_hard_costs_the_others_no_digits(gates: int, chunk: int):
     for t in range(STEPS):
         memory = np.exp(log_gate[t].astype(float))[:, None] * memory + np.outer(KEY[t].astype(float), VALUE[t])
         expected.append(memory.T @ QUERY[t])
-    per_head = (jnp.asarray(a)[None, None] for a in (QUERY, KEY, VALUE, log_gate))
-    masks = (jnp.asarray(a)[None] for a in (START, VALID))
-    after, y = scan_matrix_state(jnp.zeros((1, 1, K, V)), *per_head, None, *masks, chunk_size=chunk)
+    query, key, value, gates_of_steps = (jnp.asarray(a)[None, None] for a in (QUERY, KEY, VALUE, log_gate))
+    starts, valid = (jnp.asarray(a)[None] for a in (START, VALID))
+    empty = jnp.zeros((1, 1, K, V))
+    after, y = scan_matrix_state(empty, query, key, value, gates_of_steps, None, starts, valid, chunk_size=chunk)
     near(y[0, 0], expected)
     near(after[0, 0], memory)
 

@@ -80,7 +80,9 @@ def count_temporary_bytes(examples: int, carry_state: bool) -> int:
     state = jax.eval_shape(partial(trainer.init_train_state, run), 0, 1e-2)
     evaluate = jax.jit(partial(trainer.evaluate_split, run, Split(LENGTH, examples)))
     program = evaluate.lower(state, run.task, trainer.split_seed("test")).compile()
-    return program.memory_analysis().temp_size_in_bytes
+    memory = program.memory_analysis()
+    assert memory is not None
+    return memory.temp_size_in_bytes
 
 
 @pytest.mark.parametrize("carry_state", [False, True])

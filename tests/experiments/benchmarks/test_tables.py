@@ -7,7 +7,7 @@ from experiments.benchmarks import tables
 from experiments.benchmarks.rows import COLUMNS
 
 
-def row(mixer: str, length: int, seconds: float, **more: Any) -> dict[str, str]:
+def row(mixer: str, length: int, seconds: Any, **more: Any) -> dict[str, str]:
     filled = {"section": "step", "mixer": mixer, "library": "ours", "length": length, "width": 128, "batch": 32}
     filled |= {"seconds": seconds, "temporary_bytes": 1000 * length, "share": 0.5, "products": 1e9, "others": 0}
     return {name: str((filled | more).get(name, "")) for name in COLUMNS}

@@ -62,8 +62,8 @@ def by_hand(query: Any, key: Any, value: Any, i: Any, f: Any) -> np.ndarray:
 def mlstm(*sequence: Any, **form: Any) -> Any:
     """The outputs of one row and one head, from an empty memory."""
     memory = {"c": jnp.zeros((1, 1, K, V + 1)), "m": jnp.full((1, 1), LOG_ZERO)}
-    per_head = (a[None, None] for a in sequence)
-    return scan_mlstm(memory, *per_head, START[None], VALID[None], **form)[1][0, 0]
+    query, key, value, i, f = (a[None, None] for a in sequence)
+    return scan_mlstm(memory, query, key, value, i, f, START[None], VALID[None], **form)[1][0, 0]
 
 
 @pytest.mark.parametrize("form", [{"implementation": "steps"}, *({"chunk_size": size} for size in (2, 4, 16))])
