@@ -92,7 +92,7 @@ def write_exploration(
     panel = build_search_panel(search_models[0], title_details()) if search_models else None
     outputs = output_names(taken_apart(readings).run.task)
     command = " ".join(["python -m experiments.explore", *map(_quote_word, sys.argv[1:])])
-    sentence = decode_text(runs[0].task, tokens.tolist())
+    sentence = decode_text(loaded[0].run.task, tokens.tolist())
     written = [write_page(out, sentence, tokens, names, outputs, readings, panel, command)]
     if figures:
         written += write_figures(out, tokens, [names[token] for token in tokens], readings)

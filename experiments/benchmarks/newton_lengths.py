@@ -27,6 +27,7 @@ from absl import flags
 import models
 from experiments.ablation.record_files import RECORDS_DIR, read_record, replace_rows
 from models.ops.parallel_newton import CHUNK_SIZE
+from tasks import random_key
 from training import cli, runtime
 
 RECORD = RECORDS_DIR / "newton-lengths.csv"
@@ -47,10 +48,10 @@ def measure_row(mixer: str, batch: int, length: int, width: int = WIDTH) -> dict
         solver: models.MIXERS[mixer](width=width, hidden_size=width, max_length=length, solver=solver)
         for solver in ("sequential", "newton")
     }
-    x = jax.random.normal(jax.random.key(1), (batch, length, width))
+    x = jax.random.normal(random_key(1), (batch, length, width))
     positions = jnp.broadcast_to(jnp.arange(length), (batch, length))
     steps = {"positions": positions, "segments": jnp.ones_like(positions)}
-    params = jax.jit(partial(modules["sequential"].init, **steps))(jax.random.key(0), x)
+    params = jax.jit(partial(modules["sequential"].init, **steps))(random_key(0), x)
 
     def loss(module: Any, params: Any, x: Any) -> Any:
         (y, _), kept = module.apply(params, x, **steps, mutable=["intermediates"])

@@ -75,10 +75,10 @@ def convolve_batch(
     tokens = jnp.concatenate([past.astype(x.dtype), x], axis=1)
     owners = jnp.concatenate([jnp.broadcast_to(last[:, None], (len(x), reach)), segments], axis=1)
 
-    y = x * kernel[0]
+    y = x * kernel[0][None, None]
     for j in range(1, len(kernel)):
         before = slice(reach - j, reach - j + steps)
-        y += jnp.where((owners[:, before] == segments)[..., None], tokens[:, before], 0) * kernel[j]
+        y += jnp.where((owners[:, before] == segments)[..., None], tokens[:, before], 0) * kernel[j][None, None]
 
     kept = valid.sum(axis=1)[:, None] + jnp.arange(reach)[None]
     current = jnp.take_along_axis(owners, jnp.maximum(reach + valid.sum(axis=1)[:, None] - 1, 0), axis=1)

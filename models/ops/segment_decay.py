@@ -87,7 +87,7 @@ def decay_of_features(
             return blocks - blocks[..., :1, -1:, :]
 
         between: Any = sum(map(distance, parts))
-        signs = add_axes(np.array([-1, 1], np.float32)[:, None, None], between)
+        signs = add_axes((2 * jnp.arange(2.0) - 1)[:, None, None], between)
         between *= signs
         return jnp.exp(jnp.minimum(between, 0)).reshape(log_gate.shape)
 
@@ -99,7 +99,7 @@ def decay_of_features(
         scaled = [f * jnp.where(later, a, b) for later, f in zip(second, factors, strict=True)]
         products = _add_pairs(scaled) if halves else 0
         if diagonal:
-            products += multiply_small(a, jnp.swapaxes(b, -1, -2)) * add_axes(np.eye(steps, dtype=np.float32), a)
+            products += multiply_small(a, jnp.swapaxes(b, -1, -2)) * add_axes(jnp.eye(steps), a)
         return jnp.where(past, products, 0)
 
     whole, rest = parts

@@ -20,7 +20,7 @@ from tasks.base import Batch, Task, accuracy, cross_entropy, positions_and_segme
 
 
 class Memorization(Task):
-    """Name the value of a key by heart: it is the same in all rows, and in none of them to be seen.
+    """Name the value of a key by heart: no row shows it before.
 
     A row of `length` tokens is `k ? k ? …` of drawn keys, and at each `?` the key's value is the target; of an odd
     `length` the last step is padding. The last of `symbols` is `?`, the first half of the others are keys, the second

@@ -15,7 +15,7 @@ from tasks.base import Batch, Task, positions_and_segments, static
 
 
 class InContextRecall(Task):
-    """Name the value of a key in a stream of key–value pairs, whenever the key has come before.
+    """Name the value of a key that has come before, in a stream of pairs.
 
     A row of `length` tokens is `k v k v … k`, its last value being left out. Keys are drawn with replacement from the
     first half of the `symbols` − `noise_symbols` tokens; a key's value, drawn from the second half, is the same
@@ -118,11 +118,11 @@ class InContextRecall(Task):
 def _came_before(keys: Int[Array, "B P"], counts: Bool[Array, "B P"]) -> Bool[Array, "B P"]:
     """Whether one of the keys before, of those that count, is the same."""
     earlier = jnp.tril(jnp.ones((keys.shape[1],) * 2, bool), -1)
-    return ((keys[:, :, None] == keys[:, None]) & counts[:, None] & earlier).any(axis=2)
+    return ((keys[:, :, None] == keys[:, None]) & counts[:, None] & earlier[None]).any(axis=2)
 
 
 class FuzzyRecall(Task):
-    """Name the tokens of a value in a stream of key–value pairs, whose keys and values are one to three tokens each.
+    """Name the value of a key that has come before, both of one to three tokens.
 
     A key is 1 to `key_tokens` different tokens of the first half, uniformly many; a value 1 to `value_tokens` of the
     second half. Pairs follow one another without separators; a key that comes again has the same value. One pair, the

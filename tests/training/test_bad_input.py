@@ -87,7 +87,7 @@ def test_a_mistyped_command(program: ForkedProgram, tmp_path: Path, flags: list[
 
 
 def test_a_command_without_config_or_workdir(program: ForkedProgram, tmp_path: Path):
-    assert "with NAME one of adding, associations, bible, copy_memory, " in error_line(program(f"--workdir={tmp_path}"))
+    assert "with NAME one of adding, associations, bible, compression, " in error_line(program(f"--workdir={tmp_path}"))
     assert "--config.model.depth: give --config=FILE too" in error_line(program("--config.model.depth=2"))
     assert "give --workdir=DIR, the directory of the run's files" in error_line(program(*tiny_flags()))
 
