@@ -16,7 +16,7 @@ from tasks.base import Batch, Split, Task, positions_and_segments, sample_rows, 
 
 
 class Pixels(Task):
-    """Name the class of an image that is read pixel by pixel, or patch by patch.
+    """Name the class of an image, read pixel by pixel or patch by patch.
 
     `inputs` are images `[N, pixels, channels]` for each subset, "train", "validation" and "test", of floats in 0 … 1 or
     integers in 0 … 255; `labels` are `[N]`. With a `patch` of p, a step is a square of p × p pixels of a square image.

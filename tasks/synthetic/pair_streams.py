@@ -101,7 +101,7 @@ class InContextRecall(Task):
             tokens = jnp.where(is_noise[..., None], drawn, tokens)
         again = _came_before(keys, ~is_noise) & ~is_noise
         stream = jnp.pad(tokens.reshape(batch, -1), ((0, 0), (0, 2)))[:, : max_length + 1]
-        asked = jnp.repeat(again, 2, axis=1) & (jnp.arange(2 * slots) % 2 == 0)  # at the keys
+        asked = jnp.repeat(again, 2, axis=1) & (jnp.arange(2 * slots) % 2 == 0)[None]  # at the keys
         asked = jnp.pad(asked, ((0, 0), (0, 1)))[:, :max_length]
         positions, segments = positions_and_segments(batch, max_length, 2 * pairs - 1)
         inputs, targets = stream[:, :-1] * segments, stream[:, 1:] * segments
@@ -122,7 +122,7 @@ def _came_before(keys: Int[Array, "B P"], counts: Bool[Array, "B P"]) -> Bool[Ar
 
 
 class FuzzyRecall(Task):
-    """Name the value of a key that has come before, both of one to three tokens.
+    """Name the value of a key that came before, both of one to three tokens.
 
     A key is 1 to `key_tokens` different tokens of the first half, uniformly many; a value 1 to `value_tokens` of the
     second half. Pairs follow one another without separators; a key that comes again has the same value. One pair, the
@@ -247,7 +247,7 @@ def _draw_motifs(
     for_sizes, for_tokens = jax.random.split(key)
     sizes = jax.random.randint(for_sizes, (*shape, 1), fewest, most + 1)
     order = jnp.argsort(jax.random.uniform(for_tokens, (*shape, end - first)), axis=-1)
-    return jnp.where(jnp.arange(most) < sizes, first + order[..., :most], -1)
+    return jnp.where(jnp.arange(most)[None, None] < sizes, first + order[..., :most], -1)
 
 
 def _motif_sizes(motifs: Int[Array, "B P S"]) -> Int[Array, "B P"]:
