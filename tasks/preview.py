@@ -37,7 +37,8 @@ def format_row(task: Task, batch: Batch, row: int) -> Iterator[str]:
 
 
 def _make_visible(symbol: str) -> str:
-    return _VISIBLE.get(symbol, symbol)
+    """A symbol that a line can hold: blanks and ends of lines by signs for them."""
+    return _VISIBLE.get(symbol) or symbol.replace("\n", "⏎").replace("\t", "⇥").replace("\r", "␍")
 
 
 def _align_columns(*cells_by_line: Sequence[str]) -> Iterator[tuple[str, ...]]:

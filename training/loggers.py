@@ -18,7 +18,7 @@ import models
 from training import files
 from training.builder import Run, flatten_config, run_fingerprint
 from training.console import print_status
-from training.ensemble import EnsemblePlan
+from training.ensemble import EnsemblePlan, member_values
 
 _WANDB_ID_LENGTH = 64  # the most characters of a run's id
 _MLFLOW_BATCH = 100  # the most params that go into one call
@@ -35,13 +35,17 @@ class LoggedRun(NamedTuple):
 
     @property
     def member_names(self) -> list[str]:
-        """A name for each member, as "member0-seed0-rate0.003"."""
-        pairs = zip(self.plan.seeds, self.plan.learning_rates, strict=True)
-        return [f"member{index}-seed{seed}-rate{rate:g}" for index, (seed, rate) in enumerate(pairs)]
+        """A name for each member, as "member0-seed0-rate0.003", with what else members have of their own."""
+        names = []
+        for index, (seed, rate) in enumerate(zip(self.plan.seeds, self.plan.learning_rates, strict=True)):
+            own = "".join(f"-{name}{value:g}" for name, value in member_values(self.plan, index).items())
+            names.append(f"member{index}-seed{seed}-rate{rate:g}{own}")
+        return names
 
     def member_config(self, member: int) -> dict[str, Any]:
-        """The config by dotted names, with the seed and the learning rate of one member."""
+        """The config by dotted names, with the seed, the learning rate and all else that a member has of its own."""
         own = {"seed": self.plan.seeds[member], "optimizer.learning_rate": self.plan.learning_rates[member]}
+        own |= {f"optimizer.{name}": value for name, value in member_values(self.plan, member).items()}
         return {**flatten_config(self.run.config), **own}
 
 
@@ -118,15 +122,17 @@ class CsvLogger:
             with path.open(newline="") as file:
                 header = next(csv.reader(file))
         else:
-            header = ["step", "member", "seed", "learning_rate", *values]
-        if {*header[4:]} != {*values}:
-            raise ValueError(f"{path} has columns for {', '.join(header[4:])}, and this run logs {', '.join(values)}")
+            header = ["step", "member", "seed", "learning_rate", *member_values(self.plan, 0), *values]
+        columns = [*member_values(self.plan, 0), *values]
+        if {*header[4:]} != {*columns}:
+            raise ValueError(f"{path} has columns for {', '.join(header[4:])}, and this run logs {', '.join(columns)}")
         text = io.StringIO()
         writer = csv.DictWriter(text, header, lineterminator="\n")
         if not path.exists():
             writer.writeheader()
         for member, (seed, rate) in enumerate(zip(self.plan.seeds, self.plan.learning_rates, strict=True)):
-            own = {name: f"{value[member]:.9g}" for name, value in values.items()}
+            own = {name: f"{value:g}" for name, value in member_values(self.plan, member).items()}
+            own |= {name: f"{value[member]:.9g}" for name, value in values.items()}
             writer.writerow({"step": step, "member": member, "seed": seed, "learning_rate": rate, **own})
         with files.with_path(path), path.open("a", newline="") as file:
             file.write(text.getvalue())

@@ -25,6 +25,7 @@ from training.ensemble import (
     make_mesh,
     map_over_ensemble,
     member_sharding,
+    plan_ensemble,
     replicated_sharding,
 )
 from training.logger import MetricLogger
@@ -103,6 +104,8 @@ def train(
     result_path = workdir / "result.json"
     if not result_path.exists():
         check_memory(run)
+        if not (workdir / "group.json").exists():
+            make_mesh(plan_ensemble(run.config))  # raises before anything is written
     with contextlib.ExitStack() as stack:
         distributed.broadcast_from_process_0(lambda: stack.enter_context(claim_workdir(workdir, run.config)))
         if source and parent:

@@ -183,12 +183,20 @@ def parse_options(text: str) -> dict[str, Any]:
         call: Any = ast.parse(f"options({text})", mode="eval").body
         if call.args or not isinstance(call.func, ast.Name) or any(word.arg is None for word in call.keywords):
             raise ValueError
-        return {
-            keyword.arg: keyword.value.id if isinstance(keyword.value, ast.Name) else ast.literal_eval(keyword.value)
-            for keyword in call.keywords
-        }
+        options = [(keyword.arg, _read_value(keyword.value)) for keyword in call.keywords]
     except (ValueError, SyntaxError, TypeError, AttributeError):
         raise ValueError(f"optimizer.options={text}: must be like momentum=0.9,nesterov=True") from None
+    names = [name for name, _ in options]
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"optimizer.options={text}: {repeated[0]} is given twice; give it once")
+    return dict(options)
+
+
+def _read_value(value: ast.expr) -> Any:
+    """A value as Python writes it; a bare word is a text, and true and false are what they say in any case."""
+    if not isinstance(value, ast.Name):
+        return ast.literal_eval(value)
+    return {"true": True, "false": False}.get(value.id.lower(), value.id)
 
 
 def validate_optimizer(config: Mapping[str, Any]) -> None:
@@ -242,6 +250,9 @@ def _validate_options(name: str, text: str) -> dict[str, Any]:
             raise ValueError(
                 f"optimizer.options={text}: {name} has no {option}; {suggest_name(option, parameters)}it has {known}"
             )
+    for option, value in options.items():
+        if isinstance(parameters[option].default, bool) and not isinstance(value, bool | int):
+            raise ValueError(f"optimizer.options={text}: {option} must be True or False")
     missing = [
         other
         for other, parameter in parameters.items()

@@ -34,7 +34,8 @@ def join_parts(task: Any, parts: Any, examples: int) -> dict[str, Array]:
     scores, loss_weights, score_weights = parts
     if len(score_weights) == 1:
         return {name: values[0] for name, values in scores.items()}
-    loss = weighted_mean(scores.pop("loss"), loss_weights)
+    loss = weighted_mean(scores["loss"], loss_weights)
+    scores = {name: values for name, values in scores.items() if name != "loss"}
     if task.score_parts == "geometric mean":
         means = {name: jnp.exp(weighted_mean(jnp.log(values), score_weights)) for name, values in scores.items()}
     else:

@@ -116,7 +116,7 @@ def restore_plan(workdir: Path, run: Run, allow_fewer_devices: bool) -> Ensemble
             )
         return plan
     plan, timings = plan_ensemble(run.config), {}
-    make_mesh(plan)  # raises before anything is written
+    make_mesh(plan)  # raises before group.json is written
     if plan.mode == "autotune":
         plan, autotuned = autotune_plan(run, plan)
         timings = {"autotuned": autotuned}

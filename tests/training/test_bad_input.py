@@ -135,6 +135,13 @@ def test_a_run_that_is_there_is_not_touched_by_a_recipe_or_a_mesh_that_is_refuse
     assert files(workdir) == before
 
 
+def test_a_mesh_that_is_refused_leaves_no_directory_that_would_refuse_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert "1 × 1 × 4" in refusal_line(tiny_config(fields={"mesh.params": 4}), tmp_path / "new", capsys)
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("name", ["config.json", "group.json"])
 @pytest.mark.parametrize("damage", [b"", b"\0" * 100, b"\xff\xfe", None])
 def test_a_damaged_json_file(

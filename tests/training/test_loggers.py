@@ -65,6 +65,19 @@ def test_csv_files_hold_what_metrics_jsonl_holds(tmp_path: Path):
         assert ("gradient_norm" in rows[0]) == (split == "train")
 
 
+def test_members_are_told_apart_by_all_that_they_have_of_their_own(tmp_path: Path):
+    own = {"ensemble.weight_decays": (0.0, 0.1), "ensemble.momenta": (0.9, 0.95)}
+    logged = describe(tmp_path / "run", fields={"optimizer.name": "adamw", **own})
+    assert len(set(logged.member_names)) == 4
+    assert [logged.member_config(member)["optimizer.weight_decay"] for member in range(4)] == list(
+        logged.plan.weight_decays
+    )
+    loggers.CsvLogger(logged).write_scalars(5, "train", {"loss": np.ones(4)})
+    rows = read_table(tmp_path / "run" / "csv" / "train.csv")
+    told = {(float(row["weight_decay"]), float(row["momentum"])) for row in rows}
+    assert told == {(decay, momentum) for decay in (0.0, 0.1) for momentum in (0.9, 0.95)}
+
+
 def test_a_resumed_run_writes_no_row_of_a_csv_file_twice(tmp_path: Path):
     first = loggers.CsvLogger(describe(tmp_path / "run"))
     for step in (5, 10, 15):

@@ -279,9 +279,19 @@ def test_options_are_read_as_python_writes_them():
     expected = {"momentum": 0.9, "nesterov": True, "mu_dtype": "bfloat16", "betas": (0.9, 0.95), "power": -1e-3}
     assert read == expected
     assert optimizer.parse_options("") == {}
+    assert optimizer.parse_options("nesterov=false, adaptive=TRUE") == {"nesterov": False, "adaptive": True}
+    with pytest.raises(ValueError, match="momentum is given twice; give it once"):
+        optimizer.parse_options("momentum=0.9, momentum=0.5")
     for text in ("0.9", "a=b()", "a=1)(", "**x"):
         with pytest.raises(ValueError, match=r"optimizer\.options="):
             optimizer.parse_options(text)
+
+
+def test_a_word_is_no_switch():
+    """Any text is true in Python, so "off" would turn Nesterov's momentum on."""
+    fields = {"optimizer.name": "sgd", "optimizer.options": "momentum=0.9, nesterov=off", "optimizer.weight_decay": 0.0}
+    with pytest.raises(ValueError, match="nesterov must be True or False"):
+        builder.build_run(tiny_config(fields=fields))
 
 
 def test_the_least_memory_is_of_the_optimizers_own_state():
