@@ -199,6 +199,8 @@ def look_inside(
     sentence that the models know. Raises ValueError for what can't be read or taken apart.
     """
     several = [workdirs] if isinstance(workdirs, str | Path) else workdirs
+    if not several:
+        raise ValueError("workdirs=[]: give the directory of a run or an export, or several")
     loaded = [reading.load_run(Path(path), data_dir, member) for path in several]
     tokens, names, readings, remark = reading.read_with_all(loaded, text)
     return Inspection([names[token] for token in tokens], readings, collect_arrays(tokens, readings), remark)
