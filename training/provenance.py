@@ -28,19 +28,10 @@ def describe_environment() -> dict[str, Any]:
     import jax
 
     root = Path(__file__).parents[1]
-
-    def git(*words: str) -> str:
-        try:
-            return subprocess.run(
-                ["git", *words], cwd=root, capture_output=True, text=True, timeout=5, check=True
-            ).stdout.strip()
-        except (OSError, subprocess.SubprocessError):
-            return ""
-
     device = jax.devices()[0]
     return {
-        "revision": git("rev-parse", "HEAD") or "unknown",
-        "source_changed": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "revision": run_git(root, "rev-parse", "HEAD") or "unknown",
+        "source_changed": has_changes(root),
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in _RECORDED_PACKAGES},
         "platform": platform.platform(),
@@ -50,3 +41,18 @@ def describe_environment() -> dict[str, Any]:
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "command": " ".join(sys.argv),
     }
+
+
+def run_git(folder: Path, *words: str) -> str:
+    """What git prints in a folder; nothing where it fails or is not there."""
+    try:
+        return subprocess.run(
+            ["git", *words], cwd=folder, capture_output=True, text=True, timeout=5, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def has_changes(folder: Path) -> bool:
+    """Whether files that git tracks in a folder have been changed since its revision."""
+    return bool(run_git(folder, "status", "--porcelain", "--untracked-files=no"))

@@ -34,6 +34,7 @@ from experiments.benchmarks.processes import ROOT, Worker
 from experiments.benchmarks.rows import COLUMNS, KEY, read_rows
 from experiments.benchmarks.suite import adapt_to_gpu
 from training import metrics, progress
+from training.provenance import has_changes, run_git
 
 SECTION = "before"
 LIBRARIES = ("ours", "before")
@@ -83,7 +84,7 @@ def earlier_code(against: str) -> Iterator[EarlierCode]:
     if Path(against).is_dir():
         yield EarlierCode(_check_has_worker(Path(against).resolve(), against), describe_revision(Path(against)))
         return
-    revision = _git(ROOT, "rev-parse", "--verify", "--quiet", f"{against}^{{commit}}")
+    revision = run_git(ROOT, "rev-parse", "--verify", "--quiet", f"{against}^{{commit}}")
     if not revision:
         raise ValueError(f"--against={against}: neither a revision of this repository nor a folder with its code")
     archive = subprocess.run(["git", "archive", "--format=tar", revision], cwd=ROOT, capture_output=True, check=True)
@@ -95,21 +96,14 @@ def earlier_code(against: str) -> Iterator[EarlierCode]:
 
 def describe_revision(folder: Path) -> str:
     """The git revision that a folder is at, and whether files in it have been changed since."""
-    revision = _git(folder, "rev-parse", "HEAD")
-    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    return (revision[:12] or "unknown") + (" with changes" if changed else "")
+    revision = run_git(folder, "rev-parse", "HEAD")
+    return (revision[:12] or "unknown") + (" with changes" if has_changes(folder) else "")
 
 
 def _check_has_worker(root: Path, against: str) -> Path:
     if not (root / _WORKER).exists():
         raise ValueError(f"--against={against}: it has no {_WORKER}, which is what a revision is timed by")
     return root
-
-
-def _git(folder: Path, *words: str) -> str:
-    """What git prints; nothing where it fails."""
-    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True)
-    return "" if done.returncode else done.stdout.strip()
 
 
 # ---- the plan -------------------------------------------------------------------------------------------------------

@@ -80,8 +80,9 @@ def convolve_batch(
         before = slice(reach - j, reach - j + steps)
         y += jnp.where((owners[:, before] == segments)[..., None], tokens[:, before], 0) * kernel[j][None, None]
 
-    kept = valid.sum(axis=1)[:, None] + jnp.arange(reach)[None]
-    current = jnp.take_along_axis(owners, jnp.maximum(reach + valid.sum(axis=1)[:, None] - 1, 0), axis=1)
+    count = valid.sum(axis=1)[:, None]
+    kept = count + jnp.arange(reach)[None]
+    current = jnp.take_along_axis(owners, jnp.maximum(reach + count - 1, 0), axis=1)
     is_current = jnp.take_along_axis(owners, kept, axis=1) == current
     next_past = jnp.where(is_current[..., None], jnp.take_along_axis(tokens, kept[..., None], axis=1), 0)
     return move_padding_back(y, behind, valid), next_past

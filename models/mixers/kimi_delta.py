@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from models.mixers.base import Steps
-from models.mixers.matrix_memory import MatrixMemory, decay_log_gate, init_log_rates, init_step_bias
+from models.mixers.matrix_memory import MatrixMemory, decay_log_gate, init_log_rates
+from models.mixers.state_space import init_step_bias
 from models.mixers.surroundings import convolve_shortly
 from models.ops.matrix_state import scan_matrix_state
 from models.ops.similarity import l2_normalize

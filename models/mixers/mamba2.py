@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from models.mixers.base import MixerOptions, Steps
-from models.mixers.matrix_memory import MatrixMemory, decay_log_gate, init_log_rates, init_step_bias, join_heads
-from models.mixers.state_space import MAX_STATE_SIZE
+from models.mixers.matrix_memory import MatrixMemory, decay_log_gate, init_log_rates, join_heads
+from models.mixers.state_space import MAX_STATE_SIZE, init_step_bias
 from models.mixers.surroundings import convolve_shortly
 from models.ops.matrix_state import scan_matrix_state
 

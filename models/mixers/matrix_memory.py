@@ -4,7 +4,6 @@ Before the memory stands a short convolution over queries, keys and values, and 
 models/mixers/surroundings.py.
 """
 
-import math
 from typing import Any
 
 import flax.linen as nn
@@ -14,12 +13,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from models.mixers.base import Mixer, MixerOptions
 from models.mixers.convolution import MAX_KERNEL_SIZE
+from models.mixers.state_space import s6_rates
 from models.mixers.surroundings import empty_past
 from models.ops.matrix_state import IMPLEMENTATIONS
 from models.ops.projection import Projection
 
 LOWEST_LOG_GATE = -1000.0  # exp of it is 0 in float32, and sums of it over a chunk are exact
-_HIGHEST_LOG_RATE = 20.0
 
 
 class MatrixMemory(Mixer):
@@ -73,16 +72,9 @@ def decay_log_gate(step: Float[Array, "B H T G"], log_rates: Float[Array, "H"]) 
 
     It is kept above −1000, where g is 0 in float32 anyway.
     """
-    rates = jnp.exp(jnp.minimum(log_rates, _HIGHEST_LOG_RATE))[None, :, None, None]
-    return jnp.maximum(-rates * step, LOWEST_LOG_GATE)
+    return jnp.maximum(-s6_rates(log_rates)[None, :, None, None] * step, LOWEST_LOG_GATE)
 
 
 def init_log_rates(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
     """Logarithms of rates that are uniform between 1 and 16, as in Mamba-2's code."""
     return jnp.log(jax.random.uniform(key, shape, minval=1.0, maxval=16.0))
-
-
-def init_step_bias(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-    """Biases whose softplus is log-uniform between 0.001 and 0.1, as in Mamba's code."""
-    step = jnp.exp(jax.random.uniform(key, shape, dtype, math.log(1e-3), math.log(1e-1)))
-    return jnp.log(jnp.expm1(step))

@@ -60,7 +60,7 @@ def zero_order_hold(x: Float[Array, "*S"], y: Float[Array, "*S"]) -> Complex[Arr
     return jnp.where(near, series, quotient)
 
 
-def s6_rates(log_rates: Float[Array, "N S"]) -> Float[Array, "N S"]:
+def s6_rates(log_rates: Float[Array, "*N"]) -> Float[Array, "*N"]:
     """−A = exp(log_rates), kept below e²⁰, which erases a state even at Δ = 1e-7."""
     return jnp.exp(jnp.minimum(log_rates, 20))
 
@@ -70,6 +70,11 @@ def _log_uniform_init(low: float, high: float) -> Any:
         return jax.random.uniform(key, shape, dtype, math.log(low), math.log(high))
 
     return initial
+
+
+def init_step_bias(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    """Biases whose softplus is log-uniform between 0.001 and 0.1, as in Mamba's code."""
+    return jnp.log(jnp.expm1(jnp.exp(_log_uniform_init(1e-3, 1e-1)(key, shape, dtype))))
 
 
 class S4D(Mixer):
@@ -171,11 +176,6 @@ class S6(Mixer):
         rank = -(-self.width // 16)
         selected = Projection(rank + 2 * s, use_bias=False, dtype=self.dtype, name="select")(u)
         low_rank, b, c = jnp.split(selected, [rank, rank + s], axis=-1)
-        init_step = _log_uniform_init(1e-3, 1e-1)
-
-        def init_step_bias(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-            return jnp.log(jnp.expm1(jnp.exp(init_step(key, shape, dtype))))  # softplus⁻¹
-
         step = Projection(n, dtype=self.dtype, bias_init=init_step_bias, name="step")(low_rank)
         step = nn.softplus(step.astype(jnp.float32))
 
