@@ -8,6 +8,7 @@ Gated DeltaNet (arXiv 2412.06464). Each token is `n` micro steps here: its gate 
 reads after the last.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -24,16 +25,17 @@ from models.ops.similarity import l2_normalize
 MAX_HOUSEHOLDER_STEPS = 16
 
 
-def place_at(x: Shaped[Array, "*B T S"], place: int, count: int) -> Shaped[Array, "*B T*{count} S"]:
+def place_at(x: Shaped[Array, "B T *S"], place: int, count: int) -> Shaped[Array, "B T*{count} *S"]:
     """Each step as `count` micro steps: `x` at micro step `place`, and 0 at the others."""
     others = jnp.zeros_like(x)
     parts = [x if i == place else others for i in range(count)]
-    return interleave(jnp.stack(parts, axis=-2))
+    return interleave(parts)
 
 
-def interleave(x: Shaped[Array, "*B T N S"]) -> Shaped[Array, "*B T*N S"]:
+def interleave(parts: Sequence[Shaped[Array, "B T *S"]]) -> Shaped[Array, "B TN *S"]:
     """The N micro steps of each step one after another."""
-    return x.reshape(*x.shape[:-3], x.shape[-3] * x.shape[-2], x.shape[-1])
+    x = jnp.stack(parts, axis=2)
+    return x.reshape(len(x), -1, *x.shape[3:])
 
 
 class GatedDeltaProduct(MatrixMemory):
@@ -74,12 +76,12 @@ class GatedDeltaProduct(MatrixMemory):
         mixed, after = convolve_shortly(self, self.kernel, mixed, state, steps)
         vectors = [self._split_heads(vector) for vector in jnp.split(nn.silu(mixed), self._vectors(), axis=-1)]
         query = place_at(l2_normalize(vectors[0]), n - 1, n)
-        key = interleave(l2_normalize(jnp.stack(vectors[1 : 1 + n], axis=-2)))
-        value = interleave(jnp.stack(vectors[1 + n :], axis=-2))
+        key = interleave([l2_normalize(key) for key in vectors[1 : 1 + n]])
+        value = interleave(vectors[1 + n :])
         strength = self._project("strength", x, n * self.heads).astype(jnp.float32)
         strength = (2 if self.allow_negative_eigenvalues else 1) * nn.sigmoid(strength)
-        strength = strength.reshape(*x.shape[:2], n, self.heads).transpose(0, 3, 1, 2).reshape(key.shape[:3])
-        start = place_at(steps.start[..., None], 0, n)[..., 0]
+        strength = strength.reshape(key.shape[:3])
+        start = place_at(steps.start, 0, n)
         valid = jnp.repeat(steps.valid, n, axis=1)
         log_gate = place_at(self._log_gate(x), 0, n) if self.forget_gate else None
         after["memory"], y = scan_matrix_state(
@@ -93,7 +95,7 @@ class GatedDeltaProduct(MatrixMemory):
             valid,
             implementation=self.implementation,
         )
-        y = self._normalize_heads(y[:, :, n - 1 :: n])
+        y = self._normalize_heads(y[:, n - 1 :: n])
         if self.output_gate:
             y = y * silu_gate(self, x).astype(jnp.float32)
         return self._project("output", y, self.width), after
@@ -102,7 +104,7 @@ class GatedDeltaProduct(MatrixMemory):
         """The number of vectors of `hidden_size` features: the query, and the keys and values of all micro steps."""
         return 1 + 2 * self.householder_steps
 
-    def _log_gate(self, x: Float[Array, "B T D"]) -> Float[Array, "B H T 1"]:
+    def _log_gate(self, x: Float[Array, "B T D"]) -> Float[Array, "B T H 1"]:
         step = self._project("forget_gate", x, self.heads, use_bias=True, bias_init=init_step_bias)
         log_rates = self.param("log_rates", init_log_rates, (self.heads,))
         return decay_log_gate(nn.softplus(self._split_heads(step)), log_rates)

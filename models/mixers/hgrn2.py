@@ -20,8 +20,8 @@ from models.ops.matrix_state import scan_matrix_state
 
 
 def hgrn2_gate(
-    x: Float[Array, "B H T K"], bound_logit: Float[Array, "1 H 1 K"] | None, depth_fraction: float
-) -> tuple[Float[Array, "B H T K"], Float[Array, "B H T K"]]:
+    x: Float[Array, "B T H K"], bound_logit: Float[Array, "1 1 H K"] | None, depth_fraction: float
+) -> tuple[Float[Array, "B T H K"], Float[Array, "B T H K"]]:
     """log f and 1 − f for γ = `depth_fraction`·σ(`bound_logit`); γ = 0 without `bound_logit`.
 
     log f is kept above −1000, where f is 0 in float32 anyway.
@@ -66,7 +66,7 @@ class HGRN2(MatrixMemory):
         query, forget, value = map(self._split_heads, jnp.split(mixed, 3, axis=-1))
         bound = None
         if self.depth_fraction:
-            bound = self.param("bound", nn.initializers.zeros, (n,)).reshape(1, self.heads, 1, self.head_size)
+            bound = self.param("bound", nn.initializers.zeros, (n,)).reshape(1, 1, self.heads, self.head_size)
         log_gate, key = hgrn2_gate(forget, bound, self.depth_fraction)
         after["memory"], y = scan_matrix_state(
             state["memory"],

@@ -9,16 +9,15 @@ Katharopoulos et al. 2020 (arXiv 2006.16236): sum rule, g = 1, keys and queries 
 from the input for each feature. Yang et al. 2024 (arXiv 2406.06484, 2412.06464): the delta rule in chunks, and gated.
 """
 
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from models.mixers.base import Mixer, MixerOptions, Steps
 from models.mixers.convolution import MAX_KERNEL_SIZE
+from models.mixers.matrix_memory import join_heads, split_heads
 from models.mixers.surroundings import convolve_shortly, empty_past, silu_gate
 from models.ops.matrix_state import IMPLEMENTATIONS, scan_matrix_state, scan_weighted_state
 from models.ops.projection import Projection
@@ -29,13 +28,13 @@ FEATURE_MAPS = ("identity", "elu", "dpfp")
 _MAX_DPFP_NU = 2**10
 
 
-def dpfp_features(x: Float[Array, "T K"], nu: int) -> Float[Array, "T F"]:
+def dpfp_features(x: Float[Array, "*B T K"], nu: int) -> Float[Array, "*B T F"]:
     """F = 2·K·ν products of r = [relu(x), relu(−x)] with r rolled by 1 … ν   (Schlag et al., eq. 37)."""
     r = nn.relu(jnp.concatenate([x, -x], axis=-1))
     return jnp.concatenate([r * jnp.roll(r, j, axis=-1) for j in range(1, nu + 1)], axis=-1)
 
 
-def feature_map(x: Float[Array, "T K"], kind: str, nu: int) -> Float[Array, "T F"]:
+def feature_map(x: Float[Array, "*B T K"], kind: str, nu: int) -> Float[Array, "*B T F"]:
     """The features φ(x) of queries or keys; `kind` is one of FEATURE_MAPS."""
     if kind == "elu":
         return jnp.where(x > 0, x + 1, jnp.exp(jnp.minimum(x, 0)))
@@ -102,15 +101,12 @@ class LinearAttention(Mixer, kw_only=True):
     def mix(
         self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
     ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
-        batch, length, _ = x.shape
-        size = self.hidden_size // self.heads
         mixed = Projection(3 * self.hidden_size, dtype=self.dtype, name="input")(x)
         mixed, after = convolve_shortly(self, self.kernel, mixed, state, steps)
         mixed = nn.silu(mixed) if self.kernel else mixed
-        mixed = mixed.astype(jnp.float32).reshape(batch, length, 3, self.heads, size).transpose(2, 0, 3, 1, 4)
-        phi = partial(feature_map, kind=self.feature, nu=self.dpfp_nu)
-        query, key = (jax.vmap(jax.vmap(phi))(a) for a in mixed[:2])
-        value, strength, log_gate = mixed[2], None, None
+        query, key, value = (split_heads(part, self.heads) for part in jnp.split(mixed, 3, axis=-1))
+        query, key = (feature_map(a, self.feature, self.dpfp_nu) for a in (query, key))
+        strength, log_gate = None, None
         if self.rule in ("delta", "gated_delta"):
             query, key = l2_normalize(query), l2_normalize(key)
             largest = 2 if self.allow_negative_eigenvalues else 1
@@ -131,7 +127,7 @@ class LinearAttention(Mixer, kw_only=True):
                 state["memory"], query, key, value, log_gate, strength, *masks, implementation=form
             )
             y = nn.RMSNorm(epsilon=1e-5, name="norm")(y)
-        y = y.transpose(0, 2, 1, 3).reshape(batch, length, self.hidden_size)
+        y = join_heads(y)
         if self.output_gate:
             y = y * silu_gate(self, x).astype(jnp.float32)
         return Projection(self.width, dtype=self.dtype, name="output")(y), after
@@ -141,6 +137,5 @@ class LinearAttention(Mixer, kw_only=True):
         size = self.hidden_size // self.heads
         return 2 * size * self.dpfp_nu if self.feature == "dpfp" else size
 
-    def _project_per_head(self, name: str, x: Float[Array, "B T D"], size: int) -> Float[Array, "B H T {size}"]:
-        y = Projection(self.heads * size, dtype=self.dtype, name=name)(x).astype(jnp.float32)
-        return y.reshape(*x.shape[:2], self.heads, size).transpose(0, 2, 1, 3)
+    def _project_per_head(self, name: str, x: Float[Array, "B T D"], size: int) -> Float[Array, "B T H {size}"]:
+        return split_heads(Projection(self.heads * size, dtype=self.dtype, name=name)(x), self.heads)

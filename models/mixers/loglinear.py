@@ -72,7 +72,7 @@ class LogLinearAttention(MatrixMemory):
         else:
             value = step * value
         levels = count_levels(self.max_length)
-        scale = self.param("level_scale", nn.initializers.ones, (self.heads, levels))[None, :, None]
+        scale = self.param("level_scale", nn.initializers.ones, (self.heads, levels))[None, None]
         weights = nn.softplus(scale * self._split_heads(self._project("levels", x, self.heads * levels)))
         after["memory"], after["tokens"], y = scan_log_linear(
             state["memory"],

@@ -54,8 +54,8 @@ class Mamba2(MatrixMemory):
         convolved, after = convolve_shortly(self, self.kernel, convolved, state, steps, use_bias=True)
         convolved = nn.silu(convolved).astype(jnp.float32)
         value = self._split_heads(convolved[..., :n])
-        every_head = (x.shape[0], self.heads, x.shape[1], s)
-        key, query = (jnp.broadcast_to(a[:, None], every_head) for a in jnp.split(convolved[..., n:], 2, axis=-1))
+        every_head = (*x.shape[:2], self.heads, s)
+        key, query = (jnp.broadcast_to(a[:, :, None], every_head) for a in jnp.split(convolved[..., n:], 2, axis=-1))
 
         step = self._project("step", x, self.heads, use_bias=True, bias_init=init_step_bias)
         step = nn.softplus(self._split_heads(step))
@@ -73,7 +73,7 @@ class Mamba2(MatrixMemory):
             implementation=self.implementation,
         )
         skip = self.param("skip", nn.initializers.ones, (self.heads,))
-        y = join_heads(y + skip[None, :, None, None] * value)
+        y = join_heads(y + skip[None, None, :, None] * value)
         if self.output_gate:
             y = y * nn.silu(u[..., n:].astype(jnp.float32))
         y = nn.RMSNorm(epsilon=1e-5, name="norm")(y)

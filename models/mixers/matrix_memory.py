@@ -53,26 +53,30 @@ class MatrixMemory(Mixer):
         """A projection, without a bias unless `kwargs` ask for one."""
         return Projection(features, dtype=self.dtype, name=name, **{"use_bias": False, **kwargs})(x)
 
-    def _split_heads(self, x: Float[Array, "B T F"]) -> Float[Array, "B H T S"]:
-        """Each head's share of the features, in float32."""
-        return x.astype(jnp.float32).reshape(*x.shape[:2], self.heads, -1).transpose(0, 2, 1, 3)
+    def _split_heads(self, x: Float[Array, "B T F"]) -> Float[Array, "B T H S"]:
+        return split_heads(x, self.heads)
 
-    def _normalize_heads(self, y: Float[Array, "B H T V"]) -> Float[Array, "B T F"]:
+    def _normalize_heads(self, y: Float[Array, "B T H V"]) -> Float[Array, "B T F"]:
         """Outputs over their root mean square in each head, times a trained scale that the heads share; joined."""
         return join_heads(nn.RMSNorm(epsilon=1e-5, name="norm")(y))
 
 
-def join_heads(y: Float[Array, "B H T V"]) -> Float[Array, "B T F"]:
+def split_heads(x: Float[Array, "B T F"], heads: int) -> Float[Array, "B T {heads} S"]:
+    """Each head's share of the features, in float32."""
+    return x.astype(jnp.float32).reshape(*x.shape[:2], heads, -1)
+
+
+def join_heads(y: Float[Array, "B T H V"]) -> Float[Array, "B T F"]:
     """The features of all heads side by side."""
-    return y.transpose(0, 2, 1, 3).reshape(y.shape[0], y.shape[2], -1)
+    return y.reshape(*y.shape[:2], -1)
 
 
-def decay_log_gate(step: Float[Array, "B H T G"], log_rates: Float[Array, "H"]) -> Float[Array, "B H T G"]:
+def decay_log_gate(step: Float[Array, "B T H G"], log_rates: Float[Array, "H"]) -> Float[Array, "B T H G"]:
     """log g = −exp(log_rates)·Δ for steps Δ > 0 and a rate for each head (Dao and Gu 2024, arXiv 2405.21060).
 
     It is kept above −1000, where g is 0 in float32 anyway.
     """
-    return jnp.maximum(-s6_rates(log_rates)[None, :, None, None] * step, LOWEST_LOG_GATE)
+    return jnp.maximum(-s6_rates(log_rates)[None, None, :, None] * step, LOWEST_LOG_GATE)
 
 
 def init_log_rates(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:

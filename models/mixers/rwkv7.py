@@ -129,10 +129,10 @@ class RWKV7(MatrixMemory):
         down = activation(down) if activation else down
         return self._project(f"{name}_up", down, self.hidden_size, use_bias=use_bias, **kwargs)
 
-    def _per_feature(self, name: str, initial: float) -> Float[Array, "1 H 1 S"]:
+    def _per_feature(self, name: str, initial: float) -> Float[Array, "1 1 H S"]:
         """A trained number for each feature of each head."""
         values = self.param(name, nn.initializers.constant(initial), (self.hidden_size,))
-        return values.reshape(1, self.heads, 1, self.head_size)
+        return values.reshape(1, 1, self.heads, self.head_size)
 
     def _init_decay_bias(self, key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
         share = jnp.linspace(0, 1, self.hidden_size, dtype=dtype)

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from models.mixers.base import Mixer, MixerOptions, Steps
 from models.mixers.convolution import MAX_KERNEL_SIZE
+from models.mixers.matrix_memory import join_heads, split_heads
 from models.mixers.recurrent import init_orthogonal, recurrent_matvec
 from models.mixers.surroundings import convolve_shortly, empty_past
 from models.ops.matrix_state import IMPLEMENTATIONS, scan_weighted_state
@@ -39,15 +40,15 @@ def slstm_step(weights: dict[str, Array], carry: dict[str, Float[Array, "N"]], x
 
 def scan_mlstm(
     memory: dict[str, Array],
-    query: Float[Array, "B H T K"],
-    key: Float[Array, "B H T K"],
-    value: Float[Array, "B H T V"],
-    i: Float[Array, "B H T"],
-    f: Float[Array, "B H T"],
+    query: Float[Array, "B T H K"],
+    key: Float[Array, "B T H K"],
+    value: Float[Array, "B T H V"],
+    i: Float[Array, "B T H"],
+    f: Float[Array, "B T H"],
     start: Bool[Array, "B T"],
     valid: Bool[Array, "B T"],
     **form: Any,
-) -> tuple[dict[str, Array], Float[Array, "B H T V"]]:
+) -> tuple[dict[str, Array], Float[Array, "B T H V"]]:
     """The mLSTM's recurrence: a matrix memory with gates f·exp(m_{t−1} − m_t), keys i·exp(−m_t)·k, and the sum rule.
 
     The memory is `{"c": [B H K V+1], "m": [B H]}`, with n as the last column of c. `form` is how `scan_weighted_state`
@@ -55,31 +56,31 @@ def scan_mlstm(
     """
     log_f = nn.log_sigmoid(f)
     m = jax.lax.stop_gradient(_stabilizers(memory["m"], i, log_f, start, valid))
-    before = jnp.concatenate([jax.lax.stop_gradient(memory["m"])[..., None], m[..., :-1]], axis=-1)
-    key = jnp.exp(jnp.where(valid[:, None], i - m, LOG_ZERO))[..., None] * key
+    before = jnp.concatenate([jax.lax.stop_gradient(memory["m"])[:, None], m[:, :-1]], axis=1)
+    key = jnp.exp(jnp.where(valid[:, :, None], i - m, LOG_ZERO))[..., None] * key
     log_gate = (log_f + (before - m))[..., None]
     c, y, weight = scan_weighted_state(memory["c"], query, key, value, log_gate, start, valid, **form)
     # e^−m, clipped so that float32 can divide by its square; above m = 27 it is far below the rounding of n·q.
     floor = jnp.exp(-jnp.clip(m, -80, 27))[..., None]
-    return {"c": c, "m": m[..., -1]}, y / jnp.maximum(jnp.abs(weight), floor)
+    return {"c": c, "m": m[:, -1]}, y / jnp.maximum(jnp.abs(weight), floor)
 
 
 def _stabilizers(
     m: Float[Array, "B H"],
-    i: Float[Array, "B H T"],
-    log_f: Float[Array, "B H T"],
+    i: Float[Array, "B T H"],
+    log_f: Float[Array, "B T H"],
     start: Bool[Array, "B T"],
     valid: Bool[Array, "B T"],
-) -> Float[Array, "B H T"]:
+) -> Float[Array, "B T H"]:
     """m_t = max(m_{t−1} + log f_t, ĩ_t), from `m`; LOG_ZERO before a segment's first step, and held at padding."""
-    start, valid = start[:, None], valid[:, None]
+    start, valid = start[:, :, None], valid[:, :, None]
     add, floor = jnp.where(valid, jnp.where(start, LOG_ZERO, log_f), 0), jnp.where(valid, i, 2 * LOG_ZERO)
 
     def compose(first: tuple[Array, Array], then: tuple[Array, Array]) -> tuple[Array, Array]:
         return first[0] + then[0], jnp.maximum(first[1] + then[0], then[1])
 
-    add, floor = jax.lax.associative_scan(compose, (add, floor), axis=-1)
-    return jnp.maximum(jnp.maximum(m[..., None] + add, floor), LOG_ZERO)
+    add, floor = jax.lax.associative_scan(compose, (add, floor), axis=1)
+    return jnp.maximum(jnp.maximum(m[:, None] + add, floor), LOG_ZERO)
 
 
 class SLSTM(Mixer):
@@ -172,22 +173,20 @@ class MLSTM(Mixer):
     def mix(
         self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
     ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
-        batch, length, _ = x.shape
-        size = self.hidden_size // self.heads
         mixed = Projection(3 * self.hidden_size, dtype=self.dtype, name="input")(x)
         mixed, after = convolve_shortly(self, self.kernel, mixed, state, steps)
-        mixed = (nn.silu(mixed) if self.kernel else mixed).astype(jnp.float32)
-        query, key, value = mixed.reshape(batch, length, 3, self.heads, size).transpose(2, 0, 3, 1, 4)
+        mixed = nn.silu(mixed) if self.kernel else mixed
+        query, key, value = (split_heads(part, self.heads) for part in jnp.split(mixed, 3, axis=-1))
         init = nn.initializers.lecun_normal() if self.gate_init == "plain" else nn.initializers.zeros
         gates = Projection(
             2 * self.heads, dtype=self.dtype, kernel_init=init, bias_init=self._init_gate_bias, name="gates"
         )(x).astype(jnp.float32)
-        i, f = gates.reshape(batch, length, 2, self.heads).transpose(2, 0, 3, 1)
+        i, f = jnp.split(gates, 2, axis=-1)
 
         memory, y = scan_mlstm(
             {name: state[name] for name in ("c", "m")},
             query,
-            key * size**-0.5,
+            key * (self.hidden_size // self.heads) ** -0.5,
             value,
             i,
             f,
@@ -195,8 +194,7 @@ class MLSTM(Mixer):
             steps.valid,
             implementation=self.implementation,
         )
-        y = nn.RMSNorm(epsilon=1e-5, name="norm")(y).transpose(0, 2, 1, 3).reshape(batch, length, self.hidden_size)
-        y = y.astype(self.dtype)
+        y = join_heads(nn.RMSNorm(epsilon=1e-5, name="norm")(y)).astype(self.dtype)
         if self.output_gate:
             y = nn.sigmoid(Projection(self.hidden_size, dtype=self.dtype, name="gate")(x)) * y
         return Projection(self.width, dtype=self.dtype, name="output")(y), {**memory, **after}

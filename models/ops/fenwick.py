@@ -43,17 +43,17 @@ def count_places(tokens: Int[Array, ""], start: Bool[Array, "T"], valid: Bool[Ar
 def scan_log_linear(
     memory: Float[Array, "B H L K V"],
     tokens: Int[Array, "B"],
-    query: Float[Array, "B H T K"],
-    key: Float[Array, "B H T K"],
-    value: Float[Array, "B H T V"],
-    log_gate: Float[Array, "B H T 1"],
-    strength: Float[Array, "B H T"] | None,
-    weights: Float[Array, "B H T L"],
+    query: Float[Array, "B T H K"],
+    key: Float[Array, "B T H K"],
+    value: Float[Array, "B T H V"],
+    log_gate: Float[Array, "B T H 1"],
+    strength: Float[Array, "B T H"] | None,
+    weights: Float[Array, "B T H L"],
     start: Bool[Array, "B T"],
     valid: Bool[Array, "B T"],
     *,
     implementation: str = "chunks",
-) -> tuple[Float[Array, "B H L K V"], Int[Array, "B"], Float[Array, "B H T V"]]:
+) -> tuple[Float[Array, "B H L K V"], Int[Array, "B"], Float[Array, "B T H V"]]:
     """The memories after the last step, the tokens of its segment so far, and the outputs.
 
     `weights` are λ. With a `strength` β memories are written to by the delta rule, else by the sum rule.
@@ -63,11 +63,11 @@ def scan_log_linear(
     inputs = (query, key, value, log_gate, strength, weights)
 
     def run(memory: Array, per_head: Any, *per_row: Any) -> tuple[Array, Array]:
-        if implementation == "steps" or query.shape[2] == 1:
+        if implementation == "steps" or query.shape[1] == 1:
             return unrolled_scan(lambda m, xs: log_linear_step(m, *xs[0], *xs[1]), memory, (per_head, per_row))
         return scan_chunks(log_linear_chunk, memory, (*per_head, *per_row), _CHUNK_SIZE, gpu_unroll=4)
 
-    heads = jax.vmap(run, in_axes=(0, 0, None, None, None, None))
+    heads = jax.vmap(run, in_axes=(0, 1, None, None, None, None), out_axes=(0, 1))
     memory, y = jax.vmap(heads)(memory, inputs, place, last, start, valid)
     return memory, place[:, -1] + 1, y
 

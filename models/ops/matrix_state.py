@@ -9,40 +9,39 @@ A new segment forgets the memory before its first step, and padding holds it.
 """
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Shaped
 
 from models.ops.scan import unrolled_scan
 from models.ops.segment_decay import Decay, decay_of_features, decay_of_heads, segment_masks
-from models.ops.small_matrices import add_axes, multiply_small, solve_unit_lower, transpose_small
+from models.ops.small_matrices import multiply_small, solve_unit_lower, transpose_small, unit_lower_inverse
 
 IMPLEMENTATIONS = ("chunks", "steps")
 _CHUNK_SIZE = 32  # steps whose pairs are computed
 _CHUNKS_PER_SPAN = 32  # chunks computed at once; only what is at the borders of spans is kept for the gradient
 _LOG_NOTHING = -1000.0  # of gates that let nothing through, also in float64
 _Memory = tuple[Float[Array, "B H K _"], ...]  # the matrix, and a column to which every key writes 1 if there is one
-Erase = tuple[Float[Array, "B H T K"], Float[Array, "B H T K"]]  # what is read by, r, and what is written by, w
+Erase = tuple[Float[Array, "B T H K"], Float[Array, "B T H K"]]  # what is read by, r, and what is written by, w
 
 
 def scan_matrix_state(
     memory: Float[Array, "B H K V"],
-    query: Float[Array, "B H T K"],
-    key: Float[Array, "B H T K"],
-    value: Float[Array, "B H T V"],
-    log_gate: Float[Array, "B H T G"] | None,
-    strength: Float[Array, "B H T"] | None,
+    query: Float[Array, "B T H K"],
+    key: Float[Array, "B T H K"],
+    value: Float[Array, "B T H V"],
+    log_gate: Float[Array, "B T H G"] | None,
+    strength: Float[Array, "B T H"] | None,
     start: Bool[Array, "B T"],
     valid: Bool[Array, "B T"],
     *,
     erase: Erase | None = None,
     implementation: str = "chunks",
     chunk_size: int = _CHUNK_SIZE,
-) -> tuple[Float[Array, "B H K V"], Float[Array, "B H T V"]]:
+) -> tuple[Float[Array, "B H K V"], Float[Array, "B T H V"]]:
     """The memory after the last step, and what the queries read; see the module's docstring.
 
     `log_gate` is log g, at most 0, or None for g = 1; G is K, or 1 if all features share a gate. `strength` is β of the
@@ -60,16 +59,16 @@ def scan_matrix_state(
 
 def scan_weighted_state(
     memory: Float[Array, "B H K _"],
-    query: Float[Array, "B H T K"],
-    key: Float[Array, "B H T K"],
-    value: Float[Array, "B H T V"],
-    log_gate: Float[Array, "B H T G"] | None,
+    query: Float[Array, "B T H K"],
+    key: Float[Array, "B T H K"],
+    value: Float[Array, "B T H V"],
+    log_gate: Float[Array, "B T H G"] | None,
     start: Bool[Array, "B T"],
     valid: Bool[Array, "B T"],
     *,
     implementation: str = "chunks",
     chunk_size: int = _CHUNK_SIZE,
-) -> tuple[Float[Array, "B H K _"], Float[Array, "B H T V"], Float[Array, "B H T 1"]]:
+) -> tuple[Float[Array, "B H K _"], Float[Array, "B T H V"], Float[Array, "B T H 1"]]:
     """`scan_matrix_state` by the sum rule, with a last column of the memory to which every key writes 1: the memory,
     what the queries read, and the sum of the weights in it, which the last column gives."""
     if _use_steps(implementation, query):
@@ -82,25 +81,22 @@ def scan_weighted_state(
     return jnp.concatenate(parts, axis=-1), y, weight
 
 
-def _use_steps(implementation: str, query: Float[Array, "B H T K"]) -> bool:
+def _use_steps(implementation: str, query: Float[Array, "B T H K"]) -> bool:
     """Whether to take one step at a time. A single step is none the faster in chunks."""
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(f"implementation={implementation}: must be one of {', '.join(IMPLEMENTATIONS)}")
-    return implementation == "steps" or query.shape[2] == 1
+    return implementation == "steps" or query.shape[1] == 1
 
 
 def _scan_chunks(
     memory: _Memory, per_head: Any, start: Bool[Array, "B T"], valid: Bool[Array, "B T"], chunk_size: int
-) -> tuple[_Memory, tuple[Float[Array, "B H T V"], ...]]:
+) -> tuple[_Memory, tuple[Float[Array, "B T H V"], ...]]:
     steps = start.shape[1]
     chunk_size = min(chunk_size, 1 << (steps - 1).bit_length())
     chunks = -(-steps // chunk_size)
     spans = -(-chunks // _CHUNKS_PER_SPAN)
     shape = (spans, -(-chunks // spans), chunk_size)
-    inputs = (
-        jax.tree.map(partial(_split_into_chunks, axis=2, shape=shape), per_head),
-        jax.tree.map(partial(_split_into_chunks, axis=1, shape=shape), (start, valid)),
-    )
+    inputs = jax.tree.map(partial(_split_into_chunks, shape=shape), (per_head, (start, valid)))
     if spans == 1:
         memory, ys = _compute_span(memory, jax.tree.map(lambda a: a[0], inputs))
         ys = jax.tree.map(lambda a: a[None], ys)
@@ -108,35 +104,37 @@ def _scan_chunks(
         memory, ys = jax.lax.scan(jax.checkpoint(_compute_span, prevent_cse=False), memory, inputs)
 
     def join_chunks(y: Array) -> Array:
-        y = jnp.moveaxis(y, (0, 1), (2, 3))
-        return y.reshape(*y.shape[:2], -1, y.shape[-1])[:, :, :steps]
+        y = y.transpose(2, 0, 1, 4, 3, 5)
+        return y.reshape(len(y), -1, *y.shape[-2:])[:, :steps]
 
     return memory, jax.tree.map(join_chunks, ys)
 
 
-def _split_into_chunks(a: Array, axis: int, shape: tuple[int, int, int]) -> Array:
-    """`a` with its steps, along `axis`, padded with zeros and split into `shape`: spans and chunks first."""
-    padding = [(0, 0)] * a.ndim
-    padding[axis] = (0, math.prod(shape) - a.shape[axis])
-    a = jnp.pad(a, padding).reshape(*a.shape[:axis], *shape, *a.shape[axis + 1 :])
-    return jnp.moveaxis(a, (axis, axis + 1), (0, 1))
+def _split_into_chunks(a: Shaped[Array, "B T *S"], shape: tuple[int, int, int]) -> Shaped[Array, "M N B *R"]:
+    """`a` with its steps padded with zeros and split into `shape`: M spans of N chunks, in front, of C steps.
+
+    Heads, if there are any, come to stand before the steps of a chunk, in the same copy.
+    """
+    a = jnp.pad(a, [(0, 0), (0, math.prod(shape) - a.shape[1])] + [(0, 0)] * (a.ndim - 2))
+    a = jnp.moveaxis(a.reshape(len(a), *shape, *a.shape[2:]), 0, 2)
+    return a if a.ndim == 4 else jnp.swapaxes(a, 3, 4)
 
 
 def _scan_steps(
     memory: Float[Array, "B H K V"], per_head: Any, start: Bool[Array, "B T"], valid: Bool[Array, "B T"]
-) -> tuple[Float[Array, "B H K V"], Float[Array, "B H T V"]]:
+) -> tuple[Float[Array, "B H K V"], Float[Array, "B T H V"]]:
     def step(memory: Array, inputs: Any) -> tuple[Array, Array]:
         per_head, start, valid = inputs
         before = jnp.where(start[:, None, None, None], 0, memory)
         after, y = _compute_step(before, *per_head)
         return jnp.where(valid[:, None, None, None], after, before), y
 
-    inputs = (jax.tree.map(lambda a: jnp.moveaxis(a, 2, 0), per_head), start.T, valid.T)
+    inputs = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0), (per_head, start, valid))
     if start.shape[1] == 1:
         memory, y = step(memory, jax.tree.map(lambda a: a[0], inputs))
-        return memory, y[:, :, None]
+        return memory, y[:, None]
     memory, y = unrolled_scan(step, memory, inputs)
-    return memory, jnp.moveaxis(y, 0, 2)
+    return memory, jnp.moveaxis(y, 0, 1)
 
 
 def _compute_step(
@@ -246,10 +244,7 @@ def _apply_decay(memory: _Memory, vectors: _Vectors, decay: Decay) -> tuple[_Mem
     new = multiply_small(transpose_small(key), vectors.value)
     written = (new, key.sum(-2)[..., None])[: len(memory)]
 
-    def keep(through: Array, memory: _Memory) -> _Memory:
-        return tuple(through * part for part in memory)
-
-    states, memory = _scan_states(memory, keep, decay.through, written)
+    states, memory = _scan_states(memory, decay.through, written)
     ys = (multiply_small(query, states[0]) + multiply_small(scores, vectors.value),)
     if len(memory) == 1:
         return memory, ys
@@ -262,42 +257,39 @@ def _apply_decay(memory: _Memory, vectors: _Vectors, decay: Decay) -> tuple[_Mem
 def _apply_erasing(memory: _Memory, vectors: _Vectors, decay: Decay) -> tuple[_Memory, tuple[Array, ...]]:
     """`_apply_decay` for the delta rule and the general one.
 
-    What is written by the keys w of these, u = fixed + moved·S, solves a triangular system (Yang et al. 2406.06484,
-    §3.2).
+    What is written by the keys w of a chunk solves a triangular system whose right side reads the memory before it
+    (Yang et al. 2406.06484, §3.2). The inverses are computed for all chunks at once, what follows from one to the next.
     """
     reads, writes, value, strength = vectors
     query, key, reading, writing = reads["query"], writes["key"], reads["erase"], writes.get("erase", writes["key"])
-
-    def write(by: Array, what: Array) -> Array:
-        return multiply_small(transpose_small(by * decay.at_end), what)
-
-    lower = decay.scores(reading, writing, False)
+    lower, scores = decay.scores(reading, writing, False), decay.scores(query, writing, True)
+    reading, query = reading * decay.of_memory, query * decay.of_memory
     if strength is not None:
-        right = (strength * value, -strength * decay.of_memory * reading)
-        fixed, moved = solve_unit_lower(strength * lower, right)
-        summed, own = 0, 0
+        lower, fixed, reading, own, summed = strength * lower, strength * value, -strength * reading, None, None
     else:
-        right = (multiply_small(decay.scores(reading, key, False), value), reading * decay.of_memory)
-        fixed, moved = solve_unit_lower(-lower, right)
-        summed, own = write(key, value), multiply_small(decay.scores(query, key, True), value)
-    transition = decay.through * add_axes(jnp.eye(key.shape[-1]), key) + write(writing, moved)
+        fixed = multiply_small(decay.scores(reads["erase"], key, False), value)
+        own = multiply_small(decay.scores(reads["query"], key, True), value)
+        lower, summed = -lower, multiply_small(transpose_small(key * decay.at_end), value)
+    inverse = jax.lax.stop_gradient(unit_lower_inverse(lower))
+    chunks = (lower, inverse, fixed, reading, query, scores, transpose_small(writing * decay.at_end), decay.through)
 
-    def keep(through: Array, memory: _Memory) -> _Memory:
-        return (multiply_small(through, memory[0]),)
+    def step(memory: Array, chunk: Any) -> tuple[Array, Array]:
+        (lower, inverse, fixed, reading, query, scores, write, through), own, summed = chunk
+        written = solve_unit_lower(lower, inverse, fixed + multiply_small(reading, memory))
+        y = multiply_small(query, memory) + multiply_small(scores, written)
+        memory = through * memory + multiply_small(write, written)
+        return (memory, y) if own is None else (memory + summed, y + own)
 
-    (states,), memory = _scan_states(memory, keep, transition, (write(writing, fixed) + summed,))
-    y = multiply_small(query * decay.of_memory, states) + own
-    return memory, (y + multiply_small(decay.scores(query, writing, True), fixed + multiply_small(moved, states)),)
+    after, y = unrolled_scan(step, memory[0], (chunks, own, summed), gpu_unroll=4)
+    return (after,), (y,)
 
 
-def _scan_states(
-    memory: _Memory, keep: Callable[[Array, _Memory], _Memory], through: Array, written: tuple[Array, ...]
-) -> tuple[tuple[Array, ...], _Memory]:
-    """The memory before each chunk [N B H K V], and after the last; `keep(through, memory)` is what a chunk leaves."""
+def _scan_states(memory: _Memory, through: Array, written: tuple[Array, ...]) -> tuple[tuple[Array, ...], _Memory]:
+    """The memory before each chunk [N B H K V], of which `through` is left behind it, and after the last."""
 
     def step(memory: _Memory, chunk: tuple[Array, tuple[Array, ...]]) -> tuple[_Memory, _Memory]:
         through, written = chunk
-        return jax.tree.map(jnp.add, keep(through, memory), written), memory
+        return jax.tree.map(lambda before, new: through * before + new, memory, written), memory
 
     memory, states = unrolled_scan(step, memory, (through, written), gpu_unroll=4)
     return states, memory

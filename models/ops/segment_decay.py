@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from models.ops.small_matrices import add_axes, corner_pairs, multiply_small, second_half
+from models.ops.small_matrices import add_axes, corner_pairs, multiply_pairs, multiply_small, second_half
 
 
 class Decay(NamedTuple):
@@ -46,7 +46,7 @@ def decay_of_heads(
         decay, of_memory = jnp.exp(jnp.where(past, between, -jnp.inf)), jnp.where(before, jnp.exp(whole + rest), 0)
 
     def scores(a: Array, b: Array, diagonal: bool) -> Array:
-        products = multiply_small(a, jnp.swapaxes(b, -1, -2)) * decay
+        products = multiply_pairs(a, b) * decay
         return products if diagonal else jnp.tril(products, -1)
 
     return Decay(scores, of_memory[..., None], decay[..., -1, :, None], of_memory[..., -1:, None])
@@ -98,7 +98,7 @@ def decay_of_features(
         scaled = [f * jnp.where(later, a, b) for later, f in zip(second, factors, strict=True)]
         products = _add_pairs(scaled) if halves else 0
         if diagonal:
-            products += multiply_small(a, jnp.swapaxes(b, -1, -2)) * add_axes(jnp.eye(steps), a)
+            products += multiply_pairs(a, b) * add_axes(jnp.eye(steps), a)
         return jnp.where(past, products, 0)
 
     whole, rest = parts
@@ -111,7 +111,7 @@ def decay_of_features(
 @jax.custom_vjp
 def _add_pairs(scaled: list[Float[Array, "*B C K"]]) -> Float[Array, "*B C C"]:
     """x_t·x_s of the pairs of each level, from blocks of two steps upwards."""
-    products = (multiply_small(x, jnp.swapaxes(x, -1, -2)) for x in scaled)
+    products = (multiply_pairs(x, x) for x in scaled)
     return sum(  # pyright: ignore[reportReturnType]
         jnp.where(add_axes(corner_pairs(scaled[0].shape[-2], 1 << level), product), product, 0)
         for level, product in enumerate(products)

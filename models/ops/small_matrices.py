@@ -22,6 +22,20 @@ def _product_backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, A
 multiply_small.defvjp(lambda a, b: (a @ b, (a, b)), _product_backward)
 
 
+@jax.custom_vjp
+def multiply_pairs(a: Float[Array, "*B M N"], b: Float[Array, "*B O N"]) -> Float[Array, "*B M O"]:
+    """a·bᵀ for every pair, as `multiply_small`."""
+    return a @ jnp.swapaxes(b, -1, -2)
+
+
+def _pairs_backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+    a, b = kept
+    return slope @ b, transpose_small(slope) @ a
+
+
+multiply_pairs.defvjp(lambda a, b: (multiply_pairs(a, b), (a, b)), _pairs_backward)
+
+
 def transpose_small(a: Float[Array, "*B M N"]) -> Float[Array, "*B N M"]:
     """The transposed matrices, laid out anew: XLA's products of small ones take twice as long on a CPU where they
     transpose the left one themselves."""
@@ -45,23 +59,22 @@ def corner_pairs(steps: int, half: int) -> np.ndarray:
 
 
 @jax.custom_vjp
-def solve_unit_lower(lower: Float[Array, "*B C C"], right: Any) -> Any:
-    """x of (1 + lower)·x = right for every array in `right`, [*B C ...]; `lower` is strictly lower triangular."""
-    return _solve_forward(lower, right)[0]
+def solve_unit_lower(
+    lower: Float[Array, "*B C C"], inverse: Float[Array, "*B C C"], right: Float[Array, "*B C V"]
+) -> Float[Array, "*B C V"]:
+    """x of (1 + lower)·x = right, given `unit_lower_inverse(lower)`, which is taken as a constant in gradients."""
+    return jnp.matmul(inverse, right, precision="highest")
 
 
-def _solve_forward(lower: Array, right: Any) -> tuple[Any, Any]:
-    inverse = unit_lower_inverse(lower)
-    solved = jax.tree.map(lambda r: jnp.matmul(inverse, r, precision="highest"), right)
+def _solve_forward(lower: Array, inverse: Array, right: Array) -> tuple[Array, tuple[Array, Array]]:
+    solved = jnp.matmul(inverse, right, precision="highest")
     return solved, (inverse, solved)
 
 
-def _solve_backward(kept: Any, slopes: Any) -> tuple[Array, Any]:
+def _solve_backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, None, Array]:
     inverse, solved = kept
-    inverse = transpose_small(inverse)
-    slopes = jax.tree.map(lambda s: jnp.matmul(inverse, s, precision="highest"), slopes)
-    products = jax.tree.map(lambda a, b: multiply_small(a, jnp.swapaxes(b, -1, -2)), slopes, solved)
-    return -sum(jax.tree.leaves(products)), slopes  # pyright: ignore[reportReturnType]
+    slope = jnp.matmul(transpose_small(inverse), slope, precision="highest")
+    return -multiply_pairs(slope, solved), None, slope
 
 
 solve_unit_lower.defvjp(_solve_forward, _solve_backward)

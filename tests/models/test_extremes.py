@@ -97,20 +97,20 @@ def test_a_gate_shut_hard_costs_the_others_no_digits(gates: int, chunk: int):
     for t in range(STEPS):
         memory = np.exp(log_gate[t].astype(float))[:, None] * memory + np.outer(KEY[t].astype(float), VALUE[t])
         expected.append(memory.T @ QUERY[t])
-    query, key, value, gates_of_steps = (jnp.asarray(a)[None, None] for a in (QUERY, KEY, VALUE, log_gate))
+    query, key, value, gates_of_steps = (jnp.asarray(a)[None, :, None] for a in (QUERY, KEY, VALUE, log_gate))
     starts, valid = (jnp.asarray(a)[None] for a in (START, VALID))
     empty = jnp.zeros((1, 1, K, V))
     after, y = scan_matrix_state(empty, query, key, value, gates_of_steps, None, starts, valid, chunk_size=chunk)
-    near(y[0, 0], expected)
+    near(y[0, :, 0], expected)
     near(after[0, 0], memory)
 
 
 def mlstm(chunk: int, query: Any, key: Any, i: Any, f: Any) -> Any:
     """The outputs of one row and one head, from an empty memory."""
     memory = {"c": jnp.zeros((1, 1, K, V + 1)), "m": jnp.full((1, 1), LOG_ZERO)}
-    per_head = (jnp.asarray(a)[None, None] for a in (query, key, VALUE, i, f))
+    per_head = (jnp.asarray(a)[None, :, None] for a in (query, key, VALUE, i, f))
     masks = (jnp.asarray(a)[None] for a in (START, VALID))
-    return scan_mlstm(memory, *per_head, *masks, chunk_size=chunk)[1][0, 0]
+    return scan_mlstm(memory, *per_head, *masks, chunk_size=chunk)[1][0, :, 0]
 
 
 def xlstm(query: Any, key: Any, value: Any, i: Any, f: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -94,9 +94,9 @@ def test_one_step_is_the_gated_delta_net_of_transformers(monkeypatch: pytest.Mon
 def transition(keys: np.ndarray, strengths: np.ndarray) -> np.ndarray:
     """The matrix that the memory is multiplied by over these micro steps, as the scan computes it."""
     size, n = keys.shape[1], len(keys)
-    nothing, memory = jnp.zeros((1, 1, n, size)), jnp.eye(size)[None, None]
+    nothing, memory = jnp.zeros((1, n, 1, size)), jnp.eye(size)[None, None]
     masks = jnp.zeros((1, n), bool), jnp.ones((1, n), bool)
-    key, strength = jnp.asarray(keys, jnp.float32)[None, None], jnp.asarray(strengths, jnp.float32)[None, None]
+    key, strength = (jnp.asarray(a, jnp.float32)[None, :, None] for a in (keys, strengths))
     return np.asarray(scan_matrix_state(memory, nothing, key, nothing, None, strength, *masks)[0][0, 0])
 
 

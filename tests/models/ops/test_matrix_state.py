@@ -59,9 +59,10 @@ def by_hand(rule: str) -> tuple[np.ndarray, np.ndarray]:
 
 def scan(memory: Any, inputs: Any, start: Any = START, valid: Any = VALID, **form: Any) -> Any:
     """The memory and outputs, these 0 at padding, where they mean nothing."""
-    (memory, (*inputs, erase)), masks = jax.tree.map(jnp.asarray, ((memory, inputs), (start, valid)))
+    memory, masks = jax.tree.map(jnp.asarray, (memory, (start, valid)))
+    *inputs, erase = jax.tree.map(lambda a: jnp.swapaxes(a, 1, 2), inputs)
     after, y = scan_matrix_state(memory, *inputs, *masks, erase=erase, **form)  # pyright: ignore[reportCallIssue]
-    return after, jnp.where(valid[:, None, :, None], y, 0)
+    return after, jnp.where(valid[:, None, :, None], jnp.swapaxes(y, 1, 2), 0)
 
 
 @pytest.mark.parametrize("rule", RULES)

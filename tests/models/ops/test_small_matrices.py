@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from models.ops.small_matrices import multiply_small, solve_unit_lower, unit_lower_inverse
+from models.ops.small_matrices import multiply_pairs, multiply_small, solve_unit_lower, unit_lower_inverse
 
 random = np.random.default_rng(0)
 
@@ -18,8 +18,14 @@ def test_the_inverse_of_a_triangle(rows: int):
         np.testing.assert_allclose(invert(jnp.asarray(lower, jnp.float32)), expected, rtol=1e-4, atol=1e-4)
 
 
+def solve(lower: jax.Array, right: jax.Array) -> jax.Array:
+    lower = jnp.tril(lower, -1)
+    return solve_unit_lower(lower, unit_lower_inverse(lower), right)
+
+
 def test_gradients_are_finite_differences():
     with jax.enable_x64(True):
         a, b = (jnp.asarray(random.normal(size=(2, *shape))) for shape in ((4, 4), (4, 3)))
         check_grads(jax.jit(multiply_small), (a, b), order=1, modes=["rev"])
-        check_grads(jax.jit(lambda a, b: solve_unit_lower(jnp.tril(a, -1), (b,))), (a, b), order=1, modes=["rev"])
+        check_grads(jax.jit(multiply_pairs), (a, jnp.swapaxes(b, 1, 2)), order=1, modes=["rev"])
+        check_grads(jax.jit(solve), (a, b), order=1, modes=["rev"])
