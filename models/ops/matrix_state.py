@@ -91,10 +91,30 @@ def _use_steps(implementation: str, query: Float[Array, "B T H K"]) -> bool:
 def _scan_chunks(
     memory: _Memory, per_head: Any, start: Bool[Array, "B T"], valid: Bool[Array, "B T"], chunk_size: int
 ) -> tuple[_Memory, tuple[Float[Array, "B T H V"], ...]]:
+    """All steps in chunks, and these in spans: of one chunk on a CPU for the sum rule with a gate for each feature,
+    whose many arrays then stay in the cache."""
+    arguments = (memory, per_head, start, valid)
+    by_span = partial(_scan_spans, chunk_size=chunk_size, per_span=_CHUNKS_PER_SPAN)
+    _, _, _, log_gate, strength, erase = per_head
+    has_gates = log_gate is not None and log_gate.shape[-1] > 1
+    if has_gates and strength is None and erase is None and start.shape[1] > chunk_size:
+        return jax.lax.platform_dependent(*arguments, cpu=partial(by_span, per_span=1), default=by_span)
+    return by_span(*arguments)
+
+
+def _scan_spans(
+    memory: _Memory,
+    per_head: Any,
+    start: Bool[Array, "B T"],
+    valid: Bool[Array, "B T"],
+    *,
+    chunk_size: int,
+    per_span: int,
+) -> tuple[_Memory, tuple[Float[Array, "B T H V"], ...]]:
     steps = start.shape[1]
     chunk_size = min(chunk_size, 1 << (steps - 1).bit_length())
     chunks = -(-steps // chunk_size)
-    spans = -(-chunks // _CHUNKS_PER_SPAN)
+    spans = -(-chunks // per_span)
     shape = (spans, -(-chunks // spans), chunk_size)
     inputs = jax.tree.map(partial(_split_into_chunks, shape=shape), (per_head, (start, valid)))
     if spans == 1:

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+_SMALLEST_HALF = 16  # rows of blocks that are inverted by themselves
+
 
 @jax.custom_vjp
 def multiply_small(a: Float[Array, "*B M N"], b: Float[Array, "*B N O"]) -> Float[Array, "*B M O"]:
@@ -86,6 +88,20 @@ def unit_lower_inverse(lower: Float[Array, "*B C C"]) -> Float[Array, "*B C C"]:
     As accurate as forward substitution, in 2·log₂C products. XLA's own triangular solve calls LAPACK on a CPU, and two
     devices that call it at the same time can deadlock (jaxlib 0.10.2).
     """
+    half, odd = divmod(lower.shape[-1], 2)
+    if half < _SMALLEST_HALF or odd:
+        return _join_rows(lower)
+    first, second = slice(None, half), slice(half, None)
+    halves = unit_lower_inverse(jnp.stack([lower[..., first, first], lower[..., second, second]]))
+    corner = jnp.matmul(
+        jnp.matmul(halves[1], lower[..., second, first], precision="highest"), halves[0], precision="highest"
+    )
+    upper = jnp.concatenate([halves[0], jnp.zeros_like(corner)], axis=-1)
+    return jnp.concatenate([upper, jnp.concatenate([-corner, halves[1]], axis=-1)], axis=-2)
+
+
+def _join_rows(lower: Float[Array, "*B C C"]) -> Float[Array, "*B C C"]:
+    """`unit_lower_inverse` with all blocks of a size in one product, of which the corners are taken: for a few rows."""
     steps = lower.shape[-1]
     levels = [1 << level for level in range((steps - 1).bit_length())]
     inverse = jnp.broadcast_to(jnp.eye(steps, dtype=lower.dtype), lower.shape)
