@@ -16,7 +16,7 @@ from absl import flags
 
 import models
 from experiments.ablation.record_files import RECORDS_DIR, read_record
-from experiments.benchmarks import speed_tables, tables
+from experiments.benchmarks import operation_profile, speed_tables, tables
 from experiments.reporting.applications import build_applications
 from experiments.reporting.charts import render_charts
 from experiments.reporting.claims import build_claims
@@ -49,8 +49,11 @@ def build_benchmark() -> Publication:
         raise ValueError(f"{RECORDS_DIR / 'benchmark.csv'} is missing; python -m experiments.benchmark makes it")
     benchmark = records["benchmark"]
     speed, speed_again, peers = (read_record(RECORDS_DIR / f"{name}.csv") for name in ("speed", "speed-again", "peers"))
-    summary, document = tables.summary_table(benchmark), tables.format_document(records)
-    mixers = speed_tables.mixer_table(benchmark, speed, peers)
+    document = tables.format_document(records)
+    renewed = speed_tables.renew_rows(benchmark, peers)
+    mixers = speed_tables.mixer_table(renewed, speed)
+    summary = tables.summary_table(renewed)
+    operations = operation_profile.operation_table(read_record(operation_profile.RECORD))
     charts = list(tables.scaling_charts(benchmark))
     pictures = {
         f"docs/results/benchmark-{axis}.svg": render_charts(
@@ -64,7 +67,8 @@ def build_benchmark() -> Publication:
     return {
         "benchmark_table": markdown_table(summary.header, summary.rows),
         "benchmark_mixers": f"{markdown_table(mixers.header, mixers.rows)}\n\n{mixers.note}",
-        "benchmark_sentence": speed_tables.readme_sentence(benchmark, records.get("benchmark-cuda", [])),
+        "benchmark_operations": f"{markdown_table(operations.header, operations.rows)}\n\n{operations.note}",
+        "benchmark_sentence": speed_tables.readme_sentence(renewed, records.get("benchmark-cuda", [])),
         "benchmark": "\n\n".join(
             filter(None, (images, document.strip(), speed_tables.format_document(speed, speed_again, peers)))
         ),

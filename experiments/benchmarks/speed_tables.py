@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterable
 
+from experiments.benchmarks.cell import TOKENS_PER_CALL
 from experiments.benchmarks.revisions import LENGTHS, MEMORY_BATCH, MEMORY_LENGTH
 from experiments.benchmarks.tables import (
     RecordRow,
@@ -17,7 +18,7 @@ from experiments.reporting.html_report import Table
 _LENGTH = 256  # of the columns for one length
 
 
-def mixer_table(benchmark: list[RecordRow], speed: list[RecordRow], peers: list[RecordRow]) -> Table:
+def mixer_table(benchmark: list[RecordRow], speed: list[RecordRow]) -> Table:
     """Every mixer's training step: our time and share of the roofline, the fastest other library that has the same
     model, and what an earlier revision of this code took.
 
@@ -32,7 +33,7 @@ def mixer_table(benchmark: list[RecordRow], speed: list[RecordRow], peers: list[
         share = f"{100 * float(row['share']):.0f} %" if row["share"] else "–"
         ratios = " / ".join(_ratio_to_earlier(speed, mixer, length) for length in LENGTHS)
         time = format_time(row) if row["seconds"] else "–"
-        body.append([mixer, time, share, _fastest_peer([*benchmark, *peers], mixer), ratios, *_memory(speed, mixer)])
+        body.append([mixer, time, share, _fastest_peer(benchmark, mixer), ratios, *_memory(speed, mixer)])
     header = ["mixer", "a step", "of the roofline", "fastest other library: theirs / ours"]
     header += [f"before / now at {', '.join(map(str, LENGTHS))}", f"memory at {MEMORY_LENGTH:,}", "now / before"]
     return Table("Every mixer", header, body, _note_on_revisions(speed))
@@ -50,10 +51,22 @@ def _ratio_to_earlier(speed: list[RecordRow], mixer: str, length: int) -> str:
     return f"{float(rows[0]['ratio']):.2f} ×" if rows and rows[0]["ratio"] else "–"
 
 
+def renew_rows(benchmark: list[RecordRow], peers: list[RecordRow]) -> list[RecordRow]:
+    """The rows of `benchmark`, with those of `peers` in the place of what they measure again, as of its sections."""
+
+    def measured(row: RecordRow) -> tuple[str, ...]:
+        return tuple(row[name] for name in ("what", "mixer", "length", "width", "batch"))
+
+    again = [{**row, "section": row["what"]} for row in peers if row["section"] == "peers"]
+    replaced = {measured(row) for row in again}
+    kept = [row for row in benchmark if row["section"] not in ("step", "token") or measured(row) not in replaced]
+    return [*kept, *again]
+
+
 def _fastest_peer(rows: list[RecordRow], mixer: str) -> str:
     """The other library with the lowest ratio at this length, and that ratio."""
-    others = [row for section in ("step", "peers") for row in select_rows(rows, section, mixer=mixer, length=_LENGTH)]
-    others = [row for row in others if row["ratio"] and not row["library"].startswith("ours") and row["width"] == "128"]
+    others = select_rows(rows, "step", mixer=mixer, length=_LENGTH, width=128)
+    others = [row for row in others if row["ratio"] and not row["library"].startswith("ours")]
     if not others:
         return "–"
     fastest = min(others, key=lambda row: float(row["ratio"]))
@@ -86,16 +99,20 @@ def revision_table(speed: list[RecordRow]) -> Table:
 
 
 def peer_table(rows: list[RecordRow]) -> Table:
-    """Every mixer that other packages have, beside each of them."""
+    """Every mixer that PyTorch and packages for it have, beside each of them."""
     of_section = select_rows(rows, "peers")
     others = list(dict.fromkeys(row["library"] for row in of_section if row["library"] != "ours"))
     body = []
-    for mixer, length in dict.fromkeys((row["mixer"], row["length"]) for row in of_section):
-        by_library = {row["library"]: row for row in select_rows(of_section, "peers", mixer=mixer, length=length)}
+    for what, mixer, length in dict.fromkeys((row["what"], row["mixer"], row["length"]) for row in of_section):
+        cell = select_rows(of_section, "peers", what=what, mixer=mixer, length=length)
+        by_library = {row["library"]: row for row in cell}
         cells = [_format_peer(by_library.get(library)) for library in others]
-        body.append([mixer, length, format_time(by_library["ours"]), *cells])
-    note = "Width 128, batch 32, two layers, from the same weights. Ratios are to ours, medians of pairs timed in turn."
-    return Table("Beside other packages", ["mixer", "length", "ours", *others], body, note)
+        name = f"{mixer}, a token" if what == "token" else mixer
+        body.append([name, length, format_time(by_library["ours"]), *cells])
+    note = "Width 128, batch 32, two layers, from the same weights; of a token, one sequence. Ratios are to the fastest of "
+    note += "ours, medians of pairs timed in turn; ours-shared splits the batch over the cores, and ours-loop has "
+    note += f"{TOKENS_PER_CALL} tokens a call."
+    return Table("Beside PyTorch and packages for it", ["mixer", "length", "ours", *others], body, note)
 
 
 def _format_peer(row: RecordRow | None) -> str:

@@ -33,6 +33,7 @@ SECTIONS = (  # "peers" runs if it is asked for, and has a record of its own
     "utilization",
 )
 PEER_MIXERS = ("s6", "mamba2", "mlstm", "mingru", "minlstm")
+TORCH_MIXERS = ("rnn", "lstm", "gru", "attention")  # PyTorch's own; linear attention is beside its fastest recurrence
 # Time or memory of these grows with the square of the length: longer sequences would take hours, or find no room.
 _SHORT_ONLY = (("transformers", "s6"), ("xlstm", "mlstm"))
 
@@ -131,9 +132,14 @@ def _solver_cells() -> list[PlannedCell]:
 
 
 def _peer_cells() -> list[PlannedCell]:
-    """Training steps of the mixers that packages for PyTorch have, beside theirs."""
-    others = [library for library in PACKAGES if not library.startswith("torch")]
-    planned = []
+    """Training steps of the mixers that PyTorch and packages for it have, beside theirs; a token of attention; and linear
+    attention, which is compared with PyTorch's fastest recurrence."""
+    torch = tuple(library for library in PACKAGES if library.startswith("torch"))
+    others = [library for library in PACKAGES if library not in torch]
+    steps = [Cell("step", mixer, n) for mixer in TORCH_MIXERS for n in STEP_LENGTHS]
+    planned = [PlannedCell("peers", cell, ("ours", "ours-shared", *torch)) for cell in steps]
+    planned += [PlannedCell("peers", Cell("step", "linear", n), ("ours", "ours-shared")) for n in STEP_LENGTHS]
+    planned.append(PlannedCell("peers", Cell("token", "attention", 1024, batch=1), ("ours", "ours-loop", *torch)))
     for mixer in (mixer for mixer in PEER_MIXERS if mixer in models.MIXERS):
         for n in STEP_LENGTHS:
             libraries = [library for library in others if n <= 256 or (library, mixer) not in _SHORT_ONLY]

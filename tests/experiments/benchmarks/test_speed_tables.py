@@ -21,12 +21,12 @@ def speed_rows() -> list[dict[str, str]]:
 def test_every_mixer_is_in_one_row_with_what_there_is():
     benchmark = [row("s4d", 256, 0.5), row("lstm", 256, 0.2)]
     peers = [row("lstm", 256, 0.3, library="torch", ratio=1.5), row("lstm", 256, 0.4, library="linen", ratio=2.0)]
-    lines = speed_tables.mixer_table([*benchmark, *peers], speed_rows(), []).rows
+    lines = speed_tables.mixer_table([*benchmark, *peers], speed_rows()).rows
     assert lines == [
         ["s4d", "100 ms", "50 %", "–", "4.00 × / 4.00 × / 4.00 ×", "1 MiB", "1.00"],
         ["lstm", "200 ms", "50 %", "torch: 1.50 ×", "– / – / –", "–", "–"],
     ]
-    assert speed_tables.mixer_table(benchmark, [], []).rows[0][1] == "500 ms"
+    assert speed_tables.mixer_table(benchmark, []).rows[0][1] == "500 ms"
 
 
 def test_two_runs_beside_an_earlier_revision_are_compared():
@@ -43,6 +43,22 @@ def test_packages_stand_beside_ours():
     assert speed_tables.peer_table(rows).rows == [
         ["mingru", "64", "100 ms", "500 ms, 5.00 × (4.80–5.10)", "200 ms, another model"]
     ]
+
+
+def test_what_was_measured_again_takes_the_place_of_what_was_measured_before():
+    """In its own cell alone: a ratio to a time of another run would mean nothing."""
+    before = [row("lstm", 64, 0.2, what="step"), row("lstm", 64, 0.1, what="step", library="torch", ratio=0.5)]
+    before += [row("lstm", 64, 0.3, what="step", batch=8), row("gru", 64, 0.4, what="step")]
+    again = [row("lstm", 64, 0.1, what="step", section="peers")]
+    again += [row("lstm", 64, 0.2, what="step", section="peers", library="torch", ratio=2.0)]
+    renewed = speed_tables.renew_rows(before, [row("", 0, "", section="rates"), *again])
+    assert {(r["mixer"], r["batch"], r["library"]): r["seconds"] for r in renewed} == {
+        ("lstm", "8", "ours"): "0.3",
+        ("gru", "32", "ours"): "0.4",
+        ("lstm", "32", "ours"): "0.1",
+        ("lstm", "32", "torch"): "0.2",
+    }
+    assert {r["section"] for r in renewed} == {"step"}
 
 
 def test_the_readme_says_how_far_behind_or_ahead():
