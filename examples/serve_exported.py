@@ -11,6 +11,7 @@ name, and tokens. A model whose tokens come from a tokenizer.json needs the pack
 import argparse
 import itertools
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -29,12 +30,26 @@ WORDS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d+|[^\w\s]")
 def load_step(directory: Path) -> tuple[dict[str, Any], Callable, dict[str, Any]]:
     """The description of an exported model, its `step(tokens, state) → (logits, state)`, and the first state.
 
-    Raises ValueError, in one line, if this machine or this jax can't run it.
+    Raises ValueError, in one line, if this machine or this jax can't run it, or a file is not what was written.
     """
     path = directory / "program.json"
     if not path.is_file():
         raise ValueError(f"{path} is not there; train.py --export_format=program writes it")
-    manifest = json.loads(path.read_text("utf-8"))
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); export the model again") from None
+    try:
+        return read_step(directory, manifest)
+    except (ValueError, FileNotFoundError):
+        raise
+    except Exception as error:  # of json's types, jax's and safetensors' many kinds
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{directory} is damaged ({type(error).__name__}: {reason}); export the model again") from None
+
+
+def read_step(directory: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], Callable, dict[str, Any]]:
+    """What `load_step` returns, by the contents of program.json."""
     platform, program = export.default_export_platform(), manifest["programs"].get("step")
     if program is None:
         raise ValueError(f"{directory} holds a model that sees whole sequences at once and can't stream")
@@ -110,6 +125,12 @@ def sample_tokens(
 
 
 def main(directory: Path, prompt: str = "The ", tokens: int = 200, temperature: float = 0.7, seed: int = 0) -> None:
+    if tokens < 1:
+        raise ValueError(f"--tokens={tokens}: must be 1 or more")
+    if not 0 <= temperature < math.inf:
+        raise ValueError(f"--temperature={temperature:g}: must be 0, for the likeliest token, or a positive number")
+    if seed < 0:
+        raise ValueError(f"--seed={seed}: must be 0 or more")
     manifest, step, state = load_step(directory)
     text = manifest["text"]
     if not text or not text["next_tokens"]:

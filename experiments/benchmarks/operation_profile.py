@@ -1,8 +1,8 @@
 """Where the time of a training step goes: into products of weights, products of tokens, or moving arrays about?
 
-  python -m experiments.benchmarks.operation_profile             nine mixers at length 256; two minutes on two quiet cores
+  python -m experiments.benchmarks.operation_profile            ten mixers at length 256, in a minute on two cores
   python -m experiments.benchmarks.operation_profile --mixers=delta --length=1024
-  python -m experiments.benchmarks.operation_profile --table     the table from the record, nothing run
+  python -m experiments.benchmarks.operation_profile --table    the table from the record, nothing run
 
 Steps of the benchmark's two layers under JAX's profiler, which says when each operation of the compiled program began
 and ended. The record is experiments/records/operations.csv, for each mixer and kind of operation: how many a step has,
@@ -42,7 +42,8 @@ KINDS = {
     "elementwise": "elementwise",
 }
 _CONTAINERS = ("while", "conditional", "call")  # whose parts are operations themselves
-_MOVES = ("copy", "transpose", "slice", "concatenate", "pad", "dynamic", "gather", "bitcast", "broadcast")
+_MOVES = {"copy", "transpose", "slice", "dynamic-slice", "dynamic-update-slice", "concatenate", "pad", "bitcast"}
+_MOVES |= {"broadcast", "gather", "reshape", "wrapped", "fusion"}  # the words of names such as transpose_copy_fusion.3
 
 
 def measure_mixer(mixer: str, length: int, width: int = 128, batch: int = 32) -> list[dict[str, Any]]:
@@ -116,7 +117,7 @@ def operation_kind(name: str, shape: str, source: str) -> str:
         return "tokens" if shape.partition("]")[0].count(",") > 1 else "weights"
     if last.startswith(("reduce", "argmax", "cumsum")):
         return "sums"
-    return "moves" if name.startswith(_MOVES) else "elementwise"
+    return "moves" if set(name.partition(".")[0].split("_")) <= _MOVES else "elementwise"
 
 
 def operation_table(rows: Iterable[Mapping[str, str]]) -> Table:
@@ -126,8 +127,8 @@ def operation_table(rows: Iterable[Mapping[str, str]]) -> Table:
         by_kind = {row["kind"]: row for row in rows if (row["mixer"], row["length"]) == (mixer, length)}
         cells = [f"{100 * float(row['share']):.0f} % ({row['operations']})" for row in map(by_kind.__getitem__, KINDS)]
         body.append([mixer, length, f"{by_kind['weights']['step_ms']} ms", *cells])
-    note = "Share of the summed time of a step's operations, and how many there are in a step. Width 128, batch 32, two "
-    note += "layers, float32. Products of weights are those of two matrices, products of tokens those of many at once."
+    note = "Share of the summed time of a step's operations, and how many there are in a step. Width 128, batch 32, "
+    note += "two layers, float32. Products of weights are of two matrices, products of tokens of many pairs at once."
     return Table("Where the time of a step goes", ["mixer", "length", "a step", *KINDS.values()], body, note)
 
 
@@ -136,7 +137,7 @@ def main() -> None:
     if not args.table:
         runtime.configure_runtime()
         if jax.default_backend() != "cpu":
-            raise ValueError("operations are told apart by XLA's names for them on a CPU; run this with JAX_PLATFORMS=cpu")
+            raise ValueError("operations are told apart by XLA's names for them on a CPU; set JAX_PLATFORMS=cpu")
         for mixer in args.mixers:
             if mixer not in models.MIXERS:
                 raise ValueError(f"--mixers={mixer}: must be some of {', '.join(models.MIXERS)}")

@@ -109,8 +109,10 @@ def peer_table(rows: list[RecordRow]) -> Table:
         cells = [_format_peer(by_library.get(library)) for library in others]
         name = f"{mixer}, a token" if what == "token" else mixer
         body.append([name, length, format_time(by_library["ours"]), *cells])
-    note = "Width 128, batch 32, two layers, from the same weights; of a token, one sequence. Ratios are to the fastest of "
-    note += "ours, medians of pairs timed in turn; ours-shared splits the batch over the cores, and ours-loop has "
+    note = (
+        "Width 128, batch 32, two layers, from the same weights; of a token, one sequence. Ratios are to the fastest "
+    )
+    note += "of ours, medians of pairs timed in turn; ours-shared splits the batch over the cores, and ours-loop has "
     note += f"{TOKENS_PER_CALL} tokens a call."
     return Table("Beside PyTorch and packages for it", ["mixer", "length", "ours", *others], body, note)
 

@@ -132,8 +132,8 @@ def _solver_cells() -> list[PlannedCell]:
 
 
 def _peer_cells() -> list[PlannedCell]:
-    """Training steps of the mixers that PyTorch and packages for it have, beside theirs; a token of attention; and linear
-    attention, which is compared with PyTorch's fastest recurrence."""
+    """Training steps of the mixers that PyTorch and packages for it have, beside theirs; a token of attention; and
+    linear attention, which is compared with PyTorch's fastest recurrence."""
     torch = tuple(library for library in PACKAGES if library.startswith("torch"))
     others = [library for library in PACKAGES if library not in torch]
     steps = [Cell("step", mixer, n) for mixer in TORCH_MIXERS for n in STEP_LENGTHS]

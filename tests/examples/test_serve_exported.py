@@ -79,10 +79,36 @@ def test_errors_are_one_line(exported: Path, tmp_path: Path):
         "error: nothing/program.json is not there; train.py --export_format=program writes it",
     )
     assert serve(tmp_path, "model", "--prompt=Ω")[::2] == (1, "error: --prompt: the model knows no 'Ω'")
+    for flag, problem in (
+        ("tokens=0", "1 or more"),
+        ("temperature=-1", "a positive"),
+        ("temperature=nan", "a positive"),
+    ):
+        assert serve(tmp_path, "model", f"--{flag}")[2].startswith(f"error: --{flag}: must be "), problem
     path = tmp_path / "model" / "program.json"
     manifest = json.loads(path.read_text())
     path.write_text(json.dumps({**manifest, "jax": "99.0.0"}))
     assert serve(tmp_path, "model")[2].startswith("error: model is of jax 99.0.0, which is newer than this one, ")
+
+
+def test_damaged_files_are_refused_in_one_line(exported: Path, tmp_path: Path):
+    from examples import serve_exported
+
+    def refuse(directory: Path) -> None:
+        with pytest.raises(ValueError, match=r"^[^\n]* is damaged \([^\n]*\); export the model again$"):
+            serve_exported.load_step(directory)
+
+    for name in ("program.json", "weights.safetensors"):
+        model = shutil.copytree(exported / "model", tmp_path / name)
+        files = {path.name: path for path in model.iterdir()}
+        path = files.get(name) or model / json.loads(files["program.json"].read_text())["weights"]
+        path.write_bytes(path.read_bytes()[:-20])
+        refuse(model)
+    manifest = json.loads((exported / "model" / "program.json").read_text())
+    for missing in ("programs", "state", "jax", "weights"):
+        model = shutil.copytree(exported / "model", tmp_path / missing)
+        (model / "program.json").write_text(json.dumps({k: v for k, v in manifest.items() if k != missing}))
+        refuse(model)
 
 
 def describe(tokenizer: str, names: str | list[str], unknown: int | None = None, end: int | None = 0) -> dict[str, Any]:

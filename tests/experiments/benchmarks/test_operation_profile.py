@@ -12,6 +12,8 @@ from experiments.benchmarks import operation_profile
         ("ynn_fusion.2", "f32[8,32,4,32,32]{4,3,2,1,0}", "jit(step)/mix/dot_general", "tokens"),
         ("ynn_fusion.7", "f32[1,384]{1,0}", "jit(step)/mix/reduce_sum", "sums"),
         ("transpose_copy_fusion", "f32[8,32,4,32,32]{4,3,2,1,0}", "jit(step)/mix/transpose", "moves"),
+        ("bitcast_dynamic-update-slice_fusion.3", "f32[64,32,128]{2,1,0}", "jit(step)/mix/while/body/x", "moves"),
+        ("broadcast_multiply_fusion", "f32[8,32,4,32,32]{4,3,2,1,0}", "jit(step)/mix/mul", "elementwise"),
         ("multiply_add_fusion", "f32[32,256,384]{2,1,0}", "jit(step)/mix/add_any", "elementwise"),
         ("while.6", "(s32[],", "jit(step)/mix/while", ""),
     ],
