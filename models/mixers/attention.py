@@ -14,17 +14,16 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
+from models.mixers.attention_cache import slide_window, update_cache
 from models.mixers.attention_options import validate_attention
 from models.mixers.base import Mixer, MixerOptions
 from models.ops import position_encodings, similarity
-from models.ops.blockwise_attention import MIN_BLOCKWISE_LENGTH, blockwise_attention, cudnn_attention, token_axis
+from models.ops.blockwise_attention import MIN_BLOCKWISE_LENGTH, blockwise_attention, cudnn_attention
 from models.ops.normalizers import NORMALIZERS, WeightParts, softmax_weights
 from models.ops.position_encodings import ADDITIVE_POSITIONS
-from models.ops.scan import resume_state
 
 # (queries of one sequence, what they attend to, place of the first of them in it) → (heads' outputs, weights, scores)
 AttendFn = Callable[..., tuple[Array, Array, Array]]
@@ -166,7 +165,11 @@ class Attention(Mixer):
             rotate = jax.vmap(position_encodings.apply_rope)
             query, key = rotate(query, positions), rotate(key, positions)
         cached = {"key": key, "value": value, "positions": positions, "segments": segments}
-        keys, offset, state_after = self._update_cache(state, cached)
+        keys, offset, state_after = cached, 0, None
+        if self.causal and self.window:
+            keys, offset, state_after = slide_window(state, cached, self.window)
+        elif self.causal:
+            keys, offset, state_after = update_cache(state, cached, self.max_length)
         queries = {"query": query, "positions": positions, "segments": segments}
         y = self._read(queries, keys, offset, state is not None)
         return _OutputProjection(self.width, self.bias, self.dtype, name="output")(y), state_after
@@ -217,32 +220,6 @@ class Attention(Mixer):
                 y = jnp.einsum("btd,dhk->bhtk", inputs, kernel.reshape(self.width, count, size))
             projected.append(y + biases[owner[name]].reshape(1, count, 1, size) if self.bias else y)
         return projected
-
-    def _update_cache(self, state: Any, new: dict[str, Array]) -> tuple[dict[str, Array], Array | int, Any]:
-        """The keys and values to attend to, the place of the first query among them, and the next state."""
-        if not self.causal:
-            return new, 0, None
-        if self.window:
-            return self._slide_window(state, new)
-        steps = new["segments"].shape[1]
-        if state is None:
-            capacity = max(self.max_length, steps)
-            padded = jax.tree.map(lambda a: _pad_axis(a, capacity, token_axis(a)), new)
-            return new, 0, {**padded, "count": jnp.asarray(steps, jnp.int32)}
-        has_capacity = isinstance(state, Mapping) and "segments" in state
-        capacity = state["segments"].shape[-1] if has_capacity else self.max_length
-        empty = jax.tree.map(lambda a: jax.ShapeDtypeStruct(_with_token_count(a, capacity), a.dtype), new)
-        state = resume_state(state, {**empty, "count": jax.ShapeDtypeStruct((), jnp.int32)})
-        keys = _write_cache(state, new)
-        return keys, state["count"], {**keys, "count": jnp.asarray(state["count"] + steps, jnp.int32)}
-
-    def _slide_window(self, state: Any, new: dict[str, Array]) -> tuple[dict[str, Array], Array | int, Any]:
-        """`_update_cache` for a window: the last `window` − 1 tokens and the new ones."""
-        places = self.window - 1
-        past = resume_state(state, jax.tree.map(lambda a: jnp.zeros(_with_token_count(a, places), a.dtype), new))
-        both = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=token_axis(b)), past, new)
-        state_after = jax.vmap(partial(_last_tokens, count=places))(both)
-        return (new, 0, state_after) if state is None else (both, places, state_after)
 
     def _read(self, queries: dict[str, Array], keys: dict[str, Array], offset: Array | int, streams: bool) -> Array:
         """The heads' outputs [B, H, T, K], by the implementation that the call allows."""
@@ -354,42 +331,3 @@ class _OutputProjection(nn.Module):
             bias = self.param("bias", nn.initializers.zeros, (self.width,)).astype(self.dtype)
             projected = projected + bias[None, None]
         return projected
-
-
-# ---- the cache ------------------------------------------------------------------------------------------------------
-
-
-def _write_cache(state: Any, new: dict[str, Array]) -> dict[str, Array]:
-    """The cache with the new tokens written behind the `count` tokens that it holds."""
-    capacity, count, steps = state["segments"].shape[1], state["count"], new["segments"].shape[1]
-    if not isinstance(count, jax.core.Tracer) and int(count) + steps > capacity:
-        raise ValueError(
-            f"attention's cache holds {capacity} tokens, of which {int(count)} are used: {steps} more don't fit; "
-            f"raise model.max_length"
-        )
-    return {
-        name: jax.lax.dynamic_update_slice_in_dim(state[name], a.astype(state[name].dtype), count, token_axis(a))
-        for name, a in new.items()
-    }
-
-
-def _last_tokens(tokens: dict[str, Array], count: int) -> dict[str, Array]:
-    """The last `count` tokens of one sequence without padding, in order, after zeros if there are fewer."""
-    real = tokens["segments"] != 0
-    order = jnp.argsort(real, stable=True)[len(real) - count :]
-
-    def pick(a: Array) -> Array:
-        is_token = real[order][:, None] if a.ndim == 3 else real[order]
-        return jnp.where(is_token, jnp.take(a, order, axis=token_axis(a), mode="clip"), 0)
-
-    return jax.tree.map(pick, tokens)
-
-
-def _with_token_count(array: Array, tokens: int) -> tuple[Any, ...]:
-    """The shape of `array` with `tokens` tokens; some of its sizes may be symbols."""
-    return tuple(tokens if axis == token_axis(array) else n for axis, n in enumerate(array.shape))
-
-
-def _pad_axis(array: Array, size: int, axis: int) -> Array:
-    """`array` padded with zeros at the end of `axis`, up to `size`."""
-    return jnp.pad(array, [(0, size - n if i == axis else 0) for i, n in enumerate(array.shape)])
