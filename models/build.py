@@ -78,12 +78,11 @@ def _build_associative_memory(model: Mapping[str, Any], vocabulary: int, outputs
 
 def _build_skeleton(model: Mapping[str, Any], **sizes: Any) -> Skeleton:
     """The skeleton of the mixers that `model` names."""
-    names, depth = parse_layer_pattern(model["mixer"]), model["depth"]
     fields = {name: model[name] for name in _SKELETON_FIELDS}
     if attention_handles_positions(model):
         fields["positions"] = "none"
     return Skeleton(
-        mixers=tuple(_bind_mixer(model, block % len(names), block / max(1, depth - 1)) for block in range(depth)),
+        mixers=tuple(_bind_mixer(model, block) for block in range(model["depth"])),
         hidden=round(model["feedforward"] * model["width"]),
         dtype=jnp.dtype(model["dtype"]),
         remat=model.get("remat", False),  # an older record does not have it
@@ -92,14 +91,17 @@ def _build_skeleton(model: Mapping[str, Any], **sizes: Any) -> Skeleton:
     )
 
 
-def _bind_mixer(model: Mapping[str, Any], index: int, depth_fraction: float) -> Callable[..., nn.Module]:
-    """A constructor of mixer `index` of the pattern, to which the skeleton gives width and dtype.
+def _bind_mixer(model: Mapping[str, Any], block: int) -> Callable[..., nn.Module]:
+    """A constructor of the mixer in block `block` of the stack, to which the skeleton gives width and dtype.
 
-    `depth_fraction` is the place of the mixer's block in the stack: 0 for the first, 1 for the last.
+    A mixer that asks for it is told the place of its block: `depth_index` counts from 0, and `depth_fraction` is 0 for
+    the first and 1 for the last.
     """
-    name, hidden_size = parse_layer_pattern(model["mixer"])[index], hidden_sizes(model)[index]
+    names = parse_layer_pattern(model["mixer"])
+    index = block % len(names)
+    name, hidden_size = names[index], hidden_sizes(model)[index]
     fields = mixer_kwargs(model, name)
-    if has_field(name, "depth_fraction"):
-        fields["depth_fraction"] = depth_fraction
+    places = {"depth_index": block, "depth_fraction": block / max(1, model["depth"] - 1)}
+    fields |= {field: place for field, place in places.items() if has_field(name, field)}
     constructor = causal_or_bidirectional(name, model["causal"], **fields)
     return partial(constructor, hidden_size=hidden_size, max_length=model["max_length"])

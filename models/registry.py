@@ -33,7 +33,7 @@ from models.ops.position_encodings import SCORE_POSITIONS
 
 # Fields of a mixer that are filled in from the model, and so are not options of its own.
 COMMON_FIELDS = {"width", "hidden_size", "max_length", "dtype", "dropout", "causal", "positions", "depth_fraction"}
-COMMON_FIELDS |= {"name", "parent"}
+COMMON_FIELDS |= {"depth_index", "name", "parent"}
 
 
 @dataclass(frozen=True, eq=False)

@@ -56,8 +56,8 @@ class Mixer(nn.Module):
 
     A subclass says what its state is before the first step (`empty_state`) and how it goes from inputs and a state to
     outputs and the next state (`mix`, with @nn.compact). Its other fields are its options, `config.model.NAME.OPTION`;
-    `validate` checks them. Fields named `dropout`, `positions`, `causal` or `depth_fraction` are filled in from the
-    model instead. One whose state does not fit this form, as attention's cache, overrides `__call__`.
+    `validate` checks them. Fields named `dropout`, `positions`, `causal`, `depth_index` or `depth_fraction` are filled
+    in from the model instead. One whose state does not fit this form, as attention's cache, overrides `__call__`.
     """
 
     width: int
