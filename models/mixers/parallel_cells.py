@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from models.mixers.base import Mixer, MixerOptions, Steps
+from models.mixers.convolution import MAX_KERNEL_SIZE
+from models.mixers.surroundings import convolve_shortly, empty_past, silu_gate
 from models.ops.parallel_newton import newton_scan
 from models.ops.projection import Projection
 from models.ops.scan import masked_scan
@@ -76,32 +78,39 @@ class ParallelRecurrence(Mixer, kw_only=True):
 
     It starts as the authors' code does: diagonals and peepholes normal with a deviation of 2/√(5·hidden_size), and the
     biases of the gate z or f from 0 in the first unit to −1 in the last. Unlike there, the input's weights are full
-    instead of a block for each of two heads, and start as in every mixer instead of Glorot's way; and the short
-    convolution before the recurrence, and the norm and the gate behind it, are left out.
+    instead of a block for each of two heads, and start as in every mixer instead of Glorot's way.
+
+    `kernel` puts a short convolution before the recurrence, and `output_gate` the silu of a projection behind it. The
+    paper's block has both, and a norm, which is left out here.
     """
 
     cell: str
     solver: str = "sequential"
+    kernel: int = 0
+    output_gate: bool = False
 
     VERSION = 1
 
     @classmethod
     def validate(cls, options: MixerOptions) -> None:
         options.check_choice("solver", PARALLEL_SOLVERS)
+        options.check_range("kernel", 0, MAX_KERNEL_SIZE)
 
     def empty_state(self, batch_size: int) -> dict[str, Any]:
         names = PARALLEL_CELLS[self.cell].carry_names
-        return {"carry": {name: jnp.zeros((batch_size, self.hidden_size)) for name in names}}
+        past = empty_past(self.kernel, batch_size, self.width, self.dtype)
+        return {"carry": {name: jnp.zeros((batch_size, self.hidden_size)) for name in names}, **past}
 
     def product_matrices(self) -> dict[str, int]:
-        return {"input/kernel": _GATES, "output/kernel": 1}
+        return {"input/kernel": _GATES, "output_gate/kernel": 1, "output/kernel": 1}
 
     @nn.compact
     def mix(
         self, x: Float[Array, "B T D"], state: dict[str, Any], steps: Steps
     ) -> tuple[Float[Array, "B T D"], dict[str, Any]]:
         cell, n = PARALLEL_CELLS[self.cell], self.hidden_size
-        x_proj = Projection(_GATES * n, dtype=self.dtype, bias_init=_init_gate_bias, name="input")(x)
+        u, after = convolve_shortly(self, self.kernel, x, state, steps)
+        x_proj = Projection(_GATES * n, dtype=self.dtype, bias_init=_init_gate_bias, name="input")(u)
         init_weights = nn.initializers.normal(2 / math.sqrt(5 * n))
         weights = {name: self.param(name, init_weights, (rows, n)) for name, rows in cell.weights.items()}
         step = partial(cell.step, weights)
@@ -111,7 +120,8 @@ class ParallelRecurrence(Mixer, kw_only=True):
         else:
             carry, y, report = jax.vmap(partial(newton_scan, step, method="diagonal"))(*arrays)
             self.sow("intermediates", "newton", report)
-        return Projection(self.width, dtype=self.dtype, name="output")(y), {"carry": carry}
+        y = y * silu_gate(self, x).astype(jnp.float32) if self.output_gate else y
+        return Projection(self.width, dtype=self.dtype, name="output")(y), {"carry": carry, **after}
 
 
 def _init_gate_bias(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:

@@ -9,27 +9,29 @@ import pytest
 import models
 from models.mixers.parallel_cells import PARALLEL_CELLS
 from tests.models.contract import assert_same, initial_params, make, noisy_params, normal, run
+from tests.models.mixers.reference import sigmoid, silu
 
 CELLS = {"paragru": 1, "paralstm": 2}  # and how many vectors they carry
 SEGMENTS = np.array([[1] * 40, [0, 0, 1, 1, 0] + [2] * 20 + [0] * 3 + [3] * 12], np.int32)
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
-
-
 def loop(name: str, params: Any, x: np.ndarray, segments: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Outputs (0 at padding) and the last carry of one row, by the paper's equations in float64."""
+    """Outputs (0 at padding) and the last carry of one row, by the paper's equations in float64.
+
+    Parameters of a short convolution and an output gate are used where there are any.
+    """
     p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params["params"])
-    n = p["recurrent"].shape[1]
-    h, c, before, ys = np.zeros(n), np.zeros(n), 0, []
+    n, taps = p["recurrent"].shape[1], p.get("kernel", np.ones((1, x.shape[1])))
+    h, c, before, past, ys = np.zeros(n), np.zeros(n), 0, [], []
     for x_t, segment in zip(x.astype(np.float64), segments, strict=True):
         if segment == 0:
             ys.append(np.zeros(x.shape[1]))
             continue
         if segment != before:
-            h, c, before = np.zeros(n), np.zeros(n), segment
-        first, second, third = np.split(x_t @ p["input"]["kernel"] + p["input"]["bias"], 3)
+            h, c, before, past = np.zeros(n), np.zeros(n), segment, []
+        past = [x_t, *past]
+        u_t = np.sum([w * u for w, u in zip(taps, past, strict=False)], axis=0)
+        first, second, third = np.split(u_t @ p["input"]["kernel"] + p["input"]["bias"], 3)
         a = p["recurrent"]
         if name == "paragru":
             z, r = sigmoid(first + a[0] * h), sigmoid(second + a[1] * h)
@@ -38,15 +40,17 @@ def loop(name: str, params: Any, x: np.ndarray, segments: np.ndarray) -> tuple[n
             forget = sigmoid(first + a[0] * h + p["peephole"][0] * c)
             c = forget * c + (1 - forget) * np.tanh(second + a[1] * h)
             h = sigmoid(third + a[2] * h + p["peephole"][1] * c) * np.tanh(c)
-        ys.append(h @ p["output"]["kernel"] + p["output"]["bias"])
+        gate = silu(x_t @ p["output_gate"]["kernel"]) if "output_gate" in p else 1
+        ys.append((gate * h) @ p["output"]["kernel"] + p["output"]["bias"])
     return np.array(ys), [c, h][-CELLS[name] :]
 
 
+@pytest.mark.parametrize("options", [{}, {"kernel": 3, "output_gate": True}], ids=str)
 @pytest.mark.parametrize("solver", ["sequential", "newton"])
 @pytest.mark.parametrize("name", CELLS)
-def test_it_is_the_recurrence_of_the_paper(name: str, solver: str):
+def test_it_is_the_recurrence_of_the_paper(name: str, solver: str, options: dict[str, Any]):
     """Step by step in float64, with segments and padding, at parameters far from the first ones."""
-    module, x = make(name, solver=solver), normal(1, 2, SEGMENTS.shape[1], 8)
+    module, x = make(name, solver=solver, **options), normal(1, 2, SEGMENTS.shape[1], 8)
     params = jax.tree.map(lambda p: 4 * p, noisy_params(module))
     result = run(module, x, SEGMENTS, params=params)
     for row in range(len(x)):

@@ -14,7 +14,7 @@ from tests.models.test_mixers import MIXED, WIDTH, X
 
 MATRIX = ["linear", "gla", "delta", "gated_delta", "mlstm"]
 MATRIX += ["mamba2", "hgrn2", "rwkv7", "gated_delta_product", "loglinear", "kda"]
-DIAGONAL = ["mingru", "minlstm", "lru", "rglru", "s4d", "s6"]
+DIAGONAL = ["mingru", "minlstm", "lru", "rglru", "s4d", "s6", "paragru", "paralstm"]
 GATES = {"mlstm": "gate", "rglru": "gate", "kda": "gate_up", "rwkv7": "gate_up"}  # the others': output_gate
 TAPS = {"rwkv7": ("blend", 2)}  # the others': kernel, and any number
 
