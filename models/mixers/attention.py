@@ -6,6 +6,13 @@ With similarity q·k/√K, softmax and no bias this is Vaswani et al. 2017 (arXi
 see models.ops.similarity, models.ops.normalizers and models.ops.position_encodings. Heads may share keys and values in
 groups (Ainslie et al. 2023, arXiv 2305.13245; all of them: Shazeer 2019, arXiv 1911.02150) and see only a sliding
 window (Beltagy et al. 2020, arXiv 2004.05150, §3.1).
+
+Gated attention multiplies what the heads read by a gate that is computed from the layer's input (Qiu et al. 2025, arXiv
+2505.06708, §2.2: elementwise, for each head, behind the weighted mean, their G1):
+
+    y_t = Σ_h W_h·(σ(G_h·x_t) ⊙ z_ht),   z_ht the weighted mean of head h
+
+For differential attention see models.ops.differential_attention.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,8 +27,10 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 from models.mixers.attention_cache import slide_window, update_cache
 from models.mixers.attention_options import validate_attention
 from models.mixers.base import Mixer, MixerOptions
+from models.mixers.surroundings import sigmoid_gate
 from models.ops import position_encodings, similarity
 from models.ops.blockwise_attention import MIN_BLOCKWISE_LENGTH, blockwise_attention, cudnn_attention
+from models.ops.differential_attention import initial_lambda, join_halves, make_lambda, split_halves, subtract_second
 from models.ops.normalizers import NORMALIZERS, WeightParts, softmax_weights
 from models.ops.position_encodings import ADDITIVE_POSITIONS
 
@@ -32,7 +41,7 @@ AttendFn = Callable[..., tuple[Array, Array, Array]]
 def multi_head_attention(
     query: Float[Array, "H T K"],
     key: Float[Array, "G S K"],
-    value: Float[Array, "G S V"],
+    value: Float[Array, "_ S V"],
     mask: Bool[Array, "*#H T S"],
     bias: Float[Array, "H T S"] | None = None,
     *,
@@ -40,19 +49,25 @@ def multi_head_attention(
     normalize: Callable[[Array, Array], WeightParts] = softmax_weights,
     score_params: similarity.SimilarityParams | None = None,
     normalize_after: bool = False,
-) -> tuple[Float[Array, "H T V"], Float[Array, "H T S"], Float[Array, "H T S"]]:
+    second_weight: Float[Array, ""] | None = None,
+) -> tuple[Float[Array, "_ T V"], Float[Array, "_ T S"], Float[Array, "H T S"]]:
     """Each head's output for one sequence, its weights normalize(score(q, k) + bias) over the unmasked keys, and the
     scores that these are made from.
 
     Scores and weights are at least float32. A query whose keys are all masked gets zeros. H/G heads share each key and
     value. `score_params` are the trained parameters of `score`, [H, …]. `normalize_after` normalizes the output Σ w·v
     instead of each weight w (one division per query); gradients then carry about twice the rounding error.
+
+    With a `second_weight` heads have two softmaxes, as in models.ops.differential_attention: the heads and groups of
+    query, key, mask, bias and scores are halves, and those of the values, the outputs and the weights are whole.
     """
     scores = _map_over_heads(score, query, key, score_params or {})
     scores = scores if bias is None else scores + bias
     numerators, total = normalize(scores, mask.reshape(-1, *mask.shape[-2:]))
     weights = numerators / total
-    if normalize_after:
+    if second_weight is not None:
+        weights = subtract_second(weights, second_weight)
+    elif normalize_after:
         y = _map_over_heads(jnp.matmul, numerators.astype(value.dtype), value)
         return (y / total).astype(value.dtype), weights, scores
     return _map_over_heads(jnp.matmul, weights.astype(value.dtype), value), weights, scores
@@ -100,13 +115,21 @@ class Attention(Mixer):
     where it is traced. With a window the cache holds the `window` − 1 tokens before the next one, without padding, and
     the stream can go on for as long as positions can be told apart (see position_encodings.apply_rope).
 
+    `output_gate` multiplies the heads' outputs by a sigmoid gate (Qiu et al. 2025), here without a bias. `differential`
+    gives each head two softmaxes, over halves of its queries and keys, and normalizes its output (Ye et al. 2024). The
+    paper takes half as many heads for it as without it, and so as many softmaxes. Its λ₀ is that of layer `depth_index`
+    + 1, where blocks with other mixers count too. RoPE turns each half by itself; what other positions add to a head's
+    scores is the same for both halves, but for Transformer-XL's, which depends on the query. With both options the gate
+    is behind the norm.
+
     `implementation` is how a whole sequence is computed: "plain", in "blocks" of queries, or by "cudnn" on a GPU;
     "auto" takes blocks if it is causal and long enough. A call that continues a state, or returns its weights, is
     always plain.
 
     With `apply(…, mutable="intermediates")` there are also "query" [B, H, T, K], "key" and "value" [B, G, S, K] as they
-    are compared and read, "scores" and "weights" [B, H, T, S], and the output of each of the "heads", [B, H, T, K].
-    Scores of masked keys mean nothing: their weight is 0.
+    are compared and read, "scores" and "weights" [B, H, T, S], and the output of each of the "heads", [B, H, T, K],
+    before norm and gate. Scores of masked keys mean nothing: their weight is 0. With `differential` the scores are
+    [B, 2·H, T, S], those of all first halves first, and the weights are the difference, in which both signs occur.
     """
 
     heads: int = 4
@@ -120,6 +143,9 @@ class Attention(Mixer):
     position_injection: str = "embedding"
     tied_projections: str = ""
     implementation: str = "auto"
+    output_gate: bool = False
+    differential: bool = False
+    depth_index: int = 0  # of the mixer's block in the stack, from 0
 
     VERSION = 1
 
@@ -129,20 +155,23 @@ class Attention(Mixer):
 
     def product_matrices(self) -> dict[str, int]:
         heads = {f"{name}_kernel": 1 for name in ("query", "key", "value", "distance")}
-        return {**heads, "between": 0, "output/kernel": 1}
+        return {**heads, "between": 0, "output_gate/kernel": 1, "output/kernel": 1}
 
     @classmethod
     def hidden_size_unit(cls, options: Mapping[str, Any]) -> int:
-        return options["heads"] * (2 if options.get("positions") == "rope" else 1)
+        halves = 2 if options.get("differential") else 1
+        return options["heads"] * halves * (2 if options.get("positions") == "rope" else 1)
 
     def initial_state(self, batch_size: int) -> dict[str, Array]:
         """An empty cache {"key", "value": [B, G, L, K], "positions", "segments": [B, L], "count": []}; with a window
-        `count` is missing. Raises ValueError for attention that is not causal, which has no state."""
+        `count` is missing. The keys of `differential` attention are [B, 2·G, L, K/2]. Raises ValueError for attention
+        that is not causal, which has no state."""
         if not self.causal:
             raise ValueError("attention that is not causal sees the whole sequence at once and can't be streamed")
         groups, size = self.kv_heads or self.heads, self.hidden_size // self.heads
         length = self.window - 1 if self.window else self.max_length
-        cache = {name: jnp.zeros((batch_size, groups, length, size), self.dtype) for name in ("key", "value")}
+        shapes = {"key": (groups * self._halves, length, size // self._halves), "value": (groups, length, size)}
+        cache = {name: jnp.zeros((batch_size, *shape), self.dtype) for name, shape in shapes.items()}
         cache |= {name: jnp.zeros((batch_size, length), jnp.int32) for name in ("positions", "segments")}
         return cache if self.window else cache | {"count": jnp.int32(0)}
 
@@ -161,6 +190,8 @@ class Attention(Mixer):
         if state is not None and not self.causal:
             raise ValueError("attention that is not causal sees the whole sequence at once and can't be streamed")
         query, key, value = self._project_qkv(x, self._injected_positions(positions, segments, rng))
+        if self.differential:
+            query, key = split_halves(query), split_halves(key)
         if self.positions == "rope":
             rotate = jax.vmap(position_encodings.apply_rope)
             query, key = rotate(query, positions), rotate(key, positions)
@@ -172,18 +203,31 @@ class Attention(Mixer):
             keys, offset, state_after = update_cache(state, cached, self.max_length)
         queries = {"query": query, "positions": positions, "segments": segments}
         y = self._read(queries, keys, offset, state is not None)
+        if self.differential:
+            y = (1 - initial_lambda(self.depth_index)) * nn.RMSNorm(epsilon=1e-5, name="norm")(y)
+        if self.output_gate:
+            gate = sigmoid_gate(self, x).reshape(*x.shape[:2], self.heads, self.hidden_size // self.heads)
+            y = y * gate.swapaxes(1, 2)
         return _OutputProjection(self.width, self.bias, self.dtype, name="output")(y), state_after
 
     def _check_sizes(self) -> None:
-        heads, groups = self.heads, self.kv_heads or self.heads
+        heads, groups, size = self.heads, self.kv_heads or self.heads, self.hidden_size // self.heads
         if self.hidden_size % heads:
             raise ValueError(
                 f"model.attention.heads={heads}: attention's inner width {self.hidden_size} must be divisible by it"
             )
         if heads % groups:
             raise ValueError(f"model.attention.kv_heads={groups}: must divide the {heads} heads")
-        if self.positions == "rope" and self.hidden_size // heads % 2:
-            raise ValueError(f"model.positions=rope: the head size {self.hidden_size // heads} must be even")
+        if self.differential and size % 2:
+            raise ValueError(f"model.attention.differential=True: the head size {size} must be even")
+        if self.positions == "rope" and size // self._halves % 2:
+            multiple = "a multiple of 4 with differential attention" if self.differential else "even"
+            raise ValueError(f"model.positions=rope: the head size {size} must be {multiple}")
+
+    @property
+    def _halves(self) -> int:
+        """Into how many parts, each with a softmax of its own, a head's queries and keys are split."""
+        return 2 if self.differential else 1
 
     def _injected_positions(self, positions: Array, segments: Array, rng: PRNGKeyArray | None) -> Array | None:
         """The additive encodings [B, T, D] that this layer injects, or None if it injects none."""
@@ -237,7 +281,9 @@ class Attention(Mixer):
             return jax.vmap(partial(blockwise_attention, attend_block, causal=self.causal))(queries, keys)
         y, weights, scores = self._read_plain(jax.vmap(partial(attend, offset=offset)), queries, keys, offset, streams)
         stages = {"weights": weights, "scores": scores, "heads": y}
-        for name, stage in (stages | {"query": queries["query"], "key": keys["key"], "value": keys["value"]}).items():
+        join = join_halves if self.differential else lambda a: a
+        stages |= {"query": join(queries["query"]), "key": join(keys["key"]), "value": keys["value"]}
+        for name, stage in stages.items():
             self.sow("intermediates", name, stage)
         return y
 
@@ -265,15 +311,16 @@ class Attention(Mixer):
 
     def _make_attend(self) -> AttendFn:
         """Attention of some queries of one sequence, of which the first is at place `offset` among the keys."""
-        size = self.hidden_size // self.heads
-        initial = similarity.similarity_initializers(self.similarity, self.heads, size)
+        heads, size = self.heads * self._halves, self.hidden_size // self.heads // self._halves
+        initial = similarity.similarity_initializers(self.similarity, heads, size)
         compute = partial(
             multi_head_attention,
             score=similarity.SIMILARITIES[self.similarity],
             normalize=NORMALIZERS[self.normalizer],
             score_params={name: self.param(name, make) for name, make in initial.items()},
+            second_weight=make_lambda(self.param, size, self.depth_index) if self.differential else None,
         )
-        add_distances = self._make_score_bias(size)
+        add_distances = self._make_score_bias(heads, size)
 
         def attend(
             queries: dict[str, Array], keys: dict[str, Array], offset: Array | int, normalize_after: bool = False
@@ -283,29 +330,41 @@ class Attention(Mixer):
             if self.window:
                 mask = mask & position_encodings.window_mask(*places, self.window)
             if self.positions == "hard_alibi":
-                mask = mask[None] & position_encodings.hard_alibi_mask(*places, self.heads)
+                mask = self._of_halves(mask[None] & position_encodings.hard_alibi_mask(*places, self.heads))
             query, bias = add_distances(queries["query"], *places)
             return compute(query, keys["key"], keys["value"], mask, bias, normalize_after=normalize_after)
 
         return attend
 
-    def _make_score_bias(self, size: int) -> Callable[[Array, Array, Array], tuple[Array, Array | None]]:
+    def _of_halves(self, of_heads: Shaped[Array, "H T S"]) -> Shaped[Array, "_ T S"]:
+        """What each head has, for each of its parts that have a softmax of their own."""
+        return jnp.concatenate([of_heads, of_heads]) if self.differential else of_heads
+
+    def _make_score_bias(self, heads: int, size: int) -> Callable[[Array, Array, Array], tuple[Array, Array | None]]:
         """How positions act on the scores of one sequence: (query, its positions, the keys') → (query, bias)."""
         if self.positions == "alibi":
-            return lambda query, places, keys: (query, position_encodings.alibi_bias(places, keys, self.heads))
+
+            def add_alibi(query: Array, places: Array, keys: Array) -> tuple[Array, Array]:
+                return query, self._of_halves(position_encodings.alibi_bias(places, keys, self.heads))
+
+            return add_alibi
         if self.positions == "t5":
             initial = nn.initializers.normal(self.width**-0.5)
             table = self.param("distance_bias", initial, (self.heads, position_encodings.T5_BUCKETS))
-            return lambda query, places, keys: (query, position_encodings.t5_bias(places, keys, table, self.causal))
+
+            def add_t5(query: Array, places: Array, keys: Array) -> tuple[Array, Array]:
+                return query, self._of_halves(position_encodings.t5_bias(places, keys, table, self.causal))
+
+            return add_t5
         if self.positions == "transformer_xl":
-            return self._make_transformer_xl_bias(size)
+            return self._make_transformer_xl_bias(heads, size)
         return lambda query, places, keys: (query, None)
 
-    def _make_transformer_xl_bias(self, size: int) -> Callable[[Array, Array, Array], tuple[Array, Array]]:
+    def _make_transformer_xl_bias(self, heads: int, size: int) -> Callable[[Array, Array, Array], tuple[Array, Array]]:
         features = 2 * ((self.width + 1) // 2)
         initial = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2))
-        kernel = self.param("distance_kernel", initial, (features, self.heads, size))
-        u, v = (self.param(f"distance_{name}", nn.initializers.normal(0.02), (self.heads, 1, size)) for name in "uv")
+        kernel = self.param("distance_kernel", initial, (features, heads, size))
+        u, v = (self.param(f"distance_{name}", nn.initializers.normal(0.02), (heads, 1, size)) for name in "uv")
         scale = size**-0.5 if self.similarity == "scaled" else 1
 
         def score_bias(query: Array, places: Array, keys: Array) -> tuple[Array, Array]:

@@ -31,7 +31,7 @@ def validate_attention(options: MixerOptions) -> None:
         raise options.error(
             "tied_projections", f"keys and values must be as wide as queries; use kv_heads=0, not {groups}"
         )
-    _validate_positions(options, hidden_size // heads)
+    _validate_head_size(options, hidden_size // heads)
     if options["implementation"] == "cudnn":
         _validate_cudnn(options)
     if options.model["positions"] == "transformer_xl" and options["similarity"] not in ("dot", "scaled"):
@@ -41,7 +41,8 @@ def validate_attention(options: MixerOptions) -> None:
         )
 
 
-def _validate_positions(options: MixerOptions, head_size: int) -> None:
+def _validate_head_size(options: MixerOptions, head_size: int) -> None:
+    """Refuse positions, and halves of heads, that don't go with heads of this size or with other options."""
     positions = options.model["positions"]
     if options["position_injection"] != "embedding" and positions not in ADDITIVE_POSITIONS:
         raise options.error(
@@ -49,8 +50,11 @@ def _validate_positions(options: MixerOptions, head_size: int) -> None:
             f"says where positions are added, and model.positions={positions} adds none; use one of "
             f"{', '.join(ADDITIVE_POSITIONS)}",
         )
-    if positions == "rope" and head_size % 2:
-        raise ValueError(f"model.positions=rope: the head size {head_size} must be even; change heads or width")
+    if options["differential"] and head_size % 2:
+        raise options.error("differential", f"the head size {head_size} must be even; change heads or width")
+    if positions == "rope" and head_size % (4 if options["differential"] else 2):
+        multiple = "a multiple of 4 with model.attention.differential" if options["differential"] else "even"
+        raise ValueError(f"model.positions=rope: the head size {head_size} must be {multiple}; change heads or width")
     if positions == "hard_alibi" and options["heads"] < 2:
         raise ValueError(
             "model.positions=hard_alibi: limits half of the heads, so model.attention.heads must be 2 or more"
@@ -66,6 +70,7 @@ def _validate_cudnn(options: MixerOptions) -> None:
         "model.attention.similarity": (options["similarity"], ("scaled", "dot")),
         "model.attention.normalizer": (options["normalizer"], ("softmax",)),
         "model.attention.window": (options["window"], (0,)),
+        "model.attention.differential": (options["differential"], (False,)),
     }
     for field, (value, choices) in supported.items():
         if value not in choices:

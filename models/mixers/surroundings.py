@@ -2,7 +2,7 @@
 
 `kernel`: a short convolution of so many taps before the recurrence, each feature by itself; 0 for none.
 `output_gate`: the recurrence's outputs times a gate that is computed from the mixer's input; the silu of a projection,
-unless the mixer's paper has another.
+unless the mixer's paper has another. Attention has this option too.
 """
 
 from typing import Any
@@ -40,4 +40,13 @@ def convolve_shortly(
 
 def silu_gate(mixer: Mixer, x: Float[Array, "B T D"]) -> Float[Array, "B T F"]:
     """silu(x·W) for each of the hidden features, W the parameter "output_gate/kernel" of `mixer`."""
-    return nn.silu(Projection(mixer.hidden_size, use_bias=False, dtype=mixer.dtype, name="output_gate")(x))
+    return nn.silu(_project_gate(mixer, x))
+
+
+def sigmoid_gate(mixer: Mixer, x: Float[Array, "B T D"]) -> Float[Array, "B T F"]:
+    """σ(x·W) for each of the hidden features, W the parameter "output_gate/kernel" of `mixer`."""
+    return nn.sigmoid(_project_gate(mixer, x))
+
+
+def _project_gate(mixer: Mixer, x: Float[Array, "B T D"]) -> Float[Array, "B T F"]:
+    return Projection(mixer.hidden_size, use_bias=False, dtype=mixer.dtype, name="output_gate")(x)

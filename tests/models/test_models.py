@@ -52,6 +52,9 @@ def test_attention_itself_is_left_at_its_width():
         ({"similarity": "additive", "bias": False}, "none"),
         ({}, "transformer_xl"),
         ({"kv_heads": 1}, "rope"),
+        ({"output_gate": True}, "rope"),
+        ({"differential": True}, "none"),
+        ({"differential": True, "output_gate": True}, "rope"),
     ],
     ids=str,
 )

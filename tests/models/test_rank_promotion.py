@@ -52,6 +52,10 @@ def traced(network: Any, inputs: Any, **more: Any) -> None:
         ),
         {"attention": {"position_injection": "qk"}, "positions": "learned"},
         {"dtype": "bfloat16", "positions": "transformer_xl"},
+        *(
+            {"attention": {"differential": True, "output_gate": True, "heads": 2}, "positions": name}
+            for name in ("t5", "hard_alibi", "transformer_xl")
+        ),
     ],
     ids=str,
 )

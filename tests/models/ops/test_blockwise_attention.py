@@ -20,6 +20,7 @@ FORMED = [
     {"normalizer": "sigmoid"},
     {"normalizer": "linear", "causal": False},
     {"similarity": "additive", "normalizer": "none"},
+    {"output_gate": True, "differential": True, "positions": "alibi", "kv_heads": 2},
 ]
 LENGTHS = [(own, 150) for own in FORMED] + [(FORMED[0], 1), (FORMED[1], 33), (FORMED[8], 33), (FORMED[2], 300)]
 
