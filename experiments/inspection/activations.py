@@ -29,7 +29,7 @@ class AttentionActivations(NamedTuple):
     query: Float[np.ndarray, "H T K"]
     key: Float[np.ndarray, "G T K"]
     value: Float[np.ndarray, "G T K"]
-    scores: Float[np.ndarray, "H T T"]
+    scores: Float[np.ndarray, "H T T"]  # of differential attention, those of the first halves
     weights: Float[np.ndarray, "H T T"]
     heads: Float[np.ndarray, "H T K"]  # weights · values
 
@@ -110,6 +110,7 @@ def _capture_block(run: builder.Run, captured: _Captured, index: int, x: np.ndar
     if captured.array(f"mixer_{index}", "weights") is not None:
         fields = AttentionActivations._fields
         attended = AttentionActivations(*(captured.array(f"mixer_{index}", name) for name in fields))
+        attended = attended._replace(scores=attended.scores[: len(attended.weights)])
         visible = visible_keys(run, len(x))
         attended = attended._replace(
             scores=to_numpy(np.where(visible, attended.scores, 0)),

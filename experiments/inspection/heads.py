@@ -45,8 +45,9 @@ def measure_head(weights: Float[np.ndarray, "T T"], tokens: Tokens) -> dict[str,
     same = (tokens[:, None] == tokens[None, :]) & (key < query)
     followed = np.pad(same, ((0, 0), (1, 0)))[:, :-1] & (key < query)  # [t, s]: s − 1 is a token like t
     weights = np.asarray(weights, np.float64)
-    total = weights.sum(axis=1)
-    share = np.maximum(weights, 0) / np.maximum(total, 1e-30)[:, None]
+    positive = np.maximum(weights, 0)
+    total = positive.sum(axis=1)
+    share = positive / np.maximum(total, 1e-30)[:, None]
     entropy = -(share * np.log2(np.where(share > 0, share, 1))).sum(axis=1)
 
     def mean_weight(keys: Any, queries: Any) -> float:

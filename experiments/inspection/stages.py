@@ -138,23 +138,34 @@ def _attention_stages(reading: ModelReading) -> list[Stage]:
         )
         for name, title, symbol, matrix, text in projections
     ]
-    score = _SIMILARITY_EQUATIONS[options["similarity"]].format(size=size) + _BIAS_TERMS.get(model["positions"], "")
-    sums_to_one = options["normalizer"] in ("softmax", "linear")
-    joined = f"[z<sup>1</sup><sub>t</sub> … z<sup>{heads}</sup><sub>t</sub>] · W<sub>O</sub>{bias['O']}"
+    compared = size // 2 if options["differential"] else size
+    score = _SIMILARITY_EQUATIONS[options["similarity"]].format(size=compared) + _BIAS_TERMS.get(model["positions"], "")
+    weights = _NORMALIZER_EQUATIONS[options["normalizer"]]
+    weights_text = "Each score becomes a weight by itself."
+    if options["normalizer"] in ("softmax", "linear"):
+        weights_text = "Each row of scores becomes shares that sum to one."
+    seen, read = "", "z<sup>{}</sup><sub>t</sub>"
+    if options["differential"]:
+        seen = " These are of the first halves of query and key; the second halves have scores s′ of their own."
+        weights = f"{weights} − λ · (the same of s′<sub>ts</sub>)"
+        weights_text = "What both halves look at cancels, and a weight can be below zero."
+        read = f"(1 − λ<sub>0</sub>) · norm({read})"
+    joined = f"[{read.format(1)} … {read.format(heads)}]"
+    if options["output_gate"]:
+        joined = f"(σ(n<sub>t</sub> · W<sub>G</sub>) ⊙ {joined})"
+    joined = f"{joined} · W<sub>O</sub>{bias['O']}"
     stages += [
         Stage(
             "scores",
             "Scores",
             f"s<sub>ts</sub> = {score}",
-            f"How well each key answers each query. A row is a query; {_describe_view(model, options)}.",
+            f"How well each key answers each query. A row is a query; {_describe_view(model, options)}.{seen}",
         ),
         Stage(
             "weights",
             f"Weights: after {options['normalizer']}",
-            f"a<sub>ts</sub> = {_NORMALIZER_EQUATIONS[options['normalizer']]}",
-            "Each row of scores becomes shares that sum to one."
-            if sums_to_one
-            else "Each score becomes a weight by itself.",
+            f"a<sub>ts</sub> = {weights}",
+            weights_text,
         ),
         Stage(
             "weighted",

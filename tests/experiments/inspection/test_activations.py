@@ -67,6 +67,24 @@ def test_a_head_is_made_of_what_is_shown(options: dict[str, Any]):
     close(block.mixer_output, joined @ weights["output"]["kernel"] + weights["output"]["bias"])
 
 
+def test_gated_and_differential_attention_are_shown():
+    """Scores of the first halves, weights that take the second halves' off, and their sums before norm and gate."""
+    of = run(
+        "attention", model__positions="none", model__attention__differential=True, model__attention__output_gate=True
+    )
+    found = activations.capture_activations(of, params(of), TOKENS)
+    block = found.blocks[0].attention
+    assert block
+    close(found.logits, outputs(of, params(of), TOKENS))
+    half = block.query.shape[-1] // 2
+    scores = block.query[..., :half] @ block.key[..., :half].swapaxes(1, 2) / np.sqrt(half)
+    close(block.scores, np.tril(scores))
+    assert (block.weights.sum(axis=-1) < 1).all()
+    close(block.heads, block.weights @ block.value)
+    for summary in summarize_heads(of, found, TOKENS):
+        assert 0 <= summary.measured["entropy"] <= np.log2(len(TOKENS))
+
+
 def test_a_recurrence_has_a_path_without_heads():
     of = run("rnn", model__feedforward=0.0, model__residual=False)
     own = params(of)
