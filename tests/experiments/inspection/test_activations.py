@@ -69,9 +69,8 @@ def test_a_head_is_made_of_what_is_shown(options: dict[str, Any]):
 
 def test_gated_and_differential_attention_are_shown():
     """Scores of the first halves, weights that take the second halves' off, and their sums before norm and gate."""
-    of = run(
-        "attention", model__positions="none", model__attention__differential=True, model__attention__output_gate=True
-    )
+    options: Any = {f"model__attention__{name}": True for name in ("differential", "output_gate")}
+    of = run("attention", model__positions="none", **options)
     found = activations.capture_activations(of, params(of), TOKENS)
     block = found.blocks[0].attention
     assert block
@@ -79,7 +78,7 @@ def test_gated_and_differential_attention_are_shown():
     half = block.query.shape[-1] // 2
     scores = block.query[..., :half] @ block.key[..., :half].swapaxes(1, 2) / np.sqrt(half)
     close(block.scores, np.tril(scores))
-    assert (block.weights.sum(axis=-1) < 1).all()
+    close(block.weights.sum(axis=-1), block.weights[0, 0, 0])  # 1 − λ
     close(block.heads, block.weights @ block.value)
     for summary in summarize_heads(of, found, TOKENS):
         assert 0 <= summary.measured["entropy"] <= np.log2(len(TOKENS))
