@@ -52,9 +52,9 @@ def test_attention_itself_is_left_at_its_width():
         ({"similarity": "additive", "bias": False}, "none"),
         ({}, "transformer_xl"),
         ({"kv_heads": 1}, "rope"),
-        ({"output_gate": True}, "rope"),
-        ({"differential": True}, "none"),
-        ({"differential": True, "output_gate": True}, "rope"),
+        ({"output_gate": True}, "none"),
+        ({"differential": True}, "rope"),
+        ({"differential": True, "output_gate": True, "heads": 2}, "none"),
     ],
     ids=str,
 )

@@ -112,7 +112,7 @@ def rotate(x: np.ndarray, position: int) -> np.ndarray:
     return np.concatenate([first * cos - second * sin, second * cos + first * sin])
 
 
-def make_module(**options: Any) -> Attention:
+def make_module(**options: Any) -> Any:
     return Attention(WIDTH, HEADS * SIZE, max_length=32, heads=HEADS, depth_index=LAYER - 1, **options)
 
 
@@ -128,7 +128,7 @@ def test_a_gate_of_zeros_is_half_open():
     gated, plain = make_module(output_gate=True, bias=False), make_module(bias=False)
     params: Any = dict(noisy_params(gated)["params"])
     x, ones = jnp.asarray(normal(2, 1, 7, WIDTH)), jnp.ones((1, 7), jnp.int32)
-    places = {"positions": jnp.arange(7)[None], "segments": ones}
+    places: Any = {"positions": jnp.arange(7)[None], "segments": ones}
     half_open = params | {"output_gate": jax.tree.map(jnp.zeros_like, params["output_gate"])}
     y, _ = gated.apply({"params": half_open}, x, **places)
     without = {name: p for name, p in params.items() if name != "output_gate"}
@@ -217,6 +217,6 @@ def test_halves_that_can_not_be_are_refused(own: dict[str, Any], fields: dict[st
 
 @pytest.mark.parametrize(("size", "positions"), [(15, "none"), (6, "rope")])
 def test_a_layer_of_such_a_size_is_refused(size: int, positions: str):
-    module = Attention(WIDTH, 2 * size, max_length=8, heads=2, differential=True, positions=positions)
+    module: Any = Attention(WIDTH, 2 * size, max_length=8, heads=2, differential=True, positions=positions)
     with pytest.raises(ValueError, match="the head size"):
         initial_params(module)
