@@ -16,7 +16,7 @@ from absl import flags
 
 import models
 from experiments.ablation.record_files import RECORDS_DIR, read_record
-from experiments.benchmarks import operation_profile, speed_tables, tables
+from experiments.benchmarks import newton_lengths, operation_profile, speed_tables, tables
 from experiments.reporting.applications import build_applications
 from experiments.reporting.charts import render_charts
 from experiments.reporting.claims import build_claims
@@ -53,6 +53,7 @@ def build_benchmark() -> Publication:
     renewed = speed_tables.renew_rows(benchmark, peers)
     mixers = speed_tables.mixer_table(renewed, speed)
     summary = tables.summary_table(renewed)
+    newton = read_record(newton_lengths.RECORD)
     operations = operation_profile.operation_table(read_record(operation_profile.RECORD))
     charts = list(tables.scaling_charts(benchmark))
     pictures = {
@@ -68,6 +69,7 @@ def build_benchmark() -> Publication:
         "benchmark_table": markdown_table(summary.header, summary.rows),
         "benchmark_mixers": f"{markdown_table(mixers.header, mixers.rows)}\n\n{mixers.note}",
         "benchmark_operations": f"{markdown_table(operations.header, operations.rows)}\n\n{operations.note}",
+        "benchmark_newton": "\n".join(f"- {line}" for line in newton_lengths.format_crossings(newton)),
         "benchmark_sentence": speed_tables.readme_sentence(renewed, records.get("benchmark-cuda", [])),
         "benchmark": "\n\n".join(
             filter(None, (images, document.strip(), speed_tables.format_document(speed, speed_again, peers)))

@@ -21,6 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
         jax.config.update("jax_compilation_cache_dir", kept)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    jax.devices()  # one CPU device for every test: a command that a test calls might ask for more before there is one
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterable
 
+import models
 from experiments.benchmarks.cell import TOKENS_PER_CALL
 from experiments.benchmarks.revisions import LENGTHS, MEMORY_BATCH, MEMORY_LENGTH
 from experiments.benchmarks.tables import (
@@ -25,9 +26,9 @@ def mixer_table(benchmark: list[RecordRow], speed: list[RecordRow]) -> Table:
     Our time is from `speed` where that has the mixer, else from `benchmark`.
     """
     own = select_rows(benchmark, "step", library="ours", length=_LENGTH, width=128, batch=32, options="")
-    mixers = dict.fromkeys(row["mixer"] for row in [*own, *speed] if row["mixer"])
+    measured = {row["mixer"] for row in [*own, *speed] if row["mixer"]}
     body = []
-    for mixer in mixers:
+    for mixer in (mixer for mixer in models.MIXERS if mixer in measured):
         now = select_rows(speed, "before", library="ours", mixer=mixer, length=_LENGTH)
         (row, *_) = [*now, *(row for row in own if row["mixer"] == mixer)]
         share = f"{100 * float(row['share']):.0f} %" if row["share"] else "–"

@@ -23,8 +23,8 @@ def test_every_mixer_is_in_one_row_with_what_there_is():
     peers = [row("lstm", 256, 0.3, library="torch", ratio=1.5), row("lstm", 256, 0.4, library="linen", ratio=2.0)]
     lines = speed_tables.mixer_table([*benchmark, *peers], speed_rows()).rows
     assert lines == [
-        ["s4d", "100 ms", "50 %", "–", "4.00 × / 4.00 × / 4.00 ×", "1 MiB", "1.00"],
         ["lstm", "200 ms", "50 %", "torch: 1.50 ×", "– / – / –", "–", "–"],
+        ["s4d", "100 ms", "50 %", "–", "4.00 × / 4.00 × / 4.00 ×", "1 MiB", "1.00"],
     ]
     assert speed_tables.mixer_table(benchmark, []).rows[0][1] == "500 ms"
 
