@@ -19,7 +19,7 @@ in a process that ran nothing before it. On a GPU, PyTorch's LSTM and attention 
   batch        sequences per second against how many there are at once
   memory       the peak memory of a process, attention at lengths up to 8192
   solver       LSTM and GRU solved for all steps at once against the scan
-  peers        mixers that packages for PyTorch have, beside these: mambapy, transformers, xlstm, accelerated-scan, ...
+  peers        beside what PyTorch has, and packages for it: mambapy, transformers, xlstm, accelerated-scan, ...
   start        from the start of train.py to its end after one step, with nothing compiled before and with all
   ensemble     15 seeds and rates trained together against one by one
   utilization  on a GPU only: how much of it a Transformer of 124 million parameters uses
