@@ -128,7 +128,8 @@ def log_linear_chunk(
     write, keep = (key * decay[-1][:, None]).T, memory_decay[-1, 0] * jnp.eye(key.shape[1])
     if strength is not None:
         strength = jnp.where(valid, strength, 0)
-        system = unit_lower_inverse(strength[:, None] * jnp.tril((key @ key.T) * decay, -1)) * strength[None]
+        lower = strength[:, None] * jnp.tril((key @ key.T) * decay, -1)
+        system = unit_lower_inverse(lower, by_halves=False) * strength[None]
         read, write = read @ system, write @ system
         read_memory, keep = read_memory - read @ (key * memory_decay), keep - write @ (key * memory_decay)
 

@@ -82,26 +82,34 @@ def _solve_backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, Non
 solve_unit_lower.defvjp(_solve_forward, _solve_backward)
 
 
-def unit_lower_inverse(lower: Float[Array, "*B C C"]) -> Float[Array, "*B C C"]:
+def unit_lower_inverse(lower: Float[Array, "*B C C"], *, by_halves: bool = True) -> Float[Array, "*B C C"]:
     """(1 + lower)⁻¹ for strictly lower triangular matrices, by joining inverses of halves, from single rows upwards.
 
     As accurate as forward substitution, in 2·log₂C products. XLA's own triangular solve calls LAPACK on a CPU, and two
     devices that call it at the same time can deadlock (jaxlib 0.10.2).
+
+    Matrices of 32 rows or more are first cut in halves, which costs less. `by_halves=False` leaves that out, and has to
+    within two `vmap`s: XLA's CPU compiler aborts on products with three batch axes in some orders (jaxlib 0.10.2).
     """
+    if not by_halves:
+        return _join_rows(lower)
+    return _join_halves(lower.reshape(-1, *lower.shape[-2:])).reshape(lower.shape)
+
+
+def _join_halves(lower: Float[Array, "B C C"]) -> Float[Array, "B C C"]:
     half, odd = divmod(lower.shape[-1], 2)
     if half < _SMALLEST_HALF or odd:
         return _join_rows(lower)
-    first, second = slice(None, half), slice(half, None)
-    halves = unit_lower_inverse(jnp.stack([lower[..., first, first], lower[..., second, second]]))
-    corner = jnp.matmul(
-        jnp.matmul(halves[1], lower[..., second, first], precision="highest"), halves[0], precision="highest"
-    )
-    upper = jnp.concatenate([halves[0], jnp.zeros_like(corner)], axis=-1)
-    return jnp.concatenate([upper, jnp.concatenate([-corner, halves[1]], axis=-1)], axis=-2)
+    halves = jnp.concatenate([lower[:, :half, :half], lower[:, half:, half:]])
+    before, after = jnp.split(_join_halves(halves), 2)
+    corner = jnp.matmul(lower[:, half:, :half], before, precision="highest")
+    corner = -jnp.matmul(after, corner, precision="highest")
+    upper = jnp.concatenate([before, jnp.zeros_like(corner)], axis=2)
+    return jnp.concatenate([upper, jnp.concatenate([corner, after], axis=2)], axis=1)
 
 
 def _join_rows(lower: Float[Array, "*B C C"]) -> Float[Array, "*B C C"]:
-    """`unit_lower_inverse` with all blocks of a size in one product, of which the corners are taken: for a few rows."""
+    """`unit_lower_inverse` with all blocks of a size in one product, of which the corners are taken."""
     steps = lower.shape[-1]
     levels = [1 << level for level in range((steps - 1).bit_length())]
     inverse = jnp.broadcast_to(jnp.eye(steps, dtype=lower.dtype), lower.shape)
