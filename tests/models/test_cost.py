@@ -118,12 +118,19 @@ def test_depth_of_a_linear_recurrence(how: str, chain: int):
 
 @pytest.mark.parametrize("name", models.MIXERS)
 def test_only_what_must_be_sequential_grows_with_length(name: str):
-    """Twice the length doubles the chain of the cells that feed back; that of the others grows by a level at most."""
+    """Twice the length doubles the chain of the cells that feed back, and that of S6 by a product and a sum a step. That
+    of the delta rules grows by three products and their sums a chunk of 32, and that of all others by a level at most.
+    """
     short, long = (depth_of(name, steps) for steps in (64, 128))
+    chunks = {**dict.fromkeys(("delta", "gated_delta", "kda", "rwkv7"), 2), "gated_delta_product": 4}  # more of them
     if name in ("rnn", "irnn", "lstm", "gru", "slstm", "paragru", "paralstm"):
         assert long / short == pytest.approx(2, abs=0.1)
-    elif name not in ("mlstm", "gla", "linear", "delta", "gated_delta", "s4d", "s6"):  # these go in chunks
-        assert long <= short + 8
+    elif name == "s6":
+        assert long == short + 2 * 64
+    elif name in chunks:
+        assert long <= short + 6 * chunks[name]
+    else:
+        assert long <= short + 9
 
 
 def depth_of(name: str, steps: int) -> int:

@@ -26,7 +26,7 @@ def test_every_mixer_is_in_one_row_with_what_there_is():
         ["lstm", "200 ms", "50 %", "torch: 1.50 ×", "– / – / –", "–", "–"],
         ["s4d", "100 ms", "50 %", "–", "4.00 × / 4.00 × / 4.00 ×", "1 MiB", "1.00"],
     ]
-    assert speed_tables.mixer_table(benchmark, []).rows[0][1] == "500 ms"
+    assert speed_tables.mixer_table(benchmark, []).rows[1][:2] == ["s4d", "500 ms"]
 
 
 def test_two_runs_beside_an_earlier_revision_are_compared():
