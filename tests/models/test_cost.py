@@ -118,9 +118,8 @@ def test_depth_of_a_linear_recurrence(how: str, chain: int):
 
 @pytest.mark.parametrize("name", models.MIXERS)
 def test_only_what_must_be_sequential_grows_with_length(name: str):
-    """Twice the length doubles the chain of the cells that feed back, and that of S6 by a product and a sum a step. That
-    of the delta rules grows by three products and their sums a chunk of 32, and that of all others by a level at most.
-    """
+    """Twice the length doubles the chain of the cells that feed back. S6's grows by a product and a sum a step, that of
+    the delta rules by three products and their sums a chunk of 32, and that of all others by a level at most."""
     short, long = (depth_of(name, steps) for steps in (64, 128))
     chunks = {**dict.fromkeys(("delta", "gated_delta", "kda", "rwkv7"), 2), "gated_delta_product": 4}  # more of them
     if name in ("rnn", "irnn", "lstm", "gru", "slstm", "paragru", "paralstm"):
