@@ -29,6 +29,7 @@ from experiments.benchmarks.cell import Cell, TimedCall
 from experiments.benchmarks.revisions import MIXERS
 from experiments.benchmarks.tables import format_table
 from experiments.reporting.html_report import Table
+from models.field_errors import validate_choice
 from training import cli, runtime
 
 RECORD = RECORDS_DIR / "operations.csv"
@@ -139,8 +140,8 @@ def main() -> None:
         if jax.default_backend() != "cpu":
             raise ValueError("operations are told apart by XLA's names for them on a CPU; set JAX_PLATFORMS=cpu")
         for mixer in args.mixers:
-            if mixer not in models.MIXERS:
-                raise ValueError(f"--mixers={mixer}: must be some of {', '.join(models.MIXERS)}")
+            validate_choice("--mixers", mixer, models.MIXERS)
+        for mixer in args.mixers:
             replace_rows(RECORD, measure_mixer(mixer, args.length), KEY)
             print(f"{mixer} at {args.length}: done", flush=True)
     print(format_table(operation_table(read_record(RECORD))))

@@ -257,9 +257,9 @@ _apply_gates.defvjp(_apply_gates_forward, _apply_gates_backward)
 
 def _apply_decay(memory: _Memory, vectors: _Vectors, decay: Decay) -> tuple[_Memory, tuple[Array, ...]]:
     """All that is within a chunk for all chunks at once, then the memory from one to the next."""
-    query, key = vectors.reads["query"] * decay.of_memory, vectors.writes["key"] * decay.at_end
     if "erase" in vectors.reads:
         return _apply_erasing(memory, vectors, decay)
+    query, key = vectors.reads["query"] * decay.of_memory, vectors.writes["key"] * decay.at_end
     scores = decay.scores(vectors.reads["query"], vectors.writes["key"], True)
     new = multiply_small(transpose_small(key), vectors.value)
     written = (new, key.sum(-2)[..., None])[: len(memory)]
