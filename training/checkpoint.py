@@ -113,8 +113,11 @@ class Checkpoints:
             self.manager.wait_until_finished()
 
     def close(self) -> None:
-        """Stop Orbax's threads."""
-        self.manager.close()
+        """Wait until all checkpoints are on disk and stop Orbax's threads. Raises OSError if one can't be written."""
+        try:
+            self.wait_until_written()
+        finally:
+            self.manager.close()
 
     @contextlib.contextmanager
     def _translate_read_errors(self, step: int) -> Iterator[None]:

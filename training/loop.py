@@ -226,7 +226,9 @@ class _TrainLoop:
         profiler = CallProfiler(self.name, self.workdir / "profile", profile_calls if self.is_first else 0)
         show_progress = ProgressBar(self.name, self.last_step, self.step) if self.is_first else contextlib.nullcontext()
         policy = _CheckpointPolicy(save_seconds)
-        with cli.GracefulShutdown() as shutdown, logger, profiler, show_progress as progress:
+        # A run that fails still ends its last checkpoint: the next one in this process would delete it, half written.
+        opened = contextlib.closing(self.checkpoints)
+        with opened, cli.GracefulShutdown() as shutdown, logger, profiler, show_progress as progress:
             alive = distributed.to_host(self.states.alive)
             stopwatch, compile_seconds = _Stopwatch(), {}
             if not self._is_over(alive):
@@ -249,8 +251,6 @@ class _TrainLoop:
                     policy.restart_timer()
                 if received and not self._is_over(alive):
                     self._stop(signal.Signals(received))
-        self.checkpoints.wait_until_written()
-        self.checkpoints.close()
         return self._summarize()
 
     def _is_over(self, alive: np.ndarray) -> bool:

@@ -147,6 +147,7 @@ def test_a_run_from_disk_that_is_stopped_ends_with_the_bits_of_one_that_is_not(
     monkeypatch.setattr(loop._TrainLoop, "_train_call", fail)
     with pytest.raises(KeyboardInterrupt):
         train("run")
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["4", "8"]  # none half written
     monkeypatch.setattr(loop._TrainLoop, "_train_call", real)
     assert_same_bits(train("run"), whole)
 
