@@ -7,13 +7,13 @@ from experiments.ablation import study, verdicts
 from experiments.ablation.record_table import outdated_records
 from experiments.ablation.study import Study
 from experiments.ablation.trials import TrialRecord
-from experiments.reporting.chart_types import GroupedDotChart
+from experiments.reporting.chart_types import Chart, GroupedDotChart
 from experiments.reporting.charts import render_charts
 from experiments.reporting.claims import FOLDER, JudgedStudy, repeat_note, verdicts_table
 from experiments.reporting.comparison_report import axis_labels, score_cell
 from experiments.reporting.html_report import markdown_table
 from experiments.reporting.publishing import Publication
-from experiments.reporting.study_charts import main_chart, score_charts, study_title
+from experiments.reporting.study_charts import main_chart, numeric_axis, score_charts, state_size_charts, study_title
 from experiments.reporting.study_report import read_study_record, record_path
 
 STUDIES = ("recipes", "state_tracking", "recall_against_state", "mad", "needle")
@@ -61,6 +61,15 @@ def _task_charts(judged: JudgedStudy) -> list[GroupedDotChart]:
     return charts
 
 
+def _study_charts(judged: JudgedStudy) -> Sequence[Chart]:
+    """Choose a study's charts: task by task where metrics differ, against the state where its size is varied."""
+    if len({trial.result["metric"] for trial in judged.trials}) > 1:
+        return _task_charts(judged)
+    if numeric_axis(judged.trials) and (charts := state_size_charts(judged.trials)):
+        return charts
+    return [main_chart(judged.study, judged.trials, study_title(judged.name))]
+
+
 def build_further_studies() -> Publication:
     """Return the sections and the charts of the studies that have a record."""
     sections: list[str] = []
@@ -68,10 +77,7 @@ def build_further_studies() -> Publication:
     for one in further_studies():
         title = study_title(one.name)
         outdated = outdated_records(one.trials, one.study, one.study.scales["quick"])
-        charts = main_chart(one.study, one.trials, title)
-        if len({trial.result["metric"] for trial in one.trials}) > 1:  # one chart shows one kind of score
-            charts = _task_charts(one)
-        pictures[f"{FOLDER}/{one.name}.svg"] = render_charts(charts, "svg", name=one.name)
+        pictures[f"{FOLDER}/{one.name}.svg"] = render_charts(_study_charts(one), "svg", name=one.name)
         seeds = len({trial.seed for trial in verdicts.reported_records(one.trials)})
         parts = [
             f"## {title}",

@@ -207,8 +207,8 @@ def _logged_scores(run: Path, trial: TrialRecord) -> list[tuple[int, float]]:
 def state_size_charts(trials: Sequence[TrialRecord]) -> list[LineChart]:
     """Draw the score against the number of floats in a model's state; none where the settings have the same.
 
-    Settings that differ along an axis of numbers alone are one line. More lines than can be told apart are spread over
-    several charts.
+    Settings that differ along an axis of numbers alone are one line; none is drawn if the state does not change along
+    it. More lines than can be told apart are spread over several charts.
     """
     trials = verdicts.reported_records(trials)
     settings, axis = verdicts.distinct_settings(trials), numeric_axis(trials)
@@ -217,8 +217,11 @@ def state_size_charts(trials: Sequence[TrialRecord]) -> list[LineChart]:
     for labels in settings:
         others = {name: label for name, label in labels.items() if name != axis}
         lines.setdefault(setting_label(others, settings) if others else study_title(str(axis)), []).append(labels)
-    too_many = len(lines) > MAX_SERIES and axis is None
-    if len(set(floats.values())) < 2 or min(floats.values()) <= 0 or too_many:
+    if axis:
+        is_drawn = any(len({floats[repr(labels)] for labels in members}) > 1 for members in lines.values())
+    else:
+        is_drawn = len(lines) <= MAX_SERIES and len(set(floats.values())) > 1
+    if not is_drawn or min(floats.values()) <= 0:
         return []
     series = []
     for name, members in lines.items():

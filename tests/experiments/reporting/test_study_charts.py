@@ -92,3 +92,7 @@ def test_scores_against_the_state_are_a_line_for_each_mixer_and_many_lines_sever
     assert study_charts.state_size_charts([trial for trial in many if trial.labels["n"] == 16]) == []
     same = [trial._replace(result={**trial.result, "state_floats": 8}) for trial in many]
     assert study_charts.state_size_charts(same) == []
+    fixed = [
+        trial._replace(result={**trial.result, "state_floats": int(trial.labels["mixer"][1:]) + 1}) for trial in many
+    ]
+    assert study_charts.state_size_charts(fixed) == []  # mixers differ in their state, which does not change along n
