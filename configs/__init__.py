@@ -87,7 +87,7 @@ def default_fields(mixer: str) -> dict[str, dict[str, Any]]:
             "tie_embeddings": False,  # the output layer shares the embedding's weights
             "dropout": 0.0,
             "pool": "last",  # last, mean: what the label of a whole sequence is read from
-            "max_length": 0,  # of learned positions, dense's window and attention's cache; 0: the task's
+            "max_length": 0,  # for learned positions, dense, attention's cache and loglinear's levels; 0: the task's
             "causal": True,  # False: attention sees the whole sequence, other mixers read it in both directions
             # Encode the source and decode the target. What the decoder gets of the encoder: vector (its last state), or
             # attention with one of the scores dot, scaled, cosine, additive, general. "": no encoder.

@@ -97,7 +97,10 @@ def main() -> None:
         for option in ("width", "length"):
             if getattr(args, option) < 1:
                 raise ValueError(f"--{option}={getattr(args, option)}: must be 1 or more")
-        print(f"width {args.width}, length {args.length}; each as near to attention's parameters as its units allow\n")
+        if args.width % (heads := models.mixer_options("attention")["heads"]):  # whose parameters all are matched to
+            raise ValueError(f"--width={args.width}: must be a multiple of attention's {heads} heads")
+        title = f"width {args.width}, length {args.length}; each as near to attention's parameters as its units allow"
+        print(f"{title}\n", flush=True)
         for row in ((*COST_COLUMNS,), *cost_rows(names, args.width, args.length)):
             cells = [f"{cell:{side}{n}}" for cell, side, n in zip(row, "<>>>>><<", _COLUMN_WIDTHS, strict=True)]
             print("  ".join(cells).rstrip(), flush=True)

@@ -59,13 +59,14 @@ class Checkpoints:
         """Copy `state` from the devices and write it in the background. A step that exists is left alone.
 
         Fields that are None are left out, so that a field that is added later leaves older checkpoints as they are.
+        Arrays without elements are too, since Orbax refuses them; `restore` takes them from `like`.
 
         Raises OSError, in one line, if this checkpoint or the one before can't be written.
         """
         if step not in self.manager.all_steps():
             with self._translate_write_errors():
                 owner = {"run": self.run_key, "step": step}
-                args = self.ocp.args.StandardSave(_drop_absent_fields(state))
+                args = self.ocp.args.StandardSave(_drop_empty_arrays(_drop_absent_fields(state)))
                 self.manager.save(step, args=args, force=True, custom_metadata=owner)
 
     def restore(self, step: int, like: Any) -> Any:
@@ -74,9 +75,11 @@ class Checkpoints:
         Raises ValueError, in one line, if it can't be read.
         """
         self._check_owner(step)
-        abstract = jax.tree.map(self.ocp.tree.to_shape_dtype_struct, _drop_absent_fields(like))
+        fields = _drop_absent_fields(like)
+        abstract = jax.tree.map(self.ocp.tree.to_shape_dtype_struct, _drop_empty_arrays(fields))
         with self._translate_read_errors(step):
             restored = self.manager.restore(step, args=self.ocp.args.StandardRestore(abstract))
+        restored = jax.tree.map(lambda own, saved: own if saved is None else saved, fields, restored)
         return like._replace(**restored) if hasattr(like, "_replace") else restored
 
     def restore_numpy(self, step: int | None = None) -> Any:
@@ -152,6 +155,11 @@ def _drop_absent_fields(state: Any) -> Any:
     if not hasattr(state, "_asdict"):
         return state
     return {name: value for name, value in state._asdict().items() if value is not None}
+
+
+def _drop_empty_arrays(tree: Any) -> Any:
+    """None in place of every array that has no elements, as the past of a convolution of one tap."""
+    return jax.tree.map(lambda leaf: leaf if np.size(leaf) else None, tree)
 
 
 def _shorten(error: Exception) -> str:

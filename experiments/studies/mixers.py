@@ -1,8 +1,8 @@
 """Every mixer on two tasks that ask for memory, at equal parameters and budget: docs/results/mixers.md.
 
 Recall of 8 pairs, as in compare, and copy memory over a silence of 20 steps. All mixers take an hour on two cores.
-Those with a short convolution or an output gate among their options have a second row, with both on: by what it is
-better, the convolution and the gate recall, and not the recurrence.
+Those with a short convolution or an output gate among their options have a second row, with what they have of both on:
+by what it is better, the convolution and the gate recall, and not the recurrence.
 """
 
 from experiments.ablation.learning_rates import LEARNING_RATES
@@ -15,10 +15,13 @@ TASKS = {
     "recall": recall(8),
     "copy memory": {"config": "copy_memory", "task.delay": 20, "training.steps": 1000, "training.eval_every": 100},
 }
+PARTS = {"kernel": "convolution", "output_gate": "gate"}  # option → its name in a label
 EQUIPPED = {  # those that lack one of the two by default
-    f"{name} with convolution and gate": mixer_fields(name, kernel=4, output_gate=True)
+    f"{name} with {' and '.join(label for part, label in PARTS.items() if part in mixer_options(name))}": mixer_fields(
+        name, kernel=4, output_gate=True
+    )
     for name in MIXERS
-    if any(mixer_options(name).get(part, True) in (0, False) for part in ("kernel", "output_gate"))
+    if any(mixer_options(name).get(part, True) in (0, False) for part in PARTS)
 }
 STUDY = Study(
     question="What does every mixer recall of 8 pairs, and keep of ten digits through a silence of 20 steps?",

@@ -2,8 +2,9 @@
 
 Arora et al. 2023 (Zoology, arXiv 2312.04927) and 2024 (Based, arXiv 2402.18668) plot recall against the size of the
 state; Jelassi et al. 2024 (arXiv 2402.01032) and the lecture notes say that it is the bound. Here every mixer that has
-one gets a short convolution of four steps, as that alone decides in the study `mixers` whether a pair can be joined at
-all; the nonlinear recurrences, which join pairs by themselves, have none. Attention's state is its cache, which grows
+the option gets a short convolution of four steps, as that alone decides in the study `mixers` whether a pair can be
+joined at all. The Elman RNN, LSTM, GRU and sLSTM, which join pairs by themselves, have none, and neither has attention,
+whose two layers do; in so few steps it learns that late. Attention's state is its cache, which grows
 with the sequence, and is full here.
 
 The sizes are hidden sizes, so that parameters grow with the state; the mixers' own defaults say how many heads share it

@@ -50,11 +50,20 @@ def _validate_head_size(options: MixerOptions, head_size: int) -> None:
             f"says where positions are added, and model.positions={positions} adds none; use one of "
             f"{', '.join(ADDITIVE_POSITIONS)}",
         )
-    if options["differential"] and head_size % 2:
-        raise options.error("differential", f"the head size {head_size} must be even; change heads or width")
-    if positions == "rope" and head_size % (4 if options["differential"] else 2):
-        multiple = "a multiple of 4 with model.attention.differential" if options["differential"] else "even"
-        raise ValueError(f"model.positions=rope: the head size {head_size} must be {multiple}; change heads or width")
+    heads, halves = options["heads"], 2 if options["differential"] else 1
+
+    def require_multiple(multiple: int, why: str) -> None:
+        """Refuse a head size that is no multiple, and say which numbers of heads would do, if any."""
+        if head_size % multiple:
+            units, rest = divmod(head_size * heads, multiple)
+            advice = f"model.attention.heads={heads}: {suggest_divisors(units, heads)}"
+            advice = f"make hidden_size or width a multiple of {multiple}" if rest else advice
+            raise ValueError(f"{why} the head size {head_size} must be a multiple of {multiple}; {advice}")
+
+    if positions == "rope":
+        together = ", with model.attention.differential," if options["differential"] else ""
+        require_multiple(2 * halves, f"model.positions=rope:{together}")
+    require_multiple(halves, "model.attention.differential=True:")
     if positions == "hard_alibi" and options["heads"] < 2:
         raise ValueError(
             "model.positions=hard_alibi: limits half of the heads, so model.attention.heads must be 2 or more"

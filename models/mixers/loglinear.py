@@ -2,8 +2,9 @@
 
     y_t = Σ_ℓ λ_t⁽ℓ⁾·(S_t⁽ℓ⁾)ᵀ·q_t,   λ_t⁽ℓ⁾ = softplus(L⁽ℓ⁾·(x_t·W)⁽ℓ⁾)
 
-S⁽ℓ⁾ is what a gated memory has kept of the last 2^(ℓ−1) places or fewer, as models/ops/fenwick.py divides them, so that
-the state grows with log T. `rule` "gated" has the sum rule of Mamba-2, "gated_delta" the delta rule of Gated DeltaNet:
+S⁽ℓ⁾ is what a gated memory has kept of one block of at most 2^(ℓ−1) places, as models/ops/fenwick.py divides the past,
+so that the state grows with log T. There are as many levels as `model.max_length` places need: all that lies further
+back shares the highest. `rule` "gated" has the sum rule of Mamba-2, "gated_delta" the delta rule of Gated DeltaNet:
 
     gated:        S ← g_t·S,  and S⁽⁰⁾ ← S⁽⁰⁾ + k_t ⊗ Δ_t·v_t
     gated_delta:  S ← (1 − β_t·k_t·k_tᵀ)·g_t·S,  and S⁽⁰⁾ ← S⁽⁰⁾ + β_t·k_t ⊗ v_t

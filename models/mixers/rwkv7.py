@@ -6,8 +6,9 @@
 
 for each head (§4; S is the paper's state transposed). a_t, between 0 and 1, is the rate at which each feature of the
 memory is learned in context. With P = diag(√a_t), P⁻¹·(diag(w_t) − (a_t ⊙ κ_t)·κ_tᵀ)·P = diag(w_t) − u·uᵀ, u = √a_t ⊙
-κ_t. So the eigenvalues of a step lie between −1 and 1, and its norm in that basis is at most 1; its Euclidean norm need
-not be, and neither need that of a product of steps whose a differ.
+κ_t. No w_t is below exp(−e^−½) = 0.545, so the eigenvalues of a step lie between 0.545 − 1 = −0.455 and 1: none
+reflects, and a parity kept by signs fades. The norm of a step in that basis is at most 1; its Euclidean norm need not
+be, and neither need that of a product of steps whose a differ.
 """
 
 from typing import Any
@@ -57,9 +58,9 @@ class RWKV7(MatrixMemory):
 
     @classmethod
     def validate(cls, options: MixerOptions) -> None:
-        super().validate(options)
-        if options["kernel"] not in (0, 2):
+        if options["kernel"] not in (0, 2):  # before the bounds of a convolution, which don't count here
             raise options.error("kernel", "must be 2, a token and the one before it, or 0 for no token shift")
+        super().validate(options)
 
     def empty_state(self, batch_size: int) -> dict[str, Array]:
         return self.empty_memory(batch_size, self.head_size, self.width)

@@ -1,12 +1,12 @@
 """Differential attention: each head has two softmaxes, and the second is subtracted (Ye et al. 2024, arXiv 2410.05258).
 
-    z_t = Σ_s (softmax_s(q¹_t·k¹_s/√K) − λ·softmax_s(q²_t·k²_s/√K))·v_s           (eq. 1)
+    z_t = Σ_s (softmax_s(q¹_t·k¹_s/√H) − λ·softmax_s(q²_t·k²_s/√H))·v_s           (eq. 1)
     λ   = exp(a¹·b¹) − exp(a²·b²) + λ₀,   λ₀ = 0.8 − 0.6·e^(−0.3·(l − 1))         (eq. 2, in layer l = 1, 2 …)
     y_t = (1 − λ₀)·g ⊙ z_t/√(mean(z_t²) + ε)                                      (eq. 3)
 
-q¹ and q² are the halves of a head's query, and k¹ and k² of its key; v is whole. What both softmaxes give weight to is
-taken to be noise, and cancels. The trained vectors a and b, and so λ, and the trained scale g are shared by the heads
-of a layer. As in the authors' code, a and b start normal with a deviation of 0.1, and ε is 10⁻⁵.
+q¹ and q² are the halves of a head's query, and k¹ and k² of its key, H features each; v is whole. What both softmaxes
+give weight to is taken to be noise, and cancels. The trained vectors a and b, and so λ, and the trained scale g are
+shared by the heads of a layer. As in the authors' code, a and b start normal with a deviation of 0.1, and ε is 10⁻⁵.
 
 Halves of heads are laid out as heads: all first halves, then all second ones. So heads that share keys and values in
 groups do so in both halves.

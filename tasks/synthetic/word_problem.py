@@ -2,8 +2,9 @@
 
 Merrill, Petty and Sabharwal 2024, "The Illusion of State in State-Space Models" (arXiv 2404.08819), Fig. 3; the groups
 also as in Grazzi et al. 2024 (arXiv 2411.12537), §5, and Siems et al. 2025 (arXiv 2502.10297), §5.1.
-A recurrence of one layer multiplies at any length. Attention, and recurrences that only scale their state, need more
-layers the longer the sequence, in a group such as A5 that can't be taken apart into commutative ones. Transitions with
+A nonlinear recurrence of one layer can multiply at any length. Attention, and recurrences that only scale their state,
+need more layers the longer the sequence (unless TC⁰ = NC¹), in a group such as A5 that can't be taken apart into
+commutative ones. Transitions with
 negative eigenvalues solve Z2, which is parity; products of several reflections solve rotations, and so Zm and more.
 """
 

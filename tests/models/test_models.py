@@ -163,7 +163,11 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("attention", {"attention": {"heads": -2}}, r"model\.attention\.heads=-2: must be 1 or more"),
     ("attention", {"attention": {"heads": 3}}, r"heads=3: must divide the inner width 64; 2 and 4 do"),
     ("attention", {"hidden_size": 9, "attention": {"heads": 2}}, r"heads=2: must divide the inner width 9; 1 and 3 do"),
-    ("attention", {"positions": "rope", "width": 12}, r"model\.positions=rope: the head size 3 must be even; change"),
+    (
+        "attention",
+        {"positions": "rope", "width": 12},
+        r"model\.positions=rope: the head size 3 must be a multiple of 2; model.attention.heads=4: 3 and 6 do",
+    ),
     ("lstm", {"positions": "rope"}, r"model\.positions=rope: acts on .* lstm has none of; use none, sinusoidal, le"),
     ("dense", {"positions": "alibi"}, r"model\.positions=alibi: .* dense has none of; use none"),
     ("gru", {"positions": "rotary"}, r"model\.positions=rotary: must be one of none, sinusoidal, learned, rope, alibi"),

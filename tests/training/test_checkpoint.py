@@ -95,6 +95,19 @@ def test_what_a_kill_left_unfinished_is_swept_away(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "5"]
 
 
+def test_arrays_without_elements_come_back(tmp_path: Path):
+    """As the past of a convolution of one tap, which Orbax refuses to write."""
+    whole = ensemble_state()
+    state = whole._replace(params={**whole.params, "past": [jnp.zeros((2, 0, 3)), jnp.ones(2)]})
+    checkpoints = checkpoint.Checkpoints(tmp_path)
+    checkpoints.save(5, state)
+    checkpoints.wait_until_written()
+    restored = checkpoints.restore(5, state)
+    assert_same(jax.device_get(restored.params), jax.device_get(state.params))
+    assert jax.tree.structure(restored) == jax.tree.structure(state)
+    assert restored.params["past"][0].shape == (2, 0, 3)
+
+
 def test_raw_is_plain_numpy_of_the_newest(tmp_path: Path):
     checkpoints = checkpoint.Checkpoints(tmp_path)
     with pytest.raises(ValueError, match="holds no checkpoint yet"):

@@ -193,7 +193,7 @@ def test_parameters_without_the_options_are_as_before():
         (
             {"heads": 4},
             {"width": 60},
-            r"attention\.differential=True: the head size 15 must be even; change heads or width",
+            r"attention\.differential=True: the head size 15 must be a multiple of 2; model.attention.heads=",
         ),
         (
             {"heads": 4},
