@@ -61,8 +61,8 @@ def _validate_head_size(options: MixerOptions, head_size: int) -> None:
             raise ValueError(f"{why} the head size {head_size} must be a multiple of {multiple}; {advice}")
 
     if positions == "rope":
-        together = ", with model.attention.differential," if options["differential"] else ""
-        require_multiple(2 * halves, f"model.positions=rope:{together}")
+        together = " with model.attention.differential" if options["differential"] else ""
+        require_multiple(2 * halves, f"model.positions=rope{together}:")
     require_multiple(halves, "model.attention.differential=True:")
     if positions == "hard_alibi" and options["heads"] < 2:
         raise ValueError(
