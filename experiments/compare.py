@@ -34,8 +34,9 @@ from experiments.ablation.own_data import OwnData
 from experiments.ablation.record_table import outdated_note, outdated_records
 from experiments.ablation.study import Study, validate_study
 from experiments.ablation.study_on_data import study_on_data
+from experiments.ablation.trial_scores import SHARE_METRICS, reported_records
 from experiments.ablation.trials import TrialRecord, TrialResult
-from experiments.ablation.verdicts import SHARE_METRICS, judge_claims, reported_records
+from experiments.ablation.verdicts import judge_claims
 from experiments.reporting import comparison_report, study_report
 from experiments.reporting.data_summary import introduce_data
 from experiments.studies import compare, compare_cost

@@ -244,7 +244,7 @@ def format_verdict(table: Sequence[dict[str, Any]]) -> str:
     claim = f"where it converged, outputs are within {TOLERANCE:g} of the sequential scan's"
     evidence = f"{len(converged)} of {len(table)} lines converged, "
     evidence += f"largest difference {max(differences, default=np.nan):.1e}"
-    verdict = "not reproduced" if any(difference > TOLERANCE for difference in differences) else "reproduced"
+    verdict = "contradicted" if any(difference > TOLERANCE for difference in differences) else "reproduced"
     return f"{verdict}: {claim} ({evidence})"
 
 

@@ -8,7 +8,7 @@ to English). Each is a config and a data set of the same name, whose docstrings 
 import importlib
 from collections.abc import Sequence
 
-from experiments.ablation import study, verdicts
+from experiments.ablation import study, trial_scores, verdicts
 from experiments.ablation.intervals import format_interval
 from experiments.ablation.record_table import OUTDATED_MARK, outdated_note, outdated_records
 from experiments.ablation.study import Labels
@@ -28,12 +28,12 @@ def applications_table(trials: Sequence[TrialRecord], outdated: Sequence[TrialRe
     The best mean is in bold; what rests on `outdated` trials is marked.
     """
     marked, note = [trial.labels for trial in outdated], outdated_note(len(outdated), len(trials))
-    trials = verdicts.reported_records(trials)
+    trials = trial_scores.reported_records(trials)
     mixers = list(dict.fromkeys(trial.labels["mixer"] for trial in trials))
     rows = []
     for data in dict.fromkeys(trial.labels["data"] for trial in trials):
         result = next(trial.result for trial in trials if trial.labels["data"] == data)
-        better = verdicts.max_or_min(result)
+        better = trial_scores.max_or_min(result)
         rule, score = result["baseline"]
         metric = f"{result['metric']} ↓" if better is min else result["metric"]
         rows.append(
@@ -56,7 +56,7 @@ def _score_cells(
     best = best_setting(trials, settings)
     cells = []
     for setting in settings:
-        estimate = verdicts.estimate_metric(trials, setting, "test")
+        estimate = trial_scores.estimate_metric(trials, setting, "test")
         cell = format_interval(estimate) if estimate.n else "–"
         cell = f"**{cell}**" if setting == best else cell
         cells.append(f"{cell} {OUTDATED_MARK}" if setting in marked else cell)

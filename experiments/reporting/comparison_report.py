@@ -15,14 +15,9 @@ from experiments.ablation.learning_rates import format_learning_rate
 from experiments.ablation.record_files import write_record
 from experiments.ablation.record_table import OUTDATED_MARK, short_revision, tabulate_records
 from experiments.ablation.study import Labels, Study, axis_overrides, load_config_file
+from experiments.ablation.trial_scores import estimate_metric, metric_bounds, reported_records, values_by_seed
 from experiments.ablation.trials import TrialRecord
-from experiments.ablation.verdicts import (
-    Verdict,
-    estimate_metric,
-    metric_bounds,
-    reported_records,
-    values_by_seed,
-)
+from experiments.ablation.verdicts import Verdict
 from experiments.reporting import charts, html_report
 from experiments.reporting.charts import DotChart, LineChart, Series, interval_series
 from experiments.reporting.html_report import Report, Section, Table, markdown_table

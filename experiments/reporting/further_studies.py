@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Sequence
 
-from experiments.ablation import study, verdicts
+from experiments.ablation import study, trial_scores, verdicts
 from experiments.ablation.record_table import outdated_records
 from experiments.ablation.study import Study
 from experiments.ablation.trials import TrialRecord
@@ -35,8 +35,8 @@ def further_studies(scale: str = "quick") -> list[JudgedStudy]:
 def all_scores_table(loaded: Study, trials: Sequence[TrialRecord], outdated: Sequence[TrialRecord] = ()) -> str:
     """Tabulate the test score of every setting, in Markdown: a row for each label of the axis that has most of them,
     and a column for each combination of the others."""
-    trials = verdicts.reported_records(trials)
-    marked = [trial.labels for trial in verdicts.reported_records(outdated)]
+    trials = trial_scores.reported_records(trials)
+    marked = [trial.labels for trial in trial_scores.reported_records(outdated)]
     labels = {axis: axis_labels(trials, axis) for axis in loaded.grid}
     rows_axis = max(labels, key=lambda axis: len(labels[axis]))
     others = [axis for axis in labels if axis != rows_axis]
@@ -78,7 +78,7 @@ def build_further_studies() -> Publication:
         title = study_title(one.name)
         outdated = outdated_records(one.trials, one.study, one.study.scales["quick"])
         pictures[f"{FOLDER}/{one.name}.svg"] = render_charts(_study_charts(one), "svg", name=one.name)
-        seeds = len({trial.seed for trial in verdicts.reported_records(one.trials)})
+        seeds = len({trial.seed for trial in trial_scores.reported_records(one.trials)})
         parts = [
             f"## {title}",
             one.study.question,

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from experiments.ablation import study, verdicts
+from experiments.ablation import study, trial_scores
 from experiments.ablation.record_table import outdated_note, outdated_records
 from experiments.ablation.trials import TrialRecord
 from experiments.reporting.charts import render_charts
@@ -34,7 +34,7 @@ STATE_NOTES = {"attention": " and growing", "dense": ", a fixed window"}
 
 def compare_table(trials: Sequence[TrialRecord], outdated: Sequence[TrialRecord] = ()) -> Table:
     """Tabulate mixers by tasks, the best mean of a task in bold, with chance and the trivial rule below."""
-    trials, outdated = verdicts.reported_records(trials), verdicts.reported_records(outdated)
+    trials, outdated = trial_scores.reported_records(trials), trial_scores.reported_records(outdated)
     marked, note = [trial.labels for trial in outdated], outdated_note(len(outdated), len(trials))
     tasks, mixers = axis_labels(trials, "task"), axis_labels(trials, "mixer")
     by_task = {task: next(trial.result for trial in trials if trial.labels["task"] == task) for task in tasks}
@@ -96,7 +96,7 @@ def build_mixers() -> Publication:
 
 def learning_rates_table(trials: Sequence[TrialRecord]) -> Table:
     """Tabulate the learning rate that was chosen for every mixer on every task."""
-    trials = verdicts.reported_records(trials)
+    trials = trial_scores.reported_records(trials)
     tasks, rows = axis_labels(trials, "task"), []
     for mixer in axis_labels(trials, "mixer"):
         cells = []

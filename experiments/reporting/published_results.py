@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.ablation import record_files, study, verdicts
+from experiments.ablation import record_files, study, trial_scores, verdicts
 from experiments.ablation.intervals import format_interval
 from experiments.ablation.record_table import OUTDATED_MARK, outdated_records
 from experiments.ablation.study import Labels, Study, format_labels
@@ -22,7 +22,7 @@ from experiments.reporting.study_report import read_study_record, record_path, s
 PUBLISHED_DIR = Path(__file__).parents[1] / "published"
 FOLDER = "docs/results/studies"  # of the pictures
 CONFIDENCE_NOTES = {"V": "", "V2": " (quoted)", "R": " (read off a figure)", "M": " (from memory, unchecked)"}
-VERDICT_ORDER = ("not run", "not reproduced", "trend only", "proxy", "reproduced")  # the weakest first
+VERDICT_ORDER = ("not run", "contradicted", "smaller than claimed", "undecided", "proxy", "reproduced")  # the weakest first
 
 
 class PublishedNumber(NamedTuple):
@@ -116,7 +116,7 @@ def outdated_trials_note(result: ReproducedResult) -> str:
 
 def matching_setting(number: PublishedNumber, trials: Sequence[TrialRecord]) -> Labels | None:
     """Return the setting that is our counterpart of a published number."""
-    settings = verdicts.distinct_settings(trials)
+    settings = trial_scores.distinct_settings(trials)
     return next((labels for labels in settings if format_labels(labels) == number.setting), None)
 
 
@@ -125,14 +125,14 @@ def measured_values(number: PublishedNumber, trials: Sequence[TrialRecord]) -> t
     labels = matching_setting(number, trials)
     if labels is None or not number.metric:
         return "–", "–"
-    values = [v for v in verdicts.values_by_seed(trials, labels, number.metric).values() if math.isfinite(v)]
+    values = [v for v in trial_scores.values_by_seed(trials, labels, number.metric).values() if math.isfinite(v)]
     if not values:
         return "diverged", "–"
     best = "–"
     if study.base_metric(number.metric) in study.SCORE_METRICS:
         result = next(trial.result for trial in trials if trial.labels == labels)
-        best = f"{verdicts.max_or_min(result)(values):.3g}"
-    estimate = verdicts.estimate_metric(trials, labels, number.metric)
+        best = f"{trial_scores.max_or_min(result)(values):.3g}"
+    estimate = trial_scores.estimate_metric(trials, labels, number.metric)
     if 0 < abs(estimate.mean) < 0.01:
         return f"{estimate.mean:.2g} [{estimate.low:.2g}, {estimate.high:.2g}]", best
     return format_interval(estimate), best

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
-from experiments.ablation import study, verdicts
+from experiments.ablation import study, trial_scores
 from experiments.ablation.intervals import format_interval
 from experiments.ablation.record_table import OUTDATED_MARK, outdated_note, outdated_records
 from experiments.ablation.trials import TrialRecord
@@ -31,7 +31,7 @@ def read_scorecard_records(scale: str) -> dict[str, list[TrialRecord]]:
 
 def read_recall_trials() -> list[TrialRecord]:
     """Return the reported trials of recall of 8 pairs, of which there is one record for all scales."""
-    trials = verdicts.reported_records(read_study_record(RECALL, study.load_study(RECALL), "quick"))
+    trials = trial_scores.reported_records(read_study_record(RECALL, study.load_study(RECALL), "quick"))
     return [trial for trial in trials if trial.labels["task"] == "recall"]
 
 
@@ -39,14 +39,14 @@ def scorecard_row(mixer: str, trials: Trials) -> list[str]:
     """Return a mixer's figures: means over seeds, with an interval where there are several seeds."""
 
     def mean(name: str, metric: str, form: str = "{:.2f}", factor: float = 1.0) -> str:
-        estimate = verdicts.estimate_metric(trials[name], {"mixer": mixer}, metric)
+        estimate = trial_scores.estimate_metric(trials[name], {"mixer": mixer}, metric)
         return form.format(factor * estimate.mean) if estimate.n else "–"
 
     def interval(name: str, metric: str, **labels: str) -> str:
-        estimate = verdicts.estimate_metric(trials[name], {**labels, "mixer": mixer}, metric)
+        estimate = trial_scores.estimate_metric(trials[name], {**labels, "mixer": mixer}, metric)
         return format_interval(estimate, 2) if estimate.n else "–"
 
-    cost = [trial for trial in verdicts.reported_records(trials["score_cost"]) if trial.labels == {"mixer": mixer}]
+    cost = [trial for trial in trial_scores.reported_records(trials["score_cost"]) if trial.labels == {"mixer": mixer}]
     return [
         mean("score_cost", "stream time@128", "{:,.0f}", 1e6),
         mean("score_cost", "stream time@2048", "{:,.0f}", 1e6),
@@ -64,7 +64,7 @@ def scorecard_row(mixer: str, trials: Trials) -> list[str]:
 
 def scorecard_table(trials: Trials, outdated: Collection[str] = ()) -> str:
     """Return the scorecard in Markdown, with a mark at mixers of which some trials are `outdated`."""
-    mixers = dict.fromkeys(trial.labels["mixer"] for trial in verdicts.reported_records(trials["score_cost"]))
+    mixers = dict.fromkeys(trial.labels["mixer"] for trial in trial_scores.reported_records(trials["score_cost"]))
     rows = []
     for mixer in mixers:
         label = mixer.replace(",", " + ")

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.ablation import verdicts
+from experiments.ablation import trial_scores
 from experiments.ablation.groups import read_group_file
 from experiments.ablation.intervals import mean_interval
 from experiments.ablation.study import SCORE_METRICS, Labels, Study, format_labels
@@ -69,11 +69,11 @@ def is_log_spaced(x: Sequence[float]) -> bool:
 
 def main_chart(study: Study, trials: Sequence[TrialRecord], title: str) -> Chart:
     """Draw the study's `plot_metric`: as curves over their own x, along an axis of numbers, or seed by seed."""
-    trials, metric = verdicts.reported_records(trials), study.plot_metric
+    trials, metric = trial_scores.reported_records(trials), study.plot_metric
     if metric in SCORE_METRICS:  # a chart shows one score: the one that most trials have
         ((score, _),) = Counter(trial.result["metric"] for trial in trials).most_common(1)
         trials = [trial for trial in trials if trial.result["metric"] == score]
-    settings, references = verdicts.distinct_settings(trials), _reference_lines(trials, metric)
+    settings, references = trial_scores.distinct_settings(trials), _reference_lines(trials, metric)
     xs = sorted({x for trial in trials for x in trial.get_curve(metric)})
     if xs and len(settings) <= MAX_SERIES:
         series = [_curve(trials, setting, settings, metric, xs) for setting in settings]
@@ -89,11 +89,11 @@ def main_chart(study: Study, trials: Sequence[TrialRecord], title: str) -> Chart
     if xs:  # too many curves: only their ends
         metric, value_label = f"{metric}@{xs[-1]:g}", f"{value_label} at {xs[-1]:g}"
     if len(settings) > MAX_DOT_ROWS and (rows := _grouped_rows(trials, metric)):
-        bounds = verdicts.metric_bounds(trials, metric)
+        bounds = trial_scores.metric_bounds(trials, metric)
         return GroupedDotChart("main", title, value_label, rows, "trivial rule", bounds)
     return DotChart(
         "main", title, value_label, _seed_groups(trials, metric), references,
-        bounds=verdicts.metric_bounds(trials, metric),
+        bounds=trial_scores.metric_bounds(trials, metric),
     )  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def _reference_lines(trials: Sequence[TrialRecord], metric: str) -> list[tuple[s
 def _curve(
     trials: Sequence[TrialRecord], setting: Labels, settings: Sequence[Labels], metric: str, xs: Sequence[float]
 ) -> Series:
-    estimates = [verdicts.estimate_metric(trials, setting, f"{metric}@{x:g}") for x in xs]
+    estimates = [trial_scores.estimate_metric(trials, setting, f"{metric}@{x:g}") for x in xs]
     return interval_series(setting_label(setting, settings), xs, estimates)
 
 
@@ -122,7 +122,7 @@ def _chart_along_axis(
     axis = numeric_axis(trials)
     if axis is None:
         return None
-    settings, x = verdicts.distinct_settings(trials), sorted({trial.labels[axis] for trial in trials})
+    settings, x = trial_scores.distinct_settings(trials), sorted({trial.labels[axis] for trial in trials})
     others = [{name: label for name, label in labels.items() if name != axis} for labels in settings]
     others = [labels for place, labels in enumerate(others) if labels not in others[:place]]
     if len(others) > MAX_SERIES:
@@ -130,7 +130,7 @@ def _chart_along_axis(
     series = []
     for labels in others:
         places = [value for value in x if {**labels, axis: value} in settings]
-        estimates = [verdicts.estimate_metric(trials, {**labels, axis: value}, metric) for value in places]
+        estimates = [trial_scores.estimate_metric(trials, {**labels, axis: value}, metric) for value in places]
         name = setting_label(labels, others) if labels else metric_label(metric, trials)
         series.append(interval_series(name, places, estimates))
     x_label = axis.split(".")[-1].replace("_", " ")
@@ -141,7 +141,7 @@ def _chart_along_axis(
 
 def _grouped_rows(trials: Sequence[TrialRecord], metric: str) -> list[DotRow]:
     """Rows by the first axis of a study of two axes, with a series for each label of the second."""
-    settings = verdicts.distinct_settings(trials)
+    settings = trial_scores.distinct_settings(trials)
     if any(len(labels) != 2 for labels in settings):
         return []
     rows: dict[str, dict[str, list[float]]] = {}
@@ -149,20 +149,22 @@ def _grouped_rows(trials: Sequence[TrialRecord], metric: str) -> list[DotRow]:
     for labels in settings:
         first, second = (str(label) for label in labels.values())
         first = first.replace("_", " ")
-        rows.setdefault(first, {})[second] = list(verdicts.values_by_seed(trials, labels, metric).values())
+        rows.setdefault(first, {})[second] = list(trial_scores.values_by_seed(trials, labels, metric).values())
         if metric == "test":
             rules[first] = float(next(trial.result["baseline"][1] for trial in trials if trial.labels == labels))
     return [DotRow(label, values, rules.get(label)) for label, values in rows.items()]
 
 
 def _seed_groups(trials: Sequence[TrialRecord], metric: str) -> list[tuple[str, list[float]]]:
-    settings = verdicts.distinct_settings(trials)
-    return [(setting_label(s, settings), list(verdicts.values_by_seed(trials, s, metric).values())) for s in settings]
+    settings = trial_scores.distinct_settings(trials)
+    return [
+        (setting_label(s, settings), list(trial_scores.values_by_seed(trials, s, metric).values())) for s in settings
+    ]
 
 
 def seeds_chart(trials: Sequence[TrialRecord]) -> DotChart:
     """Draw the test scores seed by seed."""
-    trials = verdicts.reported_records(trials)
+    trials = trial_scores.reported_records(trials)
     return DotChart("seeds", "Seed by seed", metric_label("test", trials), _seed_groups(trials, "test"))
 
 
@@ -171,8 +173,8 @@ def learning_chart(trials: Sequence[TrialRecord], folder: Path) -> LineChart | N
 
     Raises ValueError where a log in `folder` is damaged.
     """
-    trials = verdicts.reported_records(trials)
-    settings, series = verdicts.distinct_settings(trials), []
+    trials = trial_scores.reported_records(trials)
+    settings, series = trial_scores.distinct_settings(trials), []
     if len(settings) > MAX_SERIES:
         return None
     for setting in settings:
@@ -210,8 +212,8 @@ def state_size_charts(trials: Sequence[TrialRecord]) -> list[LineChart]:
     Settings that differ along an axis of numbers alone are one line; none is drawn if the state does not change along
     it. More lines than can be told apart are spread over several charts.
     """
-    trials = verdicts.reported_records(trials)
-    settings, axis = verdicts.distinct_settings(trials), numeric_axis(trials)
+    trials = trial_scores.reported_records(trials)
+    settings, axis = trial_scores.distinct_settings(trials), numeric_axis(trials)
     floats = {repr(trial.labels): trial.result["state_floats"] for trial in trials}
     lines: dict[str, list[Labels]] = {}
     for labels in settings:
@@ -226,7 +228,7 @@ def state_size_charts(trials: Sequence[TrialRecord]) -> list[LineChart]:
     series = []
     for name, members in lines.items():
         members = sorted(members, key=lambda labels: floats[repr(labels)])
-        estimates = [verdicts.estimate_metric(trials, labels, "test") for labels in members]
+        estimates = [trial_scores.estimate_metric(trials, labels, "test") for labels in members]
         series.append(interval_series(name, [floats[repr(labels)] for labels in members], estimates))
     parts = [series[start : start + MAX_SERIES] for start in range(0, len(series), MAX_SERIES)]
     metric = trials[0].result["metric"]
@@ -250,29 +252,29 @@ def score_charts(
 
     The study's other axis is "mixer". A mark in each row is the trivial rule of its task.
     """
-    trials = verdicts.reported_records(trials)
+    trials = trial_scores.reported_records(trials)
     rows: dict[str, list[DotRow]] = {}
     for label in dict.fromkeys(trial.labels[row_axis] for trial in trials):
         own = [trial for trial in trials if trial.labels[row_axis] == label]
         values = {
-            labels["mixer"]: list(verdicts.values_by_seed(own, labels, "test").values())
-            for labels in verdicts.distinct_settings(own)
+            labels["mixer"]: list(trial_scores.values_by_seed(own, labels, "test").values())
+            for labels in trial_scores.distinct_settings(own)
         }
         rule = float(own[0].result["baseline"][1])
         title = titles[label] if titles and label in titles else label.replace("_", " ")
         rows.setdefault(own[0].result["metric"], []).append(DotRow(title, values, rule))
     charts = []
     for metric in sorted(rows, key=lambda metric: -len(rows[metric])):
-        bounds = (0.0, 1.0) if metric in verdicts.SHARE_METRICS else (0.0, math.inf)
+        bounds = (0.0, 1.0) if metric in trial_scores.SHARE_METRICS else (0.0, math.inf)
         charts.append(GroupedDotChart(metric, metric.capitalize(), metric, rows[metric], "trivial rule", bounds))
     return charts
 
 
 def best_setting(trials: Sequence[TrialRecord], settings: Sequence[Labels]) -> Labels | None:
     """Return which of these settings of one task has the best mean test score; of equal ones the first."""
-    means = [verdicts.estimate_metric(trials, setting, "test").mean for setting in settings]
+    means = [trial_scores.estimate_metric(trials, setting, "test").mean for setting in settings]
     scored = [(mean, setting) for mean, setting in zip(means, settings, strict=True) if math.isfinite(mean)]
     if not scored:
         return None
     result = next(trial.result for trial in trials if trial.labels == scored[0][1])
-    return verdicts.max_or_min(result)(scored, key=lambda pair: pair[0])[1]
+    return trial_scores.max_or_min(result)(scored, key=lambda pair: pair[0])[1]

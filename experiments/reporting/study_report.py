@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.ablation import record_files, verdicts
+from experiments.ablation import record_files, trial_scores, verdicts
 from experiments.ablation.intervals import format_interval, interquartile_mean
 from experiments.ablation.record_files import RECORDS_DIR
 from experiments.ablation.record_table import (
@@ -46,8 +46,8 @@ def settings_table(
     The columns "middle half" and "diverged" stay without a number in them only if `keep_empty`.
     """
     marked, note = [trial.labels for trial in outdated], outdated_note(len(outdated), len(trials))
-    trials = verdicts.reported_records(trials)
-    settings = verdicts.distinct_settings(trials)
+    trials = trial_scores.reported_records(trials)
+    settings = trial_scores.distinct_settings(trials)
     measures = [
         name for name in (*EXTRA_METRICS, *study.measures) if any(name in trial.result["metrics"] for trial in trials)
     ]
@@ -65,7 +65,7 @@ def settings_table(
         if study.trained:
             row += _score_cells(own, setting)
         for name in measures:
-            estimate = verdicts.estimate_metric(own, setting, name)
+            estimate = trial_scores.estimate_metric(own, setting, name)
             row.append(format_interval(estimate) if estimate.n else "–")
         row += [f"{int(own[0].result['parameters']):,}", f"{int(own[0].result['state_floats']):,}"]
         if study.trained:
@@ -94,7 +94,7 @@ def score_label(name: str, trials: Sequence[TrialRecord]) -> str:
 
 def describe_scale(scale: str, trials: Sequence[TrialRecord]) -> str:
     """Steps and seeds of a scale, as its reported trials have them, and what smoke is good for; "" if untrained."""
-    trials = verdicts.reported_records(trials)
+    trials = trial_scores.reported_records(trials)
     steps = sorted({int(trial.result["steps"]) for trial in trials})
     if not steps or not steps[-1]:
         return ""
@@ -106,8 +106,8 @@ def describe_scale(scale: str, trials: Sequence[TrialRecord]) -> str:
 
 def _score_cells(trials: Sequence[TrialRecord], setting: Labels) -> list[str]:
     """The test score of a setting with its interval, and its interquartile mean from four seeds on."""
-    estimate = verdicts.estimate_metric(trials, setting, "test")
-    finite = [v for v in verdicts.values_by_seed(trials, setting, "test").values() if math.isfinite(v)]
+    estimate = trial_scores.estimate_metric(trials, setting, "test")
+    finite = [v for v in trial_scores.values_by_seed(trials, setting, "test").values() if math.isfinite(v)]
     return [
         format_interval(estimate) if finite else "all diverged",
         f"{interquartile_mean(finite):.3f}" if len(finite) > 3 else "–",
@@ -116,11 +116,14 @@ def _score_cells(trials: Sequence[TrialRecord], setting: Labels) -> list[str]:
 
 def curves_table(trials: Sequence[TrialRecord], metric: str) -> Table:
     """Tabulate a measured curve: one row for each setting, one column for each x."""
-    trials = verdicts.reported_records(trials)
-    settings, xs = verdicts.distinct_settings(trials), sorted({x for trial in trials for x in trial.get_curve(metric)})
+    trials = trial_scores.reported_records(trials)
+    settings, xs = (
+        trial_scores.distinct_settings(trials),
+        sorted({x for trial in trials for x in trial.get_curve(metric)}),
+    )
     rows = []
     for setting in settings:
-        estimates = [verdicts.estimate_metric(trials, setting, f"{metric}@{x:g}") for x in xs]
+        estimates = [trial_scores.estimate_metric(trials, setting, f"{metric}@{x:g}") for x in xs]
         rows.append([setting_label(setting, settings), *(f"{e.mean:.3g}" if e.n else "–" for e in estimates)])
     return Table(metric.capitalize(), ["setting", *(f"at {x:g}" for x in xs)], rows)
 
@@ -132,7 +135,7 @@ def curve_names(trials: Sequence[TrialRecord]) -> list[str]:
 
 def learning_rate_table(trials: Sequence[TrialRecord]) -> Table:
     """Tabulate the mean validation score of each setting at each rate, and how many seeds diverged there."""
-    settings, rates = verdicts.distinct_settings(trials), sorted({trial.learning_rate for trial in trials})
+    settings, rates = trial_scores.distinct_settings(trials), sorted({trial.learning_rate for trial in trials})
     rows = []
     for setting in settings:
         cells = []
@@ -172,7 +175,7 @@ def build_report(
     if tuning:
         text = "Validation score of each rate, on seeds that are not reported."
         sections.append(Section("How the learning rates were chosen", text, [], [learning_rate_table(tuning)]))
-    reported = verdicts.reported_records(trials)
+    reported = trial_scores.reported_records(trials)
     configs: dict[str, Any] = {}
     for trial in reported:
         config = trial.result.get("config", {"key": trial.result["key"]})
@@ -246,7 +249,7 @@ def read_study_record(name: str, study: Study, scale: str) -> list[TrialRecord]:
             f"{path} is missing; python -m experiments.run --study={name} --scale={scale} --record makes it"
         )
     trials = parse_rows(path, record_files.read_record(path), study, scale)
-    keys = Counter((trial.result["key"], trial.seed) for trial in verdicts.reported_records(trials))
+    keys = Counter((trial.result["key"], trial.seed) for trial in trial_scores.reported_records(trials))
     if twice := [key for (key, _), count in keys.items() if key and count > 1]:  # old records: one key for all seeds
         raise ValueError(f"{path}: two trials of one seed have the key {twice[0]}; each must have its own")
     return trials

@@ -1,6 +1,6 @@
 import math
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -10,6 +10,8 @@ from experiments.ablation.intervals import (
     Interval,
     adjust_p_values,
     difference_interval,
+    exponent_difference,
+    exponent_p_value,
     fit_exponent,
     format_interval,
     hedges_g,
@@ -48,15 +50,15 @@ def test_level_widens():
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
-def test_ten_values_take_the_bootstrap():
-    values = np.random.default_rng(0).exponential(size=10)
+def test_thirty_values_take_the_bootstrap():
+    values = np.random.default_rng(0).exponential(size=30)
     found = mean_interval(values)
     reference = stats.bootstrap((values,), np.mean, method="BCa", rng=np.random.default_rng(0)).confidence_interval
     assert found.method == "bootstrap, BCa"
     assert found[1:3] == pytest.approx(reference)
     assert mean_interval(values) == found, "the same seed gives the same interval"
     assert mean_interval(values, seed=1)[1:3] != found[1:3]
-    assert mean_interval(values[:9]).method == "Student's t"
+    assert mean_interval(values[:29]).method == "Student's t"
 
 
 def test_bootstrap_without_bca(monkeypatch):
@@ -68,7 +70,7 @@ def test_bootstrap_without_bca(monkeypatch):
         return real(*arguments, method=method, **rest)
 
     monkeypatch.setattr(stats, "bootstrap", without_bca)
-    found = mean_interval(np.arange(12.0))
+    found = mean_interval(np.arange(30.0))
     assert found.method == "bootstrap, percentile"
     assert found.low < found.mean < found.high
 
@@ -197,8 +199,36 @@ def test_p_values_are_scipy_s():
         p_value([1, 2, 3], [1, 2], paired=True)
 
 
+@pytest.mark.parametrize("alternative", ["greater", "less"])
+def test_one_sided_p_values_of_a_margin_are_scipy_s(alternative: Literal["greater", "less"]):
+    a, b = np.random.default_rng(0).normal(size=(2, 6))
+    welch: Any = stats.ttest_ind(a - 0.3, b, equal_var=False, alternative=alternative)
+    alone: Any = stats.ttest_1samp(a, 0.5, alternative=alternative)
+    assert p_value(a, b, margin=0.3, alternative=alternative) == pytest.approx(welch.pvalue)
+    assert p_value(a, 0.2, margin=0.3, alternative=alternative) == pytest.approx(alone.pvalue)
+    coin = stats.binomtest(92, 100, 0.85, alternative)
+    assert share_p_value([0.9, 0.94], 0.85, 0.02, alternative) == pytest.approx(coin.pvalue)
+
+
+def test_exponents_differ_as_surely_as_their_fits_allow():
+    x = np.array([1.0, 2, 4, 8, 16])
+    noise = np.exp(0.05 * np.random.default_rng(0).normal(size=(2, 5)))
+    a, b = (dict(zip(x, x**power * one, strict=True)) for power, one in zip((2.0, 1.0), noise, strict=True))
+    gap = exponent_difference(a, b)
+    assert gap.low < 1 < gap.high
+    assert exponent_p_value(a, b, margin=gap.low) == pytest.approx(0.05)
+    assert exponent_p_value(a, b, margin=gap.low, alternative="greater") == pytest.approx(0.025)
+    assert exponent_p_value(a, b, margin=gap.mean, alternative="less") == pytest.approx(0.5)
+    exact = {one: one for one in (1.0, 2.0, 4.0)}
+    assert exponent_p_value(exact, exact) == exponent_p_value(exact, exact, margin=0.5, alternative="greater") == 1
+    assert exponent_p_value(exact, exact, margin=-0.5, alternative="greater") == 0
+    assert math.isnan(exponent_p_value({1.0: 1.0, 2.0: 2.0}, exact))
+
+
 def test_values_without_spread_differ_for_certain_or_not_at_all():
     assert p_value([1.0, 1.0, 1.0], [0.5, 0.5, 0.5], paired=True) == 0
+    assert p_value([1.0, 1.0], 0.5, alternative="greater") == p_value([1.0, 1.0], 1.5, alternative="less") == 0
+    assert p_value([1.0, 1.0], 0.5, alternative="less") == p_value([1.0, 1.0], 0.5, margin=0.5) == 1
     assert p_value([1.0, 1.0], [1.0, 1.0]) == p_value([1.0, 1.0], 1.0) == 1
     assert 0 < p_value([1.0, 1.0, 1.0], THREE) < 0.2  # one side alone without spread has an answer
 

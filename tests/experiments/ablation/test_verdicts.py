@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.ablation import intervals, verdicts
+from experiments.ablation import intervals, trial_scores, verdicts
 from experiments.ablation.study import Claim, Scale, Study, claim_above, claim_below, claim_near
 from experiments.ablation.trials import TrialRecord
 
@@ -36,46 +36,48 @@ def verdict(claim: Claim, some: list[TrialRecord], **more: Any) -> Any:
     ("claim", "expected"),
     [
         (claim_above("", {"mixer": "a"}, {"mixer": "b"}, 0.5), "reproduced"),
-        (claim_above("", {"mixer": "a"}, {"mixer": "b"}, 0.7), "trend only"),  # the right way, not so far
-        (claim_above("", {"mixer": "b"}, {"mixer": "a"}), "not reproduced"),
+        (claim_above("", {"mixer": "a"}, {"mixer": "b"}, 0.7), "smaller than claimed"),  # the right way, not so far
+        (claim_above("", {"mixer": "b"}, {"mixer": "a"}), "contradicted"),
         (claim_below("", {"mixer": "b"}, {"mixer": "a"}, 0.5), "reproduced"),
         (
             claim_above("", {"mixer": ("a", "b")}, {"mixer": "b"}, 0.5),
-            "not reproduced",
+            "smaller than claimed",
         ),  # for every setting, or not at all
-        (claim_near("", {"mixer": "a"}, {"mixer": "b"}, 0.1), "not reproduced"),
+        (claim_near("", {"mixer": "a"}, {"mixer": "b"}, 0.1), "contradicted"),
         (claim_near("", {"mixer": "a"}, {"mixer": "a"}, 0.1), "reproduced"),
         (claim_above("", {"mixer": "a"}, 0.88), "reproduced"),
-        (claim_above("", {"mixer": "a"}, 0.9), "trend only"),  # the mean is beyond it, but not for sure
-        (claim_above("", {"mixer": "a"}, 0.93), "trend only"),  # the interval reaches it
-        (claim_above("", {"mixer": "a"}, 0.99), "not reproduced"),
+        (claim_above("", {"mixer": "a"}, 0.9), "undecided"),  # the mean is beyond it, but not for sure
+        (claim_above("", {"mixer": "a"}, 0.93), "undecided"),  # the interval reaches it
+        (claim_above("", {"mixer": "a"}, 0.99), "contradicted"),
         (claim_below("", {"mixer": "b"}, 0.39), "reproduced"),
-        (claim_below("", {"mixer": "b"}, 0.32), "trend only"),
-        (claim_below("", {"mixer": "b"}, 0.31), "trend only"),
+        (claim_below("", {"mixer": "b"}, 0.32), "undecided"),
+        (claim_below("", {"mixer": "b"}, 0.31), "undecided"),
     ],
 )
 def test_verdicts(claim: Claim, expected: str):
     assert verdict(claim, lines(a=BEST, b=WORST)).verdict == expected
 
 
-def test_what_chance_does_as_well_is_a_trend():
-    """The margin is there, and a paired test says p = 0.2."""
+def test_what_chance_does_as_well_is_undecided():
+    """The mean has the margin, and three seeds do not say more."""
     some = lines(a=[0.9, 0.5, 0.7], b=[0.3, 0.6, 0.2])
-    assert stats.ttest_rel([0.9, 0.5, 0.7], [0.3, 0.6, 0.2]).pvalue > 0.05
-    found = verdict(claim_above("", {"mixer": "a"}, {"mixer": "b"}, 0.3), some)
-    assert found.verdict == "trend only"
-    assert "the margin would need" in found.evidence
+    assert stats.ttest_ind([0.9, 0.5, 0.7], [0.3, 0.6, 0.2], equal_var=False).pvalue > 0.05
+    found = verdict(claim_above("", {"mixer": "a"}, {"mixer": "b"}, 0.1), some)
+    assert found.verdict == "undecided"
+    gap, spread = 1 / 3 - 0.1, math.sqrt(np.var([0.9, 0.5, 0.7], ddof=1) + np.var([0.3, 0.6, 0.2], ddof=1))
+    assert found.evidence.endswith(f"about {intervals.required_seeds(spread, gap) - 3} more seeds")
+    assert verdict(claim_above("", A, B, 0.33), some).evidence.endswith("more than 100 more seeds")
 
 
 def test_many_claims_need_more_evidence():
-    """A p of 0.03 holds alone, and not as one of ten questions."""
-    a, b = [0.5, 0.6, 0.7], [0.3, 0.45, 0.4]
-    assert 0.01 < stats.ttest_rel(a, b).pvalue < 0.05
-    claim = claim_above("", {"mixer": "a"}, {"mixer": "b"}, 0.1)
+    """A p of 0.01 holds alone, and not as one of ten questions."""
+    a, b = [0.5, 0.6, 0.7], [0.2, 0.35, 0.3]
+    assert 0.005 < stats.ttest_ind(a, b, equal_var=False, alternative="greater").pvalue < 0.025
+    claim = claim_above("", {"mixer": "a"}, {"mixer": "b"})
     assert verdict(claim, lines(a=a, b=b)).verdict == "reproduced"
     some = lines(a=a, b=b)
     assert {one.verdict for one in verdicts.judge_claims(study_of(some, *[claim] * 10), some, "quick")} == {
-        "trend only"
+        "undecided"
     }
 
 
@@ -89,18 +91,20 @@ def test_a_seed_that_diverged_carries_no_verdict():
 def test_no_worse_is_the_interval_above_the_margin():
     """And needs no difference to be seen; a negative margin once ended the report in an error."""
     some = lines(a=[0.90, 0.91, 0.92], b=[0.901, 0.910, 0.921], c=[0.92, 0.80, 0.99])
-    claim = claim_above("", {"mixer": "a"}, {"mixer": "b"}, -0.02)
+    claim = claim_above("", {"mixer": "a"}, {"mixer": "b"}, -0.03)
     assert verdict(claim, some).verdict == "reproduced"
-    assert verdict(claim._replace(right={"mixer": "c"}), some).verdict == "trend only"
+    assert verdict(claim._replace(right={"mixer": "c"}), some).verdict == "undecided"
+    assert verdict(claim_below("", {"mixer": "b"}, {"mixer": "a"}, -0.1), lines(a=BEST, b=WORST)).verdict == "reproduced"
+    assert verdict(claim_above("", B, A, -0.1), lines(a=BEST, b=WORST)).verdict == "contradicted", "it has no size"
     assert verdict(claim._replace(left={"mixer": "b"}, margin=-0.0001, right={"mixer": "a"}), some).verdict != "not run"
-    assert verdict(claim_below("", {"mixer": "b"}, {"mixer": "a"}, -0.02), some).verdict == "reproduced"
-    assert verdict(claim_below("", {"mixer": "a"}, {"mixer": "b"}, -1e-9), some).verdict == "trend only"
+    assert verdict(claim_below("", {"mixer": "b"}, {"mixer": "a"}, -0.03), some).verdict == "reproduced"
+    assert verdict(claim_below("", {"mixer": "a"}, {"mixer": "b"}, -1e-9), some).verdict == "undecided"
 
 
 def test_of_one_seed_only_what_is_counted_is_sure():
     one = [line("a", 0, test=0.99, state=8.0), line("b", 0, test=0.2, state=8.0)]
-    assert verdict(claim_above("", {"mixer": "a"}, 0.9), one).verdict == "trend only"
-    assert verdict(claim_near("", {"mixer": "a"}, {"mixer": "b"}, 1), one).verdict == "trend only"
+    assert verdict(claim_above("", {"mixer": "a"}, 0.9), one).verdict == "undecided"
+    assert verdict(claim_near("", {"mixer": "a"}, {"mixer": "b"}, 1), one).verdict == "undecided"
     assert verdict(claim_near("", {"mixer": "a"}, {"mixer": "b"}, 0, metric="state"), one).verdict == "reproduced"
     assert verdict(claim_above("", {"mixer": "a"}, 8, metric="state"), one).verdict == "reproduced"
     assert verdict(claim_above("", {"mixer": "a"}, 1.0), lines(a=[1.0, 1.0, 1.0])).verdict == "reproduced"
@@ -117,34 +121,35 @@ A, B = {"mixer": "a"}, {"mixer": "b"}
 
 def test_seeds_that_tie_are_as_sure_as_the_step_lets_them_be():
     higher, by_number = claim_above("", A, B), claim_above("", A, 0.5)
-    assert verdicts_of("test", [higher], a=[0.93, 0.90], b=[0.92, 0.89]) == ["trend only"], "two gaps of a step"
-    assert verdicts_of("test", [higher], a=[0.93, 0.90, 0.94], b=[0.92, 0.89, 0.93]) == ["trend only"]
-    assert verdicts_of("test", [higher], a=[1.0, 1.0], b=[0.0, 0.0]) == ["trend only"], "right or wrong, as two coins"
+    assert verdicts_of("test", [higher], a=[0.93, 0.90], b=[0.92, 0.89]) == ["undecided"], "two gaps of a step"
+    assert verdicts_of("test", [higher], a=[0.93, 0.90, 0.94], b=[0.92, 0.89, 0.93]) == ["undecided"]
+    assert verdicts_of("test", [higher], a=[1.0, 1.0], b=[0.0, 0.0]) == ["undecided"], "right or wrong, as two coins"
     assert verdicts_of("test", [higher], a=[1.0, 1.0], b=[0.1, 0.1]) == ["reproduced"], "nine steps"
     assert verdicts_of("test", [higher] * 20, a=[1.0] * 3, b=[0.1] * 3) == ["reproduced"] * 20
-    assert verdicts_of("test", [by_number], a=[0.51, 0.51], b=[0.52, 0.55]) == ["trend only"]
+    assert verdicts_of("test", [by_number], a=[0.51, 0.51], b=[0.52, 0.55]) == ["undecided"]
     assert verdicts_of("test", [by_number], a=[0.81, 0.81], b=[0.82, 0.85]) == ["reproduced"]
-    assert verdicts_of("test", [by_number], a=[0.5, 0.5, 0.5], b=[0.51, 0.6, 0.7]) == ["trend only"], "lies on it"
+    assert verdicts_of("test", [by_number], a=[0.5, 0.5, 0.5], b=[0.51, 0.6, 0.7]) == ["undecided"], "lies on it"
 
 
 def test_how_many_seeds_a_tie_would_need():
-    """Of two gaps of 0.01 on a grid of 0.01, by its spread: not 10,000, nor none."""
-    found = verdict(claim_above("", A, B, 0.01), lines(a=[0.93, 0.90], b=[0.92, 0.89]))
+    """Of two scores each that tie on a grid of 0.01, by its spread: not 10,000, nor none."""
+    found = verdict(claim_above("", A, B), lines(a=[0.92, 0.92], b=[0.91, 0.91]))
     needed = intervals.required_seeds(0.01 / math.sqrt(6), 0.01)
+    assert found.verdict == "undecided"
     assert 2 < needed < 10
-    assert found.evidence.endswith(f"the margin would need {needed} seeds")
+    assert found.evidence.endswith(f"about {needed - 2} more seeds")
 
 
 def test_ties_are_no_nearer_than_the_step_lets_them_be():
     claims = [claim_near("", A, B, 0.02), claim_near("", A, B, 0.05), claim_above("", A, B, -0.02)]
-    found = verdicts_of("test", claims, a=[0.91, 0.93], b=[0.92, 0.94])
-    assert found == ["trend only", "reproduced", "trend only"]
+    found = verdicts_of("test", claims, a=[0.92, 0.92], b=[0.93, 0.93])
+    assert found == ["undecided", "reproduced", "undecided"]
 
 
 def test_few_answers_against_a_number_are_counted():
     """None of ten does not show that it is less than one in ten; two exact tails of 0.6¹⁰ show 0.4."""
     some: dict[str, list[float]] = {"a": [0.0] * 10, "b": [0.0, 1.0] * 5}
-    assert verdicts_of("test", [claim_below("", A, 0.1)], **some) == ["trend only"]
+    assert verdicts_of("test", [claim_below("", A, 0.1)], **some) == ["undecided"]
     assert verdicts_of("test", [claim_below("", A, 0.4)], **some) == ["reproduced"]
     assert verdicts_of("test", [claim_above("", A, 1.0)], a=[1.0] * 3, b=[0.9, 0.8, 0.7]) == ["reproduced"], (
         "nothing above"
@@ -159,9 +164,9 @@ def test_what_no_seed_changes_is_sure():
     ]
     for seeds in (1, 2, 3):
         assert verdicts_of("state", claims, a=[8.0] * seeds, b=[4.0] * seeds) == ["reproduced"] * 3
-        assert verdicts_of("state", claims[:1], a=[4.0] * seeds, b=[4.0] * seeds) == ["not reproduced"], "not higher"
+        assert verdicts_of("state", claims[:1], a=[4.0] * seeds, b=[4.0] * seeds) == ["contradicted"], "not higher"
     shares = [claim_above("", A, 0.95, metric="tunes that parse")]  # of 32 tunes: seeds do change it
-    assert verdicts_of("tunes that parse", shares, a=[1.0, 1.0], b=[0.96875, 0.9375]) == ["trend only"]
+    assert verdicts_of("tunes that parse", shares, a=[1.0, 1.0], b=[0.96875, 0.9375]) == ["undecided"]
     assert verdicts_of("coupled", [claim_above("", A, 0.9, metric="coupled")], a=[1.0] * 3, b=[3e-7, 5e-7, 4e-7]) == [
         "reproduced"
     ]
@@ -169,24 +174,27 @@ def test_what_no_seed_changes_is_sure():
 
 def test_shares_lie_between_nothing_and_all():
     wrong = [x._replace(result={**x.result, "metric": "error rate"}) for x in lines(a=[0.0, 0.0])]
-    assert verdicts.metric_bounds(wrong, "test@98") == verdicts.metric_bounds(lines(a=[1.0]), "test") == (0, 1)
-    assert verdicts.metric_bounds([*wrong, *lines(a=[1.0])], "test") == (0, 1)
-    assert verdicts.metric_bounds(wrong, "bits") == (-math.inf, math.inf)
-    assert verdicts.score_step(wrong, "test") == 1, "of nothing but zeros the grid may be that coarse"
+    assert trial_scores.metric_bounds(wrong, "test@98") == trial_scores.metric_bounds(lines(a=[1.0]), "test") == (0, 1)
+    assert trial_scores.metric_bounds([*wrong, *lines(a=[1.0])], "test") == (0, 1)
+    assert trial_scores.metric_bounds(wrong, "bits") == (-math.inf, math.inf)
+    assert trial_scores.score_step(wrong, "test") == 1, "of nothing but zeros the grid may be that coarse"
 
 
 def test_a_step_is_that_of_one_task_and_bounded_from_above():
     one = lines(a=[1.0, 0.9980468], b=[0.9980469, 0.5])  # 511 of 512, up to rounding
-    assert verdicts.score_step(one, "test") == pytest.approx(1 / 512, rel=1e-3)
-    assert verdicts.score_step(lines(a=[1.0, 1.0]), "test") == 1
-    assert verdicts.score_step(lines(a=[0.9, math.nan]), "test") == pytest.approx(0.1)
+    assert trial_scores.score_step(one, "test") == pytest.approx(1 / 512, rel=1e-3)
+    assert trial_scores.score_step(lines(a=[1.0, 1.0]), "test") == 1
+    assert trial_scores.score_step(lines(a=[0.9, math.nan]), "test") == pytest.approx(0.1)
     assert (
-        verdicts.score_step([line("a", 0, state=3.0), line("a", 1, state=3.0), line("b", 0, state=5.0)], "state") == 0
+        trial_scores.score_step([line("a", 0, state=3.0), line("a", 1, state=3.0), line("b", 0, state=5.0)], "state")
+        == 0
     )
-    assert verdicts.score_step([line("a", 0, bits=3.0), line("a", 1, bits=3.5), line("b", 0, bits=5.0)], "bits") == 0.5
+    assert (
+        trial_scores.score_step([line("a", 0, bits=3.0), line("a", 1, bits=3.5), line("b", 0, bits=5.0)], "bits") == 0.5
+    )
     other = [x._replace(result={**x.result, "chance": 0.5}) for x in lines(c=[0.9, 0.9005], d=[0.8, 0.8005])]
     some = [*lines(a=[0.93, 0.90], b=[0.92, 0.89]), *other]
-    assert verdict(claim_above("", A, B), some).verdict == "trend only", "the other task's finer grid is not theirs"
+    assert verdict(claim_above("", A, B), some).verdict == "undecided", "the other task's finer grid is not theirs"
     assert verdict(claim_above("", {"mixer": "c"}, {"mixer": "d"}), some).verdict == "reproduced"
 
 
@@ -215,14 +223,14 @@ def test_a_claim_some_of_whose_settings_were_left_out_is_not_judged():
 def test_seeds_that_chose_the_rate_are_not_counted():
     some = [*lines(a=BEST, b=WORST), line("a", 100, "choose", test=0.0)]
     assert verdict(claim_above("", {"mixer": "a"}, {"mixer": "b"}, 0.5), some).verdict == "reproduced"
-    assert verdicts.values_by_seed(some, {"mixer": "a"}, "test") == dict(enumerate(BEST))
+    assert trial_scores.values_by_seed(some, {"mixer": "a"}, "test") == dict(enumerate(BEST))
 
 
 def test_a_slope_is_that_of_each_seed_s_own_curve():
     some = [line("a", seed, **{f"time@{x}": c * x**2 for x in (1, 2, 4)}) for seed, c in enumerate((1.0, 3.0, 5.0))]
-    assert verdicts.metric_value(some[0], "slope of time") == pytest.approx(2)
+    assert trial_scores.metric_value(some[0], "slope of time") == pytest.approx(2)
     assert verdict(claim_above("", {"mixer": "a"}, 1.9, metric="slope of time"), some).verdict == "reproduced"
-    assert math.isnan(verdicts.metric_value(line("a", 0, **{"time@1": 1.0}), "slope of time"))
+    assert math.isnan(trial_scores.metric_value(line("a", 0, **{"time@1": 1.0}), "slope of time"))
 
 
 def test_a_stand_in_says_so():
@@ -254,7 +262,7 @@ def test_the_best_on_validation_is_compared_and_a_lost_seed_among_the_candidates
     found = verdict(claim, bits(**by_mixer))
     assert found.verdict == "reproduced"
     assert found.evidence.startswith("b 2.56 against a 2.51, difference 0.050")
-    assert verdict(claim, bits(**{**by_mixer, "b": (2.7, 2.0)})).verdict == "not reproduced"
+    assert verdict(claim, bits(**{**by_mixer, "b": (2.7, 2.0)})).verdict == "contradicted"
     assert verdict(claim, bits(**{**by_mixer, "b": (2.7, 5.0)})).verdict == "reproduced"
     lost = bits(**by_mixer)
     lost[-1] = lost[-1]._replace(result={**lost[-1].result, "died_at": 7})
@@ -265,11 +273,11 @@ def test_a_claim_of_two_inequalities_needs_both():
     low = claim_below("", B, 0.4)
     both = claim_above("a high and b low", A, 0.8)._replace(also=(low,))
     assert verdict(both, lines(a=BEST, b=WORST)).verdict == "reproduced"
-    assert verdict(both, lines(a=[0.3, 0.35, 0.3], b=WORST)).verdict == "not reproduced"
+    assert verdict(both, lines(a=[0.3, 0.35, 0.3], b=WORST)).verdict == "contradicted"
     found = verdict(both, lines(a=BEST, b=[0.39, 0.42, 0.41]))
-    assert (found.claim, found.verdict) == ("a high and b low", "trend only")
+    assert (found.claim, found.verdict) == ("a high and b low", "undecided")
     assert found.evidence.startswith("b 0.407 [")
-    assert found.evidence.endswith("the weakest of 2")
+    assert "the weakest of 2" in found.evidence
 
 
 def test_a_claim_about_settings_of_other_scales_gets_no_verdict():
@@ -284,8 +292,8 @@ def test_exponents_of_one_seed_are_as_sure_as_their_fits():
 
     claim = claim_above("", A, B, metric="slope of time")
     assert verdict(claim, [curve("a", 1.8, 0.01), curve("b", 1.0, 0.01)]).verdict == "reproduced"
-    assert verdict(claim, [curve("a", 1.2, 0.2), curve("b", 1.0, 0.2)]).verdict == "trend only"
-    assert verdict(claim, [curve("a", 1.0, 0.0), curve("b", 1.2, 0.01)]).verdict == "not reproduced"
+    assert verdict(claim, [curve("a", 1.2, 0.2), curve("b", 1.0, 0.2)]).verdict == "undecided"
+    assert verdict(claim, [curve("a", 1.0, 0.0), curve("b", 1.2, 0.01)]).verdict == "contradicted"
 
 
 def test_an_extra_score_is_a_score_and_no_measure():
@@ -293,9 +301,9 @@ def test_an_extra_score_is_a_score_and_no_measure():
     some = [
         line(mixer, seed, test=0.5, **{"macro F1": f1}) for mixer, f1 in (("a", 0.9), ("b", 0.4)) for seed in (0, 1)
     ]
-    assert verdicts.metric_bounds(some, "macro F1") == (0, 1)
-    assert verdicts.metric_bounds(some, "macro") == intervals.UNBOUNDED
+    assert trial_scores.metric_bounds(some, "macro F1") == (0, 1)
+    assert trial_scores.metric_bounds(some, "macro") == intervals.UNBOUNDED
     claim = claim_above("", {"mixer": "a"}, {"mixer": "b"}, metric="macro F1")
     assert verdict(claim, some).evidence.startswith("macro F1 a 0.9 against b 0.4")
     for metric, best in [("accuracy", max), ("AUROC", max), ("error rate", min), ("bits per byte", min)]:
-        assert verdicts.max_or_min({"metric": metric}) is best
+        assert trial_scores.max_or_min({"metric": metric}) is best

@@ -32,7 +32,7 @@ def test_the_record_holds_the_claim():
 def test_what_did_not_converge_or_is_too_far_is_told():
     line = {"converged": "4", "of": "4", "difference": "1e-6"}
     assert parallel_newton.format_verdict([line]).startswith("reproduced")
-    assert parallel_newton.format_verdict([line, line | {"difference": "1e-4"}]).startswith("not reproduced")
+    assert parallel_newton.format_verdict([line, line | {"difference": "1e-4"}]).startswith("contradicted")
     told = parallel_newton.format_verdict([line, line | {"converged": "3", "difference": "1e-4"}])
     assert told.startswith("reproduced")
     assert "1 of 2 lines converged" in told

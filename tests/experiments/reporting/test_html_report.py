@@ -23,7 +23,7 @@ def realistic(charts=8):
         "Recur or attend?",
         "What does attention buy?",
         table,
-        [Verdict("claim", verdict, "evidence", "3 seeds") for verdict in ("reproduced", "trend only", "proxy")],
+        [Verdict("claim", verdict, "evidence", "3 seeds") for verdict in ("reproduced", "undecided", "proxy")],
         [
             Section("Learning", "One.\n\nTwo.", [curves(f"c{i}") for i in range(charts - 1)], [table]),
             Section("Seeds", charts=[dots]),
@@ -194,7 +194,7 @@ def test_empty_report(tmp_path):
 
 
 def test_unknown_verdict_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="not reproduced"):
+    with pytest.raises(ValueError, match="contradicted"):
         write_html(Report("t", "q", verdicts=[Verdict("claim", "maybe")]), tmp_path / "page.html")
     assert not list(tmp_path.iterdir())
 

@@ -91,17 +91,17 @@ def test_the_verdict_is_that_of_the_weakest_claim():
 
     assert published_results.weakest_verdict(told("reproduced", "reproduced")) == "reproduced"
     assert published_results.weakest_verdict(told("reproduced", "proxy")) == "proxy"
-    assert published_results.weakest_verdict(told("trend only", "reproduced")) == "trend only"
-    assert published_results.weakest_verdict(told("trend only", "not reproduced")) == "not reproduced"
+    assert published_results.weakest_verdict(told("undecided", "reproduced")) == "undecided"
+    assert published_results.weakest_verdict(told("undecided", "contradicted")) == "contradicted"
     assert (
-        published_results.weakest_verdict(told("not reproduced", "not run"))
+        published_results.weakest_verdict(told("contradicted", "not run"))
         == published_results.weakest_verdict([])
         == "not run"
     )
     first = make_result(verdicts=told("reproduced"))
     assert published_results.verdict_label(first) == "✓ reproduced"
     assert published_results.verdict_label(first._replace(other_seeds=told("reproduced"))) == "✓ reproduced"
-    assert published_results.verdict_label(first._replace(other_seeds=told("trend only"))) == "✓ reproduced, unstable"
+    assert published_results.verdict_label(first._replace(other_seeds=told("undecided"))) == "✓ reproduced, unstable"
 
 
 def test_ours_stands_beside_what_was_published():

@@ -11,8 +11,8 @@ from experiments.reporting.publishing import (
     write_changes,
 )
 
-SECTIONS = "## 1. One bit: ✓ reproduced\n\n### Claims\n\n| ✓ reproduced | it is |\n\n## 2. Two: ≈ trend only"
-ROWS = "| result | verdict |\n| --- | --- |\n| `one_bit` † | ✓ reproduced |\n| `two` | ≈ trend only |"
+SECTIONS = "## 1. One bit: ✓ reproduced\n\n### Claims\n\n| ✓ reproduced | it is |\n\n## 2. Two: ? undecided"
+ROWS = "| result | verdict |\n| --- | --- |\n| `one_bit` † | ✓ reproduced |\n| `two` | ? undecided |"
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_blocks_and_pictures_are_written_where_they_stand_and_found_unchanged(ro
     assert compare_publication(made, root, find_blocks(root)) == ([], [])
     (stale,) = compare_publication({"rows": ROWS + " "}, root, find_blocks(root)).changes or [None]
     assert stale is None, "surrounding space is no change"
-    changed = compare_publication({"rows": ROWS.replace("≈ trend only", "✗ not reproduced")}, root, find_blocks(root))
+    changed = compare_publication({"rows": ROWS.replace("? undecided", "✗ contradicted")}, root, find_blocks(root))
     assert len(changed.changes) == 2
 
 
@@ -61,13 +61,13 @@ def test_blocks_and_pictures_are_written_where_they_stand_and_found_unchanged(ro
     ("name", "after", "lost"),
     [
         ("sections", "nothing", "One bit and 1 more"),
-        ("sections", SECTIONS.replace("## 2. Two: ≈ trend only", ""), "Two"),
-        ("sections", SECTIONS.replace("≈ trend only", "– not run"), "Two"),
+        ("sections", SECTIONS.replace("## 2. Two: ? undecided", ""), "Two"),
+        ("sections", SECTIONS.replace("? undecided", "– not run"), "Two"),
         ("sections", SECTIONS.replace("### Claims", ""), "One bit"),
         ("sections", SECTIONS.replace("| ✓ reproduced |", "| – not run |"), "One bit"),
         ("rows", ROWS.replace("| `one_bit` † | ✓ reproduced |\n", ""), "`one_bit`"),
-        ("rows", ROWS.replace("≈ trend only", "– not run"), "`two`"),
-        ("rows", ROWS.replace("≈ trend only", "not run"), "`two`"),
+        ("rows", ROWS.replace("? undecided", "– not run"), "`two`"),
+        ("rows", ROWS.replace("? undecided", "not run"), "`two`"),
     ],
     ids=range(8),
 )
@@ -82,8 +82,8 @@ def test_what_a_page_shows_is_not_replaced_by_less(root: Path, name: str, after:
 
 
 def test_a_result_may_become_better_and_what_was_not_run_stay_so():
-    old = "## 1. A: – not run\n| – not run |\n## 2. B: ≈ trend only\n"
-    for new in (old, "## 1. A: ✗ not reproduced\n## 2. B: ✓ reproduced\n", "## 1. B: ✓ x\n## 2. C: ✓ x\n" + old):
+    old = "## 1. A: – not run\n| – not run |\n## 2. B: ? undecided\n"
+    for new in (old, "## 1. A: ✗ contradicted\n## 2. B: ✓ reproduced\n", "## 1. B: ✓ x\n## 2. C: ✓ x\n" + old):
         assert lost_parts(old, new) == []
     assert lost_parts("", old) == []
     assert lost_parts(ROWS, ROWS.replace("`one_bit` †", "`one_bit`").replace("`two`", "`two` †")) == []

@@ -4,7 +4,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from experiments.ablation import study, verdicts
+from experiments.ablation import study, trial_scores
 from experiments.ablation.record_files import write_record
 from experiments.ablation.record_table import OUTDATED_MARK, tabulate_records
 from experiments.reporting import study_report
@@ -104,7 +104,7 @@ def test_every_record_is_of_its_study():
     for path in paths:
         name, _, scale = path.stem.partition("-")
         loaded = load_result(name) if name in RESULT_NAMES else study.load_study(name)
-        trials = verdicts.reported_records(study_report.read_study_record(name, loaded, scale))
+        trials = trial_scores.reported_records(study_report.read_study_record(name, loaded, scale))
         axis = loaded.registry_axis  # what is registered later than the record has no trials in it
         recorded = {trial.labels[axis] for trial in trials} if axis else set()
         expected = {
