@@ -5,6 +5,7 @@
   python -m experiments.reproduce --result=counting --scale=standard        more seeds and steps: hours; full: a GPU
   python -m experiments.reproduce --result=counting --mixers=gated_delta    another mixer beside those of the paper
   python -m experiments.reproduce --result=counting --other_seeds           with other seeds: does the verdict stand?
+  python -m experiments.reproduce --result=counting --until=decided          with 3, 5, 8, 12 seeds, until it is decided
   python -m experiments.reproduce --result=memory --config=configs/text.py --config.task.path=notes.txt    its models on
                                                                data of yours, of which nothing was published
   python -m experiments.reproduce --all --record               every one, its record, and runs/reproduce.html
@@ -28,7 +29,7 @@ from typing import Any
 from absl import flags
 
 import models
-from experiments.ablation import own_data, runner, study, verdicts
+from experiments.ablation import own_data, runner, sequential, study, verdicts
 from experiments.ablation.own_data import OwnData
 from experiments.ablation.study_on_data import study_on_data
 from experiments.reporting import html_report
@@ -53,9 +54,11 @@ def run_result(name: str, args: Any) -> None:
     scale = f"{args.scale}{OTHER_SEEDS_SUFFIX}" if args.other_seeds else args.scale
     study.validate_study(loaded, scale)
     print(f"{name}: {loaded.question}\n{loaded.paper}\n")
-    trials = runner.run_study(
-        loaded, loaded.scales[scale], folder, data_dir=args.data_dir, mode=args.mode, log=partial(print, flush=True)
-    )
+    options: Any = {"data_dir": args.data_dir, "mode": args.mode, "log": partial(print, flush=True)}
+    if args.until:
+        loaded, trials = sequential.run_until_decided(loaded, scale, folder, **options)
+    else:
+        trials = runner.run_study(loaded, loaded.scales[scale], folder, **options)
     print()
     judged = verdicts.judge_claims(loaded, trials, scale)
     first_run = read_result(name, args.scale) if args.other_seeds else None
@@ -70,6 +73,8 @@ def run_result(name: str, args: Any) -> None:
     command = f"python -m experiments.reproduce --result={name} --scale={args.scale}"
     if args.other_seeds:
         command += " --other_seeds"
+    if args.until:
+        command += f" --until={args.until}"
     if args.mixers:
         command += f" --mixers={','.join(args.mixers)}"
     written = write_report(name, loaded, scale, trials, folder, partial=bool(args.mixers), command=command)
@@ -110,13 +115,15 @@ def main() -> None:
     names = RESULT_NAMES if args.all else (args.result,) if args.result else ()
     if args.record and args.mixers:
         raise ValueError("--record: writes the result as it is defined, so it goes without --mixers")
-    if not names and (args.mixers or args.other_seeds or args.record):
-        raise ValueError("--mixers, --other_seeds and --record are of a run: give --result=NAME or --all too")
+    if not names and (args.mixers or args.other_seeds or args.record or args.until):
+        raise ValueError("--mixers, --other_seeds, --record and --until are of a run: give --result=NAME or --all too")
     scales = [scale for result in RESULT_NAMES for scale in study.load_study(result).scales]
     models.validate_choice("--scale", args.scale, list(dict.fromkeys(scales)))
     data = own_data.read_config_flag(args)
-    if data and (args.record or not args.result):
-        raise ValueError("--config: the models of one result are run on your data: give --result=NAME, and no --record")
+    if data and (args.record or args.until or not args.result):
+        raise ValueError(
+            "--config: the models of one result are run on your data: give --result=NAME, and no --record or --until"
+        )
     for name in names:
         load_result(name, args.mixers)  # whatever is wrong is said before the first is run
     for name in names:
@@ -138,6 +145,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("scale", "quick", "smoke, quick, standard or full: how many seeds, rates and steps.")
     flags.DEFINE_list("mixers", [], "Mixers to be run beside those of the paper.")
     flags.DEFINE_bool("other_seeds", False, "With other seeds, at the learning rates chosen before.")
+    flags.DEFINE_enum("until", None, ["decided"], "Look with 3, 5, 8 and 12 seeds until every claim is decided.")
     flags.DEFINE_bool("all", False, "Every result, one after the other.")
     flags.DEFINE_bool("record", False, "Write the record in experiments/records/studies/ too.")
     cli.define_directory("workdir", "runs/studies", "Where results are kept, of all studies together.")

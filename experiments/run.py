@@ -8,6 +8,8 @@
   python -m experiments.run --study=bottleneck --scale=full --executor=ray --address=auto     on a cluster
   python -m experiments.run --study=similarity --record                 and write its record in the repository
   python -m experiments.run --study=similarity --filter=similarity=dot --record     of these settings; others stay
+  python -m experiments.run --study=similarity --until=decided --record     with 3, 5, 8, 12 seeds, until all claims are
+                                                                            decided or there are no more looks
   python -m experiments.run --study=similarity --table                  from the record; runs nothing
   python -m experiments.run --study=own_data --config=configs/text.py --config.task.path=notes.txt    on your data
   python -m experiments.run --study=shape --config=configs/labelled.py --config.task.path=genes.csv   any study
@@ -30,8 +32,9 @@ from typing import Any
 
 from absl import flags
 
-from experiments.ablation import groups, own_data, runner, verdicts
+from experiments.ablation import groups, own_data, runner, sequential, verdicts
 from experiments.ablation.dry_run import describe_plan
+from experiments.ablation.looks import LOOKS, scale_at_look
 from experiments.ablation.record_table import outdated_note, outdated_records
 from experiments.ablation.study import Study, load_study, parse_filter, study_names, validate_study
 from experiments.ablation.study_on_data import study_on_data
@@ -96,9 +99,12 @@ def main() -> None:
         if outdated := outdated_records(trials, study, scale, args.data_dir):
             print(f"{outdated_note(len(outdated), len(trials))} Run the study with --record to renew them.\n")
         return print_results(name, study, args.scale, trials, outdated)
+    if args.until and (selected or data):
+        raise ValueError("--until=decided: it decides a study's own claims, so it goes without --filter and --config")
     if args.dry_run:
         recorded = [trial.result for trial in read_all_records()]
-        return print(describe_plan(name, study, scale, folder, args.data_dir, selected, recorded))
+        first = scale_at_look(scale, LOOKS[:1]) if args.until else scale
+        return print(describe_plan(name, study, first, folder, args.data_dir, selected, recorded))
     if args.record and selected and not has_record:
         raise ValueError("--record: there is no record yet whose other rows could stay, so it goes without --filter")
     execute = groups.run_sequentially
@@ -110,9 +116,11 @@ def main() -> None:
         execute = groups.allow_fewer_devices(execute)
     mode = args.mode or ("autotune" if args.scale == "full" else "auto")
     log = partial(print, flush=True)
-    trials = runner.run_study(
-        study, scale, folder, data_dir=args.data_dir, mode=mode, execute=execute, selected=selected, log=log
-    )
+    options: Any = {"data_dir": args.data_dir, "mode": mode, "execute": execute, "log": log}
+    if args.until:
+        study, trials = sequential.run_until_decided(study, args.scale, folder, **options)
+    else:
+        trials = runner.run_study(study, scale, folder, selected=selected, **options)
     print()
     print_results(name, study, args.scale, trials)
     files = study_report.write_report(name, study, args.scale, trials, folder, partial=bool(selected), **shown)
@@ -144,8 +152,9 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     modes = "How members run: map one after another, vmap side by side, auto as suits the device, autotune as is "
     modes += "fastest when timed first; autotune at full scale unless given, else auto."
     choice("mode", None, ["auto", "map", "vmap", "autotune"], modes)
+    choice("until", None, ["decided"], "Look with 3, 5, 8 and 12 seeds until every claim is decided.")
     yes_or_no("list", False, "List the studies; run nothing.")
-    yes_or_no("dry_run", False, "Say what would be run, and how long it would take.")
+    yes_or_no("dry_run", False, "Say what would be run, and how long it would take; with --until, at the first look.")
     yes_or_no("table", False, "Print table and verdicts from the record in the repository; run nothing.")
     yes_or_no(
         "record", False, "Write the record in the repository too; with --filter, only the rows of those settings."

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.ablation.looks import parse_looks, scale_at_look
 from experiments.ablation.study import Scale, Study, format_labels, grid_labels, measures_for, resolve_settings
 from experiments.ablation.trials import COST_FIELDS, TrialRecord, trial_key, versions_are_current
 from training.runtime import DEFAULT_DATA_DIR
@@ -15,8 +16,9 @@ from training.runtime import DEFAULT_DATA_DIR
 OUTDATED_MARK = "†"  # behind a figure that rests on an outdated trial
 RECORD_COLUMNS = (
     *("part", "seed", "learning_rate", "died_at", "best_step", "steps", *COST_FIELDS, "seconds", "training_seconds"),
-    *("metric", "chance", "rule", "rule_score", "how", "device", "key", "revision", "measures"),
+    *("metric", "chance", "rule", "rule_score", "how", "device", "key", "revision", "measures", "looks", "claims"),
 )
+_YOUNGER_COLUMNS = ("measures", "looks", "claims")  # that old records lack
 _NUMBERS = (*COST_FIELDS, "seconds", "training_seconds", "chance")  # nan where an old record has none
 
 
@@ -29,6 +31,8 @@ def tabulate_records(trials: Sequence[TrialRecord]) -> tuple[list[str], list[lis
         result = trial.result
         rule, score = result["baseline"]
         fields: dict[str, Any] = {
+            "looks": "",
+            "claims": "",
             **result,
             "part": trial.phase,
             "seed": trial.seed,
@@ -71,7 +75,8 @@ def parse_records(rows: Sequence[Mapping[str, str]], study: Study, scale: Scale)
     trials = []
     for row in rows:
         try:
-            fields: Any = {name: row.get(name, "") if name == "measures" else row[name] for name in RECORD_COLUMNS}
+            row = {**dict.fromkeys(_YOUNGER_COLUMNS, ""), **row}
+            fields: Any = {name: row[name] for name in RECORD_COLUMNS}
             setting = {axis: labels[axis][row[axis]] for axis in axes}
             fields |= {name: float(fields[name] or "nan") for name in _NUMBERS}
             fields |= {
@@ -86,7 +91,8 @@ def parse_records(rows: Sequence[Mapping[str, str]], study: Study, scale: Scale)
             trials.append(TrialRecord(setting, row["part"], int(row["seed"]), float(row["learning_rate"]), fields))
         except (KeyError, ValueError) as error:
             raise ValueError(f"the record is of another study: {error}; make it anew with --record") from None
-    validate_coverage(trials, study, scale)
+    looks = parse_looks(trial.result.get("looks", "") for trial in trials)
+    validate_coverage(trials, study, scale_at_look(scale, looks))
     return trials
 
 

@@ -44,12 +44,14 @@ class TrialResult(TypedDict):
     device: str
     packages: dict[str, str]
     measured: NotRequired[dict[str, int]]  # measure → its VERSION
+    looks: NotRequired[str]  # in a record: the numbers of seeds at which the study was looked at, "3;5"
+    claims: NotRequired[str]  # in a record: fingerprints of the claims that its study made then, with ";" between
     config: dict[str, Any]  # `trial_identity`
 
 
 TRIAL_SCHEMA: dict[str, Any] = {  # of a line of cells.jsonl
     "type": "object",
-    "required": [name for name in TrialResult.__annotations__ if name != "measured"],
+    "required": sorted(TrialResult.__required_keys__),
     "properties": {
         **dict.fromkeys(("key", "metric", "best", "group", "how", "revision", "device"), _TEXT),
         **dict.fromkeys(("learning_rate", "chance", "seconds", "training_seconds", *COST_FIELDS), _NUMBER),

@@ -9,6 +9,7 @@ import numpy as np
 from experiments.ablation import intervals
 from experiments.ablation.comparisons import Comparison, compare_settings
 from experiments.ablation.intervals import format_interval
+from experiments.ablation.looks import LOOK_LEVEL, parse_looks
 from experiments.ablation.study import (
     Claim,
     Labels,
@@ -19,6 +20,7 @@ from experiments.ablation.study import (
 )
 from experiments.ablation.trial_scores import distinct_settings, metric_bounds, reported_records
 from experiments.ablation.trials import TrialRecord
+from training import files
 
 VERDICT_SIGNS = {
     "reproduced": "✓",
@@ -43,6 +45,7 @@ class Verdict(NamedTuple):
 
 
 SIGNIFICANCE_LEVEL = 0.05  # how often, at most, a study may decide a claim wrongly: one half for, the other against it
+EDITED_NOTE = "the claim was edited after its record"
 MANY_SEEDS = 100  # more than this, and their number is no longer said
 
 
@@ -60,7 +63,8 @@ def judge_claims(study: Study, trials: Sequence[TrialRecord], scale: str) -> lis
 
     "reproduced": every comparison surely has the margin. "contradicted": one of them surely has the other sign, or,
     without a margin or against a number, surely misses it. "smaller than claimed": one surely misses the margin, and
-    its sign is not surely the other. "undecided": the seeds do not say. What is sure has p ≤ 0.025, one-sided.
+    its sign is not surely the other. "undecided": the seeds do not say. What is sure has p ≤ 0.025, one-sided, or
+    p ≤ 0.0075 where the study was run look by look until it was decided (looks.py).
 
     A claim holds if all of its comparisons do, so the largest p counts (an intersection–union test: Berger 1982); it
     fails if any of them does, so the smallest p counts, times their number. Both are then corrected for the number of
@@ -72,21 +76,25 @@ def judge_claims(study: Study, trials: Sequence[TrialRecord], scale: str) -> lis
     A claim that lost a seed to divergence, or some of whose settings were not run, carries no verdict: the lost seeds
     are not a random sample.
     """
+    looks = parse_looks(trial.result.get("looks", "") for trial in trials)
+    level = LOOK_LEVEL if looks else SIGNIFICANCE_LEVEL
     labels, grid = distinct_settings(trials), grid_labels(study, study.scales[scale])
     if axis := study.registry_axis:  # of what was registered since, nothing is claimed yet
         grid = [setting for setting in grid if setting[axis] in {one[axis] for one in labels}]
     asked = [claim for claim in study.claims if _count_pairs(claim, grid)]
     judged = correct_p_values([compare_settings(claim, trials) for claim in asked])
     seeds = len({trial.seed for trial in reported_records(trials)})
-    where = f"{scale} scale, {seeds} seed{'' if seeds == 1 else 's'}"
+    where = f"{scale} scale, {seeds} seed{'' if seeds == 1 else 's'}{' until decided' if looks else ''}"
     verdicts = []
     for claim, one in zip(asked, judged, strict=True):
         wanted, present = _count_pairs(claim, grid), _count_pairs(claim, labels)
         if present < wanted:
             verdicts.append(Verdict(claim.text, "not run", f"{present} of its {wanted} comparisons were run", where))
             continue
-        verdict = decide_verdict(one)
-        evidence = format_evidence(one, verdict, len(asked), metric_bounds(trials, claim.metric))
+        verdict = decide_verdict(one, level)
+        evidence = format_evidence(one, verdict, level / len(asked), metric_bounds(trials, claim.metric))
+        if is_edited(claim, trials):
+            evidence += f", {EDITED_NOTE}"
         verdict = "proxy" if verdict == "reproduced" and study.proxy else verdict
         verdicts.append(Verdict(claim.text, verdict, evidence, where))
     return verdicts
@@ -114,15 +122,28 @@ def correct_p_values(comparisons: Sequence[Sequence[Comparison]]) -> list[Judged
     return [next(judged) if group else JudgedClaim((), math.nan, math.nan, math.nan) for group in comparisons]
 
 
-def decide_verdict(judged: JudgedClaim) -> str:
-    """The verdict on a claim from its corrected p-values."""
+def claim_fingerprint(claim: Claim) -> str:
+    """Eight digits that change with the claim."""
+    fields = {name: value for name, value in claim._asdict().items() if value != Claim._field_defaults.get(name)}
+    also = [claim_fingerprint(one) for one in claim.also]
+    return files.fingerprint({**{name: str(value) for name, value in fields.items()}, "also": also})[:8]
+
+
+def is_edited(claim: Claim, trials: Sequence[TrialRecord]) -> bool:
+    """Whether a record was made before the claim was as it is. Records that do not say what was claimed are trusted."""
+    recorded = {claims for trial in trials if (claims := trial.result.get("claims"))}
+    return any(claim_fingerprint(claim) not in claims.split(";") for claims in recorded)
+
+
+def decide_verdict(judged: JudgedClaim, level: float = SIGNIFICANCE_LEVEL) -> str:
+    """The verdict on a claim from its corrected p-values, each of which must be at most half of `level`."""
     if not judged.comparisons or any(comparison.lost_seeds for comparison in judged.comparisons):
         return "not run"
-    if judged.p_holds <= SIGNIFICANCE_LEVEL / 2:
+    if judged.p_holds <= level / 2:
         return "reproduced"
-    if judged.p_reversed <= SIGNIFICANCE_LEVEL / 2:
+    if judged.p_reversed <= level / 2:
         return "contradicted"
-    return "smaller than claimed" if judged.p_fails <= SIGNIFICANCE_LEVEL / 2 else "undecided"
+    return "smaller than claimed" if judged.p_fails <= level / 2 else "undecided"
 
 
 def _weakest(judged: JudgedClaim) -> Comparison:
@@ -134,16 +155,17 @@ def _weakest(judged: JudgedClaim) -> Comparison:
     return min(judged.comparisons, key=support)
 
 
-def seeds_to_go(judged: JudgedClaim, claim_count: int = 1) -> int | None:
-    """About how many more seeds an undecided claim needs until its verdict is sure in four of five studies.
+def seeds_to_go(judged: JudgedClaim, level: float = SIGNIFICANCE_LEVEL) -> int | None:
+    """About how many more seeds an undecided claim needs until p ≤ `level` / 2 in four of five studies.
 
     If spreads and means stay: for all comparisons to hold, or, where a mean lies on the wrong side, for one of them to
     fail. None where the spread is not known yet, and where a mean lies on the margin.
     """
-    level = 1 - SIGNIFICANCE_LEVEL / max(claim_count, 1)
 
     def seeds_needed(comparison: Comparison) -> int:
-        return intervals.required_seeds(comparison.spread, abs(comparison.headroom), level=level)
+        return intervals.required_seeds(
+            comparison.spread, abs(comparison.headroom), level=1 - level, max_seeds=10 * MANY_SEEDS
+        )
 
     if any(not one.spread > 0 or not one.headroom for one in judged.comparisons):
         return None
@@ -155,12 +177,12 @@ def seeds_to_go(judged: JudgedClaim, claim_count: int = 1) -> int | None:
 def format_evidence(
     judged: JudgedClaim,
     verdict: str,
-    claim_count: int = 1,
+    level: float = SIGNIFICANCE_LEVEL,
     bounds: tuple[float, float] = intervals.UNBOUNDED,
 ) -> str:
     """In figures, the comparison that supports the claim least, and how many comparisons there are.
 
-    `claim_count` is how many claims the study makes, which the p-values are corrected for.
+    `level` is that of one claim, by which the number of seeds to go is reckoned.
     """
     if not judged.comparisons:
         return "none of its settings was run"
@@ -184,7 +206,7 @@ def format_evidence(
     parts += [f"p {format_number(p)}"] if 0 < p < 1 else []
     if len(judged.comparisons) > 1:
         parts.append(f"the weakest of {len(judged.comparisons)}")
-    if verdict == "undecided" and (more := seeds_to_go(judged, claim_count)):
+    if verdict == "undecided" and (more := seeds_to_go(judged, level)):
         parts.append(f"about {more} more seeds" if more <= MANY_SEEDS else f"more than {MANY_SEEDS} more seeds")
     return ", ".join(parts)
 

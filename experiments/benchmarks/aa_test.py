@@ -5,22 +5,22 @@
   python -m experiments.benchmarks.aa_test --table         from the record, nothing run
 
 A trial draws the same number of scores twice from one distribution: normal; skewed, as losses are (exponential);
-saturated, as accuracies are at the top (three quarters of them exactly 1); or shares of 178 or 512 answers, each seed
-with a chance of its own (0.90 ± 0.01) to be right. A difference is called if its p is at most 5 %, which is what
-verdicts go by; beside that stands how often the interval that is printed leaves 0 out, which is the same below ten
-seeds and from there on that of a bootstrap. Five of a hundred should be; Student's t promises it for normal scores.
+saturated, as accuracies are at the top (three quarters of them exactly 1); right or wrong, as where seeds solve a task
+or don't; or shares of 178 or 512 answers, each seed with a chance of its own (0.90 ± 0.01) to be right. A difference is
+called if its p is at most 5 %; beside that stands how often the interval that is printed leaves 0 out. Five of a
+hundred should be; Student's t promises it for normal scores.
 
-A study asks ten such questions, of shares of so many answers that are right with one chance, and is judged as any other
-is (ablation/verdicts.py): ten times whether one of two settings alike is higher than the other, or than the chance that
-it has. "Called" is how often any is found "reproduced", and 2.5 of a hundred are meant: half of 5 %, since the other
-half points the other way.
+A study asks ten such questions and is judged as any other is (ablation/verdicts.py): ten times whether one of two
+settings alike is higher than the other, or than the chance that it has. "Called" is how often any of the ten is found
+"reproduced" or "contradicted", and at most 5 of a hundred are meant. Some studies have so many seeds, those "until
+decided" are looked at with 3, 5, 8 and 12, and run on while a claim is undecided (ablation/looks.py).
 
 The real pairs are a small network fitted to a curve (configs/curve.py), one seed apart from the next; from one group of
 seeds each pair takes as many fresh ones as a sample needs. The record is experiments/records/aa.csv.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,13 @@ import numpy as np
 from absl import flags
 
 import configs.curve
+from experiments.ablation.comparisons import compare_settings
 from experiments.ablation.intervals import difference_interval, p_value
+from experiments.ablation.looks import LOOK_LEVEL, LOOKS
 from experiments.ablation.record_files import RECORDS_DIR, read_record, write_record
-from experiments.ablation.study import Scale, Study, claim_above
+from experiments.ablation.study import claim_above
 from experiments.ablation.trials import TrialRecord
-from experiments.ablation.verdicts import SIGNIFICANCE_LEVEL, compare_settings, correct_p_values, decide_verdict
+from experiments.ablation.verdicts import SIGNIFICANCE_LEVEL, correct_p_values, decide_verdict
 from training import cli, files, loop, runtime
 
 RECORD_PATH = RECORDS_DIR / "aa.csv"
@@ -46,19 +48,24 @@ ALLOWED_RATE = (0.03, 0.07)  # of normal scores: the claim, written before the r
 MAX_STUDY_RATE = 0.05  # of studies
 
 
+Draw = Callable[[np.random.Generator, int], np.ndarray]
+
+
 def saturated_scores(random: np.random.Generator, size: int) -> np.ndarray:
     return np.minimum(1, 1 + random.normal(0.067, 0.1, size))
 
 
-def share_scores(answers: int) -> Callable[[np.random.Generator, int], np.ndarray]:
+def share_scores(answers: int) -> Draw:
     return lambda random, size: random.binomial(answers, random.normal(0.9, 0.01, size)) / answers
 
 
 ANSWERS = {"178 answers": 178, "512 answers": 512}
-DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+STEPS = {"right or wrong": 1.0, **{name: 1 / answers for name, answers in ANSWERS.items()}}
+DISTRIBUTIONS: dict[str, Draw] = {
     "normal": lambda random, size: random.normal(0.8, 0.1, size),
     "skewed": lambda random, size: random.exponential(0.1, size),
     "saturated": saturated_scores,
+    "right or wrong": lambda random, size: random.binomial(1, 0.5, size).astype(float),
     **{name: share_scores(answers) for name, answers in ANSWERS.items()},
 }
 
@@ -72,7 +79,7 @@ def is_called(a: np.ndarray, b: np.ndarray, paired: bool, step: float = 0.0) -> 
 def simulate_samples(trials: int) -> Iterator[dict[str, Any]]:
     """A line a distribution, number of seeds and pairing."""
     for name, draw in DISTRIBUTIONS.items():
-        step = 1 / ANSWERS[name] if name in ANSWERS else 0.0
+        step = STEPS.get(name, 0.0)
         for seeds in GRID_SEED_COUNTS if step else SEED_COUNTS:
             for paired in (True, False):
                 random = np.random.default_rng([seeds, paired])
@@ -87,24 +94,43 @@ def simulate_studies(trials: int) -> Iterator[dict[str, Any]]:
         ANSWERS.items(), ANSWER_RATES, GRID_SEED_COUNTS, CLAIM_KINDS
     ):
         random = np.random.default_rng([answers, round(1000 * chance), seeds, CLAIM_KINDS.index(kind)])
-        found = sum(has_false_alarm(random, answers, chance, seeds, kind) for _ in range(trials))
+
+        def draw(random: np.random.Generator, size: int, n: int = answers, p: float = chance) -> np.ndarray:
+            return random.binomial(n, p, size) / n
+
+        found = sum(has_false_alarm(random, draw, (seeds,), chance, kind) for _ in range(trials))
         yield result_row(f"{name}, {chance:g} right", seeds, kind, found, None, trials)
 
 
-def has_false_alarm(random: np.random.Generator, answers: int, chance: float, seeds: int, kind: str) -> bool:
-    """Whether a study of ten claims finds one reproduced, of answers that are all right with one chance."""
+def simulate_stopping(trials: int) -> Iterator[dict[str, Any]]:
+    """A line a distribution: the same of studies of ten pairs that run until they are decided."""
+    for name, draw in DISTRIBUTIONS.items():
+        random = np.random.default_rng([len(name), 5])
+        found = sum(has_false_alarm(random, draw, LOOKS, 0.5, CLAIM_KINDS[0]) for _ in range(trials))
+        yield result_row(f"{name}, until decided", LOOKS[-1], CLAIM_KINDS[0], found, None, trials)
+
+
+def has_false_alarm(random: np.random.Generator, draw: Draw, looks: Sequence[int], chance: float, kind: str) -> bool:
+    """Whether a study of ten claims of settings alike decides one of them, at the last look that it takes."""
     names = [f"{side}{i}" for i in range(10) for side in "ab"]
     right = [{"model": f"b{i}"} if kind == "ten pairs" else chance for i in range(10)]
     claims = [claim_above("", {"model": f"a{i}"}, right[i]) for i in range(10)]
-    study = Study("?", {}, {"model": tuple(names)}, {"quick": Scale(tuple(range(seeds)))}, claims)
-    cell: Any = {"died_at": None, "metric": "accuracy", "chance": 0.5, "baseline": ("none", 0.5)}
-    lines = [
-        TrialRecord({"model": name}, "report", seed, 1e-3, cell | {"metrics": {"test": hits / answers}})
-        for name in names
-        for seed, hits in enumerate(random.binomial(answers, chance, seeds))
-    ]
-    corrected = correct_p_values([compare_settings(claim, lines, use_bootstrap=False) for claim in claims])
-    return any(decide_verdict(study, some) == "reproduced" for claim, some in zip(claims, corrected, strict=True))
+    scores = {name: draw(random, looks[-1]) for name in names}
+    shares = all(((some >= 0) & (some <= 1)).all() for some in scores.values())
+    cell: Any = {"died_at": None, "metric": "accuracy" if shares else "loss", "chance": 0.5, "baseline": ("none", 0.5)}
+    level = LOOK_LEVEL if len(looks) > 1 else SIGNIFICANCE_LEVEL
+    verdicts: set[str] = set()
+    for seeds in looks:
+        lines = [
+            TrialRecord({"model": name}, "report", seed, 1e-3, cell | {"metrics": {"test": score}})
+            for name in names
+            for seed, score in enumerate(scores[name][:seeds])
+        ]
+        judged = correct_p_values([compare_settings(claim, lines) for claim in claims])
+        verdicts = {decide_verdict(one, level) for one in judged}
+        if "undecided" not in verdicts:
+            break
+    return bool(verdicts & {"reproduced", "contradicted"})
 
 
 def train_real_pairs(pairs: int, workdir: Path) -> Iterator[dict[str, Any]]:
@@ -159,7 +185,9 @@ def main() -> None:
         return print(format_verdict(lines))
     lines = []
     some_real = train_real_pairs(args.real, Path(args.workdir)) if args.real else ()
-    for some in (simulate_samples(args.trials), simulate_studies(-(-args.trials // TRIALS_PER_STUDY)), some_real):
+    studies = -(-args.trials // TRIALS_PER_STUDY)
+    stopping = -(-args.trials // len(DISTRIBUTIONS))
+    for some in (simulate_samples(args.trials), simulate_studies(studies), simulate_stopping(stopping), some_real):
         for one in some:
             lines.append(one)
             print(format_row(one), flush=True)

@@ -269,7 +269,8 @@ def write_study_record(name: str, study: Study, scale: str, trials: Sequence[Tri
     Raises ValueError, and writes nothing, if the record would then lack rows of the scale.
     """
     path = record_path(name, scale)
-    header, values = tabulate_records(trials)
+    claims = ";".join(map(verdicts.claim_fingerprint, study.claims))
+    header, values = tabulate_records([one._replace(result={**one.result, "claims": claims}) for one in trials])
     new_rows = [dict(zip(header, map(record_files.format_field, row), strict=True)) for row in values]
     axes = list(study.grid)
 

@@ -76,9 +76,7 @@ def test_many_claims_need_more_evidence():
     claim = claim_above("", {"mixer": "a"}, {"mixer": "b"})
     assert verdict(claim, lines(a=a, b=b)).verdict == "reproduced"
     some = lines(a=a, b=b)
-    assert {one.verdict for one in verdicts.judge_claims(study_of(some, *[claim] * 10), some, "quick")} == {
-        "undecided"
-    }
+    assert {one.verdict for one in verdicts.judge_claims(study_of(some, *[claim] * 10), some, "quick")} == {"undecided"}
 
 
 def test_a_seed_that_diverged_carries_no_verdict():
@@ -94,7 +92,9 @@ def test_no_worse_is_the_interval_above_the_margin():
     claim = claim_above("", {"mixer": "a"}, {"mixer": "b"}, -0.03)
     assert verdict(claim, some).verdict == "reproduced"
     assert verdict(claim._replace(right={"mixer": "c"}), some).verdict == "undecided"
-    assert verdict(claim_below("", {"mixer": "b"}, {"mixer": "a"}, -0.1), lines(a=BEST, b=WORST)).verdict == "reproduced"
+    assert (
+        verdict(claim_below("", {"mixer": "b"}, {"mixer": "a"}, -0.1), lines(a=BEST, b=WORST)).verdict == "reproduced"
+    )
     assert verdict(claim_above("", B, A, -0.1), lines(a=BEST, b=WORST)).verdict == "contradicted", "it has no size"
     assert verdict(claim._replace(left={"mixer": "b"}, margin=-0.0001, right={"mixer": "a"}), some).verdict != "not run"
     assert verdict(claim_below("", {"mixer": "b"}, {"mixer": "a"}, -0.03), some).verdict == "reproduced"
