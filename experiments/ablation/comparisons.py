@@ -57,8 +57,8 @@ class Comparison(NamedTuple):
 def compare_settings(claim: Claim, trials: Sequence[TrialRecord]) -> list[Comparison]:
     """Every comparison that a claim rests on.
 
-    Two settings are compared by Welch's test: their seeds share the data, but over the pairs of settings on record the
-    scores of one seed go together too little (0.2 on average) to make up for the degrees of freedom that pairs lose.
+    Two settings are compared by Welch's test. Their seeds share the data, but over the pairs of settings on record the
+    scores of one seed do not go together (aa_test.py prints by how much), so pairs would only lose degrees of freedom.
     """
     identities = {repr(trial.labels): task_identity(trial) for trial in trials}
     comparisons = []

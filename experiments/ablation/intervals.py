@@ -1,9 +1,9 @@
 """Means, differences and power-law exponents of a handful of seeds, with their 95 % intervals and p-values.
 
 Below thirty values the interval is Student's t (Welch's, or paired, for a difference), which keeps its coverage at
-three seeds: over normal values a bootstrap covers 75 % there, 83 % at five and 89 % at ten. From thirty values on it is
-scipy's bootstrap (BCa: Efron 1987, "Better bootstrap confidence intervals"), which asks for no normal distribution.
-Values lie in plain one-dimensional sequences, one per seed, in the unit of the metric.
+three seeds: over normal values a bootstrap covers 75 % there, 83 % at five and about 90 % at ten. From thirty values on
+it is scipy's bootstrap (BCa: Efron 1987, "Better bootstrap confidence intervals"), which asks for no normal
+distribution. Values lie in plain one-dimensional sequences, one per seed, in the unit of the metric.
 
 Scores that are shares, such as accuracies over 178 examples, lie on a grid, and few seeds tie on it by chance: gaps
 that tie have no spread, and a plain t-test calls them different for certain (with two seeds, in 8 to 45 % of studies

@@ -20,6 +20,7 @@ seeds each pair takes as many fresh ones as a sample needs. The record is experi
 """
 
 import itertools
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,14 @@ from absl import flags
 
 import configs.curve
 from experiments.ablation.comparisons import compare_settings
-from experiments.ablation.intervals import difference_interval, p_value
+from experiments.ablation.intervals import difference_interval, mean_interval, p_value
 from experiments.ablation.looks import LOOK_LEVEL, LOOKS
 from experiments.ablation.record_files import RECORDS_DIR, read_record, write_record
-from experiments.ablation.study import claim_above
+from experiments.ablation.study import claim_above, load_study, study_names
+from experiments.ablation.trial_scores import values_by_seed
 from experiments.ablation.trials import TrialRecord
 from experiments.ablation.verdicts import SIGNIFICANCE_LEVEL, correct_p_values, decide_verdict
+from experiments.reporting.study_report import read_study_record, record_path
 from training import cli, files, loop, runtime
 
 RECORD_PATH = RECORDS_DIR / "aa.csv"
@@ -148,6 +151,32 @@ def train_real_pairs(pairs: int, workdir: Path) -> Iterator[dict[str, Any]]:
         yield result_row("real, a curve's error", seeds, "independent", by_p, by_interval, pairs)
 
 
+def recorded_correlations() -> list[float]:
+    """How much the scores of one seed go together, in every two settings that a claim compares and a record has."""
+    found = {}
+    for name in study_names():
+        loaded = load_study(name)
+        if not record_path(name, "quick").exists():
+            continue
+        trials = read_study_record(name, loaded, "quick")
+        for compared in itertools.chain.from_iterable(compare_settings(claim, trials) for claim in loaded.claims):
+            left, right, metric = compared.left, compared.right, compared.claim.metric
+            if not isinstance(right, dict) or compared.lost_seeds or compared.difference.n < min(SEED_COUNTS):
+                continue
+            pair = [list(values_by_seed(trials, labels, metric).values()) for labels in (left, right)]
+            if min(map(np.ptp, pair)) > 0:
+                found[repr((name, left, right, metric))] = statistics.correlation(*pair)
+    return list(found.values())
+
+
+def format_correlations(correlations: Sequence[float]) -> str:
+    low, high = mean_interval(correlations)[1:3]
+    return (
+        f"the scores of one seed in two settings that are compared have a correlation of {np.mean(correlations):.2f} "
+        f"[{low:.2f}, {high:.2f}] on average, in {len(correlations)} pairs of settings on record"
+    )
+
+
 def result_row(
     scores: str, seeds: int, samples: str, by_p: int, by_interval: int | None, trials: int
 ) -> dict[str, Any]:
@@ -182,7 +211,8 @@ def main() -> None:
     if args.table:
         lines = list(read_record(RECORD_PATH))
         print("\n".join(map(format_row, lines)))
-        return print(format_verdict(lines))
+        print(format_verdict(lines))
+        return print(format_correlations(recorded_correlations()))
     lines = []
     some_real = train_real_pairs(args.real, Path(args.workdir)) if args.real else ()
     studies = -(-args.trials // TRIALS_PER_STUDY)
@@ -192,6 +222,7 @@ def main() -> None:
             lines.append(one)
             print(format_row(one), flush=True)
     print(format_verdict(lines))
+    print(format_correlations(recorded_correlations()))
     if args.real >= PAIRS and args.trials >= TRIALS:
         files.check_no_rows_lost(RECORD_PATH, lines, ("scores", "seeds", "samples"), lambda one: int(one["trials"]))
         write_record(RECORD_PATH, list(lines[0]), [list(one.values()) for one in lines])
