@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 MIN_BOOTSTRAP_VALUES = 30  # values from which the bootstrap is used
 _RESAMPLES = 9999
@@ -96,7 +96,7 @@ def difference_interval(
         found, method = _bootstrap_interval(samples, _mean_difference if gaps is None else np.mean, level, seed)
     else:
         error, freedom = _standard_error(a, b, gaps, step)
-        reach = float(stats.t.ppf((1 + level) / 2, freedom)) * error
+        reach = float(special.stdtrit(freedom, (1 + level) / 2)) * error
         found = (mean - reach, mean + reach)
         method = "Welch's t" if gaps is None else "Student's t" if number else "paired t"
     return _clip_interval(mean, found, n, method, bounds)
@@ -130,8 +130,8 @@ def p_value(
 
 def _tail_of_t(t: float, freedom: float, alternative: Alternative) -> float:
     if alternative == "two-sided":
-        return float(2 * stats.t.sf(abs(t), freedom))
-    return float(stats.t.sf(t if alternative == "greater" else -t, freedom))
+        return float(2 * special.stdtr(freedom, -abs(t)))
+    return float(special.stdtr(freedom, -t if alternative == "greater" else t))
 
 
 def share_p_value(shares: Values, number: float, step: float, alternative: Alternative = "two-sided") -> float:
@@ -196,7 +196,7 @@ def required_seeds(
         return float(stats.norm.cdf(margin / spread * math.sqrt(n) - beyond(n) * spreads(n)).mean())
 
     def beyond(n: int) -> float:
-        return float(stats.t.ppf((1 + level) / 2, n - 1))
+        return float(special.stdtrit(n - 1, (1 + level) / 2))
 
     def spreads(n: int) -> np.ndarray:
         return np.sqrt(stats.chi2.ppf((np.arange(500) + 0.5) / 500, n - 1) / (n - 1))
@@ -236,7 +236,7 @@ def fit_exponent(x: Values, y: Values, *, level: float = 0.95) -> Interval:
     exponent, error = float(fit.slope), float(fit.stderr)
     if len(x) == 2:
         return Interval(exponent, math.nan, math.nan, 2, "two points")
-    reach = float(stats.t.ppf((1 + level) / 2, len(x) - 2)) * error
+    reach = float(special.stdtrit(len(x) - 2, (1 + level) / 2)) * error
     return Interval(exponent, exponent - reach, exponent + reach, len(x), "log–log t")
 
 
@@ -251,7 +251,7 @@ def exponent_difference(a: Mapping[float, float], b: Mapping[float, float]) -> I
         return Interval(gap, math.nan, math.nan, n, "two points")
     if not error:
         return Interval(gap, gap, gap, n, "no spread seen")
-    reach = float(stats.t.ppf(0.975, freedom)) * error
+    reach = float(special.stdtrit(freedom, 0.975)) * error
     return Interval(gap, gap - reach, gap + reach, n, "log–log t")
 
 

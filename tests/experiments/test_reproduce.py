@@ -16,6 +16,7 @@ def run(monkeypatch: pytest.MonkeyPatch, **flags) -> None:
         "other_seeds": False,
         "scale": "quick",
         "config": None,
+        "until": None,
     } | flags
     monkeypatch.setattr(reproduce, "flags", SimpleNamespace(FLAGS=SimpleNamespace(**given)))
     reproduce.main()
@@ -25,7 +26,8 @@ def run(monkeypatch: pytest.MonkeyPatch, **flags) -> None:
     ("flags", "message"),
     [
         ({"scale": "fulll"}, "--scale=fulll: must be one of smoke, quick, standard, full; did you mean full?"),
-        ({"record": True}, "--mixers, --other_seeds and --record are of a run: give --result=NAME or --all too"),
+        ({"record": True}, "--mixers, --other_seeds, --record and --until are of a run: give --result=NAME or --all"),
+        ({"until": "decided"}, "--record and --until are of a run: give --result=NAME or --all too"),
         ({"result": "counting", "record": True, "mixers": ["gla"]}, "--record: writes the result as it is defined"),
         ({"result": "count"}, "--result=count: must be one of"),
     ],

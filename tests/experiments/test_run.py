@@ -135,9 +135,10 @@ def test_some_settings_of_a_record_are_renewed_and_the_others_stay(tmp_path: Pat
     for row, was in zip(rows, old, strict=True):
         if {axis: row[axis] for axis in labels} == {"model.activation": "relu", "model.depth": "1"}:
             assert (row["revision"], row["measures"]) == ("f" * 12, "affine:1")
+            assert len(row["claims"].split(";")) == len(STUDY.claims)
             mine += 1
         else:
-            assert row == was | {"measures": ""}
+            assert row == was | {"measures": "", "looks": "", "claims": ""}
         assert row["test"] == was["test"]
     assert 0 < mine < len(rows)
     assert [line[:4] for line in study_report.read_study_record("lines", STUDY, "quick")] == [

@@ -14,7 +14,7 @@ def test_the_record_holds_what_is_claimed():
         (line["scores"], int(line["seeds"]), line["samples"]) for line in lines if line["trials"] == str(aa_test.TRIALS)
     }
     seeds = {
-        name: aa_test.GRID_SEED_COUNTS if name in aa_test.ANSWERS else aa_test.SEED_COUNTS
+        name: aa_test.GRID_SEED_COUNTS if name in aa_test.STEPS else aa_test.SEED_COUNTS
         for name in aa_test.DISTRIBUTIONS
     }
     assert kinds == {
@@ -22,7 +22,10 @@ def test_the_record_holds_what_is_claimed():
     }
     assert [line["trials"] for line in lines if line["scores"].startswith("real")] == ["20", "20"]
     assert aa_test.format_verdict(lines).startswith("reproduced")
-    assert len([line for line in lines if line["samples"] in aa_test.CLAIM_KINDS]) == 48
+    stopped = [line for line in lines if line["scores"].endswith("until decided")]
+    assert len(stopped) == len(aa_test.DISTRIBUTIONS)
+    assert sum(int(line["trials"]) for line in stopped) >= aa_test.TRIALS
+    assert len([line for line in lines if line["samples"] in aa_test.CLAIM_KINDS]) == 48 + len(stopped)
     shares = [aa_test.called_share(line) for line in lines if line["scores"] in aa_test.ANSWERS]
     assert max(shares) < 0.07, "of coarse scores no more than of normal ones"
 
@@ -50,9 +53,21 @@ def test_a_study_of_alike_settings_is_judged():
     )
 
 
+def test_a_study_that_stops_when_it_is_decided_is_judged_at_its_last_look():
+    lines = list(aa_test.simulate_stopping(3))
+    assert [line["seeds"] for line in lines] == [12] * len(aa_test.DISTRIBUTIONS)
+    assert sum(line["called"] for line in lines) <= 4
+    apart = iter([0.1, 0.9] * 10)  # of two sides, drawn one after the other
+
+    def draw(random: np.random.Generator, size: int) -> np.ndarray:
+        return next(apart) + random.normal(0, 0.01, size)
+
+    assert aa_test.has_false_alarm(np.random.default_rng(0), draw, aa_test.LOOKS, 0.5, "ten pairs")
+
+
 def test_simulated_trials_are_counted():
     lines = list(aa_test.simulate_samples(20))
-    assert len(lines) == 34
+    assert len(lines) == 42
     assert all(0 <= line["called"] <= line["trials"] == 20 for line in lines)
     assert all(name in aa_test.format_row(line) for line in lines for name in [line["scores"]])
 
