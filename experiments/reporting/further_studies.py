@@ -4,10 +4,11 @@ import itertools
 from collections.abc import Sequence
 
 from experiments.ablation import study, verdicts
+from experiments.ablation.intervals import format_interval
 from experiments.ablation.record_table import outdated_records
 from experiments.ablation.study import Study
 from experiments.ablation.trials import TrialRecord
-from experiments.reporting.chart_types import Chart, GroupedDotChart
+from experiments.reporting.chart_types import Chart, DotRow, GroupedDotChart
 from experiments.reporting.charts import render_charts
 from experiments.reporting.claims import FOLDER, JudgedStudy, repeat_note, verdicts_table
 from experiments.reporting.comparison_report import axis_labels, score_cell
@@ -34,7 +35,7 @@ def further_studies(scale: str = "quick") -> list[JudgedStudy]:
 
 def all_scores_table(loaded: Study, trials: Sequence[TrialRecord], outdated: Sequence[TrialRecord] = ()) -> str:
     """Tabulate the test score of every setting, in Markdown: a row for each label of the axis that has most of them,
-    and a column for each combination of the others."""
+    and a column for each combination of the others; with one axis, a column for each further test split."""
     trials = verdicts.reported_records(trials)
     marked = [trial.labels for trial in verdicts.reported_records(outdated)]
     labels = {axis: axis_labels(trials, axis) for axis in loaded.grid}
@@ -48,6 +49,12 @@ def all_scores_table(loaded: Study, trials: Sequence[TrialRecord], outdated: Seq
     for label in labels[rows_axis]:
         settings = [{**column, rows_axis: label} for column in columns]
         rows.append([str(label), *(score_cell(trials, one, marked) if one in known else "–" for one in settings)])
+    if not others:
+        for x in sorted({x for trial in trials for x in trial.get_curve("test")}):
+            header.append(f"at {x:g}")
+            for label, row in zip(labels[rows_axis], rows, strict=True):
+                estimate = verdicts.estimate_metric(trials, {rows_axis: label}, f"test@{x:g}")
+                row.append(format_interval(estimate))
     return markdown_table(header, rows)
 
 
@@ -61,13 +68,30 @@ def _task_charts(judged: JudgedStudy) -> list[GroupedDotChart]:
     return charts
 
 
+def _split_charts(judged: JudgedStudy) -> list[GroupedDotChart]:
+    """Draw the scores of a study of one axis on all of its test splits, a row for each label; of other studies none."""
+    trials = verdicts.reported_records(judged.trials)
+    xs = sorted({x for trial in trials for x in trial.get_curve("test")})
+    if len(judged.study.grid) > 1 or not xs:
+        return []
+    rows = []
+    for labels in verdicts.distinct_settings(trials):
+        metrics = {"as trained": "test", **{f"at {x:g}": f"test@{x:g}" for x in xs}}
+        values = {
+            name: list(verdicts.values_by_seed(trials, labels, metric).values()) for name, metric in metrics.items()
+        }
+        rows.append(DotRow(str(*labels.values()), values, float(trials[0].result["baseline"][1])))
+    title, metric = study_title(judged.name), trials[0].result["metric"]
+    return [GroupedDotChart("splits", title, metric, rows, "trivial rule", verdicts.metric_bounds(trials, "test"))]
+
+
 def _study_charts(judged: JudgedStudy) -> Sequence[Chart]:
     """Choose a study's charts: task by task where metrics differ, against the state where its size is varied."""
     if len({trial.result["metric"] for trial in judged.trials}) > 1:
         return _task_charts(judged)
     if numeric_axis(judged.trials) and (charts := state_size_charts(judged.trials)):
         return charts
-    return [main_chart(judged.study, judged.trials, study_title(judged.name))]
+    return _split_charts(judged) or [main_chart(judged.study, judged.trials, study_title(judged.name))]
 
 
 def build_further_studies() -> Publication:
