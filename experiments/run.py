@@ -92,6 +92,17 @@ def main() -> None:
     scale, selected = study.scales[args.scale], parse_filter(args.filter, study)
     shown = introduce_data(args.study, study, scale, data, remarks, args.data_dir, selected) if data else {}
     has_record = study_report.record_path(name, args.scale).exists()
+    if args.until and (selected or data or args.table):
+        raise ValueError(
+            "--until=decided: decides all of a study's claims: it goes without --filter, --config, --table"
+        )
+    if (
+        args.record
+        and selected
+        and has_record
+        and any(trial.result.get("looks") for trial in study_report.read_study_record(name, study, args.scale))
+    ):
+        raise ValueError("--filter: the record was made with --until=decided, so it is renewed whole, without --filter")
     if args.table:
         if not has_record:
             raise ValueError(f"there is no record of {name} at scale {args.scale}; run it with --record")
@@ -99,8 +110,8 @@ def main() -> None:
         if outdated := outdated_records(trials, study, scale, args.data_dir):
             print(f"{outdated_note(len(outdated), len(trials))} Run the study with --record to renew them.\n")
         return print_results(name, study, args.scale, trials, outdated)
-    if args.until and (selected or data):
-        raise ValueError("--until=decided: it decides a study's own claims, so it goes without --filter and --config")
+    if args.until:
+        sequential.validate_until_decided(study, args.scale)
     if args.dry_run:
         recorded = [trial.result for trial in read_all_records()]
         first = scale_at_look(scale, LOOKS[:1]) if args.until else scale

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from experiments.ablation import intervals
 from experiments.ablation.intervals import Interval, difference_interval
 from experiments.ablation.study import SLOPE_PREFIX, Claim, Labels, compared_pairs, is_score
 from experiments.ablation.trial_scores import (
+    RELATIVE_TOLERANCE,
     distinct_settings,
     max_or_min,
     metric_bounds,
@@ -20,6 +21,9 @@ from experiments.ablation.trial_scores import (
     values_by_seed,
 )
 from experiments.ablation.trials import TrialRecord
+from experiments.measures import registry
+
+Side = Literal["greater", "less"]  # which differences speak against a margin
 
 MIN_ANSWERS = 10  # right or wrong answers below which a share of them is not close enough to normal for a t-test
 
@@ -28,9 +32,9 @@ class Comparison(NamedTuple):
     """A setting compared with another setting or a number, by the inequality `claim`.
 
     `difference` is left − right with its interval. The p-values are one-sided: `p_holds` is small if the margin is
-    surely there, `p_fails` if it is surely missed, and `p_reversed` if the difference surely has the other sign (for a
-    claim without a margin the same). `spread` is the standard deviation of the difference of two seeds, no smaller than
-    the step between scores allows.
+    surely there, `p_fails` if it is surely missed, and `p_direction` if the difference surely has the claimed sign (nan
+    for a claim that has no size: one without a margin, or about a number). `spread` is the standard deviation of the
+    difference of two seeds, no smaller than the step between scores allows.
     """
 
     claim: Claim
@@ -39,7 +43,7 @@ class Comparison(NamedTuple):
     difference: Interval
     p_holds: float
     p_fails: float
-    p_reversed: float
+    p_direction: float
     effect_size: float
     lost_seeds: int  # seeds that diverged or have no such number
     means: tuple[float, float]
@@ -60,11 +64,11 @@ def compare_settings(claim: Claim, trials: Sequence[TrialRecord]) -> list[Compar
     Two settings are compared by Welch's test. Their seeds share the data, but over the pairs of settings on record the
     scores of one seed do not go together (aa_test.py prints by how much), so pairs would only lose degrees of freedom.
     """
-    identities = {repr(trial.labels): task_identity(trial) for trial in trials}
+    identities = {repr(trial.labels): repr(task_identity(trial)) for trial in trials}  # repr: nan is not nan
     comparisons = []
     for part in claim.inequalities:
         steps = {
-            identity: score_step([trial for trial in trials if task_identity(trial) == identity], part.metric)
+            identity: score_step([trial for trial in trials if identities[repr(trial.labels)] == identity], part.metric)
             for identity in set(identities.values())
         }
         for left, right in _choose_best(part, trials):
@@ -103,69 +107,98 @@ def _compare_pair(
     a = values_by_seed(trials, left, metric)
     b = values_by_seed(trials, right, metric) if isinstance(right, dict) else dict.fromkeys(a, float(right))
     seeds = [seed for seed in a if seed in b and math.isfinite(a[seed]) and math.isfinite(b[seed])]
-    lost, unknown = len(a) - len(seeds), (math.nan, math.nan, math.nan)
+    lost, unknown = len(a.keys() | b.keys()) - len(seeds), (math.nan, math.nan, math.nan)
     if not seeds:
         nothing = Interval(*unknown, 0, "no seed left")
         return Comparison(claim, left, right, nothing, *unknown, math.nan, lost, (math.nan, math.nan), math.nan)
     x, y = np.array([a[seed] for seed in seeds]), np.array([b[seed] for seed in seeds])
-    means = x.mean(), y.mean()
-    if metric.startswith(SLOPE_PREFIX) and isinstance(right, dict) and len(seeds) == 1:
-        curves = [
+    means = float(x.mean()), float(y.mean())
+    certain = is_counted(metric) or (not is_score(metric) and not step and len(seeds) > 1)
+    if metric.startswith(SLOPE_PREFIX) and len(seeds) == 1 and not certain:
+        curves: list[Any] = [
             positive_points(trial, metric)
             for side in (left, right)
             for trial in reported_records(trials)
             if trial.labels == side and trial.seed == seeds[0]
         ]
-        p_values = _claim_p_values(
-            claim, lambda margin, side: intervals.exponent_p_value(*curves, margin=margin, alternative=side)
-        )
-        gap = intervals.exponent_difference(*curves)
-        return Comparison(claim, left, right, gap, *p_values, math.nan, lost, means, math.nan)
-    other = y if isinstance(right, dict) else float(right)
-    gap = difference_interval(x, other, paired=False, step=step)
-    certain = not is_score(metric) and (not step or len(seeds) == 1)
-    few_answers = False
-    if not isinstance(right, dict) and len(seeds) > 1:
-        ends = metric_bounds([trial for trial in trials if trial.labels == left], metric)
-        few_answers = ends == (0, 1) and 0 <= right <= 1 and min(right, 1 - right) < MIN_ANSWERS * step
-        certain |= right in ends and all(x == right)
+        curves += [] if isinstance(right, dict) else [float(right)]
+        gap, spread = intervals.exponent_difference(*curves), math.nan
 
-    def test_margin(margin: float, side: intervals.Alternative) -> float:
-        p = intervals.p_value(x, other, step=step, margin=margin, alternative=side)
-        return max(p, intervals.share_p_value(x, float(other), step, side)) if few_answers and not margin else p
+        def test_margin(margin: float, side: Side) -> float:
+            return intervals.exponent_p_value(*curves, margin=margin, alternative=side)
 
-    p_values = _certain_p_values(claim, gap.mean) if certain else _claim_p_values(claim, test_margin)
-    spread = math.nan
-    if len(seeds) > 1:
-        sides = (x, y) if isinstance(right, dict) else (x,)
-        spread = math.sqrt(sum(max(float(side.var(ddof=1)), step**2 / 6 / len(sides)) for side in sides))
+    elif isinstance(right, dict):
+        gap = difference_interval(x, y, paired=False, step=step)
+        spread = _join_spreads((x, y), step)
+        are_coins = step >= 1 and is_score(metric) and len(seeds) > 1 and np.isin([*x, *y], (0, 1)).all()
+
+        def test_margin(margin: float, side: Side) -> float:
+            if are_coins and abs(margin) <= 1:
+                return intervals.coin_p_value(x, y, margin, side)
+            return intervals.p_value(x, y, step=step, margin=margin, alternative=side)
+
+    else:
+        gap = difference_interval(x, float(right), paired=False, step=step)
+        spread = _join_spreads((x,), step)
+        is_share = metric_bounds([trial for trial in trials if trial.labels == left], metric) == (0, 1)
+
+        def test_margin(margin: float, side: Side) -> float:
+            p, bound = intervals.p_value(x, float(right), step=step, margin=margin, alternative=side), right + margin
+            if is_share and len(seeds) > 1 and 0 <= bound <= 1 and min(bound, 1 - bound) < MIN_ANSWERS * step:
+                return max(p, intervals.share_p_value(x, bound, step, side))
+            return p
+
+    if certain:
+        tolerance = RELATIVE_TOLERANCE * max(map(abs, means))
+        p_values = _certain_p_values(claim, gap.mean, tolerance)
+    else:
+        p_values = _claim_p_values(claim, gap.mean, test_margin)
     return Comparison(claim, left, right, gap, *p_values, intervals.hedges_g(x, y), lost, means, spread)
 
 
+def is_counted(metric: str) -> bool:
+    """Whether chance has no part in a measure, whatever the seed."""
+    return metric.removeprefix(SLOPE_PREFIX).split("@")[0] in registry.COUNTED_MEASURES
+
+
+def _join_spreads(sides: Sequence[np.ndarray], step: float) -> float:
+    """The standard deviation of a seed's score, or of the difference of two; nan for one seed."""
+    if len(sides[0]) < 2:
+        return math.nan
+    return math.sqrt(sum(max(float(side.var(ddof=1)), step**2 / 6 / len(sides)) for side in sides))
+
+
 def _claim_p_values(
-    claim: Claim, test_margin: Callable[[float, intervals.Alternative], float]
+    claim: Claim, mean: float, test_margin: Callable[[float, Side], float]
 ) -> tuple[float, float, float]:
-    """The p-values that a claim holds, fails and is reversed, by one-sided tests of a margin of left − right."""
-    if claim.within is not None:  # two one-sided tests (Schuirmann 1987)
-        outside = min(test_margin(claim.within, "greater"), test_margin(-claim.within, "less"))
-        return max(test_margin(-claim.within, "greater"), test_margin(claim.within, "less")), outside, outside
+    """The p-values that a claim holds, fails and has its direction, by one-sided tests of a margin of left − right."""
+    if claim.within is not None:
+        within = claim.within
+        inside = max(test_margin(-within, "greater"), test_margin(within, "less"))  # two tests (Schuirmann 1987)
+        side = "greater" if mean >= 0 else "less"
+        return inside, min(1.0, test_margin(within, side) + test_margin(-within, side)), math.nan
     ahead, behind = ("less", "greater") if claim.at_most else ("greater", "less")
     margin = -claim.margin if claim.at_most else claim.margin
-    fails = test_margin(margin, behind)
-    return test_margin(margin, ahead), fails, test_margin(0.0, behind) if _has_direction(claim) else fails
+    direction = test_margin(0.0, ahead) if _has_size(claim) else math.nan
+    return test_margin(margin, ahead), test_margin(margin, behind), direction
 
 
-def _has_direction(claim: Claim) -> bool:
+def _has_size(claim: Claim) -> bool:
     """Whether a claim can be right in its direction and wrong in its size."""
     return claim.margin > 0 and isinstance(claim.right, Mapping)
 
 
-def _certain_p_values(claim: Claim, mean: float) -> tuple[float, float, float]:
-    """The same where chance has no part in the difference `mean`. To be as good as a number is to reach it."""
+def _certain_p_values(claim: Claim, mean: float, tolerance: float) -> tuple[float, float, float]:
+    """The same where chance has no part in the difference `mean`; what is closer than `tolerance` is equal.
+
+    To reach a number is to be as good as it; a setting that is higher than another is not equal to it.
+    """
+    ahead = -mean if claim.at_most else mean
     if claim.within is not None:
-        holds, is_reversed = abs(mean) <= claim.within, True
+        holds = abs(mean) <= claim.within + tolerance
+    elif claim.margin or not isinstance(claim.right, Mapping):
+        holds = ahead >= claim.margin - tolerance
     else:
-        ahead = -mean if claim.at_most else mean
-        holds = ahead >= claim.margin and (bool(ahead) or not isinstance(claim.right, Mapping))
-        is_reversed = ahead < 0 or not _has_direction(claim)
-    return (0.0, 1.0, 1.0) if holds else (1.0, 0.0, float(not is_reversed))
+        holds = ahead > tolerance
+    direction = float(ahead <= tolerance) if _has_size(claim) else math.nan
+    return float(not holds), float(holds), direction

@@ -149,6 +149,25 @@ def share_p_value(shares: Values, number: float, step: float, alternative: Alter
     return float({"greater": above, "less": below, "two-sided": min(1, 2 * min(below, above))}[alternative])
 
 
+def coin_p_value(a: Values, b: Values, margin: float, alternative: Literal["greater", "less"]) -> float:
+    """The p-value of two samples of zeros and ones whose chances of a one are `margin` apart.
+
+    The exact unconditional test of the difference of shares: the largest tail over all pairs of chances that are
+    `margin` apart (Chan 1998, "Exact tests of equivalence and efficacy with a non-zero lower bound"). Raises ValueError
+    for other values than 0 and 1, and for a margin that no two chances have.
+    """
+    a, b = _finite_arrays(a, b)
+    if not (np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all() and -1 <= margin <= 1):
+        raise ValueError("coins are 0 or 1, and their chances at most 1 apart")
+    sign = 1 if alternative == "greater" else -1
+    heads, tails = np.arange(len(a) + 1)[:, None] / len(a), np.arange(len(b) + 1)[None] / len(b)
+    beyond = sign * (heads - tails) >= sign * (a.mean() - b.mean()) - 1e-9
+    chances = np.linspace(max(0.0, -margin), min(1.0, 1 - margin), 501)[:, None]  # of b
+    of_a = stats.binom.pmf(np.arange(len(a) + 1)[None], len(a), np.clip(chances + margin, 0, 1))
+    of_b = stats.binom.pmf(np.arange(len(b) + 1)[None], len(b), chances)
+    return float(min(1.0, np.einsum("ci,cj,ij->c", of_a, of_b, beyond).max()))
+
+
 def adjust_p_values(p_values: Values) -> list[float]:
     """Holm–Bonferroni-adjusted p-values (Holm 1979), which bound the family-wise error rate.
 
@@ -240,13 +259,13 @@ def fit_exponent(x: Values, y: Values, *, level: float = 0.95) -> Interval:
     return Interval(exponent, exponent - reach, exponent + reach, len(x), "log–log t")
 
 
-def exponent_difference(a: Mapping[float, float], b: Mapping[float, float]) -> Interval:
-    """The difference of the exponents of two power laws {x: y} with its 95 % interval.
+def exponent_difference(a: Mapping[float, float], b: Mapping[float, float] | float) -> Interval:
+    """The difference of the exponents of two power laws {x: y}, or of one and a number, with its 95 % interval.
 
-    By Welch's t over the standard errors of both fits; nan with two points, whose fit has no error.
+    By Welch's t over the standard errors of the fits; nan with two points, whose fit has no error.
     """
     gap, error, freedom = _exponent_gap(a, b)
-    n = min(len(a), len(b))
+    n = min(len(curve) for curve in (a, b) if isinstance(curve, Mapping))
     if math.isnan(error):
         return Interval(gap, math.nan, math.nan, n, "two points")
     if not error:
@@ -257,12 +276,12 @@ def exponent_difference(a: Mapping[float, float], b: Mapping[float, float]) -> I
 
 def exponent_p_value(
     a: Mapping[float, float],
-    b: Mapping[float, float],
+    b: Mapping[float, float] | float,
     *,
     margin: float = 0.0,
     alternative: Alternative = "two-sided",
 ) -> float:
-    """The p-value of exponents of two power laws {x: y} that are `margin` apart, as `p_value` gives it for samples.
+    """The p-value of exponents of power laws {x: y} that are `margin` apart, as `p_value` gives it for samples.
 
     nan with two points. Fits without an error differ for certain (0) or not at all (1).
     """
@@ -273,11 +292,12 @@ def exponent_p_value(
     return _tail_of_t(gap / error, freedom, alternative)
 
 
-def _exponent_gap(a: Mapping[float, float], b: Mapping[float, float]) -> tuple[float, float, float]:
+def _exponent_gap(a: Mapping[float, float], b: Mapping[float, float] | float) -> tuple[float, float, float]:
     """The difference of two exponents, its standard error and its degrees of freedom (Welch 1947)."""
-    fits: list[Any] = [stats.linregress(np.log(list(curve)), np.log(list(curve.values()))) for curve in (a, b)]
-    freedoms = [len(curve) - 2 for curve in (a, b)]
-    gap = float(fits[0].slope - fits[1].slope)
+    curves = [curve for curve in (a, b) if isinstance(curve, Mapping)]
+    fits: list[Any] = [stats.linregress(np.log(list(curve)), np.log(list(curve.values()))) for curve in curves]
+    freedoms = [len(curve) - 2 for curve in curves]
+    gap = float(fits[0].slope) - (float(fits[1].slope) if isinstance(b, Mapping) else b)
     if min(freedoms) < 1:
         return gap, math.nan, math.nan
     variances = [float(fit.stderr) ** 2 for fit in fits]

@@ -27,8 +27,8 @@ def parse_looks(recorded: Iterable[str]) -> tuple[int, ...]:
     declared = {format_looks(LOOKS[:count]): LOOKS[:count] for count in range(len(LOOKS) + 1)}
     if len(found) > 1 or not found <= set(declared):
         raise ValueError(
-            f"the record was looked at with {' and '.join(sorted(found))} seeds, and declared are looks with "
-            f"{format_looks(LOOKS)}, in this order; make it anew with --until=decided --record"
+            f"the record's looks are {' and '.join(one or 'none' for one in sorted(found))}, and declared are "
+            f"{format_looks(LOOKS)} seeds, in this order; make it anew with --until=decided --record"
         )
     return declared[found.pop()]
 

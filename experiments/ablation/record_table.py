@@ -4,6 +4,7 @@ Columns are the study's axes, `RECORD_COLUMNS` and one per metric. A field is em
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -88,6 +89,8 @@ def parse_records(rows: Sequence[Mapping[str, str]], study: Study, scale: Scale)
                     for name, _, version in (item.partition(":") for item in fields["measures"].split(";") if item)
                 },
             }
+            if not re.fullmatch(r"([0-9a-f]{8}(;[0-9a-f]{8})*)?", fields["claims"]):
+                raise ValueError(f"claims={fields['claims']!r} are no fingerprints")
             trials.append(TrialRecord(setting, row["part"], int(row["seed"]), float(row["learning_rate"]), fields))
         except (KeyError, ValueError) as error:
             raise ValueError(f"the record is of another study: {error}; make it anew with --record") from None

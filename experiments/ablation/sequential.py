@@ -10,10 +10,23 @@ from typing import Any
 
 from experiments.ablation import runner, verdicts
 from experiments.ablation.looks import LOOKS, format_looks, scale_at_look
-from experiments.ablation.study import Study
+from experiments.ablation.study import Study, compared_pairs, grid_labels, validate_study
 from experiments.ablation.trials import TrialRecord
 from experiments.ablation.verdicts import Verdict
 from training.progress import format_duration
+
+
+def validate_until_decided(study: Study, scale: str) -> None:
+    """Raise ValueError, in one line, for a study that has nothing to decide, or more seeds than the last look."""
+    size, sized = study.scales[scale], scale_at_look(study.scales[scale], LOOKS)
+    settings = grid_labels(study, size)
+    if not any(list(compared_pairs(part, settings)) for claim in study.claims for part in claim.inequalities):
+        raise ValueError(f"--until=decided: no claim is about scale {scale}, so there is nothing to decide")
+    if len(size.seeds) > LOOKS[-1]:
+        raise ValueError(
+            f"--until=decided: scale {scale} has {len(size.seeds)} seeds, and the last look {LOOKS[-1]}; run it without"
+        )
+    validate_study(study._replace(scales={**study.scales, scale: sized}), scale)
 
 
 def run_until_decided(
@@ -21,10 +34,9 @@ def run_until_decided(
 ) -> tuple[Study, list[TrialRecord]]:
     """Run a study look by look; the study whose scale has the seeds of the last look, and the trials of all.
 
-    `options` are those of `runner.run_study`. Raises ValueError for a study without claims.
+    `options` are those of `runner.run_study`. Raises ValueError as `validate_until_decided` does.
     """
-    if not study.claims:
-        raise ValueError("--until=decided: this study claims nothing that could be decided; run it without")
+    validate_until_decided(study, scale)
     trials: list[TrialRecord] = []
     at_look, start = study, time.monotonic()
     for number in range(1, len(LOOKS) + 1):

@@ -12,7 +12,7 @@ from experiments.ablation.study import EXTRA_METRICS, SLOPE_PREFIX, Labels, base
 from experiments.ablation.trials import TrialRecord
 
 SHARE_METRICS = ("accuracy", "error rate", "balanced accuracy", "macro F1", "AUROC")  # scores between 0 and 1
-_RELATIVE_TOLERANCE = 2e-5  # numbers closer than this are equal: a record keeps six digits
+RELATIVE_TOLERANCE = 2e-5  # numbers closer than this are equal: a record keeps six digits
 
 
 def metric_value(trial: TrialRecord, metric: str) -> float:
@@ -66,7 +66,7 @@ def score_step(trials: Sequence[TrialRecord], metric: str) -> float:
     known = np.unique([*metric_bounds(trials, metric), *(metric_value(trial, metric) for trial in trials)])
     known = known[np.isfinite(known)]
     gaps = np.diff(known)
-    return float(min(gaps[gaps > _RELATIVE_TOLERANCE * np.abs(known[1:])], default=0.0))
+    return float(min(gaps[gaps > RELATIVE_TOLERANCE * np.abs(known[1:])], default=0.0))
 
 
 def estimate_metric(trials: Sequence[TrialRecord], labels: Labels, metric: str) -> Interval:

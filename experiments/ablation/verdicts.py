@@ -55,36 +55,39 @@ class JudgedClaim(NamedTuple):
     comparisons: Sequence[Comparison]
     p_holds: float
     p_fails: float
-    p_reversed: float
+    p_direction: float
 
 
 def judge_claims(study: Study, trials: Sequence[TrialRecord], scale: str) -> list[Verdict]:
     """A verdict on each claim that speaks of settings of this scale.
 
-    "reproduced": every comparison surely has the margin. "contradicted": one of them surely has the other sign, or,
-    without a margin or against a number, surely misses it. "smaller than claimed": one surely misses the margin, and
-    its sign is not surely the other. "undecided": the seeds do not say. What is sure has p ≤ 0.025, one-sided, or
-    p ≤ 0.0075 where the study was run look by look until it was decided (looks.py).
+    "reproduced": every comparison surely has the margin. "smaller than claimed": one surely misses it, and all surely
+    have the claimed sign. "contradicted": one surely misses it, and that is all that is sure. "undecided": the seeds do
+    not say. What is sure has p ≤ 0.025, one-sided, or p ≤ 0.0075 where the study was run look by look until it was
+    decided (looks.py).
 
     A claim holds if all of its comparisons do, so the largest p counts (an intersection–union test: Berger 1982); it
     fails if any of them does, so the smallest p counts, times their number. Both are then corrected for the number of
     the study's claims (Holm 1979). If two things are claimed to be near, both ends of the margin are tested. With one
     seed nothing is sure but what is counted, and fitted exponents, whose error is that of the fit. Seeds that tie are
-    no surer than the step between scores allows; and where a number leaves room for only a few right or wrong answers,
-    an exact test of as many answers must be sure as well.
+    no surer than the step between scores allows; where a number leaves room for only a few right or wrong answers, an
+    exact test of as many answers must be sure as well; and seeds that are right or wrong as a whole are compared by an
+    exact test of coins.
 
     A claim that lost a seed to divergence, or some of whose settings were not run, carries no verdict: the lost seeds
     are not a random sample.
     """
     looks = parse_looks(trial.result.get("looks", "") for trial in trials)
     level = LOOK_LEVEL if looks else SIGNIFICANCE_LEVEL
-    labels, grid = distinct_settings(trials), grid_labels(study, study.scales[scale])
+    labels, grid = distinct_settings(reported_records(trials)), grid_labels(study, study.scales[scale])
     if axis := study.registry_axis:  # of what was registered since, nothing is claimed yet
         grid = [setting for setting in grid if setting[axis] in {one[axis] for one in labels}]
     asked = [claim for claim in study.claims if _count_pairs(claim, grid)]
     judged = correct_p_values([compare_settings(claim, trials) for claim in asked])
     seeds = len({trial.seed for trial in reported_records(trials)})
     where = f"{scale} scale, {seeds} seed{'' if seeds == 1 else 's'}{' until decided' if looks else ''}"
+    if gone := count_removed_claims(study, trials):
+        where += f", {gone} recorded claim{'s' * (gone > 1)} removed since"
     verdicts = []
     for claim, one in zip(asked, judged, strict=True):
         wanted, present = _count_pairs(claim, grid), _count_pairs(claim, labels)
@@ -117,8 +120,9 @@ def correct_p_values(comparisons: Sequence[Sequence[Comparison]]) -> list[Judged
     groups = [list(group) for group in comparisons if group]
     holds = intervals.adjust_p_values([largest(one.p_holds for one in group) for group in groups])
     fails = intervals.adjust_p_values([smallest([one.p_fails for one in group]) for group in groups])
-    other = intervals.adjust_p_values([smallest([one.p_reversed for one in group]) for group in groups])
-    judged = iter([JudgedClaim(*one) for one in zip(groups, holds, fails, other, strict=True)])
+    sized = [[one.p_direction for one in group if math.isfinite(one.p_direction)] for group in groups]
+    direction = intervals.adjust_p_values([largest(some) if some else math.nan for some in sized])
+    judged = iter([JudgedClaim(*one) for one in zip(groups, holds, fails, direction, strict=True)])
     return [next(judged) if group else JudgedClaim((), math.nan, math.nan, math.nan) for group in comparisons]
 
 
@@ -135,22 +139,31 @@ def is_edited(claim: Claim, trials: Sequence[TrialRecord]) -> bool:
     return any(claim_fingerprint(claim) not in claims.split(";") for claims in recorded)
 
 
+def count_removed_claims(study: Study, trials: Sequence[TrialRecord]) -> int:
+    """How many claims were made when the record was, and are no longer there as they were. Edited ones count once."""
+    recorded = {one for trial in trials for one in trial.result.get("claims", "").split(";") if one}
+    edited = sum(is_edited(claim, trials) for claim in study.claims)
+    return max(0, len(recorded - set(map(claim_fingerprint, study.claims))) - edited)
+
+
 def decide_verdict(judged: JudgedClaim, level: float = SIGNIFICANCE_LEVEL) -> str:
     """The verdict on a claim from its corrected p-values, each of which must be at most half of `level`."""
     if not judged.comparisons or any(comparison.lost_seeds for comparison in judged.comparisons):
         return "not run"
     if judged.p_holds <= level / 2:
         return "reproduced"
-    if judged.p_reversed <= level / 2:
-        return "contradicted"
-    return "smaller than claimed" if judged.p_fails <= level / 2 else "undecided"
+    if not judged.p_fails <= level / 2:
+        return "undecided"
+    return "smaller than claimed" if judged.p_direction <= level / 2 else "contradicted"
 
 
 def _weakest(judged: JudgedClaim) -> Comparison:
-    """The comparison that supports a claim least."""
+    """The comparison that supports a claim least: of those that surely miss their margin, the furthest off."""
 
-    def support(comparison: Comparison) -> tuple[float, float]:
-        return -comparison.p_holds if math.isfinite(comparison.p_holds) else -1.0, comparison.headroom
+    def support(comparison: Comparison) -> tuple[bool, float, float, float]:
+        surely_fails = comparison.p_fails <= SIGNIFICANCE_LEVEL / 2
+        p_holds = comparison.p_holds if math.isfinite(comparison.p_holds) else 1.0
+        return not surely_fails, comparison.headroom if surely_fails else 0.0, -p_holds, comparison.headroom
 
     return min(judged.comparisons, key=support)
 
@@ -158,13 +171,14 @@ def _weakest(judged: JudgedClaim) -> Comparison:
 def seeds_to_go(judged: JudgedClaim, level: float = SIGNIFICANCE_LEVEL) -> int | None:
     """About how many more seeds an undecided claim needs until p ≤ `level` / 2 in four of five studies.
 
-    If spreads and means stay: for all comparisons to hold, or, where a mean lies on the wrong side, for one of them to
-    fail. None where the spread is not known yet, and where a mean lies on the margin.
+    By Student's t, if spreads and means stay: for all comparisons to hold, or, where a mean lies on the wrong side, for
+    one of them to fail. None where the spread is not known yet, and where a mean lies on the margin.
     """
 
     def seeds_needed(comparison: Comparison) -> int:
+        own = level / (len(judged.comparisons) if comparison.headroom < 0 else 1)
         return intervals.required_seeds(
-            comparison.spread, abs(comparison.headroom), level=1 - level, max_seeds=10 * MANY_SEEDS
+            comparison.spread, abs(comparison.headroom), level=1 - own, max_seeds=10 * MANY_SEEDS
         )
 
     if any(not one.spread > 0 or not one.headroom for one in judged.comparisons):
@@ -192,7 +206,7 @@ def format_evidence(
         return f"{sides}: {lost[0].lost_seeds} seeds diverged or have no {lost[0].claim.metric}"
     weakest = _weakest(judged)
     claim, gap = weakest.claim, weakest.difference
-    p = {"contradicted": judged.p_reversed, "smaller than claimed": judged.p_fails}.get(verdict, judged.p_holds)
+    p = judged.p_fails if verdict != "reproduced" and weakest.headroom < 0 else judged.p_holds
     name = "" if claim.metric == "test" else f"{claim.metric} "
     parts = [f"{name}{format_labels(weakest.left)} {format_number(weakest.means[0])}"]
     if isinstance(weakest.right, dict):
@@ -207,7 +221,8 @@ def format_evidence(
     if len(judged.comparisons) > 1:
         parts.append(f"the weakest of {len(judged.comparisons)}")
     if verdict == "undecided" and (more := seeds_to_go(judged, level)):
-        parts.append(f"about {more} more seeds" if more <= MANY_SEEDS else f"more than {MANY_SEEDS} more seeds")
+        about = f"about {more} more seed{'s' * (more > 1)}"
+        parts.append(about if more <= MANY_SEEDS else f"more than {MANY_SEEDS} more seeds")
     return ", ".join(parts)
 
 

@@ -13,7 +13,8 @@ hundred should be; Student's t promises it for normal scores.
 A study asks ten such questions and is judged as any other is (ablation/verdicts.py): ten times whether one of two
 settings alike is higher than the other, or than the chance that it has. "Called" is how often any of the ten is found
 "reproduced" or "contradicted", and at most 5 of a hundred are meant. Some studies have so many seeds, those "until
-decided" are looked at with 3, 5, 8 and 12, and run on while a claim is undecided (ablation/looks.py).
+decided", of ten claims or of one, are looked at with 3, 5, 8 and 12, and run on while a claim is undecided
+(ablation/looks.py).
 
 The real pairs are a small network fitted to a curve (configs/curve.py), one seed apart from the next; from one group of
 seeds each pair takes as many fresh ones as a sample needs. The record is experiments/records/aa.csv.
@@ -46,6 +47,7 @@ SEED_COUNTS = (3, 5, 10)
 GRID_SEED_COUNTS = (2, *SEED_COUNTS)  # of scores on a grid, where two seeds often tie
 TRIALS, PAIRS = 2000, 20
 CLAIM_KINDS = ("ten pairs", "ten numbers")
+STOPPING_KINDS = ("ten pairs", "one pair", "one number")
 ANSWER_RATES = (0.9, 0.99, 0.998)
 ALLOWED_RATE = (0.03, 0.07)  # of normal scores: the claim, written before the run
 MAX_STUDY_RATE = 0.05  # of studies, up to three standard errors of so many draws
@@ -106,18 +108,23 @@ def simulate_studies(trials: int) -> Iterator[dict[str, Any]]:
 
 
 def simulate_stopping(trials: int) -> Iterator[dict[str, Any]]:
-    """A line a distribution: the same of studies of ten pairs that run until they are decided."""
-    for name, draw in DISTRIBUTIONS.items():
-        random = np.random.default_rng([len(name), 5])
-        found = sum(has_false_alarm(random, draw, LOOKS, 0.5, CLAIM_KINDS[0]) for _ in range(trials))
-        yield result_row(f"{name}, until decided", LOOKS[-1], CLAIM_KINDS[0], found, None, trials)
+    """A line a distribution and kind of claim: the same of studies that run until they are decided.
+
+    A study of one claim stops as soon as that is decided, one of ten claims hardly ever before the last look.
+    """
+    for (name, draw), kind in itertools.product(DISTRIBUTIONS.items(), STOPPING_KINDS):
+        random = np.random.default_rng([len(name), STOPPING_KINDS.index(kind)])
+        mean = float(draw(random, 1_000_000).mean())
+        found = sum(has_false_alarm(random, draw, LOOKS, mean, kind) for _ in range(trials))
+        yield result_row(f"{name}, until decided", LOOKS[-1], kind, found, None, trials)
 
 
 def has_false_alarm(random: np.random.Generator, draw: Draw, looks: Sequence[int], chance: float, kind: str) -> bool:
-    """Whether a study of ten claims of settings alike decides one of them, at the last look that it takes."""
-    names = [f"{side}{i}" for i in range(10) for side in "ab"]
-    right = [{"model": f"b{i}"} if kind == "ten pairs" else chance for i in range(10)]
-    claims = [claim_above("", {"model": f"a{i}"}, right[i]) for i in range(10)]
+    """Whether a study of settings alike decides one of its claims, at the last look that it takes."""
+    count = 1 if kind.startswith("one") else 10
+    names = [f"{side}{i}" for i in range(count) for side in "ab"]
+    right = [{"model": f"b{i}"} if "pair" in kind else chance for i in range(count)]
+    claims = [claim_above("", {"model": f"a{i}"}, right[i]) for i in range(count)]
     scores = {name: draw(random, looks[-1]) for name in names}
     shares = all(((some >= 0) & (some <= 1)).all() for some in scores.values())
     cell: Any = {"died_at": None, "metric": "accuracy" if shares else "loss", "chance": 0.5, "baseline": ("none", 0.5)}
@@ -192,9 +199,10 @@ def format_row(one: dict[str, Any]) -> str:
 
 def format_verdict(lines: list[dict[str, Any]]) -> str:
     normal = [called_share(one) for one in lines if one["scores"] == "normal"]
-    of_studies = [called_share(one) for one in lines if one["samples"] in CLAIM_KINDS]
+    studies = [one for one in lines if one["samples"] in {*CLAIM_KINDS, *STOPPING_KINDS}]
+    of_studies = [called_share(one) for one in studies]
     held = all(ALLOWED_RATE[0] <= share <= ALLOWED_RATE[1] for share in normal)
-    for one, share in zip((one for one in lines if one["samples"] in CLAIM_KINDS), of_studies, strict=True):
+    for one, share in zip(studies, of_studies, strict=True):
         error = math.sqrt(MAX_STUDY_RATE * (1 - MAX_STUDY_RATE) / int(one["trials"]))
         held &= share <= MAX_STUDY_RATE + 3 * error
     return (

@@ -39,6 +39,7 @@ MEASURES: dict[str, Measure] = {
     "state": cost.state_size,
     "parameters": cost.mixer_parameters,
 }
+COUNTED_MEASURES = {"step depth", "state", "parameters"}  # in the model itself: the same for every seed
 TIMED_MEASURES = {"step time", "stream time"}  # other work on the machine shows in these
 # Raised by hand when a measure gives other numbers, beyond rounding; earlier values are then measured anew.
 MEASURE_VERSIONS: dict[str, int] = {

@@ -102,11 +102,17 @@ def weakest_verdict(judged: Sequence[Verdict]) -> str:
     return min((one.verdict for one in judged), key=VERDICT_ORDER.index, default="not run")
 
 
+def is_reversed(first: Verdict, second: Verdict) -> bool:
+    """Return whether both verdicts on a claim are decided, and differ."""
+    return first.verdict != second.verdict and not {first.verdict, second.verdict} & {"undecided", "not run"}
+
+
 def verdict_label(result: ReproducedResult) -> str:
-    """Return the verdict with its sign, "unstable" if other seeds gave another, and a mark if trials are outdated."""
+    """Return the verdict with its sign, "unstable" if other seeds decide a claim otherwise, and a mark if trials are
+    outdated."""
     verdict = weakest_verdict(result.verdicts)
     label = f"{VERDICT_SIGNS[verdict]} {verdict}"
-    if result.other_seeds and weakest_verdict(result.other_seeds) != verdict:
+    if any(is_reversed(*pair) for pair in zip(result.verdicts, result.other_seeds, strict=False)):
         label += ", unstable"
     return f"{label} {OUTDATED_MARK}" if result.outdated or result.other_seeds_outdated else label
 

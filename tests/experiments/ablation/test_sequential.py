@@ -40,7 +40,8 @@ def fake_runs(monkeypatch: pytest.MonkeyPatch, scores: dict[str, Draw]) -> list[
 
 
 def study_of(*claims: Claim, seeds: Sequence[int] = (0,)) -> Study:
-    return Study("?", {}, {"mixer": ("a", "b")}, {"quick": Scale(tuple(seeds))}, claims)
+    mixers = {"a": {"mixer": "rnn"}, "b": {"mixer": "gru"}}
+    return Study("?", {"config": "recall"}, {"mixer": mixers}, {"quick": Scale(tuple(seeds))}, claims)
 
 
 def noise(center: float) -> Draw:
@@ -94,8 +95,14 @@ def test_trials_are_shared_between_looks(tmp_path: Path):
 
 
 def test_there_must_be_something_to_decide(tmp_path: Path):
-    with pytest.raises(ValueError, match="claims nothing that could be decided"):
+    with pytest.raises(ValueError, match="no claim is about scale quick, so there is nothing to decide"):
         sequential.run_until_decided(study_of(), "quick", tmp_path)
+    many, tuned = study_of(claim_above("", A, B), seeds=range(20)), study_of(claim_above("", A, B), seeds=(95,))
+    with pytest.raises(ValueError, match="scale quick has 20 seeds, and the last look 12; run it without"):
+        sequential.run_until_decided(many, "quick", tmp_path)
+    tuned = tuned._replace(scales={"quick": tuned.scales["quick"]._replace(learning_rates=(1e-3, 1e-2))})
+    with pytest.raises(ValueError, match="seed 100 is reported too"):
+        sequential.run_until_decided(tuned, "quick", tmp_path)
 
 
 # ---- records ---------------------------------------------------------------------------------------------------------
@@ -120,9 +127,9 @@ def test_a_record_says_its_looks_and_has_the_seeds_of_the_last():
 @pytest.mark.parametrize(
     ("taken", "seeds", "message"),
     [
-        ("5;3", 5, "looked at with 5;3 seeds, and declared are looks with 3;5;8;12, in this order"),
-        ("3;8", 8, "looked at with 3;8 seeds"),
-        ("4", 4, "looked at with 4 seeds"),
+        ("5;3", 5, "looks are 5;3, and declared are 3;5;8;12 seeds, in this order"),
+        ("3;8", 8, "looks are 3;8, and"),
+        ("4", 4, "looks are 4, and"),
         ("3;5;8", 5, "the record lacks a, seed 5"),
         ("", 5, "the record has too many of a, seed 3"),
     ],
@@ -137,7 +144,7 @@ def test_rows_must_agree_on_their_looks():
     study = study_of(claim_above("", A, B), seeds=range(3))
     rows = recorded_rows(study, "3", 3)
     rows[0]["looks"] = ""
-    with pytest.raises(ValueError, match="make it anew with --until=decided --record"):
+    with pytest.raises(ValueError, match=r"looks are none and 3, .*; make it anew with --until=decided --record"):
         record_table.parse_records(rows, study, study.scales["quick"])
 
 
@@ -148,6 +155,13 @@ def test_a_claim_that_was_edited_after_its_record_is_marked():
     assert [verdicts.is_edited(claim, trials) for claim in edited.claims] == [True, False]
     marked = [verdicts.EDITED_NOTE in one.evidence for one in verdicts.judge_claims(edited, trials, "quick")]
     assert marked == [True, False]
+    fewer = study._replace(claims=study.claims[:1])
+    assert verdicts.judge_claims(fewer, trials, "quick")[0].scale.endswith("1 recorded claim removed since")
+    assert "removed" not in verdicts.judge_claims(edited, trials, "quick")[0].scale
+    rows = recorded_rows(study, "", 3)
+    rows[0]["claims"] = "zzz"
+    with pytest.raises(ValueError, match="claims='zzz' are no fingerprints"):
+        record_table.parse_records(rows, study, study.scales["quick"])
     old = [trial._replace(result={**trial.result, "claims": ""}) for trial in trials]
     assert not verdicts.is_edited(edited.claims[0], old), "an old record does not say"
 

@@ -10,6 +10,7 @@ from experiments.ablation.study import Claim, Scale, Study, claim_above, claim_b
 from experiments.ablation.trials import TrialRecord
 
 CELL: dict[str, Any] = {"died_at": None, "metric": "accuracy", "chance": 0.1}
+A, B = {"mixer": "a"}, {"mixer": "b"}
 BEST, WORST = [0.9, 0.92, 0.91], [0.3, 0.32, 0.34]
 
 
@@ -41,7 +42,7 @@ def verdict(claim: Claim, some: list[TrialRecord], **more: Any) -> Any:
         (claim_below("", {"mixer": "b"}, {"mixer": "a"}, 0.5), "reproduced"),
         (
             claim_above("", {"mixer": ("a", "b")}, {"mixer": "b"}, 0.5),
-            "smaller than claimed",
+            "contradicted",
         ),  # for every setting, or not at all
         (claim_near("", {"mixer": "a"}, {"mixer": "b"}, 0.1), "contradicted"),
         (claim_near("", {"mixer": "a"}, {"mixer": "a"}, 0.1), "reproduced"),
@@ -103,20 +104,18 @@ def test_no_worse_is_the_interval_above_the_margin():
 
 def test_of_one_seed_only_what_is_counted_is_sure():
     one = [line("a", 0, test=0.99, state=8.0), line("b", 0, test=0.2, state=8.0)]
+    timed = [line("a", 0, **{"step time": 1.01}), line("b", 0, **{"step time": 1.0})]
     assert verdict(claim_above("", {"mixer": "a"}, 0.9), one).verdict == "undecided"
     assert verdict(claim_near("", {"mixer": "a"}, {"mixer": "b"}, 1), one).verdict == "undecided"
     assert verdict(claim_near("", {"mixer": "a"}, {"mixer": "b"}, 0, metric="state"), one).verdict == "reproduced"
     assert verdict(claim_above("", {"mixer": "a"}, 8, metric="state"), one).verdict == "reproduced"
-    assert verdict(claim_above("", {"mixer": "a"}, 1.0), lines(a=[1.0, 1.0, 1.0])).verdict == "reproduced"
+    assert verdict(claim_above("", A, B, metric="step time"), timed).verdict == "undecided", "another run is another"
 
 
 def verdicts_of(metric: str, claims: list[Claim], **scores: list[float]) -> list[str]:
     """Verdicts on scores of a metric in the unit interval, or on a measure."""
     some = [line(mixer, seed, **{metric: v}) for mixer, values in scores.items() for seed, v in enumerate(values)]
     return [one.verdict for one in verdicts.judge_claims(study_of(some, *claims), some, "quick")]
-
-
-A, B = {"mixer": "a"}, {"mixer": "b"}
 
 
 def test_seeds_that_tie_are_as_sure_as_the_step_lets_them_be():
@@ -151,9 +150,35 @@ def test_few_answers_against_a_number_are_counted():
     some: dict[str, list[float]] = {"a": [0.0] * 10, "b": [0.0, 1.0] * 5}
     assert verdicts_of("test", [claim_below("", A, 0.1)], **some) == ["undecided"]
     assert verdicts_of("test", [claim_below("", A, 0.4)], **some) == ["reproduced"]
-    assert verdicts_of("test", [claim_above("", A, 1.0)], a=[1.0] * 3, b=[0.9, 0.8, 0.7]) == ["reproduced"], (
-        "nothing above"
-    )
+    for claim in (claim_above("", A, 1.0), claim_above("", A, 1.0, -0.05), claim_near("", A, 1.0, 0.05)):
+        assert verdicts_of("test", [claim], a=[1.0] * 2, b=[0.0, 1.0]) == ["undecided"], "two coins that agree"
+    assert (
+        verdicts_of("test", [claim_below("", A, 1.0), claim_above("", B, 0.0)], a=[1.0] * 9, b=[0.0] * 9)
+        == ["undecided"] * 2
+    ), "the end of the range"
+
+
+@pytest.mark.parametrize("claim", [claim_above("", A, 0.99), claim_near("", A, 1.0, 0.01)])
+def test_a_margin_and_its_number_are_tested_alike(claim: Claim):
+    random = np.random.default_rng(0)
+    some = [{"a": random.binomial(178, 0.99, 5) / 178, "b": np.arange(5) / 178} for _ in range(150)]
+    assert sum(verdicts_of("test", [claim], **one) == ["reproduced"] for one in some) <= 9, "2.5 % of 150 are meant"
+
+
+def test_coins_are_compared_as_coins():
+    """Three of three against none: with a margin of 0.3 it comes by chance in 7.5 %, as by t it would in 2 %."""
+    sides = {"a": [1.0] * 3, "b": [0.0] * 3}
+    assert verdicts_of("test", [claim_above("", A, B), claim_above("", A, B, 0.3)], **sides) == ["undecided"] * 2
+    assert verdicts_of("test", [claim_above("", A, B)], **sides) == ["reproduced"]
+    assert verdicts_of("test", [claim_above("", A, B, 0.3)], a=[1.0] * 5, b=[0.0] * 5) == ["reproduced"]
+
+
+def test_near_is_contradicted_as_rarely_as_anything_else():
+    """Without a difference: both sides of a narrow margin together have the error that one side may have."""
+    random = np.random.default_rng(0)
+    some = [dict(zip("ab", random.normal(0.5, 0.1, (2, 8)), strict=True)) for _ in range(400)]
+    found = [verdicts_of("bits", [claim_near("", A, B, 1e-4, metric="bits")], **one) for one in some]
+    assert sum(one == ["contradicted"] for one in found) <= 18, "2.5 % of 400 are meant"
 
 
 def test_what_no_seed_changes_is_sure():
@@ -165,6 +190,10 @@ def test_what_no_seed_changes_is_sure():
     for seeds in (1, 2, 3):
         assert verdicts_of("state", claims, a=[8.0] * seeds, b=[4.0] * seeds) == ["reproduced"] * 3
         assert verdicts_of("state", claims[:1], a=[4.0] * seeds, b=[4.0] * seeds) == ["contradicted"], "not higher"
+        no_worse = claim_above("", A, B, -0.1, metric="state")
+        assert verdicts_of("state", [no_worse], a=[4.0] * seeds, b=[4.0] * seeds) == ["reproduced"]
+        rounded = [claim_above("", A, B, 0.2, metric="state"), claim_near("", A, B, 0.2, metric="state")]
+        assert verdicts_of("state", rounded, a=[0.3] * seeds, b=[0.1] * seeds) == ["reproduced"] * 2, "0.3 - 0.1 < 0.2"
     shares = [claim_above("", A, 0.95, metric="tunes that parse")]  # of 32 tunes: seeds do change it
     assert verdicts_of("tunes that parse", shares, a=[1.0, 1.0], b=[0.96875, 0.9375]) == ["undecided"]
     assert verdicts_of("coupled", [claim_above("", A, 0.9, metric="coupled")], a=[1.0] * 3, b=[3e-7, 5e-7, 4e-7]) == [
@@ -280,6 +309,36 @@ def test_a_claim_of_two_inequalities_needs_both():
     assert "the weakest of 2" in found.evidence
 
 
+def test_the_evidence_of_a_contradiction_is_what_contradicts():
+    claim = claim_above("", A, {"mixer": ("b", "c")}, 0.5)
+    found = verdict(claim, lines(a=[0.7, 0.701, 0.702], b=[0.5, 0.501, 0.502], c=[0.98, 0.95, 0.99]))
+    assert found.verdict == "contradicted"
+    assert found.evidence.startswith("a 0.701 against c 0.973")
+
+
+def test_smaller_than_claimed_is_there():
+    small, none = {"a": [0.5, 0.51, 0.52], "b": [0.45, 0.46, 0.47]}, {"a": [0.48, 0.49, 0.5], "b": [0.5, 0.51, 0.49]}
+    assert verdicts_of("test", [claim_above("", A, B, 0.2)], **small) == ["smaller than claimed"]
+    assert verdicts_of("test", [claim_above("", A, B, 0.2)], **none) == ["contradicted"]
+    assert verdicts_of("test", [claim_above("", A, 0.6)], **small) == ["contradicted"], "a number has no size"
+
+
+def test_a_seed_is_lost_on_whichever_side():
+    some = lines(a=BEST, b=[*WORST, 0.3])
+    for claim in (claim_above("", A, B), claim_below("", B, A)):
+        assert verdict(claim, some).verdict == "not run"
+    chosen = [line("a", 100, "choose", test=0.5), *lines(b=[0.1, 0.2])]
+    assert verdict(claim_above("", A, B), chosen).verdict == "not run"
+
+
+def test_a_chance_that_is_unknown_changes_no_verdict():
+    unknown = {"chance": math.nan, "baseline": ("none", math.nan)}
+    some = [line("a", seed, reach=v) for seed, v in enumerate((1.0, 5.0, 3.5))]
+    some += [line("b", seed, reach=v) for seed, v in enumerate((2.0, 1.0, 3.0))]
+    some = [one._replace(result={**one.result, **unknown}) for one in some]
+    assert verdict(claim_above("", A, B, metric="reach"), some).verdict == "undecided"
+
+
 def test_a_claim_about_settings_of_other_scales_gets_no_verdict():
     some = lines(a=BEST, b=WORST)
     claims = (claim_above("", {"mixer": "z"}, 0.5), claim_above("", A, 0.5))
@@ -291,6 +350,9 @@ def test_exponents_of_one_seed_are_as_sure_as_their_fits():
         return line(mixer, 0, **{f"time@{x}": x**power * (1 + noise * (-1) ** i) for i, x in enumerate((1, 2, 4, 8))})
 
     claim = claim_above("", A, B, metric="slope of time")
+    noisy = curve("a", 1.8, 0.4)
+    assert {verdict(claim._replace(right=x), [noisy]).verdict for x in (1.5, 1.9)} == {"undecided"}
+    assert verdict(claim._replace(right=1.5), [curve("a", 1.8, 0.01)]).verdict == "reproduced"
     assert verdict(claim, [curve("a", 1.8, 0.01), curve("b", 1.0, 0.01)]).verdict == "reproduced"
     assert verdict(claim, [curve("a", 1.2, 0.2), curve("b", 1.0, 0.2)]).verdict == "undecided"
     assert verdict(claim, [curve("a", 1.0, 0.0), curve("b", 1.2, 0.01)]).verdict == "contradicted"

@@ -101,7 +101,8 @@ def test_the_verdict_is_that_of_the_weakest_claim():
     first = make_result(verdicts=told("reproduced"))
     assert published_results.verdict_label(first) == "✓ reproduced"
     assert published_results.verdict_label(first._replace(other_seeds=told("reproduced"))) == "✓ reproduced"
-    assert published_results.verdict_label(first._replace(other_seeds=told("undecided"))) == "✓ reproduced, unstable"
+    assert published_results.verdict_label(first._replace(other_seeds=told("undecided"))) == "✓ reproduced"
+    assert published_results.verdict_label(first._replace(other_seeds=told("contradicted"))) == "✓ reproduced, unstable"
 
 
 def test_ours_stands_beside_what_was_published():
