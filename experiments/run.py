@@ -25,6 +25,7 @@ any other file of configs/ does as well. Every field that is set, as --config.tr
 settings. What the study varies in its models stays; its claims speak of its own task and are left out.
 """
 
+import contextlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -54,10 +55,14 @@ def list_studies() -> str:
 
 
 def read_all_records() -> list[TrialRecord]:
-    """The trials in all quick records of trained studies."""
+    """The trials in all quick records of trained studies. A study that was edited since its record is left out."""
     studies = {name: load_study(name) for name in study_names()}
-    recorded = [n for n in studies if studies[n].trained and study_report.record_path(n, "quick").exists()]
-    return [trial for name in recorded for trial in study_report.read_study_record(name, studies[name], "quick")]
+    trials: list[TrialRecord] = []
+    for name, study in studies.items():
+        if study.trained and study_report.record_path(name, "quick").exists():
+            with contextlib.suppress(ValueError):
+                trials += study_report.read_study_record(name, study, "quick")
+    return trials
 
 
 def print_results(

@@ -54,6 +54,14 @@ def test_a_dry_run_trains_nothing_and_says_how_much_there_is(tmp_path: Path):
     assert not (tmp_path / "groups").exists()
 
 
+def test_a_study_that_was_edited_since_its_record_tells_a_dry_run_no_times(monkeypatch: pytest.MonkeyPatch):
+    load = run.load_study
+    whole = run.read_all_records()
+    monkeypatch.setattr(run, "load_study", lambda name: STUDY if name == "shape" else load(name))
+    others = run.read_all_records()
+    assert 0 < len(others) < len(whole)
+
+
 def call(*words: str) -> None:
     """What `python -m experiments.run` does with these words."""
     values = flags.FlagValues()
