@@ -53,8 +53,6 @@ def run_result(name: str, args: Any) -> None:
     loaded, folder = load_result(name, args.mixers), Path(args.workdir)
     scale = f"{args.scale}{OTHER_SEEDS_SUFFIX}" if args.other_seeds else args.scale
     study.validate_study(loaded, scale)
-    if args.until:
-        sequential.validate_until_decided(loaded, scale)
     print(f"{name}: {loaded.question}\n{loaded.paper}\n")
     options: Any = {"data_dir": args.data_dir, "mode": args.mode, "log": partial(print, flush=True)}
     if args.until:

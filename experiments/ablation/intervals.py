@@ -27,9 +27,7 @@ _RESAMPLES = 9999
 UNBOUNDED = (-math.inf, math.inf)
 
 Values = Sequence[float] | np.ndarray
-Alternative = Literal[
-    "two-sided", "greater", "less"
-]  # which differences speak against the null hypothesis, as in scipy
+Alternative = Literal["two-sided", "greater", "less"]  # what speaks against the null hypothesis, as in scipy
 
 
 class Interval(NamedTuple):
@@ -123,9 +121,14 @@ def p_value(
     gap, scale = float(a.mean() - b.mean()) - margin, max(np.abs(a).max(), np.abs(b).max())
     tie = abs(gap) <= 1e-12 * scale
     if _has_no_spread(a, b, gaps) and (tie or not step):
-        return float(tie or (gap < 0 if alternative == "greater" else gap > 0 if alternative == "less" else False))
+        return _certain_p_value(0.0 if tie else gap, alternative)
     error, freedom = _standard_error(a, b, gaps, step)
     return _tail_of_t(gap / error, freedom, alternative)
+
+
+def _certain_p_value(gap: float, alternative: Alternative) -> float:
+    """The p-value of a gap that has no error: 0 if it is what the alternative says, else 1."""
+    return float(not {"two-sided": gap != 0, "greater": gap > 0, "less": gap < 0}[alternative])
 
 
 def _tail_of_t(t: float, freedom: float, alternative: Alternative) -> float:
@@ -288,7 +291,7 @@ def exponent_p_value(
     gap, error, freedom = _exponent_gap(a, b)
     gap -= margin
     if not error:
-        return float(not gap or (gap < 0 if alternative == "greater" else gap > 0 if alternative == "less" else False))
+        return _certain_p_value(gap, alternative)
     return _tail_of_t(gap / error, freedom, alternative)
 
 

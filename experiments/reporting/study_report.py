@@ -117,10 +117,8 @@ def _score_cells(trials: Sequence[TrialRecord], setting: Labels) -> list[str]:
 def curves_table(trials: Sequence[TrialRecord], metric: str) -> Table:
     """Tabulate a measured curve: one row for each setting, one column for each x."""
     trials = trial_scores.reported_records(trials)
-    settings, xs = (
-        trial_scores.distinct_settings(trials),
-        sorted({x for trial in trials for x in trial.get_curve(metric)}),
-    )
+    settings = trial_scores.distinct_settings(trials)
+    xs = sorted({x for trial in trials for x in trial.get_curve(metric)})
     rows = []
     for setting in settings:
         estimates = [trial_scores.estimate_metric(trials, setting, f"{metric}@{x:g}") for x in xs]

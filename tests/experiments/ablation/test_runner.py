@@ -16,21 +16,11 @@ import numpy as np
 import pytest
 
 from experiments.ablation import groups, record_files, record_table, result_store, runner, trials
-from experiments.ablation.study import Scale, Study, claim_above
+from experiments.ablation.study import Scale, Study
 from experiments.measures import registry
+from tests.experiments.ablation import STUDY
 from training import files
 
-STUDY = Study(
-    question="?",
-    fixed={
-        "config": "curve", "model.width": 8, "model.depth": 1, "training.batch_size": 8, "training.eval_every": 20,
-        "training.steps_per_call": 10,
-    },
-    grid={"model.activation": ("relu", "identity")},
-    measures=("affine",),
-    scales={"smoke": Scale((0, 1), (1e-3, 1e-2), (100,), {"training.steps": 20})},
-    claims=(claim_above("", {"model.activation": "identity"}, 0.5),),
-)  # fmt: skip
 SCALE = STUDY.scales["smoke"]
 
 

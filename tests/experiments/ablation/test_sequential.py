@@ -10,19 +10,11 @@ import pytest
 from experiments.ablation import looks, record_table, runner, sequential, verdicts
 from experiments.ablation.study import Claim, Scale, Study, claim_above, claim_below
 from experiments.ablation.trials import TrialRecord
+from tests.experiments.ablation import STUDY
 from tests.experiments.reporting import make_trial
 
-STUDY = Study(
-    question="?",
-    fixed={
-        "config": "curve", "model.width": 8, "model.depth": 1, "training.batch_size": 8, "training.eval_every": 20,
-        "training.steps_per_call": 10,
-    },
-    grid={"model.activation": ("relu", "identity")},
-    measures=("affine",),
-    scales={"smoke": Scale((0, 1), overrides={"training.steps": 20})},
-    claims=(claim_below("", {"model.activation": "identity"}, 1e-3, metric="affine"),),
-)  # fmt: skip
+SCALE = Scale((0, 1), overrides={"training.steps": 20})
+CLAIM = claim_below("", {"model.activation": "identity"}, 1e-3, metric="affine")
 A, B = {"mixer": "a"}, {"mixer": "b"}
 Draw = Callable[[int], float]
 
@@ -83,10 +75,10 @@ def test_a_look_asks_for_more_than_seeds_that_were_set_before():
 
 def test_trials_are_shared_between_looks(tmp_path: Path):
     """With real runs: the second study finds what the first one trained, and trains the seeds that are new."""
-    study = STUDY._replace(scales={"smoke": STUDY.scales["smoke"]._replace(seeds=(0,))})
-    runner.run_study(study, study.scales["smoke"], tmp_path, log=lambda line: None)
+    study = STUDY._replace(scales={"smoke": SCALE}, claims=(CLAIM,))
+    runner.run_study(study, SCALE._replace(seeds=(0,)), tmp_path, log=lambda line: None)
     told: list[str] = []
-    at_last, trials = sequential.run_until_decided(STUDY, "smoke", tmp_path, log=told.append)
+    at_last, trials = sequential.run_until_decided(study, "smoke", tmp_path, log=told.append)
     assert at_last.scales["smoke"].seeds == (0, 1, 2)
     assert {trial.result.get("looks") for trial in trials} == {"3"}
     groups = {(trial.labels["model.activation"], trial.seed > 0): trial.result["group"] for trial in trials}
