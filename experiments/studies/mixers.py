@@ -1,8 +1,8 @@
 """Every mixer on two tasks that ask for memory, at equal parameters and budget: docs/results/mixers.md.
 
-Recall of 8 pairs, as in compare, and copy memory over a silence of 20 steps. All mixers take two hours on two cores.
-Those with a short convolution or an output gate among their options have a second row, with what they have of both on:
-by what it is better, the convolution and the gate recall, and not the recurrence.
+Recall of 8 pairs, as in compare, and copy memory over a silence of 20 steps; two and a half hours on two cores. Mixers
+with a short convolution or an output gate among their options have a second row, with what they have of both on: by
+what it is better, the convolution and the gate recall, and not the recurrence.
 """
 
 from experiments.ablation.learning_rates import LEARNING_RATES
