@@ -16,7 +16,7 @@ STUDY = Study(
     grid={"mixer": (*MIXERS, "rglru,attention")},
     scales={
         "smoke": Scale(seeds=(0, 1), overrides={"training.steps": 50, "training.eval_every": 50}),
-        "quick": Scale(seeds=(0, 1, 2), overrides={"training.steps": 600, "training.eval_every": 100}),
+        "quick": Scale(seeds=tuple(range(5)), overrides={"training.steps": 600, "training.eval_every": 100}),
         "full": Scale(
             seeds=tuple(range(10)),
             learning_rates=(1e-3, 3e-3, 1e-2),

@@ -11,7 +11,7 @@ STUDY = Study(
     measures=("reach", "permuted"),
     scales={
         "smoke": Scale(seeds=(0, 1), overrides={"training.steps": 50, "training.eval_every": 50}),
-        "quick": Scale(seeds=(0, 1, 2), overrides={"training.steps": 500, "training.eval_every": 100}),
+        "quick": Scale(seeds=tuple(range(5)), overrides={"training.steps": 500, "training.eval_every": 100}),
         "full": Scale(
             seeds=tuple(range(10)),
             learning_rates=(1e-3, 3e-3, 1e-2),
