@@ -3,7 +3,7 @@
 from experiments.ablation.study import Scale, Study, claim_above, claim_near
 from models import MIXERS
 
-FIXED_STATE = tuple(name for name in MIXERS if name not in ("attention", "dense"))
+FIXED_STATE = tuple(name for name in MIXERS if name not in ("attention", "dense", "loglinear"))
 STUDY = Study(
     question="What does a token cost as a stream grows, and how long is a training step's chain of operations?",
     notes_row=6,
@@ -20,6 +20,13 @@ STUDY = Study(
             {"mixer": FIXED_STATE},
             0,
             within=0.001,
+            metric="slope of state",
+        ),
+        claim_near(
+            "Log-linear attention's grows too, by a power of the length below 0.2",
+            {"mixer": "loglinear"},
+            0.1,
+            within=0.1,
             metric="slope of state",
         ),
         claim_above("Attention's grows in proportion to it", {"mixer": "attention"}, 0.99, metric="slope of state"),
