@@ -21,7 +21,8 @@ from tasks.real.words import split_words
 from training import files
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
-SCRIPT = Path(__file__).with_name("page.js")
+SCRIPTS = Path(__file__).with_name("page")  # in this order, of which later ones use what earlier ones define
+SCRIPT_NAMES = ("basics", "maps", "sentence", "path", "heads", "influence", "softmax", "search", "begin")
 _EXAMPLE_QUERIES = (
     "ghost of my father",
     "a fool in the storm",
@@ -58,7 +59,7 @@ def write_page(
         queries=_example_queries(panel.words) if panel else [],
         command=command,
         data=Markup(script_json(data)),
-        script=Markup(SCRIPT.read_text("utf-8")),
+        script=Markup("\n".join((SCRIPTS / f"{name}.js").read_text("utf-8") for name in SCRIPT_NAMES)),
         **_path_context(shown, bool(heads)),
         **_head_context(),
         **_influence_context(readings),
