@@ -14,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from experiments.measures.common import sample_test_batch
 from training import builder
 
 DISTANCES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
+SEQUENCES = 128
 RIDGE = 1e-2  # of features with variance 1, times the number of rows
 _NO_MEMORY = {"segment", "past", "window", "m", "tokens"}  # leaves of a state that copy inputs or count
 
@@ -26,7 +28,18 @@ class ProbeResult(NamedTuple):
 
     accuracy: dict[int, float]
     baseline: float
-    rows: int  # on which each was scored, at distance 0
+    sequences: int
+
+
+def probe_blocks(run: builder.Run, params: Any) -> list[ProbeResult | None]:
+    """The probes of every block on sequences of the test split; None for a block whose state copies its inputs."""
+    batch = sample_test_batch(run, SEQUENCES)
+    whole = np.asarray(batch.segments != 0).all(axis=1)  # without padding, on which a state stands still
+    if whole.sum() < 2:
+        return [None] * run.model.depth
+    inputs = batch.inputs[whole]
+    states = stream_states(run, params, inputs)
+    return [None if one is None else probe_state(one, np.asarray(inputs)) for one in states]
 
 
 def stream_states(run: builder.Run, params: Any, inputs: Int[Array, "B T"]) -> list[Float[np.ndarray, "B T F"] | None]:
@@ -96,4 +109,4 @@ def probe_state(
         accuracy[distance] = float(((scored @ weights).argmax(axis=1) == targets[~train].ravel()).mean())
     frequent = np.bincount(classes[train].ravel()).argmax()
     baseline = float((classes[~train][:, longest:] == frequent).mean())
-    return ProbeResult(accuracy, baseline, len(scored))
+    return ProbeResult(accuracy, baseline, len(states))

@@ -24,7 +24,7 @@ const place = (i) => `${TOKENS[i].said} (${i + 1})`;
 
 /** An element with attributes and children; strings become text, never markup. */
 function make(tag, attributes = {}, ...children) {
-  const svg = ["svg", "path", "line", "text", "g"].includes(tag);
+  const svg = ["svg", "path", "line", "text", "circle", "g"].includes(tag);
   const made = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
   made.append(...children);

@@ -19,7 +19,7 @@ def test_a_probe_names_what_a_state_holds_and_guesses_the_rest():
     assert min(found.accuracy[distance] for distance in (0, 1, 2)) > 0.99
     assert abs(found.accuracy[3] - 0.2) < 0.06
     assert abs(found.baseline - 0.2) < 0.06
-    assert found.rows == 20 * 52
+    assert found.sequences == 40
 
 
 def test_what_is_scored_was_not_fitted():
