@@ -20,10 +20,8 @@ for (const name of new Set(RECURRENCES.flatMap(({ blocks }) => blocks.flatMap((o
     const gate = block?.gates[name];
     if (!gate) return null;
     const unit = (r) => `unit ${block.ranks[r]} of ${block.units}, which ${steps(block.time_constants[r])}`;
-    return {
-      ...features(name, { shape: gate.shape, at: gate.at }), scale: shares,
-      say: (r, c) => `${name} at ${place(c)}: ${number(gate.at(c, r))}; ${unit(r)}`,
-    };
+    const say = (r, c) => `${name} of ${unit(r)}, at ${place(c)}: ${number(gate.at(c, r))}`;
+    return { ...features(name, { shape: gate.shape, at: gate.at }), scale: shares, say };
   });
 
 map("kept", () => {
