@@ -1,4 +1,4 @@
-"""Check a built site: every link leads to a file, and a place in it, that is there, and nothing is loaded from elsewhere.
+"""Check a built site: every link leads to a file and a place in it that are there, and nothing comes over a network.
 
 .venv/bin/python docs/check_links.py build/site
 """

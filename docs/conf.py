@@ -9,7 +9,7 @@ from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.pycode import ModuleAnalyzer
 
-typing.GENERATING_DOCUMENTATION = "recur-or-attend"  # jaxtyping then writes Float[Array, 'B T'], and no module before it
+typing.GENERATING_DOCUMENTATION = "recur-or-attend"  # jaxtyping then writes Float[Array, 'B T'] without a module
 
 ROOT = Path(__file__).parents[1]
 project = "Recur or Attend"
@@ -52,7 +52,7 @@ OUTSIDE = {"changelog": "CHANGELOG.md", "findings": "findings/README.md"}
 
 
 def show_outside(app: Any, page: str, source: list[str]) -> None:
-    """Put the text of a file outside docs/ in the place of its page, and lead links to files to where they are shown."""
+    """Put the text of a file outside docs/ in the place of its page, and lead links to files where they are shown."""
     if page in OUTSIDE:
         text = (ROOT / OUTSIDE[page]).read_text("utf-8")
         source[0] = text.replace("](docs/", "](")
