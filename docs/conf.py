@@ -13,6 +13,7 @@ typing.GENERATING_DOCUMENTATION = "recur-or-attend"  # jaxtyping then writes Flo
 
 ROOT = Path(__file__).parents[1]
 project = "Recur or Attend"
+author = "The Recur or Attend authors"
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
@@ -126,7 +127,7 @@ def visit_equation(self: Any, node: Any) -> None:
     """Write an equation as MathML, which browsers draw without any script."""
     is_block = isinstance(node, nodes.math_block)
     tag = "div" if is_block else "span"
-    self.body.append(self.starttag(node, tag, "", CLASS="math") + tex2mathml(node.astext(), is_block) + f"</{tag}>")
+    self.body.append(self.starttag(node, tag, "", CLASS="equation") + tex2mathml(node.astext(), is_block) + f"</{tag}>")
     raise nodes.SkipNode
 
 
