@@ -107,10 +107,10 @@ def join_attribute(lines: list[str]) -> None:
 def shorten_signature(
     app: Any, what: str, name: str, item: Any, options: Any, signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
-    """Leave out the fields that every module of flax has, and write a default that is made anew as `...`."""
+    """Leave out the fields that every module of flax has, and write defaults as code; one made anew is `...`."""
     if signature:
         signature = re.sub(r", parent: .*?<flax\S+ object>, name: str \| None = None", "", signature)
-        signature = signature.replace("<factory>", "...")
+        signature = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", signature.replace("<factory>", "..."))
     return signature, returned
 
 
