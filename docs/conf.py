@@ -71,7 +71,7 @@ def link_module(link: re.Match[str]) -> str:
 
 def read_as_markdown(app: Any, what: str, name: str, item: Any, options: Any, lines: list[str]) -> None:
     """Read docstrings as Markdown: what is indented after an empty line is code, and | and _ are themselves."""
-    if what == "attribute":
+    if what in ("attribute", "property"):
         join_attribute(lines)
     shown: list[str] = []
     is_code = False

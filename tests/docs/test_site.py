@@ -24,7 +24,9 @@ def test_the_site_builds_without_a_warning_and_works_as_files(tmp_path: Path):
     built = subprocess.run([sys.executable, "-m", "sphinx", *words], cwd=ROOT, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     assert not list(find_faults(site))
-    assert "Alias for field number" not in "".join(page.read_text() for page in (site / "api").glob("*.html"))
+    functions = "".join(page.read_text() for page in (site / "api").glob("*.html"))
+    assert "Alias for field number" not in functions
+    assert '">Type<' not in functions, "the words before a colon in a field's comment are taken for its type"
     if BROWSER:
         found = read_with_browser(f"file://{site}/search.html?q=softmax")
         assert 'href="results/claims.html' in found, "the search finds nothing where the site is opened as files"
