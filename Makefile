@@ -15,7 +15,7 @@ check = found=$$($(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/
 ANOTHER = make $(MAKECMDGOALS) PYTHON=python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare explore bench scorecard publish publish-check test check lock clean
+.PHONY: help setup compare explore bench scorecard publish publish-check docs test check lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -65,6 +65,12 @@ publish: $(STAMP)  ## put tables and pictures from the records into README.md an
 publish-check: $(STAMP)  ## say which tables and pictures of README.md and docs/ are stale
 	$(BIN)/python -m experiments.publish --check
 
+docs: $(STAMP)  ## these docs and the API as a site that opens offline: build/site/index.html
+	@rm -rf build/site
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -d build/doctrees -E docs build/site
+	$(BIN)/python docs/check_links.py build/site
+	@echo "open build/site/index.html"
+
 test: $(STAMP)  ## the test suite
 	$(BIN)/python -m pytest $(ARGS)
 
@@ -75,7 +81,7 @@ check: $(STAMP)  ## lint, types and the floors of the tree
 	$(BIN)/lint-imports
 
 lock:  ## write requirements.lock anew from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header -o requirements.lock
+	uv pip compile pyproject.toml --extra dev --extra docs --universal --python-version 3.11 --generate-hashes --no-header -o requirements.lock
 
 clean:  ## remove .venv and caches, never results
 	@rm -f $(STAMP); ! test -e $(VENV) || touch $(BEGUN)

@@ -15,13 +15,20 @@ from experiments.inspection import heads as head_roles
 from experiments.inspection.influence import MIN_PAIRS, mean_by_distance
 from experiments.inspection.page_data import SearchPanel, collect_page_data, script_json
 from experiments.inspection.reading import ModelReading, taken_apart
-from experiments.inspection.stages import DIVERGING_RAMP, SEQUENTIAL_RAMP, path_stages, position_note
+from experiments.inspection.stages import (
+    DIVERGING_RAMP,
+    RECURRENCE_EQUATIONS,
+    SEQUENTIAL_RAMP,
+    path_stages,
+    position_note,
+)
 from experiments.reporting import charts
 from tasks.real.words import split_words
 from training import files
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
-SCRIPT = Path(__file__).with_name("page.js")
+SCRIPTS = Path(__file__).with_name("page")  # in this order, of which later ones use what earlier ones define
+SCRIPT_NAMES = ("basics", "maps", "sentence", "path", "heads", "influence", "recurrence", "softmax", "search", "begin")
 _EXAMPLE_QUERIES = (
     "ghost of my father",
     "a fool in the storm",
@@ -58,10 +65,11 @@ def write_page(
         queries=_example_queries(panel.words) if panel else [],
         command=command,
         data=Markup(script_json(data)),
-        script=Markup(SCRIPT.read_text("utf-8")),
+        script=Markup("\n".join((SCRIPTS / f"{name}.js").read_text("utf-8") for name in SCRIPT_NAMES)),
         **_path_context(shown, bool(heads)),
         **_head_context(),
         **_influence_context(readings),
+        **_recurrence_context(readings),
         **_style_context(readings),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +106,30 @@ def _influence_context(readings: Sequence[ModelReading]) -> dict[str, Any]:
         "distances": [0, *(2**i for i in range(12) if 2**i < farthest)],
         "curves": curves,
         "square": all(one.run.task.target_level == "token" for one in readings),
+    }
+
+
+def _recurrence_context(readings: Sequence[ModelReading]) -> dict[str, Any]:
+    """The models with a recurrence, the gates that they have, how many layers and heads at most, and their probes."""
+    recurrent = [one for one in readings if any(one.recurrences)]
+    blocks = [block for one in recurrent for block in one.recurrences if block]
+    probes = [
+        (f"{one.name}, layer {index + 1}", probe)
+        for one in recurrent
+        for index, probe in enumerate(one.probes)
+        if probe is not None
+    ]
+    return {
+        "recurrent": recurrent,
+        "gates": list(dict.fromkeys(name for block in blocks for name in block.gates)),
+        "has_kept": any(block.kept is not None for block in blocks),
+        "has_memory": any(block.memory is not None for block in blocks),
+        "has_eigenvalues": any(block.eigenvalues is not None for block in blocks),
+        "deepest": max((len(one.recurrences) for one in recurrent), default=0),
+        "most_heads": max((len(block.weights) for block in blocks if block.weights is not None), default=0),
+        "probes": probes,
+        "probe_distances": sorted({distance for _, probe in probes for distance in probe.accuracy}),
+        "recurrence_equations": {name: Markup(text) for name, text in RECURRENCE_EQUATIONS.items()},
     }
 
 

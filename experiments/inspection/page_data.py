@@ -14,13 +14,16 @@ import numpy as np
 from experiments.inspection.activations import visible_keys
 from experiments.inspection.heads import HeadSummary
 from experiments.inspection.influence import mean_by_distance
+from experiments.inspection.probes import ProbeResult
 from experiments.inspection.reading import ModelReading
+from experiments.inspection.recurrence import RecurrenceReading
 from experiments.inspection.search_model import SearchModel
 from experiments.inspection.stages import MAX_OUTPUTS
 from experiments.reporting import charts
 from training import files
 
 TOP_OUTPUTS = 10
+MAX_UNITS = 96  # that are shown of a state; of more, evenly spaced ones
 _LABELS = {" ": ("␣", "space"), "\n": ("⏎", "line break"), "\t": ("⇥", "tab"), "": ("∅", "padding")}
 
 
@@ -52,6 +55,7 @@ def collect_page_data(
         "path": _path_data(shown),
         "heads": [{"block": one.block, "head": one.head} for one in heads],
         "models": _model_data(readings),
+        "recurrences": _recurrence_data(readings),
         "next": _next_token_ranks(shown, tokens),
         "search": None if panel is None else _search_data(panel),
     }
@@ -148,6 +152,45 @@ def _model_data(readings: Sequence[ModelReading]) -> list[dict[str, Any]]:
             model[f"{kind}_curve"] = files.to_jsonable(mean_by_distance(influence)) if is_square else []
         models.append(model)
     return models
+
+
+def _recurrence_data(readings: Sequence[ModelReading]) -> list[dict[str, Any]]:
+    """The models with a recurrence: of each block what its state keeps, or None."""
+    return [
+        {
+            "name": one.name,
+            "blocks": [_block_recurrence(*both) for both in zip(one.recurrences, one.probes, strict=True)],
+        }
+        for one in readings
+        if any(one.recurrences)
+    ]
+
+
+def _block_recurrence(found: RecurrenceReading | None, probe: ProbeResult | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    units = np.arange(len(found.time_constants)) if found.time_constants is not None else np.arange(0)
+    shown = evenly_chosen(units, MAX_UNITS)
+    values = found.eigenvalues
+    if values is not None:
+        values = values[:, evenly_chosen(np.arange(values.shape[1]), MAX_UNITS)]
+        values = values[:1] if (values == values[:1]).all() else values  # the same at every token
+    return {
+        "units": len(units),
+        "gates": {name: _pack_array(gate[:, shown]) for name, gate in found.gates.items()},
+        "time_constants": [] if found.time_constants is None else found.time_constants[shown].tolist(),
+        "ranks": (shown + 1).tolist(),
+        "kept": None if found.kept is None else _pack_array(found.kept, causal=True),
+        "weights": None if found.weights is None else _pack_array(found.weights, causal=True),
+        "eigenvalues": None if values is None else _pack_array(np.stack([values.real, values.imag])),
+        "memory": None if found.memory is None else _pack_array(found.memory.swapaxes(0, 1)),
+        "probe": None if probe is None else probe._replace(accuracy=list(probe.accuracy.items()))._asdict(),
+    }
+
+
+def evenly_chosen(items: np.ndarray, most: int) -> np.ndarray:
+    """All items, or of many `most`, evenly spaced from the first to the last."""
+    return items if len(items) <= most else items[np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
 def _next_token_ranks(reading: ModelReading, tokens: np.ndarray) -> list[tuple[float, int]] | None:

@@ -12,6 +12,8 @@ from experiments.ablation.study import load_config_file
 from experiments.inspection.activations import Activations, capture_activations
 from experiments.inspection.heads import HeadSummary, summarize_heads
 from experiments.inspection.influence import Influence, measure_influence
+from experiments.inspection.probes import ProbeResult, probe_blocks
+from experiments.inspection.recurrence import RecurrenceReading, read_recurrences
 from experiments.measures.common import sample_test_batch
 from models.skeleton import Skeleton
 from tasks.real.tokenization import UNKNOWN_WORD
@@ -42,6 +44,8 @@ class ModelReading(NamedTuple):
     activations: Activations
     heads: Sequence[HeadSummary]
     influence: Influence
+    recurrences: Sequence[RecurrenceReading | None]  # of each block
+    probes: Sequence[ProbeResult | None]
 
 
 # ---- the runs -------------------------------------------------------------------------------------------------------
@@ -225,7 +229,9 @@ def read_sentence(name: str, loaded: LoadedRun, tokens: np.ndarray) -> ModelRead
     activations = capture_activations(run, params, tokens)
     heads = summarize_heads(run, activations, tokens)
     influence = measure_influence(run, params, tokens)
-    return ModelReading(name, describe_run(path, run), run, activations, heads, influence)
+    recurrences = read_recurrences(run, params, tokens)
+    probes = probe_blocks(run, params) if any(recurrences) else [None] * len(recurrences)
+    return ModelReading(name, describe_run(path, run), run, activations, heads, influence, recurrences, probes)
 
 
 def read_with_all(

@@ -39,6 +39,16 @@ _POSITION_NOTES = {
 _BIAS_TERMS = {"alibi": " − m (t − s)", "t5": " + b<sub>t−s</sub>", "transformer_xl": " + distance"}
 
 
+# What a recurrence keeps, by the map that shows it.
+RECURRENCE_EQUATIONS = {
+    "gates": "h<sub>t</sub> = f<sub>t</sub> ⊙ h<sub>t−1</sub> + …, &emsp; τ = −1 / mean<sub>t</sub> log f<sub>t</sub>",
+    "kept": "mean over units of |f<sub>t</sub> · f<sub>t−1</sub> ⋯ f<sub>s+1</sub>|",
+    "weights": "q<sub>t</sub> · A<sub>t</sub> ⋯ A<sub>s+1</sub> · k<sub>s</sub>",
+    "memory": "S<sub>t</sub> = A<sub>t</sub> · S<sub>t−1</sub> + k<sub>t</sub> ⊗ v<sub>t</sub>",
+    "eigenvalues": "the eigenvalues of A<sub>t</sub> = ∂S<sub>t</sub> / ∂S<sub>t−1</sub>",
+}
+
+
 class Stage(NamedTuple):
     """One map on the path, with its equation in HTML."""
 

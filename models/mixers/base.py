@@ -78,6 +78,15 @@ class Mixer(nn.Module):
         """The outputs, and the state after the last step; both states are as `empty_state` has them."""
         raise NotImplementedError(f"{type(self).__name__} must define mix(x, state, steps)")
 
+    def sow_recurrence(self, **arrays: Any) -> None:
+        """Sow what the steps of a recurrence are made of as "recurrence", among the "intermediates".
+
+        Of a matrix memory these are the arguments of `ops.matrix_state.scan_matrix_state`, the `divisor` of what is
+        read if there is one, and how many `substeps` a token has if it has several; of a diagonal state the `decay`
+        [B, T, N, ...]; and of units with gates the `gates` by name, [B, T, N] each.
+        """
+        self.sow("intermediates", "recurrence", arrays)
+
     def product_matrices(self) -> dict[str, int]:
         """The parameters that are matrices of products, by their path in this mixer, for optimizers of matrices (Muon).
 

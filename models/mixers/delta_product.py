@@ -84,6 +84,8 @@ class GatedDeltaProduct(MatrixMemory):
         start = place_at(steps.start, 0, n)
         valid = jnp.repeat(steps.valid, n, axis=1)
         log_gate = place_at(self._log_gate(x), 0, n) if self.forget_gate else None
+        per_head = {"query": query, "key": key, "value": value, "log_gate": log_gate, "strength": strength}
+        self.sow_recurrence(**per_head, substeps=n)
         after["memory"], y = scan_matrix_state(
             state["memory"],
             query,

@@ -68,9 +68,11 @@ class HGRN2(MatrixMemory):
         if self.depth_fraction:
             bound = self.param("bound", nn.initializers.zeros, (n,)).reshape(1, 1, self.heads, self.head_size)
         log_gate, key = hgrn2_gate(forget, bound, self.depth_fraction)
+        query = nn.silu(query)
+        self.sow_recurrence(query=query, key=key, value=value, log_gate=log_gate)
         after["memory"], y = scan_matrix_state(
             state["memory"],
-            nn.silu(query),
+            query,
             key,
             value,
             log_gate,

@@ -55,10 +55,12 @@ class KimiDeltaAttention(MatrixMemory):
         log_gate = decay_log_gate(nn.softplus(self._split_heads(step)), log_rates)
         largest = 2 if self.allow_negative_eigenvalues else 1
         strength = largest * nn.sigmoid(self._split_heads(self._project("strength", x, self.heads))[..., 0])
+        query, key = l2_normalize(query), l2_normalize(key)
+        self.sow_recurrence(query=query, key=key, value=value, log_gate=log_gate, strength=strength)
         after["memory"], y = scan_matrix_state(
             state["memory"],
-            l2_normalize(query),
-            l2_normalize(key),
+            query,
+            key,
             value,
             log_gate,
             strength,

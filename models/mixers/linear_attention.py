@@ -121,8 +121,11 @@ class LinearAttention(Mixer, kw_only=True):
             after["memory"], y, weight = scan_weighted_state(
                 state["memory"], query, key, value, None, *masks, implementation=form
             )
-            y = y / (jnp.abs(weight) + 1e-6)
+            divisor = jnp.abs(weight) + 1e-6
+            self.sow_recurrence(query=query, key=key, value=value, divisor=divisor)
+            y = y / divisor
         else:
+            self.sow_recurrence(query=query, key=key, value=value, log_gate=log_gate, strength=strength)
             after["memory"], y = scan_matrix_state(
                 state["memory"], query, key, value, log_gate, strength, *masks, implementation=form
             )

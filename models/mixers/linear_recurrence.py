@@ -110,6 +110,7 @@ class MinimalRNN(Mixer, kw_only=True):
         u, after = convolve_shortly(self, self.kernel, x, state, steps)
         x_proj = Projection(parts * self.hidden_size, dtype=self.dtype, name="input")(u).astype(jnp.float32)
         a, b = jax.vmap(coefficients)(x_proj)
+        self.sow_recurrence(decay=a)
         h = jax.vmap(linear_scan)(a, b, state["h"], steps.start, steps.valid)
         y = h * silu_gate(self, x).astype(jnp.float32) if self.output_gate else h
         return Projection(self.width, dtype=self.dtype, name="output")(y), {"h": h[:, -1], **after}
@@ -168,7 +169,9 @@ class LRU(Mixer):
         parts = Projection(2 * n, use_bias=False, dtype=self.dtype, name="input")(u).astype(jnp.float32)
         x_proj = jax.lax.complex(*jnp.split(parts, 2, axis=-1))
         a, b = jax.vmap(lru_coefficients, (0, None, None), (None, 0))(x_proj, decay, phase)
-        h = jax.vmap(linear_scan)(jnp.broadcast_to(a, b.shape), b, state["h"], steps.start, steps.valid)
+        a = jnp.broadcast_to(a, b.shape)
+        self.sow_recurrence(decay=a)
+        h = jax.vmap(linear_scan)(a, b, state["h"], steps.start, steps.valid)
         read = h * silu_gate(self, x).astype(jnp.float32) if self.output_gate else h
         parts = jnp.concatenate([read.real, read.imag], axis=-1)
         y = Projection(self.width, dtype=self.dtype, name="output")(parts)  # Re(C·h), C complex
@@ -220,6 +223,7 @@ class RGLRU(Mixer):
         decay = self.param("decay", init_decay, (n,))
         unscaled = None if self.scale_first else steps.start
         a, b = jax.vmap(rglru_coefficients, (0, 0, 0, None, 0))(u.astype(jnp.float32), r, i, decay, unscaled)
+        self.sow_recurrence(decay=a)
         h = jax.vmap(linear_scan)(a, b, state["h"], steps.start, steps.valid)
         y = h.astype(self.dtype)
         if self.output_gate:

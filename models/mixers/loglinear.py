@@ -75,6 +75,9 @@ class LogLinearAttention(MatrixMemory):
         levels = count_levels(self.max_length)
         scale = self.param("level_scale", nn.initializers.ones, (self.heads, levels))[None, None]
         weights = nn.softplus(scale * self._split_heads(self._project("levels", x, self.heads * levels)))
+        self.sow_recurrence(
+            query=query, key=key, value=value, log_gate=log_gate, strength=strength, level_weights=weights
+        )
         after["memory"], after["tokens"], y = scan_log_linear(
             state["memory"],
             state["tokens"],

@@ -61,6 +61,7 @@ class Mamba2(MatrixMemory):
         step = nn.softplus(self._split_heads(step))
         log_rates = self.param("log_rates", init_log_rates, (self.heads,))
         log_gate = decay_log_gate(step, log_rates)
+        self.sow_recurrence(query=query, key=key, value=step * value, log_gate=log_gate)
         after["memory"], y = scan_matrix_state(
             state["memory"],
             query,

@@ -147,12 +147,17 @@ def _gru_step(
 ):
     """n = tanh(x_n + σ(r)·(h·U_n + b)), h' = (1 − σ(z))·n + σ(z)·h   (Cho et al. 2014, reset after the product)."""
     h = carry["h"]
-    r, z, n = jnp.split(x_proj, 3)
-    r_h, z_h, n_h = jnp.split(times(h, weights["recurrent"]), 3)
-    update = nn.sigmoid(z + z_h)
-    new = jnp.tanh(n + nn.sigmoid(r + r_h) * (n_h + weights["candidate_bias"]))
+    _, update, new = _gru_gates(weights, times(h, weights["recurrent"]), x_proj)
     h = (1 - update) * new + update * h
     return {"h": h}, h
+
+
+def _gru_gates(weights: dict[str, Array], product: Float[Array, "M"], x_proj: Float[Array, "M"]) -> Any:
+    """The gates r and z and the candidate n, from h·U and the projected input."""
+    (r, z, n), (r_h, z_h, n_h) = jnp.split(x_proj, 3), jnp.split(product, 3)
+    update = nn.sigmoid(z + z_h)
+    reset = nn.sigmoid(r + r_h)
+    return reset, update, jnp.tanh(n + reset * (n_h + weights["candidate_bias"]))
 
 
 class RecurrentCell(NamedTuple):
@@ -306,8 +311,29 @@ class Recurrence(Mixer, kw_only=True):
             solve = jax.vmap(partial(newton_scan, partial(step, weights), **method), (0, 1, 1, 1), (0, 1, 0))
             carry, y, report = solve(*arrays)
             self.sow("intermediates", "newton", report)
+        if self.is_mutable_collection("intermediates") and self.cell in ("lstm", "gru"):
+            self.sow_recurrence(gates=self._gate_values(weights, state["carry"]["h"], x_proj, y))
         y = Projection(self.width, dtype=self.dtype, name="output")(y)
         return y.swapaxes(0, 1), {"carry": carry}
+
+    def _gate_values(
+        self,
+        weights: dict[str, Array],
+        first: Float[Array, "B N"],
+        x_proj: Float[Array, "T B M"],
+        h: Float[Array, "T B N"],
+    ) -> dict[str, Float[Array, "B T N"]]:
+        """The gates of the LSTM or the GRU by name, from the states `h`; rows must have one sequence from its start."""
+        before = jnp.concatenate([first[None], h[:-1]])
+        product = jax.vmap(jax.vmap(recurrent_matvec, (0, None)), (0, None))(before, weights["recurrent"])
+        if self.cell == "gru":
+            values = jax.vmap(jax.vmap(partial(_gru_gates, weights)))(product, x_proj)
+            names = ("reset", "update")
+        else:
+            gates = partial(_lstm_gates, disabled_gates=self.disabled_gates)
+            i, f, _, o = jax.vmap(jax.vmap(gates))(x_proj + product)
+            values, names = (i, f, o), ("input", "forget", "output")
+        return {name: value.swapaxes(0, 1) for name, value in zip(names, values, strict=False) if jnp.ndim(value) > 2}
 
     def _init_bias(self, key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
         """Zeros, and `forget_bias` for the LSTM's forget gate (Gers et al. 2000; Jozefowicz et al. 2015)."""

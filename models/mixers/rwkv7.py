@@ -84,6 +84,8 @@ class RWKV7(MatrixMemory):
         removal = l2_normalize(self._per_feature("removal_scale", 0.85) * key)
         key = key * (1 + self._per_feature("rate_share", 1.0) * (rate - 1))
         log_w = log_decay(self._split_heads(decay))
+        erase = (removal * jnp.exp(-log_w), -rate * removal)
+        self.sow_recurrence(query=receptance, key=key, value=value, log_gate=log_w, erase=erase)
         after["memory"], y = scan_matrix_state(
             state["memory"],
             receptance,
@@ -93,7 +95,7 @@ class RWKV7(MatrixMemory):
             None,
             steps.start,
             steps.valid,
-            erase=(removal * jnp.exp(-log_w), -rate * removal),
+            erase=erase,
             implementation=self.implementation,
         )
         y = nn.LayerNorm(epsilon=_GROUP_NORM_EPSILON, use_scale=False, use_bias=False)(y)

@@ -124,6 +124,7 @@ class S4D(Mixer):
             self.param("turning_rates", init_turning_rates, (n, s)),
         )
         read = jax.lax.complex(*(self.param(f"read_{part}", nn.initializers.normal(0.5**0.5), (n, s)) for part in "ri"))
+        self.sow_recurrence(decay=jnp.broadcast_to(a, (*u.shape, s)))
         scan = scan_invariant_steps if self.implementation == "steps" or u.shape[1] == 1 else scan_invariant_chunks
         h, y = scan(state["h"], u, a, b, read, steps.start, steps.valid)
         y = nn.gelu(y + self.param("skip", nn.initializers.normal(1.0), (n,))[None, None] * u)
@@ -184,6 +185,7 @@ class S6(Mixer):
 
         log_rates = self.param("log_rates", init_log_rates, (n, s))
         u = u.astype(jnp.float32)
+        self.sow_recurrence(decay=jnp.exp(-step[..., None] * s6_rates(log_rates)[None, None]))
         scan = scan_selective_steps if self.implementation == "steps" else scan_selective_chunks
         b, c = b.astype(jnp.float32), c.astype(jnp.float32)
         h, y = scan(state["h"], step, step * u, b, c, s6_rates(log_rates), steps.start, steps.valid)

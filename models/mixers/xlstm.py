@@ -54,15 +54,31 @@ def scan_mlstm(
     The memory is `{"c": [B H K V+1], "m": [B H]}`, with n as the last column of c. `form` is how `scan_weighted_state`
     computes it. Any m gives the same outputs; what it is rounded to cancels.
     """
-    log_f = nn.log_sigmoid(f)
-    m = jax.lax.stop_gradient(_stabilizers(memory["m"], i, log_f, start, valid))
-    before = jnp.concatenate([jax.lax.stop_gradient(memory["m"])[:, None], m[:, :-1]], axis=1)
-    key = jnp.exp(jnp.where(valid[:, :, None], i - m, LOG_ZERO))[..., None] * key
-    log_gate = (log_f + (before - m))[..., None]
+    key, log_gate, m = stabilize_mlstm(memory["m"], key, i, f, start, valid)
     c, y, weight = scan_weighted_state(memory["c"], query, key, value, log_gate, start, valid, **form)
-    # e^−m, clipped so that float32 can divide by its square; above m = 27 it is far below the rounding of n·q.
-    floor = jnp.exp(-jnp.clip(m, -80, 27))[..., None]
-    return {"c": c, "m": m[:, -1]}, y / jnp.maximum(jnp.abs(weight), floor)
+    return {"c": c, "m": m[:, -1]}, y / mlstm_divisor(weight, m)
+
+
+def mlstm_divisor(weight: Float[Array, "B T H 1"], m: Float[Array, "B T H"]) -> Float[Array, "B T H 1"]:
+    """max(|n·q|, e^−m), by which what is read is divided, from the sum of the weights that is read."""
+    # e^−m is clipped so that float32 can divide by its square; above m = 27 it is far below the rounding of n·q.
+    return jnp.maximum(jnp.abs(weight), jnp.exp(-jnp.clip(m, -80, 27))[..., None])
+
+
+def stabilize_mlstm(
+    m: Float[Array, "B H"],
+    key: Float[Array, "B T H K"],
+    i: Float[Array, "B T H"],
+    f: Float[Array, "B T H"],
+    start: Bool[Array, "B T"],
+    valid: Bool[Array, "B T"],
+) -> tuple[Float[Array, "B T H K"], Float[Array, "B T H 1"], Float[Array, "B T H"]]:
+    """The keys i·exp(−m_t)·k, the logarithms of the gates f·exp(m_{t−1} − m_t), and m_t, from the last m before."""
+    log_f, before = nn.log_sigmoid(f), jax.lax.stop_gradient(m)
+    m = jax.lax.stop_gradient(_stabilizers(m, i, log_f, start, valid))
+    before = jnp.concatenate([before[:, None], m[:, :-1]], axis=1)
+    key = jnp.exp(jnp.where(valid[:, :, None], i - m, LOG_ZERO))[..., None] * key
+    return key, (log_f + (before - m))[..., None], m
 
 
 def _stabilizers(
@@ -183,10 +199,13 @@ class MLSTM(Mixer):
         )(x).astype(jnp.float32)
         i, f = jnp.split(gates, 2, axis=-1)
 
+        key = key * (self.hidden_size // self.heads) ** -0.5
+        if self.is_mutable_collection("intermediates"):
+            self.sow_recurrence(**_mlstm_recurrence(state["m"], query, key, value, i, f, steps))
         memory, y = scan_mlstm(
             {name: state[name] for name in ("c", "m")},
             query,
-            key * (self.hidden_size // self.heads) ** -0.5,
+            key,
             value,
             i,
             f,
@@ -204,3 +223,14 @@ class MLSTM(Mixer):
         if self.gate_init == "plain":
             return jnp.repeat(jnp.array([0.0, 3.0]), self.heads)
         return jnp.concatenate([0.1 * jax.random.normal(key, (self.heads,)), jnp.linspace(3, 6, self.heads)])
+
+
+def _mlstm_recurrence(
+    m: Float[Array, "B H"], query: Array, key: Array, value: Array, i: Array, f: Array, steps: Steps
+) -> dict[str, Array]:
+    """What `Mixer.sow_recurrence` shows of an mLSTM whose memory was empty before."""
+    masks = steps.start, steps.valid
+    key, log_gate, m = stabilize_mlstm(m, key, i, f, *masks)
+    empty = jnp.zeros((*m[:, 0].shape, key.shape[-1], value.shape[-1] + 1))
+    weight = scan_weighted_state(empty, query, key, value, log_gate, *masks)[2]
+    return {"query": query, "key": key, "value": value, "log_gate": log_gate, "divisor": mlstm_divisor(weight, m)}

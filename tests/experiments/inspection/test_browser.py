@@ -187,6 +187,10 @@ def test_every_cell_says_the_number_that_the_model_computed(readings: dict[str, 
     for index, name in enumerate(("attention", "lstm")):
         moved = readings[name].influence
         expected |= {f"occlusion-{index}": moved.occlusion, f"gradient-{index}": moved.gradient}
+    (kept,) = readings["lstm"].recurrences
+    assert kept is not None
+    assert kept.kept is not None
+    expected |= {f"gate-{name}": gate.T for name, gate in kept.gates.items()} | {"kept": kept.kept}
     assert set(seen["maps"]) == {f"map-{name}" for name in expected}
     for name, x in expected.items():
         said = seen["maps"][f"map-{name}"]
