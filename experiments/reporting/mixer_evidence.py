@@ -45,7 +45,7 @@ class Question(NamedTuple):
 
 FURTHER, TEXT = "further-studies", "applications"
 NEEDLE = {67: "test", 259: "test@256", 1027: "test@1024"}  # a fact and a question are three tokens more
-TRACKING = {64: "test", 512: "test@512"}
+TRACKING = {65: "test", 513: "test@512"}  # the first token says that a sequence begins
 QUESTIONS = (
     Question("recall", "8 pairs, all mixers at equal parameters", "mixers", {"task": "recall"}, {32: "test"}, "mixers"),
     Question("recall", "8 pairs, states of three sizes", "recall_against_state", {}, {32: "test"}, FURTHER),
@@ -64,7 +64,7 @@ QUESTIONS = (
     Question("compressing", "a sequence in one vector (MAD)", "mad", {"task": "compression"}, {16: "test"}, FURTHER),
     Question(
         "compressing", "translation through one vector", "score_context", {},
-        {words: f"test@{words}" for words in (2, 4, 8, 12)}, "scorecard",
+        {2 * words + 1: f"test@{words}" for words in (2, 4, 8, 12)}, "scorecard",
     ),
     Question("memorizing", "fixed pairs (MAD)", "mad", {"task": "memorization"}, {32: "test"}, FURTHER),
     Question("text", "Shakespeare, by characters", "applications", {"data": "shakespeare"}, {64: "test"}, TEXT),
@@ -159,8 +159,8 @@ def fit_curve(points: Sequence[Point], remark: str = "", memory_limit: int | Non
 
 
 def make_exponent(fit: Interval) -> Exponent:
-    """Return a fit as the page shows it; one without scatter has no interval to be shown."""
-    exact = fit.high - fit.low < 1e-6
+    """Return a fit as the page shows it; one without scatter (where low and high may be nan) is given as exact."""
+    exact = fit.n > 2 and not fit.high - fit.low > 1e-6
     text = f"{fit.mean:z.2f}" if exact else format_interval(fit, 2)
     low, high = (fit.mean if exact else end for end in (fit.low, fit.high))
     ends = [rounded(end) if math.isfinite(end) else None for end in (low, high)]

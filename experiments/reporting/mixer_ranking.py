@@ -4,11 +4,13 @@ A score stands at the measured length that is nearest (on a log scale). Costs an
 measured are taken from the nearest one that was, by the fitted power of length.
 """
 
+import decimal
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 MARGIN = 0.05  # scores further apart are no tie, in the unit of the score
+_THREE_DIGITS = decimal.Context(prec=3, rounding=decimal.ROUND_HALF_UP)  # as a browser rounds
 CONSTANT = 1e-3  # the largest exponent of length of what has one size
 
 
@@ -100,10 +102,10 @@ class Rank(NamedTuple):
 
 
 class Ranking(NamedTuple):
-    """Who is ranked, and whom the choice leaves out, with the reason."""
+    """The rows that meet the choice, and the labels of the others by the reason why they don't."""
 
     ranks: Sequence[Rank]
-    left_out: Sequence[tuple[str, str]]
+    left_out: Mapping[str, Sequence[str]]
 
 
 NOT_MEASURED = Figure(None, None, None, "not measured")
@@ -132,6 +134,8 @@ def find_figure(curve: Curve | None, length: int) -> Figure:
         return Figure(point.value, point.low, point.high, f"measured{remark}")
     if power is None:
         return NOT_MEASURED._replace(source=f"measured at {point.length:,} only")
+    if power.low == power.high and is_constant(power):
+        return Figure(point.value, point.low, point.high, f"measured at {point.length:,}, of one size{remark}")
     lengths = [one.length for one in curve.points]
     how = "interpolated" if min(lengths) < length < max(lengths) else "extrapolated"
     source = f"{how} from {point.length:,} by length^{power.text}{remark}"
@@ -151,11 +155,11 @@ def rank_mixers(rows: Sequence[Row], costs: Costs, choice: Choice, *, less_is_be
     order of their cost, a streamed token's time or a training step's. The same again with what remains.
     """
     allowed: list[Rank] = []
-    left_out = []
+    left_out: dict[str, list[str]] = {}
     for row in rows:
         score, state = nearest(row.scores, choice.length), find_figure(row.state, choice.length)
         if reason := find_obstacle(row, score, state, choice):
-            left_out.append((row.label, reason))
+            left_out.setdefault(reason, []).append(row.label)
             continue
         found = {name: find_figure(costs[name].get(row.mixer), choice.length) for name in COSTS}
         allowed.append(Rank("", row, score, False, state, found))
@@ -180,14 +184,19 @@ def find_obstacle(row: Row, score: Score, state: Figure, choice: Choice) -> str:
     if score.mean is None:
         return "every seed diverged"
     if choice.fixed and row.state.exponent is None:
-        return "not measured whether its state grows"
-    if choice.fixed and abs(row.state.exponent.value) > CONSTANT:
-        return "its state grows"
+        return "it is not measured whether the state grows"
+    if choice.fixed and not is_constant(row.state.exponent):
+        return "the state grows"
     if choice.budget is None:
         return ""
     if state.value is None:
-        return f"its state at {choice.length:,} is not measured"
-    return f"its state has {format_quantity(state.value)} floats" if state.value > choice.budget else ""
+        return f"the state at {choice.length:,} is not measured"
+    return "the state is larger" if state.value > choice.budget else ""
+
+
+def is_constant(power: Exponent) -> bool:
+    """Whether a value with this power of length has one size."""
+    return abs(power.value) < CONSTANT
 
 
 def intervals_meet(a: Score, b: Score) -> bool:
@@ -210,5 +219,7 @@ def tie_cost(one: Rank, choice: Choice) -> float:
 
 
 def format_quantity(value: float) -> str:
-    """Return three significant digits, with commas: "12,300", "0.0123"."""
-    return f"{float(f'{value:.3g}'):,.12g}"
+    """Return a whole number as it is, and of any other three significant digits: "12,345", "0.0123"."""
+    return (
+        f"{value:,.0f}" if value == int(value) else f"{_THREE_DIGITS.create_decimal_from_float(value).normalize():,f}"
+    )

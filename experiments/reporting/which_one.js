@@ -1,8 +1,8 @@
 // The form of "Which one?": ranks the mixers for what is chosen. The rule is that of mixer_ranking.py.
 (() => {
   "use strict";
-  const root = document.getElementById("which-one");
-  const data = JSON.parse(document.getElementById("which-one-data").textContent);
+  const root = document.getElementById("chooser");
+  const data = JSON.parse(document.getElementById("chooser-data").textContent);
   const { margin, units, header, mark, constant, start } = data.settings;
   const form = root.querySelector("form");
   const notMeasured = (source) => ({ value: null, low: null, high: null, source: source ?? "not measured" });
@@ -25,6 +25,9 @@
     if (at === length) return { value, low, high, source: `measured${remark}` };
     if (!curve.exponent) return notMeasured(`measured at ${commas(at)} only`);
     const [power, powerLow, powerHigh, text] = curve.exponent;
+    if (powerLow === powerHigh && isConstant(power)) {
+      return { value, low, high, source: `measured at ${commas(at)}, of one size${remark}` };
+    }
     const lengths = curve.points.map((point) => point[0]);
     const inside = Math.min(...lengths) < length && length < Math.max(...lengths);
     const source = `${inside ? "interpolated" : "extrapolated"} from ${commas(at)} by length^${text}${remark}`;
@@ -39,25 +42,26 @@
   function findObstacle(row, mean, state, choice) {
     if (mean === null) return "every seed diverged";
     const growth = row.state.exponent;
-    if (choice.fixed && !growth) return "not measured whether its state grows";
-    if (choice.fixed && Math.abs(growth[0]) > constant) return "its state grows";
+    if (choice.fixed && !growth) return "it is not measured whether the state grows";
+    if (choice.fixed && !isConstant(growth[0])) return "the state grows";
     if (choice.budget === null) return "";
-    if (state.value === null) return `its state at ${commas(choice.length)} is not measured`;
-    return state.value > choice.budget ? `its state has ${quantity(state.value)} floats` : "";
+    if (state.value === null) return `the state at ${commas(choice.length)} is not measured`;
+    return state.value > choice.budget ? "the state is larger" : "";
   }
 
+  const isConstant = (power) => Math.abs(power) < constant;
   const meet = ([, a, aLow, aHigh], [, b, bLow, bHigh]) => (aLow ?? a) <= (bHigh ?? b) && (bLow ?? b) <= (aHigh ?? a);
   const tie = (a, b) => Math.abs(a[1] - b[1]) <= margin && meet(a, b);
 
-  /** Ranked rows, and [label, reason] of those left out. */
+  /** Ranked rows, and the labels of the others by the reason why they are left out. */
   function rankMixers(question, costs, choice) {
-    const leftOut = [];
+    const leftOut = {};
     let rest = [];
     for (const row of question.rows) {
       const score = nearest(row.scores, choice.length);
       const state = findFigure(row.state, choice.length);
       const obstacle = findObstacle(row, score[1], state, choice);
-      if (obstacle) leftOut.push([row.label, obstacle]);
+      if (obstacle) (leftOut[obstacle] ??= []).push(row.label);
       else {
         const figures = { state };
         for (const name in costs) figures[name] = findFigure(costs[name][row.mixer], choice.length);
@@ -71,7 +75,8 @@
     const best = rest[0]?.score;
     while (rest.length) {
       const leader = rest[0].score;
-      const tied = rest.filter((one) => tie(one.score, leader)).sort((a, b) => (cost(a) < cost(b) ? -1 : cost(a) > cost(b) ? 1 : 0));
+      const tied = rest.filter((one) => tie(one.score, leader));
+      tied.sort((a, b) => (cost(a) === cost(b) ? 0 : cost(a) - cost(b)));
       rest = rest.filter((one) => !tie(one.score, leader));
       const [first, last] = [ranks.length + 1, ranks.length + tied.length];
       const rank = last > first ? `${first}–${last}` : `${first}`;
@@ -83,27 +88,27 @@
   // ---- what is shown ----
 
   const commas = (number) => number.toLocaleString("en-US");
-  const quantity = (value) => Number(value.toPrecision(3)).toLocaleString("en-US", { maximumFractionDigits: 12 });
+  const quantity = (value) => Number.isInteger(value) ? commas(value)
+    : Number(value.toPrecision(3)).toLocaleString("en-US", { maximumFractionDigits: 20 });
 
   function figureText({ value, low, high }, name) {
     if (value === null) return "–";
     const [unit, factor] = units[name];
     const text = quantity(factor * value);
     const ends = [low, high].map((end) => (end === null ? text : quantity(factor * end)));
-    const size = name === "state" ? ` (${quantity(value / 256)} KiB)` : "";
-    const spread = low !== null && high !== null && ends.some((end) => end !== text) ? ` [${ends[0]}, ${ends[1]}]` : "";
+    const size = name === "state" ? ` (${quantity(4 * value)} bytes)` : "";
+    const spread = ends.some((end) => end !== text) ? ` [${ends.join(", ")}]` : "";
     return `${text} ${unit}${size}${spread}`;
   }
 
   /** The cells of a row, each [text, where it comes from]. */
-  function rankCells({ rank, row, score, figures, unsettled }, question, choice) {
+  function rankCells({ rank, row, score, figures, unsettled }, choice) {
     const [at, , , , text] = score;
-    let source = at === choice.length ? "measured" : `measured at ${commas(at)}, not at ${commas(choice.length)}`;
-    if (unsettled) source += `; its interval reaches the ${question.less ? "lowest" : "highest"} score's`;
-    const cells = [[rank, rank.includes("–") ? "tie" : ""]];
-    cells.push([`${row.label}${row.plain ? "" : " ‡"}${row.outdated ? ` ${mark}` : ""}`, ""], [text, source]);
-    for (const name of ["state", "step", "token", "memory"]) cells.push([figureText(figures[name], name), figures[name].source]);
-    return cells;
+    let source = at === choice.length ? "measured" : `measured at ${commas(at)}`;
+    if (unsettled) source += "; may be as good as rank 1";
+    const label = `${row.label}${row.plain ? "" : " ‡"}${row.outdated ? ` ${mark}` : ""}`;
+    const told = ["state", "step", "token", "memory"].map((name) => [figureText(figures[name], name), figures[name].source]);
+    return [[rank, rank.includes("–") ? "tie" : ""], [label, ""], [text, source], ...told];
   }
 
   function element(tag, text, attributes = {}) {
@@ -127,21 +132,27 @@
 
   /** A link to where the page's table of records leads for this question. */
   function recordLink(file, text) {
-    const found = [...document.querySelectorAll("a[href]")].find((a) => !root.contains(a) && a.getAttribute("href").endsWith(file));
-    return element("a", text, { href: found ? found.getAttribute("href") : "#records" });
+    const links = [...document.querySelectorAll("a[href]")].filter((link) => !root.contains(link));
+    const found = links.find((link) => link.getAttribute("href").endsWith(file));
+    return element("a", text, { href: found?.getAttribute("href") ?? "#records" });
   }
 
   function show() {
-    if (!form.checkValidity()) return void (root.querySelector(".summary").textContent = "Length and state are whole numbers from 1 on.");
+    const summary = root.querySelector(".summary");
+    if (!form.checkValidity()) {
+      summary.textContent = "Length and state are whole numbers, from 1 on.";
+      return;
+    }
     const choice = readChoice();
     const { question, hardware } = choice;
     const { ranks, leftOut } = rankMixers(question, hardware.costs, choice);
     const body = root.querySelector("tbody");
     body.replaceChildren(
       ...ranks.map((one) => {
-        const line = document.createElement("tr");
-        rankCells(one, question, choice).forEach(([text, source], i) => {
-          const cell = element(i === 1 ? "th" : "td", "", { "data-title": header[i], ...(i === 1 && { scope: "row" }) });
+        const line = element("tr", "", { role: "row" });
+        rankCells(one, choice).forEach(([text, source], i) => {
+          const kind = i === 1 ? { role: "rowheader", scope: "row" } : { role: "cell" };
+          const cell = element(i === 1 ? "th" : "td", "", { "data-title": header[i], ...kind });
           const inner = element("span", text);
           if (source) inner.append(element("small", source));
           cell.append(inner);
@@ -150,13 +161,15 @@
         return line;
       }),
     );
-    const summary = root.querySelector(".summary");
     const by = choice.streaming ? "a streamed token" : "a training step";
-    summary.textContent = `${question.text} ${ranks.length} ranked, ${leftOut.length} left out; ties by ${by}. `;
-    summary.append(recordLink(question.record, "The record"), ", ", recordLink(`results/${question.page}.html`, "its page"), ".");
-    const list = (name, title, items) => (root.querySelector(name).textContent = items.length ? `${title}: ${items.join("; ")}.` : "");
-    list(".others", "Left out", leftOut.map(([label, reason]) => `${label} (${reason})`));
-    list(".missing", "Not measured on this task", question.missing);
+    const met = `${ranks.length} of ${question.rows.length} rows meet the choice`;
+    summary.textContent = `${question.text} ${met}; ties stand by the time of ${by}. `;
+    const links = [recordLink(question.record, "The record"), recordLink(`results/${question.page}.html`, "its page")];
+    summary.append(links[0], ", ", links[1], ".");
+    const others = [];
+    for (const reason in leftOut) others.push(`Left out, since ${reason}: ${leftOut[reason].join("; ")}.`);
+    if (question.missing.length) others.push(`Not measured on this task: ${question.missing.join(", ")}.`);
+    root.querySelector(".others").replaceChildren(...others.map((line) => element("p", line)));
     root.querySelector(".setup").textContent = `${hardware.name}: ${hardware.setup}.`;
   }
 

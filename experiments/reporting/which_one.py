@@ -54,7 +54,7 @@ SHOWN = 10  # rows of an answer's table
 
 
 UNITS = {"step": ("ms", 1e3), "token": ("µs", 1e6), "memory": ("MiB", 2.0**-20), "state": ("floats", 1.0)}
-HEADER = ("rank", "mixer", "score", "state", "training step", "streamed token", "memory of a step")
+HEADER = ("rank", "mixer", "score", "state", "training step", "streamed token", "temporary memory")
 
 
 def figure_text(figure: Figure, name: str) -> str:
@@ -62,18 +62,17 @@ def figure_text(figure: Figure, name: str) -> str:
     unit, factor = UNITS[name]
     if figure.value is None:
         return "–"
-    value, *ends = (None if x is None else format_quantity(factor * x) for x in figure[:3])
-    size = f" ({format_quantity(figure.value / 256)} KiB)" if name == "state" else ""
-    spread = f" [{ends[0]}, {ends[1]}]" if None not in ends and set(ends) != {value} else ""
+    value, *ends = (format_quantity(factor * (figure.value if x is None else x)) for x in figure[:3])
+    size = f" ({format_quantity(4 * figure.value)} bytes)" if name == "state" else ""
+    spread = f" [{ends[0]}, {ends[1]}]" if set(ends) != {value} else ""
     return f"{value} {unit}{size}{spread}"
 
 
-def rank_cells(one: Rank, choice: Choice, less_is_better: bool) -> list[tuple[str, str]]:
+def rank_cells(one: Rank, choice: Choice) -> list[tuple[str, str]]:
     """Return the cells of a table's row: what each says, and where it comes from."""
     row, length = one.row, one.score.length
-    score = "measured" if length == choice.length else f"measured at {length:,}, not at {choice.length:,}"
-    if one.unsettled:
-        score += f"; its interval reaches the {'lowest' if less_is_better else 'highest'} score's"
+    score = "measured" if length == choice.length else f"measured at {length:,}"
+    score += "; may be as good as rank 1" if one.unsettled else ""
     marks = f"{'' if row.plain else ' ‡'}{f' {OUTDATED_MARK}' if row.outdated else ''}"
     figures = [(figure_text(figure, name), figure.source) for name, figure in one.costs.items()]
     return [
@@ -94,17 +93,18 @@ def default_answer(default: Default, answers: Sequence[Answer], hardware: Hardwa
     """Return an answer in Markdown: a table of the first, and the names of all others."""
     answer = next(one for one in answers if one.question.title == default.title)
     ranking = rank_answer(answer, hardware, default.choice)
-    cells = [rank_cells(one, default.choice, answer.less_is_better) for one in ranking.ranks]
-    table = [["<br>".join(filter(None, pair)) for pair in row] for row in cells[:SHOWN]]
+    cells = [rank_cells(one, default.choice) for one in ranking.ranks]
+    table = [
+        [f"{text}<br><small>{source}</small>" if source else text for text, source in row] for row in cells[:SHOWN]
+    ]
     lines = [f"## {default.heading}", f"{question_line(answer)} {choice_line(default.choice)} {hardware.name}."]
     lines.append(markdown_table(HEADER, table))
     rest = [f"{row[1][0]} {row[2][0]}" for row in cells[SHOWN:]]
     if rest:
         lines.append(f"Behind them: {'; '.join(rest)}.")
-    if ranking.left_out:
-        lines.append(f"Left out: {'; '.join(f'{label} ({reason})' for label, reason in ranking.left_out)}.")
+    lines += [f"Left out, since {reason}: {'; '.join(labels)}." for reason, labels in ranking.left_out.items()]
     if answer.missing:
-        lines.append(f"Not measured: {', '.join(answer.missing)}.")
+        lines.append(f"Not measured on this task: {', '.join(answer.missing)}.")
     return "\n\n".join(lines)
 
 
