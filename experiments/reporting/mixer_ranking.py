@@ -220,6 +220,6 @@ def tie_cost(one: Rank, choice: Choice) -> float:
 
 def format_quantity(value: float) -> str:
     """Return a whole number as it is, and of any other three significant digits: "12,345", "0.0123"."""
-    return (
-        f"{value:,.0f}" if value == int(value) else f"{_THREE_DIGITS.create_decimal_from_float(value).normalize():,f}"
-    )
+    if value == int(value):
+        return f"{value:,.0f}"
+    return f"{_THREE_DIGITS.create_decimal_from_float(value).normalize():,f}"

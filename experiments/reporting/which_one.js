@@ -107,8 +107,9 @@
     let source = at === choice.length ? "measured" : `measured at ${commas(at)}`;
     if (unsettled) source += "; may be as good as rank 1";
     const label = `${row.label}${row.plain ? "" : " ‡"}${row.outdated ? ` ${mark}` : ""}`;
-    const told = ["state", "step", "token", "memory"].map((name) => [figureText(figures[name], name), figures[name].source]);
-    return [[rank, rank.includes("–") ? "tie" : ""], [label, ""], [text, source], ...told];
+    const figure = (name) => [figureText(figures[name], name), figures[name].source];
+    const tied = rank.includes("–") ? "tie" : "";
+    return [[rank, tied], [label, ""], [text, source], ...["state", "step", "token", "memory"].map(figure)];
   }
 
   function element(tag, text, attributes = {}) {
