@@ -277,7 +277,7 @@ def step_setup(rows: Rows) -> str:
     for row in rows:
         if (row["what"], row["library"], row["width"]) == ("step", "ours", str(WIDTH)):
             lengths.setdefault(row["batch"], set()).add(int(row["length"]))
-    batches = [f"{batch} of {', '.join(f'{n:,}' for n in sorted(found))} tokens" for batch, found in lengths.items()]
+    batches = [f"{batch} of {', '.join(f'{n:,}' for n in sorted(some))} tokens" for batch, some in lengths.items()]
     return f"training steps: two layers of width {WIDTH}, batches of {'; of '.join(batches)}, shown per sequence"
 
 

@@ -161,8 +161,8 @@ def rank_mixers(rows: Sequence[Row], costs: Costs, choice: Choice, *, less_is_be
         if reason := find_obstacle(row, score, state, choice):
             left_out.setdefault(reason, []).append(row.label)
             continue
-        found = {name: find_figure(costs[name].get(row.mixer), choice.length) for name in COSTS}
-        allowed.append(Rank("", row, score, False, state, found))
+        figures = {name: find_figure(costs[name].get(row.mixer), choice.length) for name in COSTS}
+        allowed.append(Rank("", row, score, False, state, figures))
     sign = 1 if less_is_better else -1
     rest = sorted(allowed, key=lambda one: sign * one.score.mean)
     ranks: list[Rank] = []

@@ -113,10 +113,10 @@
   }
 
   function element(tag, text, attributes = {}) {
-    const made = document.createElement(tag);
-    made.textContent = text;
-    for (const name in attributes) made.setAttribute(name, attributes[name]);
-    return made;
+    const node = document.createElement(tag);
+    node.textContent = text;
+    for (const name in attributes) node.setAttribute(name, attributes[name]);
+    return node;
   }
 
   function readChoice() {
@@ -134,20 +134,20 @@
   /** A link to where the page's table of records leads for this question. */
   function recordLink(file, text) {
     const links = [...document.querySelectorAll("a[href]")].filter((link) => !root.contains(link));
-    const found = links.find((link) => link.getAttribute("href").endsWith(file));
-    return element("a", text, { href: found?.getAttribute("href") ?? "#records" });
+    const target = links.map((link) => link.getAttribute("href")).find((href) => href.endsWith(file));
+    return element("a", text, { href: target ?? "#records" });
   }
 
   function show() {
-    const summary = root.querySelector(".summary");
+    const [summary, body] = [root.querySelector(".summary"), root.querySelector("tbody")];
     if (!form.checkValidity()) {
-      summary.textContent = "Length and state are whole numbers, from 1 on.";
+      summary.textContent = "Length and state must be whole numbers, from 1 on.";
+      body.replaceChildren();
       return;
     }
     const choice = readChoice();
     const { question, hardware } = choice;
     const { ranks, leftOut } = rankMixers(question, hardware.costs, choice);
-    const body = root.querySelector("tbody");
     body.replaceChildren(
       ...ranks.map((one) => {
         const line = element("tr", "", { role: "row" });
@@ -163,8 +163,8 @@
       }),
     );
     const by = choice.streaming ? "a streamed token" : "a training step";
-    const met = `${ranks.length} of ${question.rows.length} rows meet the choice`;
-    summary.textContent = `${question.text} ${met}; ties stand by the time of ${by}. `;
+    const count = `${ranks.length} of ${question.rows.length} rows meet the choice`;
+    summary.textContent = `${question.text} ${count}; ties stand by the time of ${by}. `;
     const links = [recordLink(question.record, "The record"), recordLink(`results/${question.page}.html`, "its page")];
     summary.append(links[0], ", ", links[1], ".");
     const others = [];
@@ -178,5 +178,5 @@
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("input", show);
   root.hidden = false;
-  show();
+  document.addEventListener("DOMContentLoaded", show); // when the table of records, further down, is there
 })();

@@ -136,8 +136,8 @@ def records_table(answers: Sequence[Answer]) -> str:
         q = answer.question
         record = f"[{record_file(answer)}](../experiments/records/studies/{record_file(answer)})"
         lengths = ", ".join(f"{n:,}" for n in q.metrics)
-        seen = len({row.mixer for row in answer.rows})
-        rows.append([q.kind, q.title, lengths, str(seen), record, f"[{q.page}](results/{q.page}.md)"])
+        mixers = str(len({row.mixer for row in answer.rows}))
+        rows.append([q.kind, q.title, lengths, mixers, record, f"[{q.page}](results/{q.page}.md)"])
     return markdown_table(["kind", "task", "lengths", "mixers", "record", "page"], rows)
 
 
