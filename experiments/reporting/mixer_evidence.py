@@ -80,7 +80,7 @@ class Answer(NamedTuple):
     question: Question
     metric: str
     less_is_better: bool
-    chance: float
+    chance: float | None
     rule: str
     rows: Sequence[Row]
     missing: Sequence[str]
@@ -162,9 +162,8 @@ def make_exponent(fit: Interval) -> Exponent:
     """Return a fit as the page shows it; one without scatter (where low and high may be nan) is given as exact."""
     exact = fit.n > 2 and not fit.high - fit.low > 1e-6
     text = f"{fit.mean:z.2f}" if exact else format_interval(fit, 2)
-    low, high = (fit.mean if exact else end for end in (fit.low, fit.high))
-    ends = [rounded(end) if math.isfinite(end) else None for end in (low, high)]
-    return Exponent(float(f"{fit.mean:z.6f}"), *ends, text)
+    low, high = (rounded(fit.mean if exact else end) for end in (fit.low, fit.high))
+    return Exponent(float(f"{fit.mean:z.6f}"), low, high, text)
 
 
 def study_curves(trials: Sequence[TrialRecord], metric: str, outdated: Sequence[TrialRecord] = ()) -> dict[str, Curve]:
@@ -180,6 +179,11 @@ def study_curves(trials: Sequence[TrialRecord], metric: str, outdated: Sequence[
                 points.append(Point(int(length), value, rounded(estimate.low), rounded(estimate.high)))
         curves[labels["mixer"]] = fit_curve(points, OUTDATED_MARK if labels in marked else "")
     return curves
+
+
+def state_growth(trials: Sequence[TrialRecord]) -> dict[str, Exponent]:
+    """Return the power of length that each mixer's state grows with, from score_cost."""
+    return {mixer: curve.exponent for mixer, curve in study_curves(trials, "state").items() if curve.exponent}
 
 
 Rows = Sequence[Mapping[str, str]]  # of the benchmark
@@ -200,11 +204,11 @@ def benchmark_curves(rows: Rows, what: str, column: str) -> dict[str, Curve]:
         mixer, length, batch = row["mixer"], int(row["length"]), float(row["batch"])
         if not row["seconds"] and "memory" in row["note"].lower():
             limits[mixer] = length
-        if not row[column]:
+        value, low, high = (rounded(float(row[name] or "nan") / batch) for name in (column, "low", "high"))
+        if value is None:
             continue
-        ends = [float(row[end]) / batch for end in ("low", "high")] if column == "seconds" else [None, None]
-        values = [None if x is None else rounded(x) for x in (float(row[column]) / batch, *ends)]
-        curves.setdefault(mixer, {})[length] = Point(length, *values)
+        is_time = column == "seconds"
+        curves.setdefault(mixer, {})[length] = Point(length, value, low if is_time else None, high if is_time else None)
         remarks[mixer] = "" if row["dtype"] == "float32" else row["dtype"]
     return {
         mixer: fit_curve(list(points.values()), remarks[mixer], limits.get(mixer)) for mixer, points in curves.items()
@@ -225,7 +229,11 @@ def read_answers(growth: Mapping[str, Exponent]) -> list[Answer]:
         loaded = study.load_study(name)
         trials = read_study_record(name, loaded, SCALE)
         records[name] = loaded, trials, outdated_records(trials, loaded, loaded.scales[SCALE])
-    return [make_answer(question, *records[question.study], growth) for question in QUESTIONS]
+    answers = []
+    for question in QUESTIONS:
+        loaded, trials, outdated = records[question.study]
+        answers.append(make_answer(question, loaded, trials, outdated, growth))
+    return answers
 
 
 def make_answer(

@@ -54,13 +54,20 @@ class Figure(NamedTuple):
 
 
 class Score(NamedTuple):
-    """Mean and 95 % interval over seeds at a length, and both as text."""
+    """Mean and 95 % interval over seeds at a length, and both as text; no mean where every seed diverged."""
 
     length: int
     mean: float | None
     low: float | None
     high: float | None
     text: str
+
+    @property
+    def interval(self) -> tuple[float, float, float]:
+        """Mean, low and high; the mean for an end that is not known."""
+        assert self.mean is not None, "every seed diverged"
+        low, high = (self.mean if end is None else end for end in (self.low, self.high))
+        return self.mean, low, high
 
 
 class Row(NamedTuple):
@@ -164,18 +171,18 @@ def rank_mixers(rows: Sequence[Row], costs: Costs, choice: Choice, *, less_is_be
         figures = {name: find_figure(costs[name].get(row.mixer), choice.length) for name in COSTS}
         allowed.append(Rank("", row, score, False, state, figures))
     sign = 1 if less_is_better else -1
-    rest = sorted(allowed, key=lambda one: sign * one.score.mean)
+    rest = sorted(allowed, key=lambda one: sign * one.score.interval[0])
     ranks: list[Rank] = []
-    best = rest[0].score if rest else None
+    best = rest[:1]
     while rest:
         leader = rest[0].score
         tied = sorted((one for one in rest if tie(one.score, leader)), key=lambda one: tie_cost(one, choice))
         rest = [one for one in rest if not tie(one.score, leader)]
         first, last = len(ranks) + 1, len(ranks) + len(tied)
         label = f"{first}–{last}" if last > first else f"{first}"
-        ranks += [
-            one._replace(rank=label, unsettled=leader is not best and intervals_meet(one.score, best)) for one in tied
-        ]
+        for one in tied:
+            reaches_best = first > 1 and intervals_meet(one.score, best[0].score)
+            ranks.append(one._replace(rank=label, unsettled=reaches_best))
     return Ranking(ranks, left_out)
 
 
@@ -183,9 +190,10 @@ def find_obstacle(row: Row, score: Score, state: Figure, choice: Choice) -> str:
     """Return why a row does not meet the choice; empty where it does."""
     if score.mean is None:
         return "every seed diverged"
-    if choice.fixed and row.state.exponent is None:
+    power = row.state.exponent
+    if choice.fixed and power is None:
         return "it is not measured whether the state grows"
-    if choice.fixed and not is_constant(row.state.exponent):
+    if choice.fixed and power and not is_constant(power):
         return "the state grows"
     if choice.budget is None:
         return ""
@@ -201,15 +209,13 @@ def is_constant(power: Exponent) -> bool:
 
 def intervals_meet(a: Score, b: Score) -> bool:
     """Whether two 95 % intervals overlap or touch; without an interval, the mean stands for it."""
-    (a_low, a_high), (b_low, b_high) = (
-        (one.mean if one.low is None else one.low, one.mean if one.high is None else one.high) for one in (a, b)
-    )
+    (_, a_low, a_high), (_, b_low, b_high) = a.interval, b.interval
     return a_low <= b_high and b_low <= a_high
 
 
 def tie(a: Score, b: Score) -> bool:
     """Whether two scores tie: their intervals meet, and their means are at most MARGIN apart."""
-    return abs(a.mean - b.mean) <= MARGIN and intervals_meet(a, b)
+    return abs(a.interval[0] - b.interval[0]) <= MARGIN and intervals_meet(a, b)
 
 
 def tie_cost(one: Rank, choice: Choice) -> float:

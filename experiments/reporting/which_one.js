@@ -98,7 +98,7 @@
     const ends = [low, high].map((end) => (end === null ? text : quantity(factor * end)));
     const size = name === "state" ? ` (${quantity(4 * value)} bytes)` : "";
     const spread = ends.some((end) => end !== text) ? ` [${ends.join(", ")}]` : "";
-    return `${text} ${unit}${size}${spread}`;
+    return `${text} ${unit}${spread}${size}`;
   }
 
   /** The cells of a row, each [text, where it comes from]. */

@@ -17,7 +17,7 @@ from experiments.reporting.mixer_evidence import (
     Hardware,
     read_answers,
     read_hardware,
-    study_curves,
+    state_growth,
 )  # fmt: skip
 from experiments.reporting.mixer_ranking import (
     CONSTANT,
@@ -65,7 +65,7 @@ def figure_text(figure: Figure, name: str) -> str:
     value, *ends = (format_quantity(factor * (figure.value if x is None else x)) for x in figure[:3])
     size = f" ({format_quantity(4 * figure.value)} bytes)" if name == "state" else ""
     spread = f" [{ends[0]}, {ends[1]}]" if set(ends) != {value} else ""
-    return f"{value} {unit}{size}{spread}"
+    return f"{value} {unit}{spread}{size}"
 
 
 def rank_cells(one: Rank, choice: Choice) -> list[tuple[str, str]]:
@@ -211,8 +211,7 @@ def build_which_one() -> Publication:
     loaded = study.load_study(COST_STUDY)
     cost = read_study_record(COST_STUDY, loaded, SCALE)
     outdated = outdated_records(cost, loaded, loaded.scales[SCALE])
-    growth = {mixer: curve.exponent for mixer, curve in study_curves(cost, "state").items() if curve.exponent}
-    answers, hardware = read_answers(growth), read_hardware(cost, outdated)
+    answers, hardware = read_answers(state_growth(cost)), read_hardware(cost, outdated)
     return {
         "which_one": "\n\n".join(default_answer(default, answers, hardware[0]) for default in DEFAULTS),
         "which_one_records": records_table(answers),

@@ -1,4 +1,5 @@
 import random
+from collections.abc import Sequence
 
 import pytest
 
@@ -33,7 +34,7 @@ def costs(**seconds: float) -> dict[str, dict[str, Curve]]:
     return dict.fromkeys(COSTS, curves)
 
 
-def labels(ranks: list[Rank]) -> list[tuple[str, str]]:
+def labels(ranks: Sequence[Rank]) -> list[tuple[str, str]]:
     return [(one.rank, one.row.label) for one in ranks]
 
 
@@ -46,6 +47,7 @@ def test_a_measured_length_gives_the_measured_value():
                                                      (16, "extrapolated", "64")])  # fmt: skip
 def test_another_length_is_marked_and_follows_the_power_of_length(length: int, how: str, start: str):
     value, low, high, source = find_figure(CURVE, length)
+    assert value is not None
     assert value == pytest.approx(2 * (length / 64) ** 2)  # the law that all three points lie on
     assert source == f"{how} from {start} by length^2.0 ± 0.5"
     assert low is not None
@@ -117,7 +119,7 @@ def test_a_choice_leaves_out_with_a_reason():
             make_row("unknown", 1.0, state=10, growth=None),
             make_row("dead", 1.0)._replace(scores=[Score(32, None, None, None, "all diverged")])]  # fmt: skip
 
-    def ask(**choice: float) -> tuple[list[str], dict[str, list[str]]]:
+    def ask(**choice: float) -> tuple[list[str], dict[str, Sequence[str]]]:
         ranking = rank_mixers(rows, costs(), Choice(**{"length": 320, **choice}))
         return sorted(one.row.label for one in ranking.ranks), dict(ranking.left_out)
 
@@ -142,7 +144,7 @@ def test_nothing_is_lost_and_no_better_score_stands_below_by_more_than_the_margi
         ranking = rank_mixers(rows, costs(**{str(i): draw.random() for i in range(0, 12, 2)}), choice)
         left_out = [label for some in ranking.left_out.values() for label in some]
         assert sorted(left_out + [one.row.label for one in ranking.ranks]) == sorted(row.label for row in rows)
-        means = [one.score.mean for one in ranking.ranks]
+        means = [one.score.interval[0] for one in ranking.ranks]
         assert all(upper >= lower - MARGIN for i, upper in enumerate(means) for lower in means[i:])
 
 

@@ -18,6 +18,7 @@ from experiments.reporting.mixer_ranking import MARGIN, Choice
 from experiments.reporting.study_report import read_study_record
 from tests import ROOT
 from tests.experiments.inspection.test_browser import BEFORE, browse
+from tests.experiments.reporting import make_trial
 from training.builder import build_task
 
 RECORDS = ROOT / "experiments/records"
@@ -33,9 +34,13 @@ def evidence() -> tuple[list[Answer], list[Hardware]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mixer_evidence, "outdated_records", outdated)
         cost = read_study_record("score_cost", study.load_study("score_cost"), SCALE)
-        growth = {name: one.exponent for name, one in mixer_evidence.study_curves(cost, "state").items()}
+        growth = {
+            name: one.exponent for name, one in mixer_evidence.study_curves(cost, "state").items() if one.exponent
+        }
         marked = [trial for trial in cost if trial.labels["mixer"] == "lstm"]
-        return mixer_evidence.read_answers(growth), mixer_evidence.read_hardware(cost, marked)
+        return mixer_evidence.read_answers(mixer_evidence.state_growth(cost)), mixer_evidence.read_hardware(
+            cost, marked
+        )
 
 
 def read_rows(name: str) -> list[dict[str, str]]:
@@ -60,7 +65,8 @@ def test_every_score_is_the_mean_of_its_records_seeds(evidence: tuple[list[Answe
                     assert score.mean is None
                     continue
                 assert score.mean == pytest.approx(np.mean(values), rel=1e-5)
-                assert len(values) == 1 or score.low <= score.mean <= score.high
+                mean, low, high = score.interval
+                assert low <= mean <= high
                 assert float(score.text.split()[0]) == pytest.approx(score.mean, abs=6e-4)
             assert shown.state.points[0].value == float(own[0]["state_floats"])
 
@@ -173,6 +179,18 @@ def test_a_step_that_did_not_fit_into_memory_says_so():
     failed = benchmark_row(mixer="dense", length="4096", seconds="", temporary_bytes="", note="Out of memory")
     rows = [benchmark_row(mixer="dense"), failed]
     assert benchmark_curves(rows, "step", "seconds")["dense"].memory_limit == 4096
+
+
+def test_a_cost_of_several_seeds_is_their_mean_with_its_interval():
+    trials = [
+        make_trial({"mixer": "lstm"}, seed, 0.0, {f"stream time@{n}": n * (1 + seed / 10) for n in (128, 512, 2048)})
+        for seed in range(3)
+    ]
+    curve = mixer_evidence.study_curves(trials, "stream time")["lstm"]
+    assert [(point.length, point.value) for point in curve.points] == [(128, 140.8), (512, 563.2), (2048, 2252.8)]
+    half = 4.302653 * 12.8 / 3**0.5  # Student's t with two degrees of freedom
+    assert curve.points[0][2:] == pytest.approx((140.8 - half, 140.8 + half), rel=1e-5)
+    assert curve.exponent == (1, 1, 1, "1.00")
 
 
 # ---- in a browser ---------------------------------------------------------------------------------------------------
