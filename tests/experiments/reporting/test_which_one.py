@@ -34,9 +34,6 @@ def evidence() -> tuple[list[Answer], list[Hardware]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mixer_evidence, "outdated_records", outdated)
         cost = read_study_record("score_cost", study.load_study("score_cost"), SCALE)
-        growth = {
-            name: one.exponent for name, one in mixer_evidence.study_curves(cost, "state").items() if one.exponent
-        }
         marked = [trial for trial in cost if trial.labels["mixer"] == "lstm"]
         return mixer_evidence.read_answers(mixer_evidence.state_growth(cost)), mixer_evidence.read_hardware(
             cost, marked
