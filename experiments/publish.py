@@ -36,6 +36,7 @@ from experiments.reporting.publishing import (
     write_changes,
 )
 from experiments.reporting.scorecard import build_scorecard
+from experiments.reporting.which_one import build_which_one
 from training import cli
 
 ROOT = Path(__file__).parents[1]
@@ -91,6 +92,7 @@ BUILDERS: dict[str, Builder] = {  # name → what makes the blocks and pictures:
     "benchmark": build_benchmark,
     "streaming": build_streaming,
     "sharding": build_sharding,
+    "which_one": build_which_one,
 }
 
 

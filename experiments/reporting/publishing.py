@@ -1,6 +1,7 @@
 """Put tables and pictures that are made from records into README and docs, and say which of them are stale.
 
-A builder returns what it makes as {name: content}. A name that ends in .svg is a picture's path in the repository.
+A builder returns what it makes as {name: content}. A name that ends in .svg or .html is the path of a picture, or of a
+piece of a page, in the repository.
 Any other is the name of a block: Markdown that stands in README.md or docs/, once or several times, between
 
     <!-- begin NAME -->
@@ -20,6 +21,7 @@ Publication = Mapping[str, str | bytes]
 Builder = Callable[[], Publication]
 
 COMMAND = "python -m experiments.publish"
+PATHS = (".svg", ".html")
 BEGIN_PATTERN = r"<!-- begin ([\w-]+)(?: \([^)\n]*\))? -->"
 BLOCK_PATTERN = re.compile(
     r"(?P<begin><!-- begin (?P<name>[\w-]+)(?: \([^)\n]*\))? -->\n)(?P<body>.*?)(?P<end><!-- end (?P=name) -->)", re.S
@@ -66,11 +68,11 @@ def compare_publication(publication: Publication, root: Path, blocks: Mapping[st
     changes: dict[Path, Change] = {}
     problems: list[str] = []
     for name, content in publication.items():
-        if name.endswith(".svg"):
+        if name.endswith(PATHS):
             path, data = root / name, content if isinstance(content, bytes) else content.encode()
             before = path.read_bytes() if path.exists() else b""
             if before != data:
-                changes[path] = Change(path, before, data, "picture")
+                changes[path] = Change(path, before, data, "picture" if name.endswith(".svg") else "form")
             continue
         assert isinstance(content, str)
         if name not in blocks:

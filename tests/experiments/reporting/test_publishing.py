@@ -36,12 +36,13 @@ def publish(root: Path, publication) -> list[str]:
 
 
 def test_blocks_and_pictures_are_written_where_they_stand_and_found_unchanged(root: Path):
-    made = {"rows": ROWS, "sections": SECTIONS, "docs/results/studies/a.svg": b"<svg/>"}
+    made = {"rows": ROWS, "sections": SECTIONS, "docs/results/studies/a.svg": b"<svg/>", "docs/a.html": "<form>"}
     changes, problems = compare_publication(made, root, find_blocks(root))
     assert [(change.path.relative_to(root).as_posix(), change.what) for change in changes] == [
         ("README.md", "rows, sections"),
         ("docs/results/page.md", "rows"),
         ("docs/results/studies/a.svg", "picture"),
+        ("docs/a.html", "form"),
     ]
     assert not problems
     write_changes(changes)
