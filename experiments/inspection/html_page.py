@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from experiments.inspection import heads as head_roles
 from experiments.inspection.influence import MIN_PAIRS, mean_by_distance
-from experiments.inspection.page_data import SearchPanel, collect_page_data, script_json
+from experiments.inspection.page_data import SearchPanel, collect_page_data, counting_units, script_json
 from experiments.inspection.reading import ModelReading, taken_apart
 from experiments.inspection.stages import (
     DIVERGING_RAMP,
@@ -28,7 +28,11 @@ from training import files
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 SCRIPTS = Path(__file__).with_name("page")  # in this order, of which later ones use what earlier ones define
-SCRIPT_NAMES = ("basics", "maps", "sentence", "path", "heads", "influence", "recurrence", "softmax", "search", "begin")
+SCRIPT_NAMES = (
+    "basics", "maps", "paint", "sentence", "path", "heads", "influence", "recurrence", "units", "softmax", "search",
+    "begin",
+)  # fmt: skip
+MAX_COUNTING = 10  # units that are listed
 _EXAMPLE_QUERIES = (
     "ghost of my father",
     "a fool in the storm",
@@ -110,7 +114,8 @@ def _influence_context(readings: Sequence[ModelReading]) -> dict[str, Any]:
 
 
 def _recurrence_context(readings: Sequence[ModelReading]) -> dict[str, Any]:
-    """The models with a recurrence, the gates that they have, how many layers and heads at most, and their probes."""
+    """The models with a recurrence, the gates that they have, how many layers and heads at most, their probes, and the
+    units that count."""
     recurrent = [one for one in readings if any(one.recurrences)]
     blocks = [block for one in recurrent for block in one.recurrences if block]
     probes = [
@@ -119,9 +124,28 @@ def _recurrence_context(readings: Sequence[ModelReading]) -> dict[str, Any]:
         for index, probe in enumerate(one.probes)
         if probe is not None
     ]
+    counting = [
+        {
+            "name": one.name,
+            "model": index,
+            "block": block,
+            "unit": int(found.units[place]),
+            "time_constant": None if found.time_constants is None else found.time_constants[place],
+            "on_test": on_test,
+            "here": None if found.line_correlations is None else found.line_correlations[place],
+        }
+        for index, one in enumerate(recurrent)
+        for block, (found, probe) in enumerate(zip(one.recurrences, one.probes, strict=True))
+        if found is not None and found.units is not None
+        for place, on_test in counting_units(found, probe)
+    ]
+    counting = sorted(counting, key=lambda one: -abs(one["on_test"]))[:MAX_COUNTING]
     return {
         "recurrent": recurrent,
         "gates": list(dict.fromkeys(name for block in blocks for name in block.gates)),
+        "has_states": any(block.states for block in blocks),
+        "counting": counting,
+        "counting_sequences": probes[0][1].sequences if probes else 0,
         "has_kept": any(block.kept is not None for block in blocks),
         "has_memory": any(block.memory is not None for block in blocks),
         "has_eigenvalues": any(block.eigenvalues is not None for block in blocks),

@@ -23,7 +23,9 @@ from experiments.reporting import charts
 from training import files
 
 TOP_OUTPUTS = 10
-MAX_UNITS = 96  # that are shown of a state; of more, evenly spaced ones
+MAX_UNITS = 64  # that are shown of a state; of more, evenly spaced ones
+MAX_EIGENVALUES = 64  # that are shown of a step, the largest
+COUNTING_UNITS = 4  # that are listed of a block
 _LABELS = {" ": ("␣", "space"), "\n": ("⏎", "line break"), "\t": ("⇥", "tab"), "": ("∅", "padding")}
 
 
@@ -169,23 +171,49 @@ def _recurrence_data(readings: Sequence[ModelReading]) -> list[dict[str, Any]]:
 def _block_recurrence(found: RecurrenceReading | None, probe: ProbeResult | None) -> dict[str, Any] | None:
     if found is None:
         return None
-    units = np.arange(len(found.time_constants)) if found.time_constants is not None else np.arange(0)
-    shown = evenly_chosen(units, MAX_UNITS)
+    units = np.arange(0) if found.units is None else found.units
+    shown = shown_units(found, probe)
     values = found.eigenvalues
     if values is not None:
-        values = values[:, evenly_chosen(np.arange(values.shape[1]), MAX_UNITS)]
         values = values[:1] if (values == values[:1]).all() else values  # the same at every token
+    first = next(iter(found.states), "")
     return {
         "units": len(units),
+        "numbers": (units[shown] + 1).tolist(),
         "gates": {name: _pack_array(gate[:, shown]) for name, gate in found.gates.items()},
+        "state": _pack_array(found.states[first][:, shown]) if first else None,
+        "state_name": first,
         "time_constants": [] if found.time_constants is None else found.time_constants[shown].tolist(),
-        "ranks": (shown + 1).tolist(),
+        "line_correlations": [] if found.line_correlations is None else found.line_correlations[shown].tolist(),
         "kept": None if found.kept is None else _pack_array(found.kept, causal=True),
         "weights": None if found.weights is None else _pack_array(found.weights, causal=True),
-        "eigenvalues": None if values is None else _pack_array(np.stack([values.real, values.imag])),
+        "eigenvalues": None if values is None else _pack_eigenvalues(values[:, :MAX_EIGENVALUES]),
+        "eigenvalue_count": 0 if values is None else values.shape[1],
         "memory": None if found.memory is None else _pack_array(found.memory.swapaxes(0, 1)),
-        "probe": None if probe is None else probe._replace(accuracy=list(probe.accuracy.items()))._asdict(),
+        "note": found.note,
     }
+
+
+def _pack_eigenvalues(values: np.ndarray) -> dict[str, Any]:
+    """[T, M] as [2, T, M], real and imaginary parts."""
+    return _pack_array(np.stack([values.real, values.imag]))
+
+
+def shown_units(found: RecurrenceReading, probe: ProbeResult | None) -> np.ndarray:
+    """The places, in the reading's order, of the units that the page shows: all, or of many evenly spaced ones, and
+    those that count best."""
+    count = 0 if found.units is None else len(found.units)
+    shown = evenly_chosen(np.arange(count), MAX_UNITS)
+    return np.union1d(shown, [place for place, _ in counting_units(found, probe)]).astype(int)
+
+
+def counting_units(found: RecurrenceReading, probe: ProbeResult | None) -> list[tuple[int, float]]:
+    """(place, r): the units that go with the characters since the last line break on the test split, best first."""
+    if found.units is None or not found.states or probe is None or probe.line_correlations is None:
+        return []
+    correlations = probe.line_correlations[found.units]
+    best = np.argsort(-np.abs(correlations), kind="stable")[:COUNTING_UNITS]
+    return [(int(place), float(correlations[place])) for place in best]
 
 
 def evenly_chosen(items: np.ndarray, most: int) -> np.ndarray:

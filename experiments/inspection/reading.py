@@ -229,7 +229,7 @@ def read_sentence(name: str, loaded: LoadedRun, tokens: np.ndarray) -> ModelRead
     activations = capture_activations(run, params, tokens)
     heads = summarize_heads(run, activations, tokens)
     influence = measure_influence(run, params, tokens)
-    recurrences = read_recurrences(run, params, tokens)
+    recurrences = read_recurrences(run, params, tokens, activations)
     probes = probe_blocks(run, params) if any(recurrences) else [None] * len(recurrences)
     return ModelReading(name, describe_run(path, run), run, activations, heads, influence, recurrences, probes)
 
