@@ -34,10 +34,15 @@ def write_figures(out: Path, tokens: np.ndarray, names: Sequence[str], readings:
     if by_distance := _distance_charts(readings):
         paths = [out.with_name(f"{out.stem}-distance.{kind}") for kind in ("svg", "pdf")]
         written += [charts.save_charts(by_distance, path, columns=2) for path in paths]
+    return [*written, save_arrays(out, collect_arrays(tokens, readings))]
+
+
+def save_arrays(out: Path, arrays: Mapping[str, Any]) -> Path:
+    """Write arrays as .npz beside the page `out`; the file."""
     compressed = io.BytesIO()
-    np.savez_compressed(compressed, **collect_arrays(tokens, readings))
+    np.savez_compressed(compressed, **arrays)
     files.write_atomically(npz := out.with_suffix(".npz"), compressed.getvalue())
-    return [*written, npz]
+    return npz
 
 
 def figure_drawers(readings: Sequence[ModelReading], names: Sequence[str]) -> dict[str, "Callable[[], Figure]"]:

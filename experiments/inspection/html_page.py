@@ -26,8 +26,8 @@ from experiments.reporting import charts
 from tasks.real.words import split_words
 from training import files
 
-TEMPLATE = Path(__file__).with_name("page.html.jinja")
-SCRIPTS = Path(__file__).with_name("page")  # in this order, of which later ones use what earlier ones define
+SCRIPTS = Path(__file__).with_name("page")
+# In this order, of which later ones use what earlier ones define.
 SCRIPT_NAMES = (
     "basics", "maps", "paint", "sentence", "path", "heads", "influence", "recurrence", "units", "softmax", "search",
     "begin",
@@ -57,28 +57,44 @@ def write_page(
     shown = taken_apart(readings)
     heads = head_roles.sort_by_role(shown.heads)
     data = collect_page_data(tokens, names, outputs, readings, shown, heads, panel)
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.from_string(TEMPLATE.read_text("utf-8")).render(
-        text=text,
-        readings=readings,
-        shown=shown,
-        heads=heads,
-        panel=panel,
-        queries=_example_queries(panel.words) if panel else [],
-        command=command,
-        data=Markup(script_json(data)),
-        script=Markup("\n".join((SCRIPTS / f"{name}.js").read_text("utf-8") for name in SCRIPT_NAMES)),
-        **_path_context(shown, bool(heads)),
-        **_head_context(),
-        **_influence_context(readings),
-        **_recurrence_context(readings),
-        **_style_context(readings),
+    page = (
+        make_environment()
+        .get_template("page/page.html.jinja")
+        .render(
+            text=text,
+            readings=readings,
+            shown=shown,
+            heads=heads,
+            panel=panel,
+            queries=_example_queries(panel.words) if panel else [],
+            command=command,
+            data=Markup(script_json(data)),
+            script=Markup(join_scripts(SCRIPT_NAMES)),
+            **_path_context(shown, bool(heads)),
+            **_head_context(),
+            **_influence_context(readings),
+            **_recurrence_context(readings),
+            **style_context([one.name for one in readings]),
+        )
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     files.write_atomically(out, page.encode("utf-8", "replace"))
     return out
+
+
+def make_environment() -> jinja2.Environment:
+    """What templates are rendered by: everything is escaped, and a name that is not there is an error."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(SCRIPTS.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def join_scripts(names: Sequence[str]) -> str:
+    return "\n".join((SCRIPTS / f"{name}.js").read_text("utf-8") for name in names)
 
 
 def _path_context(shown: ModelReading, has_heads: bool) -> dict[str, Any]:
@@ -157,11 +173,12 @@ def _recurrence_context(readings: Sequence[ModelReading]) -> dict[str, Any]:
     }
 
 
-def _style_context(readings: Sequence[ModelReading]) -> dict[str, Any]:
+def style_context(names: Sequence[str]) -> dict[str, Any]:
+    """Colors, ramps, and the style of each model's lines."""
     return {
         "colors": charts.DARK_COLORS,
         "ramps": {"rising": " ".join(SEQUENTIAL_RAMP), "diverging": " ".join(DIVERGING_RAMP)},
-        "styles": charts.assign_styles(reading.name for reading in readings),
+        "styles": charts.assign_styles(names),
     }
 
 

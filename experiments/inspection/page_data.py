@@ -51,8 +51,8 @@ def collect_page_data(
     """Everything that the page's script reads. `shown` is the reading whose path is shown, `heads` are in its order."""
     chosen = {"layer": heads[0].block, "head": heads[0].head} if heads else {"layer": 0, "head": 0}
     return {
-        "tokens": _token_labels([names[int(token)] for token in tokens]),
-        "outputs": _token_labels([outputs[output] for output in _named_outputs(shown.activations.probabilities)]),
+        "tokens": label_tokens([names[int(token)] for token in tokens]),
+        "outputs": label_tokens([outputs[output] for output in _named_outputs(shown.activations.probabilities)]),
         "chosen": {"token": 3 * len(tokens) // 4, **chosen},
         "path": _path_data(shown),
         "heads": [{"block": one.block, "head": one.head} for one in heads],
@@ -74,7 +74,7 @@ def script_json(data: Any) -> str:
 # ---- arrays ---------------------------------------------------------------------------------------------------------
 
 
-def _pack_array(x: np.ndarray, causal: bool = False) -> dict[str, Any]:
+def pack_array(x: np.ndarray, causal: bool = False) -> dict[str, Any]:
     """An array for the page; of causal maps [*H, T, T] the lower triangle, row by row."""
     values = x[..., *np.tril_indices(x.shape[-1])] if causal else x
     return {"shape": list(x.shape), "packed": causal, "data": _encode_base85(values, "<f4")}
@@ -97,11 +97,11 @@ def _path_data(reading: ModelReading) -> dict[str, Any]:
     p = activations.probabilities
     all_shown = p.shape[1] <= MAX_OUTPUTS
     return {
-        "embedding": _pack_array(activations.embedding),
-        "position": None if activations.position is None else _pack_array(activations.position),
+        "embedding": pack_array(activations.embedding),
+        "position": None if activations.position is None else pack_array(activations.position),
         "blocks": [_block_data(reading, index) for index in range(len(activations.blocks))],
-        "final": _pack_array(activations.final),
-        "probabilities": _pack_array(p) if all_shown else None,
+        "final": pack_array(activations.final),
+        "probabilities": pack_array(p) if all_shown else None,
         "top": None if all_shown else _top_probabilities(p),
         "rows": len(p),
         "heads": 0 if attention is None else len(attention.query),
@@ -114,13 +114,13 @@ def _block_data(reading: ModelReading, index: int) -> dict[str, Any]:
     arrays = block._replace(attention=None)._asdict()
     if model["residual"] and model["norm"] != "post":  # sums of what the page has
         arrays |= {"after_mixer": None, "output": None}
-    data = {name: None if x is None else _pack_array(x) for name, x in arrays.items()}
+    data = {name: None if x is None else pack_array(x) for name, x in arrays.items()}
     if block.attention:
         visible = np.asarray(visible_keys(reading.run, len(reading.activations.input)))
         for name, x in block.attention._asdict().items():
             is_map = name in ("scores", "weights")
             shown = np.where(visible, x, np.nan) if is_map else x
-            data[name] = _pack_array(shown, is_map and bool(model["causal"]))
+            data[name] = pack_array(shown, is_map and bool(model["causal"]))
     return data
 
 
@@ -150,7 +150,7 @@ def _model_data(readings: Sequence[ModelReading]) -> list[dict[str, Any]]:
         model: dict[str, Any] = {"name": reading.name, "color": styles[reading.name].color[1:]}
         for kind, influence in reading.influence._asdict().items():
             is_square = len(influence) == influence.shape[1] and reading.run.task.target_level == "token"
-            model[kind] = _pack_array(influence, is_square and bool(reading.run.config["model"]["causal"]))
+            model[kind] = pack_array(influence, is_square and bool(reading.run.config["model"]["causal"]))
             model[f"{kind}_curve"] = files.to_jsonable(mean_by_distance(influence)) if is_square else []
         models.append(model)
     return models
@@ -180,23 +180,23 @@ def _block_recurrence(found: RecurrenceReading | None, probe: ProbeResult | None
     return {
         "units": len(units),
         "numbers": (units[shown] + 1).tolist(),
-        "gates": {name: _pack_array(gate[:, shown]) for name, gate in found.gates.items()},
-        "state": _pack_array(found.states[first][:, shown]) if first else None,
+        "gates": {name: pack_array(gate[:, shown]) for name, gate in found.gates.items()},
+        "state": pack_array(found.states[first][:, shown]) if first else None,
         "state_name": first,
         "time_constants": [] if found.time_constants is None else found.time_constants[shown].tolist(),
         "line_correlations": [] if found.line_correlations is None else found.line_correlations[shown].tolist(),
-        "kept": None if found.kept is None else _pack_array(found.kept, causal=True),
-        "weights": None if found.weights is None else _pack_array(found.weights, causal=True),
+        "kept": None if found.kept is None else pack_array(found.kept, causal=True),
+        "weights": None if found.weights is None else pack_array(found.weights, causal=True),
         "eigenvalues": None if values is None else _pack_eigenvalues(values[:, :MAX_EIGENVALUES]),
         "eigenvalue_count": 0 if values is None else values.shape[1],
-        "memory": None if found.memory is None else _pack_array(found.memory.swapaxes(0, 1)),
+        "memory": None if found.memory is None else pack_array(found.memory.swapaxes(0, 1)),
         "note": found.note,
     }
 
 
 def _pack_eigenvalues(values: np.ndarray) -> dict[str, Any]:
     """[T, M] as [2, T, M], real and imaginary parts."""
-    return _pack_array(np.stack([values.real, values.imag]))
+    return pack_array(np.stack([values.real, values.imag]))
 
 
 def shown_units(found: RecurrenceReading, probe: ProbeResult | None) -> np.ndarray:
@@ -236,14 +236,14 @@ def _search_data(panel: SearchPanel) -> dict[str, Any]:
     return {
         "table": _encode_base85(search.words, "<f2"),
         "features": search.words.shape[1],
-        "keys": _pack_array(search.keys),
-        "bias": _pack_array(search.bias[None]),
+        "keys": pack_array(search.keys),
+        "bias": pack_array(search.bias[None]),
         "words": "\n".join(panel.words),
         "titles": [{"title": title, "kind": kind, "year": year} for title, kind, year in panel.titles],
     }
 
 
-def _token_labels(names: Iterable[str]) -> list[dict[str, str]]:
+def label_tokens(names: Iterable[str]) -> list[dict[str, str]]:
     """How each token is shown in a cell, and how it is said in a sentence."""
     labels = [_LABELS.get(name, (name, f"‘{name}’")) for name in names]
     return [{"shown": shown, "said": said} for shown, said in labels]

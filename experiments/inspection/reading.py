@@ -15,6 +15,7 @@ from experiments.inspection.influence import Influence, measure_influence
 from experiments.inspection.probes import ProbeResult, probe_blocks
 from experiments.inspection.recurrence import RecurrenceReading, read_recurrences
 from experiments.measures.common import sample_test_batch
+from models.seq2seq import Seq2Seq
 from models.skeleton import Skeleton
 from tasks.real.tokenization import UNKNOWN_WORD
 from tasks.real.words import is_byte_level, is_character_level, split_words
@@ -73,7 +74,11 @@ def train_default_runs(directory: Path, data_dir: str, text: str | None, own: Ow
     """
     reader = builder.build_run(default_config("attention", own), data_dir)
     check_run(reader, directory / "attention")
-    tokens, _ = encode_input(reader, text)
+    if isinstance(reader.model, Seq2Seq):
+        encode_source(reader, text)
+        tokens = np.zeros(0, np.int32)
+    else:
+        tokens, _ = encode_input(reader, text)
     validate_input(tokens, token_names(reader.task), [directory / "attention"], [reader])
     names = [*_LEARNING_RATES, *(() if own else ("titles",))]
     for name in names:
@@ -90,8 +95,8 @@ def load_run(directory: Path, data_dir: str, member: int) -> LoadedRun:
 
 def check_run(run: builder.Run, directory: Path) -> None:
     """Raise ValueError for a model that explore can't take apart."""
-    if not isinstance(run.model, Skeleton):
-        raise ValueError(f"{directory} is an encoder and a decoder, or a memory: explore takes one stack of layers")
+    if not isinstance(run.model, Skeleton | Seq2Seq):
+        raise ValueError(f"{directory} is an associative memory: explore takes stacks of layers, and encoder–decoders")
     if not run.task.vocabulary:
         raise ValueError(f"{directory} reads real numbers, as pixels are: explore takes models that read tokens")
 
@@ -160,6 +165,24 @@ def encode_input(run: builder.Run, text: str | None) -> tuple[np.ndarray, str]:
     stand_in = task.names[UNKNOWN_WORD if hasattr(task, "tokenizer") else 0]
     fate = f"read as {stand_in}" if replaced else "left out"
     return tokens, f"{fate}, since the model never saw them: {', '.join(map(repr, unknown))}"
+
+
+def encode_source(run: builder.Run, text: str | None) -> np.ndarray | None:
+    """The tokens of --input for an encoder–decoder: words, or else characters, that its task has names for; or numbers.
+
+    None without an input. Raises ValueError for what is no token.
+    """
+    if text is None:
+        return None
+    if not hasattr(run.task, "names"):
+        return _parse_token_numbers(run.task, text)
+    number = {name: token for token, name in enumerate(run.task.names) if name}
+    parts = text.split()
+    if not number.keys() >= set(parts):
+        parts = [character for character in text if not character.isspace()]
+    if unknown := [part for part in dict.fromkeys(parts) if part not in number]:
+        raise ValueError(f"--input: {unknown[0]!r} is no token of this task; it knows {' '.join([*number][:40])} …")
+    return np.array([number[part] for part in parts], np.int32)
 
 
 def _unknown_tokens(task: Any, text: str) -> list[str]:
