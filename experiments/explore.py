@@ -2,15 +2,19 @@
 
   make explore                                            trains what it needs, in under three minutes, and writes
                                                           runs/explore/explore.html
-  python -m experiments.explore --input="To be, or not to be"            another sentence; nothing is trained again
+  python -m experiments.explore --input="tom4 mia6 tom4 mia6"            another text; nothing is trained again
+  python -m experiments.explore --config=configs/shakespeare.py          other data: train on Shakespeare first
   python -m experiments.explore --workdir=runs/lstm,runs/deep            other runs, or what --export wrote
   python -m experiments.explore --workdir=runs/recall --input="3 9 4 10 3"   a generated task: tokens as numbers
   python -m experiments.explore --config=configs/text.py --config.task.path=notes.txt    trained on your text first
   python -m experiments.explore --figures                 the maps as SVG and PDF too, and all arrays as .npz
 
-The page shows the path of the sentence through the first model with attention, what every head looks at, how far each
-token moves each prediction in all of the models, softmax by hand, and search as attention. For that last part one of
-the runs has to be of configs/titles.py.
+Without runs or data, attention, an LSTM and a GRU are trained on rolls of names and numbers that are read out again,
+where the past matters (experiments/inspection/roll_call.py).
+
+The page shows the path of the text through the first model with attention, what every head looks at, how far each token
+moves each prediction in all of the models, what a recurrence keeps, softmax by hand, and search as attention. For that
+last part one of the runs has to be of configs/titles.py.
 
 Characters that a model never saw are left out, with a remark; anything else that can't be shown is refused in one line.
 Models must read tokens, not pixels. Encoder–decoders have a page of their own: what each step of the target looks at in
@@ -26,6 +30,7 @@ from absl import flags
 
 import tasks
 from experiments.ablation import own_data
+from experiments.inspection import roll_call
 from experiments.inspection.bridge_page import write_bridge_page
 from experiments.inspection.bridges import bridge_arrays, build_row, is_encoder_decoder, read_bridge
 from experiments.inspection.figures import save_arrays, write_figures
@@ -61,15 +66,17 @@ def main() -> None:
     if own:
         check_task(own.task["name"])
     directory = DIRECTORY.with_name(f"explore-on-{own.name}") if own else DIRECTORY
+    text = args.input
     if args.workdir is None:
-        paths = train_default_runs(directory, args.data_dir, args.input, own)
+        text = text if own or text is not None else roll_call.read_out(roll_call.EXAMPLE, 2)
+        paths = train_default_runs(directory, args.data_dir, text, own)
     else:
         try:
             paths = [Path(cli.DirectoryParser().parse(path)) for path in args.workdir or [""]]
         except ValueError as error:
             raise ValueError(f"--workdir= {error}") from None
     out = Path(args.out or directory / "explore.html")
-    written = write_exploration(paths, args.input, out, args.data_dir, args.member, args.figures)
+    written = write_exploration(paths, text, out, args.data_dir, args.member, args.figures)
     print("wrote " + ", ".join(map(str, written)))
 
 
@@ -152,7 +159,7 @@ def _quote_word(word: str) -> str:
 if __name__ == "__main__":
     own_data.define_config_flag()
     flags.DEFINE_list("workdir", None, "Runs to look into: workdirs, or what train.py --export wrote.")
-    flags.DEFINE_string("input", None, f"The sentence; {DEFAULT_SENTENCE!r} unless given.")
+    flags.DEFINE_string("input", None, f"The text; {DEFAULT_SENTENCE!r} unless given, or a roll.")
     flags.DEFINE_string("out", None, "The page; runs/explore/explore.html unless given.")
     flags.DEFINE_integer("member", 0, "Which member of each workdir.")
     flags.DEFINE_bool("figures", False, "Write the maps as SVG and PDF too, and all arrays as .npz.")

@@ -122,6 +122,7 @@ def _influence_context(readings: Sequence[ModelReading]) -> dict[str, Any]:
     curves = [[mean_by_distance(influence) for influence in one.influence] for one in readings]
     farthest = len(curves[0][0])  # of the first model's occlusion
     return {
+        "expecting": any(one.run.task.next_tokens for one in readings),
         "pairs": MIN_PAIRS,
         "distances": [0, *(2**i for i in range(12) if 2**i < farthest)],
         "curves": curves,

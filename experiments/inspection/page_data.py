@@ -56,7 +56,7 @@ def collect_page_data(
         "chosen": {"token": 3 * len(tokens) // 4, **chosen},
         "path": _path_data(shown),
         "heads": [{"block": one.block, "head": one.head} for one in heads],
-        "models": _model_data(readings),
+        "models": _model_data(readings, tokens),
         "recurrences": _recurrence_data(readings),
         "next": _next_token_ranks(shown, tokens),
         "search": None if panel is None else _search_data(panel),
@@ -142,12 +142,14 @@ def _named_outputs(p: np.ndarray) -> list[int]:
     return list(range(p.shape[1])) if p.shape[1] <= MAX_OUTPUTS else np.unique(_top_outputs(p)).tolist()
 
 
-def _model_data(readings: Sequence[ModelReading]) -> list[dict[str, Any]]:
-    """Both influences of each model, as maps and against distance."""
+def _model_data(readings: Sequence[ModelReading], tokens: np.ndarray) -> list[dict[str, Any]]:
+    """Both influences of each model, as maps and against distance; and what it expected of each token."""
     styles = charts.assign_styles(reading.name for reading in readings)
     models = []
     for reading in readings:
+        ranks = _next_token_ranks(reading, tokens)
         model: dict[str, Any] = {"name": reading.name, "color": styles[reading.name].color[1:]}
+        model["expected"] = ranks and [p for p, _ in ranks]  # of all tokens but the first
         for kind, influence in reading.influence._asdict().items():
             is_square = len(influence) == influence.shape[1] and reading.run.task.target_level == "token"
             model[kind] = pack_array(influence, is_square and bool(reading.run.config["model"]["causal"]))

@@ -21,6 +21,7 @@ const signed = (limit) => ({
   ramp: "diverging", share: (x) => 0.5 + x / (2 * limit || 1), marks: [number(-limit), "0", number(limit)],
 });
 const root = { ramp: "rising", share: (x) => Math.sqrt(x), marks: ["0", "¼", "1"] };
+const shares = { ramp: "rising", share: (x) => x, marks: ["0", "½", "1"] };
 const LOWEST = 0.001;
 const decades = {
   ramp: "rising",

@@ -2,7 +2,6 @@
 
 const RECURRENCES = arrays(DATA.recurrences);
 const keeps = { model: 0, block: 0, head: 0, unit: 0 }; // the unit by its place among those that are shown
-const shares = { ramp: "rising", share: (x) => x, marks: ["0", "½", "1"] };
 
 /** The block that is chosen, or the model's first that has a recurrence. */
 function recurrentBlock() {
