@@ -51,7 +51,7 @@ def build_row(run: builder.Run, params: Any, source: Int[np.ndarray, "S"] | None
         raise ValueError(f"--input has {given} tokens of a source: this model takes 1 to {room}, and {most} in a row")
     if given < len(source):
         return source
-    encode = partial(run.model.apply, {"params": params}, source[None], method="encode")
+    encode = partial(run.model.apply, {"params": params}, jnp.asarray(source)[None], method="encode")
     memory = jax.tree.map(lambda leaf: leaf[0], jax.jit(encode)())
     steps = min(most - len(source) - 1, most - most // 2 - 1)
     step = make_decode_step(run.model, params, memory)
@@ -64,7 +64,7 @@ def read_bridge(name: str, description: str, run: builder.Run, params: Any, row:
     """What the model does with a row that has the separator in it."""
     start = int((row == run.task.separator).argmax())
     steps = len(row) - start
-    logits, variables = _apply_to_rows(run, params, row[None], mutable="intermediates")
+    logits, variables = _apply_to_rows(run, params, jnp.asarray(row)[None], mutable="intermediates")
     sown = variables.get("intermediates", {})
     bridges = [sown[f"bridges_{block}"] for block in range(run.model.decoder.depth) if f"bridges_{block}" in sown]
     weights = [to_numpy(bridge["weights"][0][0])[:, :steps, :start] for bridge in bridges]
