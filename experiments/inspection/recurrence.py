@@ -28,6 +28,7 @@ from models.ops.matrix_state import scan_matrix_state
 from training import builder
 
 KEPT_GATES = {"lstm": "forget", "gru": "update"}  # the gate whose value is the share of a unit that stays
+_WITHOUT_RECURRENCE = {"attention", "dense", "tcn"}  # mixers whose state is a cache of inputs
 LONGEST = 1e6  # steps: a time constant above it is shown as this
 
 
@@ -53,7 +54,7 @@ def read_recurrences(
     run: builder.Run, params: Any, tokens: Tokens, activations: Activations
 ) -> list[RecurrenceReading | None]:
     """The reading of every block; None for one without a recurrence, such as attention, or that reads both ways."""
-    if not units.can_stream(run):
+    if not units.can_stream(run) or set(run.config["model"]["mixer"].split(",")) <= _WITHOUT_RECURRENCE:
         return [None] * run.model.depth
     inputs = jnp.asarray(tokens, jnp.int32)[None]
     _, variables = jax.jit(partial(apply_from_start, run.model, mutable="intermediates"))(params, inputs)

@@ -280,10 +280,6 @@ def test_in_the_dark_the_page_says_the_same(used: Path, seen: Any):
     assert dark["maps"] == seen["maps"]
 
 
-def test_everything_is_reached_by_keyboard(seen: Any):
-    assert seen["unreachable"] == 0
-
-
 def test_what_a_query_may_not_see_is_said_to_lie_ahead(page: Path, seen: Any):
     assert "lies ahead" not in seen["maps"]["map-weights"]["last"]
     data = json.loads(re.findall(r'id="data">(.*?)</script>', page.read_text("utf-8"), re.S)[0])
@@ -312,8 +308,8 @@ def test_tokens_are_chosen_and_hovered(readings: dict[str, ModelReading], seen: 
     assert seen["moves"].startswith(f"after ‘i’ (6): moved by ‘{NASTY[int(moved.argmax())]}’ ")
 
 
-def test_everything_that_is_used_has_a_label(seen: Any):
-    assert seen["unlabelled"] == 0
+def test_everything_that_is_used_has_a_label_and_is_reached_by_keyboard(seen: Any):
+    assert seen["unlabelled"] == seen["unreachable"] == 0
     assert all(role == "img" and label and index == 0 for role, label, index in seen["labels"])
 
 
