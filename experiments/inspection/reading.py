@@ -25,7 +25,7 @@ from training import builder, export, files, loop
 
 DEFAULT_SENTENCE = "He tosses the ball to her, and she tosses it back."
 MAX_TOKENS = 256  # maps grow with their square
-_TRAINING_STEPS = 1600
+_TRAINING_STEPS, _OWN_DATA_STEPS = 1600, 2500  # on rolls, and on data of one's own
 _LEARNING_RATES = {"attention": 3e-3, "lstm": 1e-2, "gru": 1e-2}
 _POSITIONS_WITH_LIMIT = ("sinusoidal", "learned", "randomised")
 
@@ -67,7 +67,8 @@ def default_config(name: str, text: Path, own: OwnData | None = None) -> Any:
     # A bias for every distance learns soonest to look back by one: in 1,600 steps sines and cosines do not.
     config.model.positions = ("sinusoidal" if own else "t5") if name == "attention" else "none"
     config.optimizer.learning_rate = _LEARNING_RATES[name]
-    config.training.update(steps=_TRAINING_STEPS, eval_every=_TRAINING_STEPS // 2)
+    steps = _OWN_DATA_STEPS if own else _TRAINING_STEPS
+    config.training.update(steps=steps, eval_every=steps // 2)
     if own:
         known = builder.flatten_config(config)  # not all have the options of another mixer
         config.update_from_flattened_dict({field: value for field, value in own.overrides.items() if field in known})
