@@ -2,18 +2,23 @@
 
   make explore                                            trains what it needs, in under three minutes, and writes
                                                           runs/explore/explore.html
-  python -m experiments.explore --input="To be, or not to be"            another sentence; nothing is trained again
+  python -m experiments.explore --input="tom4 mia6 tom4 mia6"            another text; nothing is trained again
+  python -m experiments.explore --config=configs/shakespeare.py          other data: train on Shakespeare first
   python -m experiments.explore --workdir=runs/lstm,runs/deep            other runs, or what --export wrote
   python -m experiments.explore --workdir=runs/recall --input="3 9 4 10 3"   a generated task: tokens as numbers
   python -m experiments.explore --config=configs/text.py --config.task.path=notes.txt    trained on your text first
   python -m experiments.explore --figures                 the maps as SVG and PDF too, and all arrays as .npz
 
-The page shows the path of the sentence through the first model with attention, what every head looks at, how far each
-token moves each prediction in all of the models, softmax by hand, and search as attention. For that last part one of
-the runs has to be of configs/titles.py.
+Without runs or data, attention, an LSTM and a GRU are trained on rolls of names and numbers that are read out again,
+where the past matters (experiments/inspection/roll_call.py).
+
+The page shows the path of the text through the first model with attention, what every head looks at, how far each token
+moves each prediction in all of the models, what a recurrence keeps, softmax by hand, and search as attention. For that
+last part one of the runs has to be of configs/titles.py.
 
 Characters that a model never saw are left out, with a remark; anything else that can't be shown is refused in one line.
-Models must read tokens, not pixels, and be one stack of layers, not an encoder and a decoder.
+Models must read tokens, not pixels. Encoder–decoders have a page of their own: what each step of the target looks at in
+the source. --input is a source, for which the model writes a target; or numbers with the separator, a whole row.
 """
 
 import sys
@@ -25,17 +30,23 @@ from absl import flags
 
 import tasks
 from experiments.ablation import own_data
-from experiments.inspection.figures import write_figures
+from experiments.inspection import roll_call
+from experiments.inspection.bridge_page import write_bridge_page
+from experiments.inspection.bridges import bridge_arrays, build_row, is_encoder_decoder, read_bridge
+from experiments.inspection.figures import save_arrays, write_figures
 from experiments.inspection.html_page import write_page
 from experiments.inspection.page_data import SearchPanel
 from experiments.inspection.reading import (
     DEFAULT_SENTENCE,
     LoadedRun,
     describe_run,
+    encode_source,
     load_run,
+    model_names,
     output_names,
     read_with_all,
     taken_apart,
+    token_names,
     train_default_runs,
 )
 from experiments.inspection.search_model import extract_search_model, is_search_model
@@ -55,25 +66,24 @@ def main() -> None:
     if own:
         check_task(own.task["name"])
     directory = DIRECTORY.with_name(f"explore-on-{own.name}") if own else DIRECTORY
+    text = args.input
     if args.workdir is None:
-        paths = train_default_runs(directory, args.data_dir, args.input, own)
+        text = text if own or text is not None else roll_call.read_out(roll_call.EXAMPLE, 2)
+        paths = train_default_runs(directory, args.data_dir, text, own)
     else:
         try:
             paths = [Path(cli.DirectoryParser().parse(path)) for path in args.workdir or [""]]
         except ValueError as error:
             raise ValueError(f"--workdir= {error}") from None
     out = Path(args.out or directory / "explore.html")
-    written = write_exploration(paths, args.input, out, args.data_dir, args.member, args.figures)
+    written = write_exploration(paths, text, out, args.data_dir, args.member, args.figures)
     print("wrote " + ", ".join(map(str, written)))
 
 
 def check_task(name: str) -> None:
-    """Raise ValueError, before any data are prepared, for a task whose models read no tokens or are two stacks."""
-    task = tasks.TASKS[name]
-    if getattr(task, "separator", None) is not None:
-        raise ValueError(f"task.name={name}: explore takes text and labelled, whose models are one stack of layers")
-    if task.vocabulary == 0:
-        raise ValueError(f"task.name={name}: explore takes text and labelled, whose models read tokens")
+    """Raise ValueError, before any data are prepared, for a task whose models read no tokens."""
+    if tasks.TASKS[name].vocabulary == 0:
+        raise ValueError(f"task.name={name}: explore takes text, labelled and pairs, whose models read tokens")
 
 
 def write_exploration(
@@ -84,6 +94,8 @@ def write_exploration(
     A search model has a part of the page to itself. It reads the sentence only where it is the only kind of model.
     """
     loaded = [load_run(path, data_dir, member) for path in paths]
+    if any(is_encoder_decoder(one.run) for one in loaded):
+        return write_bridges(loaded, text, out, figures)
     search_models = [one for one in loaded if is_search_model(one.run)]
     loaded = [one for one in loaded if not is_search_model(one.run)] or loaded
     tokens, names, readings, remark = read_with_all(loaded, text)
@@ -91,11 +103,33 @@ def write_exploration(
         print(remark, file=sys.stderr)
     panel = build_search_panel(search_models[0], title_details()) if search_models else None
     outputs = output_names(taken_apart(readings).run.task)
-    command = " ".join(["python -m experiments.explore", *map(_quote_word, sys.argv[1:])])
     sentence = decode_text(loaded[0].run.task, tokens.tolist())
-    written = [write_page(out, sentence, tokens, names, outputs, readings, panel, command)]
+    written = [write_page(out, sentence, tokens, names, outputs, readings, panel, repeat_command())]
     if figures:
         written += write_figures(out, tokens, [names[token] for token in tokens], readings)
+    return written
+
+
+def write_bridges(loaded: Sequence[LoadedRun], text: str | None, out: Path, figures: bool) -> list[Path]:
+    """The same for encoder–decoders on one task; of figures only the arrays. Of a source, the first writes the target.
+
+    Raises ValueError for other models beside them.
+    """
+    for one in loaded:
+        if not is_encoder_decoder(one.run) or token_names(one.run.task) != token_names(loaded[0].run.task):
+            raise ValueError(f"{one.path} reads other rows than {loaded[0].path}: give encoder–decoders on one task")
+    first = loaded[0]
+    row = build_row(first.run, first.params, encode_source(first.run, text))
+    labels = model_names([one.path for one in loaded], [one.run for one in loaded])
+    readings = [
+        read_bridge(label, describe_run(one.path, one.run), one.run, one.params, row)
+        for label, one in zip(labels, loaded, strict=True)
+    ]
+    names = token_names(first.run.task)
+    text = " ".join(names[token] for token in row.tolist())
+    written = [write_bridge_page(out, text, row, first.run.task, names, readings, repeat_command())]
+    if figures:
+        written.append(save_arrays(out, bridge_arrays(row, readings)))
     return written
 
 
@@ -113,6 +147,11 @@ def title_details() -> dict[str, tuple[str, int]]:
     return {title: (kind, year) for title, kind, year in WORKS.values()}
 
 
+def repeat_command() -> str:
+    """What to type for the same page."""
+    return " ".join(["python -m experiments.explore", *map(_quote_word, sys.argv[1:])])
+
+
 def _quote_word(word: str) -> str:
     return f"'{word}'" if " " in word else word
 
@@ -120,7 +159,7 @@ def _quote_word(word: str) -> str:
 if __name__ == "__main__":
     own_data.define_config_flag()
     flags.DEFINE_list("workdir", None, "Runs to look into: workdirs, or what train.py --export wrote.")
-    flags.DEFINE_string("input", None, f"The sentence; {DEFAULT_SENTENCE!r} unless given.")
+    flags.DEFINE_string("input", None, f"The text; {DEFAULT_SENTENCE!r} unless given, or a roll.")
     flags.DEFINE_string("out", None, "The page; runs/explore/explore.html unless given.")
     flags.DEFINE_integer("member", 0, "Which member of each workdir.")
     flags.DEFINE_bool("figures", False, "Write the maps as SVG and PDF too, and all arrays as .npz.")

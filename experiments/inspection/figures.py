@@ -1,7 +1,7 @@
 """The maps of experiments/explore.py as figures for papers (SVG and PDF), and every array as .npz."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +11,9 @@ import numpy as np
 from experiments.inspection.activations import named_arrays, visible_keys
 from experiments.inspection.heads import HEAD_ROLES, sort_by_role
 from experiments.inspection.influence import Influence, mean_by_distance
+from experiments.inspection.probes import ProbeResult
 from experiments.inspection.reading import ModelReading, taken_apart
+from experiments.inspection.recurrence import RecurrenceReading
 from experiments.inspection.stages import DIVERGING_RAMP, MAX_OUTPUTS, SEQUENTIAL_RAMP
 from experiments.reporting import charts
 from experiments.reporting.charts import LineChart, Series
@@ -32,10 +34,15 @@ def write_figures(out: Path, tokens: np.ndarray, names: Sequence[str], readings:
     if by_distance := _distance_charts(readings):
         paths = [out.with_name(f"{out.stem}-distance.{kind}") for kind in ("svg", "pdf")]
         written += [charts.save_charts(by_distance, path, columns=2) for path in paths]
+    return [*written, save_arrays(out, collect_arrays(tokens, readings))]
+
+
+def save_arrays(out: Path, arrays: Mapping[str, Any]) -> Path:
+    """Write arrays as .npz beside the page `out`; the file."""
     compressed = io.BytesIO()
-    np.savez_compressed(compressed, **collect_arrays(tokens, readings))
+    np.savez_compressed(compressed, **arrays)
     files.write_atomically(npz := out.with_suffix(".npz"), compressed.getvalue())
-    return [*written, npz]
+    return npz
 
 
 def figure_drawers(readings: Sequence[ModelReading], names: Sequence[str]) -> dict[str, "Callable[[], Figure]"]:
@@ -55,7 +62,28 @@ def collect_arrays(tokens: np.ndarray, readings: Sequence[ModelReading]) -> dict
     arrays: dict[str, Any] = {"tokens": tokens}
     for one in readings:
         of_model = named_arrays(one.activations) | one.influence._asdict()
+        for index, (found, probe) in enumerate(zip(one.recurrences, one.probes, strict=True)):
+            of_model |= {f"block_{index}.{name}": value for name, value in recurrence_arrays(found, probe).items()}
         arrays |= {f"{one.name}/{name}": value for name, value in of_model.items()}
+    return arrays
+
+
+def recurrence_arrays(found: RecurrenceReading | None, probe: ProbeResult | None) -> dict[str, np.ndarray]:
+    """What the inside of a block's recurrence is as arrays: "kept", "gates.forget", "states.c", "eigenvalues" …
+
+    Of gates, states and all that is one number a unit, the units are in the order of "units", which has their own
+    numbers from 0. "probe_accuracy" has a row for each distance: the distance, and the share named.
+    """
+    arrays: dict[str, Any] = {}
+    for name, value in (found._asdict() if found else {}).items():
+        if isinstance(value, Mapping):
+            arrays |= {f"{name}.{key}": one for key, one in value.items()}
+        elif value is not None and name != "note":
+            arrays[name] = value
+    if probe is not None:
+        arrays["probe_accuracy"] = np.array(list(probe.accuracy.items()))
+        if found is not None and found.units is not None and probe.line_correlations is not None:
+            arrays["line_correlations_on_test"] = probe.line_correlations[found.units]
     return arrays
 
 

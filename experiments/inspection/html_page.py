@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from experiments.inspection import heads as head_roles
 from experiments.inspection.influence import MIN_PAIRS, mean_by_distance
-from experiments.inspection.page_data import SearchPanel, collect_page_data, script_json
+from experiments.inspection.page_data import SearchPanel, collect_page_data, counting_units, script_json
 from experiments.inspection.reading import ModelReading, taken_apart
 from experiments.inspection.stages import (
     DIVERGING_RAMP,
@@ -26,9 +26,13 @@ from experiments.reporting import charts
 from tasks.real.words import split_words
 from training import files
 
-TEMPLATE = Path(__file__).with_name("page.html.jinja")
-SCRIPTS = Path(__file__).with_name("page")  # in this order, of which later ones use what earlier ones define
-SCRIPT_NAMES = ("basics", "maps", "sentence", "path", "heads", "influence", "recurrence", "softmax", "search", "begin")
+SCRIPTS = Path(__file__).with_name("page")
+# In this order, of which later ones use what earlier ones define.
+SCRIPT_NAMES = (
+    "basics", "maps", "paint", "sentence", "path", "heads", "influence", "recurrence", "units", "softmax", "search",
+    "begin",
+)  # fmt: skip
+MAX_COUNTING = 10  # units that are listed
 _EXAMPLE_QUERIES = (
     "ghost of my father",
     "a fool in the storm",
@@ -53,28 +57,44 @@ def write_page(
     shown = taken_apart(readings)
     heads = head_roles.sort_by_role(shown.heads)
     data = collect_page_data(tokens, names, outputs, readings, shown, heads, panel)
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.from_string(TEMPLATE.read_text("utf-8")).render(
-        text=text,
-        readings=readings,
-        shown=shown,
-        heads=heads,
-        panel=panel,
-        queries=_example_queries(panel.words) if panel else [],
-        command=command,
-        data=Markup(script_json(data)),
-        script=Markup("\n".join((SCRIPTS / f"{name}.js").read_text("utf-8") for name in SCRIPT_NAMES)),
-        **_path_context(shown, bool(heads)),
-        **_head_context(),
-        **_influence_context(readings),
-        **_recurrence_context(readings),
-        **_style_context(readings),
+    page = (
+        make_environment()
+        .get_template("page/page.html.jinja")
+        .render(
+            text=text,
+            readings=readings,
+            shown=shown,
+            heads=heads,
+            panel=panel,
+            queries=_example_queries(panel.words) if panel else [],
+            command=command,
+            data=Markup(script_json(data)),
+            script=Markup(join_scripts(SCRIPT_NAMES)),
+            **_path_context(shown, bool(heads)),
+            **_head_context(),
+            **_influence_context(readings),
+            **_recurrence_context(readings),
+            **style_context([one.name for one in readings]),
+        )
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     files.write_atomically(out, page.encode("utf-8", "replace"))
     return out
+
+
+def make_environment() -> jinja2.Environment:
+    """What templates are rendered by: everything is escaped, and a name that is not there is an error."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(SCRIPTS.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def join_scripts(names: Sequence[str]) -> str:
+    return "\n".join((SCRIPTS / f"{name}.js").read_text("utf-8") for name in names)
 
 
 def _path_context(shown: ModelReading, has_heads: bool) -> dict[str, Any]:
@@ -102,6 +122,7 @@ def _influence_context(readings: Sequence[ModelReading]) -> dict[str, Any]:
     curves = [[mean_by_distance(influence) for influence in one.influence] for one in readings]
     farthest = len(curves[0][0])  # of the first model's occlusion
     return {
+        "expecting": any(one.run.task.next_tokens for one in readings),
         "pairs": MIN_PAIRS,
         "distances": [0, *(2**i for i in range(12) if 2**i < farthest)],
         "curves": curves,
@@ -110,7 +131,8 @@ def _influence_context(readings: Sequence[ModelReading]) -> dict[str, Any]:
 
 
 def _recurrence_context(readings: Sequence[ModelReading]) -> dict[str, Any]:
-    """The models with a recurrence, the gates that they have, how many layers and heads at most, and their probes."""
+    """The models with a recurrence, the gates that they have, how many layers and heads at most, their probes, and the
+    units that count."""
     recurrent = [one for one in readings if any(one.recurrences)]
     blocks = [block for one in recurrent for block in one.recurrences if block]
     probes = [
@@ -119,9 +141,28 @@ def _recurrence_context(readings: Sequence[ModelReading]) -> dict[str, Any]:
         for index, probe in enumerate(one.probes)
         if probe is not None
     ]
+    counting = [
+        {
+            "name": one.name,
+            "model": index,
+            "block": block,
+            "unit": int(found.units[place]),
+            "time_constant": None if found.time_constants is None else found.time_constants[place],
+            "on_test": on_test,
+            "here": None if found.line_correlations is None else found.line_correlations[place],
+        }
+        for index, one in enumerate(recurrent)
+        for block, (found, probe) in enumerate(zip(one.recurrences, one.probes, strict=True))
+        if found is not None and found.units is not None
+        for place, on_test in counting_units(found, probe)
+    ]
+    counting = sorted(counting, key=lambda one: -abs(one["on_test"]))[:MAX_COUNTING]
     return {
         "recurrent": recurrent,
         "gates": list(dict.fromkeys(name for block in blocks for name in block.gates)),
+        "has_states": any(block.states for block in blocks),
+        "counting": counting,
+        "counting_sequences": probes[0][1].sequences if probes else 0,
         "has_kept": any(block.kept is not None for block in blocks),
         "has_memory": any(block.memory is not None for block in blocks),
         "has_eigenvalues": any(block.eigenvalues is not None for block in blocks),
@@ -133,11 +174,12 @@ def _recurrence_context(readings: Sequence[ModelReading]) -> dict[str, Any]:
     }
 
 
-def _style_context(readings: Sequence[ModelReading]) -> dict[str, Any]:
+def style_context(names: Sequence[str]) -> dict[str, Any]:
+    """Colors, ramps, and the style of each model's lines."""
     return {
         "colors": charts.DARK_COLORS,
         "ramps": {"rising": " ".join(SEQUENTIAL_RAMP), "diverging": " ".join(DIVERGING_RAMP)},
-        "styles": charts.assign_styles(reading.name for reading in readings),
+        "styles": charts.assign_styles(names),
     }
 
 

@@ -23,7 +23,9 @@ from experiments.reporting import charts
 from training import files
 
 TOP_OUTPUTS = 10
-MAX_UNITS = 96  # that are shown of a state; of more, evenly spaced ones
+MAX_UNITS = 64  # that are shown of a state; of more, evenly spaced ones
+MAX_EIGENVALUES = 64  # that are shown of a step, the largest
+COUNTING_UNITS = 4  # that are listed of a block
 _LABELS = {" ": ("␣", "space"), "\n": ("⏎", "line break"), "\t": ("⇥", "tab"), "": ("∅", "padding")}
 
 
@@ -49,12 +51,12 @@ def collect_page_data(
     """Everything that the page's script reads. `shown` is the reading whose path is shown, `heads` are in its order."""
     chosen = {"layer": heads[0].block, "head": heads[0].head} if heads else {"layer": 0, "head": 0}
     return {
-        "tokens": _token_labels([names[int(token)] for token in tokens]),
-        "outputs": _token_labels([outputs[output] for output in _named_outputs(shown.activations.probabilities)]),
+        "tokens": label_tokens([names[int(token)] for token in tokens]),
+        "outputs": label_tokens([outputs[output] for output in _named_outputs(shown.activations.probabilities)]),
         "chosen": {"token": 3 * len(tokens) // 4, **chosen},
         "path": _path_data(shown),
         "heads": [{"block": one.block, "head": one.head} for one in heads],
-        "models": _model_data(readings),
+        "models": _model_data(readings, tokens),
         "recurrences": _recurrence_data(readings),
         "next": _next_token_ranks(shown, tokens),
         "search": None if panel is None else _search_data(panel),
@@ -72,7 +74,7 @@ def script_json(data: Any) -> str:
 # ---- arrays ---------------------------------------------------------------------------------------------------------
 
 
-def _pack_array(x: np.ndarray, causal: bool = False) -> dict[str, Any]:
+def pack_array(x: np.ndarray, causal: bool = False) -> dict[str, Any]:
     """An array for the page; of causal maps [*H, T, T] the lower triangle, row by row."""
     values = x[..., *np.tril_indices(x.shape[-1])] if causal else x
     return {"shape": list(x.shape), "packed": causal, "data": _encode_base85(values, "<f4")}
@@ -95,11 +97,11 @@ def _path_data(reading: ModelReading) -> dict[str, Any]:
     p = activations.probabilities
     all_shown = p.shape[1] <= MAX_OUTPUTS
     return {
-        "embedding": _pack_array(activations.embedding),
-        "position": None if activations.position is None else _pack_array(activations.position),
+        "embedding": pack_array(activations.embedding),
+        "position": None if activations.position is None else pack_array(activations.position),
         "blocks": [_block_data(reading, index) for index in range(len(activations.blocks))],
-        "final": _pack_array(activations.final),
-        "probabilities": _pack_array(p) if all_shown else None,
+        "final": pack_array(activations.final),
+        "probabilities": pack_array(p) if all_shown else None,
         "top": None if all_shown else _top_probabilities(p),
         "rows": len(p),
         "heads": 0 if attention is None else len(attention.query),
@@ -112,13 +114,13 @@ def _block_data(reading: ModelReading, index: int) -> dict[str, Any]:
     arrays = block._replace(attention=None)._asdict()
     if model["residual"] and model["norm"] != "post":  # sums of what the page has
         arrays |= {"after_mixer": None, "output": None}
-    data = {name: None if x is None else _pack_array(x) for name, x in arrays.items()}
+    data = {name: None if x is None else pack_array(x) for name, x in arrays.items()}
     if block.attention:
         visible = np.asarray(visible_keys(reading.run, len(reading.activations.input)))
         for name, x in block.attention._asdict().items():
             is_map = name in ("scores", "weights")
             shown = np.where(visible, x, np.nan) if is_map else x
-            data[name] = _pack_array(shown, is_map and bool(model["causal"]))
+            data[name] = pack_array(shown, is_map and bool(model["causal"]))
     return data
 
 
@@ -140,15 +142,17 @@ def _named_outputs(p: np.ndarray) -> list[int]:
     return list(range(p.shape[1])) if p.shape[1] <= MAX_OUTPUTS else np.unique(_top_outputs(p)).tolist()
 
 
-def _model_data(readings: Sequence[ModelReading]) -> list[dict[str, Any]]:
-    """Both influences of each model, as maps and against distance."""
+def _model_data(readings: Sequence[ModelReading], tokens: np.ndarray) -> list[dict[str, Any]]:
+    """Both influences of each model, as maps and against distance; and what it expected of each token."""
     styles = charts.assign_styles(reading.name for reading in readings)
     models = []
     for reading in readings:
+        ranks = _next_token_ranks(reading, tokens)
         model: dict[str, Any] = {"name": reading.name, "color": styles[reading.name].color[1:]}
+        model["expected"] = ranks and [p for p, _ in ranks]  # of all tokens but the first
         for kind, influence in reading.influence._asdict().items():
             is_square = len(influence) == influence.shape[1] and reading.run.task.target_level == "token"
-            model[kind] = _pack_array(influence, is_square and bool(reading.run.config["model"]["causal"]))
+            model[kind] = pack_array(influence, is_square and bool(reading.run.config["model"]["causal"]))
             model[f"{kind}_curve"] = files.to_jsonable(mean_by_distance(influence)) if is_square else []
         models.append(model)
     return models
@@ -169,23 +173,49 @@ def _recurrence_data(readings: Sequence[ModelReading]) -> list[dict[str, Any]]:
 def _block_recurrence(found: RecurrenceReading | None, probe: ProbeResult | None) -> dict[str, Any] | None:
     if found is None:
         return None
-    units = np.arange(len(found.time_constants)) if found.time_constants is not None else np.arange(0)
-    shown = evenly_chosen(units, MAX_UNITS)
+    units = np.arange(0) if found.units is None else found.units
+    shown = shown_units(found, probe)
     values = found.eigenvalues
     if values is not None:
-        values = values[:, evenly_chosen(np.arange(values.shape[1]), MAX_UNITS)]
         values = values[:1] if (values == values[:1]).all() else values  # the same at every token
+    first = next(iter(found.states), "")
     return {
         "units": len(units),
-        "gates": {name: _pack_array(gate[:, shown]) for name, gate in found.gates.items()},
+        "numbers": (units[shown] + 1).tolist(),
+        "gates": {name: pack_array(gate[:, shown]) for name, gate in found.gates.items()},
+        "state": pack_array(found.states[first][:, shown]) if first else None,
+        "state_name": first,
         "time_constants": [] if found.time_constants is None else found.time_constants[shown].tolist(),
-        "ranks": (shown + 1).tolist(),
-        "kept": None if found.kept is None else _pack_array(found.kept, causal=True),
-        "weights": None if found.weights is None else _pack_array(found.weights, causal=True),
-        "eigenvalues": None if values is None else _pack_array(np.stack([values.real, values.imag])),
-        "memory": None if found.memory is None else _pack_array(found.memory.swapaxes(0, 1)),
-        "probe": None if probe is None else probe._replace(accuracy=list(probe.accuracy.items()))._asdict(),
+        "line_correlations": [] if found.line_correlations is None else found.line_correlations[shown].tolist(),
+        "kept": None if found.kept is None else pack_array(found.kept, causal=True),
+        "weights": None if found.weights is None else pack_array(found.weights, causal=True),
+        "eigenvalues": None if values is None else _pack_eigenvalues(values[:, :MAX_EIGENVALUES]),
+        "eigenvalue_count": 0 if values is None else values.shape[1],
+        "memory": None if found.memory is None else pack_array(found.memory.swapaxes(0, 1)),
+        "note": found.note,
     }
+
+
+def _pack_eigenvalues(values: np.ndarray) -> dict[str, Any]:
+    """[T, M] as [2, T, M], real and imaginary parts."""
+    return pack_array(np.stack([values.real, values.imag]))
+
+
+def shown_units(found: RecurrenceReading, probe: ProbeResult | None) -> np.ndarray:
+    """The places, in the reading's order, of the units that the page shows: all, or of many evenly spaced ones, and
+    those that count best."""
+    count = 0 if found.units is None else len(found.units)
+    shown = evenly_chosen(np.arange(count), MAX_UNITS)
+    return np.union1d(shown, [place for place, _ in counting_units(found, probe)]).astype(int)
+
+
+def counting_units(found: RecurrenceReading, probe: ProbeResult | None) -> list[tuple[int, float]]:
+    """(place, r): the units that go with the characters since the last line break on the test split, best first."""
+    if found.units is None or not found.states or probe is None or probe.line_correlations is None:
+        return []
+    correlations = probe.line_correlations[found.units]
+    best = np.argsort(-np.abs(correlations), kind="stable")[:COUNTING_UNITS]
+    return [(int(place), float(correlations[place])) for place in best]
 
 
 def evenly_chosen(items: np.ndarray, most: int) -> np.ndarray:
@@ -208,14 +238,14 @@ def _search_data(panel: SearchPanel) -> dict[str, Any]:
     return {
         "table": _encode_base85(search.words, "<f2"),
         "features": search.words.shape[1],
-        "keys": _pack_array(search.keys),
-        "bias": _pack_array(search.bias[None]),
+        "keys": pack_array(search.keys),
+        "bias": pack_array(search.bias[None]),
         "words": "\n".join(panel.words),
         "titles": [{"title": title, "kind": kind, "year": year} for title, kind, year in panel.titles],
     }
 
 
-def _token_labels(names: Iterable[str]) -> list[dict[str, str]]:
+def label_tokens(names: Iterable[str]) -> list[dict[str, str]]:
     """How each token is shown in a cell, and how it is said in a sentence."""
     labels = [_LABELS.get(name, (name, f"‘{name}’")) for name in names]
     return [{"shown": shown, "said": said} for shown, said in labels]

@@ -3,84 +3,84 @@
 For every distance d a ridge regression is fitted from the state behind token t to the token at t − d (one-hot), on one
 half of the sequences, and scored on the other: the share of tokens that it names (Alain and Bengio 2016, arXiv
 1610.01644, probe layers of a network in this way). What it can't name may still be in the state, for another reader.
+Windows of a text lie in its first half where a probe is fitted, and in its second where it is scored.
 """
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
+from experiments.inspection import units
 from experiments.measures.common import sample_test_batch
+from tasks.real.characters import WindowSampling
 from training import builder
 
 DISTANCES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
 SEQUENCES = 128
 RIDGE = 1e-2  # of features with variance 1, times the number of rows
-_NO_MEMORY = {"segment", "past", "window", "m", "tokens"}  # leaves of a state that copy inputs or count
 
 
 class ProbeResult(NamedTuple):
-    """Accuracies of a block's state by distance, and that of naming the most frequent token."""
+    """What a block's state tells on the test split: the accuracies of probes by distance, that of naming the most
+    frequent token, and each unit's correlation with the tokens since the last line break, where a text has lines."""
 
     accuracy: dict[int, float]
     baseline: float
     sequences: int
+    line_correlations: Float[np.ndarray, "N"] | None = None  # units in their own order
 
 
 def probe_blocks(run: builder.Run, params: Any) -> list[ProbeResult | None]:
-    """The probes of every block on sequences of the test split; None for a block whose state copies its inputs."""
-    batch = sample_test_batch(run, SEQUENCES)
-    whole = np.asarray(batch.segments != 0).all(axis=1)  # without padding, on which a state stands still
-    if whole.sum() < 2:
-        return [None] * run.model.depth
-    inputs = batch.inputs[whole]
-    states = stream_states(run, params, inputs)
-    return [None if one is None else probe_state(one, np.asarray(inputs)) for one in states]
+    """The probes of every block on sequences of the test split.
 
-
-def stream_states(run: builder.Run, params: Any, inputs: Int[Array, "B T"]) -> list[Float[np.ndarray, "B T F"] | None]:
-    """Each block's state behind every token, its memory flattened; None for a block whose state copies its inputs.
-
-    The model reads token by token, as in streaming. Raises ValueError for one that can't.
+    None for a block whose state copies its inputs, and for all blocks where the test split is too short.
     """
-
-    def read_token(state: Any, inputs: tuple[Array, Array]) -> tuple[Any, Any]:
-        token, place = inputs
-        rows = jnp.ones((len(token), 1), jnp.int32)
-        _, state = run.model.apply(
-            {"params": params}, token[:, None], state=state, positions=place * rows, segments=rows
-        )
-        return state, [_flatten_memory(one) for one in state]
-
-    def read_first(params: Any, token: Array) -> Any:
-        rows = jnp.ones((len(token), 1), jnp.int32)
-        return run.model.apply({"params": params}, token[:, None], positions=0 * rows, segments=rows)[1]
-
-    if not run.config["model"]["causal"]:
-        raise ValueError("model.causal=False: a state is read token by token, and this model looks both ways")
-    first = jax.jit(read_first)(params, inputs[:, 0])
-    places = jnp.arange(1, inputs.shape[1])
-    _, after = jax.jit(partial(jax.lax.scan, read_token))(first, (inputs[:, 1:].T, places))
-    return [
-        None if head is None else np.concatenate([np.asarray(head)[:, None], np.asarray(rest).swapaxes(0, 1)], axis=1)
-        for head, rest in zip([_flatten_memory(one) for one in first], after, strict=True)
-    ]
+    inputs = probe_sequences(run)
+    if inputs is None:
+        return [None] * run.model.depth
+    return [_probe_block(state, inputs, run.task) for state in units.stream_states(run, params, jnp.asarray(inputs))]
 
 
-def _flatten_memory(state: Any) -> Float[Array, "B F"] | None:
-    """The numbers of a mixer's state that it computed; None where there are none, as in a cache of keys and values."""
-    leaves = [
-        leaf
-        for path, leaf in jax.tree.leaves_with_path(state)
-        if not {str(getattr(key, "key", "")) for key in path} & (_NO_MEMORY | {"key", "value"})
-        and jnp.issubdtype(leaf.dtype, jnp.inexact)
-    ]
-    parts = [part for leaf in leaves for part in ((leaf.real, leaf.imag) if jnp.iscomplexobj(leaf) else (leaf,))]
-    return jnp.concatenate([part.reshape(len(part), -1) for part in parts], axis=1) if parts else None
+def probe_sequences(run: builder.Run) -> Int[np.ndarray, "B T"] | None:
+    """Whole sequences of the test split, to be fitted on in the first half of the rows and scored on in the second.
+
+    None where there are too few. Windows of a text are evenly spaced, half of them in each half of the text, so that no
+    character is in both.
+    """
+    task, subset = run.task, run.task.splits["test"].subset
+    if isinstance(task, WindowSampling):
+        half, needed = task.count_rows(subset) // 2, task.max_length + 1
+        if half < needed:
+            return None
+        places = np.linspace(0, half - needed, SEQUENCES // 2).astype(np.int32)
+        rows = task.gather(jnp.asarray(np.concatenate([places, half + places])), task.max_length, subset)
+        batch = task.collate(rows, task.max_length, task.max_length)
+    else:
+        batch = sample_test_batch(run, SEQUENCES)
+    whole = np.asarray(batch.segments == 1).all(axis=1)  # without padding, on which a state stands still
+    return np.asarray(batch.inputs)[whole] if whole.sum() > 1 else None
+
+
+def _probe_block(state: Any, tokens: Int[np.ndarray, "B T"], task: Any) -> ProbeResult | None:
+    memory = flatten_memory(state)
+    if memory is None:
+        return None
+    probe = probe_state(memory, tokens)
+    token, vectors = units.line_break_token(getattr(task, "names", ())), units.unit_states(state)
+    if token is None or not vectors:
+        return probe
+    counts = units.steps_since(tokens, token, from_start=False)
+    return probe._replace(line_correlations=units.unit_correlations(next(iter(vectors.values())), counts))
+
+
+def flatten_memory(state: Mapping[str, Any]) -> Float[np.ndarray, "B T F"] | None:
+    """The numbers of a streamed state side by side; None where there are none."""
+    leaves = [np.asarray(leaf) for leaf in state.values()]
+    parts = [part for leaf in leaves for part in ((leaf.real, leaf.imag) if np.iscomplexobj(leaf) else (leaf,))]
+    return np.concatenate([part.reshape(*part.shape[:2], -1) for part in parts], axis=-1) if parts else None
 
 
 def probe_state(

@@ -6,15 +6,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from configs import shakespeare, titles
+from configs import text as text_config
+from configs import titles
 from experiments.ablation.own_data import OwnData
 from experiments.ablation.study import load_config_file
+from experiments.inspection import roll_call
 from experiments.inspection.activations import Activations, capture_activations
 from experiments.inspection.heads import HeadSummary, summarize_heads
 from experiments.inspection.influence import Influence, measure_influence
 from experiments.inspection.probes import ProbeResult, probe_blocks
 from experiments.inspection.recurrence import RecurrenceReading, read_recurrences
 from experiments.measures.common import sample_test_batch
+from models.seq2seq import Seq2Seq
 from models.skeleton import Skeleton
 from tasks.real.tokenization import UNKNOWN_WORD
 from tasks.real.words import is_byte_level, is_character_level, split_words
@@ -22,7 +25,7 @@ from training import builder, export, files, loop
 
 DEFAULT_SENTENCE = "He tosses the ball to her, and she tosses it back."
 MAX_TOKENS = 256  # maps grow with their square
-_TRAINING_STEPS = 2500  # of each model on Shakespeare
+_TRAINING_STEPS, _OWN_DATA_STEPS = 1600, 2500  # on rolls, and on data of one's own
 _LEARNING_RATES = {"attention": 3e-3, "lstm": 1e-2, "gru": 1e-2}
 _POSITIONS_WITH_LIMIT = ("sinusoidal", "learned", "randomised")
 
@@ -51,14 +54,21 @@ class ModelReading(NamedTuple):
 # ---- the runs -------------------------------------------------------------------------------------------------------
 
 
-def default_config(name: str, own: OwnData | None = None) -> Any:
-    """The config that is trained where no run is given: of a mixer on Shakespeare or on own data, or "titles"."""
+def default_config(name: str, text: Path, own: OwnData | None = None) -> Any:
+    """The config that is trained where no run is given: of a mixer on the file `text` or on own data, or "titles"."""
     if name == "titles":
         return titles.get_config()
-    config: Any = load_config_file(own.config_file)["get_config"](name) if own else shakespeare.get_config(name)
-    config.model.positions = "sinusoidal" if name == "attention" else "none"
+    if own:
+        config: Any = load_config_file(own.config_file)["get_config"](name)
+    else:
+        config = text_config.get_config(name)
+        config.task.update(path=str(text), max_length=96)
+        config.model.width = 48
+    # A bias for every distance learns soonest to look back by one: in 1,600 steps sines and cosines do not.
+    config.model.positions = ("sinusoidal" if own else "t5") if name == "attention" else "none"
     config.optimizer.learning_rate = _LEARNING_RATES[name]
-    config.training.update(steps=_TRAINING_STEPS, eval_every=_TRAINING_STEPS // 2)
+    steps = _OWN_DATA_STEPS if own else _TRAINING_STEPS
+    config.training.update(steps=steps, eval_every=steps // 2)
     if own:
         known = builder.flatten_config(config)  # not all have the options of another mixer
         config.update_from_flattened_dict({field: value for field, value in own.overrides.items() if field in known})
@@ -71,14 +81,21 @@ def train_default_runs(directory: Path, data_dir: str, text: str | None, own: Ow
     On own data there is no search model, which is one of Shakespeare's titles. Raises ValueError, before anything is
     trained, for a text that they could not read.
     """
-    reader = builder.build_run(default_config("attention", own), data_dir)
-    check_run(reader, directory / "attention")
-    tokens, _ = encode_input(reader, text)
-    validate_input(tokens, token_names(reader.task), [directory / "attention"], [reader])
-    names = [*_LEARNING_RATES, *(() if own else ("titles",))]
-    for name in names:
-        loop.train(default_config(name, own), directory / name, data_dir=data_dir, name=name, tensorboard=False)
-    return [directory / name for name in names]
+    rolls = directory / "roll-call.txt"
+    if own is None:
+        roll_call.write_text(rolls)
+    paths = {name: directory / name if own else directory / "roll-call" / name for name in _LEARNING_RATES}
+    reader = builder.build_run(default_config("attention", rolls, own), data_dir)
+    check_run(reader, paths["attention"])
+    if isinstance(reader.model, Seq2Seq):
+        encode_source(reader, text)
+    else:
+        tokens, _ = encode_input(reader, text)
+        validate_input(tokens, token_names(reader.task), [paths["attention"]], [reader])
+    paths |= {} if own else {"titles": directory / "titles"}
+    for name, path in paths.items():
+        loop.train(default_config(name, rolls, own), path, data_dir=data_dir, name=name, tensorboard=False)
+    return list(paths.values())
 
 
 def load_run(directory: Path, data_dir: str, member: int) -> LoadedRun:
@@ -90,8 +107,8 @@ def load_run(directory: Path, data_dir: str, member: int) -> LoadedRun:
 
 def check_run(run: builder.Run, directory: Path) -> None:
     """Raise ValueError for a model that explore can't take apart."""
-    if not isinstance(run.model, Skeleton):
-        raise ValueError(f"{directory} is an encoder and a decoder, or a memory: explore takes one stack of layers")
+    if not isinstance(run.model, Skeleton | Seq2Seq):
+        raise ValueError(f"{directory} is an associative memory: explore takes stacks of layers, and encoder–decoders")
     if not run.task.vocabulary:
         raise ValueError(f"{directory} reads real numbers, as pixels are: explore takes models that read tokens")
 
@@ -162,6 +179,24 @@ def encode_input(run: builder.Run, text: str | None) -> tuple[np.ndarray, str]:
     return tokens, f"{fate}, since the model never saw them: {', '.join(map(repr, unknown))}"
 
 
+def encode_source(run: builder.Run, text: str | None) -> np.ndarray | None:
+    """The tokens of --input for an encoder–decoder: words, or else characters, that its task has names for; or numbers.
+
+    None without an input. Raises ValueError for what is no token.
+    """
+    if text is None:
+        return None
+    if not hasattr(run.task, "names"):
+        return _parse_token_numbers(run.task, text)
+    number = {name: token for token, name in enumerate(run.task.names) if name}
+    parts = text.split()
+    if not number.keys() >= set(parts):
+        parts = [character for character in text if not character.isspace()]
+    if unknown := [part for part in dict.fromkeys(parts) if part not in number]:
+        raise ValueError(f"--input: {unknown[0]!r} is no token of this task; it knows {' '.join([*number][:40])} …")
+    return np.array([number[part] for part in parts], np.int32)
+
+
 def _unknown_tokens(task: Any, text: str) -> list[str]:
     """The characters or words of a text that are no tokens of the task, each once."""
     if getattr(task, "tokenizer", "words") not in ("characters", "words") or is_byte_level(task.names):
@@ -229,7 +264,7 @@ def read_sentence(name: str, loaded: LoadedRun, tokens: np.ndarray) -> ModelRead
     activations = capture_activations(run, params, tokens)
     heads = summarize_heads(run, activations, tokens)
     influence = measure_influence(run, params, tokens)
-    recurrences = read_recurrences(run, params, tokens)
+    recurrences = read_recurrences(run, params, tokens, activations)
     probes = probe_blocks(run, params) if any(recurrences) else [None] * len(recurrences)
     return ModelReading(name, describe_run(path, run), run, activations, heads, influence, recurrences, probes)
 

@@ -8,6 +8,8 @@ what its steps are made of (`models.mixers.base.Mixer.sow_recurrence`); what it 
   vector as its value. A_t is diag(g_t), or (1 − β_t·k_t·k_tᵀ)·diag(g_t) where the delta rule erases.
 - *a diagonal state*  h_t = a_t ⊙ h_{t−1} + b_t.  Of what token s wrote into a unit, a_t ⋯ a_{s+1} is left at t.
 - *an LSTM's or a GRU's units*  The share of a unit that stays is its forget gate, or update gate.
+- *any vector of units*  What each holds behind every token; of a nonlinear recurrence also the eigenvalues of its
+  Jacobian (`experiments.inspection.units`).
 """
 
 from collections.abc import Mapping
@@ -17,34 +19,72 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Complex, Float, Int
 
-from experiments.inspection.activations import Tokens, apply_from_start, to_numpy
+from experiments.inspection import units
+from experiments.inspection.activations import Activations, Tokens, apply_from_start, to_numpy
 from models.ops.fenwick import scan_log_linear
 from models.ops.matrix_state import scan_matrix_state
 from training import builder
 
 KEPT_GATES = {"lstm": "forget", "gru": "update"}  # the gate whose value is the share of a unit that stays
+_WITHOUT_RECURRENCE = {"attention", "dense", "tcn"}  # mixers whose state is a cache of inputs
 LONGEST = 1e6  # steps: a time constant above it is shown as this
 
 
 class RecurrenceReading(NamedTuple):
-    """What one block's recurrence does with a sentence. What a mixer does not have is None, or empty."""
+    """What one block's recurrence does with a sentence. What a mixer does not have is None, or empty.
 
-    kept: Float[np.ndarray, "T T"] | None  # of what token s wrote, the share that is left at t; the mean over units
-    weights: Float[np.ndarray, "H T T"] | None  # the weight of token s in what each head reads at t
-    gates: Mapping[str, Float[np.ndarray, "T N"]]  # units from the fastest to the slowest
-    time_constants: Float[np.ndarray, "N"] | None  # steps until 1/e of a unit is left, in the same order
-    eigenvalues: Complex[np.ndarray, "T M"] | None  # of each step's transition
-    memory: Float[np.ndarray, "T H K V"] | None  # the matrix behind each token
+    Units are sorted from the fastest to the slowest where they have time constants; `units` are their own numbers.
+    """
+
+    kept: Float[np.ndarray, "T T"] | None = None  # of what token s wrote, the share left at t; the mean over units
+    weights: Float[np.ndarray, "H T T"] | None = None  # the weight of token s in what each head reads at t
+    gates: Mapping[str, Float[np.ndarray, "T N"]] = {}
+    states: Mapping[str, Float[np.ndarray, "T N"]] = {}  # what units hold: an LSTM's c and h, the h of others
+    units: Int[np.ndarray, "N"] | None = None
+    time_constants: Float[np.ndarray, "N"] | None = None  # steps until 1/e of a unit is left
+    line_correlations: Float[np.ndarray, "N"] | None = None  # Pearson's r of the first state with `units.steps_since`
+    eigenvalues: Complex[np.ndarray, "T M"] | None = None  # of each step's transition, the largest first
+    memory: Float[np.ndarray, "T H K V"] | None = None  # the matrix behind each token
+    note: str = ""  # what is left out, and why
 
 
-def read_recurrences(run: builder.Run, params: Any, tokens: Tokens) -> list[RecurrenceReading | None]:
+def read_recurrences(
+    run: builder.Run, params: Any, tokens: Tokens, activations: Activations
+) -> list[RecurrenceReading | None]:
     """The reading of every block; None for one without a recurrence, such as attention, or that reads both ways."""
-    apply = partial(apply_from_start, run.model, mutable="intermediates")
-    _, variables = jax.jit(apply)(params, jnp.asarray(tokens, jnp.int32)[None])
+    if not units.can_stream(run) or set(run.config["model"]["mixer"].split(",")) <= _WITHOUT_RECURRENCE:
+        return [None] * run.model.depth
+    inputs = jnp.asarray(tokens, jnp.int32)[None]
+    _, variables = jax.jit(partial(apply_from_start, run.model, mutable="intermediates"))(params, inputs)
     shown = variables.get("intermediates", {})
-    return [_read_block(shown.get(f"mixer_{block}", {}).get("recurrence")) for block in range(run.model.depth)]
+    readings = []
+    for block, state in enumerate(units.stream_states(run, params, inputs)):
+        found = _read_block(shown.get(f"mixer_{block}", {}).get("recurrence"))
+        size = None if found is None or found.units is None else len(found.units)
+        states = {name: value[0] for name, value in units.unit_states(state, size).items()}
+        if states:
+            found = _add_states(found or RecurrenceReading(), states, tokens, run.task)
+            x = activations.blocks[block].mixer_input
+            values, note = units.jacobian_eigenvalues(run, params, block, x, states)
+            found = found._replace(eigenvalues=found.eigenvalues if values is None else values, note=note)
+        readings.append(found)
+    return readings
+
+
+def _add_states(
+    found: RecurrenceReading, states: Mapping[str, Float[np.ndarray, "T N"]], tokens: Tokens, task: Any
+) -> RecurrenceReading:
+    """The reading with what its units hold, in its order, and how each goes with the characters since a line break."""
+    first = next(iter(states.values()))
+    order = np.arange(first.shape[-1]) if found.units is None else found.units
+    token = units.line_break_token(getattr(task, "names", ()))
+    correlations = None
+    if token is not None and (tokens == token).any():
+        correlations = units.unit_correlations(first[:, order], units.steps_since(tokens, token, from_start=True))
+    ordered = {name: value[:, order] for name, value in states.items()}
+    return found._replace(states=ordered, units=order, line_correlations=correlations)
 
 
 def _read_block(sown: Any) -> RecurrenceReading | None:
@@ -66,16 +106,14 @@ def _read_gates(gates: Mapping[str, Float[Array, "T N"]]) -> RecurrenceReading:
     stays = next((gates[name] for name in KEPT_GATES.values() if name in gates), None)
     values = {name: to_numpy(value) for name, value in gates.items()}
     if stays is None:  # an LSTM whose forget gate is off keeps everything
-        return RecurrenceReading(None, None, values, None, None, None)
+        return RecurrenceReading(gates=values, units=np.arange(next(iter(values.values())).shape[1]))
     constants = unit_time_constants(to_numpy(stays))
     order = np.argsort(constants, kind="stable")
     return RecurrenceReading(
         kept=mean_kept_share(to_numpy(stays)),
-        weights=None,
         gates={name: value[:, order] for name, value in values.items()},
+        units=order,
         time_constants=constants[order],
-        eigenvalues=None,
-        memory=None,
     )
 
 
@@ -85,11 +123,10 @@ def _read_diagonal(decay: Array) -> RecurrenceReading:
     order = np.argsort(constants, kind="stable")
     return RecurrenceReading(
         kept=mean_kept_share(factors),
-        weights=None,
         gates={"decay": np.abs(factors[:, order]).astype(np.float32)},
+        units=order,
         time_constants=constants[order],
-        eigenvalues=factors[:, order].astype(np.complex64),
-        memory=None,
+        eigenvalues=units.largest_first(factors.astype(np.complex64)),
     )
 
 
@@ -131,11 +168,8 @@ def _read_matrix(recurrence: Mapping[str, Any], substeps: int) -> RecurrenceRead
         of_tokens = transitions[substep::substeps] @ of_tokens
     eigenvalues = np.linalg.eigvals(of_tokens)  # [T, H, K]
     return RecurrenceReading(
-        kept=None,
         weights=weights,
-        gates={},
-        time_constants=None,
-        eigenvalues=eigenvalues.reshape(len(eigenvalues), -1).astype(np.complex64),
+        eigenvalues=units.largest_first(eigenvalues.reshape(len(eigenvalues), -1)).astype(np.complex64),
         memory=memory[substeps - 1 :: substeps],
     )
 

@@ -42,10 +42,14 @@ _BIAS_TERMS = {"alibi": " − m (t − s)", "t5": " + b<sub>t−s</sub>", "trans
 # What a recurrence keeps, by the map that shows it.
 RECURRENCE_EQUATIONS = {
     "gates": "h<sub>t</sub> = f<sub>t</sub> ⊙ h<sub>t−1</sub> + …, &emsp; τ = −1 / mean<sub>t</sub> log f<sub>t</sub>",
+    "states": "of an LSTM c<sub>t</sub> = f<sub>t</sub> ⊙ c<sub>t−1</sub> + i<sub>t</sub> ⊙ g<sub>t</sub>, "
+    "&emsp; of others h<sub>t</sub>",
+    "counting": "r = cov(c<sub>t</sub>, n<sub>t</sub>) / (σ<sub>c</sub> σ<sub>n</sub>), "
+    "&emsp; n<sub>t</sub> = characters since the last line break",
     "kept": "mean over units of |f<sub>t</sub> · f<sub>t−1</sub> ⋯ f<sub>s+1</sub>|",
     "weights": "q<sub>t</sub> · A<sub>t</sub> ⋯ A<sub>s+1</sub> · k<sub>s</sub>",
     "memory": "S<sub>t</sub> = A<sub>t</sub> · S<sub>t−1</sub> + k<sub>t</sub> ⊗ v<sub>t</sub>",
-    "eigenvalues": "the eigenvalues of A<sub>t</sub> = ∂S<sub>t</sub> / ∂S<sub>t−1</sub>",
+    "eigenvalues": "the eigenvalues of ∂state<sub>t</sub> / ∂state<sub>t−1</sub>",
 }
 
 

@@ -1,5 +1,17 @@
 // Part 3: what moves a prediction, model beside model.
 
+// The probability that each model gave to the token that came; nothing comes before the first one.
+map("expected", () => {
+  const shown = MODELS.filter((model) => model.expected);
+  const value = (r, c) => (c ? shown[r].expected[c - 1] : NaN);
+  const told = (r, c) => (c ? number(value(r, c)) : "nothing, it is the first");
+  return shown.length && TOKENS.length > 1 ? {
+    rows: shown.length, columns: TOKENS.length, value, scale: shares, height: 26, across: names, rules: BREAKS,
+    down: shown.map((model) => model.name), mark: { column: state.token }, pick: (r, c) => choose({ token: c }),
+    say: (r, c) => `${shown[r].name} gave ${place(c)}: ${told(r, c)}`,
+  } : null;
+});
+
 MODELS.forEach((model, m) => {
   const rows = model.occlusion.shape[0];
   const ahead = { scale: decades, say: (r, c, told) => {

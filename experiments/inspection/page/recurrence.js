@@ -1,8 +1,7 @@
 // Part 4: what the state of a recurrence keeps.
 
 const RECURRENCES = arrays(DATA.recurrences);
-const keeps = { model: 0, block: 0, head: 0 };
-const shares = { ramp: "rising", share: (x) => x, marks: ["0", "½", "1"] };
+const keeps = { model: 0, block: 0, head: 0, unit: 0 }; // the unit by its place among those that are shown
 
 /** The block that is chosen, or the model's first that has a recurrence. */
 function recurrentBlock() {
@@ -11,17 +10,20 @@ function recurrentBlock() {
 }
 const keptHead = (tensor) => Math.min(keeps.head, tensor.shape[0] - 1);
 
-/** Steps in three digits. */
-const steps = (tau) => (tau >= 1e6 ? "never forgets" : `forgets in ${tau.toPrecision(3)} tokens`);
+/** A unit of the block in words, with its time constant where it has one. */
+function unitName(block, r) {
+  const tau = block.time_constants[r];
+  const speed = tau === undefined ? "" : tau >= 1e6 ? ", which never forgets" : `, which forgets in ${tau.toPrecision(3)} tokens`;
+  return `unit ${block.numbers[r]} of ${block.units}${speed}`;
+}
 
 for (const name of new Set(RECURRENCES.flatMap(({ blocks }) => blocks.flatMap((one) => Object.keys(one?.gates || {})))))
   map(`gate-${name}`, () => {
     const block = recurrentBlock();
     const gate = block?.gates[name];
     if (!gate) return null;
-    const unit = (r) => `unit ${block.ranks[r]} of ${block.units}, which ${steps(block.time_constants[r])}`;
-    const say = (r, c) => `${name} of ${unit(r)}, at ${place(c)}: ${number(gate.at(c, r))}`;
-    return { ...features(name, { shape: gate.shape, at: gate.at }), scale: shares, say };
+    const say = (r, c) => `${name} of ${unitName(block, r)}, at ${place(c)}: ${number(gate.at(c, r))}`;
+    return { ...features(name, gate), scale: shares, say, pick: chooseUnit };
   });
 
 map("kept", () => {
@@ -62,7 +64,7 @@ function drawEigenvalues() {
   const sizes = real.map((x, i) => Math.hypot(x, imaginary[i]));
   const count = (test) => range(sizes.length).filter(test).length;
   $("eigenvalues-note").textContent =
-    `${sizes.length} eigenvalues, of size ${number(Math.min(...sizes))} to ${number(Math.max(...sizes))}; ` +
+    `${sizes.length < recurrentBlock().eigenvalue_count ? `The largest ${sizes.length} of ${recurrentBlock().eigenvalue_count}` : sizes.length} eigenvalues, of size ${number(Math.min(...sizes))} to ${number(Math.max(...sizes))}; ` +
     `${count((i) => real[i] < -0.01)} have a negative real part, ${count((i) => Math.abs(imaginary[i]) > 0.01)} turn` +
     (values.shape[1] === 1 ? "; the same at every token" : "");
 }
@@ -71,14 +73,18 @@ followers.push(() => {
   const block = recurrentBlock();
   document.querySelectorAll("[data-keeps-part]").forEach((one) => (one.hidden = !block?.[one.dataset.keepsPart]));
   $("keeps-gates")?.toggleAttribute("hidden", !Object.keys(block?.gates || {}).length);
-  if ($("keeps-note") && block)
-    $("keeps-note").textContent = block.ranks.length < block.units ? `${block.ranks.length} of ${block.units} units are shown, evenly spaced.` : "";
+  if ($("keeps-note") && block) {
+    const some = block.numbers.length < block.units;
+    const shown = some ? `${block.numbers.length} of ${block.units} units are shown, evenly spaced by speed.` : "";
+    $("keeps-note").textContent = `${shown} ${block.note}`.trim();
+  }
   drawEigenvalues();
 });
 
 document.querySelectorAll("select[data-keeps]").forEach((select) =>
   select.addEventListener("change", () => {
     keeps[select.dataset.keeps] = Number(select.value);
+    if (select.dataset.keeps !== "head") chooseBestUnit();
     choose({});
   }),
 );

@@ -6,9 +6,10 @@ const strips = [];
 
 /**
  * A listbox of tokens. Arrow keys move in it, and hovering or moving shows `bars(i)`, [above, below] of every token
- * of token i (`sides` of them); Enter, Space or a click chooses a token for the whole page.
+ * of token i (`sides` of them); Enter, Space or a click chooses a token for the whole page. With `lines` each line of
+ * the text has a row of its own.
  */
-function strip(id, bars, tell, sides = 2) {
+function strip(id, bars, tell, sides = 2, lines = false) {
   const list = $(id);
   if (!list) return;
   const readout = $(`${id}-readout`);
@@ -31,7 +32,8 @@ function strip(id, bars, tell, sides = 2) {
     });
     return item;
   });
-  list.append(...items);
+  const ends = (i) => lines && BREAKS.includes(i);
+  list.append(...items.flatMap((item, i) => (ends(i) ? [item, make("span", { class: "end", role: "presentation" })] : [item])));
   list.addEventListener("focusin", () => readout?.setAttribute("aria-live", "polite"));
   list.addEventListener("focusout", () => readout?.setAttribute("aria-live", "off"));
   strips.push(() => {

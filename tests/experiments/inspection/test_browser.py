@@ -90,6 +90,18 @@ for (const kind of ["linear", "sigmoid"]) {
   seen.hand[kind] = [hand(), total()];
 }
 
+set($("unit"), 2, "change");
+$("unit-text").children[4].dispatchEvent(new Event("focus"));
+seen.unit = [$("unit-text-readout").textContent, $("unit-note").textContent, $("unit").selectedOptions[0].textContent];
+$("unit-text").children[4].dispatchEvent(new Event("blur"));
+const counting = document.querySelector("button[data-unit]");
+counting.click();
+seen.counting = [counting.dataset.unit, $("unit").selectedOptions[0].textContent, document.activeElement.id];
+seen.table = cells("#counting tbody tr");
+seen.eigenvalues = [$("eigenvalues-note").textContent, all("#eigenvalues .dot").map((dot) => dot.cx.baseVal.value)];
+seen.unreachable = all("button, select, input, canvas").filter((one) => one.tabIndex < 0).length;
+seen.colors = [getComputedStyle(document.body).backgroundColor, matchMedia("(prefers-color-scheme: dark)").matches];
+
 seen.search = {};
 for (const query of ["love LOVE o'er, zebra", "<i>", "zebra", ""]) {
   set($("query"), query, "input");
@@ -128,6 +140,9 @@ class SeenParser(HTMLParser):
         self.text += data if self.inside else ""
 
 
+DARK = "--blink-settings=preferredColorScheme=0"
+
+
 def browse(file: Path, *flags: str) -> Any:
     """What a page left in its element "seen" after it was loaded by a headless browser."""
     if BROWSER is None:
@@ -141,12 +156,17 @@ def browse(file: Path, *flags: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def seen(page: Path) -> Any:
-    """The page of `page`, used by keyboard and pointer; a copy with the reader in it."""
+def used(page: Path) -> Path:
+    """A copy of the page of `page` with a reader in it, who uses keyboard and pointer."""
     text = page.read_text("utf-8").replace("<head>", f"<head>{BEFORE}", 1).replace("</body>", f"{ACT}</body>", 1)
     copy = page.with_name("used.html")
     copy.write_text(text, "utf-8")
-    return browse(copy)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def seen(used: Path) -> Any:
+    return browse(used)
 
 
 def value(said: str) -> float:
@@ -191,13 +211,21 @@ def test_every_cell_says_the_number_that_the_model_computed(readings: dict[str, 
     assert kept is not None
     assert kept.kept is not None
     expected |= {f"gate-{name}": gate.T for name, gate in kept.gates.items()} | {"kept": kept.kept}
+    came = np.take_along_axis
+    following = [came(one.activations.probabilities[:-1], tokens[1:, None], axis=1) for one in readings.values()]
+    expected |= {
+        "state": kept.states["c"].T,
+        "expected": np.stack([np.append(np.nan, p) for p in following]),
+    }
     assert set(seen["maps"]) == {f"map-{name}" for name in expected}
     for name, x in expected.items():
         said = seen["maps"][f"map-{name}"]
         assert said["drawn"], name
         for r, c in ((0, 0), (min(3, len(x) - 1), 1), (len(x) - 1, x.shape[1] - 1)):
             told = said["last" if r == len(x) - 1 and c > 1 else f"{'0 0' if c == 0 else '3 1'}"]
-            if name == "weighted" and c > chosen:
+            if name == "expected" and c == 0:
+                assert told.endswith(": nothing, it is the first")
+            elif name == "weighted" and c > chosen:
                 assert told.endswith(": –"), told
             else:
                 assert value(told) == pytest.approx(float(x[r, c]), rel=1e-3, abs=1e-7), (name, told)
@@ -205,6 +233,51 @@ def test_every_cell_says_the_number_that_the_model_computed(readings: dict[str, 
     assert seen["maps"]["map-query"]["0 0"].startswith("query, feature 1 of ‘<’ (1): ")
     total, embedded, added = re.findall(r"[−\d.e]+(?= |$)", seen["maps"]["map-position"]["last"].split(": ")[1])
     assert value(total) == pytest.approx(value(embedded) + value(added), abs=2e-3)
+
+
+def test_a_unit_is_shown_over_the_text(readings: dict[str, ModelReading], seen: Any):
+    """The third of the LSTM's units by speed, by the select; then the one that counts best, by its button."""
+    (found,) = readings["lstm"].recurrences
+    (probe,) = readings["lstm"].probes
+    assert found is not None
+    assert found.units is not None
+    assert found.time_constants is not None
+    said, note, option = seen["unit"]
+    held, number = found.states["c"][:, 2], int(found.units[2]) + 1
+    assert said.startswith(f"c of unit {number} behind ‘{NASTY[4]}’ (5): ")
+    assert float(said.split(": ")[1].split(";")[0].replace("−", "-")) == pytest.approx(held[4], rel=1e-3)
+    low, high = re.fullmatch(r"Bars from (\S+) to (\S+)\.", note).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    assert [float(x.replace("−", "-")) for x in (low, high)] == pytest.approx([held.min(), held.max()], rel=1e-3)
+    assert option == f"{number} (τ {found.time_constants[2]:.3g})"
+    assert probe is not None
+    assert probe.line_correlations is not None
+    best = int(np.abs(probe.line_correlations).argmax())
+    assert seen["counting"][0] == f"0 0 {best + 1}"
+    assert seen["counting"][1].startswith(f"{best + 1} (")
+    assert seen["counting"][2] == "unit"
+    assert seen["table"][0][0] == f"lstm, layer 1, unit {best + 1}"
+    assert seen["table"][0][2].replace("−", "-") == f"{probe.line_correlations[best]:.2f}"
+
+
+def test_eigenvalues_are_drawn_where_they_lie(readings: dict[str, ModelReading], seen: Any):
+    (found,) = readings["lstm"].recurrences
+    assert found is not None
+    assert found.eigenvalues is not None
+    values = found.eigenvalues[5]
+    note, drawn = seen["eigenvalues"]
+    assert drawn == pytest.approx(values.real, abs=1e-5)
+    count, low, high = re.match(r"(\d+) eigenvalues, of size (\S+) to ([^;]+);", note).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    assert int(count) == len(values)
+    sizes = np.abs(values)
+    assert [float(low), float(high)] == pytest.approx([sizes.min(), sizes.max()], rel=1e-3, abs=1e-6)
+
+
+def test_in_the_dark_the_page_says_the_same(used: Path, seen: Any):
+    dark = browse(used, DARK)
+    assert dark["wrong"] == []
+    assert [dark["colors"][1], seen["colors"][1]] == [True, False]
+    assert dark["colors"][0] != seen["colors"][0]
+    assert dark["maps"] == seen["maps"]
 
 
 def test_what_a_query_may_not_see_is_said_to_lie_ahead(page: Path, seen: Any):
@@ -235,8 +308,8 @@ def test_tokens_are_chosen_and_hovered(readings: dict[str, ModelReading], seen: 
     assert seen["moves"].startswith(f"after ‘i’ (6): moved by ‘{NASTY[int(moved.argmax())]}’ ")
 
 
-def test_everything_that_is_used_has_a_label(seen: Any):
-    assert seen["unlabelled"] == 0
+def test_everything_that_is_used_has_a_label_and_is_reached_by_keyboard(seen: Any):
+    assert seen["unlabelled"] == seen["unreachable"] == 0
     assert all(role == "img" and label and index == 0 for role, label, index in seen["labels"])
 
 
@@ -313,11 +386,13 @@ def test_markup_is_shown_and_never_run(page: Path, seen: Any):
 def test_on_a_phone_nothing_runs_out_of_the_page(page: Path):
     frames = page.with_name("frames.html")
     frames.write_text(
-        "".join(f'<iframe src="{page.name}" style="width:{w}px;height:900px;border:0"></iframe>' for w in (320, 390))
+        "".join(
+            f'<iframe src="{page.name}" style="width:{w}px;height:900px;border:0"></iframe>' for w in (320, 360, 1440)
+        )
         + """<script>window.onload = () => {
           const pages = [...document.querySelectorAll("iframe")].map((frame) => frame.contentDocument);
           const wide = pages.map((page) => page.documentElement.scrollWidth - page.documentElement.clientWidth);
           document.body.insertAdjacentHTML("beforeend", `<pre id="seen">${JSON.stringify(wide)}</pre>`);
         };</script>"""
     )
-    assert browse(frames, "--allow-file-access-from-files") == [0, 0]
+    assert browse(frames, "--allow-file-access-from-files") == [0, 0, 0]

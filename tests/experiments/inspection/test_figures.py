@@ -22,6 +22,16 @@ def test_figures_and_arrays(page: Path, readings: dict[str, ModelReading]):
             np.testing.assert_allclose(kept[f"attention/{name}"], x, rtol=1e-6)
         assert kept["lstm/occlusion"].shape == (len(NASTY), len(NASTY))
         assert "lstm/block_0.weights" not in kept
+        (found,), (probe,) = readings["lstm"].recurrences, readings["lstm"].probes
+        assert found is not None
+        assert probe is not None
+        for name, x in (
+            ("kept", found.kept), ("gates.forget", found.gates["forget"]), ("states.c", found.states["c"]),
+            ("units", found.units), ("time_constants", found.time_constants), ("eigenvalues", found.eigenvalues),
+            ("line_correlations_on_test", probe.line_correlations[found.units]),  # pyright: ignore
+            ("probe_accuracy", list(probe.accuracy.items())),
+        ):  # fmt: skip
+            np.testing.assert_allclose(kept[f"lstm/block_0.{name}"], x, rtol=1e-4, atol=1e-6)
 
 
 def test_without_attention_there_is_no_figure_of_heads(

@@ -37,8 +37,10 @@ def drawn_reading(name: str, mixer: str) -> ModelReading:
     recurrences, probes = [None, None], [None, None]
     if mixer in KEPT_GATES:
         gates = {gate: np.abs(draw(64, 96)) for gate in ("input", "forget", "output")}
-        recurrences = [RecurrenceReading(np.tril(pairs[0]), None, gates, np.abs(draw(96)), None, None)] * 2
-        probes = [ProbeResult(dict.fromkeys(DISTANCES, 0.5), 0.1, 128)] * 2
+        kept = RecurrenceReading(np.tril(pairs[0]), None, gates, {"c": draw(64, 96)}, np.arange(96), np.abs(draw(96)))
+        values = draw(64, 96).astype(np.complex64)
+        recurrences = [kept._replace(line_correlations=draw(96), eigenvalues=values)] * 2
+        probes = [ProbeResult(dict.fromkeys(DISTANCES, 0.5), 0.1, 128, draw(96))] * 2
     return ModelReading(name, name, run, found, summarize_heads(run, found, np.arange(64)), moved, recurrences, probes)
 
 

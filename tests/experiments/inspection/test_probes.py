@@ -1,11 +1,15 @@
 """Probes of states that hold what is known, and of states of models."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.inspection import probes
+from experiments.inspection import probes, units
+from tasks.real.text import Text
 from tests.experiments.inspection import params, run
+from training import builder
 
 
 def test_a_probe_names_what_a_state_holds_and_guesses_the_rest():
@@ -35,22 +39,52 @@ def test_states_are_those_of_reading_the_whole_sequence(mixer: str):
     of = run(mixer, model__depth=1)
     own = params(of)
     inputs = jnp.asarray(np.random.default_rng(2).integers(0, 9, (3, 7)), jnp.int32)
-    (states,) = probes.stream_states(of, own, inputs)
-    assert states is not None
+    (states,) = units.stream_states(of, own, inputs)
+    memory = probes.flatten_memory(states)
+    assert memory is not None
     _, (last,) = of.model.apply({"params": own}, inputs)
-    whole = probes._flatten_memory(last)
-    np.testing.assert_allclose(states[:, -1], np.asarray(whole), atol=1e-4)
-    assert states.shape[:2] == (3, 7)
+    whole = probes.flatten_memory({name: leaf[:, None] for name, leaf in units._computed_leaves(last).items()})
+    assert whole is not None
+    np.testing.assert_allclose(memory[:, -1], whole[:, 0], atol=1e-4)
+    assert memory.shape[:2] == (3, 7)
 
 
 def test_a_cache_is_no_memory():
     of = run("attention", model__depth=1)
-    assert probes.stream_states(of, params(of), jnp.zeros((2, 3), jnp.int32)) == [None]
+    (states,) = units.stream_states(of, params(of), jnp.zeros((2, 3), jnp.int32))
+    assert states == {}
+    assert probes.flatten_memory(states) is None
+    assert probes.probe_blocks(of, params(of)) == [None]
+
+
+def text_run(length: int) -> builder.Run:
+    """An LSTM on a test text in which every token says where it stands, of `length` tokens."""
+    of = run("lstm", model__depth=1)
+    numbers = {split: np.arange(length) for split in ("train", "validation", "test")}
+    task: Any = Text(numbers, None, tuple(map(str, range(length))), tokenizer="words", max_length=16)
+    return of._replace(task=task)
+
+
+def test_windows_are_scored_in_another_part_of_the_text_than_they_are_fitted_on():
+    sequences = probes.probe_sequences(text_run(200))
+    assert sequences is not None
+    fitted, scored = np.split(sequences, 2)
+    assert sequences.shape == (probes.SEQUENCES, 16)
+    assert not np.intersect1d(fitted, scored).size
+    assert fitted.min() == 0
+    assert fitted.max() < 100 <= scored.min()
+    assert (np.diff(sequences, axis=1) == 1).all(), "each is a window of the text"
+
+
+def test_a_text_too_short_for_two_parts_is_not_probed():
+    of = text_run(33)
+    assert probes.probe_sequences(of) is None
+    assert probes.probe_blocks(of, None) == [None]
 
 
 def test_what_can_not_be_probed():
     both = run("gru", model__causal=False)
-    with pytest.raises(ValueError, match="looks both ways"):
-        probes.stream_states(both, params(both), jnp.zeros((2, 3), jnp.int32))
+    with pytest.raises(ValueError, match="read token by token, in one direction"):
+        units.stream_states(both, params(both), jnp.zeros((2, 3), jnp.int32))
     with pytest.raises(ValueError, match="two or more"):
         probes.probe_state(np.zeros((1, 3, 2)), np.zeros((1, 3), int))

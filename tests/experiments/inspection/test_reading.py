@@ -1,5 +1,6 @@
 """Which runs and which sentences explore takes, and what it says of others."""
 
+import itertools
 import re
 import shutil
 from pathlib import Path
@@ -10,10 +11,10 @@ import numpy as np
 import pytest
 
 import data
-from configs import digits, translation
+from configs import associations, digits
 from experiments import explore
 from experiments.ablation.own_data import OwnData
-from experiments.inspection import reading
+from experiments.inspection import reading, roll_call
 from experiments.inspection.search_model import is_search_model
 from tasks.real.text import Text
 from tests.experiments.inspection import text_of
@@ -42,26 +43,40 @@ def test_a_bag_of_words_alone_is_taken_apart(runs: Path, tmp_path: Path):
 
 
 def test_what_is_trained_where_nothing_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Attention, two recurrences and the search, each a config that can be built, with room for the sentence."""
+    """Attention, two recurrences and the search, each a config that can be built, with room for the example."""
     asked = []
     monkeypatch.setattr(
-        loop, "train", lambda config, workdir, **_: asked.append((workdir.name, builder.build_run(config)))
+        loop, "train", lambda config, workdir, **_: asked.append((workdir, builder.build_run(config, str(tmp_path))))
     )
-    monkeypatch.setattr(reading, "DEFAULT_SENTENCE", reading.DEFAULT_SENTENCE.lower())  # the stand-in has no capitals
-    assert [path.name for path in reading.train_default_runs(tmp_path, "data", None)] == [
-        "attention",
-        "lstm",
-        "gru",
+    monkeypatch.setattr(roll_call, "ROLLS", 60)
+    example = roll_call.read_out(roll_call.EXAMPLE, 2)
+    paths = reading.train_default_runs(tmp_path, str(tmp_path), example)
+    assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
+        "roll-call/attention",
+        "roll-call/lstm",
+        "roll-call/gru",
         "titles",
     ]
-    for name, run in asked[:3]:
-        assert run.config["model"]["mixer"] == name
-        assert len(reading.DEFAULT_SENTENCE) <= reading.max_input_length(run)
+    assert [path for path, _ in asked] == paths
+    for path, run in asked[:3]:
+        assert run.config["model"]["mixer"] == path.name
+        assert len(example) <= reading.max_input_length(run)
+        assert reading.encode_input(run, example)[1] == "", "every character of the example is known"
     assert is_search_model(asked[3][1])
-    assert asked[0][1].config["model"]["positions"] == "sinusoidal"
-    with pytest.raises(ValueError, match=r"has 65 tokens and \S+attention takes 64 at most"):
-        reading.train_default_runs(tmp_path, "data", "a" * 65)
+    with pytest.raises(ValueError, match=r"has 97 tokens and \S+attention takes 96 at most"):
+        reading.train_default_runs(tmp_path, str(tmp_path), "a" * 97)
     assert len(asked) == 4, "and nothing was trained for it"
+
+
+def test_a_roll_is_read_out_again_in_lines_that_are_full(tmp_path: Path):
+    text = roll_call.write_text(tmp_path / "text").read_text()
+    assert roll_call.write_text(tmp_path / "again").read_text() == text
+    for roll in text.strip().split("\n\n")[:50]:
+        entries = roll.removesuffix(".").split()
+        assert entries == entries[: roll_call.ENTRIES] * roll_call.READINGS
+        lines = roll.split("\n")
+        for line, following in itertools.pairwise(lines):
+            assert len(line) <= roll_call.LINE < len(f"{line} {following.split()[0]}")
 
 
 def test_a_text_of_own_tokens_is_read_by_its_tokenizer():
@@ -184,20 +199,22 @@ def test_a_checkpoint_of_another_format(runs: Path, recall: Path, tmp_path: Path
     assert refused([bare], "1", tmp_path, 0, capsys=capsys).endswith("holds no checkpoint yet")
 
 
-def test_pixels_and_encoders_with_decoders_are_not_taken(
+def test_pixels_and_memories_are_not_taken(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     pixels: dict[str, Any] = {"inputs": {s: np.zeros((4, 64, 1), np.float32) for s in data.SPLITS}}
     pixels["labels"] = {s: np.zeros(4, np.int32) for s in data.SPLITS}
     monkeypatch.setattr(data, "load_dataset", lambda name, data_dir: pixels)
+    memory: Any = associations.get_config("attention")
+    memory.model.associative_memory = "softmax"
     ends: dict[str, tuple[Any, str]] = {
         "digits": (
             digits.get_config("gru"),
             "reads real numbers, as pixels are: explore takes models that read tokens",
         ),
-        "both": (
-            translation.get_config("gru"),
-            "is an encoder and a decoder, or a memory: explore takes one stack of layers",
+        "memory": (
+            memory,
+            "is an associative memory: explore takes stacks of layers, and encoder–decoders",
         ),
     }
     for name, (config, end) in ends.items():
@@ -206,21 +223,13 @@ def test_pixels_and_encoders_with_decoders_are_not_taken(
         assert refused([tmp_path / name], "abc", tmp_path, 0, capsys=capsys) == f"{tmp_path / name} {end}"
 
 
-@pytest.mark.parametrize(
-    ("task", "message"),
-    [
-        ("series", r"^task\.name=series: explore takes text and labelled, whose models read tokens$"),
-        ("parallel_text", r"^task\.name=parallel_text: explore takes text and labelled, whose models are one stack"),
-    ],
-)
-def test_data_whose_models_can_not_be_shown_are_refused_before_they_are_prepared(
-    task: str, message: str, monkeypatch: pytest.MonkeyPatch
-):
-    own = OwnData(task, "", {}, {"name": task, "path": "nowhere.csv"})
+def test_data_whose_models_can_not_be_shown_are_refused_before_they_are_prepared(monkeypatch: pytest.MonkeyPatch):
+    own = OwnData("series", "", {}, {"name": "series", "path": "nowhere.csv"})
     monkeypatch.setattr(explore.own_data, "read_config_flag", lambda _: own)
     monkeypatch.setattr(explore.flags, "FLAGS", SimpleNamespace(workdir=None, data_dir="", input=None))
     monkeypatch.setattr(explore, "train_default_runs", lambda *_: pytest.fail("trained"))
+    message = r"^task\.name=series: explore takes text, labelled and pairs, whose models read tokens$"
     with pytest.raises(ValueError, match=message):
         explore.main()
-    explore.check_task("text")
-    explore.check_task("classification")
+    for task in ("text", "classification", "parallel_text"):
+        explore.check_task(task)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import models
-from experiments.inspection import recurrence
+from experiments.inspection import recurrence, units
 from experiments.inspection.activations import capture_activations
 from tests.experiments.inspection import TOKENS, close, params, run
 
@@ -22,7 +22,7 @@ def read_first_block(mixer: str) -> tuple[Any, Any, recurrence.RecurrenceReading
     """The run, its parameters, and what its first block's recurrence does."""
     of = run(mixer, model__depth=1)
     own = params(of)
-    (found,) = recurrence.read_recurrences(of, own, TOKENS)
+    (found,) = recurrence.read_recurrences(of, own, TOKENS, capture_activations(of, own, TOKENS))
     assert found is not None
     return of, own, found
 
@@ -108,7 +108,7 @@ def test_what_is_left_of_a_diagonal_state_is_the_product_of_its_decays(mixer: st
     assert (np.diff(found.time_constants) >= 0).all()
     rate = -np.log(decay.astype(np.float64)).mean(axis=0)
     close(found.time_constants, np.sort(1 / rate))
-    close(np.abs(found.eigenvalues), found.gates["decay"])
+    close(np.abs(found.eigenvalues), np.sort(found.gates["decay"])[:, ::-1])
 
 
 def test_the_gates_of_an_lstm_and_a_gru_are_those_of_their_equations():
@@ -137,13 +137,88 @@ def test_units_that_keep_everything_have_the_longest_time_constant():
     assert constants == pytest.approx([recurrence.LONGEST, 1 / np.log(2), 0])
 
 
+def test_what_a_unit_holds_is_its_state_behind_every_token():
+    """Read token by token; units in the order of their time constants, an LSTM's c first."""
+    for mixer, names in (("lstm", ["c", "h"]), ("gru", ["h"]), ("rnn", ["h"]), ("minlstm", ["h"])):
+        of, own, found = read_first_block(mixer)
+        assert list(found.states) == names
+        assert found.units is not None
+        for name in names:
+            states = [state.get("carry", state)[name] for state in states_after_tokens(of, own)]
+            close(found.states[name], np.stack(states)[:, found.units], 1e-4)
+
+
+@pytest.mark.parametrize("mixer", ["lstm", "gru", "rnn"])
+def test_eigenvalues_are_those_of_the_jacobian_by_differences(mixer: str):
+    """Central differences of the mixer's own step in float32; what is compared is the trace of J and of J·J."""
+    of, own, found = read_first_block(mixer)
+    x = jnp.asarray(capture_activations(of, own, TOKENS).blocks[0].mixer_input)
+    states = [state["carry"] for state in states_after_tokens(of, own)]
+    t, names = 4, list(found.states)
+    module = units.mixer_of_block(of, 0)
+    one = jnp.ones((1, 1), jnp.int32)
+
+    @jax.jit
+    def step(before: Any) -> Any:
+        carry = {name: part[None] for name, part in zip(names, jnp.split(before, len(names)), strict=True)}
+        state = {"carry": carry, "segment": one[0]}
+        _, after = module.apply({"params": own["mixer_0"]}, x[t][None, None], state=state, positions=one, segments=one)
+        return jnp.concatenate([after["carry"][name][0] for name in names])
+
+    before = np.concatenate([states[t - 1][name] for name in names])
+    size = 1e-2
+    rows = [(step(before + d) - step(before - d)) / (2 * size) for d in size * np.eye(len(before), dtype=np.float32)]
+    jacobian = np.array(rows, np.float64).T
+    values = found.eigenvalues[t].astype(np.complex128)
+    assert values.sum() == pytest.approx(np.trace(jacobian), abs=2e-3)
+    assert (values**2).sum() == pytest.approx(np.trace(jacobian @ jacobian), abs=2e-3)
+    assert (np.diff(np.abs(values)) <= 1e-6).all(), "the largest first"
+
+
+def test_a_large_state_has_no_eigenvalues_and_says_so(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(units, "MAX_STATE", 4)
+    of = run("gru", model__depth=1)
+    own = params(of)
+    (found,) = recurrence.read_recurrences(of, own, TOKENS, capture_activations(of, own, TOKENS))
+    assert found is not None
+    assert found.eigenvalues is None
+    assert found.note.startswith("Eigenvalues are left out: the state has ")
+
+
+def test_steps_since_a_token():
+    tokens = np.array([[5, 0, 5, 5, 0, 0], [5, 5, 5, 5, 5, 0]])
+    nan = np.nan
+    np.testing.assert_array_equal(
+        units.steps_since(tokens, 0, from_start=False), [[nan, 0, 1, 2, 0, 0], [nan, nan, nan, nan, nan, 0]]
+    )
+    np.testing.assert_array_equal(
+        units.steps_since(tokens, 0, from_start=True), [[1, 0, 1, 2, 0, 0], [1, 2, 3, 4, 5, 0]]
+    )
+
+
+def test_a_unit_that_counts_is_told_from_one_that_does_not():
+    """A counter, its negative, noise, and a constant; places without a count are left out."""
+    random = np.random.default_rng(0)
+    tokens = random.integers(0, 9, (6, 40))
+    counts = units.steps_since(tokens, 0, from_start=False)
+    counter = np.nan_to_num(counts, nan=99)
+    states = np.stack([counter, 1 - 2 * counter, random.normal(size=tokens.shape), np.ones(tokens.shape)], axis=-1)
+    found = units.unit_correlations(states, counts)
+    known = np.isfinite(counts)
+    assert found[:2] == pytest.approx([1, -1])
+    assert found[2] == pytest.approx(np.corrcoef(states[known][:, 2], counts[known])[0, 1], abs=1e-6)
+    assert found[3] == 0
+    assert units.unit_correlations(states, np.full(tokens.shape, np.nan)).tolist() == [0, 0, 0, 0]
+
+
 def test_what_has_no_recurrence_is_none():
-    assert recurrence.read_recurrences(run("attention"), params(run("attention")), TOKENS) == [None, None]
-    both = run("gru", model__causal=False)
-    assert recurrence.read_recurrences(both, params(both), TOKENS) == [None, None]
+    for of in (run("attention"), run("gru", model__causal=False)):
+        own = params(of)
+        assert recurrence.read_recurrences(of, own, TOKENS, capture_activations(of, own, TOKENS)) == [None, None]
 
 
 def test_every_causal_recurrence_shows_its_inside():
-    """What is in neither list has no recurrence that could be shown: windows, nonlinear cells without gates."""
-    without = {"attention", "dense", "tcn", "rnn", "irnn", "slstm", "paragru", "paralstm"}
-    assert {*MATRIX, *DIAGONAL, "loglinear", "lstm", "gru"} == set(models.MIXERS) - without
+    """What is in neither list has no recurrence that could be shown: windows, an sLSTM, whose state is a quotient."""
+    units_alone = {"rnn", "irnn", "paragru", "paralstm"}
+    without = {"attention", "dense", "tcn", "slstm"}
+    assert {*MATRIX, *DIAGONAL, *units_alone, "loglinear", "lstm", "gru"} == set(models.MIXERS) - without
