@@ -10,6 +10,7 @@ html_theme = "sphinx_book_theme"
 html_title = project
 html_copy_source = False
 nb_execution_mode = "off"  # notebooks are there with their outputs
+nb_render_markdown_format = "myst"  # links in outputs lead to pages
 myst_heading_anchors = 4
 default_role = "code"  # `name` in a docstring
 autodoc_member_order = "bysource"
