@@ -15,7 +15,7 @@ check = found=$$($(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/
 ANOTHER = make $(MAKECMDGOALS) PYTHON=python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare explore bench scorecard publish publish-check docs test check lock clean
+.PHONY: help setup compare explore lecture bench scorecard publish publish-check docs test check lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -52,6 +52,9 @@ compare: $(STAMP)  ## RNNs against attention: a table and report.html in about t
 
 explore: $(STAMP)  ## look inside: trains what it needs in under three minutes and writes runs/explore/explore.html
 	$(BIN)/python -m experiments.explore $(ARGS)
+
+lecture: $(STAMP)  ## run docs/lecture.ipynb, the lecture as a notebook, and keep its outputs: four minutes
+	$(BIN)/python docs/execute_lecture.py
 
 bench: $(STAMP)  ## this code beside flax and PyTorch (.venv/bin/pip install -e '.[peers]'); ARGS=--quick: five minutes
 	$(BIN)/python -m experiments.benchmark $(ARGS)

@@ -22,6 +22,7 @@ extensions = [
     "sphinx_copybutton",
 ]
 nb_execution_mode = "off"  # notebooks are there with their outputs
+nb_render_markdown_format = "myst"  # links in outputs lead to pages
 myst_heading_anchors = 4
 myst_enable_extensions = ["dollarmath"]
 nitpicky = True  # a role that names nothing is an error; types of other packages lead nowhere

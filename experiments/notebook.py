@@ -6,17 +6,18 @@ What `train.train` returns is a dict already: scores, times and cost of every me
 import base64
 import html
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.ablation import runner, verdicts
 from experiments.ablation.intervals import mean_interval
-from experiments.ablation.record_table import tabulate_records
+from experiments.ablation.record_table import outdated_records, tabulate_records
 from experiments.ablation.study import Study, load_study, validate_study
 from experiments.ablation.trials import TrialRecord
-from experiments.ablation.verdicts import Verdict
+from experiments.ablation.verdicts import VERDICT_SIGNS, Verdict
 from experiments.inspection import reading
 from experiments.inspection.figures import collect_arrays, figure_drawers
 from experiments.inspection.reading import ModelReading
@@ -37,7 +38,7 @@ class Picture:
     """A picture that a notebook shows, in the style of the reports."""
 
     name: str
-    draw: Callable[[], "Figure"]
+    draw: Callable[[], "Figure"] = field(repr=False)  # whose address in memory would be another one in every notebook
 
     def figure(self) -> "Figure":
         """Draw it as a matplotlib figure, which can be changed."""
@@ -54,7 +55,8 @@ class Picture:
         return charts.render_figure(self.draw, "svg", self.name).decode()
 
 
-def _draw_chart(chart: Chart) -> Picture:
+def draw_chart(chart: Chart) -> Picture:
+    """Draw a chart of `experiments.reporting.charts` for a notebook."""
     return Picture(chart.name, partial(charts.chart_figure, chart))
 
 
@@ -90,7 +92,7 @@ def draw_learning(workdir: str | Path, split: str = "validation") -> Picture:
         scores = {row["step"]: [row[metric][i] for i in members if row[metric][i] is not None] for row in rows}
         known = {step: mean_interval(values) for step, values in scores.items() if values}
         series.append(interval_series(name if len(lines) > 1 else split, list(known), list(known.values())))
-    return _draw_chart(LineChart("learning", workdir.name, "training step", metric, series))
+    return draw_chart(LineChart("learning", workdir.name, "training step", metric, series))
 
 
 # ---- a study --------------------------------------------------------------------------------------------------------
@@ -101,10 +103,10 @@ class StudyResult:
     """The trials of a study; a notebook shows its table, its verdicts and its main picture."""
 
     name: str
-    study: Study
+    study: Study = field(repr=False)
     scale: str
-    trials: Sequence[TrialRecord]
-    folder: Path
+    trials: Sequence[TrialRecord] = field(repr=False)
+    folder: Path = field(repr=False)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -133,7 +135,7 @@ class StudyResult:
             *study_charts.state_size_charts(self.trials),
         ]
         main = study_charts.main_chart(self.study, self.trials, study_charts.study_title(self.name))
-        return {"main": _draw_chart(main), **{chart.name: _draw_chart(chart) for chart in drawn if chart}}
+        return {"main": draw_chart(main), **{chart.name: draw_chart(chart) for chart in drawn if chart}}
 
     def _repr_html_(self) -> str:
         claims = "".join(f"<li>{html.escape(str(verdict))}</li>" for verdict in self.verdicts)
@@ -163,6 +165,49 @@ def run_study(
     return StudyResult(name, study, scale, trials, folder)
 
 
+def read_study(name: str, scale: str = "quick") -> StudyResult:
+    """Read a study's record in the repository: what `run_study` returned when it was made.
+
+    Raises ValueError where there is no record, or it is damaged.
+    """
+    study = load_study(name)
+    record = study_report.read_study_record(name, study, scale)
+    return StudyResult(name, study, scale, record, study_report.record_path(name, scale).parent)
+
+
+@dataclass(frozen=True)
+class RecordedVerdicts:
+    """The verdicts on record of some studies; a notebook in docs/ shows them as a list that links to the evidence."""
+
+    studies: Sequence[StudyResult]
+
+    def __repr__(self) -> str:
+        lines = [
+            [one.name, *(f"  {verdict.verdict}: {verdict.claim}" for verdict in one.verdicts)] for one in self.studies
+        ]
+        return "\n".join(chain.from_iterable(lines))
+
+    def _repr_markdown_(self) -> str:
+        return "\n\n".join(map(_list_verdicts, self.studies))
+
+
+def _list_verdicts(result: StudyResult) -> str:
+    """The verdicts of a study as a list in Markdown, below a line that says how sure they are and leads to the rest."""
+    page, row = ("claims", result.study.notes_row) if result.study.notes_row else ("further-studies", "")
+    heading = f"{row}-{result.name}".strip("-").replace("_", "-")
+    about = [one.scale for one in result.verdicts[:1]]
+    if outdated_records(result.trials, result.study, result.study.scales[result.scale]):
+        about.append("in part of older code")
+    title = study_charts.study_title(result.name)
+    lines = [f"- {VERDICT_SIGNS[one.verdict]} **{one.verdict}**: {one.claim}" for one in result.verdicts]
+    return "\n".join([f"[{title}](results/{page}.md#{heading}), {'; '.join(about)}:", "", *lines])
+
+
+def read_verdicts(*names: str, scale: str = "quick") -> RecordedVerdicts:
+    """Read what the records in the repository say of the claims of these studies. Raises ValueError as `read_study`."""
+    return RecordedVerdicts([read_study(name, scale) for name in names])
+
+
 # ---- the look inside ------------------------------------------------------------------------------------------------
 
 
@@ -171,14 +216,14 @@ class Inspection:
     """What models make of a sequence of tokens; a notebook shows what heads look at, and each token's influence."""
 
     tokens: Sequence[str]
-    readings: Sequence[ModelReading]
-    arrays: Mapping[str, Any]  # by name: "tokens", "attention/block_0.weights", "lstm/occlusion" …
+    readings: Sequence[ModelReading] = field(repr=False)
+    arrays: Mapping[str, Any] = field(repr=False)  # by name: "tokens", "attention/block_0.weights", "lstm/occlusion" …
     remark: str = ""  # on what was left out of the text, since the models never saw it
 
     @cached_property
     def pictures(self) -> dict[str, Picture]:
         """Pictures by name: "path", "influence" and, if a model has attention, "heads"."""
-        drawers = figure_drawers(self.readings, self.tokens)
+        drawers = figure_drawers(self.readings, self.tokens, columns=2)  # the width of a page
         return {name: Picture(name, draw) for name, draw in drawers.items()}
 
     def _repr_html_(self) -> str:
@@ -202,8 +247,9 @@ def look_inside(
     if not several:
         raise ValueError("workdirs=[]: give the directory of a run or an export, or several")
     loaded = [reading.load_run(Path(path), data_dir, member) for path in several]
-    tokens, names, readings, remark = reading.read_with_all(loaded, text)
-    return Inspection([names[token] for token in tokens], readings, collect_arrays(tokens, readings), remark)
+    tokens, _, readings, remark = reading.read_with_all(loaded, text)
+    symbol = loaded[0].run.task.input_symbol
+    return Inspection([symbol(token) for token in tokens], readings, collect_arrays(tokens, readings), remark)
 
 
 # ---- HTML -----------------------------------------------------------------------------------------------------------

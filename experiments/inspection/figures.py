@@ -45,11 +45,16 @@ def save_arrays(out: Path, arrays: Mapping[str, Any]) -> Path:
     return npz
 
 
-def figure_drawers(readings: Sequence[ModelReading], names: Sequence[str]) -> dict[str, "Callable[[], Figure]"]:
-    """What draws each figure, by its name: "path", "influence" and, if a model has attention, "heads"."""
+def figure_drawers(
+    readings: Sequence[ModelReading], names: Sequence[str], columns: int = 3
+) -> dict[str, "Callable[[], Figure]"]:
+    """What draws each figure, by its name: "path", "influence" and, if a model has attention, "heads".
+
+    `columns` are those of the path.
+    """
     shown = taken_apart(readings)
     drawers: dict[str, Callable[[], Figure]] = {
-        "path": partial(_draw_path, shown, names),
+        "path": partial(_draw_path, shown, names, columns),
         "influence": partial(_draw_influence, readings, names),
     }
     if shown.heads:
@@ -113,10 +118,10 @@ class _Panel(NamedTuple):
     is_share: bool = False
 
 
-def _draw_path(reading: ModelReading, names: Sequence[str]) -> "Figure":
+def _draw_path(reading: ModelReading, names: Sequence[str], columns: int) -> "Figure":
     """Every array of the path, of one layer and head: those of the head with the clearest role."""
     panels = _path_panels(reading, names)
-    drawing, grid = _make_panels(-(-len(panels) // 3), 3, 3.4, 2.9)
+    drawing, grid = _make_panels(-(-len(panels) // columns), columns, 3.4, 2.9)
     for axes, panel in zip(grid.ravel(), panels, strict=False):
         if panel.is_share:
             _draw_map(axes, panel.x, SEQUENTIAL_RAMP, 0, 1, root=True, square=panel.is_pairs)

@@ -68,3 +68,30 @@ def test_a_study_is_shown_with_its_table_and_its_rows_are_dicts(monkeypatch: pyt
     assert json.dumps(found.rows)
     with pytest.raises(ValueError, match="smol"):
         notebook.run_study("shape", "smol", tmp_path)
+
+
+def test_a_study_on_record_is_read_with_its_verdicts():
+    found = notebook.read_study("lines")
+    assert [one.claim for one in found.verdicts] == [claim.text for claim in found.study.claims]
+    assert len(found.rows) == len(found.trials) > 0
+    assert ET.fromstring(found.pictures["main"]._repr_svg_()).tag.endswith("svg")
+    with pytest.raises(ValueError, match=r"nothing-quick\.csv is missing|nothing"):
+        notebook.read_study("nothing")
+
+
+def test_verdicts_on_record_are_a_list_that_leads_to_their_evidence():
+    lines, further = notebook.read_verdicts("lines", "recipes").studies
+    shown = notebook.read_verdicts("lines", "recipes")._repr_markdown_()
+    assert shown.startswith("[Lines](results/claims.md#1-lines), quick scale, 3 seeds")
+    assert "\n\n[Recipes](results/further-studies.md#recipes), " in shown
+    verdicts = [*lines.verdicts, *further.verdicts]
+    assert [line.split("**: ")[1] for line in shown.splitlines() if line.startswith("- ")] == [
+        v.claim for v in verdicts
+    ]
+    assert all(f"**{one.verdict}**: {one.claim}" in shown for one in verdicts)
+
+
+def test_what_a_notebook_shows_in_words_is_short_and_names_no_address_in_memory(workdir: Path):
+    for shown in (notebook.read_verdicts("lines"), notebook.read_study("lines"), notebook.draw_learning(workdir)):
+        assert len(repr(shown)) < 2000
+        assert "0x" not in repr(shown)
