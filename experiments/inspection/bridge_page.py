@@ -49,7 +49,7 @@ def _collect_data(
     ]
     start = len(row) - len(following)
     return {
-        "tokens": label_tokens([names[token] for token in row.tolist()]),
+        "tokens": label_tokens([names[int(token)] for token in row]),
         "next": label_tokens([names[token] for token in following]),
         "start": start,
         "bridges": bridges,

@@ -54,7 +54,8 @@ def build_row(run: builder.Run, params: Any, source: Int[np.ndarray, "S"] | None
     encode = partial(run.model.apply, {"params": params}, jnp.asarray(source)[None], method="encode")
     memory = jax.tree.map(lambda leaf: leaf[0], jax.jit(encode)())
     steps = min(most - len(source) - 1, most - most // 2 - 1)
-    step = make_decode_step(run.model, params, memory)
+    network: Any = run.model
+    step = make_decode_step(network, params, memory)
     written = jax.jit(partial(greedy_decode, step, task.separator, steps=steps, end_token=task.end))()
     tokens = np.asarray(written.tokens)[: int(written.length)]
     return np.concatenate([source, [task.separator], tokens[tokens != task.end]]).astype(np.int32)

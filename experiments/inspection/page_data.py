@@ -198,7 +198,7 @@ def _block_recurrence(found: RecurrenceReading | None, probe: ProbeResult | None
 
 def _pack_eigenvalues(values: np.ndarray) -> dict[str, Any]:
     """[T, M] as [2, T, M], real and imaginary parts."""
-    return pack_array(np.stack([values.real, values.imag]))
+    return pack_array(np.stack([np.real(values), np.imag(values)]))
 
 
 def shown_units(found: RecurrenceReading, probe: ProbeResult | None) -> np.ndarray:

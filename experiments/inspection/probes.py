@@ -79,7 +79,7 @@ def _probe_block(state: Any, tokens: Int[np.ndarray, "B T"], task: Any) -> Probe
 def flatten_memory(state: Mapping[str, Any]) -> Float[np.ndarray, "B T F"] | None:
     """The numbers of a streamed state side by side; None where there are none."""
     leaves = [np.asarray(leaf) for leaf in state.values()]
-    parts = [part for leaf in leaves for part in ((leaf.real, leaf.imag) if np.iscomplexobj(leaf) else (leaf,))]
+    parts = [part for leaf in leaves for part in ((np.real(leaf), np.imag(leaf)) if np.iscomplexobj(leaf) else (leaf,))]
     return np.concatenate([part.reshape(*part.shape[:2], -1) for part in parts], axis=-1) if parts else None
 
 
@@ -104,7 +104,7 @@ def probe_state(
     for distance in distances:
         if distance > longest:
             continue
-        targets = classes[:, longest - distance : classes.shape[1] - distance]
+        targets = classes[:, longest - distance : tokens.shape[1] - distance]
         weights = np.linalg.solve(gram, fitted.T @ np.eye(len(known))[targets[train].ravel()])
         accuracy[distance] = float(((scored @ weights).argmax(axis=1) == targets[~train].ravel()).mean())
     frequent = np.bincount(classes[train].ravel()).argmax()

@@ -185,7 +185,9 @@ def effective_weights(
     """
     steps, heads = per_head["query"].shape[:2]
     units = jnp.broadcast_to(jnp.eye(steps)[:, None], (steps, heads, steps))
-    arrays = {name: None if leaf is None else jax.tree.map(lambda x: x[None], leaf) for name, leaf in per_head.items()}
+    arrays: dict[str, Any] = {
+        name: None if leaf is None else jax.tree.map(lambda x: x[None], leaf) for name, leaf in per_head.items()
+    }
     start, valid = jnp.arange(steps)[None] == 0, jnp.ones((1, steps), bool)
     keys = per_head["key"].shape[-1]
     if level_weights is None:

@@ -38,7 +38,7 @@ def stream_states(run: builder.Run, params: Any, inputs: Int[Array, "B T"]) -> l
     def read_token(state: Any, token_and_place: tuple[Array, Array]) -> tuple[Any, Any]:
         token, place = token_and_place
         rows = jnp.ones((len(token), 1), jnp.int32)
-        where = {"positions": place * rows, "segments": rows}
+        where: dict[str, Any] = {"positions": place * rows, "segments": rows}
         _, state = run.model.apply({"params": params}, token[:, None], state=state, **where)
         return state, [_computed_leaves(one) for one in state]
 
@@ -102,7 +102,7 @@ def state_jacobians(
         carry = {name: before[None, i * size : (i + 1) * size] for i, name in enumerate(names)}
         one = jnp.ones((1, 1), jnp.int32)
         state = {"carry": carry, "segment": one[0]}
-        _, after = single.apply({"params": params}, x[None, None], state=state, positions=one, segments=one)
+        after: Any = single.apply({"params": params}, x[None, None], state=state, positions=one, segments=one)[1]
         return jnp.concatenate([after["carry"][name][0] for name in names])
 
     behind = np.concatenate([states[name] for name in names], axis=-1)

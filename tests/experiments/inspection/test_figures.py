@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,12 +26,18 @@ def test_figures_and_arrays(page: Path, readings: dict[str, ModelReading]):
         (found,), (probe,) = readings["lstm"].recurrences, readings["lstm"].probes
         assert found is not None
         assert probe is not None
-        for name, x in (
-            ("kept", found.kept), ("gates.forget", found.gates["forget"]), ("states.c", found.states["c"]),
-            ("units", found.units), ("time_constants", found.time_constants), ("eigenvalues", found.eigenvalues),
-            ("line_correlations_on_test", probe.line_correlations[found.units]),  # pyright: ignore
-            ("probe_accuracy", list(probe.accuracy.items())),
-        ):  # fmt: skip
+        assert probe.line_correlations is not None
+        expected: dict[str, Any] = {
+            "kept": found.kept,
+            "gates.forget": found.gates["forget"],
+            "states.c": found.states["c"],
+            "units": found.units,
+            "time_constants": found.time_constants,
+            "eigenvalues": found.eigenvalues,
+            "line_correlations_on_test": probe.line_correlations[found.units],
+            "probe_accuracy": list(probe.accuracy.items()),
+        }
+        for name, x in expected.items():
             np.testing.assert_allclose(kept[f"lstm/block_0.{name}"], x, rtol=1e-4, atol=1e-6)
 
 

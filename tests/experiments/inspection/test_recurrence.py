@@ -102,6 +102,7 @@ def test_what_is_left_of_a_diagonal_state_is_the_product_of_its_decays(mixer: st
     of, own, found = read_first_block(mixer)
     assert found.kept is not None
     assert found.time_constants is not None
+    assert found.eigenvalues is not None
     decay = np.abs(np.asarray(sown_recurrence(of, own)["decay"])).reshape(len(TOKENS), -1)
     assert found.kept[3, 1] == pytest.approx((decay[2] * decay[3]).mean(), rel=1e-4)
     close(np.diag(found.kept), 1)
@@ -118,6 +119,7 @@ def test_the_gates_of_an_lstm_and_a_gru_are_those_of_their_equations():
     for mixer, names in (("lstm", ("input", "forget", "output")), ("gru", ("reset", "update"))):
         of, own, found = read_first_block(mixer)
         assert set(found.gates) == set(names)
+        assert found.kept is not None
         weights, x = own["mixer_0"], capture_activations(of, own, TOKENS).blocks[0].mixer_input
         h = np.stack([state["carry"]["h"] for state in states_after_tokens(of, own)])
         before = np.concatenate([np.zeros_like(h[:1]), h[:-1]])
@@ -169,6 +171,7 @@ def test_eigenvalues_are_those_of_the_jacobian_by_differences(mixer: str):
     size = 1e-2
     rows = [(step(before + d) - step(before - d)) / (2 * size) for d in size * np.eye(len(before), dtype=np.float32)]
     jacobian = np.array(rows, np.float64).T
+    assert found.eigenvalues is not None
     values = found.eigenvalues[t].astype(np.complex128)
     assert values.sum() == pytest.approx(np.trace(jacobian), abs=2e-3)
     assert (values**2).sum() == pytest.approx(np.trace(jacobian @ jacobian), abs=2e-3)
