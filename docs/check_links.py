@@ -28,6 +28,8 @@ class Page(HTMLParser):
 def find_faults(site: Path) -> Iterator[str]:
     """A line for each link that leads nowhere, and for each file that would come over the network."""
     found = [path for path in site.resolve().rglob("*.html") if "_static" not in path.parts]  # there: theme's templates
+    if not found:
+        yield f"{site}: no page is there; build the site first (make docs)"
     pages = {path: Page(path.read_text("utf-8")) for path in found}
     for path, page in sorted(pages.items()):
         where = path.relative_to(site.resolve())

@@ -66,8 +66,9 @@ def main() -> None:
     if own:
         check_task(own.task["name"])
     directory = DIRECTORY.with_name(f"explore-on-{own.name}") if own else DIRECTORY
-    text = args.input
+    text, about = args.input, ""
     if args.workdir is None:
+        about = "" if own else roll_call.ABOUT
         text = text if own or text is not None else roll_call.read_out(roll_call.EXAMPLE, 2)
         paths = train_default_runs(directory, args.data_dir, text, own)
     else:
@@ -76,7 +77,7 @@ def main() -> None:
         except ValueError as error:
             raise ValueError(f"--workdir= {error}") from None
     out = Path(args.out or directory / "explore.html")
-    written = write_exploration(paths, text, out, args.data_dir, args.member, args.figures)
+    written = write_exploration(paths, text, out, args.data_dir, args.member, args.figures, about)
     print("wrote " + ", ".join(map(str, written)))
 
 
@@ -87,7 +88,7 @@ def check_task(name: str) -> None:
 
 
 def write_exploration(
-    paths: Sequence[Path], text: str | None, out: Path, data_dir: str, member: int, figures: bool
+    paths: Sequence[Path], text: str | None, out: Path, data_dir: str, member: int, figures: bool, about: str = ""
 ) -> list[Path]:
     """Load the runs, read the sentence with each, and write the page; the files written.
 
@@ -104,7 +105,7 @@ def write_exploration(
     panel = build_search_panel(search_models[0], title_details()) if search_models else None
     outputs = output_names(taken_apart(readings).run.task)
     sentence = decode_text(loaded[0].run.task, tokens.tolist())
-    written = [write_page(out, sentence, tokens, names, outputs, readings, panel, repeat_command())]
+    written = [write_page(out, sentence, tokens, names, outputs, readings, panel, repeat_command(), about)]
     if figures:
         written += write_figures(out, tokens, [names[token] for token in tokens], readings)
     return written

@@ -52,8 +52,12 @@ def write_page(
     readings: Sequence[ModelReading],
     panel: SearchPanel | None,
     command: str = "",
+    about: str = "",
 ) -> Path:
-    """Write the page for one sentence: the path through one model, and the influence in all of them."""
+    """Write the page for one sentence: the path through one model, and the influence in all of them.
+
+    `about` says what text the models were trained on, to a reader who has not seen it.
+    """
     shown = taken_apart(readings)
     heads = head_roles.sort_by_role(shown.heads)
     data = collect_page_data(tokens, names, outputs, readings, shown, heads, panel)
@@ -68,6 +72,7 @@ def write_page(
             panel=panel,
             queries=_example_queries(panel.words) if panel else [],
             command=command,
+            about=about,
             data=Markup(script_json(data)),
             script=Markup(join_scripts(SCRIPT_NAMES)),
             **_path_context(shown, bool(heads)),

@@ -21,6 +21,12 @@ ENTRIES, READINGS, LINE = 6, 3, 20  # of a roll; characters of a line
 ROLLS = 8000
 EXAMPLE = ("iris7", "eve8", "bob5", "tom4", "mia6", "paul3")
 
+ABOUT = (
+    f"They were trained on rolls: {ENTRIES} names, each with a digit, are read out {READINGS} times in the same order. "
+    "In the first reading nobody can know who comes next; from the second on, whoever looks one reading back can. "
+    f"Lines are wrapped at {LINE} characters, so that where a line ends is known only by counting."
+)
+
 
 def read_out(entries: Sequence[str], times: int, end: str = "") -> str:
     """The entries of a roll so many times, in lines."""

@@ -76,3 +76,8 @@ def test_a_style_sheet_that_loads_a_font_over_the_network_is_a_fault(tmp_path: P
     (tmp_path / "x.css").write_text("@font-face { src: url('https://fonts.example.org/x.woff2') }")
     (fault,) = write_site(tmp_path, '<link rel="stylesheet" href="x.css">', '<img src="data:image/png;base64,AA==">')
     assert fault.startswith("x.css: loads https://fonts.example.org/x.woff2")
+
+
+def test_a_folder_without_a_page_is_a_fault(tmp_path: Path):
+    (fault,) = find_faults(tmp_path)
+    assert "build the site first" in fault
