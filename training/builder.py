@@ -89,8 +89,7 @@ def load_task(config: Mapping[str, Any], data_dir: str | Path = DEFAULT_DATA_DIR
     If it names a `dataset`, the data are those; if it has a `path`, they are read from the user's files there. The
     second value is the training rows, where they stay on disk. Raises ValueError or OSError, in one line.
     """
-    # A file of JSON has lists in the place of tuples.
-    fields: dict[str, Any] = {name: tuple(it) if isinstance(it, list) else it for name, it in config.items()}
+    fields: dict[str, Any] = {name: files.lists_to_tuples(value) for name, value in config.items()}
     name, dataset = fields.pop("name"), fields.pop("dataset", "")
     models.validate_choice("task.name", name, tasks.TASKS)
     arrays, rows = {}, None

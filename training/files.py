@@ -68,6 +68,11 @@ TASK_SCHEMA = {
 }
 
 
+def lists_to_tuples(value: Any) -> Any:
+    """Return a value of JSON with tuples, which can be hashed, in the place of its lists."""
+    return tuple(map(lists_to_tuples, value)) if isinstance(value, list) else value
+
+
 def to_jsonable(value: Any) -> Any:
     """Convert `value` to what JSON can hold: arrays to lists, NaN and infinity to null."""
     if isinstance(value, Mapping):

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 import tasks
+from training import files
 
 
 def describe_task(task: Any) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def task_from_description(config: Mapping[str, Any], description: Mapping[str, A
 
 def _restore_field(field: Mapping[str, Any]) -> Any:
     if "value" in field:
-        return _lists_to_tuples(field["value"])
+        return files.lists_to_tuples(field["value"])
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(tuple(leaf["shape"]), leaf["dtype"]), field["arrays"], is_leaf=_is_shape
     )
@@ -38,7 +39,3 @@ def _restore_field(field: Mapping[str, Any]) -> Any:
 
 def _is_shape(tree: Any) -> bool:
     return isinstance(tree, dict) and set(tree) == {"shape", "dtype"}
-
-
-def _lists_to_tuples(value: Any) -> Any:
-    return tuple(map(_lists_to_tuples, value)) if isinstance(value, list) else value

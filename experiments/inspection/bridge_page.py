@@ -8,8 +8,9 @@ from markupsafe import Markup
 
 from experiments.inspection.activations import Tokens
 from experiments.inspection.bridges import NUM_REPLACEMENTS, BridgeReading
-from experiments.inspection.html_page import join_scripts, make_environment, style_context
+from experiments.inspection.html_page import SCRIPTS, join_scripts, style_context
 from experiments.inspection.page_data import label_tokens, pack_array, script_json
+from experiments.reporting.html_report import make_environment
 from training import files
 
 _SCRIPTS = ("basics", "maps", "paint", "sentence", "bridge", "begin")
@@ -22,7 +23,7 @@ def write_bridge_page(
     start = int((row == task.separator).argmax())
     following = [*row[start + 1 :].tolist(), task.end]
     page = (
-        make_environment()
+        make_environment(SCRIPTS.parent)
         .get_template("page/bridge.html.jinja")
         .render(
             text=text,

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
@@ -23,6 +22,7 @@ from experiments.inspection.stages import (
     position_note,
 )
 from experiments.reporting import charts
+from experiments.reporting.html_report import make_environment
 from tasks.real.words import split_words
 from training import files
 
@@ -62,7 +62,7 @@ def write_page(
     heads = head_roles.sort_by_role(shown.heads)
     data = collect_page_data(tokens, names, outputs, readings, shown, heads, panel)
     page = (
-        make_environment()
+        make_environment(SCRIPTS.parent)
         .get_template("page/page.html.jinja")
         .render(
             text=text,
@@ -85,17 +85,6 @@ def write_page(
     out.parent.mkdir(parents=True, exist_ok=True)
     files.write_atomically(out, page.encode("utf-8", "replace"))
     return out
-
-
-def make_environment() -> jinja2.Environment:
-    """What templates are rendered by: everything is escaped, and a name that is not there is an error."""
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(SCRIPTS.parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def join_scripts(names: Sequence[str]) -> str:

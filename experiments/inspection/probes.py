@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.linalg import cho_factor, cho_solve
 
 from experiments.inspection import units
 from experiments.measures.common import sample_test_batch
@@ -99,13 +100,13 @@ def probe_state(
     features = (features - mean) / np.where(spread > 1e-8, spread, 1)
     features = np.concatenate([features, np.ones((*features.shape[:2], 1))], axis=-1)
     fitted, scored = (features[part].reshape(-1, features.shape[-1]) for part in (train, ~train))
-    gram = fitted.T @ fitted + RIDGE * len(fitted) * np.eye(fitted.shape[1])
+    gram = cho_factor(fitted.T @ fitted + RIDGE * len(fitted) * np.eye(fitted.shape[1]))  # once for all distances
     accuracy = {}
     for distance in distances:
         if distance > longest:
             continue
         targets = classes[:, longest - distance : tokens.shape[1] - distance]
-        weights = np.linalg.solve(gram, fitted.T @ np.eye(len(known))[targets[train].ravel()])
+        weights = cho_solve(gram, fitted.T @ np.eye(len(known))[targets[train].ravel()])
         accuracy[distance] = float(((scored @ weights).argmax(axis=1) == targets[~train].ravel()).mean())
     frequent = np.bincount(classes[train].ravel()).argmax()
     baseline = float((classes[~train][:, longest:] == frequent).mean())

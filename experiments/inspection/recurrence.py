@@ -184,7 +184,7 @@ def effective_weights(
     The recurrence itself, with unit vectors in place of the values, since what is read is linear in them.
     """
     steps, heads = per_head["query"].shape[:2]
-    units = jnp.broadcast_to(jnp.eye(steps)[:, None], (steps, heads, steps))
+    unit_values = jnp.broadcast_to(jnp.eye(steps)[:, None], (steps, heads, steps))[None]
     arrays: dict[str, Any] = {
         name: None if leaf is None else jax.tree.map(lambda x: x[None], leaf) for name, leaf in per_head.items()
     }
@@ -193,13 +193,13 @@ def effective_weights(
     if level_weights is None:
         empty = jnp.zeros((1, heads, keys, steps))
         _, read = scan_matrix_state(
-            empty, arrays["query"], arrays["key"], units[None], arrays["log_gate"], arrays["strength"], start, valid,
+            empty, arrays["query"], arrays["key"], unit_values, arrays["log_gate"], arrays["strength"], start, valid,
             erase=arrays["erase"], implementation="steps",
         )  # fmt: skip
     else:
         empty = jnp.zeros((1, heads, level_weights.shape[-1], keys, steps))
         read = scan_log_linear(
-            empty, jnp.zeros(1, jnp.int32), arrays["query"], arrays["key"], units[None], arrays["log_gate"],
+            empty, jnp.zeros(1, jnp.int32), arrays["query"], arrays["key"], unit_values, arrays["log_gate"],
             arrays["strength"], level_weights[None], start, valid, implementation="steps",
         )[2]  # fmt: skip
     read = read[0] if divisor is None else read[0] / divisor

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from experiments.ablation.verdicts import VERDICT_SIGNS, Verdict
 from experiments.reporting.charts import (
@@ -20,6 +20,9 @@ from experiments.reporting.charts import (
     series_names,
 )
 from training import files
+
+if TYPE_CHECKING:
+    import jinja2
 
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
@@ -78,7 +81,6 @@ def write_html(report: Report, path: str | Path) -> Path:
 
     Raises ValueError for a verdict that is not in `VERDICT_SIGNS`.
     """
-    import jinja2
     from markupsafe import Markup
 
     for verdict in report.verdicts:
@@ -89,22 +91,36 @@ def write_html(report: Report, path: str | Path) -> Path:
     charts = [chart for section in report.sections for chart in section.charts]
     styles = assign_styles(chain.from_iterable(map(series_names, charts)))
     drawings = iter([inline_svg(chart, styles, f"c{i}") for i, chart in enumerate(charts)])
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.from_string(_TEMPLATE.read_text("utf-8")).render(
-        report=report,
-        figures=[[(chart, Markup(next(drawings))) for chart in section.charts] for section in report.sections],
-        numeric=_numeric_columns,
-        paragraphs=lambda text: [part for part in re.split(r"\n\s*\n", text.strip()) if part],
-        styles=MODEL_STYLES | styles,
-        signs=VERDICT_SIGNS,
-        colors=DARK_COLORS,
+    page = (
+        make_environment(_TEMPLATE.parent)
+        .get_template(_TEMPLATE.name)
+        .render(
+            report=report,
+            figures=[[(chart, Markup(next(drawings))) for chart in section.charts] for section in report.sections],
+            numeric=_numeric_columns,
+            paragraphs=lambda text: [part for part in re.split(r"\n\s*\n", text.strip()) if part],
+            styles=MODEL_STYLES | styles,
+            signs=VERDICT_SIGNS,
+            colors=DARK_COLORS,
+        )
     )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_atomically(path, page.encode("utf-8", "replace"))
     return path
+
+
+def make_environment(folder: Path) -> "jinja2.Environment":
+    """What renders the templates of a folder: everything is escaped, and a name that is not there is an error."""
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 _NUMBER_PATTERN = re.compile(

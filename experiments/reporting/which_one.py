@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from experiments.ablation import study
 from experiments.ablation.record_table import OUTDATED_MARK, outdated_records
-from experiments.reporting.html_report import markdown_table
+from experiments.reporting.html_report import make_environment, markdown_table
 from experiments.reporting.mixer_evidence import (
     COST_STUDY,
     SCALE,
@@ -187,21 +187,21 @@ def _json(data: Any) -> str:
 
 def render_form(answers: Sequence[Answer], hardware: Sequence[Hardware]) -> str:
     """Return the form as a piece of HTML that needs nothing else."""
-    import jinja2
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     kinds: dict[str, list[tuple[int, str]]] = {}
     for number, answer in enumerate(answers):
         kinds.setdefault(answer.question.kind, []).append((number, answer.question.title))
-    return environment.from_string(TEMPLATE.read_text("utf-8")).render(
-        kinds=kinds,
-        hardware=hardware,
-        header=HEADER,
-        data=Markup(page_data(answers, hardware)),
-        script=Markup(TEMPLATE.with_name("which_one.js").read_text("utf-8")),
+    return (
+        make_environment(TEMPLATE.parent)
+        .get_template(TEMPLATE.name)
+        .render(
+            kinds=kinds,
+            hardware=hardware,
+            header=HEADER,
+            data=Markup(page_data(answers, hardware)),
+            script=Markup(TEMPLATE.with_name("which_one.js").read_text("utf-8")),
+        )
     )
 
 
