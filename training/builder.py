@@ -94,13 +94,11 @@ def load_task(config: Mapping[str, Any], data_dir: str | Path = DEFAULT_DATA_DIR
     models.validate_choice("task.name", name, tasks.TASKS)
     arrays, rows = {}, None
     if has_files(fields):
-        check_data_package()
         loaded = load_files(name, fields, data_dir, ReadingProgress)
         # An argument that a loader made of an option, such as weights of classes, stands in its place.
         fields = {**task_fields(name, fields), **loaded.arguments}
         rows = loaded.rows
     elif dataset:
-        check_data_package()
         arrays = data.load_dataset(dataset, data_dir)
     try:
         return tasks.TASKS[name](**arrays, **fields), rows
@@ -111,17 +109,6 @@ def load_task(config: Mapping[str, Any], data_dir: str | Path = DEFAULT_DATA_DIR
 def has_data(task: Mapping[str, Any]) -> bool:
     """Whether the fields of a task name real data: a data set, or a user's files."""
     return bool(task.get("dataset")) or has_files(task)
-
-
-def check_data_package() -> None:
-    """Raise ValueError if another package called `data` was imported in place of ours."""
-    root = Path(__file__).resolve().parents[1]
-    imported_from = list(getattr(data, "__path__", [str(data.__file__)]))
-    if root / "data" not in [Path(path).resolve() for path in imported_from]:
-        raise ValueError(
-            f"data is another package of that name, {', '.join(imported_from)}: put {root} first on sys.path before it "
-            f"is imported, or run in that folder"
-        )
 
 
 # ---- what identifies a run ------------------------------------------------------------------------------------------

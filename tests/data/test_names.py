@@ -10,11 +10,12 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[2]
 STRANGER = {"__init__.py": "from data import load\n", "load.py": ""}
 BUILD = """
-import configs.digits
-from training.builder import build_task
 try:
+    import configs.digits
+    from training.builder import build_task
+
     build_task({{**configs.digits.get_config("gru").task}}, {data!r})
-except ValueError as error:
+except ImportError as error:
     print(error)
 else:
     print("built")
