@@ -128,6 +128,12 @@ def default_fields(mixer: str) -> dict[str, dict[str, Any]]:
             "label_smoothing": 0.0,  # the share of a target that is spread over all classes
             "z_loss": 0.0,  # times the squared log of the softmax's denominator, added to the loss
             "patience": 0,  # a member stops after so many evaluations in a row without a better one; 0: never
+            # Whose scores are reported and whose parameters are kept: those of the best validation score, or the last.
+            # The last is fair where a test asks for more than validation does, as lengths that were never trained.
+            "keep": "best",
+            # The sequences of evaluations: shared, the same for every member; or by_seed, each member's own, so that
+            # the spread of members has that of test sets in it.
+            "eval_sets": "shared",
             # The state goes on from one window of a text to the next: a row of the batch reads the text in order.
             "carry_state": False,
         },

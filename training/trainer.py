@@ -276,7 +276,8 @@ def batch_keys(run: Run, seed: Array, step: Array) -> tuple[Array, Array, Array]
 
 
 def evaluate_split(run: Run, split: tasks.Split, state: TrainState, task: Any, seed: Array) -> dict[str, Array]:
-    """Loss, score and extra scores on a split, whose sequences are the same for every model and seed.
+    """Loss, score and extra scores on a split, whose sequences are the same for every model; and for every seed too,
+    unless `training.eval_sets` says that each has its own.
 
     `seed` is the split's own (`split_seed`). It is an argument so that splits of the same size share one program. With
     `training.carry_state` the split's text is read in order, as the training text is.
@@ -284,6 +285,8 @@ def evaluate_split(run: Run, split: tasks.Split, state: TrainState, task: Any, s
     if carries_state(run):
         return evaluate_streams(run, split, evaluated_params(state), task)
     key = jax.random.fold_in(tasks.random_key(EVAL_SEED), seed)
+    if run.config["training"]["eval_sets"] == "by_seed":
+        key = jax.random.fold_in(key, state.seed)
     whole = task.sample(key, split.examples, max(task.max_length, split.length), split.length, split.subset)
     calls = -(-split.examples // _eval_call_limit(run, whole.positions.shape[1]))
     size = -(-split.examples // calls)
@@ -322,13 +325,16 @@ def evaluated_params(state: TrainState) -> Any:
 def keep_best(run: Run, state: TrainState, scores: Mapping[str, Array]) -> TrainState:
     """Keep the evaluated parameters and their `scores`, as `best_scores` names them, if no validation score was better.
 
-    Of equal scores the later one counts: when a score has reached its limit, the model may still be learning. A dead
-    member keeps what it has, and so does one that has stopped. With `training.patience` a member stops after so many
-    evaluations in a row that were not better; an equal score is none.
+    Of equal scores the later one counts: when a score has reached its limit, the model may still be learning. With
+    `training.keep` "last" the later one counts whatever its score. A dead member keeps what it has, and so does one
+    that has stopped. With `training.patience` a member stops after so many evaluations in a row that were not better;
+    an equal score is none.
     """
     score, best = scores["validation"], state.best_score
     takes_part = state.alive & ~is_stopped(state)
     is_better = takes_part & (score >= best if run.task.metric_mode == "max" else score <= best)
+    if run.config["training"]["keep"] == "last":
+        is_better = takes_part
     new = (evaluated_params(state), score, dict(scores), state.step)
     old = (state.best_params, best, state.best_scores, state.best_step)
     params, score, scores, step = jax.tree.map(lambda n, o: jnp.where(is_better, n, o), new, old)

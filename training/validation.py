@@ -10,6 +10,9 @@ import models
 from tasks.base import Task, suggest_name
 from training.optimizer import DECAY_MASKS, SCHEDULES, count_decay_steps, validate_optimizer
 
+KEPT = ("best", "last")  # which parameters of a member are kept and reported
+EVAL_SETS = ("shared", "by_seed")
+
 _MAX_INT32 = 2**31 - 1
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _MIN_SCALE = 1e-12  # learning rates and gradient norms below it move no parameter in float32
@@ -58,6 +61,10 @@ def _validate_training(training: Mapping[str, Any]) -> None:
     _check_share("training.label_smoothing", training["label_smoothing"])
     _check_range("training.z_loss", training["z_loss"], 0, _MAX_FLOAT32)
     _check_range("training.patience", training["patience"], 0, _MAX_INT32)
+    models.validate_choice("training.keep", training.get("keep", "best"), KEPT)
+    if training.get("keep") == "last" and training["patience"]:
+        raise ValueError("training.keep=last: with training.patience the best is kept; give one of the two")
+    models.validate_choice("training.eval_sets", training.get("eval_sets", "shared"), EVAL_SETS)
     if type(training.get("carry_state", False)) is not bool:
         raise ValueError(f"training.carry_state={training['carry_state']}: must be True or False")
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from experiments.ablation import intervals
+from experiments.ablation import exact_tests, intervals
 from experiments.ablation.intervals import Interval, difference_interval
 from experiments.ablation.study import SLOPE_PREFIX, Claim, Labels, compared_pairs, is_score
 from experiments.ablation.trial_scores import (
@@ -134,7 +134,7 @@ def _compare_pair(
 
         def test_margin(margin: float, side: Side) -> float:
             if are_coins and abs(margin) <= 1:
-                return intervals.coin_p_value(x, y, margin, side)
+                return exact_tests.coin_p_value(x, y, margin, side)
             return intervals.p_value(x, y, step=step, margin=margin, alternative=side)
 
     else:
@@ -145,7 +145,7 @@ def _compare_pair(
         def test_margin(margin: float, side: Side) -> float:
             p, bound = intervals.p_value(x, float(right), step=step, margin=margin, alternative=side), right + margin
             if is_share and len(seeds) > 1 and 0 <= bound <= 1 and min(bound, 1 - bound) < MIN_ANSWERS * step:
-                return max(p, intervals.share_p_value(x, bound, step, side))
+                return max(p, exact_tests.share_p_value(x, bound, step, side))
             return p
 
     if certain:

@@ -51,7 +51,7 @@ def mean_interval(
     The interval is clipped to `bounds`, the range of the metric; `seed` is that of the bootstrap. Raises ValueError
     for no values and for values that are not finite: what a diverged seed counts as is the caller's decision.
     """
-    (values,) = _finite_arrays(values)
+    (values,) = finite_arrays(values)
     mean, n = float(values.mean()), len(values)
     if n == 1:
         return Interval(mean, math.nan, math.nan, n, "one seed")
@@ -137,40 +137,6 @@ def _tail_of_t(t: float, freedom: float, alternative: Alternative) -> float:
     return float(special.stdtr(freedom, -t if alternative == "greater" else t))
 
 
-def share_p_value(shares: Values, number: float, step: float, alternative: Alternative = "two-sided") -> float:
-    """The p-value of shares of right answers, if each answer were right with probability `number`.
-
-    The tail of a binomial distribution, or twice the smaller one (Clopper and Pearson 1934), over 1/`step` answers in
-    each share. Raises ValueError for a number that is no chance and a step that is no share.
-    """
-    (shares,) = _finite_arrays(shares)
-    if not (0 <= number <= 1 and 0 < step <= 1):
-        raise ValueError(f"number={number}, step={step}: must lie between 0 and 1")
-    answers = len(shares) * round(1 / step)
-    right = round(float(shares.mean()) * answers)
-    below, above = stats.binom.cdf(right, answers, number), stats.binom.sf(right - 1, answers, number)
-    return float({"greater": above, "less": below, "two-sided": min(1, 2 * min(below, above))}[alternative])
-
-
-def coin_p_value(a: Values, b: Values, margin: float, alternative: Literal["greater", "less"]) -> float:
-    """The p-value of two samples of zeros and ones whose chances of a one are `margin` apart.
-
-    The exact unconditional test of the difference of shares: the largest tail over all pairs of chances that are
-    `margin` apart (Chan 1998, "Exact tests of equivalence and efficacy with a non-zero lower bound"). Raises ValueError
-    for other values than 0 and 1, and for a margin that no two chances have.
-    """
-    a, b = _finite_arrays(a, b)
-    if not (np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all() and -1 <= margin <= 1):
-        raise ValueError("coins are 0 or 1, and their chances at most 1 apart")
-    sign = 1 if alternative == "greater" else -1
-    heads, tails = np.arange(len(a) + 1)[:, None] / len(a), np.arange(len(b) + 1)[None] / len(b)
-    beyond = sign * (heads - tails) >= sign * (a.mean() - b.mean()) - 1e-9
-    chances = np.linspace(max(0.0, -margin), min(1.0, 1 - margin), 501)[:, None]  # of b
-    of_a = stats.binom.pmf(np.arange(len(a) + 1)[None], len(a), np.clip(chances + margin, 0, 1))
-    of_b = stats.binom.pmf(np.arange(len(b) + 1)[None], len(b), chances)
-    return float(min(1.0, np.einsum("ci,cj,ij->c", of_a, of_b, beyond).max()))
-
-
 def adjust_p_values(p_values: Values) -> list[float]:
     """Holm–Bonferroni-adjusted p-values (Holm 1979), which bound the family-wise error rate.
 
@@ -188,7 +154,7 @@ def hedges_g(a: Values, b: Values) -> float:
 
     Infinite where there is no spread to measure it by, nan with fewer than two values on a side.
     """
-    a, b = _finite_arrays(a, b)
+    a, b = finite_arrays(a, b)
     if min(len(a), len(b)) < 2:
         return math.nan
     freedom = len(a) + len(b) - 2
@@ -237,7 +203,7 @@ def interquartile_mean(values: Values) -> float:
 
     nan for fewer than four values, of which no quarter can be left out.
     """
-    (values,) = _finite_arrays(values)
+    (values,) = finite_arrays(values)
     return float(stats.trim_mean(values, 0.25)) if len(values) >= 4 else math.nan
 
 
@@ -247,7 +213,7 @@ def fit_exponent(x: Values, y: Values, *, level: float = 0.95) -> Interval:
     The interval answers for scatter about a straight line only; it says nothing about curvature. Raises ValueError
     for fewer than two different x and for anything that is not finite and positive. Two points have no interval.
     """
-    x, y = _finite_arrays(x, y)
+    x, y = finite_arrays(x, y)
     if len(x) != len(y):
         raise ValueError(f"{len(x)} values of x against {len(y)} of y")
     if min(x.min(), y.min()) <= 0:
@@ -329,7 +295,7 @@ def format_interval(estimate: Interval, digits: int = 3) -> str:
     return f"{mean:z.{digits}f} [{low:z.{digits}f}, {high:z.{digits}f}]"
 
 
-def _finite_arrays(*samples: Values | float) -> list[np.ndarray]:
+def finite_arrays(*samples: Values | float) -> list[np.ndarray]:
     arrays = [np.asarray(sample, np.float64).ravel() for sample in samples]
     for array in arrays:
         if not len(array):
@@ -344,7 +310,7 @@ def _finite_arrays(*samples: Values | float) -> list[np.ndarray]:
 def _as_samples(a: Values, b: Values | float, paired: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Both samples, and their differences where the test is of those: for pairs, and against a number."""
     number = np.ndim(b) == 0
-    a, b = _finite_arrays(a, b)
+    a, b = finite_arrays(a, b)
     if paired and not number and len(a) != len(b):
         raise ValueError(f"paired values must come in pairs: {len(a)} against {len(b)}")
     return a, b, a - b if paired or number else None

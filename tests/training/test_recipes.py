@@ -156,6 +156,38 @@ def test_a_member_stops_after_so_many_evaluations_that_were_not_better():
     assert (after.step, after.died_at, after.alive) == (51, -1, True)
 
 
+@pytest.mark.parametrize(("keep", "kept"), [("best", (0.5, 10)), ("last", (0.4, 20))])
+def test_the_best_or_the_last_is_kept(keep: str, kept: tuple[float, int]):
+    run = builder.build_run(tiny_config(fields={"training.keep": keep}))
+    state = trainer.init_train_state(run, 0, 0.01)
+    first = state.params
+    for index, score in enumerate([0.3, 0.5, 0.4]):
+        params = jax.tree.map(lambda leaf, by=index: leaf + by, first)
+        state = state._replace(step=jnp.int32(10 * index), params=params)
+        state = trainer.keep_best(run, state, {name: jnp.float32(score) for name in state.best_scores})
+    expected = jax.tree.map(lambda leaf: leaf + kept[1] // 10, first)
+    assert (float(state.best_score), int(state.best_step)) == (pytest.approx(kept[0]), kept[1])
+    assert_close(state.best_params, expected, within=0)
+    dead = state._replace(alive=jnp.bool_(False), step=jnp.int32(30))
+    dead = trainer.keep_best(run, dead, {name: jnp.float32(0.9) for name in state.best_scores})
+    assert int(dead.best_step) == kept[1]
+
+
+def test_members_are_evaluated_on_the_same_sequences_or_each_on_its_own():
+    seed = jnp.asarray(trainer.split_seed("test"))
+    losses = {}
+    for sets in ("shared", "by_seed"):
+        run = builder.build_run(tiny_config(fields={"training.eval_sets": sets}))
+        state = trainer.init_train_state(run, 0, 0.01)
+        for number in (0, 1):  # the same parameters
+            member = state._replace(seed=jnp.uint32(number))
+            losses[sets, number] = float(
+                trainer.evaluate_split(run, run.task.splits["test"], member, run.task, seed)["loss"]
+            )
+    assert losses["shared", 0] == losses["shared", 1]
+    assert losses["by_seed", 0] != losses["by_seed", 1]
+
+
 def test_a_run_ends_when_all_members_have_stopped(tmp_path: Path):
     """With a learning rate that moves nothing, no evaluation after the first is better."""
     fields = {"training.patience": 2, "optimizer.learning_rate": 1e-12, "ensemble.seeds": (0, 1)}
@@ -248,6 +280,9 @@ def test_a_member_trains_as_it_does_alone(name: str, mode: str):
         ({"training.label_smoothing": 1.0}, "training.label_smoothing=1.0: must be at least 0 and below 1"),
         ({"training.z_loss": -1.0}, "training.z_loss=-1.0: must be a number from 0"),
         ({"training.patience": -1}, "training.patience=-1: must be a number from 0"),
+        ({"training.patience": 2, "training.keep": "last"}, "training.keep=last: with training.patience the best is"),
+        ({"training.keep": "lst"}, "training.keep=lst: must be one of best, last; did you mean last?"),
+        ({"training.eval_sets": "own"}, "training.eval_sets=own: must be one of shared, by_seed"),
         ({"ensemble.weight_decays": (0.1, 0.1)}, "ensemble.weight_decays=.*: each may be given once"),
         ({"ensemble.momenta": (1.0,)}, "ensemble.momenta=1.0: must be at least 0 and below 1"),
         ({"ensemble.momenta": (0.9,), "optimizer.name": "adagrad"}, "ensemble.momenta: adagrad has no momentum"),

@@ -47,7 +47,9 @@ def record_batches(monkeypatch: pytest.MonkeyPatch) -> list[tasks.Batch]:
 
 @pytest.mark.parametrize("best", ["max", "min"])
 def test_the_best_parameters_are_those_of_the_best_validation_score(best: str):
-    run: Any = type("Run", (), {"task": type("Task", (), {"metric_mode": best})})
+    run: Any = type(
+        "Run", (), {"task": type("Task", (), {"metric_mode": best}), "config": {"training": {"keep": "best"}}}
+    )
     validation = [0.3, 0.7, float("nan"), 0.7, 0.1, 0.1, 0.2, 0.9, 0.0]
     worst = jnp.float32(-np.inf if best == "max" else np.inf)
     unknown = {"validation": jnp.float32(np.nan), "test": jnp.float32(np.nan)}

@@ -19,7 +19,6 @@ from experiments.ablation.intervals import (
     mean_interval,
     p_value,
     required_seeds,
-    share_p_value,
 )
 
 THREE = [0.90, 0.94, 0.98]
@@ -206,8 +205,6 @@ def test_one_sided_p_values_of_a_margin_are_scipy_s(alternative: Literal["greate
     alone: Any = stats.ttest_1samp(a, 0.5, alternative=alternative)
     assert p_value(a, b, margin=0.3, alternative=alternative) == pytest.approx(welch.pvalue)
     assert p_value(a, 0.2, margin=0.3, alternative=alternative) == pytest.approx(alone.pvalue)
-    coin = stats.binomtest(92, 100, 0.85, alternative)
-    assert share_p_value([0.9, 0.94], 0.85, 0.02, alternative) == pytest.approx(coin.pvalue)
 
 
 def test_exponents_differ_as_surely_as_their_fits_allow():
@@ -267,17 +264,6 @@ def test_no_more_false_alarms_on_a_grid_than_off_it(seeds: int, right: float, pa
     scores = random.binomial(178, right, (3000, 2, seeds)) / 178
     called = [p_value(a, b, paired=paired, step=1 / 178) <= 0.05 and a.mean() > b.mean() for a, b in scores]
     assert np.mean(called) < 0.035, "2.5 % are meant"
-
-
-def test_a_share_against_a_chance_is_as_sure_as_its_answers():
-    assert share_p_value([1.0] * 10, 0.9, 1) == pytest.approx(2 * 0.9**10)
-    assert share_p_value([0.0, 0.0], 0.01, 1 / 50) == pytest.approx(2 * 0.99**100)
-    assert share_p_value([0.9, 0.94], 0.85, 0.02) == pytest.approx(2 * stats.binomtest(92, 100, 0.85, "greater").pvalue)
-    assert share_p_value([1.0, 1.0], 1, 0.1) == 1
-    assert share_p_value([1.0, 0.9], 1, 0.1) == 0, "one is wrong"
-    for number, step in ((1.1, 0.1), (0.5, 0.0)):
-        with pytest.raises(ValueError, match="between 0 and 1"):
-            share_p_value([0.5], number, step)
 
 
 def test_an_interval_that_leaves_zero_out_has_a_p_below_5_percent():
