@@ -21,7 +21,15 @@ from experiments.reporting.study_report import read_study_record, record_path, s
 
 PUBLISHED_DIR = Path(__file__).parents[1] / "published"
 FOLDER = "docs/results/studies"  # of the pictures
-CONFIDENCE_NOTES = {"V": "", "V2": " (quoted)", "R": " (read off a figure)", "M": " (from memory, unchecked)"}
+CONFIDENCE_NOTES = {
+    "V": "",
+    "V2": " (quoted)",
+    "R": " (read off a figure)",
+    "H": " (read off a figure, hidden marker)",
+    "A": " (an axis, not a figure)",
+    "M": " (from memory, unchecked)",
+    "U": " (unverifiable)",
+}
 # The weakest first.
 VERDICT_ORDER = ("not run", "contradicted", "smaller than claimed", "undecided", "proxy", "reproduced")
 
