@@ -15,7 +15,7 @@ check = found=$$($(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/
 ANOTHER = make $(MAKECMDGOALS) PYTHON=python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare explore lecture bench scorecard publish publish-check docs test check lock clean
+.PHONY: help setup compare explore lecture bench scorecard ledger publish publish-check docs test check lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -63,6 +63,9 @@ bench: $(STAMP)  ## this code beside flax and PyTorch (.venv/bin/pip install -e 
 
 scorecard: $(STAMP)  ## every mixer against what is wanted of it: an hour or more, goes on where it was
 	$(BIN)/python -m experiments.scorecard --run $(ARGS)
+
+ledger: $(STAMP)  ## every published result again, from nothing: a night, goes on where it was; ARGS=--dry_run: how long
+	$(BIN)/python -m experiments.ledger $(ARGS)
 
 publish: $(STAMP)  ## put tables and pictures from the records into README.md and docs/; ARGS=--only=claims: some of it
 	$(BIN)/python -m experiments.publish $(ARGS)

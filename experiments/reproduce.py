@@ -19,7 +19,8 @@ numbers in experiments/published/, each with its place in the paper and how sure
   M   from memory: unchecked, and no more than a hint
 
 The verdict of a result is that of the weakest of its claims. Stop a run any way you like: the same command goes on
-where it was (--workdir). `python -m experiments.publish --only=reproduce` puts the records into docs/.
+where it was (--workdir). `python -m experiments.ledger` repeats all of them, each until it is decided and with other
+seeds too. `python -m experiments.publish --only=reproduce` puts the records into docs/.
 """
 
 from functools import partial
@@ -42,7 +43,7 @@ from experiments.reporting.published_results import (
     results_report,
     verdict_label,
 )
-from experiments.reporting.result_studies import OTHER_SEEDS_SUFFIX, RESULT_NAMES, load_result
+from experiments.reporting.result_studies import OTHER_SEEDS_SUFFIX, RESULT_NAMES, load_result, result_flags
 from experiments.reporting.study_report import settings_table, write_report, write_study_record
 from training import cli
 from training.runtime import DEFAULT_DATA_DIR
@@ -70,13 +71,8 @@ def run_result(name: str, args: Any) -> None:
     for verdict in judged:
         print(verdict)
     print(f"{name}: {verdict_label(result)}")
-    command = f"python -m experiments.reproduce --result={name} --scale={args.scale}"
-    if args.other_seeds:
-        command += " --other_seeds"
-    if args.until:
-        command += f" --until={args.until}"
-    if args.mixers:
-        command += f" --mixers={','.join(args.mixers)}"
+    words = result_flags(name, args.scale, other_seeds=args.other_seeds, until=args.until, mixers=args.mixers)
+    command = " ".join(["python -m experiments.reproduce", *words])
     written = write_report(name, loaded, scale, trials, folder, partial=bool(args.mixers), command=command)
     if args.record:
         written.append(write_study_record(name, loaded, scale, trials))

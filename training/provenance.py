@@ -12,6 +12,7 @@ from training.files import ENVIRONMENTS_SCHEMA, read_json, to_jsonable, write_js
 
 # Settings of JAX that change numbers and are allowed; runtime.check_jax_settings refuses others.
 _RECORDED_SETTINGS = ("jax_default_matmul_precision", "jax_default_prng_impl", "jax_numpy_dtype_promotion")
+_RECORDS = "experiments/records"  # of results, in a copy of this repository
 _RECORDED_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -54,5 +55,8 @@ def run_git(folder: Path, *words: str) -> str:
 
 
 def has_changes(folder: Path) -> bool:
-    """Whether files that git tracks in a folder have been changed since its revision."""
-    return bool(run_git(folder, "status", "--porcelain", "--untracked-files=no"))
+    """Whether files that git tracks in a folder have been changed since its revision.
+
+    Records are no source: one that was written a moment ago says nothing against the next result.
+    """
+    return bool(run_git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".", f":(exclude){_RECORDS}"))

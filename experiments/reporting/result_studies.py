@@ -26,6 +26,16 @@ def load_result(name: str, mixers: Sequence[str] = ()) -> Study:
     return with_mixers(name, loaded._replace(scales={**loaded.scales, **other_scales}), mixers)
 
 
+def result_flags(
+    name: str, scale: str, *, other_seeds: bool = False, until: str | None = None, mixers: Sequence[str] = ()
+) -> list[str]:
+    """Return the flags of `experiments.reproduce` that run a result so."""
+    words = [f"--result={name}", f"--scale={scale}"]
+    words += ["--other_seeds"] if other_seeds else []
+    words += [f"--until={until}"] if until else []
+    return words + ([f"--mixers={','.join(mixers)}"] if mixers else [])
+
+
 def with_other_seeds(scale: Scale) -> Scale:
     """Return the scale with other reported seeds. The seeds that choose the learning rates stay."""
     return scale._replace(seeds=tuple(seed + SEED_OFFSET for seed in scale.seeds))
