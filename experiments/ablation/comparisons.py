@@ -104,8 +104,9 @@ def _compare_pair(
 ) -> Comparison:
     """Compare two settings, or one and a number; `step` is the step between possible scores."""
     metric = claim.metric
-    a = values_by_seed(trials, left, metric)
-    b = values_by_seed(trials, right, metric) if isinstance(right, dict) else dict.fromkeys(a, float(right))
+    a = _claimed_values(claim, trials, left)
+    b = _claimed_values(claim, trials, right) if isinstance(right, dict) else dict.fromkeys(a, float(right))
+    step = step if claim.seeds_reach is None else 1.0
     seeds = [seed for seed in a if seed in b and math.isfinite(a[seed]) and math.isfinite(b[seed])]
     lost, unknown = len(a.keys() | b.keys()) - len(seeds), (math.nan, math.nan, math.nan)
     if not seeds:
@@ -130,7 +131,8 @@ def _compare_pair(
     elif isinstance(right, dict):
         gap = difference_interval(x, y, paired=False, step=step)
         spread = _join_spreads((x, y), step)
-        are_coins = step >= 1 and is_score(metric) and len(seeds) > 1 and np.isin([*x, *y], (0, 1)).all()
+        are_coins = step >= 1 and (is_score(metric) or claim.seeds_reach is not None)
+        are_coins &= len(seeds) > 1 and bool(np.isin([*x, *y], (0, 1)).all())
 
         def test_margin(margin: float, side: Side) -> float:
             if are_coins and abs(margin) <= 1:
@@ -143,7 +145,10 @@ def _compare_pair(
         is_share = metric_bounds([trial for trial in trials if trial.labels == left], metric) == (0, 1)
 
         def test_margin(margin: float, side: Side) -> float:
-            p, bound = intervals.p_value(x, float(right), step=step, margin=margin, alternative=side), right + margin
+            bound = right + margin
+            if claim.seeds_reach is not None:
+                return exact_tests.share_p_value(x, min(max(bound, 0.0), 1.0), 1.0, side)
+            p = intervals.p_value(x, float(right), step=step, margin=margin, alternative=side)
             if is_share and len(seeds) > 1 and 0 <= bound <= 1 and min(bound, 1 - bound) < MIN_ANSWERS * step:
                 return max(p, exact_tests.share_p_value(x, bound, step, side))
             return p
@@ -154,6 +159,14 @@ def _compare_pair(
     else:
         p_values = _claim_p_values(claim, gap.mean, test_margin)
     return Comparison(claim, left, right, gap, *p_values, intervals.hedges_g(x, y), lost, means, spread)
+
+
+def _claimed_values(claim: Claim, trials: Sequence[TrialRecord], labels: Labels) -> dict[int, float]:
+    """What a claim compares of a setting, by seed: its metric, or whether that is as high as the claim asks."""
+    values = values_by_seed(trials, labels, claim.metric)
+    if claim.seeds_reach is None:
+        return values
+    return {seed: float(value >= claim.seeds_reach) if value == value else value for seed, value in values.items()}
 
 
 def is_counted(metric: str) -> bool:

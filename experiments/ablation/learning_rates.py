@@ -1,5 +1,7 @@
 """Choose a learning rate by validation scores, on seeds that are not reported."""
 
+from collections.abc import Collection
+
 LEARNING_RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 RATE_TIE = 1e-3  # relative difference of two mean scores below which neither rate counts as better
 
@@ -20,6 +22,15 @@ def choose_learning_rate(scores: dict[float, list[float]], metric_mode: str) -> 
     }
     top = max(means.values())
     return min(rate for rate, mean in means.items() if mean >= top - RATE_TIE * abs(top))
+
+
+def next_wider_rate(best: float, tried: Collection[float], wider: Collection[float]) -> float | None:
+    """The rate of `wider` that is nearest beyond the best one, if that is the lowest or highest of those `tried`."""
+    if best == max(tried) and (above := [rate for rate in wider if rate > best]):
+        return min(above)
+    if best == min(tried) and (below := [rate for rate in wider if rate < best]):
+        return max(below)
+    return None
 
 
 def format_learning_rate(rate: float, rates: tuple[float, ...] = LEARNING_RATES) -> str:

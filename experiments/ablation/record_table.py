@@ -103,16 +103,25 @@ def validate_coverage(trials: Sequence[TrialRecord], study: Study, scale: Scale)
     """Raise ValueError, naming setting and seed, where trials of the scale's grid are missing, or there are others.
 
     A record may leave out how the learning rate of a setting was chosen: all of its "choose" trials, or none of them;
-    and, where the study has a `registry_axis`, entries of the registry that are younger than the record.
+    those at wider rates, which are tried only beyond an edge where the best rate is; and, where the study has a
+    `registry_axis`, entries of the registry that are younger than the record.
     """
     settings = grid_labels(study, scale)
     if axis := study.registry_axis:
         recorded = {trial.labels[axis] for trial in trials}
         settings = [labels for labels in settings if labels[axis] in recorded]
-    tuned = [trial.labels for trial in trials if trial.phase == "choose"]
+    tried: dict[str, set[float]] = {}
+    for trial in trials:
+        if trial.phase == "choose":
+            tried.setdefault(repr(trial.labels), set()).add(trial.learning_rate)
     is_tuned = len(scale.learning_rates) > 1 and study.trained
-    tuning = [(seed, rate) for rate in scale.learning_rates for seed in scale.tuning_seeds] if is_tuned else []
-    wanted = [("choose", labels, seed, rate) for labels in settings if labels in tuned for seed, rate in tuning]
+    wanted = [
+        ("choose", labels, seed, rate)
+        for labels in settings
+        if is_tuned and repr(labels) in tried
+        for rate in (*scale.learning_rates, *(rate for rate in scale.wider_rates if rate in tried[repr(labels)]))
+        for seed in scale.tuning_seeds
+    ]
     wanted += [("report", labels, seed, None) for labels in settings for seed in scale.seeds]
     present = [
         (trial.phase, trial.labels, trial.seed, trial.learning_rate if trial.phase == "choose" else None)

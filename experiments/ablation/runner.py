@@ -12,7 +12,7 @@ from typing import Any
 
 import tasks
 from experiments.ablation.groups import Executor, TrialGroup, WantedTrials, plan_groups, run_sequentially
-from experiments.ablation.learning_rates import choose_learning_rate
+from experiments.ablation.learning_rates import choose_learning_rate, next_wider_rate
 from experiments.ablation.result_store import ResultStore, open_store
 from experiments.ablation.study import Scale, Setting, Study, measures_for, resolve_settings
 from experiments.ablation.trials import TrialRecord, TrialResult, candidate_rates, trial_key
@@ -22,7 +22,7 @@ from training.runtime import DEFAULT_DATA_DIR
 
 
 def tuning_trials(study: Study, scale: Scale, selected: Sequence[Setting]) -> WantedTrials:
-    """Every learning rate on the tuning seeds; nothing where there is no choice."""
+    """Every learning rate on the tuning seeds, without the wider ones; nothing where there is no choice."""
     if len(scale.learning_rates) < 2 or not study.trained:
         return []
     grid = [(seed, rate) for rate in scale.learning_rates for seed in scale.tuning_seeds]
@@ -71,14 +71,21 @@ def run_study(
     trials: list[TrialRecord] = []
     with open_store(folder) as store:
         rates = [candidate_rates(setting, scale)[0] for setting in settings]
-        if tuning := tuning_trials(study, scale, settings):
-            known = ChainMap(store.results, {trial.result["key"]: trial.result for trial in recorded})
-            groups = plan_groups(known, tuning, study, folder, data_dir, mode, measure=False)
+        known = ChainMap(store.results, {trial.result["key"]: trial.result for trial in recorded})
+        tried: list[list[TrialRecord]] = [[] for _ in settings]
+        to_try = dict(enumerate(tuning_trials(study, scale, settings)))
+        while to_try:  # again where the best rate is at an edge, which a wider rate may move
+            groups = plan_groups(known, list(to_try.values()), study, folder, data_dir, mode, measure=False)
             _fill_store(store, groups, execute, log, describe)
-            for i, (setting, grid) in enumerate(tuning):
-                tried = _read_trials(known, study, setting, grid, "choose", data_dir)
-                rates[i] = _best_learning_rate(setting, tried)
-                trials += tried
+            wider: dict[int, tuple[Setting, Sequence[tuple[int, float]]]] = {}
+            for i, (setting, grid) in to_try.items():
+                tried[i] += _read_trials(known, study, setting, grid, "choose", data_dir)
+                rates[i] = _best_learning_rate(setting, tried[i])
+                further = next_wider_rate(rates[i], {trial.learning_rate for trial in tried[i]}, scale.wider_rates)
+                if further is not None:
+                    wider[i] = (setting, [(seed, further) for seed in scale.tuning_seeds])
+            to_try = wider
+        trials += [trial for of_setting in tried for trial in of_setting]
         wanted = reported_trials(scale, settings, rates)
         groups = plan_groups(store.results, wanted, study, folder, data_dir, mode)
         _fill_store(store, groups, execute, log, describe)

@@ -47,7 +47,8 @@ class Claim(NamedTuple):
     `left` selects settings, as {axis: label} or {axis: (labels)}; the claim must hold for each of them. `right` is a
     number, or selects in the same way the settings to compare with: those that agree with the left one on every axis
     that `right` does not name. With `best_of`, an axis, of left settings that differ on this axis alone only the best
-    is compared: the one with the best mean validation score.
+    is compared: the one with the best mean validation score. With `seeds_reach` the inequality is one of shares of
+    seeds: of those whose metric is this number or more.
     """
 
     text: str
@@ -58,6 +59,7 @@ class Claim(NamedTuple):
     at_most: bool = False  # the other way round: right − left ≥ margin
     within: float | None = None
     best_of: str = ""
+    seeds_reach: float | None = None
     also: tuple["Claim", ...] = ()  # further inequalities that must hold for the same text
 
     @property
@@ -91,7 +93,8 @@ class Scale(NamedTuple):
     """How large a study is run.
 
     `seeds` are reported. Learning rates are chosen among `learning_rates` (if none are given, the config's own is
-    taken) on `tuning_seeds`. `overrides` changes fields of every setting, and `grid` replaces the labels of axes.
+    taken) on `tuning_seeds`; where the best is the lowest or the highest of them, the next one of `wider_rates` beyond
+    it is tried too, and so on. `overrides` changes fields of every setting, and `grid` replaces the labels of axes.
     """
 
     seeds: tuple[int, ...]
@@ -99,6 +102,7 @@ class Scale(NamedTuple):
     tuning_seeds: tuple[int, ...] = (100,)
     overrides: Overrides = {}
     grid: Mapping[str, Any] = {}
+    wider_rates: tuple[float, ...] = ()
 
 
 class Study(NamedTuple):
@@ -276,6 +280,10 @@ def validate_study(study: Study, scale_name: str) -> None:
         raise ValueError(
             f"tuning_seeds={scale.tuning_seeds}: seed {min(shared)} is reported too, so it may not choose the rate"
         )
+    if scale.wider_rates and len(scale.learning_rates) < 2:
+        raise ValueError("wider_rates: are tried beside two or more learning_rates, which the scale does not have")
+    if inside := [rate for rate in scale.wider_rates if min(scale.learning_rates) <= rate <= max(scale.learning_rates)]:
+        raise ValueError(f"wider_rates: {inside[0]:g} is not outside of learning_rates={scale.learning_rates}")
     for name in study.measures:
         models.validate_choice("measures", name, registry.MEASURES)
     if not study.trained and not study.measures:

@@ -208,6 +208,8 @@ def format_evidence(
     claim, gap = weakest.claim, weakest.difference
     p = judged.p_fails if verdict != "reproduced" and weakest.headroom < 0 else judged.p_holds
     name = "" if claim.metric == "test" else f"{claim.metric} "
+    if claim.seeds_reach is not None:
+        name, bounds = f"seeds with {claim.metric} ≥ {format_number(claim.seeds_reach)}: ", (0.0, 1.0)
     parts = [f"{name}{format_labels(weakest.left)} {format_number(weakest.means[0])}"]
     if isinstance(weakest.right, dict):
         parts = [f"{parts[0]} against {format_labels(weakest.right)} {format_number(weakest.means[1])}"]

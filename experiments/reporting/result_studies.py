@@ -9,7 +9,7 @@ from experiments.ablation.study import Scale, Study
 
 RESULT_NAMES = (
     *("slots", "queries", "automata", "phrases", "parallel", "strings", "induction", "memory", "flip_flop"),
-    *("selection", "counting", "permutations"),
+    *("selection", "counting", "permutations", "negative_eigenvalues", "formal_languages"),
 )
 OTHER_SEEDS_SUFFIX = "-again"  # of a scale's name: the same scale with other seeds
 SEED_OFFSET = 1000  # what is added to each reported seed

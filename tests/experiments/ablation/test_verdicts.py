@@ -175,6 +175,23 @@ def test_coins_are_compared_as_coins():
     assert verdicts_of("test", [claim_above("", A, B, 0.3)], a=[1.0] * 5, b=[0.0] * 5) == ["reproduced"]
 
 
+def test_shares_of_seeds_are_compared_by_exact_tests():
+    """Whatever the scores are like: all that counts is how many seeds reach the number."""
+    half = claim_above("", A, 0.5, seeds_reach=0.9)
+    assert verdicts_of("test", [half], a=[0.97] * 5) == ["undecided"], "heads five times: 3.1 %"
+    assert verdicts_of("test", [half], a=[0.97] * 6) == ["reproduced"], "1.6 %"
+    assert verdicts_of("test", [half], a=[0.97] * 6 + [0.2]) == ["undecided"]
+    assert verdicts_of("test", [claim_below("", A, 0.5, seeds_reach=0.9)], a=[0.89] * 6) == ["reproduced"]
+    more = claim_above("", A, B, seeds_reach=1e-4)
+    errs, none = [0.3, 1e-4, 0.02, 0.0, 1e-3, 0.5], [0.0] * 6
+    assert verdicts_of("test", [more], a=errs, b=none) == ["reproduced"]
+    assert verdicts_of("test", [more], a=[*errs[:3], 0.0, 0.0, 0.0], b=none) == ["undecided"]
+    found = verdict(more, lines(a=errs, b=none))
+    assert found.evidence.startswith("seeds with test ≥ 0.0001: a 0.833 against b 0, difference 0.833")
+    assert float(found.evidence.split("p ")[1].split(",")[0]) == pytest.approx(13 / 2**12, rel=1e-3), "by hand"
+    assert verdict(more, lines(a=[*errs[:5], math.nan], b=none)).verdict == "not run"
+
+
 def test_near_is_contradicted_as_rarely_as_anything_else():
     """Without a difference: both sides of a narrow margin together have the error that one side may have."""
     random = np.random.default_rng(0)
