@@ -145,8 +145,8 @@ class PublishedRow(NamedTuple):
 class PublishedChart(NamedTuple):
     """Published numbers and ours, all rows on one axis: the number above, our seeds as dots, our mean and its interval.
 
-    `value_label` names the value with its unit, `bounds` is the metric's range. Values that are not finite are left
-    out; on a logarithmic axis everything must be positive.
+    `value_label` names the value with its unit, `bounds` is the metric's range, and `axis_values` must lie on the axis.
+    Values that are not finite are left out; on a logarithmic axis everything must be positive.
     """
 
     name: str
@@ -154,6 +154,7 @@ class PublishedChart(NamedTuple):
     value_label: str
     rows: Sequence[PublishedRow]
     bounds: tuple[float, float] = (-math.inf, math.inf)
+    axis_values: Sequence[float] = ()
     log: bool = False
     note: str = ""
 

@@ -119,7 +119,7 @@ def draw_grouped_dots(axes: "Axes", chart: GroupedDotChart, styles: Styles) -> N
 
 def draw_published_chart(axes: "Axes", chart: PublishedChart) -> None:
     """Draw rows from above: the published number, our seeds, our mean with its interval or our best seed."""
-    shown: list[float] = []
+    shown: list[float] = [*chart.axis_values]
     edges: list[float] = []
     for y, row in enumerate(chart.rows):
         values = np.asarray(row.values, float)
@@ -182,6 +182,12 @@ def _draw_published_legend(axes: "Axes", chart: PublishedChart) -> None:
     )
     if any(row.best is None for row in chart.rows):
         entries.append(Line2D([], [], color=ours.color, linewidth=2, label="mean, 95 % interval"))
+    if any(row.best is not None for row in chart.rows):
+        entries.append(
+            Line2D(
+                [], [], color=ours.color, marker="|", markersize=9, markeredgewidth=2, linestyle="", label="best seed"
+            )
+        )
     axes.legend(handles=entries, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, borderpad=0.3, frameon=False,
                 ncols=len(entries), fontsize=9.5, handlelength=1.1, handletextpad=0.4, columnspacing=1.2)  # fmt: skip
 

@@ -61,7 +61,8 @@ def _metric_chart(name: str, pairs: Sequence[_Pair], trials: Sequence[TrialRecor
     bounds = trial_scores.metric_bounds(own, first.our_metric)
     what = shared if alone or name in shared else f"{name}, {shared}".strip(", ")
     title = f"Published and here: {what}" if what else "Published and here"
-    return PublishedChart(name, title, name, rows, bounds, log)
+    whole = (0.0, 1.0) if is_share(first, trials) and name != "error rate" else ()
+    return PublishedChart(name, title, name, rows, bounds, whole, log)
 
 
 def _bound_zero(pair: _Pair) -> PublishedMark:

@@ -199,7 +199,7 @@ def convert_value(number: PublishedNumber, trials: Sequence[TrialRecord]) -> Pub
         elif not set(unit.split()) & {*name.split(), "loss"}:
             return None
     if number.confidence in READ_OFF and is_share(number, trials) and not (mark.bound or math.isfinite(mark.low)):
-        mark = mark._replace(low=mark.value - READING_ERROR, high=mark.value + READING_ERROR)
+        mark = mark._replace(low=max(0.0, mark.value - READING_ERROR), high=min(1.0, mark.value + READING_ERROR))
     return mark
 
 
@@ -218,4 +218,6 @@ def format_mark(mark: PublishedMark) -> str:
     if not math.isfinite(mark.value):
         return f"{mark.low:.4g} to {mark.high:.4g}"
     text = f"{mark.bound} {mark.value:.4g}".strip()
-    return f"{text} ± {(mark.high - mark.low) / 2:.2g}" if math.isfinite(mark.low) else text
+    if not math.isfinite(mark.low):
+        return text
+    return f"{text} ± {max(mark.high - mark.value, mark.value - mark.low):.2g}"  # one side may end at the range's

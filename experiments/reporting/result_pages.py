@@ -54,7 +54,8 @@ def result_page(result: ReproducedResult) -> str:
         picture = "No published number has a counterpart here that is in the same unit, so there is no picture of them."
     parts = [
         f"# {title}",
-        f"{result.study.question} {link_papers(result.study.paper)}",
+        result.study.question,
+        f"*{link_papers(result.study.paper)}*",
         verdict_sentence(result),
         picture,
         "## What was done",
