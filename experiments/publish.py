@@ -4,8 +4,9 @@
   python -m experiments.publish --only=claims,mixers    some of it
   python -m experiments.publish --check                 write nothing; one line for each stale part, and exit status 1
 
-A table stands between the comments `<!-- begin NAME -->` and `<!-- end NAME -->`; move them where you want it. What a
-page shows is never replaced by less: where a record is missing, a line says so and nothing of that part is written.
+A table stands between the comments `<!-- begin NAME -->` and `<!-- end NAME -->`; move them where you want it. Pages of
+published results are written whole. What a page shows is never replaced by less: where a record is missing, a line says
+so and nothing of that part is written.
 """
 
 import sys
@@ -25,7 +26,6 @@ from experiments.reporting.html_report import markdown_table
 from experiments.reporting.measurement_tables import build_sharding, build_streaming
 from experiments.reporting.mixer_tables import build_compare, build_learning_rates, build_mixers
 from experiments.reporting.model_table import build_models
-from experiments.reporting.published_results import build_results
 from experiments.reporting.publishing import (
     COMMAND,
     Builder,
@@ -35,6 +35,7 @@ from experiments.reporting.publishing import (
     unmade_parts,
     write_changes,
 )
+from experiments.reporting.result_pages import build_results
 from experiments.reporting.scorecard import build_scorecard
 from experiments.reporting.which_one import build_which_one
 from training import cli
@@ -79,7 +80,7 @@ def build_benchmark() -> Publication:
     }
 
 
-BUILDERS: dict[str, Builder] = {  # name → what makes the blocks and pictures: {block or path of a picture: content}
+BUILDERS: dict[str, Builder] = {  # name → what makes its parts: {block, or path of a page or picture: content}
     "models": build_models,
     "compare": build_compare,
     "mixers": build_mixers,

@@ -1,6 +1,6 @@
-"""Twelve published results on recurrence and attention: what was published, and what comes out here.
+"""Published results on recurrence and attention: what was published, and what comes out here.
 
-  python -m experiments.reproduce                              all twelve, from the records in the repository
+  python -m experiments.reproduce                              all of them, from the records in the repository
   python -m experiments.reproduce --result=counting            one of them again, in some ten minutes on two cores
   python -m experiments.reproduce --result=counting --scale=standard        more seeds and steps: hours; full: a GPU
   python -m experiments.reproduce --result=counting --mixers=gated_delta    another mixer beside those of the paper
@@ -16,7 +16,12 @@ numbers in experiments/published/, each with its place in the paper and how sure
   V   read at the source: the authors' code, logs, figure or full text
   V2  read in a second text that quotes the paper
   R   read off a figure by eye, ±0.03
+  H   read off a figure where the marker lies under others, ±0.03
+  A   the axis of a figure, and not a figure of the text
   M   from memory: unchecked, and no more than a hint
+  U   unverifiable: no source states it as a number
+
+Where the metric of our counterpart begins with "best of", the paper reports its best run, and ours is the best seed.
 
 The verdict of a result is that of the weakest of its claims. Stop a run any way you like: the same command goes on
 where it was (--workdir). `python -m experiments.ledger` repeats all of them, each until it is decided and with other
@@ -35,10 +40,10 @@ from experiments.ablation.own_data import OwnData
 from experiments.ablation.study_on_data import study_on_data
 from experiments.reporting import html_report
 from experiments.reporting.data_summary import introduce_data
+from experiments.reporting.published_numbers import read_published
 from experiments.reporting.published_results import (
     ReproducedResult,
     published_table,
-    read_published,
     read_result,
     results_report,
     verdict_label,

@@ -1,4 +1,4 @@
-"""Charts as plain data: line charts with intervals, and dots seed by seed; and the style that each name has.
+"""Charts as plain data: lines with intervals, dots seed by seed, published numbers; and the style that each name has.
 
 A model has one color and one marker wherever it appears: five fixed ones (Okabe & Ito 2008, which color-blind readers
 can tell apart), the rest in order of appearance.
@@ -116,7 +116,50 @@ class GroupedDotChart(NamedTuple):
     note: str = ""
 
 
-Chart = LineChart | DotChart | GroupedDotChart
+class PublishedMark(NamedTuple):
+    """A published number: its `value`, an interval or range from `low` to `high`; each nan where there is none.
+
+    `bound` is "<" or ">" where the value is only a bound. An `unsure` one was not found in any source.
+    """
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    bound: str = ""
+    unsure: bool = False
+
+
+class PublishedRow(NamedTuple):
+    """A row of a `PublishedChart`: a published number, and ours seed by seed.
+
+    Compared are the number and our mean, or our `best` seed where that is given. `text` stands to the right.
+    """
+
+    label: str
+    published: PublishedMark
+    values: Values
+    best: float | None = None
+    text: str = ""
+
+
+class PublishedChart(NamedTuple):
+    """Published numbers and ours, all rows on one axis: the number above, our seeds as dots, our mean and its interval.
+
+    `value_label` names the value with its unit, `bounds` is the metric's range, and `axis_values` must lie on the axis.
+    Values that are not finite are left out; on a logarithmic axis everything must be positive.
+    """
+
+    name: str
+    title: str
+    value_label: str
+    rows: Sequence[PublishedRow]
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    axis_values: Sequence[float] = ()
+    log: bool = False
+    note: str = ""
+
+
+Chart = LineChart | DotChart | GroupedDotChart | PublishedChart
 
 
 # ---- one style for each name ----------------------------------------------------------------------------------------

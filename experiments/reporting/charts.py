@@ -22,6 +22,9 @@ from experiments.reporting.chart_types import (
     DotRow,
     GroupedDotChart,
     LineChart,
+    PublishedChart,
+    PublishedMark,
+    PublishedRow,
     Series,
     Style,
     Styles,
@@ -38,8 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DARK_COLORS", "MODEL_STYLES", "OTHER_STYLES", "Chart", "DotChart", "DotRow", "GroupedDotChart", "LineChart",
-    "Series", "Style", "assign_styles", "chart_figure", "inline_svg", "interval_series", "render_charts",
-    "save_charts", "save_figure", "series_names",
+    "PublishedChart", "PublishedMark", "PublishedRow", "Series", "Style", "assign_styles", "chart_figure", "inline_svg",
+    "interval_series", "render_charts", "save_charts", "save_figure", "series_names",
 ]  # fmt: skip
 
 

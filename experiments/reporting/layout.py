@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments.reporting.chart_types import Chart, DotChart, LineChart, Styles
-from experiments.reporting.drawing import draw_dot_chart, draw_grouped_dots, draw_line_chart, plot_size
+from experiments.reporting.chart_types import Chart, DotChart, LineChart, PublishedChart, Styles
+from experiments.reporting.dot_drawing import draw_dot_chart, draw_grouped_dots, draw_published_chart
+from experiments.reporting.drawing import draw_line_chart, plot_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,6 +44,8 @@ def draw_charts(charts: Sequence[Chart], styles: Styles, columns: int, *, titles
             draw_line_chart(axes, chart, styles)
         elif isinstance(chart, DotChart):
             draw_dot_chart(axes, chart, styles)
+        elif isinstance(chart, PublishedChart):
+            draw_published_chart(axes, chart)
         else:
             draw_grouped_dots(axes, chart, styles)
         if titles:

@@ -1,7 +1,7 @@
 """Put tables and pictures that are made from records into README and docs, and say which of them are stale.
 
-A builder returns what it makes as {name: content}. A name that ends in .svg or .html is the path of a picture, or of a
-piece of a page, in the repository.
+A builder returns what it makes as {name: content}. A name that ends in .svg, .html or .md is the path, in the
+repository, of a picture, of a piece of a page, or of a whole page, which then begins with `PAGE_MARK`.
 Any other is the name of a block: Markdown that stands in README.md or docs/, once or several times, between
 
     <!-- begin NAME -->
@@ -21,7 +21,8 @@ Publication = Mapping[str, str | bytes]
 Builder = Callable[[], Publication]
 
 COMMAND = "python -m experiments.publish"
-PATHS = (".svg", ".html")
+PATHS = {".svg": "picture", ".html": "form", ".md": "page"}  # suffix of what is written whole → what it is
+PAGE_MARK = f"<!-- made by {COMMAND} -->\n\n"
 BEGIN_PATTERN = r"<!-- begin ([\w-]+)(?: \([^)\n]*\))? -->"
 BLOCK_PATTERN = re.compile(
     r"(?P<begin><!-- begin (?P<name>[\w-]+)(?: \([^)\n]*\))? -->\n)(?P<body>.*?)(?P<end><!-- end (?P=name) -->)", re.S
@@ -68,11 +69,14 @@ def compare_publication(publication: Publication, root: Path, blocks: Mapping[st
     changes: dict[Path, Change] = {}
     problems: list[str] = []
     for name, content in publication.items():
-        if name.endswith(PATHS):
+        if kind := PATHS.get(Path(name).suffix):
             path, data = root / name, content if isinstance(content, bytes) else content.encode()
             before = path.read_bytes() if path.exists() else b""
+            if kind == "page":
+                data = PAGE_MARK.encode() + data
+                problems += _loss_problems(name, kind, before.decode(), data.decode())
             if before != data:
-                changes[path] = Change(path, before, data, "picture" if name.endswith(".svg") else "form")
+                changes[path] = Change(path, before, data, kind)
             continue
         assert isinstance(content, str)
         if name not in blocks:
@@ -80,18 +84,25 @@ def compare_publication(publication: Publication, root: Path, blocks: Mapping[st
         for path in dict.fromkeys(blocks.get(name, ())):
             old = changes[path].after.decode() if path in changes else path.read_text("utf-8")
             for match in BLOCK_PATTERN.finditer(old):
-                if match["name"] == name and (gone := lost_parts(match["body"], content)):
-                    more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
-                    problems.append(
-                        f"{path.relative_to(root)}: {name} shows {gone[0]}{more}, whose record is missing or holds "
-                        f"less; make it again, or delete {gone[0]} from the page first"
-                    )
+                if match["name"] == name:
+                    problems += _loss_problems(path.relative_to(root).as_posix(), name, match["body"], content)
             new = replace_block(old, name, content)
             if new != old:
                 first = changes.get(path)
                 what = f"{first.what}, {name}" if first else name
                 changes[path] = Change(path, first.before if first else old.encode(), new.encode(), what)
     return Outcome(list(changes.values()), problems)
+
+
+def _loss_problems(page: str, what: str, before: str, after: str) -> list[str]:
+    """Return, as one line or none, what a part of a page would no longer show."""
+    if not (gone := lost_parts(before, after)):
+        return []
+    more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+    return [
+        f"{page}: {what} shows {gone[0]}{more}, whose record is missing or holds less; make it again, or delete "
+        f"{gone[0]} from the page first"
+    ]
 
 
 def replace_block(text: str, name: str, body: str) -> str:
@@ -111,7 +122,7 @@ def lost_parts(before: str, after: str) -> list[str]:
     def parts(text: str) -> dict[str, tuple[int, int]]:
         counts: dict[str, tuple[int, int]] = {}
         for name, rest in zip(*[iter(re.split(pattern, text, flags=re.M)[1:])] * 2, strict=True):
-            name = name.removesuffix(" †")
+            name = re.sub(r"^\[(.*)\]\(.*\)$", r"\1", name.removesuffix(" †"))  # its page may be younger
             times, not_run = counts.get(name, (0, 0))
             times += 1 + len(re.findall(r"^### ", rest, re.M))
             counts[name] = times, not_run + len(re.findall(r"[|:] (?:– )?not run\b", rest))
@@ -132,13 +143,17 @@ def write_changes(changes: Sequence[Change]) -> None:
 
 
 def unmade_parts(publications: Sequence[Publication], root: Path, blocks: Mapping[str, Sequence[Path]]) -> list[str]:
-    """Return a line for each block in a page, and each picture in docs/results/, that no builder makes."""
+    """Return a line for each block in a page, whole page, and picture in docs/results/, that no builder makes."""
     made = {name for publication in publications for name in publication}
     lines = [
         f"{pages[0].relative_to(root)}: nothing makes the block {name}; delete it"
         for name, pages in blocks.items()
         if name not in made
     ]
+    for page in _pages(root):
+        path = page.relative_to(root).as_posix()
+        if page.read_text("utf-8").startswith(PAGE_MARK) and path not in made:
+            lines.append(f"{path}: nothing makes this page; delete it")
     pictures = sorted(path.relative_to(root).as_posix() for path in (root / "docs" / "results").rglob("*.svg"))
     return lines + [f"{path}: nothing makes this picture; delete it" for path in pictures if path not in made]
 

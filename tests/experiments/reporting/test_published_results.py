@@ -3,11 +3,10 @@ from typing import Any
 import pytest
 
 from experiments.ablation import study, verdicts
-from experiments.ablation.record_table import OUTDATED_MARK
 from experiments.ablation.verdicts import Verdict
 from experiments.reporting import published_results
-from experiments.reporting.published_results import PublishedNumber, ReproducedResult
-from experiments.reporting.publishing import lost_parts
+from experiments.reporting.published_numbers import PublishedNumber, read_published
+from experiments.reporting.published_results import ReproducedResult
 from experiments.reporting.result_studies import OTHER_SEEDS_SUFFIX, RESULT_NAMES, load_result
 from tests.experiments.reporting import STUDY, study_trials
 
@@ -25,7 +24,7 @@ def make_result(**changes: Any) -> ReproducedResult:
 
 @pytest.mark.parametrize("name", RESULT_NAMES)
 def test_a_result_is_a_study_and_a_table_of_what_was_published(name: str):
-    one, numbers = study.load_study(name), published_results.read_published(name)
+    one, numbers = study.load_study(name), read_published(name)
     assert one.paper
     assert {"smoke", "quick", "standard", "full"} == set(one.scales)
     assert len(one.scales["standard"].seeds) >= 5
@@ -40,20 +39,15 @@ def test_a_result_is_a_study_and_a_table_of_what_was_published(name: str):
     settings = [study.format_labels(labels) for labels in study.grid_labels(one, one.scales["quick"])]
     there = set()
     for number in numbers:
-        assert number.confidence in published_results.CONFIDENCE_NOTES
-        assert number.model
-        assert number.value
-        assert number.source
-        assert bool(number.setting) == bool(number.metric)
         if number.metric:
-            study.validate_metric(one, number.metric)
+            study.validate_metric(one, number.our_metric)
             assert number.setting in settings
             there.add(number.setting)
     assert there
 
 
-def test_there_are_twelve_results_and_every_study_with_a_paper_is_one():
-    assert len(set(RESULT_NAMES)) == 12
+def test_every_study_with_a_paper_is_a_result():
+    assert len(set(RESULT_NAMES)) == len(RESULT_NAMES)
     assert {name for name in study.study_names() if study.load_study(name).paper} == set(RESULT_NAMES)
 
 
@@ -117,49 +111,80 @@ def test_ours_stands_beside_what_was_published():
         in published_results.published_table(make_result()).note
     )
     assert str(NUMBERS[2]) == "0.5 (read off a figure)"
-    (row,) = published_results.overview_table([make_result()]).rows
-    assert row[3] == "theirs at n = 4 97.0 %; another 12 (from memory, unchecked)"
-    assert row[4].startswith("theirs 0.910")
-    assert "reproduced" in row[5]
 
 
-def test_a_page_names_each_result_its_claims_and_how_to_repeat_it():
-    text = published_results.results_page([make_result()])
-    assert "## 1. Counting: " in text
-    assert "a is better" in text
-    assert "python -m experiments.reproduce --result=counting" in text
-    assert "from memory, unchecked" in text
+def test_a_number_of_the_paper_s_best_run_stands_beside_our_best_seed():
+    best = NUMBERS[0]._replace(metric="best of test")
+    (row, _) = published_results.published_table(make_result(published=[best, NUMBERS[1]])).rows
+    assert row[4:] == ["best of 3 seeds 0.92", "0.92"]
 
 
-def test_what_rests_on_older_code_is_marked():
-    """In the verdict, at the end of its part of the page, and behind the settings."""
-    fresh = make_result()
-    assert "older code" not in published_results.results_page([fresh])
-    assert OUTDATED_MARK not in published_results.results_page([fresh])
-    old = make_result(
-        outdated=[t for t in study_trials() if t.labels == {"mixer": "a", "n": 2}], other_seeds_outdated=4
+def test_the_overview_has_a_row_for_every_result_in_short_cells():
+    rows = published_results.overview_table([make_result()]).rows
+    assert [row[0] for row in rows] == list(RESULT_NAMES)
+    by_name = {row[0]: row for row in rows}
+    assert by_name["counting"][1:3] == ["Is it so?", "Someone 1999"]
+    assert by_name["counting"][3:] == ["✓ reproduced", "– not run", "under 1"]
+    others = [row for row in rows if row[0] != "counting"]
+    assert {tuple(row[3:]) for row in others} == {("– not run yet", "– not run", "–")}
+    assert max(len(cell) for row in rows for cell in row) <= 110
+
+
+@pytest.mark.parametrize(
+    ("paper", "short"),
+    [
+        ("Schlag, Irie and Schmidhuber 2021, Fig. 2 (arXiv 2102.11174)", "Schlag et al. 2021"),
+        ("Gu and Dao 2023, Mamba, Table 11; Olsson et al. 2022 (arXiv …)", "Gu and Dao 2023; Olsson et al. 2022"),
+        ("Weiss, Goldberg and Yahav 2018 (arXiv 1805.04908), and the authors' notebook", "Weiss et al. 2018"),
+        ("a notebook", "a notebook"),
+    ],
+)  # fmt: skip
+def test_a_paper_in_few_words(paper: str, short: str):
+    assert published_results.short_paper(paper) == short
+
+
+def test_the_verdict_and_its_reason_are_one_sentence():
+    first = make_result(verdicts=[Verdict("it is", "reproduced", "0.9"), Verdict("it grows", "undecided", "p 0.2")])
+    sentence = published_results.verdict_sentence(first)
+    assert sentence == "**? Undecided**, because 3 seeds do not decide 1 of its 2 claims: “it grows” (p 0.2)."
+    others = [Verdict("it is", "contradicted"), Verdict("it grows", "undecided")]
+    sentence = published_results.verdict_sentence(first._replace(other_seeds=others))
+    assert sentence.endswith("; unstable, because with other seeds “it is” is contradicted.")
+    sentence = published_results.verdict_sentence(first._replace(other_seeds=first.verdicts))
+    assert sentence.endswith("; other seeds say the same.")
+    for verdict in published_results.VERDICT_ORDER:
+        alone = published_results.verdict_sentence(make_result(verdicts=[Verdict("it is", verdict, "0.9")]))
+        assert alone.startswith(f"**{verdicts.VERDICT_SIGNS[verdict]} {verdict.capitalize()}**, because ")
+        assert alone.endswith(".")
+        assert "\n" not in alone
+    assert "no claim" in published_results.verdict_sentence(make_result(verdicts=[]))
+
+
+def test_the_command_and_the_cost_are_those_of_the_record():
+    trials = [t._replace(result={**t.result, "seconds": 60.0, "looks": "3"}) for t in study_trials()]
+    result = make_result(trials=trials, other_trials=study_trials())
+    assert published_results.repeat_commands(result) == [
+        ".venv/bin/python -m experiments.reproduce --result=counting --until=decided",
+        ".venv/bin/python -m experiments.reproduce --result=counting --other_seeds",
+    ]
+    assert published_results.cost_sentence(result) == (
+        "Measured: 18 minutes for 3 seeds, map on 1 (cpu); with other seeds under 1 minute for 3 seeds, map on 1 (cpu)."
     )
-    text = published_results.results_page([old])
-    assert (
-        published_results.verdict_label(old)
-        == f"{published_results.verdict_label(fresh)} {OUTDATED_MARK}"
-        == published_results.verdicts_table([old]).rows[-2][2]
-    )
-    assert "repeats it. 3 of 18 cells are of older code; 4 cells with other seeds are of older code." in text
-    assert f"| a, 2 {OUTDATED_MARK} |" in text
-    assert text.count(f"{OUTDATED_MARK}: 3 of 18 cells are of older code") == 1
+    assert published_results.compute_minutes(()) == "–"
+    assert len(published_results.repeat_commands(make_result())) == 1
 
 
-def test_other_seeds_that_were_run_stay_in_the_document():
-    with_others = make_result(other_seeds=verdicts.judge_claims(STUDY, study_trials(), "quick"))
-    before, after = (published_results.results_page([result]) for result in (with_others, make_result()))
-    assert lost_parts(before, after) == ["Counting"]
-    assert lost_parts(after, before) == []
+def test_one_page_for_reading_has_the_charts_of_every_result():
+    report = published_results.results_report([make_result()])
+    assert report.title == f"{len(RESULT_NAMES)} published results"
+    (section,) = report.sections
+    assert [chart.name for chart in section.charts] == ["accuracy", "main"]
 
 
 def test_a_result_reads_its_records_at_the_scales_that_have_one():
     result = published_results.read_result("parallel")
     assert result
     assert len(result.verdicts) == len(result.other_seeds) == len(result.study.claims)
-    assert {trial.seed for trial in result.trials} == set(result.study.scales["quick"].seeds)
+    assert published_results.count_seeds(result.trials) >= len(result.study.scales["quick"].seeds)
+    assert {trial.seed for trial in result.other_trials}.isdisjoint(trial.seed for trial in result.trials)
     assert published_results.read_result("parallel", "full") is None

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from experiments.reporting.publishing import (
+    PAGE_MARK,
     compare_publication,
     find_blocks,
     lost_parts,
@@ -88,6 +89,21 @@ def test_a_result_may_become_better_and_what_was_not_run_stay_so():
         assert lost_parts(old, new) == []
     assert lost_parts("", old) == []
     assert lost_parts(ROWS, ROWS.replace("`one_bit` †", "`one_bit`").replace("`two`", "`two` †")) == []
+
+
+def test_a_whole_page_is_made_anew_and_not_replaced_by_less(root: Path):
+    page = root / "docs" / "results" / "new" / "one.md"
+    assert not publish(root, {"docs/results/new/one.md": SECTIONS})
+    assert page.read_text() == PAGE_MARK + SECTIONS
+    (changes, problems) = compare_publication({"docs/results/new/one.md": SECTIONS}, root, find_blocks(root))
+    assert not changes
+    assert not problems
+    less = SECTIONS.replace("## 2. Two: ? undecided", "")
+    (problem,) = publish(root, {"docs/results/new/one.md": less})
+    assert problem.startswith("docs/results/new/one.md: page shows Two, whose record is missing or holds less")
+    assert page.read_text() == PAGE_MARK + SECTIONS
+    (line,) = unmade_parts([{"rows": "", "sections": ""}], root, find_blocks(root))
+    assert line == "docs/results/new/one.md: nothing makes this page; delete it"
 
 
 def test_a_block_that_stands_nowhere_or_that_nothing_makes_is_named(root: Path):
