@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from experiments.measures import attention, cost, generation, saliency, sensitivity
+from experiments.measures import attention, cost, generation, newton, saliency, sensitivity
 from experiments.measures.common import Measure
 from training import builder
 
@@ -39,6 +39,7 @@ MEASURES: dict[str, Measure] = {
     "stream time": cost.stream_time,
     "long step time": partial(cost.step_time, lengths=cost.LONG_LENGTHS),
     "long stream time": partial(cost.stream_time, contexts=cost.LONG_CONTEXTS),
+    "newton iterations": newton.newton_iterations,
     "state": cost.state_size,
     "parameters": cost.mixer_parameters,
 }
