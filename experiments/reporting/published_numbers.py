@@ -25,6 +25,7 @@ CONFIDENCE_NOTES = {  # mark → what stands behind the number
 }
 UNSURE, READ_OFF = ("M", "U"), ("R", "H")
 READING_ERROR = 0.03  # of a share that was read off a figure
+SCALED_UNIT = "scaled"  # of an accuracy that is 0 at chance
 BEST_OF = "best of "  # before the metric of a number that is of the paper's best run
 
 _NUMBER = r"[−-]?\d[\d,]*(?:\.\d+)?(?:e[−-]?\d+)?"
@@ -176,9 +177,10 @@ def parse_value(number: PublishedNumber) -> PublishedMark | None:
 def convert_value(number: PublishedNumber, trials: Sequence[TrialRecord]) -> PublishedMark | None:
     """Return a published number in the unit of our counterpart; None where the two can't be compared.
 
-    Per cents become shares, those of wrong answers shares of right ones where we count these; nats become bits. Beside
-    a share stands nothing else, and beside another score only what has no unit or shares a word with it. A share that
-    was read off a figure has the error of the reading.
+    Per cents become shares, those of wrong answers shares of right ones where we count these; accuracies that are
+    scaled to 0 at chance become plain ones; nats become bits. Beside a share stands nothing else, and beside another
+    score only what has no unit or shares a word with it. A share that was read off a figure has the error of the
+    reading.
     """
     mark, unit = parse_value(number), number.unit.strip()
     if mark is None or counterpart_values(number, trials) is None:
@@ -190,6 +192,9 @@ def convert_value(number: PublishedNumber, trials: Sequence[TrialRecord]) -> Pub
             return None
         mark = _scale_mark(mark, 0.01)
         mark = _complement_mark(mark) if is_wrong and name != "error rate" else mark
+    elif unit == SCALED_UNIT and is_share(number, trials):
+        chance = float(next(t.result["chance"] for t in trials if format_labels(t.labels) == number.setting))
+        mark = _shift_mark(_scale_mark(mark, 1 - chance), chance)
     elif is_share(number, trials) and study.is_score(number.our_metric):
         if unit not in ("", "share", name) or not all(0 <= x <= 1 for x in mark[:3] if math.isfinite(x)):
             return None
@@ -205,6 +210,10 @@ def convert_value(number: PublishedNumber, trials: Sequence[TrialRecord]) -> Pub
 
 def _scale_mark(mark: PublishedMark, factor: float) -> PublishedMark:
     return mark._replace(value=mark.value * factor, low=mark.low * factor, high=mark.high * factor)
+
+
+def _shift_mark(mark: PublishedMark, by: float) -> PublishedMark:
+    return mark._replace(value=mark.value + by, low=mark.low + by, high=mark.high + by)
 
 
 def _complement_mark(mark: PublishedMark) -> PublishedMark:

@@ -10,7 +10,7 @@ arithmetic of up to 40 symbols, which one sLSTM did not begin to learn; of up to
 trained length and 0.65 at twice.
 """
 
-from experiments.ablation.result_design import decisive_scale
+from experiments.ablation.result_design import RATES, SCORED_LAST, decisive_scale
 from experiments.ablation.study import Scale, Study, claim_above, claim_below
 
 MODELS = {"sLSTM": {"mixer": "slstm"}, "mLSTM": {"mixer": "mlstm"}, "LSTM": {"mixer": "lstm"}}
@@ -31,6 +31,9 @@ STUDY = Study(
     scales={
         "smoke": Scale(seeds=(0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
         "quick": decisive_scale({"training.steps": 3000, "training.eval_every": 1000}),
+        "standard": Scale(
+            seeds=tuple(range(5)), learning_rates=RATES, overrides={**SCORED_LAST, "training.steps": 20_000}
+        ),
         "full": Scale(
             seeds=tuple(range(5)),
             learning_rates=(1e-4, 1e-3, 1e-2),

@@ -9,7 +9,7 @@ there.
 """
 
 from experiments.ablation.mixer_fields import mixer_fields
-from experiments.ablation.result_design import decisive_scale
+from experiments.ablation.result_design import RATES, SCORED_LAST, decisive_scale
 from experiments.ablation.study import Scale, Study, claim_above, claim_below
 
 RULES = {"delta": "delta", "gated delta": "gated_delta"}
@@ -31,6 +31,9 @@ STUDY = Study(
     scales={
         "smoke": Scale(seeds=(0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
         "quick": decisive_scale({"training.steps": 1500, "training.eval_every": 500}),
+        "standard": Scale(
+            seeds=tuple(range(5)), learning_rates=RATES, overrides={**SCORED_LAST, "training.steps": 20_000}
+        ),
         "full": Scale(
             seeds=tuple(range(3)),
             learning_rates=(1e-4, 5e-4, 1e-3, 1e-2),

@@ -28,6 +28,7 @@ STUDY = Study(
             grid={"training": {"beginning": STAGES["beginning"]}},
         ),
         "quick": decisive_scale({}, tuned=False),
+        "standard": Scale(seeds=tuple(range(5)), overrides={**SCORED_LAST, "training.steps": 10_000}),
         "full": Scale(seeds=tuple(range(3)), overrides={"model.width": 512, "model.depth": 6, "task.max_length": 1024}),
     },
     claims=(

@@ -9,7 +9,7 @@ seed, the best of four rates). The figures of its plot can only be read off. A s
 """
 
 from experiments.ablation.mixer_fields import mixer_fields
-from experiments.ablation.result_design import decisive_scale
+from experiments.ablation.result_design import RATES, SCORED_LAST, decisive_scale
 from experiments.ablation.study import Scale, Study, claim_above
 
 MODELS = {
@@ -34,6 +34,9 @@ STUDY = Study(
     scales={
         "smoke": Scale(seeds=(0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
         "quick": decisive_scale({"training.steps": 1000, "training.eval_every": 500}),
+        "standard": Scale(
+            seeds=tuple(range(5)), learning_rates=RATES, overrides={**SCORED_LAST, "training.steps": 10_000}
+        ),
         "full": Scale(
             seeds=tuple(range(3)),
             learning_rates=(1e-3, 3e-3, 1e-2, 3e-2),

@@ -104,6 +104,9 @@ def test_a_published_value_is_read_as_it_is_written(value: str, mark: PublishedM
         ("accuracy", "0.97", "", "0.97"),
         ("accuracy", "3", " % wrong", "0.97"),
         ("accuracy", "< 3", " % wrong", "> 0.97"),
+        ("accuracy", "0.5", " scaled", "0.55"),  # chance is 0.1
+        ("accuracy", "0.000 ± 0.1", " scaled", "0.1 ± 0.09"),
+        ("squared error", "0.5", " scaled", None),
         ("error rate", "3", " % wrong", "0.03"),
         ("error rate", "0.01 to 10", " % wrong", "0.0001 to 0.1"),
         ("squared error", "0.164", "", "0.164"),

@@ -22,6 +22,10 @@ def make_result(**changes: Any) -> ReproducedResult:
     return ReproducedResult("counting", STUDY, NUMBERS, study_trials(), judged, [])._replace(**changes)
 
 
+# Results of one learning rate: the paper's own, or one that their docstrings explain.
+ONE_RATE = ("slots", "counting", "newton_iterations")
+
+
 @pytest.mark.parametrize("name", RESULT_NAMES)
 def test_a_result_is_a_study_and_a_table_of_what_was_published(name: str):
     one, numbers = study.load_study(name), read_published(name)
@@ -34,7 +38,7 @@ def test_a_result_is_a_study_and_a_table_of_what_was_published(name: str):
     ]
     varied = {changes["optimizer.learning_rate"] for changes in overrides if "optimizer.learning_rate" in changes}
     rates = one.scales["quick"].learning_rates or varied  # chosen from, or all of them shown
-    assert not one.trained or len(rates) >= 3
+    assert not one.trained or len(rates) >= 3 or name in ONE_RATE
     assert any(number.shown for number in numbers)
     settings = [study.format_labels(labels) for labels in study.grid_labels(one, one.scales["quick"])]
     there = set()
