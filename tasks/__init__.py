@@ -17,6 +17,7 @@ from tasks.synthetic.curve import Curve
 from tasks.synthetic.flip_flop import FlipFlop
 from tasks.synthetic.formal_languages import FormalLanguage
 from tasks.synthetic.induction import Induction
+from tasks.synthetic.key_lookup import KeyLookup
 from tasks.synthetic.memorization import Compression, Memorization
 from tasks.synthetic.pair_streams import FuzzyRecall, InContextRecall
 from tasks.synthetic.recall import Recall
@@ -40,6 +41,7 @@ __all__ = [
     "FuzzyRecall",
     "InContextRecall",
     "Induction",
+    "KeyLookup",
     "Memorization",
     "Needle",
     "ParallelText",
@@ -69,6 +71,7 @@ TASKS = {
     "associations": Associations,
     "selective_copy": SelectiveCopy,
     "copy_string": CopyString,
+    "key_lookup": KeyLookup,
     "induction": Induction,
     "flip_flop": FlipFlop,
     "formal_language": FormalLanguage,
