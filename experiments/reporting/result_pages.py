@@ -82,10 +82,10 @@ def readme_sentence(results: Sequence[ReproducedResult]) -> str:
     counts = Counter(weakest_verdict(result.verdicts) for result in results)
     counts["not run"] += len(RESULT_NAMES) - len(results)
     order = ("reproduced", *(verdict for verdict in VERDICT_SIGNS if verdict != "reproduced"))
-    told = [
+    clauses = [
         f"{counts[verdict]} {'are' if counts[verdict] > 1 else 'is'} {verdict}" for verdict in order if counts[verdict]
     ]
-    *first, last = told
+    *first, last = clauses
     listed = f"{', '.join(first)} and {last}" if first else last
     sentence = f"- **Of [{len(RESULT_NAMES)} published results](docs/results/reproduce.md)** {listed} "
     sentence += "([how](docs/methodology.md#claims-and-verdicts))."
@@ -95,15 +95,15 @@ def readme_sentence(results: Sequence[ReproducedResult]) -> str:
 def build_results() -> Publication:
     """Return the overview, the README's sentence, and the page and the pictures of each published result."""
     results = [result for name in RESULT_NAMES if (result := read_result(name))]
-    made: dict[str, str | bytes] = {
+    publication: dict[str, str | bytes] = {
         "reproduce": overview_block(results),
         "reproduce_sentence": readme_sentence(results),
     }
     for result in results:
-        made[f"{FOLDER}/{result.name}.md"] = result_page(result)
-        made[f"{STUDIES_FOLDER}/{result.name}.svg"] = render_charts(
+        publication[f"{FOLDER}/{result.name}.md"] = result_page(result)
+        publication[f"{STUDIES_FOLDER}/{result.name}.svg"] = render_charts(
             main_chart(result.study, result.trials, study_title(result.name)), "svg", name=result.name
         )
         if charts := published_charts(result.published, result.trials):
-            made[f"{FOLDER}/{result.name}.svg"] = render_charts(charts, "svg", columns=1, name=result.name)
-    return made
+            publication[f"{FOLDER}/{result.name}.svg"] = render_charts(charts, "svg", columns=1, name=result.name)
+    return publication

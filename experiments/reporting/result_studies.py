@@ -10,7 +10,7 @@ from experiments.ablation.study import Scale, Study
 RESULT_NAMES = (
     *("slots", "queries", "automata", "phrases", "parallel", "strings", "induction", "memory", "flip_flop"),
     *("selection", "counting", "permutations", "negative_eigenvalues", "formal_languages"),
-    *("recall_state", "newton_iterations", "key_place"),
+    *("reflections", "recall_rates", "recall_state", "key_place", "newton_iterations", "shakespeare"),
 )
 OTHER_SEEDS_SUFFIX = "-again"  # of a scale's name: the same scale with other seeds
 SEED_OFFSET = 1000  # what is added to each reported seed
