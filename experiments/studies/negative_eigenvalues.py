@@ -1,21 +1,20 @@
 """Negative eigenvalues (Grazzi et al. 2025): one sign decides whether a linear recurrence can do parity.
 
-As in the paper: DeltaNet and its gated form with transitions whose eigenvalues lie in [0, 1] or in [−1, 1], and
-attention; two blocks, a short convolution of four steps, strings of up to 40 bits and longer ones in the test, one
-label behind the string, the last step scored. Not as in the paper: width 32 (it has 128), the common skeleton, 1,500
-steps of 64 strings (it has 100,000 of 1,024), no Mamba with the wider range, and tests at 80 and 160 bits (it has 40
-to 256, evenly drawn). The paper reports the best of three seeds in accuracy scaled to 0 at chance: 0.9 here is 0.8
-there.
+As in the paper: DeltaNet with transitions whose eigenvalues lie in [0, 1] or in [−1, 1], and attention; two blocks, a
+short convolution of four steps, tests at lengths never seen, one label behind the string, the last step scored. Not
+as in the paper: strings of up to 20 bits, tested at 20, 40 and 80 (it has 40, and 40 to 256), width 32 (it has 128),
+the common skeleton, 1,500 steps of 32 strings (it has 100,000 of 1,024), no Mamba with the wider range. The paper
+reports the best of three seeds in accuracy scaled to 0 at chance: 0.9 here is 0.8 there.
 """
 
 from experiments.ablation.mixer_fields import mixer_fields
 from experiments.ablation.result_design import RATES, SCORED_LAST, decisive_scale
 from experiments.ablation.study import Scale, Study, claim_above, claim_below
 
-RULES = {"delta": "delta", "gated delta": "gated_delta"}
-POSITIVE = {name: mixer_fields(mixer, kernel=4) for name, mixer in RULES.items()}
-SIGNED = {
-    f"{name}, negative": mixer_fields(mixer, kernel=4, allow_negative_eigenvalues=True) for name, mixer in RULES.items()
+MODELS = {
+    "delta": mixer_fields("delta", kernel=4),
+    "delta, negative": mixer_fields("delta", kernel=4, allow_negative_eigenvalues=True),
+    "attention": {"mixer": "attention"},
 }
 STUDY = Study(
     question="Does a linear recurrence learn parity once its transition may have negative eigenvalues?",
@@ -23,10 +22,12 @@ STUDY = Study(
     fixed={
         "config": "formal_language",
         "model.width": 32,
-        "training.min_length": 4,
+        "training.min_length": 2,
+        "training.batch_size": 32,
+        "task.max_items": 20,
         "task.eval_length_multipliers": (1, 2, 4),
     },
-    grid={"model": {**POSITIVE, **SIGNED, "attention": {"mixer": "attention"}}},
+    grid={"model": MODELS},
     plot_metric="test@2",
     scales={
         "smoke": Scale(seeds=(0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
@@ -37,37 +38,33 @@ STUDY = Study(
         "full": Scale(
             seeds=tuple(range(3)),
             learning_rates=(1e-4, 5e-4, 1e-3, 1e-2),
-            overrides={"training.steps": 100_000, "training.batch_size": 1024, "model.width": 128},
+            overrides={
+                "training.steps": 100_000,
+                "training.batch_size": 1024,
+                "model.width": 128,
+                "task.max_items": 40,
+            },
         ),
     },
     claims=(
         claim_above(
-            "With negative eigenvalues both delta rules get 90 % of parities at the longest trained length",
-            {"model": tuple(SIGNED)},
+            "With negative eigenvalues the delta rule gets 90 % of parities at the longest trained length",
+            {"model": "delta, negative"},
             0.9,
             metric="test@1",
         ),
         claim_below(
-            "Without, neither gets 65 %, and neither does attention",
-            {"model": (*POSITIVE, "attention")},
+            "Without, it does not get 65 % at twice that length, and neither does attention",
+            {"model": ("delta", "attention")},
             0.65,
-            metric="test@1",
+            metric="test@2",
         ),
         claim_above(
-            "At twice that length the sign is worth 0.3 or more, for the delta rule",
+            "At twice that length the sign is worth 0.3 or more",
             {"model": "delta, negative"},
             {"model": "delta"},
             margin=0.3,
             metric="test@2",
-            also=(
-                claim_above(
-                    "and for the gated one",
-                    {"model": "gated delta, negative"},
-                    {"model": "gated delta"},
-                    margin=0.3,
-                    metric="test@2",
-                ),
-            ),
         ),
     ),
 )
