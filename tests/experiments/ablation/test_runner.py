@@ -15,7 +15,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from experiments.ablation import groups, learning_rates, record_files, record_table, result_store, runner, trials
+from experiments.ablation import groups, record_files, record_table, result_store, runner, trials
 from experiments.ablation.study import Scale, Study
 from experiments.measures import registry
 from tests.experiments.ablation import STUDY
@@ -77,42 +77,6 @@ def test_the_rate_is_the_one_that_did_best_on_seeds_that_are_not_reported(done: 
         best = min(tried.values())
         (rate,) = {x.learning_rate for x in lines if x.labels == labels and x.phase == "report"}
         assert tried[rate] <= best * (1 + 1e-3)
-
-
-@pytest.mark.parametrize(
-    ("best", "tried", "wider", "expected"),
-    [
-        (1e-2, {1e-3, 3e-3, 1e-2}, (3e-4, 3e-2, 1e-1), 3e-2),
-        (1e-3, {1e-3, 3e-3, 1e-2}, (1e-4, 3e-4, 3e-2), 3e-4),
-        (3e-3, {1e-3, 3e-3, 1e-2}, (3e-4, 3e-2), None),
-        (3e-2, {1e-3, 3e-3, 1e-2, 3e-2}, (3e-4, 3e-2), None),
-        (1e-2, {1e-3, 1e-2}, (), None),
-    ],
-)
-def test_a_wider_rate_is_the_next_beyond_the_best_at_an_edge(best: float, tried: set[float], wider: Any, expected: Any):
-    assert learning_rates.next_wider_rate(best, tried, wider) == expected
-
-
-def test_rates_are_tried_beyond_an_edge_until_the_best_is_none_and_no_further(
-    done: tuple[Path, list[trials.TrialRecord]], tmp_path: Path
-):
-    """All rates of this study are too low: the highest is the best until one is too high."""
-    wider = SCALE._replace(learning_rates=(1e-5, 1e-4), wider_rates=(1e-6, 1e-3, 1e-2))
-    lines, _ = run(tmp_path, scale=wider)
-    for labels in ({"model.activation": "relu"}, {"model.activation": "identity"}):
-        own = [x for x in lines if x.labels == labels]
-        scores = {x.learning_rate: x.get_metric("validation") for x in own if x.phase == "choose"}
-        (rate,) = {x.learning_rate for x in own if x.phase == "report"}
-        assert {1e-5, 1e-4, 1e-3} <= set(scores), "beyond the upper edge, where they are better"
-        assert 1e-6 not in scores
-        assert scores[rate] <= min(scores.values()) * (1 + 1e-3)
-        assert rate not in (1e-5, 1e-4) or max(scores) > rate
-    record_files.write_record(tmp_path / "record.csv", *record_table.tabulate_records(lines))
-    rows = record_files.read_record(tmp_path / "record.csv")
-    assert len(record_table.parse_records(rows, STUDY, wider)) == len(lines)
-    lacking = [row for row in rows if (row["part"], row["learning_rate"]) != ("choose", "1e-05")]
-    with pytest.raises(ValueError, match=r"the record lacks .*at rate 1e-05 \(choose\)"):
-        record_table.parse_records(lacking, STUDY, wider)
 
 
 def test_what_was_run_is_found_again_and_what_is_new_is_run(
