@@ -208,10 +208,10 @@ def format_evidence(
     claim, gap = weakest.claim, weakest.difference
     p = judged.p_fails if verdict != "reproduced" and weakest.headroom < 0 else judged.p_holds
     name = "" if claim.metric == "test" else f"{claim.metric} "
-    if claim.seeds_reach is not None:
-        name, bounds = f"seeds with {claim.metric} ≥ {format_number(claim.seeds_reach)}: ", (0.0, 1.0)
     parts = [f"{name}{format_labels(weakest.left)} {format_number(weakest.means[0])}"]
-    if isinstance(weakest.right, dict):
+    if claim.seeds_reach is not None:
+        parts = [_format_counts(weakest)]
+    elif isinstance(weakest.right, dict):
         parts = [f"{parts[0]} against {format_labels(weakest.right)} {format_number(weakest.means[1])}"]
         parts += [f"difference {format_interval(gap)}"]
         parts += [f"g {format_number(weakest.effect_size)}"] if math.isfinite(weakest.effect_size) else []
@@ -226,6 +226,17 @@ def format_evidence(
         about = f"about {more} more seed{'s' * (more > 1)}"
         parts.append(about if more <= MANY_SEEDS else f"more than {MANY_SEEDS} more seeds")
     return ", ".join(parts)
+
+
+def _format_counts(comparison: Comparison) -> str:
+    """How many seeds reach what a claim of shares of seeds asks: "seeds with test ≥ 0.9: lstm 5 of 8 against gru 0"."""
+    claim, seeds = comparison.claim, comparison.difference.n
+    left, right = (round(mean * seeds) for mean in comparison.means)
+    text = f"seeds with {claim.metric} ≥ {format_number(claim.seeds_reach or 0.0)}: "
+    text += f"{format_labels(comparison.left)} {left} of {seeds}"
+    if isinstance(comparison.right, dict):
+        return f"{text} against {format_labels(comparison.right)} {right}"
+    return f"{text} against a share of {format_number(comparison.right)}"
 
 
 def format_number(number: float) -> str:

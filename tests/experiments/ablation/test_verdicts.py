@@ -187,9 +187,13 @@ def test_shares_of_seeds_are_compared_by_exact_tests():
     assert verdicts_of("test", [more], a=errs, b=none) == ["reproduced"]
     assert verdicts_of("test", [more], a=[*errs[:3], 0.0, 0.0, 0.0], b=none) == ["undecided"]
     found = verdict(more, lines(a=errs, b=none))
-    assert found.evidence.startswith("seeds with test ≥ 0.0001: a 0.833 against b 0, difference 0.833")
-    assert float(found.evidence.split("p ")[1].split(",")[0]) == pytest.approx(13 / 2**12, rel=1e-3), "by hand"
+    assert found.evidence.startswith("seeds with test ≥ 0.0001: a 5 of 6 against b 0, p ")
+    assert float(found.evidence.split("p ")[1].split(",")[0]) == pytest.approx(13 / 2**12, abs=1e-5), "by hand"
     assert verdict(more, lines(a=[*errs[:5], math.nan], b=none)).verdict == "not run"
+    assert (
+        verdict(half, lines(a=[0.97] * 6)).evidence
+        == "seeds with test ≥ 0.9: a 6 of 6 against a share of 0.5, p 0.0156"
+    )
 
 
 def test_near_is_contradicted_as_rarely_as_anything_else():
