@@ -12,7 +12,7 @@ from typing import Any
 
 import tasks
 from experiments.ablation.groups import Executor, TrialGroup, WantedTrials, plan_groups, run_sequentially
-from experiments.ablation.learning_rates import choose_learning_rate, next_wider_rate
+from experiments.ablation.learning_rates import next_wider_rate, tied_rates
 from experiments.ablation.result_store import ResultStore, open_store
 from experiments.ablation.study import Scale, Setting, Study, measures_for, resolve_settings
 from experiments.ablation.trials import TrialRecord, TrialResult, candidate_rates, trial_key
@@ -80,8 +80,9 @@ def run_study(
             wider: dict[int, tuple[Setting, Sequence[tuple[int, float]]]] = {}
             for i, (setting, grid) in to_try.items():
                 tried[i] += _read_trials(known, study, setting, grid, "choose", data_dir)
-                rates[i] = _best_learning_rate(setting, tried[i])
-                further = next_wider_rate(rates[i], {trial.learning_rate for trial in tried[i]}, scale.wider_rates)
+                ties = _best_learning_rates(setting, tried[i])
+                rates[i] = min(ties)
+                further = next_wider_rate(ties, {trial.learning_rate for trial in tried[i]}, scale.wider_rates)
                 if further is not None:
                     wider[i] = (setting, [(seed, further) for seed in scale.tuning_seeds])
             to_try = wider
@@ -127,8 +128,8 @@ def _read_trials(
     return trials
 
 
-def _best_learning_rate(setting: Setting, trials: Iterable[TrialRecord]) -> float:
+def _best_learning_rates(setting: Setting, trials: Iterable[TrialRecord]) -> list[float]:
     scores: dict[float, list[float]] = {}
     for trial in trials:
         scores.setdefault(trial.learning_rate, []).append(trial.get_metric("validation"))
-    return choose_learning_rate(scores, tasks.TASKS[setting.config["task"]["name"]].metric_mode)
+    return tied_rates(scores, tasks.TASKS[setting.config["task"]["name"]].metric_mode)

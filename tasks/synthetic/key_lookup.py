@@ -108,12 +108,12 @@ class KeyLookup(Task):
 
     def _sample_places(self, key: PRNGKeyArray, letters: Int[Array, "B T"], n: Int[Array, ""] | int) -> Int[Array, "B"]:
         """Where a key begins that occurs once in the first `n` letters and has an answer behind it."""
-        k, at = self.key_length, jnp.arange(letters.shape[1])
-        same = jnp.ones((len(letters), len(at), len(at)), bool)
+        k, at = self.key_length, jnp.arange(letters.shape[1])[None]
+        same = jnp.ones((*letters.shape, letters.shape[1]), bool)
         for offset in range(k):
             shifted = jnp.roll(letters, -offset, axis=1)
             same &= shifted[:, :, None] == shifted[:, None, :]
-        occurrences = (same & (at <= n - k)).sum(axis=2)
+        occurrences = (same & (at <= n - k)[:, None]).sum(axis=2)
         score = jax.random.uniform(key, letters.shape) + (occurrences == 1)
         return jnp.where(at <= n - k - self.answer_length, score, -1.0).argmax(axis=1)
 

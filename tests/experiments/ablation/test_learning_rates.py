@@ -22,7 +22,9 @@ SCALE = STUDY.scales["smoke"]
     ],
 )
 def test_a_wider_rate_is_the_next_beyond_the_best_at_an_edge(best: float, tried: set[float], wider: Any, expected: Any):
-    assert learning_rates.next_wider_rate(best, tried, wider) == expected
+    assert learning_rates.next_wider_rate([best], tried, wider) == expected
+    others = [rate for rate in tried if rate != best]
+    assert learning_rates.next_wider_rate([best, others[0]], tried, wider) is None, "another one does as well"
 
 
 def test_rates_are_tried_beyond_an_edge_until_the_best_is_none_and_no_further(tmp_path: Path):
