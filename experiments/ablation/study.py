@@ -94,7 +94,8 @@ class Scale(NamedTuple):
 
     `seeds` are reported. Learning rates are chosen among `learning_rates` (if none are given, the config's own is
     taken) on `tuning_seeds`; where the best is the lowest or the highest of them, and none is as good, the next one of
-    `wider_rates` beyond it is tried too, and so on. `overrides` changes fields of every setting, and `grid` replaces the labels of axes.
+    `wider_rates` beyond it is tried too, and so on. `overrides` changes fields of every setting, and `grid` replaces
+    the labels of axes.
     """
 
     seeds: tuple[int, ...]
