@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from experiments.ablation import study, trial_scores
+from experiments.ablation.looks import parse_looks, scale_at_look
 from experiments.ablation.record_files import write_record
 from experiments.ablation.record_table import OUTDATED_MARK, tabulate_records
 from experiments.reporting import study_report
@@ -107,10 +108,11 @@ def test_every_record_is_of_its_study():
         trials = trial_scores.reported_records(study_report.read_study_record(name, loaded, scale))
         axis = loaded.registry_axis  # what is registered later than the record has no trials in it
         recorded = {trial.labels[axis] for trial in trials} if axis else set()
+        looks = parse_looks(trial.result.get("looks", "") for trial in trials)
         expected = {
             (repr(labels), seed)
             for labels in study.grid_labels(loaded, loaded.scales[scale])
-            for seed in loaded.scales[scale].seeds
+            for seed in scale_at_look(loaded.scales[scale], looks).seeds
             if not axis or labels[axis] in recorded
         }
         assert {(repr(trial.labels), trial.seed) for trial in trials} == expected, path.name
