@@ -17,14 +17,15 @@ _BEGIN, _MARK = _ALPHABET_SIZE + 1, _ALPHABET_SIZE + 2  # $ and |
 
 
 class KeyLookup(Task):
-    """Copy the `answer_length` letters that follow a key of `key_length` letters in a string.
+    """Copy the letters that follow a key in a string.
 
-    A row is `$ key | string | answer`, or `$ string | key | answer` unless `key_first`. The key occurs once in the
-    string (where a short key and a long string leave none, it is any). A row of `length` tokens holds a string of
-    `length` − key_length − answer_length − 2 letters, at most `max_items` in training: the last letter of the answer is
-    a target and no input. Loss and score are of the answer alone, and the score is the share of answers that are all
-    right, each letter being told those before it. `eval_length_multipliers` adds test sets of strings of so many times
-    `max_items` letters. The lengths of the paper's keys and answers are not on record.
+    The key has `key_length` letters, the answer `answer_length`. A row is `$ key | string | answer`, or `$ string |
+    key | answer` unless `key_first`. The key occurs once in the string (where a short key and a long string leave
+    none, it is any). A row of `length` tokens holds a string of `length` − key_length − answer_length − 2 letters, at
+    most `max_items` in training: the last letter of the answer is a target and no input. Loss and score are of the
+    answer alone, and the score is the share of answers that are all right, each letter being told those before it.
+    `eval_length_multipliers` adds test sets of strings of so many times `max_items` letters. The lengths of the
+    paper's keys and answers are not on record.
 
     Example (key first):
 
