@@ -35,7 +35,7 @@ from experiments.ablation.job_queue import Job, RunningJob, last_line, run_jobs
 from experiments.ablation.verdicts import VERDICT_SIGNS
 from experiments.reporting import html_report
 from experiments.reporting.html_report import Table
-from experiments.reporting.published_results import read_result, verdict_label, weakest_verdict
+from experiments.reporting.published_results import NOT_RUN, read_result, verdict_label, weakest_verdict
 from experiments.reporting.result_runs import (
     ResultRun,
     expected_seconds,
@@ -54,7 +54,6 @@ from training.runtime import DEFAULT_DATA_DIR, usable_cores
 
 REPRODUCE = (sys.executable, "-m", "experiments.reproduce")
 UNTIL = "decided"
-NOT_RUN = f"{VERDICT_SIGNS['not run']} not run"
 
 
 def make_job(run: ResultRun, workdir: Path, data_dir: str) -> Job:

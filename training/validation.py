@@ -61,10 +61,10 @@ def _validate_training(training: Mapping[str, Any]) -> None:
     _check_share("training.label_smoothing", training["label_smoothing"])
     _check_range("training.z_loss", training["z_loss"], 0, _MAX_FLOAT32)
     _check_range("training.patience", training["patience"], 0, _MAX_INT32)
-    models.validate_choice("training.keep", training.get("keep", "best"), KEPT)
-    if training.get("keep") == "last" and training["patience"]:
+    models.validate_choice("training.keep", training["keep"], KEPT)
+    if training["keep"] == "last" and training["patience"]:
         raise ValueError("training.keep=last: with training.patience the best is kept; give one of the two")
-    models.validate_choice("training.eval_sets", training.get("eval_sets", "shared"), EVAL_SETS)
+    models.validate_choice("training.eval_sets", training["eval_sets"], EVAL_SETS)
     if type(training.get("carry_state", False)) is not bool:
         raise ValueError(f"training.carry_state={training['carry_state']}: must be True or False")
 

@@ -296,6 +296,7 @@ def format_interval(estimate: Interval, digits: int = 3) -> str:
 
 
 def finite_arrays(*samples: Values | float) -> list[np.ndarray]:
+    """Each sample as a flat array. Raises ValueError for one without values or with values that are not finite."""
     arrays = [np.asarray(sample, np.float64).ravel() for sample in samples]
     for array in arrays:
         if not len(array):
