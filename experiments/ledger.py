@@ -1,22 +1,23 @@
-"""The ledger: all published results again, from nothing, until they are decided; one command that may be stopped.
+"""The ledger: published results and the notes' claims again, from nothing, until they are decided; it may be stopped.
 
-  python -m experiments.ledger                        all of them, and again with other seeds: a night on two cores
+  python -m experiments.ledger                        all of them, results with other seeds too: a night on two cores
   python -m experiments.ledger --dry_run              what it would run, what is done, and about how long the rest takes
-  python -m experiments.ledger --only=slots,memory    some of them, in this order
+  python -m experiments.ledger --only=slots,heads     some of them, in this order
   python -m experiments.ledger --no_other_seeds       the first runs alone
   python -m experiments.ledger --jobs=1               one at a time, on one core
 
 Each result is run as `python -m experiments.reproduce --result=NAME --until=decided --record` runs it, and then with
---other_seeds. As many run at once as there are cores (--jobs), each on a core of its own, so that its numbers do not
-depend on how many there are. First come all first runs, then those with other seeds, and last, with nothing beside them
-and on all cores, the studies that measure time. Every run writes its record in experiments/records/studies/, and keeps
-its output in WORKDIR/NAME-SCALE.log, and trials and report in WORKDIR/NAME/. Compiled programs are shared by all, in
+--other_seeds; a study of a claim of the lecture notes as `python -m experiments.run --study=NAME` with the same. As
+many run at once as there are cores (--jobs), each on a core of its own, so that its numbers do not depend on how many
+there are. First come all first runs, then those with other seeds, and last, with nothing beside them and on all
+cores, the studies that measure time. Every run writes its record in experiments/records/studies/, and keeps its
+output in WORKDIR/NAME-SCALE.log, and trials and report in WORKDIR/NAME/. Compiled programs are shared by all, in
 $JAX_COMPILATION_CACHE_DIR or the user's cache directory.
 
 Stop it any way you like: the same command goes on. What is done is not repeated unless its claims, its code or its
 record have changed since; another --workdir begins anew. A run that fails stops no other, and makes the exit status 1.
 At the end stand the verdicts, the minutes, and the hours that it takes from nothing. `python -m experiments.publish
---only=reproduce` puts the records into docs/.
+--only=reproduce,claims` puts the records into docs/.
 """
 
 import sys
@@ -31,45 +32,52 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from experiments.ablation import verdicts
 from experiments.ablation.job_queue import Job, RunningJob, last_line, run_jobs
 from experiments.ablation.verdicts import VERDICT_SIGNS
-from experiments.reporting import html_report
+from experiments.reporting import claims, html_report
 from experiments.reporting.html_report import Table
-from experiments.reporting.published_results import NOT_RUN, read_result, verdict_label, weakest_verdict
-from experiments.reporting.result_runs import (
-    ResultRun,
+from experiments.reporting.ledger_runs import (
+    LedgerRun,
     expected_seconds,
     fill_unknown,
     is_done,
     list_runs,
+    notes_studies,
     read_state,
     record_digest,
     schedule_seconds,
     write_state,
 )
+from experiments.reporting.published_results import NOT_RUN, read_result, verdict_label, weakest_verdict
 from experiments.reporting.result_studies import RESULT_NAMES, result_flags
+from experiments.reporting.study_report import read_study_record
 from training import cli, files
 from training.progress import format_duration
 from training.runtime import DEFAULT_DATA_DIR, usable_cores
 
 REPRODUCE = (sys.executable, "-m", "experiments.reproduce")
+RUN = (sys.executable, "-m", "experiments.run")
 UNTIL = "decided"
 
 
-def make_job(run: ResultRun, workdir: Path, data_dir: str) -> Job:
+def make_job(run: LedgerRun, workdir: Path, data_dir: str) -> Job:
     """The process that makes a run. With other seeds, it finds in the folder how the learning rates were chosen."""
-    folder = workdir / run.result
-    words = result_flags(run.result, run.base_scale, other_seeds=run.other_seeds, until=UNTIL)
-    command = [*REPRODUCE, *words, "--record", f"--workdir={folder}", f"--data_dir={data_dir}"]
+    folder = workdir / run.study_name
+    if run.is_result:
+        words = [*REPRODUCE, *result_flags(run.study_name, run.base_scale, other_seeds=run.other_seeds, until=UNTIL)]
+    else:
+        words = [*RUN, f"--study={run.study_name}", f"--scale={run.base_scale}", f"--until={UNTIL}"]
+    command = [*words, "--record", f"--workdir={folder}", f"--data_dir={data_dir}"]
     return Job(run.name, command, workdir / f"{run.name}.log", folder, alone=run.is_timed)
 
 
 class LedgerMonitor:
     """Prints a line when a run starts and ends, keeps its state, and shows on a terminal what each last said."""
 
-    def __init__(self, runs: Sequence[ResultRun], done: Collection[str], workdir: Path, places: int):
+    def __init__(self, runs: Sequence[LedgerRun], done: Collection[str], workdir: Path, places: int):
         self.waiting = {run.name: run for run in runs if run.name not in done}
-        self.running: dict[str, tuple[ResultRun, float]] = {}
+        self.running: dict[str, tuple[LedgerRun, float]] = {}
         self.failed: list[str] = []
         self.total, self.count, self.workdir, self.places = len(runs), len(done), workdir, places
         self.expected = fill_unknown({run.name: expected_seconds(run) for run in self.waiting.values()})
@@ -133,12 +141,12 @@ class LedgerMonitor:
             text += f", about {format_duration(schedule_seconds(runs, seconds, self.places))} left"
         return text
 
-    def _remove(self, job: Job) -> ResultRun:
+    def _remove(self, job: Job) -> LedgerRun:
         self.display.remove_task(self.tasks.pop(job.name))
         return self.running.pop(job.name)[0]
 
 
-def plan_table(runs: Sequence[ResultRun], done: Collection[str], workdir: Path) -> Table:
+def plan_table(runs: Sequence[LedgerRun], done: Collection[str], workdir: Path) -> Table:
     """Tabulate the runs in their order: whether they are done, and the minutes that they took or will take."""
     rows = []
     for run in runs:
@@ -148,7 +156,7 @@ def plan_table(runs: Sequence[ResultRun], done: Collection[str], workdir: Path) 
     return Table("Runs", ["run", "state", "minutes"], rows)
 
 
-def describe_plan(runs: Sequence[ResultRun], done: Collection[str], places: int) -> str:
+def describe_plan(runs: Sequence[LedgerRun], done: Collection[str], places: int) -> str:
     """How long the rest takes, by the records that there are."""
     rest = [run for run in runs if run.name not in done]
     expected = {run.name: expected_seconds(run) for run in rest}
@@ -160,22 +168,32 @@ def describe_plan(runs: Sequence[ResultRun], done: Collection[str], places: int)
     return text
 
 
-def ledger_table(runs: Sequence[ResultRun], done: Collection[str], workdir: Path) -> Table:
-    """Tabulate the verdict on each result, that with other seeds, and the minutes that both took."""
+def ledger_table(runs: Sequence[LedgerRun], done: Collection[str], workdir: Path) -> Table:
+    """Tabulate the verdicts on each study, those on a result with other seeds, and the minutes that both took."""
     rows = []
     for first in (run for run in runs if not run.other_seeds):
+        if not first.is_result:
+            minutes = f"{read_state(first, workdir)['seconds'] / 60:.0f}"
+            rows.append([first.study_name, count_verdicts(first) if first.name in done else NOT_RUN, "", minutes])
+            continue
         again = first._replace(other_seeds=True)
         seconds = sum(read_state(run, workdir)["seconds"] for run in (first, again) if run in runs)
-        found = read_result(first.result, first.scale) if first.name in done else None
+        found = read_result(first.study_name, first.scale) if first.name in done else None
         if found and again.name not in done:
             found = found._replace(other_seeds=[], other_seeds_outdated=0)
         other = weakest_verdict(found.other_seeds) if found else "not run"
         verdict = verdict_label(found) if found else NOT_RUN
-        rows.append([first.result, verdict, f"{VERDICT_SIGNS[other]} {other}", f"{seconds / 60:.0f}"])
-    return Table("The ledger", ["result", "verdict", "with other seeds", "minutes"], rows)
+        rows.append([first.study_name, verdict, f"{VERDICT_SIGNS[other]} {other}", f"{seconds / 60:.0f}"])
+    return Table("The ledger", ["study", "verdict", "with other seeds", "minutes"], rows)
 
 
-def describe_hours(runs: Sequence[ResultRun], workdir: Path, places: int) -> str:
+def count_verdicts(run: LedgerRun) -> str:
+    """How many of a study's claims came out how, by its record."""
+    trials = read_study_record(run.study_name, run.study, run.scale)
+    return claims.describe_outcomes(verdicts.judge_claims(run.study, trials, run.scale))
+
+
+def describe_hours(runs: Sequence[LedgerRun], workdir: Path, places: int) -> str:
     """How long the runs took in all, and takes who repeats them from nothing."""
     seconds = {run.name: read_state(run, workdir)["seconds"] for run in runs}
     hours, total = schedule_seconds(runs, seconds, places) / 3600, sum(seconds.values()) / 3600
@@ -184,7 +202,7 @@ def describe_hours(runs: Sequence[ResultRun], workdir: Path, places: int) -> str
 
 def main() -> None:
     args: Any = flags.FLAGS
-    runs = list_runs(args.only or RESULT_NAMES, args.scale, with_other_seeds=not args.no_other_seeds)
+    runs = list_runs(args.only, args.scale, with_other_seeds=not args.no_other_seeds)
     workdir, places = Path(args.workdir), args.jobs or usable_cores()
     done = {run.name for run in runs if is_done(run, workdir, args.data_dir)}
     if args.dry_run:
@@ -211,11 +229,11 @@ def main() -> None:
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Define the flags, in a test in `values` of its own."""
-    results = f"Some of the results, in this order: {', '.join(RESULT_NAMES)}."
+    names = f"Some of them, in this order: {', '.join([*RESULT_NAMES, *notes_studies()])}."
     scale = "smoke, quick, standard or full: how many seeds, rates and steps."
     jobs = "How many run at once: as many as there are cores unless given; 1 where they would share a GPU."
     dry_run = "Say what would be run, what is done and how long the rest takes; run nothing."
-    flags.DEFINE_list("only", [], results, flag_values=values)
+    flags.DEFINE_list("only", [], names, flag_values=values)
     flags.DEFINE_string("scale", "quick", scale, flag_values=values)
     flags.DEFINE_integer("jobs", None, jobs, lower_bound=1, flag_values=values)
     flags.DEFINE_bool("no_other_seeds", False, "The first runs alone.", flag_values=values)

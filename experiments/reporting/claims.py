@@ -71,11 +71,16 @@ def lecture_claims_table(studies: Sequence[JudgedStudy]) -> str:
     rows = []
     for row, claim in LECTURE_CLAIMS.items():
         own = [judged for judged in studies if judged.study.notes_row == row]
-        counts = Counter(verdict.verdict for judged in own for verdict in judged.verdicts)
-        outcomes = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICT_SIGNS if counts[verdict])
+        outcomes = describe_outcomes([verdict for judged in own for verdict in judged.verdicts])
         names = [f"`{judged.name}` {OUTDATED_MARK}" if judged.outdated else f"`{judged.name}`" for judged in own]
         rows.append([str(row), claim, ", ".join(names), outcomes or SHOWN_ELSEWHERE.get(row, "not run")])
     return markdown_table(["row", "the notes say", "studies", "of their claims"], rows)
+
+
+def describe_outcomes(judged: Sequence[Verdict]) -> str:
+    """How many claims came out how: "3 reproduced, 1 undecided"."""
+    counts = Counter(one.verdict for one in judged)
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICT_SIGNS if counts[verdict])
 
 
 def claims_page(studies: Sequence[JudgedStudy]) -> str:

@@ -13,8 +13,8 @@ from experiments import ledger
 from experiments.ablation import study
 from experiments.ablation.study import Scale, Study, claim_below
 from experiments.measures import registry
-from experiments.reporting import result_runs, study_report
-from experiments.reporting.result_runs import is_done, list_runs, schedule_seconds
+from experiments.reporting import ledger_runs, study_report
+from experiments.reporting.ledger_runs import is_done, list_runs, schedule_seconds
 from training import cli, files
 from training.cli import Preempted
 
@@ -32,11 +32,12 @@ SMALL = Study(
 
 
 def run_stand_in() -> None:
-    """What is run in place of experiments.reproduce: the same with a small study, and records in a folder of its own.
+    """What is run in place of a command, whose module is named first: the same with a small study, and records in a
+    folder of its own.
 
     The first time, it has the ledger stopped when one setting is measured and the other is not.
     """
-    folder = Path(sys.argv.pop(1))
+    module, folder = sys.argv.pop(1), Path(sys.argv.pop(1))
     study_report.RECORDS_DIR, study.load_study = folder, lambda name: SMALL
     groups_measured = []
 
@@ -49,7 +50,7 @@ def run_stand_in() -> None:
         return [{"state": float(run.config["model"]["width"])} for _ in members]
 
     registry.evaluate_measures = measure_or_stop
-    runpy.run_module("experiments.reproduce", run_name="__main__")
+    runpy.run_module(module, run_name="__main__")
 
 
 @pytest.fixture
@@ -59,7 +60,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(study, "load_study", lambda name: SMALL)
     monkeypatch.setattr(study_report, "RECORDS_DIR", tmp_path / "records")
     code = "from tests.experiments.test_ledger import run_stand_in; run_stand_in()"
-    monkeypatch.setattr(ledger, "REPRODUCE", (sys.executable, "-c", code, str(tmp_path / "records")))
+    for command, module in (("REPRODUCE", "experiments.reproduce"), ("RUN", "experiments.run")):
+        monkeypatch.setattr(ledger, command, (sys.executable, "-c", code, module, str(tmp_path / "records")))
     return tmp_path
 
 
@@ -130,6 +132,21 @@ def test_a_run_that_fails_is_told_with_its_last_line_and_tried_again(
         assert "slots    – not run  – not run         0" in out
 
 
+def test_a_study_of_the_notes_is_run_once_and_its_claims_are_counted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    noted = SMALL._replace(notes_row=12)
+    monkeypatch.setattr(study, "load_study", lambda name: noted if name == "heads" else SMALL)
+    (folder / "records" / "stopped").touch()
+    runs = list_runs(["heads", "slots"], "smoke")
+    assert [(run.study_name, run.other_seeds) for run in runs] == [("heads", False), ("slots", False), ("slots", True)]
+    assert [run.study_name for run in list_runs([], "smoke", with_other_seeds=False)][-2:] == ["shakespeare", "heads"]
+    call(folder, "--only=heads", "--jobs=1")
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("heads "))
+    assert row.split()[1:3] == ["1", "reproduced"]
+    assert is_done(runs[0], folder / "work", "data")
+
+
 def test_a_dry_run_runs_nothing_and_says_what_there_is(folder: Path, capsys: pytest.CaptureFixture[str]):
     call(folder, "--only=slots,queries", "--dry_run", "--jobs=2")
     out = capsys.readouterr().out
@@ -175,13 +192,13 @@ def test_first_runs_come_first_and_clocks_last(monkeypatch: pytest.MonkeyPatch):
     timed = SMALL._replace(measures=("state", "step time"))
     monkeypatch.setattr(study, "load_study", lambda name: timed if name == "parallel" else SMALL)
     runs = list_runs(["queries", "parallel", "slots", "queries"], "smoke")
-    assert [(run.result, run.other_seeds) for run in runs] == [
+    assert [(run.study_name, run.other_seeds) for run in runs] == [
         *(("queries", False), ("slots", False), ("queries", True), ("slots", True)),
         *(("parallel", False), ("parallel", True)),
     ]
     jobs = [ledger.make_job(run, Path("work"), "data") for run in runs]
     assert [job.alone for job in jobs] == [False] * 4 + [True] * 2
-    assert [job.folder.name for job in jobs] == [run.result for run in runs]
+    assert [job.folder.name for job in jobs] == [run.study_name for run in runs]
     assert not any(run.other_seeds for run in list_runs(["parallel", "slots"], "smoke", with_other_seeds=False))
     seconds = {run.name: number for run, number in zip(runs, (4.0, 1, 2, 1, 5, 7), strict=True)}
     assert schedule_seconds(runs, seconds, 2) == 4 + 5 + 7  # 4 beside 1 + 2 + 1
@@ -190,9 +207,9 @@ def test_first_runs_come_first_and_clocks_last(monkeypatch: pytest.MonkeyPatch):
 
 def test_times_are_those_of_the_records_and_otherwise_their_mean():
     loaded = study.load_study("memory")
-    first = result_runs.ResultRun("memory", loaded, "quick")
-    seconds = [result_runs.expected_seconds(run) or 0 for run in (first, first._replace(other_seeds=True))]
+    first = ledger_runs.LedgerRun("memory", loaded, "quick")
+    seconds = [ledger_runs.expected_seconds(run) or 0 for run in (first, first._replace(other_seeds=True))]
     assert 0 < seconds[1] < seconds[0]  # the rates are chosen already
-    assert result_runs.expected_seconds(first._replace(base_scale="full")) is None
-    assert result_runs.fill_unknown({"a": 1.0, "b": None, "c": 3.0}) == {"a": 1, "b": 2, "c": 3}
-    assert result_runs.fill_unknown({"a": None}) == {}
+    assert ledger_runs.expected_seconds(first._replace(base_scale="full")) is None
+    assert ledger_runs.fill_unknown({"a": 1.0, "b": None, "c": 3.0}) == {"a": 1, "b": 2, "c": 3}
+    assert ledger_runs.fill_unknown({"a": None}) == {}
