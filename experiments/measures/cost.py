@@ -1,6 +1,5 @@
 """What a mixer costs: seconds, sequential depth, state and parameters, each against length."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,16 +13,14 @@ from training import builder, trainer
 
 LENGTHS = (64, 128, 256, 512)
 CONTEXTS = (128, 512, 2048)
-LONG_LENGTHS = (512, 1024, 2048)  # where the products of a layer no longer outweigh what grows with the square
-LONG_CONTEXTS = (1024, 4096, 16_384)  # where a cache outweighs what a call costs anyway
 
 
-def step_time(run: builder.Run, lengths: Sequence[int] = LENGTHS) -> Evaluate:
+def step_time(run: builder.Run) -> Evaluate:
     """Seconds of a training step (data, forward, backward, update) of one block on recall, batch 8, against length."""
     model = run.config["model"]
 
     def evaluate(params: Any, seed: int) -> MeasureValue:
-        timings = timing.time_training_steps([model["mixer"]], lengths, width=model["width"], batch=8)
+        timings = timing.time_training_steps([model["mixer"]], LENGTHS, width=model["width"], batch=8)
         return {one.length: one.seconds for one in timings}
 
     return evaluate
@@ -47,7 +44,7 @@ def training_depth(mixer: str, length: int, width: int) -> float:
     return cost.critical_path(jax.grad(loss), params, batch)
 
 
-def stream_time(run: builder.Run, contexts: Sequence[int] = CONTEXTS) -> Evaluate:
+def stream_time(run: builder.Run) -> Evaluate:
     """Seconds of one streamed token of one sequence, against the number of tokens before it."""
     model = run.config["model"]
 
@@ -55,7 +52,7 @@ def stream_time(run: builder.Run, contexts: Sequence[int] = CONTEXTS) -> Evaluat
         (one,) = timing.time_streamed_tokens([model["mixer"]], context, width=model["width"])
         return one.seconds
 
-    return lambda params, seed: {context: token_seconds(context) for context in contexts}
+    return lambda params, seed: {context: token_seconds(context) for context in CONTEXTS}
 
 
 def state_size(run: builder.Run) -> Evaluate:

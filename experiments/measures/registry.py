@@ -5,7 +5,6 @@ compiles once for all seeds of a run. Inputs come from the test split, the same 
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from experiments.measures import attention, cost, generation, newton, saliency, sensitivity
@@ -38,14 +37,11 @@ MEASURES: dict[str, Measure] = {
     "step depth": cost.step_depth,
     "stream time": cost.stream_time,
     "newton iterations": newton.newton_iterations,
-    "long step time": partial(cost.step_time, lengths=cost.LONG_LENGTHS),
-    "long stream time": partial(cost.stream_time, contexts=cost.LONG_CONTEXTS),
     "state": cost.state_size,
     "parameters": cost.mixer_parameters,
 }
 COUNTED_MEASURES = {"step depth", "state", "parameters"}  # in the model itself: the same for every seed
-# Other work on the machine shows in these.
-TIMED_MEASURES = {"step time", "stream time", "long step time", "long stream time"}
+TIMED_MEASURES = {"step time", "stream time"}  # other work on the machine shows in these
 # Raised by hand when a measure gives other numbers, beyond rounding; earlier values are then measured anew.
 MEASURE_VERSIONS: dict[str, int] = {
     **dict.fromkeys(MEASURES, 1),

@@ -23,12 +23,7 @@ from training import files, metrics
 
 MAX_SERIES = 12  # lines in one chart: more can't be told apart
 MAX_DOT_ROWS = 22  # rows of dots that fit a screen
-AXIS_LABELS = {
-    "reach": "steps back",
-    "stream time": "context",
-    "long stream time": "context",
-    "state": "context",
-}  # of curves; "length" if not here
+AXIS_LABELS = {"reach": "steps back", "stream time": "context", "state": "context"}  # of curves; "length" if not here
 
 
 def study_title(name: str) -> str:

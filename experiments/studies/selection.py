@@ -3,16 +3,16 @@
 As in the paper: data tokens at random places among blanks, 14 of them usable, two layers of width 64, then one to
 three of minGRU. Not as in the paper: 64 blanks and 8 tokens (it has 4,096 and 16), 1,500 steps (it has 400,000), the
 common skeleton with feed-forward layers in place of the papers' own blocks, fewer states a feature (S4D 2, S6 4; they
-cost time). S6 is Mamba's whole block, with its gate and convolution. Our S4D has a gate behind its recurrence, so its
-counterparts are the paper's H3 and Mamba block of S4 (57.0 and 56.4 %), and not its S4 without a gate. A gap is
-claimed and no level: with more steps or fewer blanks S4D gets further (0.80 with 40 blanks and 6 tokens).
+cost time). S6 is Mamba's whole block, with its gate and convolution, and S4D has a gate behind its recurrence. Tried
+before: 40 blanks and 6 tokens, of which S4D gets 0.80 right, one layer of minGRU 0.61 and three of them all.
 """
 
-from experiments.ablation.result_design import decisive_scale
-from experiments.ablation.study import Scale, Study, claim_above
+from experiments.ablation.study import Scale, Study, claim_above, claim_below
 
+RATES = (1e-3, 3e-3, 1e-2)
 MODELS = {
     "s4d, 2 layers": {"mixer": "s4d", "model.s4d.state_size": 2},
+    "lru, 2 layers": {"mixer": "lru"},
     "s6, 2 layers": {"mixer": "s6", "model.s6.state_size": 4},
     **{f"mingru, {n} layer{'s' * (n > 1)}": {"mixer": "mingru", "model.depth": n} for n in (1, 2, 3)},
 }
@@ -23,27 +23,22 @@ STUDY = Study(
     grid={"model": MODELS},
     scales={
         "smoke": Scale(seeds=(0, 1), overrides={"training.steps": 100, "training.eval_every": 100}),
-        "quick": decisive_scale({"training.steps": 1500, "training.eval_every": 500}),
-        "standard": Scale(
-            seeds=tuple(range(5)), learning_rates=(1e-3, 3e-3, 1e-2), overrides={"training.steps": 30_000}
-        ),
+        "quick": Scale(seeds=(0, 1, 2), learning_rates=RATES, overrides={"training.steps": 1500}),
+        "standard": Scale(seeds=tuple(range(5)), learning_rates=RATES, overrides={"training.steps": 30_000}),
         "full": Scale(
             seeds=tuple(range(5)),
             learning_rates=(1e-4, 1e-3),
-            overrides={
-                "training.steps": 400_000,
-                "training.batch_size": 64,
-                "task.noise": 4096,
-                "task.data": 16,
-            },
+            overrides={"training.steps": 400_000, "training.batch_size": 64, "task.noise": 4096, "task.data": 16},
         ),
     },
     claims=(
+        claim_below(
+            "Of a recurrence that does not see the input (S4D, LRU) less than 70 % comes out",
+            {"model": ("s4d, 2 layers", "lru, 2 layers")},
+            0.7,
+        ),
         claim_above(
-            "S6, which sees the input, is ahead of S4D, which does not, by 0.1 or more",
-            {"model": "s6, 2 layers"},
-            {"model": "s4d, 2 layers"},
-            margin=0.1,
+            "S6 is ahead of S4D by 0.2 or more", {"model": "s6, 2 layers"}, {"model": "s4d, 2 layers"}, margin=0.2
         ),
         claim_above(
             "Three layers of minGRU are ahead of one by 0.2 or more",

@@ -63,7 +63,7 @@ def test_every_scale_has_a_twin_with_other_seeds_and_the_same_rates():
         assert second._replace(seeds=first.seeds) == first
 
 
-@pytest.mark.parametrize(("name", "row"), [("queries", "attention"), ("counting", "lstm")])
+@pytest.mark.parametrize(("name", "row"), [("queries", "mingru"), ("counting", "lstm")])
 def test_another_mixer_is_another_row(name: str, row: str):
     one = load_result(name, ["gla", row])
     (axis,) = (axis for axis in ("mixer", "model") if axis in one.grid)
