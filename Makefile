@@ -64,7 +64,7 @@ bench: $(STAMP)  ## this code beside flax and PyTorch (.venv/bin/pip install -e 
 scorecard: $(STAMP)  ## every mixer against what is wanted of it: an hour or more, goes on where it was
 	$(BIN)/python -m experiments.scorecard --run $(ARGS)
 
-ledger: $(STAMP)  ## all published results and claims of the notes again, from nothing: a night, goes on where it was; ARGS=--dry_run: how long
+ledger: $(STAMP)  ## published results and notes' claims again, from nothing: a night, goes on where it was; ARGS=--dry_run
 	$(BIN)/python -m experiments.ledger $(ARGS)
 
 publish: $(STAMP)  ## put tables and pictures from the records into README.md and docs/; ARGS=--only=claims: some of it

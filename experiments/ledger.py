@@ -43,7 +43,6 @@ from experiments.reporting.ledger_runs import (
     fill_unknown,
     is_done,
     list_runs,
-    notes_studies,
     read_state,
     record_digest,
     schedule_seconds,
@@ -172,19 +171,23 @@ def ledger_table(runs: Sequence[LedgerRun], done: Collection[str], workdir: Path
     """Tabulate the verdicts on each study, those on a result with other seeds, and the minutes that both took."""
     rows = []
     for first in (run for run in runs if not run.other_seeds):
-        if not first.is_result:
-            minutes = f"{read_state(first, workdir)['seconds'] / 60:.0f}"
-            rows.append([first.study_name, count_verdicts(first) if first.name in done else NOT_RUN, "", minutes])
-            continue
         again = first._replace(other_seeds=True)
         seconds = sum(read_state(run, workdir)["seconds"] for run in (first, again) if run in runs)
-        found = read_result(first.study_name, first.scale) if first.name in done else None
-        if found and again.name not in done:
-            found = found._replace(other_seeds=[], other_seeds_outdated=0)
-        other = weakest_verdict(found.other_seeds) if found else "not run"
-        verdict = verdict_label(found) if found else NOT_RUN
-        rows.append([first.study_name, verdict, f"{VERDICT_SIGNS[other]} {other}", f"{seconds / 60:.0f}"])
+        if first.is_result:
+            outcomes = describe_result(first, done)
+        else:
+            outcomes = (count_verdicts(first) if first.name in done else NOT_RUN, "")
+        rows.append([first.study_name, *outcomes, f"{seconds / 60:.0f}"])
     return Table("The ledger", ["study", "verdict", "with other seeds", "minutes"], rows)
+
+
+def describe_result(first: LedgerRun, done: Collection[str]) -> tuple[str, str]:
+    """The verdict on a result, and that with other seeds."""
+    found = read_result(first.study_name, first.scale) if first.name in done else None
+    if found and first._replace(other_seeds=True).name not in done:
+        found = found._replace(other_seeds=[], other_seeds_outdated=0)
+    other = weakest_verdict(found.other_seeds) if found else "not run"
+    return verdict_label(found) if found else NOT_RUN, f"{VERDICT_SIGNS[other]} {other}"
 
 
 def count_verdicts(run: LedgerRun) -> str:
@@ -229,7 +232,7 @@ def main() -> None:
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Define the flags, in a test in `values` of its own."""
-    names = f"Some of them, in this order: {', '.join([*RESULT_NAMES, *notes_studies()])}."
+    names = f"Some of them, in this order: {', '.join([*RESULT_NAMES, *claims.notes_studies()])}."
     scale = "smoke, quick, standard or full: how many seeds, rates and steps."
     jobs = "How many run at once: as many as there are cores unless given; 1 where they would share a GPU."
     dry_run = "Say what would be run, what is done and how long the rest takes; run nothing."

@@ -52,17 +52,24 @@ class JudgedStudy(NamedTuple):
     outdated: int
 
 
+def notes_studies(scale: str | None = None) -> list[str]:
+    """The studies that test a claim of the lecture notes, by its row; with a scale, those that have it."""
+    studies = {name: study.load_study(name) for name in study.study_names()}
+    names = [name for name, loaded in studies.items() if loaded.notes_row and scale in {None, *loaded.scales}]
+    return sorted(names, key=lambda name: (studies[name].notes_row, name))
+
+
 def judged_studies(scale: str = "quick") -> list[JudgedStudy]:
     """Return the studies that test a claim of the notes and have a record, in the order of the notes."""
     found = []
-    for name in study.study_names():
-        loaded = study.load_study(name)
-        if not loaded.notes_row or not record_path(name, scale).exists():
+    for name in notes_studies(scale):
+        if not record_path(name, scale).exists():
             continue
+        loaded = study.load_study(name)
         trials = read_study_record(name, loaded, scale)
         outdated = len(outdated_records(trials, loaded, loaded.scales[scale]))
         found.append(JudgedStudy(name, loaded, trials, verdicts.judge_claims(loaded, trials, scale), outdated))
-    return sorted(found, key=lambda judged: (judged.study.notes_row, judged.name))
+    return found
 
 
 def lecture_claims_table(studies: Sequence[JudgedStudy]) -> str:

@@ -11,6 +11,7 @@ from experiments.ablation import record_files, sequential, study, verdicts
 from experiments.ablation.record_table import outdated_records
 from experiments.ablation.study import Study
 from experiments.measures import registry
+from experiments.reporting.claims import notes_studies
 from experiments.reporting.result_studies import OTHER_SEEDS_SUFFIX, RESULT_NAMES, load_result
 from experiments.reporting.study_report import read_study_record, record_path
 from training import files
@@ -49,13 +50,6 @@ class LedgerRun(NamedTuple):
     def is_timed(self) -> bool:
         """Whether it measures time, which other work on the machine would show in."""
         return bool(registry.TIMED_MEASURES & set(self.study.measures))
-
-
-def notes_studies(scale: str | None = None) -> list[str]:
-    """The studies that test a claim of the lecture notes, by its row; with a scale, those that have it."""
-    studies = {name: study.load_study(name) for name in study.study_names()}
-    names = [name for name, loaded in studies.items() if loaded.notes_row and scale in {None, *loaded.scales}]
-    return sorted(names, key=lambda name: (studies[name].notes_row, name))
 
 
 def list_runs(names: Sequence[str], scale: str, with_other_seeds: bool = True) -> list[LedgerRun]:
